@@ -1,0 +1,302 @@
+"""Checkpoints that survive a kill at any moment, and that notice damage.
+
+    checkpoints = Checkpoints("run/checkpoints", keep_last=3)
+    checkpoints.save(500, {"params": params, "opt": opt}, extra={"tokens": 81_920}, metric=0.31)
+    step, tree, extra = checkpoints.restore_latest({"params": params, "opt": opt})
+    tree = checkpoints.restore_best({"params": params}).tree          # a part alone will do
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+Tree = dict[str, Any]  # named pytrees of arrays, such as {"params": ..., "opt": ...}
+
+_log = logging.getLogger(__name__)
+
+
+class CheckpointDamaged(RuntimeError):
+    """A checkpoint whose files do not hold what was saved."""
+
+
+class Restored(NamedTuple):
+    """One checkpoint: its step, its arrays in the template's structure, and its plain data."""
+
+    step: int
+    tree: Tree
+    extra: dict[str, Any]
+
+
+class Checkpoints:
+    """A folder of checkpoints, one folder `step_<number>` each.
+
+    A checkpoint appears whole or not at all (Orbax writes it aside and renames it). It carries the
+    SHA-256 of every named tree and of its plain data, since a flipped byte would load in silence.
+
+    Args:
+      folder: where they are; made by the first save.
+      keep_last: how many scheduled checkpoints stay. The newest two always do, so that there is
+        one to fall back to.
+      keep_best: whether the one of the highest metric stays too.
+
+    Raises:
+      ValueError: `keep_last` is below 1.
+    """
+
+    def __init__(self, folder: str | os.PathLike, *, keep_last: int = 1, keep_best: bool = True):
+        if keep_last < 1:
+            raise ValueError(f"`keep_last` must be at least 1; got {keep_last}.")
+        self.folder = Path(folder).absolute()
+        self._keep_last, self._keep_best = keep_last, keep_best
+
+    def steps(self, *, scheduled: bool = False) -> list[int]:
+        """The steps that were saved, in order; damaged ones too, unless `scheduled`.
+
+        Args:
+          scheduled: only the readable ones that were not saved out of turn.
+        """
+        folders = self.folder.glob("step_*")
+        steps = sorted(int(f.name[5:]) for f in folders if f.name[5:].isdigit())
+        if not scheduled:
+            return steps
+        return [step for step in steps if (self._try_record(step) or {}).get("scheduled")]
+
+    def save(
+        self,
+        step: int,
+        tree: Tree,
+        *,
+        extra: Mapping[str, Any] | None = None,
+        metric: float | None = None,
+        scheduled: bool = True,
+    ) -> None:
+        """Saves `tree`, and then deletes what need not stay.
+
+        Args:
+          step: the number of the checkpoint; one of the same number is replaced.
+          tree: named pytrees of arrays.
+          extra: plain data, as JSON has them.
+          metric: how good it is, higher being better; None where it was not evaluated.
+          scheduled: False for one out of turn, which counts neither for `keep_last` nor for
+            averaging, so that an interruption does not change the result.
+        """
+        arrays = {name: flatten(part) for name, part in tree.items()}
+        record = {
+            "extra": dict(extra or {}),
+            "metric": metric,
+            "scheduled": scheduled,
+            "shapes": {name: _shapes(part) for name, part in arrays.items()},
+            "sha256": {name: _digest(part) for name, part in arrays.items()},
+        }
+        text = json.dumps(record)
+        sealed = {"record": text, "sha256": hashlib.sha256(text.encode()).hexdigest()}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._sweep()
+        self._delete([step])
+        filled = {name: part for name, part in arrays.items() if part}
+        ocp.save_checkpointables(self._path(step), filled, custom_metadata=sealed)
+        self._delete(set(self.steps()) - self._kept())
+
+    def restore(self, step: int, template: Tree) -> Restored:
+        """The checkpoint of one step.
+
+        Args:
+          step: its number.
+          template: what was saved, or some of its names, as arrays or shapes with dtypes.
+
+        Raises:
+          FileNotFoundError: there is no such step.
+          CheckpointDamaged: its files cannot be read, or hold something else than was saved.
+          ValueError: the template's structure or shapes differ from what was saved.
+        """
+        if step not in self.steps():
+            raise FileNotFoundError(
+                f"`step` must be one of {self.steps()} in {self.folder}; got {step}."
+            )
+        record = self._record(step)
+        wanted = {name: flatten(part, shapes_only=True) for name, part in template.items()}
+        for name, part in wanted.items():
+            _check_same(f"{self._path(step)}, {name!r}", record["shapes"].get(name), _shapes(part))
+        try:
+            filled = {name: part for name, part in wanted.items() if part}
+            arrays = ocp.load_checkpointables(self._path(step), filled)
+        except Exception as error:  # Orbax and its storage raise all kinds of errors here.
+            raise self._damaged(step, f"{type(error).__name__} on reading it") from error
+        tree = {}
+        for name, like in template.items():
+            part = arrays.get(name, {})
+            if _digest(part) != record["sha256"][name]:
+                raise self._damaged(step, f"the checksum of {name!r} differs")
+            tree[name] = _unflatten(part, like)
+        return Restored(step, tree, record["extra"])
+
+    def restore_latest(self, template: Tree) -> Restored | None:
+        """The newest checkpoint that is whole, or None where none was ever saved.
+
+        A damaged one is named in a warning and skipped.
+
+        Raises:
+          CheckpointDamaged: all of them are damaged.
+          ValueError: the template's structure or shapes differ from what was saved.
+        """
+        return self._first_whole(reversed(self.steps()), template)
+
+    def restore_best(self, template: Tree) -> Restored | None:
+        """The whole checkpoint of the highest metric, the oldest of equals; None without any.
+
+        Raises: as `restore_latest`.
+        """
+        return self._first_whole(self._by_metric(), template)
+
+    def average(self, steps: Sequence[int], template: Tree) -> Tree:
+        """The mean of several checkpoints, taken in float64, each leaf in its own dtype.
+
+        Args:
+          steps: their numbers. Integers are taken from the last one.
+          template: what to average, such as `{"params": params}`.
+
+        Raises: as `restore`, and ValueError where `steps` is empty.
+
+        Reference: Vaswani et al. 2017, arXiv:1706.03762, section 6.1.
+        """
+        if not steps:
+            raise ValueError("`steps` must name at least one checkpoint; got none.")
+        total = None
+        for step in steps:
+            tree = self.restore(step, template).tree
+            wide = jax.tree.map(lambda x: np.asarray(x).astype(_wide(x.dtype)), tree)
+            total = wide if total is None else jax.tree.map(_plus, total, wide)
+        count = len(steps)
+        return jax.tree.map(
+            lambda x, like: jnp.asarray(x / count if x.dtype == np.float64 else x, like.dtype),
+            total,
+            tree,
+        )
+
+    def delete_after(self, step: int) -> None:
+        """Deletes the checkpoints beyond `step`: they belong to a past that is run again."""
+        self._delete(other for other in self.steps() if other > step)
+
+    def _first_whole(self, steps: Iterable[int], template: Tree) -> Restored | None:
+        damaged = []
+        for step in steps:
+            try:
+                return self.restore(step, template)
+            except CheckpointDamaged as error:
+                _log.warning("%s It is skipped for the one before.", error)
+                damaged.append(step)
+        if damaged:
+            raise CheckpointDamaged(
+                f"No checkpoint in {self.folder} is whole; steps {damaged} are damaged. Start anew."
+            )
+        return None
+
+    def _kept(self) -> set[int]:
+        everything, scheduled = self.steps(), self.steps(scheduled=True)
+        best = self._by_metric()[:1] if self._keep_best else []
+        return {*everything[-2:], *scheduled[-self._keep_last :], *best}
+
+    def _by_metric(self) -> list[int]:
+        records = {step: self._try_record(step) for step in self.steps()}
+        rated = {step: r["metric"] for step, r in records.items() if r and r["metric"] is not None}
+        return sorted(rated, key=lambda step: (-rated[step], step))
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f"step_{step:09d}"
+
+    def _record(self, step: int) -> dict[str, Any]:
+        try:
+            sealed = ocp.metadata(self._path(step)).custom_metadata
+            text, digest = sealed["record"], sealed["sha256"]
+        except Exception as error:  # Orbax raises all kinds of errors here.
+            raise self._damaged(step, f"{type(error).__name__} on reading it") from error
+        if hashlib.sha256(text.encode()).hexdigest() != digest:
+            raise self._damaged(step, "the checksum of its record differs")
+        return json.loads(text)
+
+    def _try_record(self, step: int) -> dict[str, Any] | None:
+        try:
+            return self._record(step)
+        except CheckpointDamaged:
+            return None
+
+    def _damaged(self, step: int, why: str) -> CheckpointDamaged:
+        return CheckpointDamaged(f"The checkpoint {self._path(step)} is damaged: {why}.")
+
+    def _delete(self, steps: Iterable[int]) -> None:
+        for step in list(steps):
+            path = self._path(step)
+            if path.exists():
+                # Renamed first: a kill in between must not leave half a checkpoint.
+                aside = path.with_name(f"deleted_{path.name}")
+                shutil.rmtree(aside, ignore_errors=True)
+                path.rename(aside)
+                shutil.rmtree(aside)
+
+    def _sweep(self) -> None:
+        """Removes what a killed process left behind."""
+        for path in self.folder.iterdir():
+            if path.name.startswith("deleted_") or ".orbax-checkpoint-tmp" in path.name:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def flatten(tree: Any, *, shapes_only: bool = False) -> dict[str, np.ndarray]:
+    """The arrays of a pytree by path, without the empty ones, which Orbax cannot save."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    named = {jax.tree_util.keystr(path): x for path, x in leaves}
+    if shapes_only:
+        return {name: np.empty(x.shape, x.dtype) for name, x in named.items() if np.prod(x.shape)}
+    return {name: np.asarray(x) for name, x in jax.device_get(named).items() if np.size(x)}
+
+
+def _unflatten(arrays: Mapping[str, np.ndarray], like: Any) -> Any:
+    def leaf(path, x):
+        value = arrays.get(jax.tree_util.keystr(path))
+        value = np.empty(x.shape, x.dtype) if value is None else value
+        return jax.device_put(value, getattr(x, "sharding", None))
+
+    return jax.tree_util.tree_map_with_path(leaf, like)
+
+
+def _shapes(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
+    return {name: f"{x.dtype}{list(x.shape)}" for name, x in arrays.items()}
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        x = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {x.dtype} {x.shape} ".encode())
+        digest.update(x.reshape(-1).view(np.uint8))
+    return digest.hexdigest()
+
+
+def _check_same(where: str, saved: Mapping[str, str] | None, wanted: Mapping[str, str]) -> None:
+    if saved is None:
+        raise ValueError(f"`template` must hold names that were saved; {where} was not.")
+    for path in [*wanted, *saved]:
+        if saved.get(path) != wanted.get(path):
+            raise ValueError(
+                "`template` must have the structure and shapes of the checkpoint; at "
+                f"{path or 'the root'} the checkpoint ({where}) has {saved.get(path, 'nothing')}, "
+                f"the model {wanted.get(path, 'nothing')}. Build the model with the settings it "
+                "was trained with, or start in another folder."
+            )
+
+
+def _wide(dtype: Any) -> Any:
+    return np.float64 if jnp.issubdtype(dtype, jnp.floating) else dtype
+
+
+def _plus(total: np.ndarray, x: np.ndarray) -> np.ndarray:
+    return total + x if x.dtype == np.float64 else x

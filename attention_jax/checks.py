@@ -1,0 +1,172 @@
+"""Checks of arguments, one wording: the argument, the rule, the value, the remedy.
+
+They look at shapes and dtypes only, so they cost nothing inside `jit`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def positive(name: str, value: Any, *, remedy: str = "") -> None:
+    """Refuses all but whole numbers from 1 on."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(
+            _line(f"`{name}` must be a whole number of at least 1; got {value!r}.", remedy)
+        )
+
+
+def fraction(name: str, value: Any, *, remedy: str = "") -> None:
+    """Refuses all but fixed numbers in [0, 1)."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
+        raise ValueError(
+            _line(f"`{name}` must be a Python number in [0, 1); got {value!r}.", remedy)
+        )
+
+
+def one_of(name: str, value: Any, choices: Sequence[Any]) -> None:
+    """Refuses what is not among `choices`."""
+    if value not in choices:
+        listed = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(f"`{name}` must be one of {listed}; got {value!r}.")
+
+
+def shape(name: str, array: Any, axes: str, *, remedy: str = "") -> None:
+    """Refuses arrays that have not one axis for every letter of `axes`."""
+    if jnp.ndim(array) != len(axes.split()):
+        raise ValueError(
+            _line(f"`{name}` must have shape [{axes}]; got {jnp.shape(array)}.", remedy)
+        )
+
+
+def floating(name: str, array: Any) -> None:
+    """Refuses integers, booleans and complex numbers."""
+    if not jnp.issubdtype(jnp.result_type(array), jnp.floating):
+        raise ValueError(
+            f"`{name}` must hold floating-point numbers; got {jnp.result_type(array)}. "
+            f"Convert it with `.astype(jnp.float32)`."
+        )
+
+
+def attention_arrays(query: Any, key: Any, value: Any) -> None:
+    """Refuses arrays that do not fit each other as `[b t h d]`, `[b s g d]`, `[b s g e]`."""
+    for name, array, axes in (
+        ("query", query, "b t h d"),
+        ("key", key, "b s g d"),
+        ("value", value, "b s g e"),
+    ):
+        shape(name, array, axes, remedy="For one sequence add a batch axis: `x[None]`.")
+        floating(name, array)
+    _same("key", key, "query", query, axis=0, what="batch size")
+    _same("value", value, "key", key, axis=0, what="batch size")
+    _same("value", value, "key", key, axis=1, what="length")
+    _same("value", value, "key", key, axis=2, what="number of heads")
+    _same("key", key, "query", query, axis=3, what="width")
+    heads, groups = query.shape[2], key.shape[2]
+    if groups == 0 or heads % groups:
+        raise ValueError(
+            f"The heads of `key` must divide those of `query`; got {groups} and {heads}. "
+            "Project keys and values to a number of heads that does."
+        )
+
+
+def score_function(score: Callable[..., Any], width: int, dtype: Any) -> None:
+    """Refuses scores of one query and one key that are no real scalar."""
+    vector = jax.ShapeDtypeStruct((width,), dtype)
+    result = _traced("score", score, vector, vector)
+    if result.shape != () or not jnp.issubdtype(result.dtype, jnp.floating):
+        raise ValueError(
+            f"`score` must return one floating-point number for a query [d] and a key [d]; "
+            f"got {result.dtype}{list(result.shape)}. Sum over the width, as `q @ k` does."
+        )
+
+
+def score_mod_function(score_mod: Callable[..., Any], dtype: Any) -> None:
+    """Refuses score modifiers that return no real scalar."""
+    result = _traced("score_mod", score_mod, jax.ShapeDtypeStruct((), dtype), *_positions())
+    if result.shape != () or not jnp.issubdtype(result.dtype, jnp.floating):
+        raise ValueError(
+            f"`score_mod` must return one floating-point number; "
+            f"got {result.dtype}{list(result.shape)}. "
+            "It sees one score and its scalar positions b, h, i, j."
+        )
+
+
+def mask_function(mask: Callable[..., Any]) -> None:
+    """Refuses masks that return no boolean scalar."""
+    if not callable(mask):
+        raise ValueError(
+            f"`mask` must be a function of (b, h, i, j); got {type(mask).__name__}. "
+            "Wrap an array with `masks.from_array`."
+        )
+    result = _traced("mask", mask, *_positions())
+    if result.shape != () or result.dtype != jnp.bool_:
+        raise ValueError(
+            f"`mask` must return one boolean, True where query i may see key j; "
+            f"got {result.dtype}{list(result.shape)}. "
+            "For an additive bias use `score_mod`, for an array `masks.from_array`."
+        )
+
+
+def dropout(rate: Any, key: Any) -> None:
+    """Refuses rates outside [0, 1), and rates above 0 without a key."""
+    fraction("dropout_rate", rate, remedy="It sets the program, so it cannot be traced.")
+    if rate and key is None:
+        raise ValueError(
+            f"`dropout_key` must be given where `dropout_rate` is above 0; got None with "
+            f"dropout_rate={rate}. Pass `jax.random.key(...)`, or `dropout_rate=0.0`."
+        )
+
+
+def position(name: str, value: Any) -> None:
+    """Refuses all but one whole number, fixed or traced."""
+    if jnp.ndim(value) or not jnp.issubdtype(jnp.result_type(value), jnp.integer):
+        raise ValueError(
+            f"`{name}` must be one whole number; got {jnp.result_type(value)}"
+            f"{list(jnp.shape(value))}. With one position a sequence, use `jax.vmap`."
+        )
+
+
+def _same(name: str, array: Any, other: str, against: Any, *, axis: int, what: str) -> None:
+    if array.shape[axis] != against.shape[axis]:
+        raise ValueError(
+            f"`{name}` and `{other}` must have the same {what} (axis {axis}); "
+            f"got shapes {array.shape} and {against.shape}."
+        )
+
+
+def _positions() -> tuple[jax.ShapeDtypeStruct, ...]:
+    return (jax.ShapeDtypeStruct((), jnp.int32),) * 4
+
+
+def _traced(name: str, function: Callable[..., Any], *arguments: Any) -> jax.ShapeDtypeStruct:
+    """The shape and dtype that `function` returns for one pair."""
+    result = jax.eval_shape(function, *arguments)
+    if not hasattr(result, "shape"):
+        raise ValueError(f"`{name}` must return one array; got {type(result).__name__}.")
+    return result
+
+
+def _line(message: str, remedy: str) -> str:
+    return f"{message} {remedy}".rstrip()
+
+
+def divides(name: str, value: int, into: str, whole: int) -> None:
+    """Refuses a `value` of `name` that does not divide `whole`, the value of `into`."""
+    if value < 1 or whole % value:
+        below = whole - whole % max(value, 1)
+        raise ValueError(
+            f"`{name}` must divide `{into}`; got {name}={value}, {into}={whole}. "
+            f"The nearest {into} below is {below}."
+        )
+
+
+def at_most(name: str, value: int, bound_name: str, bound: int) -> None:
+    """Refuses a `value` of `name` above `bound`, the value of `bound_name`."""
+    if value > bound:
+        raise ValueError(
+            f"`{name}` must be at most `{bound_name}`; got {name}={value}, {bound_name}={bound}. "
+            f"Raise `{bound_name}`."
+        )

@@ -1,0 +1,181 @@
+"""Translation of sentences by a trained model, and its scores on unseen ones."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from attention_jax import checks, decoding, metrics
+from attention_jax.batches import BucketedBatches, pad
+from attention_jax.types import BOS, Batch, Example, Params
+from attention_jax.vocabulary import Vocabulary
+
+METHODS = ("greedy", "sample", "beam")
+
+
+class Search(NamedTuple):
+    """How a translation is searched for; see `attention_jax.decoding` for each."""
+
+    method: str = "greedy"
+    beam_size: int = 5
+    length_penalty: float = 1.0
+    nbest: int = 1
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    seed: int = 0
+
+
+class Hypothesis(NamedTuple):
+    """One translation: its text, its tokens with EOS, and its score in nats."""
+
+    text: str
+    tokens: tuple[int, ...]
+    score: float
+
+
+class Translator:
+    """Translates texts; compiled once for each padded length.
+
+    A sentence is padded to a multiple of 8 tokens, and translated at up to twice that length
+    plus 16. Every call pads to the same number of rows, so a sentence's translation does not
+    depend on what is translated beside it.
+
+    Args:
+      graphdef: of the model, a `types.Seq2Seq`.
+      vocabulary: of source and target.
+      search: how to search.
+      rows: sentences translated at once.
+    """
+
+    def __init__(
+        self, graphdef: Any, vocabulary: Vocabulary, search: Search | None = None, *, rows: int = 64
+    ):
+        self.search = Search() if search is None else search
+        checks.one_of("method", self.search.method, METHODS)
+        self.graphdef, self.vocabulary, self.rows = graphdef, vocabulary, rows
+        self._decode = jax.jit(self._decode_batch, static_argnames="max_length")
+
+    def __call__(self, params: Params, sources: Sequence[str]) -> list[list[Hypothesis]]:
+        """The `nbest` hypotheses of each source, best first."""
+        encoded = [self.vocabulary.encode(source) for source in sources]
+        found: list[list[Hypothesis]] = [[] for _ in sources]
+        for length in sorted({_padded(ids) for ids in encoded}):
+            inside = [i for i, ids in enumerate(encoded) if _padded(ids) == length]
+            for first in range(0, len(inside), self.rows):
+                rows = inside[first : first + self.rows]
+                batch = pad([(encoded[i], ()) for i in rows], rows=self.rows, length=length)
+                decoded = self._decode(params, batch, max_length=2 * length + 16)
+                for i, hypotheses in zip(rows, self._hypotheses(decoded), strict=False):
+                    found[i] = hypotheses
+        return found
+
+    def _decode_batch(self, params: Params, batch: Batch, *, max_length: int) -> decoding.Decoded:
+        model, search = nnx.merge(self.graphdef, params), self.search
+        state = model.start(model.encode(batch.source, batch.source_mask), max_length)
+
+        def step(state, token):
+            return model.step(state, token)[:2]
+
+        if search.method == "greedy":
+            return decoding.greedy(step, state, max_length=max_length)
+        if search.method == "sample":
+            return decoding.sample(
+                step,
+                state,
+                key=jax.random.key(search.seed),
+                max_length=max_length,
+                temperature=search.temperature,
+                top_k=search.top_k,
+                top_p=search.top_p,
+            )
+        return decoding.beam(
+            step,
+            state,
+            max_length=max_length,
+            beam_size=search.beam_size,
+            length_penalty=search.length_penalty,
+            nbest=search.nbest,
+        )
+
+    def _hypotheses(self, decoded: decoding.Decoded) -> list[list[Hypothesis]]:
+        tokens, scores, lengths = (np.asarray(x) for x in decoded)
+
+        def hypothesis(row: int, rank: int) -> Hypothesis:
+            ids = tuple(int(token) for token in tokens[row, rank, : lengths[row, rank]])
+            return Hypothesis(self.vocabulary.decode(ids), ids, float(scores[row, rank]))
+
+        return [
+            [hypothesis(row, rank) for rank in range(scores.shape[1])] for row in range(len(scores))
+        ]
+
+
+def _padded(ids: Sequence[int]) -> int:
+    """Length of a source with EOS, rounded up to a multiple of 8."""
+    return -(-(len(ids) + 1) // 8) * 8
+
+
+def losses(graphdef: Any) -> Callable[[Params, BucketedBatches], dict[str, float]]:
+    """A function that gives loss, perplexity and token accuracy over one epoch of batches."""
+
+    @jax.jit
+    def sums(params, batch):
+        model = nnx.merge(graphdef, params)
+        logits = model.decode(batch.target_in, model.encode(batch.source, batch.source_mask))
+        loss, count = metrics.cross_entropy(logits, batch.target_out, batch.weights)
+        right, _ = metrics.accuracy(logits, batch.target_out, batch.weights)
+        return jnp.stack([loss, right, count])
+
+    def over(params: Params, batches: BucketedBatches) -> dict[str, float]:
+        total = np.sum([np.asarray(sums(params, b), np.float64) for b in batches.epoch()], axis=0)
+        loss, right, count = (float(x) for x in total)
+        # exp overflows a double above 709.
+        perplexity = float(np.exp(min(loss / count, 700.0)))
+        return {"loss": loss / count, "perplexity": perplexity, "accuracy": right / count}
+
+    return over
+
+
+def score(
+    translator: Translator, params: Params, examples: Sequence[Example], *, lowercase: bool = False
+) -> tuple[dict[str, Any], list[str]]:
+    """Exact match, BLEU and chrF of the best hypotheses, and these hypotheses."""
+    best = [found[0].text for found in translator(params, [e.source for e in examples])]
+    references = [example.references for example in examples]
+    return metrics.corpus_scores(best, references, lowercase=lowercase), best
+
+
+@partial(jax.jit, static_argnums=(0,))
+def _alignment(graphdef: Any, params: Params, batch: Batch) -> jax.Array:
+    model = nnx.merge(graphdef, params)
+    memory = model.encode(batch.source, batch.source_mask)
+    state = model.start(memory, batch.target_in.shape[1])
+
+    def step(state, token):
+        state, _, weights = model.step(state, token, return_weights=True)
+        return state, weights
+
+    return jax.lax.scan(step, state, batch.target_in.T)[1]  # [t b l h s]
+
+
+def alignment(
+    graphdef: Any, params: Params, vocabulary: Vocabulary, source: str, target: Sequence[int]
+) -> tuple[np.ndarray, list[str], list[str]] | None:
+    """Cross-attention [l h t s] of the steps that produce `target` (ids with EOS), and the tokens.
+
+    None where the model has no attention.
+    """
+    ids = vocabulary.encode(source)
+    # The step that reads BOS writes the first target token.
+    batch = pad([(ids, tuple(target)[:-1])], rows=1, length=max(len(ids) + 1, len(target)))
+    assert batch.target_in[0, 0] == BOS
+    weights = _alignment(graphdef, params, batch)
+    if weights is None:
+        return None
+    drawn = np.asarray(weights, np.float32)[: len(target), 0, :, :, : len(ids) + 1]
+    names = vocabulary.tokens([*ids]) + ["</s>"]
+    return drawn.transpose(1, 2, 0, 3), names, vocabulary.tokens([*target])

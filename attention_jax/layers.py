@@ -1,0 +1,262 @@
+"""The layers that every model is built from. Modules own parameters; functions own the maths."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from attention_jax import checks, positions
+from attention_jax.types import Variant
+
+
+def plain(tree: Any) -> Any:
+    """A tree of `nnx.Param` as a tree of arrays."""
+    return jax.tree.map(
+        lambda leaf: leaf[...], tree, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable)
+    )
+
+
+class MultiHeadAttention(nnx.Module):
+    """Projects to heads, lets a variant attend in each, and projects back.
+
+        out = W_o concat_h attend(W_q x, W_k y, W_v y)
+
+    Args:
+      width: model width; `heads` must divide it.
+      heads: query heads.
+      kv_heads: key and value heads; divides `heads`. All of them where None.
+      variant: the attention mechanism, as `variants.get` returns it.
+      rope: whether queries and keys are rotated by their positions.
+      dropout_rate: rate of dropout on the weights.
+      dtype: type of the computation; parameters are float32.
+
+    Reference: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2; grouped heads: Ainslie et
+    al. 2023, arXiv:2305.13245.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        *,
+        heads: int,
+        variant: Variant,
+        kv_heads: int | None = None,
+        rope: bool = False,
+        dropout_rate: float = 0.0,
+        dtype: Any = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        kv_heads = kv_heads or heads
+        checks.divides("heads", heads, "width", width)
+        checks.divides("kv_heads", kv_heads, "heads", heads)
+        self.head_width = width // heads
+        self.variant, self.rope, self.dropout_rate = variant, rope, dropout_rate
+
+        def linear(heads_out: int) -> nnx.Linear:
+            return nnx.Linear(
+                width,
+                heads_out * self.head_width,
+                kernel_init=nnx.initializers.xavier_uniform(),
+                dtype=dtype,
+                rngs=rngs,
+            )
+
+        self.query, self.key, self.value = linear(heads), linear(kv_heads), linear(kv_heads)
+        self.out = linear(heads)
+        learned = variant.init(
+            rngs.params(), heads=heads, kv_heads=kv_heads, head_width=self.head_width
+        )
+        self.learned = nnx.data(jax.tree.map(nnx.Param, learned))
+
+    def __call__(
+        self,
+        x: Float[Array, "b t m"],
+        memory: Float[Array, "b s m"] | None = None,
+        *,
+        mask: Any = None,
+        rngs: nnx.Rngs | None = None,
+    ) -> Float[Array, "b t m"]:
+        """Attends from `x` to `memory`, or to `x` itself."""
+        keys, values = self.keys_values(x if memory is None else memory)
+        return self.merge(self.attend(self.queries(x), keys, values, mask=mask, rngs=rngs))
+
+    def queries(self, x: Array, offset: int | Array = 0) -> Float[Array, "b t h d"]:
+        """The queries of `x`, whose first position is `offset`."""
+        return self._rotate(self._split(self.query(x)), offset)
+
+    def keys_values(
+        self, x: Array, offset: int | Array = 0
+    ) -> tuple[Float[Array, "b s g d"], Float[Array, "b s g d"]]:
+        """The keys and values of `x`, whose first position is `offset`."""
+        return self._rotate(self._split(self.key(x)), offset), self._split(self.value(x))
+
+    def attend(
+        self,
+        q: Array,
+        k: Array,
+        v: Array,
+        *,
+        mask: Any = None,
+        query_offset: int | Array = 0,
+        rngs: nnx.Rngs | None = None,
+    ) -> Float[Array, "b t h e"]:
+        """The variant's own maths, on projected heads."""
+        drop = rngs is not None and self.dropout_rate > 0
+        random = {"dropout_rate": self.dropout_rate, "dropout_key": rngs.dropout()} if drop else {}
+        return self.variant.attend(
+            plain(self.learned), q, k, v, mask=mask, query_offset=query_offset, **random
+        )
+
+    def weights(
+        self, q: Array, k: Array, *, mask: Any = None, query_offset: int | Array = 0
+    ) -> Float[Array, "b t h s"]:
+        """What each query takes of each key: the output where the values are unit vectors."""
+        b, s, g = k.shape[:3]
+        units = jnp.broadcast_to(jnp.eye(s, dtype=k.dtype)[None, :, None], (b, s, g, s))
+        return self.attend(q, k, units, mask=mask, query_offset=query_offset)
+
+    def merge(self, heads: Float[Array, "b t h e"]) -> Float[Array, "b t m"]:
+        """Projects the concatenated heads back to the model's width."""
+        return self.out(heads.reshape(*heads.shape[:2], -1))
+
+    def _split(self, x: Array) -> Array:
+        return x.reshape(*x.shape[:-1], -1, self.head_width)
+
+    def _rotate(self, x: Array, offset: int | Array) -> Array:
+        return positions.rope(x, offset + jnp.arange(x.shape[1])) if self.rope else x
+
+
+class FeedForward(nnx.Module):
+    """Two linear maps with a ReLU between: `W_2 max(0, W_1 x)`, at each position alone.
+
+    Reference: Vaswani et al. 2017, arXiv:1706.03762, section 3.3.
+    """
+
+    def __init__(self, width: int, hidden: int, *, dropout_rate: float, dtype: Any, rngs: nnx.Rngs):
+        init = nnx.initializers.xavier_uniform()
+        self.up = nnx.Linear(width, hidden, kernel_init=init, dtype=dtype, rngs=rngs)
+        self.down = nnx.Linear(hidden, width, kernel_init=init, dtype=dtype, rngs=rngs)
+        self.dropout_rate = dropout_rate
+
+    def __call__(self, x: Array, *, rngs: nnx.Rngs | None = None) -> Array:
+        return self.down(dropout(nnx.relu(self.up(x)), self.dropout_rate, rngs))
+
+
+class Embedding(nnx.Module):
+    """Token vectors, scaled by the root of the width, with positions added; tied to the output.
+
+    Args:
+      positions: "sinusoidal", "learned" (up to `max_length`), or "none".
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        width: int,
+        *,
+        positions: str = "none",
+        max_length: int = 0,
+        dtype: Any = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        init = nnx.initializers.normal(width**-0.5)
+        self.table = nnx.Embed(vocabulary_size, width, embedding_init=init, dtype=dtype, rngs=rngs)
+        self.positions, self.width, self.max_length = positions, width, max_length
+        if positions == "learned":
+            self.learned = nnx.Embed(max_length, width, embedding_init=init, dtype=dtype, rngs=rngs)
+
+    def __call__(self, tokens: Int[Array, "b t"], offset: int | Array = 0) -> Array:
+        x = self.table(tokens) * self.width**0.5
+        length = tokens.shape[1]
+        if self.positions == "learned":
+            checks.at_most("length", length, "max_length", self.max_length)
+            return x + self.learned(offset + jnp.arange(length))[None]
+        if self.positions == "sinusoidal":
+            added = positions.sinusoidal(offset + jnp.arange(length), self.width)
+            return x + added.astype(x.dtype)[None]
+        return x
+
+    def logits(self, x: Array) -> Array:
+        """Scores of all tokens, from the same table."""
+        return self.table.attend(x).astype(jnp.float32)
+
+
+class Stack(nnx.Module):
+    """`depth` layers of one kind, one after another.
+
+    Args:
+      build: `(rngs) -> layer`; a layer is called as `layer(x, *context, rngs=...)`.
+      scan: runs one compiled layer in a loop, which compiles faster.
+      remat: recomputes each layer in the backward pass, which saves memory.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[nnx.Rngs], nnx.Module],
+        depth: int,
+        *,
+        scan: bool = False,
+        remat: bool = False,
+        rngs: nnx.Rngs,
+    ):
+        self.depth, self.scan, self.remat = depth, scan, remat
+        if scan:
+            self.layers = nnx.vmap(build)(rngs.split(depth))
+        else:
+            self.layers = nnx.List([build(rngs) for _ in range(depth)])
+
+    def __call__(self, x: Array, *context: Any, rngs: nnx.Rngs | None = None) -> Array:
+        if not (self.scan or self.remat):
+            for layer in self.layers:
+                x = layer(x, *context, rngs=rngs)
+            return x
+        keys = None if rngs is None else jax.random.split(rngs.dropout(), self.depth)
+        graphdef, stacked = self._stacked()
+
+        def body(x, layer_and_key):
+            state, key = layer_and_key
+            layer = nnx.merge(graphdef, state)
+            return layer(x, *context, rngs=None if key is None else nnx.Rngs(dropout=key)), None
+
+        if self.remat:
+            body = jax.checkpoint(body)
+        if self.scan:
+            return jax.lax.scan(body, x, (stacked, keys))[0]
+        for i, state in enumerate(stacked):
+            x, _ = body(x, (state, None if keys is None else keys[i]))
+        return x
+
+    def each(self) -> list[Any]:
+        """The layers as a list, however they are stored."""
+        if not self.scan:
+            return list(self.layers)
+        graphdef, stacked = self._stacked()
+        pick = [jax.tree.map(lambda leaf, i=i: leaf[i], stacked) for i in range(self.depth)]
+        return [nnx.merge(graphdef, state) for state in pick]
+
+    def _stacked(self) -> tuple[Any, Any]:
+        if self.scan:
+            graphdef, state = nnx.split(self.layers)
+            return graphdef, nnx.as_pure(state)
+        split = [nnx.split(layer) for layer in self.layers]
+        return split[0][0], [nnx.as_pure(state) for _, state in split]
+
+
+def dropout(x: Array, rate: float, rngs: nnx.Rngs | None) -> Array:
+    """Sets entries to 0 with probability `rate` and scales the others up; `x` without `rngs`.
+
+    Two entries share one 32-bit draw, so `rate` is rounded to a multiple of 2^-16. Drawing
+    bits is most of the cost of dropout on a CPU.
+
+    Reference: Srivastava et al. 2014, Journal of Machine Learning Research 15.
+    """
+    dropped = round(rate * 2**16)
+    if rngs is None or not dropped:
+        return x
+    bits = jax.random.bits(rngs.dropout(), (-(-x.size // 2),), jnp.uint32)
+    halves = jax.lax.bitcast_convert_type(bits, jnp.uint16).reshape(-1)[: x.size]
+    scale = 2**16 / (2**16 - dropped)
+    return jnp.where(halves.reshape(x.shape) >= dropped, x * scale, 0)

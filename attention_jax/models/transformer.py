@@ -1,0 +1,273 @@
+"""The Transformer encoder-decoder, with any attention variant.
+
+Reference: Vaswani et al. 2017, arXiv:1706.03762; norm first: Xiong et al. 2020, arXiv:2002.04745.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+from attention_jax import checks, masks, variants
+from attention_jax.layers import Embedding, FeedForward, MultiHeadAttention, Stack, dropout
+from attention_jax.types import Memory, Variant
+
+POSITIONS = ("sinusoidal", "learned", "rope", "none")
+
+
+class TransformerConfig(NamedTuple):
+    """Sizes and choices of a Transformer; the defaults are a small one.
+
+    Attributes:
+      attention: name of the variant, or the path of a file that defines one.
+      cross_attention: the same between decoder and encoder. Where None: `attention` if it is
+        the score of a pair, else scaled dot, since distances within one sentence mean nothing
+        between two.
+      positions: one of `POSITIONS`.
+      norm: "pre" or "post".
+      dropout_rate: on embeddings, hidden units and the output of each sub-layer.
+      attention_dropout_rate: on attention weights.
+      max_length: the longest input, where positions are learned.
+      dtype: of the computation: "float32" or "bfloat16". Parameters are float32.
+      scan: one compiled layer in a loop: compiles faster.
+      remat: recomputes layers in the backward pass: saves memory.
+    """
+
+    vocabulary_size: int
+    width: int = 128
+    layers: int = 4
+    heads: int = 4
+    kv_heads: int | None = None
+    feed_forward: int = 256
+    attention: str = "scaled_dot"
+    cross_attention: str | None = None
+    positions: str = "sinusoidal"
+    norm: str = "pre"
+    tied: bool = True
+    dropout_rate: float = 0.1
+    attention_dropout_rate: float = 0.0
+    max_length: int = 1024
+    dtype: str = "float32"
+    scan: bool = False
+    remat: bool = False
+
+
+class TransformerState(NamedTuple):
+    """What decoding keeps: a key/value cache of each layer, its source side and its length."""
+
+    position: Int[Array, " b"]
+    memory_mask: Bool[Array, "b s"]
+    caches: list[tuple[Array, Array]]
+    sources: list[tuple[Array, Array]]
+
+
+class Residual(nnx.Module):
+    """A sub-layer with its norm and shortcut: `x + f(norm(x))`, or `norm(x + f(x))`."""
+
+    def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
+        self.pre = config.norm == "pre"
+        self.norm = nnx.LayerNorm(config.width, dtype=jnp.dtype(config.dtype), rngs=rngs)
+        self.dropout_rate = config.dropout_rate
+
+    def enter(self, x: Array) -> Array:
+        return self.norm(x) if self.pre else x
+
+    def leave(self, x: Array, change: Array, rngs: nnx.Rngs | None) -> Array:
+        x = x + dropout(change, self.dropout_rate, rngs)
+        return x if self.pre else self.norm(x)
+
+
+def _attention(config: TransformerConfig, variant: Variant, *, rope: bool, rngs: nnx.Rngs):
+    return MultiHeadAttention(
+        config.width,
+        heads=config.heads,
+        kv_heads=config.kv_heads,
+        variant=variant,
+        rope=rope,
+        dropout_rate=config.attention_dropout_rate,
+        dtype=jnp.dtype(config.dtype),
+        rngs=rngs,
+    )
+
+
+class EncoderLayer(nnx.Module):
+    """Self-attention, then feed-forward."""
+
+    def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
+        own = variants.get(config.attention)
+        self.attention = _attention(config, own, rope=config.positions == "rope", rngs=rngs)
+        self.feed_forward = FeedForward(
+            config.width,
+            config.feed_forward,
+            dropout_rate=config.dropout_rate,
+            dtype=jnp.dtype(config.dtype),
+            rngs=rngs,
+        )
+        self.around_attention = Residual(config, rngs=rngs)
+        self.around_feed_forward = Residual(config, rngs=rngs)
+
+    def __call__(self, x: Array, visible: Array, *, rngs: nnx.Rngs | None = None) -> Array:
+        """Lets each position of `x` see those where `visible` [b s]."""
+        mask = masks.keys(visible)
+        change = self.attention(self.around_attention.enter(x), mask=mask, rngs=rngs)
+        return self.think(self.around_attention.leave(x, change, rngs), rngs)
+
+    def think(self, x: Array, rngs: nnx.Rngs | None = None) -> Array:
+        """The feed-forward half."""
+        change = self.feed_forward(self.around_feed_forward.enter(x), rngs=rngs)
+        return self.around_feed_forward.leave(x, change, rngs)
+
+
+class DecoderLayer(EncoderLayer):
+    """Causal self-attention, attention to the encoder, then feed-forward."""
+
+    def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
+        super().__init__(config, rngs=rngs)
+        self.cross_attention = _attention(config, cross_variant(config), rope=False, rngs=rngs)
+        self.around_cross_attention = Residual(config, rngs=rngs)
+
+    def __call__(self, x: Array, memory: Memory, *, rngs: nnx.Rngs | None = None) -> Array:
+        change = self.attention(self.around_attention.enter(x), mask=masks.causal, rngs=rngs)
+        x = self.around_attention.leave(x, change, rngs)
+        change = self.cross_attention(
+            self.around_cross_attention.enter(x),
+            memory.states,
+            mask=masks.keys(memory.mask),
+            rngs=rngs,
+        )
+        return self.think(self.around_cross_attention.leave(x, change, rngs), rngs)
+
+    def step(
+        self, x: Array, cache: tuple[Array, Array], source: tuple[Array, Array], state: Any
+    ) -> tuple[Array, tuple[Array, Array], Array]:
+        """One position: `x` [b 1 m]; returns also the new cache and the queries to the source."""
+        position = state.position[0]
+        inner = self.around_attention.enter(x)
+        new = self.attention.keys_values(inner, position)
+        cache = tuple(
+            jax.lax.dynamic_update_slice_in_dim(old, one.astype(old.dtype), position, axis=1)
+            for old, one in zip(cache, new, strict=True)
+        )
+        change = self.attention.attend(
+            self.attention.queries(inner, position),
+            *cache,
+            mask=masks.causal,
+            query_offset=position,
+        )
+        x = self.around_attention.leave(x, self.attention.merge(change), None)
+        q = self.cross_attention.queries(self.around_cross_attention.enter(x))
+        change = self.cross_attention.attend(q, *source, mask=masks.keys(state.memory_mask))
+        x = self.around_cross_attention.leave(x, self.cross_attention.merge(change), None)
+        return self.think(x), cache, q
+
+
+def cross_variant(config: TransformerConfig) -> Variant:
+    """The variant between decoder and encoder, as `TransformerConfig` says."""
+    if config.cross_attention is not None:
+        return variants.get(config.cross_attention)
+    own = variants.get(config.attention)
+    return own if own.score is not None else variants.get("scaled_dot")
+
+
+class Transformer(nnx.Module):
+    """Encoder and decoder stacks over one vocabulary; answers to `types.Seq2Seq`."""
+
+    def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
+        checks.one_of("positions", config.positions, POSITIONS)
+        checks.one_of("norm", config.norm, ("pre", "post"))
+        checks.one_of("dtype", config.dtype, ("float32", "bfloat16"))
+        self.config = config
+        dtype = jnp.dtype(config.dtype)
+        added = "none" if config.positions == "rope" else config.positions
+
+        def stack(layer: type) -> Stack:
+            return Stack(
+                lambda rngs: layer(config, rngs=rngs),
+                config.layers,
+                scan=config.scan,
+                remat=config.remat,
+                rngs=rngs,
+            )
+
+        self.embedding = Embedding(
+            config.vocabulary_size,
+            config.width,
+            positions=added,
+            max_length=config.max_length,
+            dtype=dtype,
+            rngs=rngs,
+        )
+        self.encoder, self.decoder = stack(EncoderLayer), stack(DecoderLayer)
+        # A post-norm layer ends in a norm of its own.
+        if config.norm == "pre":
+            self.encoder_norm = nnx.LayerNorm(config.width, dtype=dtype, rngs=rngs)
+            self.decoder_norm = nnx.LayerNorm(config.width, dtype=dtype, rngs=rngs)
+        if not config.tied:
+            self.output = nnx.Linear(
+                config.width, config.vocabulary_size, use_bias=False, dtype=dtype, rngs=rngs
+            )
+
+    def encode(
+        self,
+        source: Int[Array, "b s"],
+        source_mask: Bool[Array, "b s"],
+        *,
+        rngs: nnx.Rngs | None = None,
+    ) -> Memory:
+        """Contextual vectors of the source."""
+        x = self.encoder(self._embed(source, rngs), source_mask, rngs=rngs)
+        return Memory(self.encoder_norm(x) if self.config.norm == "pre" else x, source_mask)
+
+    def decode(
+        self, target: Int[Array, "b t"], memory: Memory, *, rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "b t v"]:
+        """Logits of each next token, given the true ones before it (teacher forcing)."""
+        x = self.decoder(self._embed(target, rngs), memory, rngs=rngs)
+        return self._logits(x)
+
+    def start(self, memory: Memory, max_length: int) -> TransformerState:
+        """Empty caches for `max_length` tokens, and the source's keys and values."""
+        batch = memory.states.shape[0]
+        layers = self.decoder.each()
+        heads = self.config.kv_heads or self.config.heads
+        shape = (batch, max_length, heads, self.config.width // self.config.heads)
+        empty = jnp.zeros(shape, self.config.dtype)
+        return TransformerState(
+            position=jnp.zeros(batch, jnp.int32),
+            memory_mask=memory.mask,
+            caches=[(empty, empty) for _ in layers],
+            sources=[layer.cross_attention.keys_values(memory.states) for layer in layers],
+        )
+
+    def step(
+        self,
+        state: TransformerState,
+        token: Int[Array, " b"],
+        *,
+        return_weights: bool = False,
+    ) -> tuple[TransformerState, Float[Array, "b v"], Float[Array, "b l h s"] | None]:
+        """Appends one token; reproduces `decode` position by position."""
+        x = self.embedding(token[:, None], state.position[0])
+        caches, weights = [], []
+        for layer, cache, source in zip(
+            self.decoder.each(), state.caches, state.sources, strict=True
+        ):
+            x, cache, q = layer.step(x, cache, source, state)
+            caches.append(cache)
+            if return_weights:
+                mask = masks.keys(state.memory_mask)
+                weights.append(layer.cross_attention.weights(q, source[0], mask=mask)[:, 0])
+        state = state._replace(position=state.position + 1, caches=caches)
+        drawn = jnp.stack(weights, axis=1) if return_weights else None
+        return state, self._logits(x)[:, 0], drawn
+
+    def _embed(self, tokens: Array, rngs: nnx.Rngs | None) -> Array:
+        return dropout(self.embedding(tokens), self.config.dropout_rate, rngs)
+
+    def _logits(self, x: Array) -> Array:
+        x = self.decoder_norm(x) if self.config.norm == "pre" else x
+        if self.config.tied:
+            return self.embedding.logits(x)
+        return self.output(x).astype(jnp.float32)

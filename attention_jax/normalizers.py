@@ -1,0 +1,197 @@
+"""Weights from logits: what turns the scores of one query into its weights on the keys.
+
+`weights(logits, visible) -> weights` over the last axis, 0 where hidden and in rows that see
+nothing. `logits` are `[b h t s]`; `visible` broadcasts against them. The number of keys never
+enters but as the number of visible ones, so a hidden key equals an absent one.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+from attention_jax import checks
+
+Logits = Float[Array, "b h t s"]
+Visible = Bool[Array, "#b #h #t #s"]
+
+
+class Normalizer(NamedTuple):
+    """How logits become weights: a tuple of pure functions.
+
+    Attributes:
+      name: what errors call it.
+      weights: `(logits, visible) -> weights`, 0 where hidden.
+      lse: `(logits, visible) -> [b h t]`, the logarithm of what the weights are divided by;
+        None where there is none. `-inf` in rows that see nothing.
+    """
+
+    name: str
+    weights: Callable[[Array, Array], Array]
+    lse: Callable[[Array, Array], Array] | None = None
+
+
+def _softmax(logits: Logits, visible: Visible) -> Logits:
+    logits = jnp.where(visible, logits, -jnp.inf)
+    # exp overflows float32 above 88; the shift cancels in the ratio.
+    powers = jnp.exp(logits - _shift(logits))
+    return powers / _nonzero(powers.sum(-1, keepdims=True))
+
+
+def _softmax_lse(logits: Logits, visible: Visible) -> Float[Array, "b h t"]:
+    logits = jnp.where(visible, logits, -jnp.inf)
+    shift = _shift(logits)
+    total = jnp.exp(logits - shift).sum(-1)
+    # The inner where keeps the derivative of the logarithm finite at 0.
+    return jnp.where(total == 0, -jnp.inf, jnp.log(_nonzero(total)) + shift[..., 0])
+
+
+softmax = Normalizer("softmax", _softmax, _softmax_lse)
+"""Positive weights that sum to 1: `exp(x_j) / sum_k exp(x_k)`."""
+
+
+def softmax_with_sink(sink: Float[Array, " h"]) -> Normalizer:
+    """A softmax with one more, learned logit per head, whose share goes to no key.
+
+        weight_j = exp(x_j) / (exp(sink_h) + sum_k exp(x_k))
+
+    Reference: OpenAI 2025, gpt-oss model card, arXiv:2508.10925, section 2.2.
+    """
+    checks.shape("sink", sink, "h")
+
+    def weights(logits: Logits, visible: Visible) -> Logits:
+        logits, escape, shift = _with_sink(logits, visible)
+        powers = jnp.exp(logits - shift)
+        return powers / (powers.sum(-1, keepdims=True) + jnp.exp(escape - shift))
+
+    def lse(logits: Logits, visible: Visible) -> Float[Array, "b h t"]:
+        logits, escape, shift = _with_sink(logits, visible)
+        total = jnp.exp(logits - shift).sum(-1, keepdims=True) + jnp.exp(escape - shift)
+        return (jnp.log(total) + shift)[..., 0]
+
+    def _with_sink(logits: Logits, visible: Visible) -> tuple[Array, Array, Array]:
+        logits = jnp.where(visible, logits, -jnp.inf)
+        escape = sink.astype(logits.dtype)[None, :, None, None]
+        return logits, escape, jnp.maximum(_shift(logits), lax.stop_gradient(escape))
+
+    return Normalizer("softmax_with_sink", weights, lse)
+
+
+def sigmoid(bias: float | Float[Array, ""]) -> Normalizer:
+    """Each weight by itself, so keys do not compete.
+
+        weight_j = 1 / (1 + exp(-x_j - bias))
+
+    Args:
+      bias: added to every logit; the paper takes -log(number of keys).
+
+    Reference: Ramapuram et al. 2024, arXiv:2409.04431, equation 3.
+    """
+
+    def weights(logits: Logits, visible: Visible) -> Logits:
+        raised = logits + jnp.asarray(bias, logits.dtype)
+        return jnp.where(visible, jax.nn.sigmoid(raised), 0)
+
+    return Normalizer("sigmoid", weights)
+
+
+def _relu(logits: Logits, visible: Visible) -> Logits:
+    count = jnp.broadcast_to(visible, logits.shape).sum(-1, keepdims=True, dtype=logits.dtype)
+    return jnp.where(visible, jax.nn.relu(logits), 0) / jnp.maximum(count, 1)
+
+
+relu = Normalizer("relu", _relu)
+"""`max(x_j, 0) / number of visible keys`. Wortsman et al. 2023, arXiv:2309.08586."""
+
+
+def _hard(logits: Logits, visible: Visible) -> Logits:
+    logits = jnp.where(visible, logits, -jnp.inf)
+    best = jax.nn.one_hot(logits.argmax(-1), logits.shape[-1], dtype=logits.dtype)
+    return _keep_nan(jnp.where(visible, best, 0), logits)
+
+
+hard = Normalizer("hard", _hard)
+"""All weight on the largest logit, the first of equals; no gradient reaches the logits."""
+
+
+def top_k(k: int) -> Normalizer:
+    """A softmax over the k largest logits; those that equal the k-th all stay.
+
+    Reference: Gupta et al. 2021, arXiv:2106.06899, section 2.
+    """
+    checks.positive("k", k)
+
+    def weights(logits: Logits, visible: Visible) -> Logits:
+        logits = jnp.where(visible, logits, -jnp.inf)
+        largest, _ = lax.top_k(lax.stop_gradient(logits), min(k, logits.shape[-1]))
+        chosen = visible & (logits >= largest[..., -1:])
+        return _keep_nan(_softmax(logits, chosen), logits)
+
+    return Normalizer("top_k", weights)
+
+
+def _sparsemax(logits: Logits, visible: Visible) -> Logits:
+    logits = jnp.where(visible, logits, -jnp.inf)
+    shifted = logits - _shift(logits)
+    ranked, count = _ranked(shifted)
+    chosen = 1 + count * ranked > jnp.cumsum(ranked, -1)
+    support = visible & (shifted >= _last(ranked, chosen))
+    # Written on the support alone, the threshold has the exact derivative.
+    z = jnp.where(support, shifted, 0)
+    size = jnp.maximum(support.sum(-1, keepdims=True, dtype=z.dtype), 1)
+    threshold = (z.sum(-1, keepdims=True) - 1) / size
+    return _keep_nan(jnp.where(support, z - threshold, 0), logits)
+
+
+sparsemax = Normalizer("sparsemax", _sparsemax)
+"""The nearest point of the simplex. Martins & Astudillo 2016, arXiv:1602.02068, algorithm 1."""
+
+
+def _entmax15(logits: Logits, visible: Visible) -> Logits:
+    logits = jnp.where(visible, logits, -jnp.inf)
+    shifted = (logits - _shift(logits)) / 2
+    ranked, count = _ranked(shifted)
+    finite = jnp.where(jnp.isfinite(ranked), ranked, 0)
+    mean = jnp.cumsum(finite, -1) / count
+    spread = jnp.cumsum(finite**2, -1) - count * mean**2
+    chosen = mean - jnp.sqrt(jnp.maximum((1 - spread) / count, 0)) <= ranked
+    support = visible & (shifted >= _last(ranked, chosen))
+    z = jnp.where(support, shifted, 0)
+    size = jnp.maximum(support.sum(-1, keepdims=True, dtype=z.dtype), 1)
+    mean = z.sum(-1, keepdims=True) / size
+    spread = jnp.where(support, (z - mean) ** 2, 0).sum(-1, keepdims=True)
+    threshold = mean - jnp.sqrt((1 - spread) / size)
+    return _keep_nan(jnp.where(support, (z - threshold) ** 2, 0), logits)
+
+
+entmax15 = Normalizer("entmax15", _entmax15)
+"""Between softmax and sparsemax. Peters et al. 2019, arXiv:1905.05702, algorithm 2."""
+
+
+def _shift(logits: Logits) -> Float[Array, "b h t 1"]:
+    """The largest logit of each row, 0 where all are -inf."""
+    largest = lax.stop_gradient(logits).max(-1, keepdims=True, initial=-jnp.inf)
+    return jnp.where(largest == -jnp.inf, 0, largest)
+
+
+def _nonzero(x: Array) -> Array:
+    return jnp.where(x == 0, 1, x)
+
+
+def _ranked(x: Logits) -> tuple[Array, Array]:
+    """The logits in falling order, without a derivative, and their ranks from 1."""
+    ranked = jnp.sort(lax.stop_gradient(x), -1, descending=True)
+    return ranked, jnp.arange(1, x.shape[-1] + 1, dtype=x.dtype)[None, None, None]
+
+
+def _last(ranked: Logits, chosen: Bool[Array, "b h t s"]) -> Float[Array, "b h t 1"]:
+    """The smallest logit that is chosen."""
+    return jnp.where(chosen, ranked, jnp.inf).min(-1, keepdims=True, initial=jnp.inf)
+
+
+def _keep_nan(weights: Logits, logits: Logits) -> Logits:
+    """Comparisons drop NaN; put it back, so that it is seen."""
+    return jnp.where(jnp.isnan(logits).any(-1, keepdims=True), jnp.nan, weights)

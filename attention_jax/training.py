@@ -1,0 +1,470 @@
+"""The training loop: steps, evaluation, early stopping, checkpoints, interruption, resumption.
+
+    result = fit(build, batches, evaluate, "run", Settings(steps=10_000))
+
+A run that is killed at any moment and started again with `resume=True` ends bit for bit as it
+would have ended undisturbed.
+"""
+
+import contextlib
+import logging
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from attention_jax import optimizers, training_step
+from attention_jax.batches import BucketedBatches, pipeline
+from attention_jax.checkpoint import Checkpoints
+from attention_jax.telemetry import Bar, MetricsFile, Profile
+from attention_jax.types import Params
+
+Evaluate = Callable[[Params], dict[str, float]]
+
+_log = logging.getLogger(__name__)
+
+
+class Settings(NamedTuple):
+    """How to train; plain values only.
+
+    Attributes:
+      steps: updates in all.
+      seed: seed of the parameters and of dropout.
+      optimizer: one of `optimizers.optimizer_names()`.
+      learning_rate: the largest rate.
+      schedule: one of `optimizers.schedule_names()`.
+      warmup_steps: updates until the largest rate.
+      weight_decay: for adamw and muon.
+      clip_norm: the largest norm of a gradient, or None.
+      adam_b1: decay of Adam's mean.
+      adam_b2: decay of Adam's mean square.
+      label_smoothing: probability given to all tokens alike.
+      accumulate: batches in an update.
+      log_every: updates between two training rows.
+      evaluate_every: updates between two evaluations.
+      checkpoint_every: updates between two checkpoints.
+      patience: evaluations without a better metric before training stops, or None.
+      keep_last: checkpoints that stay, and that are averaged.
+      average: whether the result is the mean of the last `keep_last` checkpoints instead of
+        the best one.
+      maximise: the metric that decides; "loss" and "perplexity" are minimised.
+      profile_steps: updates to profile.
+      tensorboard: whether to write for TensorBoard too.
+    """
+
+    steps: int
+    seed: int = 0
+    optimizer: str = "adam"
+    learning_rate: float = 1e-3
+    schedule: str = "inverse_sqrt"
+    warmup_steps: int = 400
+    weight_decay: float = 0.0
+    clip_norm: float | None = 1.0
+    adam_b1: float = 0.9
+    adam_b2: float = 0.98
+    label_smoothing: float = 0.0
+    accumulate: int = 1
+    log_every: int = 50
+    evaluate_every: int = 500
+    checkpoint_every: int = 500
+    patience: int | None = None
+    keep_last: int = 1
+    average: bool = False
+    maximise: str = "loss"
+    profile_steps: int = 0
+    tensorboard: bool = False
+
+
+class Result(NamedTuple):
+    """What training gives.
+
+    Attributes:
+      graphdef: with it, `nnx.merge(graphdef, params)` is the model.
+      params: the best parameters by `maximise`, or the average.
+      metric: the best value of the metric that decides; None without evaluations.
+      best_step: where it was reached.
+      steps: updates done.
+      seconds: time of training in all, over all resumptions, evaluations included.
+      tokens: target tokens seen.
+      stopped_early: whether patience ran out.
+      first_step_seconds: time of the first update of this process, compilation included.
+    """
+
+    graphdef: Any
+    params: Params
+    metric: float | None
+    best_step: int | None
+    steps: int
+    seconds: float
+    tokens: int
+    stopped_early: bool
+    first_step_seconds: float
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss, the gradient or a parameter is no longer a finite number."""
+
+
+class Interrupted(RuntimeError):
+    """Training was asked to stop by a signal, and saved what it had.
+
+    Attributes:
+      signal: the signal's number; 128 + signal is the exit code of a shell.
+    """
+
+    def __init__(self, message: str, number: int):
+        super().__init__(message)
+        self.signal = number
+
+
+def fit(
+    build: Callable[..., Any],
+    batches: BucketedBatches,
+    evaluate: Evaluate | None,
+    folder: str | os.PathLike,
+    settings: Settings,
+    *,
+    resume: bool = False,
+) -> Result:
+    """Trains a sequence-to-sequence model.
+
+    Args:
+      build: makes the model from a random key.
+      batches: the training batches.
+      evaluate: metrics of given parameters, such as loss and BLEU; None for no evaluation.
+      folder: where metrics.jsonl and checkpoints/ go.
+      settings: how to train.
+      resume: whether to go on where the folder's last whole checkpoint ends; where it has none,
+        training starts at the beginning.
+
+    Raises:
+      FileExistsError: the folder holds a run, and `resume` is False.
+      TrainingDiverged: a number is no longer finite; the last good checkpoint stays.
+      Interrupted: SIGTERM or SIGINT arrived; a checkpoint was saved first.
+      ValueError: the checkpoint is of another model or of other data.
+    """
+    folder = Path(folder)
+    _check_settings(settings)
+    used = [name for name in ("metrics.jsonl", "checkpoints") if (folder / name).exists()]
+    if used and not resume:
+        raise FileExistsError(
+            f"`folder` must hold no run yet; {folder} has {' and '.join(used)}. Go on with it by "
+            "--resume, or start it anew by --overwrite."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    loop = _Loop(build, batches, evaluate, folder, settings)
+    with contextlib.closing(loop), _Signals() as signals:
+        loop.run(signals)
+        return loop.result()
+
+
+class _Record(NamedTuple):
+    """The plain data of a checkpoint, beside the data iterator's state."""
+
+    evaluated: int = 0  # the step of the last evaluation
+    best: float | None = None
+    best_step: int | None = None
+    waiting: int = 0  # evaluations since the best
+    stopped: bool = False
+    logged: int = 0  # the step of the last training row
+    tokens: int = 0
+    seconds: float = 0.0
+    metrics_size: int = 0
+
+
+class _Loop:
+    """One run in progress: what changes from step to step, and the files it writes."""
+
+    def __init__(self, build, batches, evaluate, folder, settings):
+        self.settings, self.evaluate, self.folder = settings, evaluate, folder
+        self.rate = optimizers.schedule(
+            settings.schedule,
+            peak=settings.learning_rate,
+            warmup_steps=settings.warmup_steps,
+            steps=settings.steps,
+        )
+        transform = optimizers.optimizer(
+            settings.optimizer,
+            learning_rate=self.rate,
+            weight_decay=settings.weight_decay,
+            clip_norm=settings.clip_norm,
+            b1=settings.adam_b1,
+            b2=settings.adam_b2,
+        )
+        self.graphdef, self.state = training_step.start(build, transform, settings.seed)
+        self.steps = training_step.compile_steps(
+            self.graphdef,
+            transform,
+            label_smoothing=settings.label_smoothing,
+            accumulate=settings.accumulate,
+        )
+        self.batches, self.iterator = batches, pipeline(batches)
+        self.checkpoints = Checkpoints(folder / "checkpoints", keep_last=settings.keep_last)
+        self.record, self.step, self.saved = _Record(), 0, -1
+        self.first_step_seconds = 0.0
+        self._restore()
+        self._open_files()
+
+    def run(self, signals: "_Signals") -> None:
+        while True:
+            if signals.received:
+                self._save(scheduled=False)
+                raise _interrupted(signals.received, self.step, self.folder)
+            self._evaluate_if_due()
+            finished = self.record.stopped or self.step >= self.settings.steps
+            due = self.step > 0 and self.step % self.settings.checkpoint_every == 0
+            if (finished or due) and self.saved != self.step:
+                self._save(scheduled=True)
+            if finished:
+                return
+            self._step()
+            if self.step % self.settings.log_every == 0 or self.step == self.settings.steps:
+                self._log_training()
+
+    def result(self) -> Result:
+        record, settings = self.record, self.settings
+        like = {"params": self.state.params}
+        last = self.checkpoints.steps(scheduled=True)[-settings.keep_last :]
+        if settings.average and len(last) > 1:
+            params = self.checkpoints.average(last, like)["params"]
+        elif record.best_step is not None:
+            params = self.checkpoints.restore_best(like).tree["params"]
+        else:
+            params = self.state.params
+        return Result(
+            graphdef=self.graphdef,
+            params=params,
+            metric=record.best,
+            best_step=record.best_step,
+            steps=self.step,
+            seconds=self._seconds(),
+            tokens=record.tokens,
+            stopped_early=record.stopped,
+            first_step_seconds=self.first_step_seconds,
+        )
+
+    def close(self) -> None:
+        self.profile.close()
+        self.bar.close()
+        self.metrics.close()
+
+    def _step(self) -> None:
+        start = time.monotonic()
+        tokens = 0
+        if self.settings.accumulate == 1:
+            batch = next(self.iterator)
+            tokens = int(batch.weights.sum())
+            self.state = self.steps.whole(self.state, batch)
+        else:
+            gradient = training_step.zeros(self.state.params)
+            totals = training_step.Totals.zero()
+            for index in range(self.settings.accumulate):
+                batch = next(self.iterator)
+                tokens += int(batch.weights.sum())
+                gradient, totals = self.steps.gather(self.state, batch, index, gradient, totals)
+            self.state = self.steps.update(self.state, gradient, totals)
+        self.step += 1
+        self.window_tokens += tokens
+        self.record = self.record._replace(tokens=self.record.tokens + tokens)
+        if not self.first_step_seconds:
+            jax.block_until_ready(self.state)
+            self.first_step_seconds = time.monotonic() - start
+        self.profile.tick(self.state)
+        self.bar.advance()
+
+    def _log_training(self) -> None:
+        totals = self._fetch_totals()
+        updates = self.step - self.record.logged
+        row = {
+            "step": self.step,
+            "split": "train",
+            "loss": totals.loss / totals.tokens,
+            "accuracy": totals.correct / totals.tokens,
+            "gradient_norm": totals.gradient_norm / updates,
+            "learning_rate": float(self.rate(self.step - 1)),
+            "tokens": self.record.tokens,
+            "tokens_per_second": self.window_tokens / (time.monotonic() - self.window_start),
+            "seconds": self._seconds(),
+        }
+        self._write(row)
+        self.record = self.record._replace(logged=self.step)
+        self.state = self.state._replace(totals=training_step.Totals.zero())
+        self.window_tokens, self.window_start = 0, time.monotonic()
+
+    def _evaluate_if_due(self) -> None:
+        settings, step = self.settings, self.step
+        due = step % settings.evaluate_every == 0 or step >= settings.steps
+        if self.evaluate is None or not due or step <= self.record.evaluated:
+            return
+        with self._paused():
+            self._check_finite()
+            scores = {name: float(x) for name, x in self.evaluate(self.state.params).items()}
+            better = self._judge(scores)
+            self._write({"step": step, "split": "validation", **scores, "seconds": self._seconds()})
+        if better and step % settings.checkpoint_every and step < settings.steps:
+            self._save(scheduled=False)
+
+    def _judge(self, scores: dict[str, float]) -> bool:
+        """Notes whether an evaluation is the best so far, and whether patience ran out."""
+        name, record = self.settings.maximise, self.record
+        if name not in scores:
+            raise ValueError(
+                f"`maximise` must be one of the metrics {', '.join(scores)}; got {name!r}."
+            )
+        better = not math.isnan(scores[name]) and (
+            record.best is None or _goodness(name, scores[name]) > _goodness(name, record.best)
+        )
+        waiting = 0 if better else record.waiting + 1
+        patience = self.settings.patience
+        self.record = record._replace(
+            evaluated=self.step,
+            best=scores[name] if better else record.best,
+            best_step=self.step if better else record.best_step,
+            waiting=waiting,
+            stopped=patience is not None and waiting >= patience,
+        )
+        return better
+
+    def _save(self, *, scheduled: bool) -> None:
+        with self._paused():
+            self._check_finite()
+            record = self.record._replace(
+                seconds=self._seconds(), metrics_size=self.metrics.size()
+            )
+            best = record.best_step == self.step
+            self.checkpoints.save(
+                self.step,
+                _tree(self.state),
+                extra={
+                    "record": record._asdict(),
+                    "scheduled": scheduled,
+                    "iterator": self.iterator.get_state(),
+                    "batches_per_epoch": self.batches.batches_per_epoch,
+                },
+                metric=_goodness(self.settings.maximise, record.best) if best else None,
+                scheduled=scheduled,
+            )
+            self.saved = self.step if scheduled else self.saved
+
+    def _restore(self) -> None:
+        restored = self.checkpoints.restore_latest(_tree(self.state))
+        if restored is None:
+            return
+        step, tree, extra = restored
+        if extra["batches_per_epoch"] != self.batches.batches_per_epoch:
+            raise ValueError(
+                "`batches` must be those that the run began with: an epoch had "
+                f"{extra['batches_per_epoch']}, and has {self.batches.batches_per_epoch}. Resume "
+                "with the same data, seed, lengths and tokens per batch."
+            )
+        self.checkpoints.delete_after(step)
+        state = training_step.TrainState(**tree["counters"], params=tree["params"], opt=tree["opt"])
+        self.state, self.step = state, step
+        self.record = _Record(**extra["record"])
+        self.saved = step if extra["scheduled"] else -1
+        self.iterator.set_state(extra["iterator"])
+        _log.info("resumed %s at step %d", self.folder, step)
+
+    def _open_files(self) -> None:
+        settings, folder = self.settings, self.folder
+        self.metrics = MetricsFile(
+            folder / "metrics.jsonl",
+            size=self.record.metrics_size,
+            tensorboard=folder / "tensorboard" if settings.tensorboard else None,
+        )
+        self.bar = Bar(steps=settings.steps, done=self.step)
+        self.profile = Profile(folder / "profile", steps=settings.profile_steps)
+        self.started = self.window_start = time.monotonic()
+        self.window_tokens = 0
+
+    def _seconds(self) -> float:
+        return self.record.seconds + time.monotonic() - self.started
+
+    def _write(self, row: dict[str, Any]) -> None:
+        self.metrics.write(row)
+        self.bar.show(row)
+
+    def _fetch_totals(self) -> training_step.Totals:
+        totals = training_step.Totals(*(float(x) for x in jax.device_get(self.state.totals)))
+        if not math.isfinite(totals.loss) or not math.isfinite(totals.gradient_norm):
+            raise self._diverged("The loss or its gradient")
+        return totals
+
+    def _check_finite(self) -> None:
+        self._fetch_totals()
+        if not training_step.all_finite(self.state.params):
+            raise self._diverged("A parameter")
+
+    def _diverged(self, what: str) -> TrainingDiverged:
+        steps = self.checkpoints.steps()
+        kept = f"the last good checkpoint is that of step {steps[-1]}" if steps else "none was saved"
+        return TrainingDiverged(
+            f"{what} stopped being finite between steps {self.record.logged} and {self.step}; "
+            f"{kept}. Try a lower learning_rate, more warmup_steps, clip_norm=1.0, or to compute "
+            "in float32."
+        )
+
+    @contextlib.contextmanager
+    def _paused(self):
+        """Keeps evaluations and checkpoints out of the tokens per second."""
+        start = time.monotonic()
+        yield
+        self.window_start += time.monotonic() - start
+
+
+class _Signals:
+    """Notes SIGTERM and SIGINT instead of dying of them; a second one interrupts at once."""
+
+    def __init__(self):
+        self.received = 0
+        self._former: dict[int, Any] = {}
+
+    def __enter__(self) -> "_Signals":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._former[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: Any) -> None:
+        del frame
+        if self.received:
+            raise KeyboardInterrupt
+        self.received = number
+
+
+def _tree(state: training_step.TrainState) -> dict[str, Any]:
+    counters = {"step": state.step, "key": state.key, "totals": state.totals}
+    return {"params": state.params, "opt": state.opt, "counters": counters}
+
+
+def _goodness(name: str, value: float) -> float:
+    return -value if name in ("loss", "perplexity") else value
+
+
+def _interrupted(number: int, step: int, folder: Path) -> Interrupted:
+    name = signal.Signals(number).name
+    return Interrupted(
+        f"Stopped by {name} after step {step}; a checkpoint is in {folder / 'checkpoints'}. Repeat "
+        "the command with --resume to go on.",
+        number,
+    )
+
+
+def _check_settings(settings: Settings) -> None:
+    for name in ("accumulate", "log_every", "evaluate_every", "checkpoint_every", "keep_last"):
+        if getattr(settings, name) < 1:
+            raise ValueError(f"`{name}` must be at least 1; got {getattr(settings, name)}.")
+    if settings.steps < 0:
+        raise ValueError(f"`steps` must not be negative; got {settings.steps}.")
+    if settings.patience is not None and settings.patience < 1:
+        raise ValueError(f"`patience` must be at least 1 or None; got {settings.patience}.")

@@ -1,0 +1,156 @@
+"""One update of the parameters, as pure functions on a pytree."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt32
+
+from attention_jax import metrics
+from attention_jax.types import Batch, Params, Seq2Seq
+
+# Dropout dominates the random numbers of a run; on a CPU this generator is the faster one.
+DROPOUT_GENERATOR = "threefry2x32"
+
+
+class Totals(NamedTuple):
+    """Sums since the last report, on the device so that no step waits for the host."""
+
+    loss: Float[Array, ""]
+    tokens: Float[Array, ""]
+    correct: Float[Array, ""]
+    gradient_norm: Float[Array, ""]  # summed over updates
+
+    @classmethod
+    def zero(cls) -> "Totals":
+        return cls(*jnp.zeros((4, 1), jnp.float32).reshape(4))
+
+
+class TrainState(NamedTuple):
+    """All that an update reads and writes."""
+
+    step: Int[Array, ""]
+    params: Params
+    opt: Any
+    key: UInt32[Array, " words"]  # data of the dropout key
+    totals: Totals
+
+
+class Steps(NamedTuple):
+    """The compiled functions of training.
+
+    Attributes:
+      whole: `(state, batch) -> state`, one update from one batch; the state is donated.
+      gather: `(state, batch, index, gradient, totals) -> (gradient, totals)` adds one batch.
+      update: `(state, gradient, totals) -> state`, one update from what was gathered.
+    """
+
+    whole: Callable[[TrainState, Batch], TrainState]
+    gather: Callable[..., tuple[Params, Totals]]
+    update: Callable[[TrainState, Params, Totals], TrainState]
+
+
+def start(
+    build: Callable[[PRNGKeyArray], Seq2Seq], transform: optax.GradientTransformation, seed: int
+) -> tuple[Any, TrainState]:
+    """The graph of the model, and the state before the first update.
+
+    Args:
+      build: makes the model from a key.
+      transform: the optimizer.
+      seed: seed of the parameters and of dropout.
+    """
+
+    def state() -> TrainState:
+        params = nnx.as_pure(nnx.split(build(jax.random.key(seed)))[1])
+        key = jax.random.key_data(jax.random.key(seed, impl=DROPOUT_GENERATOR))
+        return TrainState(
+            jnp.zeros((), jnp.int32), params, transform.init(params), key, Totals.zero()
+        )
+
+    graphdef = nnx.graphdef(nnx.eval_shape(lambda: build(jax.random.key(seed))))
+    return graphdef, jax.jit(state)()
+
+
+def compile_steps(
+    graphdef: Any,
+    transform: optax.GradientTransformation,
+    *,
+    label_smoothing: float = 0.0,
+    accumulate: int = 1,
+) -> Steps:
+    """The update `params - optimizer(d loss / d params)`, of the mean loss of a target token.
+
+    Losses and gradients are summed over tokens and divided once, so that `accumulate` batches
+    give the gradient of one large batch, however their tokens are spread.
+
+    Args:
+      graphdef: the graph of the model.
+      transform: the optimizer.
+      label_smoothing: probability given to all tokens alike.
+      accumulate: batches in an update.
+    """
+
+    def loss(params, batch, key):
+        model = nnx.merge(graphdef, params)
+        rngs = nnx.Rngs(dropout=key)
+        memory = model.encode(batch.source, batch.source_mask, rngs=rngs)
+        logits = model.decode(batch.target_in, memory, rngs=rngs)
+        total, tokens = metrics.cross_entropy(
+            logits, batch.target_out, batch.weights, label_smoothing
+        )
+        correct, _ = metrics.accuracy(logits, batch.target_out, batch.weights)
+        return total, (tokens, correct)
+
+    def gather(state, batch, index, gradient, totals):
+        key = jax.random.wrap_key_data(state.key, impl=DROPOUT_GENERATOR)
+        key = jax.random.fold_in(key, state.step * accumulate + index)
+        (total, (tokens, correct)), new = jax.value_and_grad(loss, has_aux=True)(
+            state.params, batch, key
+        )
+        added = Totals(total, tokens, correct, jnp.zeros_like(total))
+        return _add(gradient, new), _add(totals, jax.tree.map(_as_float32, added))
+
+    def update(state, gradient, totals):
+        gradient = jax.tree.map(lambda g: g / totals.tokens.astype(g.dtype), gradient)
+        change, opt = transform.update(gradient, state.opt, state.params)
+        totals = totals._replace(gradient_norm=_as_float32(optax.tree.norm(gradient)))
+        return TrainState(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, change),
+            opt=opt,
+            key=state.key,
+            totals=_add(state.totals, totals),
+        )
+
+    def whole(state, batch):
+        return update(state, *gather(state, batch, 0, zeros(state.params), Totals.zero()))
+
+    return Steps(
+        jax.jit(whole, donate_argnums=0),
+        jax.jit(gather, donate_argnums=(3, 4)),
+        jax.jit(update, donate_argnums=(0, 1)),
+    )
+
+
+def zeros(params: Params) -> Params:
+    """The gradient of nothing."""
+    return jax.tree.map(jnp.zeros_like, params)
+
+
+@jax.jit
+def all_finite(tree: Any) -> Array:
+    """Whether no leaf holds a NaN or an infinity."""
+    finite = [jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(tree)]
+    return jnp.all(jnp.stack(finite))
+
+
+def _add(a: Any, b: Any) -> Any:
+    return jax.tree.map(jnp.add, a, b)
+
+
+def _as_float32(x: Array) -> Array:
+    return jnp.asarray(x, jnp.float32)

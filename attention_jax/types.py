@@ -1,0 +1,116 @@
+"""One alphabet for the whole library: axis letters, aliases, and the protocols.
+
+Axis letters, in shapes such as `Float[Array, "b t h d"]`:
+
+    b batch    t query length    h query heads             d key width      m model width
+    n ranked   s key length      g key and value heads     e value width    v vocabulary
+    l layers                       (g divides h)
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import jax
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+Params = Any  # a pytree of arrays; `{}` where nothing is learned
+State = Any  # a pytree of arrays whose first axis is the batch
+
+# One query [d] and one key [d] -> a scalar.
+Score = Callable[[Array, Array], Array]
+# (score, b, h, i, j) -> a scalar; i and j are global positions.
+ScoreMod = Callable[[Array, Array, Array, Array, Array], Array]
+# (b, h, i, j) -> a boolean: may query i see key j?
+MaskFunction = Callable[[Array, Array, Array, Array], Array]
+
+# The first ids of every vocabulary.
+PAD, BOS, EOS, UNKNOWN = range(4)
+SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<unk>")
+
+
+class Variant(NamedTuple):
+    """One attention mechanism: a tuple of pure functions.
+
+    Attributes:
+      init: `(key, *, heads, kv_heads, head_width) -> params`.
+      attend: `(params, q, k, v, *, mask, query_offset, ...) -> out`, with the keywords of
+        `attention_jax.attention` that it does not choose itself.
+      start: `(params, batch, ...) -> state`, only where there is a recurrent form.
+      step: `(params, state, q, k, v) -> (state, out)`, one position; reproduces `attend`.
+      score: `(params) -> Score`, only where the variant is nothing but the score of a pair.
+        Such a variant also serves between two sequences and in RNN decoders.
+    """
+
+    init: Callable[..., Params]
+    attend: Callable[..., Any]
+    start: Callable[..., State] | None = None
+    step: Callable[..., tuple[State, Array]] | None = None
+    score: Callable[[Params], Score] | None = None
+
+
+def no_parameters(key: PRNGKeyArray, **sizes: int) -> Params:
+    """The `init` of a variant that learns nothing."""
+    del key, sizes
+    return {}
+
+
+class Memory(NamedTuple):
+    """What an encoder hands to its decoder."""
+
+    states: Float[Array, "b s m"]
+    mask: Bool[Array, "b s"]
+    summary: Any = None  # the encoder's last state, where the decoder starts from it
+
+
+class Seq2Seq(Protocol):
+    """What every sequence-to-sequence model answers to.
+
+    `rngs=None` means no dropout. Targets start with BOS; logits are float32.
+    """
+
+    def encode(
+        self, source: Int[Array, "b s"], source_mask: Bool[Array, "b s"], *, rngs: Any = None
+    ) -> Memory: ...
+
+    def decode(
+        self, target: Int[Array, "b t"], memory: Memory, *, rngs: Any = None
+    ) -> Float[Array, "b t v"]: ...
+
+    def start(self, memory: Memory, max_length: int) -> State: ...
+
+    def step(
+        self, state: State, token: Int[Array, " b"], *, return_weights: bool = False
+    ) -> tuple[State, Float[Array, "b v"], Float[Array, "b l h s"] | None]: ...
+
+
+class Example(NamedTuple):
+    """One sentence and the answers that count as right; training uses the first."""
+
+    source: str
+    references: tuple[str, ...]
+
+
+class Task(NamedTuple):
+    """A sequence-to-sequence problem as text; no split shares a source with another."""
+
+    name: str
+    train: Sequence[Example]
+    validation: Sequence[Example]
+    tests: dict[str, Sequence[Example]]  # the first is in distribution
+    tokenizer: str  # the kind that suits it: "character", "word" or "bpe"
+    lowercase: bool = False  # whether text is lower-cased, and scored so
+
+
+class Batch(NamedTuple):
+    """Padded token ids; a pytree, so that a jitted step takes it whole."""
+
+    source: Int[Any, "b s"]
+    source_mask: Bool[Any, "b s"]
+    target_in: Int[Any, "b t"]  # BOS y1 y2 ...
+    target_out: Int[Any, "b t"]  # y1 y2 ... EOS
+    weights: Float[Any, "b t"]  # 1 on real target tokens, 0 on padding
+
+
+def is_typed_key(key: Any) -> bool:
+    """Whether `key` is a new-style random key, as `jax.random.key` makes."""
+    return isinstance(key, jax.Array) and jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)

@@ -1,0 +1,74 @@
+"""The registry of variants: one file a variant, with a function of the file's name in it.
+
+variants.names()                       all of them
+variants.get("sliding_window", size=64)
+variants.get("path/to/my_variant.py")  a file of your own
+"""
+
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from attention_jax.types import Variant
+
+
+def names() -> tuple[str, ...]:
+    """The variants of the library."""
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name[0] != "_"))
+
+
+def get(name: str, **options: Any) -> Variant:
+    """The variant of that name, or of a user's own file.
+
+    Args:
+      name: one of `names()`; or a path that ends in `.py`, to a file with a function named
+        like the file that returns a `Variant`.
+      **options: keywords of that function.
+
+    Raises:
+      ValueError: no such variant, file, function or option; or no `Variant` came back.
+    """
+    if name.endswith(".py"):
+        module, stem = _load(Path(name)), Path(name).stem
+    elif name in names():
+        module, stem = importlib.import_module(f"{__name__}.{name}"), name
+    else:
+        raise ValueError(
+            f"`name` must be one of {', '.join(names())}, or the path of a .py file; got {name!r}."
+        )
+    factory = getattr(module, stem, None)
+    if not callable(factory):
+        raise ValueError(f"{name} must define a function `{stem}` that returns a Variant.")
+    _check_options(name, factory, options)
+    variant = factory(**options)
+    if not isinstance(variant, Variant):
+        raise ValueError(
+            f"`{stem}` in {name} must return an attention_jax.types.Variant; "
+            f"got {type(variant).__name__}."
+        )
+    return variant
+
+
+def _load(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise ValueError(f"No variant file at {path}; one of the library has no .py: {path.stem}.")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _check_options(name: str, factory: Callable[..., Any], options: dict[str, Any]) -> None:
+    signature = inspect.signature(factory)
+    try:
+        signature.bind(**options)
+    except TypeError as error:
+        known = ", ".join(signature.parameters) or "none"
+        raise ValueError(
+            f"The options of variant {name} are: {known}; got {options}. ({error}.)"
+        ) from None

@@ -1,0 +1,29 @@
+"""Attention by plain similarity, with nothing learned.
+
+    score = q . k
+
+Reference: Luong et al. 2015, arXiv:1508.04025, section 3.1.
+Cost: t s (d + e) products a head.
+"""
+
+from typing import Any
+
+from jaxtyping import Array
+
+from attention_jax import scores
+from attention_jax.attention import attention
+from attention_jax.types import Params, Variant, no_parameters
+
+
+def dot() -> Variant:
+    """The dot product; `attend(params, x)` alone compares a sequence with itself."""
+
+    def attend(
+        params: Params, q: Array, k: Array | None = None, v: Array | None = None, **request: Any
+    ) -> Any:
+        del params
+        k = q if k is None else k
+        v = k if v is None else v
+        return attention(q, k, v, score=scores.dot, **request)
+
+    return Variant(init=no_parameters, attend=attend, score=lambda params: scores.dot)

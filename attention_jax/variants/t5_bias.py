@@ -1,0 +1,41 @@
+"""Attention with a learned bias for each head and bucket of distances.
+
+    score[h, i, j] = q_i . k_j / sqrt(d) + table[bucket(j - i), h]
+
+The paper's own score has no 1 / sqrt(d): it is folded into the initialisation there.
+
+Reference: Raffel et al. 2020, arXiv:1910.10683, section 2.1.
+Cost: t s (d + e) products and t s look-ups a head.
+"""
+
+from typing import Any
+
+import jax
+from jaxtyping import Array, PRNGKeyArray
+
+from attention_jax import checks, positions
+from attention_jax.attention import attention
+from attention_jax.types import Params, Variant
+
+
+def t5_bias(*, buckets: int = 32, max_distance: int = 128, bidirectional: bool = True) -> Variant:
+    """The scaled dot product and a learned bias of distance.
+
+    Args:
+      buckets: how many distances are told apart; at least 4.
+      max_distance: from here on all distances are one.
+      bidirectional: False for decoders, where no key comes after its query.
+    """
+    checks.positive("buckets", buckets)
+
+    def init(key: PRNGKeyArray, *, heads: int, kv_heads: int, head_width: int) -> dict[str, Array]:
+        del kv_heads, head_width
+        return {"table": 0.02 * jax.random.normal(key, (buckets, heads))}
+
+    def attend(params: Params, q: Array, k: Array, v: Array, **request: Any) -> Any:
+        bias = positions.t5_bias(
+            params["table"], max_distance=max_distance, bidirectional=bidirectional
+        )
+        return attention(q, k, v, score_mod=bias, **request)
+
+    return Variant(init=init, attend=attend)

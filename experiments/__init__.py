@@ -1,0 +1,1 @@
+"""Scripts that train, evaluate and compare; absl flags live only here."""

@@ -1,0 +1,343 @@
+"""What the scripts share: flags, run folders, models and data from flags, one-line errors."""
+
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import app, flags
+from flax import nnx
+
+import attention_jax
+from attention_jax import tasks, training, variants
+from attention_jax.checkpoint import Checkpoints
+from attention_jax.evaluation import Search
+from attention_jax.models import rnn, transformer
+from attention_jax.types import Task
+from attention_jax.vocabulary import KINDS, Vocabulary
+
+FLAGS = flags.FLAGS
+MODELS = ("transformer", "rnn")
+# These say where and how a run goes, not what it computes; run.flags leaves them out.
+_NOT_KEPT = ("run", "resume", "overwrite", "list", "flagfile", "compile_cache", "attention_file")
+
+
+def define_run_flags() -> None:
+    """Flags of every script that writes a run's folder."""
+    flags.DEFINE_string("run", None, "Folder of the run. Default: runs/<task>-<model>-<attention>.")
+    flags.DEFINE_bool("resume", False, "Go on with the run in this folder, where it stopped.")
+    flags.DEFINE_bool("overwrite", False, "Delete what the run's folder holds, and start anew.")
+    flags.DEFINE_bool("list", False, "List tasks, models and attentions, and stop.")
+    flags.DEFINE_integer("seed", 0, "Seed of parameters, dropout and data order.")
+
+
+def define_device_flags() -> None:
+    """Where and with which cache a script computes."""
+    flags.DEFINE_enum("platform", None, ["cpu", "cuda", "tpu"], "Device. Default: the best found.")
+    flags.DEFINE_string(
+        "compile_cache",
+        os.path.join(os.path.expanduser("~"), ".cache", "attention_jax", "compiled"),
+        "Folder of compiled programs, which makes a second start fast; empty for none.",
+    )
+
+
+def define_task_flags() -> None:
+    """What is learned, from which data."""
+    flags.DEFINE_enum("task", "spanish", tasks.names(), "What is learned.")
+    flags.DEFINE_multi_string(
+        "task_option", [], "An option of the task, as name=value; may be repeated."
+    )
+    flags.DEFINE_string(
+        "preset", None, "Real text of --task=parallel: multi30k_de_en (any pair of de, en, fr) "
+        "or tatoeba_en_es."
+    )  # fmt: skip
+    shared = Path(__file__).parents[2] / "shared" / "data"
+    flags.DEFINE_string(
+        "data_dir", str(shared) if shared.is_dir() else "data", "Folder of the data sets."
+    )
+    flags.DEFINE_enum("tokenizer", None, KINDS, "Default: the one that suits the task.")
+    flags.DEFINE_integer("vocabulary_size", 8000, "Tokens of a BPE vocabulary.", lower_bound=8)
+    flags.DEFINE_integer("max_length", 128, "Longer sentences are left out, and counted.")
+    flags.DEFINE_integer("tokens_per_batch", 4096, "Padded tokens a batch, on each side.")
+
+
+def define_model_flags() -> None:
+    """The model. Each flag says which of the two it concerns, where not both."""
+    flags.DEFINE_enum("model", "transformer", MODELS, "Model.")
+    flags.DEFINE_string(
+        "attention", None, f"Attention: {', '.join(variants.names())}; for the RNN also none. "
+        "Default: scaled_dot for the Transformer, additive for the RNN."
+    )  # fmt: skip
+    flags.DEFINE_string("attention_file", None, "A Python file with an attention of your own.")
+    flags.DEFINE_string("cross_attention", None, "Transformer: the same, to the source.")
+    flags.DEFINE_integer("width", 128, "Width of the model.", lower_bound=2)
+    flags.DEFINE_integer("layers", 2, "Layers of the encoder, and of the decoder.", lower_bound=1)
+    flags.DEFINE_integer("heads", 4, "Transformer: query heads.", lower_bound=1)
+    flags.DEFINE_integer("kv_heads", None, "Transformer: key and value heads. Default: --heads.")
+    flags.DEFINE_integer("feed_forward", 256, "Transformer: width of the feed-forward layer.")
+    flags.DEFINE_enum("positions", "sinusoidal", transformer.POSITIONS, "Transformer: positions.")
+    flags.DEFINE_enum("norm", "pre", ["pre", "post"], "Transformer: norm before or after.")
+    flags.DEFINE_bool("scan", False, "Transformer: loop over layers; compiles faster.")
+    flags.DEFINE_bool("remat", False, "Transformer: recompute layers; saves memory.")
+    flags.DEFINE_float("attention_dropout", 0.0, "Transformer: dropout on attention weights.")
+    flags.DEFINE_enum("cell", "gru", sorted(rnn.CELLS), "RNN: cell.")
+    flags.DEFINE_bool("bidirectional", True, "RNN: read the source both ways.")
+    flags.DEFINE_bool("input_feeding", True, "RNN: feed the attentional vector back.")
+    flags.DEFINE_bool("tied", True, "One table for embeddings and output.")
+    flags.DEFINE_float("dropout", 0.1, "Dropout rate.", lower_bound=0.0, upper_bound=0.99)
+    flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Type of the computation.")
+
+
+def define_training_flags() -> None:
+    """The optimiser, its schedule, and how often what happens."""
+    flags.DEFINE_integer("steps", 1000, "Training steps.", lower_bound=1)
+    flags.DEFINE_enum("optimizer", "adam", ["adam", "adamw", "muon"], "Optimiser.")
+    flags.DEFINE_float("learning_rate", 2e-3, "Peak learning rate.")
+    flags.DEFINE_enum("schedule", "cosine", ["inverse_sqrt", "cosine", "constant"], "Schedule.")
+    flags.DEFINE_integer("warmup_steps", 100, "Steps until the peak.")
+    flags.DEFINE_float("weight_decay", 0.0, "Weight decay of adamw and muon.")
+    flags.DEFINE_float("clip_norm", 1.0, "Bound of the gradient's norm; 0 for none.")
+    flags.DEFINE_float("label_smoothing", 0.0, "Share of the target spread over all tokens.")
+    flags.DEFINE_integer("accumulate", 1, "Batches a step.", lower_bound=1)
+    flags.DEFINE_integer("evaluate_every", 250, "Steps between evaluations.", lower_bound=1)
+    flags.DEFINE_integer("evaluate_sentences", 200, "Validation sentences translated then.")
+    flags.DEFINE_integer("checkpoint_every", 250, "Steps between checkpoints.", lower_bound=1)
+    flags.DEFINE_integer("patience", None, "Evaluations without a better one before it stops.")
+    flags.DEFINE_enum(
+        "select", "loss", ["loss", "accuracy", "exact_match", "bleu", "chrf"], "Validation score "
+        "that picks the best checkpoint."
+    )  # fmt: skip
+    flags.DEFINE_integer("average", 1, "Average the last so many checkpoints; 1: take the best.")
+    flags.DEFINE_integer("profile_steps", 0, "Steps to profile, into the run's folder.")
+    flags.DEFINE_bool("tensorboard", False, "Also write TensorBoard logs.")
+
+
+def define_search_flags() -> None:
+    """How translations are searched for."""
+    flags.DEFINE_integer("beam", 1, "Beam size; 1 is greedy.", lower_bound=1)
+    flags.DEFINE_float("length_penalty", 1.0, "Length penalty of the beam.")
+    flags.DEFINE_integer("nbest", 1, "Translations of each sentence.", lower_bound=1)
+
+
+def launch(main: Callable[[], None]) -> None:
+    """Runs `main`; what the user can mend ends in one line instead of a traceback."""
+
+    def guarded(argv: list[str]) -> None:
+        if len(argv) > 1:
+            raise app.UsageError(f"unexpected argument {argv[1]!r}; options start with --.")
+        try:
+            prepare_device()
+            main()
+        except training.Interrupted as stop:
+            print(stop, file=sys.stderr)
+            sys.exit(130)
+        except (ValueError, OSError, training.TrainingDiverged, ImportError) as error:
+            if os.environ.get("ATTENTION_JAX_TRACEBACK"):
+                raise
+            sys.exit(f"error: {error}")
+
+    app.run(guarded)
+
+
+def prepare_device() -> None:
+    """Picks the platform and the compile cache, before anything is computed."""
+    if FLAGS.platform:
+        jax.config.update("jax_platforms", FLAGS.platform)
+    if FLAGS.compile_cache:
+        jax.config.update("jax_compilation_cache_dir", FLAGS.compile_cache)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+
+def list_names() -> str:
+    """Tasks, models and attentions, a line each."""
+    rows = (("tasks", tasks.names()), ("models", MODELS), ("attentions", variants.names()))
+    return "\n".join(f"{kind}: {', '.join(names)}" for kind, names in rows)
+
+
+def attention_name() -> str:
+    """The attention by name or file, as flags say."""
+    if FLAGS.attention_file:
+        return FLAGS.attention_file
+    return FLAGS.attention or ("additive" if FLAGS.model == "rnn" else "scaled_dot")
+
+
+def open_run() -> Path:
+    """Makes the run's folder and writes what repeats it: flags, environment, attention file."""
+    name = "-".join((FLAGS.preset or FLAGS.task, FLAGS.model, Path(attention_name()).stem))
+    folder = Path(FLAGS.run or Path("runs") / name)
+    if folder.exists() and any(folder.iterdir()) and not FLAGS.resume:
+        if not FLAGS.overwrite:
+            raise ValueError(
+                f"`--run` must be a new folder; {folder} is in use. Go on with it by --resume, "
+                "start anew by --overwrite, or name another."
+            )
+        if not (folder / "run.flags").exists():
+            raise ValueError(f"`--overwrite` deletes only runs; {folder} holds no run.flags.")
+        shutil.rmtree(folder)
+    if FLAGS.resume and not (folder / "run.flags").exists():
+        raise ValueError(f"`--resume` needs a run that was started; {folder} holds no run.flags.")
+    folder.mkdir(parents=True, exist_ok=True)
+    if FLAGS.attention_file:
+        kept = folder / Path(FLAGS.attention_file).name
+        variants.get(FLAGS.attention_file)
+        if kept.resolve() != Path(FLAGS.attention_file).resolve():
+            shutil.copyfile(FLAGS.attention_file, kept)
+        FLAGS.attention_file = str(kept)
+    (folder / "run.flags").write_text(flagfile())
+    (folder / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n")
+    return folder
+
+
+def flagfile() -> str:
+    """All flags that decide the result, one a line, as `--flagfile=` reads them."""
+    kept = [
+        flag.serialize()
+        for flag in FLAGS.get_key_flags_for_module(sys.modules[__name__])
+        if flag.name not in _NOT_KEPT and flag.value is not None
+    ]
+    if FLAGS.attention_file:
+        kept.append(f"--attention_file={FLAGS.attention_file}")
+    return "\n".join(sorted(line for line in kept if line)) + "\n"
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine of a run."""
+    return {
+        "attention_jax": attention_jax.__version__,
+        "jax": jax.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "devices": [str(device) for device in jax.devices()],
+        "command": sys.argv,
+    }
+
+
+def load_task() -> Task:
+    """The task that flags name."""
+    options: dict[str, Any] = {}
+    for item in FLAGS.task_option:
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise ValueError(f"`--task_option` must be name=value; got {item!r}.")
+        options[name] = json.loads(value) if value.lstrip("-").isdigit() else value
+    if FLAGS.task == "parallel":
+        options |= {"data_dir": FLAGS.data_dir} | ({"preset": FLAGS.preset} if FLAGS.preset else {})
+    elif FLAGS.preset:
+        raise ValueError(f"`--preset` goes with --task=parallel; got --task={FLAGS.task}.")
+    return tasks.get(FLAGS.task, **options)
+
+
+def learn_vocabulary(task: Task, folder: Path) -> Vocabulary:
+    """The run's vocabulary: learned on the training side once, then read from the folder."""
+    path = folder / "vocabulary.json"
+    if path.exists():
+        return Vocabulary.load(path)
+    kind = FLAGS.tokenizer or task.tokenizer
+    texts = (text for e in task.train for text in (e.source, e.references[0]))
+    size = FLAGS.vocabulary_size if kind == "bpe" else None
+    vocabulary = Vocabulary.learn(texts, kind=kind, size=size, lowercase=task.lowercase)
+    vocabulary.save(path)
+    return vocabulary
+
+
+def model_builder(vocabulary_size: int) -> Callable[[jax.Array], nnx.Module]:
+    """`key -> model`, as flags say."""
+    shared = {
+        "vocabulary_size": vocabulary_size,
+        "width": FLAGS.width,
+        "layers": FLAGS.layers,
+        "attention": attention_name(),
+        "tied": FLAGS.tied,
+        "dropout_rate": FLAGS.dropout,
+        "dtype": FLAGS.dtype,
+    }
+    if FLAGS.model == "rnn":
+        own = rnn.RNNConfig(
+            **shared,
+            cell=FLAGS.cell,
+            bidirectional=FLAGS.bidirectional,
+            input_feeding=FLAGS.input_feeding,
+        )
+        return lambda key: rnn.RNN(own, rngs=nnx.Rngs(key))
+    config = transformer.TransformerConfig(
+        **shared,
+        heads=FLAGS.heads,
+        kv_heads=FLAGS.kv_heads,
+        feed_forward=FLAGS.feed_forward,
+        cross_attention=FLAGS.cross_attention,
+        positions=FLAGS.positions,
+        norm=FLAGS.norm,
+        attention_dropout_rate=FLAGS.attention_dropout,
+        max_length=4 * FLAGS.max_length,
+        scan=FLAGS.scan,
+        remat=FLAGS.remat,
+    )
+    return lambda key: transformer.Transformer(config, rngs=nnx.Rngs(key))
+
+
+def settings() -> training.Settings:
+    """The trainer's settings, as flags say."""
+    return training.Settings(
+        steps=FLAGS.steps,
+        seed=FLAGS.seed,
+        optimizer=FLAGS.optimizer,
+        learning_rate=FLAGS.learning_rate,
+        schedule=FLAGS.schedule,
+        warmup_steps=FLAGS.warmup_steps,
+        weight_decay=FLAGS.weight_decay,
+        clip_norm=FLAGS.clip_norm or None,
+        label_smoothing=FLAGS.label_smoothing,
+        accumulate=FLAGS.accumulate,
+        evaluate_every=FLAGS.evaluate_every,
+        checkpoint_every=FLAGS.checkpoint_every,
+        patience=FLAGS.patience,
+        keep_last=max(FLAGS.average, 2),
+        average=FLAGS.average > 1,
+        maximise=FLAGS.select,
+        profile_steps=FLAGS.profile_steps,
+        tensorboard=FLAGS.tensorboard,
+    )
+
+
+def search(**changes: Any) -> Search:
+    """The search, as flags say."""
+    beams = max(FLAGS.beam, FLAGS.nbest)
+    own = Search(
+        method="beam" if beams > 1 else "greedy",
+        beam_size=beams,
+        length_penalty=FLAGS.length_penalty,
+        nbest=FLAGS.nbest,
+        seed=FLAGS.seed,
+    )
+    return own._replace(**changes)
+
+
+def graphdef_of(build: Callable[[jax.Array], nnx.Module]) -> Any:
+    """The structure of a model, without its parameters."""
+    return nnx.graphdef(nnx.eval_shape(lambda: build(jax.random.key(0))))
+
+
+def save_final(folder: Path, params: Any) -> None:
+    """Keeps the parameters that the run ends with."""
+    Checkpoints(folder / "final").save(0, {"params": params})
+
+
+def load_final(folder: Path, build: Callable[[jax.Array], nnx.Module]) -> Any:
+    """The parameters that the run ended with; until then, those of its best checkpoint.
+
+    Raises:
+      ValueError: the run has saved none yet, or they are of another model.
+    """
+    template = nnx.as_pure(nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))[1])
+    like = {"params": template}
+    final, kept = (Checkpoints(folder / name) for name in ("final", "checkpoints"))
+    found = final.restore_latest(like) or kept.restore_best(like) or kept.restore_latest(like)
+    if found is None:
+        raise ValueError(f"`--run` must hold a trained model; {folder} has no checkpoint yet.")
+    return found.tree["params"]

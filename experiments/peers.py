@@ -1,0 +1,137 @@
+"""The same models in torch, eager, as `experiments.benchmark` measures them beside ours.
+
+Written as a torch user would write them, with torch's own fused layers. Sizes, dropout, tied
+embeddings, label smoothing and Adam are those of the model they stand beside.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from attention_jax.models.rnn import RNNConfig
+from attention_jax.models.transformer import TransformerConfig
+from attention_jax.types import PAD, Batch
+
+
+class Transformer(nn.Module):
+    """`nn.Transformer` with sinusoidal positions and one table for embeddings and output."""
+
+    def __init__(self, config: TransformerConfig):
+        super().__init__()
+        self.width = config.width
+        self.embedding = nn.Embedding(config.vocabulary_size, config.width)
+        nn.init.normal_(self.embedding.weight, std=config.width**-0.5)
+        self.dropout = nn.Dropout(config.dropout_rate)
+        self.core = nn.Transformer(
+            config.width,
+            config.heads,
+            config.layers,
+            config.layers,
+            config.feed_forward,
+            config.dropout_rate,
+            batch_first=True,
+            norm_first=config.norm == "pre",
+        )
+        # torch drops attention weights and hidden units at one rate; ours has one for each.
+        for module in self.core.modules():
+            if isinstance(module, nn.MultiheadAttention):
+                module.dropout = config.attention_dropout_rate
+        self.register_buffer("positions", sinusoids(config.max_length, config.width))
+
+    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Scaled embeddings with positions."""
+        added = self.positions[: tokens.shape[1]]
+        return self.dropout(self.embedding(tokens) * self.width**0.5 + added)
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Logits of each next target token."""
+        hidden = ~batch["source_mask"]
+        length = batch["target_in"].shape[1]
+        out = self.core(
+            self.embed(batch["source"]),
+            self.embed(batch["target_in"]),
+            tgt_mask=nn.Transformer.generate_square_subsequent_mask(length),
+            src_key_padding_mask=hidden,
+            memory_key_padding_mask=hidden,
+            tgt_is_causal=True,
+        )
+        return functional.linear(out, self.embedding.weight)
+
+
+class AttentiveGRU(nn.Module):
+    """GRU encoder-decoder with additive attention and input feeding."""
+
+    def __init__(self, config: RNNConfig):
+        super().__init__()
+        width = config.width
+        self.embedding = nn.Embedding(config.vocabulary_size, width)
+        nn.init.normal_(self.embedding.weight, std=width**-0.5)
+        self.width, self.dropout = width, nn.Dropout(config.dropout_rate)
+        self.encoder = nn.GRU(width, width // 2, batch_first=True, bidirectional=True)
+        self.cell = nn.GRUCell(2 * width, width)
+        self.bridge = nn.Linear(width, width)
+        self.query, self.key = (nn.Linear(width, width, bias=False) for _ in range(2))
+        self.energy = nn.Linear(width, 1, bias=False)
+        self.combine = nn.Linear(2 * width, width)
+        self.bias = nn.Parameter(torch.zeros(config.vocabulary_size))
+
+    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Scaled embeddings."""
+        return self.dropout(self.embedding(tokens) * self.width**0.5)
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Logits of each next target token; keys are projected once."""
+        lengths = batch["source_mask"].sum(1).clamp(min=1)
+        packed = nn.utils.rnn.pack_padded_sequence(
+            self.embed(batch["source"]), lengths, batch_first=True, enforce_sorted=False
+        )
+        packed, last = self.encoder(packed)
+        memory, _ = nn.utils.rnn.pad_packed_sequence(
+            packed, batch_first=True, total_length=batch["source"].shape[1]
+        )
+        keys, hidden = self.key(memory), ~batch["source_mask"]
+        state = torch.tanh(self.bridge(torch.cat([last[0], last[1]], dim=-1)))
+        fed, out = torch.zeros_like(state), []
+        for x in self.embed(batch["target_in"]).unbind(1):
+            state = self.cell(torch.cat([x, fed], dim=-1), state)
+            energy = self.energy(torch.tanh(self.query(state)[:, None] + keys))[..., 0]
+            weights = energy.masked_fill(hidden, -math.inf).softmax(-1)
+            context = torch.einsum("bs,bsm->bm", weights, memory)
+            fed = torch.tanh(self.combine(torch.cat([context, state], dim=-1)))
+            out.append(fed)
+        return functional.linear(
+            self.dropout(torch.stack(out, 1)), self.embedding.weight, self.bias
+        )
+
+
+def sinusoids(length: int, width: int) -> torch.Tensor:
+    """Sines, then cosines, of positions over geometric wavelengths."""
+    rates = torch.exp(-math.log(10000.0) * torch.arange(0, width, 2) / width)
+    angles = torch.arange(length)[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+def training_step(config: Any, batch: Batch, *, learning_rate: float) -> Callable[[], float]:
+    """One eager training step of the twin of `config`: label smoothing 0.1, Adam."""
+    model = AttentiveGRU(config) if isinstance(config, RNNConfig) else Transformer(config)
+    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True)
+    tensors = {
+        name: torch.as_tensor(value) if value.dtype == bool else torch.as_tensor(value).long()
+        for name, value in batch._asdict().items()
+        if name != "weights"
+    }
+    targets = tensors["target_out"].flatten()
+
+    def step() -> float:
+        optimizer.zero_grad(set_to_none=True)
+        logits = model(tensors).flatten(0, 1)
+        loss = functional.cross_entropy(logits, targets, ignore_index=PAD, label_smoothing=0.1)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step

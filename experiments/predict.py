@@ -1,0 +1,100 @@
+"""Translates by a trained run: a text, a file, standard input, or what you type.
+
+python -m experiments.predict --run=runs/spanish-transformer-scaled_dot --text="the cat sleeps"
+python -m experiments.predict --run=... --file=sentences.txt --beam=5 --nbest=3 --scores
+echo "the cat sleeps" | python -m experiments.predict --run=...
+"""
+
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from absl import flags
+
+from attention_jax import evaluation
+from attention_jax.vocabulary import Vocabulary
+from experiments import common
+
+FLAGS = flags.FLAGS
+common.define_run_flags()
+common.define_task_flags()
+common.define_model_flags()
+common.define_training_flags()
+common.define_search_flags()
+common.define_device_flags()
+flags.adopt_module_key_flags(common)
+flags.DEFINE_string("text", None, "A sentence to translate.")
+flags.DEFINE_string("file", None, "A file of sentences, one a line.")
+flags.DEFINE_bool("scores", False, "Also print the score of each translation, in nats.")
+
+# The same for one sentence and for many, so that both get the same translation.
+ROWS = 8
+
+
+def main() -> None:
+    """Translates whatever the flags point at."""
+    translate = load_translator()
+    if FLAGS.text is not None:
+        show(translate, [FLAGS.text])
+    elif FLAGS.file is not None:
+        show(translate, read_lines(FLAGS.file))
+    elif sys.stdin.isatty():
+        converse(translate)
+    else:
+        show(translate, [line.rstrip("\n") for line in sys.stdin])
+
+
+def load_translator() -> Callable[[list[str]], list[list[evaluation.Hypothesis]]]:
+    """The run's model behind the search that flags ask for."""
+    if not FLAGS.run:
+        raise ValueError("`--run` must name the folder of a run; got none.")
+    folder = Path(FLAGS.run)
+    kept = folder / "run.flags"
+    if not kept.exists():
+        raise ValueError(f"`--run` must be the folder of a run; {folder} holds no run.flags.")
+    # The run's flags first, so that those of this command win.
+    FLAGS([sys.argv[0], f"--flagfile={kept}", *sys.argv[1:]])
+    vocabulary = Vocabulary.load(folder / "vocabulary.json")
+    build = common.model_builder(vocabulary.size)
+    params = common.load_final(folder, build)
+    translator = evaluation.Translator(
+        common.graphdef_of(build), vocabulary, common.search(), rows=ROWS
+    )
+    return lambda texts: translator(params, texts)
+
+
+def read_lines(path: str) -> list[str]:
+    """The lines of a text file."""
+    if not Path(path).is_file():
+        raise ValueError(f"`--file` must be a text file; there is none at {path}.")
+    return Path(path).read_text(encoding="utf-8").splitlines()
+
+
+def show(translate: Callable, texts: Iterable[str]) -> None:
+    """Prints the translations, one a line; of an empty line an empty one."""
+    texts = list(texts)
+    filled = [text for text in texts if text.strip()]
+    found = iter(translate(filled))
+    for text in texts:
+        if not text.strip():
+            print()
+            continue
+        for hypothesis in next(found):
+            print(f"{hypothesis.score:.4f}\t{hypothesis.text}" if FLAGS.scores else hypothesis.text)
+
+
+def converse(translate: Callable) -> None:
+    """Reads a sentence, prints its translation, until the end of input."""
+    print("Type a sentence; an empty line or Ctrl-D ends.", file=sys.stderr)
+    while True:
+        try:
+            text = input("> ")
+        except (EOFError, KeyboardInterrupt):
+            return print(file=sys.stderr)
+        if not text.strip():
+            return None
+        show(translate, [text])
+
+
+if __name__ == "__main__":
+    common.launch(main)

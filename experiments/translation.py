@@ -1,0 +1,163 @@
+"""Trains a sequence-to-sequence model, Transformer or RNN, and scores it on unseen sentences.
+
+    python -m experiments.translation --task=spanish
+    python -m experiments.translation --task=reverse --model=rnn --attention=additive
+    python -m experiments.translation --flagfile=experiments/presets/multi30k_transformer.flags
+
+A run's folder holds run.flags, environment.json, metrics.jsonl, checkpoints, vocabulary.json,
+result.json, samples.txt, curves.png and attention pictures. Killed, it goes on by --resume.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import flags
+
+from attention_jax import evaluation, training, visualize
+from attention_jax.batches import BucketedBatches, encode_examples
+from attention_jax.types import Example, Task
+from attention_jax.vocabulary import Vocabulary
+from experiments import common
+
+FLAGS = flags.FLAGS
+common.define_run_flags()
+common.define_task_flags()
+common.define_model_flags()
+common.define_training_flags()
+common.define_search_flags()
+common.define_device_flags()
+flags.adopt_module_key_flags(common)
+
+SAMPLES = 5
+
+
+def main() -> None:
+    """Trains, scores, draws."""
+    if FLAGS.list:
+        print(common.list_names())
+        return
+    task = common.load_task()
+    folder = common.open_run()
+    vocabulary = common.learn_vocabulary(task, folder)
+    batches, validation = (
+        make_batches(split, part, vocabulary)
+        for split, part in (("train", task.train), ("validation", task.validation))
+    )
+    build = common.model_builder(vocabulary.size)
+    graphdef = common.graphdef_of(build)
+    result = training.fit(
+        build,
+        batches,
+        evaluator(graphdef, vocabulary, validation, task),
+        folder,
+        common.settings(),
+        resume=FLAGS.resume,
+    )
+    report(result, task, vocabulary, folder)
+
+
+def make_batches(
+    split: str, examples: Sequence[Example], vocabulary: Vocabulary
+) -> BucketedBatches:
+    """Batches of a split; says how many sentences are too long."""
+    batches = BucketedBatches(
+        encode_examples(examples, vocabulary),
+        tokens_per_batch=FLAGS.tokens_per_batch,
+        max_length=FLAGS.max_length,
+        seed=FLAGS.seed,
+        shuffle=split == "train",
+    )
+    if batches.too_long:
+        print(
+            f"{split}: {batches.too_long} of {len(examples)} sentences are longer than "
+            f"--max_length={FLAGS.max_length} and left out"
+        )
+    return batches
+
+
+def evaluator(graphdef: Any, vocabulary: Vocabulary, batches: BucketedBatches, task: Task) -> Any:
+    """`params -> scores` on the validation split; its translations are greedy."""
+    losses = evaluation.losses(graphdef)
+    translator = evaluation.Translator(graphdef, vocabulary)
+    examples = task.validation[: FLAGS.evaluate_sentences]
+
+    def evaluate(params: Any) -> dict[str, Any]:
+        scores, _ = evaluation.score(translator, params, examples, lowercase=task.lowercase)
+        numbers = {name: x for name, x in scores.items() if isinstance(x, float)}
+        return losses(params, batches) | numbers
+
+    return evaluate
+
+
+def report(result: training.Result, task: Task, vocabulary: Vocabulary, folder: Path) -> None:
+    """Scores the test splits and writes result.json, samples.txt and the pictures."""
+    common.save_final(folder, result.params)
+    translator = evaluation.Translator(result.graphdef, vocabulary, common.search(nbest=1))
+    scores, translations = {}, {}
+    for name, examples in task.tests.items():
+        print(f"translating {len(examples)} sentences of {name} ...")
+        scores[name], translations[name] = evaluation.score(
+            translator, result.params, examples, lowercase=task.lowercase
+        )
+    summary = {
+        "task": task.name,
+        "model": FLAGS.model,
+        "attention": common.attention_name(),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(result.params)),
+        "steps": result.steps,
+        "seconds": round(result.seconds, 1),
+        "first_step_seconds": round(result.first_step_seconds, 2),
+        "target_tokens": result.tokens,
+        "tests": scores,
+    }
+    (folder / "result.json").write_text(json.dumps(summary, indent=2) + "\n")
+    first = next(iter(task.tests))
+    samples = list(zip(task.tests[first], translations[first], strict=True))[:SAMPLES]
+    (folder / "samples.txt").write_text("\n\n".join(map(sample_text, samples)) + "\n")
+    draw(result, vocabulary, folder, [example.source for example, _ in samples])
+    show(summary, samples, folder)
+
+
+def sample_text(sample: tuple[Example, str]) -> str:
+    """One translation beside its source and reference."""
+    example, translation = sample
+    lines = ("source   ", example.source), ("reference", example.references[0])
+    return "\n".join(f"{n}  {text}" for n, text in (*lines, ("model    ", translation)))
+
+
+def draw(result: training.Result, vocabulary: Vocabulary, folder: Path, sources: list[str]) -> None:
+    """Writes curves.png and, where the model attends, attention_1.png and so on."""
+    visualize.curves(folder / "metrics.jsonl", folder / "curves.png")
+    greedy = evaluation.Translator(result.graphdef, vocabulary, rows=8)
+    for number, (source, found) in enumerate(
+        zip(sources, greedy(result.params, sources), strict=True), 1
+    ):
+        drawn = evaluation.alignment(
+            result.graphdef, result.params, vocabulary, source, found[0].tokens
+        )
+        if drawn is not None:
+            path = folder / f"attention_{number}.png"
+            visualize.attention_heatmap(*drawn, path, title=f"{source}\n{found[0].text}")
+
+
+def show(summary: dict[str, Any], samples: list[tuple[Example, str]], folder: Path) -> None:
+    """Prints the table, the samples and what to type next."""
+    print()
+    for sample in samples:
+        print(sample_text(sample), end="\n\n")
+    print(f"{'test':<16}{'exact match':>12}{'BLEU':>8}{'chrF':>8}")
+    for name, scores in summary["tests"].items():
+        exact, bleu, chrf = scores["exact_match"], scores["bleu"], scores["chrf"]
+        print(f"{name:<16}{exact:>12.2%}{bleu:>8.2f}{chrf:>8.2f}")
+    print(f"\n{scores['bleu_signature']}\n{scores['chrf_signature']}")
+    print(f"\n{summary['parameters']:,} parameters, {summary['seconds']:.0f} s of training")
+    print(f"pictures: {folder}/curves.png {folder}/attention_1.png" if FLAGS.attention != "none"
+          else f"picture: {folder}/curves.png")  # fmt: skip
+    print(f'next: python -m experiments.predict --run={folder} --text="{samples[0][0].source}"')
+
+
+if __name__ == "__main__":
+    common.launch(main)

@@ -1,0 +1,190 @@
+"""What every sequence-to-sequence model promises, tested once for all of them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from attention_jax import variants
+from attention_jax.models import rnn, transformer
+
+SIZES = {"vocabulary_size": 11, "width": 8, "layers": 2, "dropout_rate": 0.5}
+TRANSFORMERS = {
+    "transformer": {},
+    "post-norm": {"norm": "post"},
+    "learned": {"positions": "learned", "max_length": 32},
+    "rope": {"positions": "rope"},
+    "grouped": {"kv_heads": 1},
+    "scanned": {"scan": True},
+    "recomputed": {"remat": True},
+    "untied": {"tied": False},
+    **{name: {"attention": name} for name in variants.names()},
+}
+RNNS = {
+    "gru": {},
+    "lstm": {"cell": "lstm"},
+    "without attention": {"attention": "none"},
+    "lstm without attention": {"cell": "lstm", "attention": "none"},
+    "one way": {"bidirectional": False},
+    "without feeding": {"input_feeding": False},
+    "general": {"attention": "general"},
+    "untied rnn": {"tied": False},
+}
+
+
+def build(name):
+    rngs = nnx.Rngs(0)
+    if name in RNNS:
+        return rnn.RNN(rnn.RNNConfig(**SIZES, **RNNS[name]), rngs=rngs)
+    config = transformer.TransformerConfig(**SIZES, heads=2, feed_forward=16, **TRANSFORMERS[name])
+    return transformer.Transformer(config, rngs=rngs)
+
+
+@pytest.fixture(params=[*TRANSFORMERS, *RNNS], scope="module")
+def model(request):
+    return build(request.param)
+
+
+@pytest.fixture(scope="module")
+def text():
+    draw = np.random.default_rng(0)
+    source, target = draw.integers(4, 11, (2, 3, 6)).astype(np.int32)
+    mask = np.arange(6) < np.array([6, 4, 1])[:, None]
+    return jnp.asarray(source), jnp.asarray(mask), jnp.asarray(target)
+
+
+@nnx.jit
+def logits_of(model, source, mask, target):
+    return model.decode(target, model.encode(source, mask))
+
+
+@nnx.jit
+def stepwise(model, source, mask, target):
+    state, logits = model.start(model.encode(source, mask), 8), []
+    for token in target.T:
+        state, out, _ = model.step(state, token)
+        logits.append(out)
+    return jnp.stack(logits, axis=1)
+
+
+def test_steps_reproduce_the_teacher_forced_pass(model, text):
+    whole = logits_of(model, *text)
+    np.testing.assert_allclose(stepwise(model, *text), whole, rtol=1e-4, atol=1e-5)
+
+
+def test_later_targets_do_not_leak(model, text):
+    source, mask, target = text
+    whole = logits_of(model, source, mask, target)
+    changed = logits_of(model, source, mask, target.at[:, 3:].set(5))
+    np.testing.assert_allclose(changed[:, :3], whole[:, :3], rtol=1e-5, atol=1e-6)
+    assert not np.allclose(changed[:, 3:], whole[:, 3:])
+
+
+def test_padding_of_the_source_changes_nothing(model, text):
+    source, mask, target = text
+    whole = logits_of(model, source, mask, target)
+    noise = logits_of(model, jnp.where(mask, source, 9), mask, target)
+    np.testing.assert_allclose(noise, whole, rtol=1e-5, atol=1e-6)
+    alone = logits_of(model, source[1:2, :4], mask[1:2, :4], target[1:2])
+    np.testing.assert_allclose(alone[0], whole[1], rtol=1e-4, atol=1e-5)
+
+
+def test_a_row_of_padding_alone_stays_finite(model, text):
+    source, mask, target = text
+    assert jnp.isfinite(logits_of(model, source, mask & False, target)).all()
+
+
+def test_every_parameter_has_a_gradient(model, text):
+    source, mask, target = text
+    graphdef, state = nnx.split(model)
+
+    def loss(params):
+        logits = logits_of(nnx.merge(graphdef, params), source, mask, target)
+        return jnp.sum(jnp.sin(logits))
+
+    gradient = jax.jit(jax.grad(loss))(nnx.as_pure(state))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
+        name = jax.tree_util.keystr(path)
+        assert jnp.isfinite(leaf).all(), name
+        # A bias of keys shifts all scores of a query alike, which softmax ignores.
+        if "'key']['bias']" not in name and "['cosine']" not in name:
+            assert jnp.abs(leaf).max() > 0, name
+
+
+def test_dropout_is_drawn_from_the_key(model, text):
+    source, mask, target = text
+
+    @jax.jit
+    def dropped(seed):
+        rngs = nnx.Rngs(dropout=jax.random.key(seed))
+        return model.decode(target, model.encode(source, mask, rngs=rngs), rngs=rngs)
+
+    np.testing.assert_array_equal(dropped(1), dropped(1))
+    assert not np.allclose(dropped(1), dropped(2))
+
+
+def test_weights_are_those_of_a_mean_over_what_is_visible(model, text):
+    source, mask, target = text
+    state = model.start(model.encode(source, mask), 8)
+    weights = model.step(state, target[:, 0], return_weights=True)[2]
+    if weights is None:
+        return
+    assert weights.shape[0] == 3 and weights.shape[3] == 6
+    np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
+    assert jnp.all(jnp.where(mask[:, None, None], 0, weights) == 0)
+
+
+def test_scanned_and_recomputed_layers_compute_the_same(text):
+    source, mask, target = text
+    plain, scanned = build("transformer"), build("scanned")
+    graphdef, empty = nnx.split(scanned)
+    pure = nnx.as_pure(nnx.split(plain)[1])
+    for stack in ("encoder", "decoder"):
+        layers = [pure[stack]["layers"][i] for i in range(2)]
+        pure[stack]["layers"] = jax.tree.map(lambda *x: jnp.stack(x), *layers)
+    assert jax.tree.structure(pure) == jax.tree.structure(nnx.as_pure(empty))
+    got = logits_of(nnx.merge(graphdef, pure), source, mask, target)
+    np.testing.assert_allclose(got, logits_of(plain, *text), rtol=1e-4, atol=1e-5)
+    recomputed = logits_of(build("recomputed"), source, mask, target)
+    np.testing.assert_allclose(recomputed, logits_of(plain, *text), rtol=1e-4, atol=1e-5)
+
+
+def test_bfloat16_keeps_float32_parameters_and_logits(text):
+    config = transformer.TransformerConfig(**SIZES, heads=2, dtype="bfloat16")
+    for model in (
+        transformer.Transformer(config, rngs=nnx.Rngs(0)),
+        rnn.RNN(rnn.RNNConfig(**SIZES, dtype="bfloat16"), rngs=nnx.Rngs(0)),
+    ):
+        dtypes = {leaf.dtype for leaf in jax.tree.leaves(nnx.split(model)[1])}
+        assert dtypes == {jnp.dtype("float32")}
+        assert logits_of(model, *text).dtype == jnp.float32
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"heads": 3}, "`heads` must divide `width`; got heads=3, width=8"),
+        ({"heads": 2, "kv_heads": 3}, "`kv_heads` must divide `heads`"),
+        ({"positions": "where"}, "`positions` must be one of"),
+        ({"norm": "mid"}, "`norm` must be one of"),
+        ({"attention": "telepathy"}, "must be one of .*scaled_dot"),
+    ],
+)
+def test_a_bad_transformer_is_refused(config, message):
+    with pytest.raises(ValueError, match=message):
+        transformer.Transformer(
+            transformer.TransformerConfig(**SIZES)._replace(**config), rngs=nnx.Rngs(0)
+        )
+
+
+def test_learned_positions_end_where_their_table_does(text):
+    model = build("learned")
+    source = jnp.full((1, 33), 5)
+    with pytest.raises(ValueError, match="length=33, max_length=32"):
+        model.encode(source, source > 0)
+
+
+def test_an_rnn_takes_only_the_score_of_a_pair():
+    with pytest.raises(ValueError, match="'alibi' depends on positions. Use additive"):
+        rnn.RNN(rnn.RNNConfig(**SIZES, attention="alibi"), rngs=nnx.Rngs(0))
