@@ -1,9 +1,9 @@
 """Sentences to padded batches of similar length, in few shapes, endlessly and resumably.
 
-    batches = BucketedBatches(encode_examples(task.train, vocabulary),
-                              tokens_per_batch=4096, max_length=128)
-    iterator = pipeline(batches)
-    batch = next(iterator)          # iterator.get_state() and .set_state(...) resume it
+batches = BucketedBatches(encode_examples(task.train, vocabulary),
+                          tokens_per_batch=4096, max_length=128)
+iterator = pipeline(batches)
+batch = next(iterator)          # iterator.get_state() and .set_state(...) resume it
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,17 +1,18 @@
 """Checkpoints that survive a kill at any moment, and that notice damage.
 
-    checkpoints = Checkpoints("run/checkpoints", keep_last=3)
-    checkpoints.save(500, {"params": params, "opt": opt}, extra={"tokens": 81_920}, metric=0.31)
-    step, tree, extra = checkpoints.restore_latest({"params": params, "opt": opt})
-    tree = checkpoints.restore_best({"params": params}).tree          # a part alone will do
+checkpoints = Checkpoints("run/checkpoints", keep_last=3)
+checkpoints.save(500, {"params": params, "opt": opt}, extra={"tokens": 81_920}, metric=0.31)
+step, tree, extra = checkpoints.restore_latest({"params": params, "opt": opt})
+tree = checkpoints.restore_best({"params": params}).tree          # a part alone will do
 """
 
+import contextlib
 import hashlib
 import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,6 +59,7 @@ class Checkpoints:
             raise ValueError(f"`keep_last` must be at least 1; got {keep_last}.")
         self.folder = Path(folder).absolute()
         self._keep_last, self._keep_best = keep_last, keep_best
+        self._records: dict[int, dict[str, Any]] = {}
 
     def steps(self, *, scheduled: bool = False) -> list[int]:
         """The steps that were saved, in order; damaged ones too, unless `scheduled`.
@@ -90,7 +92,7 @@ class Checkpoints:
           scheduled: False for one out of turn, which counts neither for `keep_last` nor for
             averaging, so that an interruption does not change the result.
         """
-        arrays = {name: flatten(part) for name, part in tree.items()}
+        arrays = {name: _flatten(part) for name, part in tree.items()}
         record = {
             "extra": dict(extra or {}),
             "metric": metric,
@@ -104,7 +106,8 @@ class Checkpoints:
         self._sweep()
         self._delete([step])
         filled = {name: part for name, part in arrays.items() if part}
-        ocp.save_checkpointables(self._path(step), filled, custom_metadata=sealed)
+        with _quiet_orbax():
+            ocp.save_checkpointables(self._path(step), filled, custom_metadata=sealed)
         self._delete(set(self.steps()) - self._kept())
 
     def restore(self, step: int, template: Tree) -> Restored:
@@ -124,12 +127,13 @@ class Checkpoints:
                 f"`step` must be one of {self.steps()} in {self.folder}; got {step}."
             )
         record = self._record(step)
-        wanted = {name: flatten(part, shapes_only=True) for name, part in template.items()}
+        wanted = {name: _flatten(part, shapes_only=True) for name, part in template.items()}
         for name, part in wanted.items():
             _check_same(f"{self._path(step)}, {name!r}", record["shapes"].get(name), _shapes(part))
         try:
             filled = {name: part for name, part in wanted.items() if part}
-            arrays = ocp.load_checkpointables(self._path(step), filled)
+            with _quiet_orbax():
+                arrays = ocp.load_checkpointables(self._path(step), filled)
         except Exception as error:  # Orbax and its storage raise all kinds of errors here.
             raise self._damaged(step, f"{type(error).__name__} on reading it") from error
         tree = {}
@@ -215,14 +219,18 @@ class Checkpoints:
         return self.folder / f"step_{step:09d}"
 
     def _record(self, step: int) -> dict[str, Any]:
+        if step in self._records:
+            return self._records[step]
         try:
-            sealed = ocp.metadata(self._path(step)).custom_metadata
+            with _quiet_orbax():
+                sealed = ocp.metadata(self._path(step)).custom_metadata
             text, digest = sealed["record"], sealed["sha256"]
         except Exception as error:  # Orbax raises all kinds of errors here.
             raise self._damaged(step, f"{type(error).__name__} on reading it") from error
         if hashlib.sha256(text.encode()).hexdigest() != digest:
             raise self._damaged(step, "the checksum of its record differs")
-        return json.loads(text)
+        self._records[step] = json.loads(text)
+        return self._records[step]
 
     def _try_record(self, step: int) -> dict[str, Any] | None:
         try:
@@ -235,6 +243,7 @@ class Checkpoints:
 
     def _delete(self, steps: Iterable[int]) -> None:
         for step in list(steps):
+            self._records.pop(step, None)
             path = self._path(step)
             if path.exists():
                 # Renamed first: a kill in between must not leave half a checkpoint.
@@ -250,7 +259,22 @@ class Checkpoints:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def flatten(tree: Any, *, shapes_only: bool = False) -> dict[str, np.ndarray]:
+@contextlib.contextmanager
+def _quiet_orbax() -> Iterator[None]:
+    """Holds back the dozens of lines that Orbax logs for every checkpoint; warnings pass."""
+
+    def warns(record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.WARNING
+
+    absl = logging.getLogger("absl")
+    absl.addFilter(warns)
+    try:
+        yield
+    finally:
+        absl.removeFilter(warns)
+
+
+def _flatten(tree: Any, *, shapes_only: bool = False) -> dict[str, np.ndarray]:
     """The arrays of a pytree by path, without the empty ones, which Orbax cannot save."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     named = {jax.tree_util.keystr(path): x for path, x in leaves}

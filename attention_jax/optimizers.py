@@ -1,7 +1,7 @@
 """Optimizers and learning rates by name, as optax transformations.
 
-    rate = schedule("inverse_sqrt", peak=1e-3, warmup_steps=400, steps=10_000)
-    transform = optimizer("adamw", learning_rate=rate, weight_decay=0.01, clip_norm=1.0)
+rate = schedule("inverse_sqrt", peak=1e-3, warmup_steps=400, steps=10_000)
+transform = optimizer("adamw", learning_rate=rate, weight_decay=0.01, clip_norm=1.0)
 """
 
 from collections.abc import Callable
@@ -62,7 +62,9 @@ def schedule(name: str, *, peak: float, warmup_steps: int, steps: int) -> Schedu
     decay = {
         "constant": lambda n: jnp.ones_like(n),
         "inverse_sqrt": lambda n: jnp.sqrt(w / n),
-        "cosine": lambda n: (1 + jnp.cos(jnp.pi * jnp.clip((n - w) / max(steps - w, 1.0), 0, 1))) / 2,
+        "cosine": lambda n: (
+            (1 + jnp.cos(jnp.pi * jnp.clip((n - w) / max(steps - w, 1.0), 0, 1))) / 2
+        ),
     }[name]
 
     def rate(updates: Any) -> jax.Array:

@@ -104,7 +104,8 @@ def kept_pairs(key: PRNGKeyArray, rate: float, at: tuple[Array, ...]) -> Bool[Ar
 
 def _hash(x: Array, y: Array, first: Array, second: Array) -> tuple[Array, Array]:
     shape = jnp.broadcast_shapes(x.shape, first.shape)
-    return threefry2x32_p.bind(*(jnp.broadcast_to(n, shape) for n in (x, y, first, second)))
+    words = (jnp.broadcast_to(word, shape) for word in (x, y, first, second))
+    return tuple(threefry2x32_p.bind(*words))
 
 
 def _over_pairs(function: Callable, *, inner: tuple[int, ...] = ()) -> Callable:

@@ -10,20 +10,21 @@ import contextlib
 import logging
 import math
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import optax
 
 from attention_jax import optimizers, training_step
 from attention_jax.batches import BucketedBatches, pipeline
 from attention_jax.checkpoint import Checkpoints
+from attention_jax.interruption import Interrupted, Signals
+from attention_jax.progress import Progress, goodness
 from attention_jax.telemetry import Bar, MetricsFile, Profile
-from attention_jax.types import Params
+from attention_jax.types import Batch, Params
 
 Evaluate = Callable[[Params], dict[str, float]]
 
@@ -111,18 +112,6 @@ class TrainingDiverged(RuntimeError):
     """The loss, the gradient or a parameter is no longer a finite number."""
 
 
-class Interrupted(RuntimeError):
-    """Training was asked to stop by a signal, and saved what it had.
-
-    Attributes:
-      signal: the signal's number; 128 + signal is the exit code of a shell.
-    """
-
-    def __init__(self, message: str, number: int):
-        super().__init__(message)
-        self.signal = number
-
-
 def fit(
     build: Callable[..., Any],
     batches: BucketedBatches,
@@ -159,23 +148,55 @@ def fit(
         )
     folder.mkdir(parents=True, exist_ok=True)
     loop = _Loop(build, batches, evaluate, folder, settings)
-    with contextlib.closing(loop), _Signals() as signals:
+    with contextlib.closing(loop), Signals() as signals:
         loop.run(signals)
         return loop.result()
 
 
-class _Record(NamedTuple):
-    """The plain data of a checkpoint, beside the data iterator's state."""
+def stepper(
+    build: Callable[..., Any], settings: Settings
+) -> tuple[
+    training_step.TrainState,
+    Callable[
+        [training_step.TrainState, Batch], tuple[training_step.TrainState, training_step.Totals]
+    ],
+]:
+    """The state before the first update, and the update that `fit` makes of each batch.
 
-    evaluated: int = 0  # the step of the last evaluation
-    best: float | None = None
-    best_step: int | None = None
-    waiting: int = 0  # evaluations since the best
-    stopped: bool = False
-    logged: int = 0  # the step of the last training row
-    tokens: int = 0
-    seconds: float = 0.0
-    metrics_size: int = 0
+    The update donates the state that it is given. Beside the new one it returns the sums over the
+    batch of loss, tokens and right tokens, and the norm of the gradient.
+    """
+    graphdef, state = training_step.start(build, _transform(settings), settings.seed)
+    return state, _compile(graphdef, settings).whole
+
+
+def _rate(settings: Settings) -> optimizers.Schedule:
+    return optimizers.schedule(
+        settings.schedule,
+        peak=settings.learning_rate,
+        warmup_steps=settings.warmup_steps,
+        steps=settings.steps,
+    )
+
+
+def _transform(settings: Settings) -> optax.GradientTransformation:
+    return optimizers.optimizer(
+        settings.optimizer,
+        learning_rate=_rate(settings),
+        weight_decay=settings.weight_decay,
+        clip_norm=settings.clip_norm,
+        b1=settings.adam_b1,
+        b2=settings.adam_b2,
+    )
+
+
+def _compile(graphdef: Any, settings: Settings) -> training_step.Steps:
+    return training_step.compile_steps(
+        graphdef,
+        _transform(settings),
+        label_smoothing=settings.label_smoothing,
+        accumulate=settings.accumulate,
+    )
 
 
 class _Loop:
@@ -183,41 +204,29 @@ class _Loop:
 
     def __init__(self, build, batches, evaluate, folder, settings):
         self.settings, self.evaluate, self.folder = settings, evaluate, folder
-        self.rate = optimizers.schedule(
-            settings.schedule,
-            peak=settings.learning_rate,
-            warmup_steps=settings.warmup_steps,
-            steps=settings.steps,
-        )
-        transform = optimizers.optimizer(
-            settings.optimizer,
-            learning_rate=self.rate,
-            weight_decay=settings.weight_decay,
-            clip_norm=settings.clip_norm,
-            b1=settings.adam_b1,
-            b2=settings.adam_b2,
-        )
-        self.graphdef, self.state = training_step.start(build, transform, settings.seed)
-        self.steps = training_step.compile_steps(
-            self.graphdef,
-            transform,
-            label_smoothing=settings.label_smoothing,
-            accumulate=settings.accumulate,
-        )
+        self.started = self.window_start = time.monotonic()
+        self.window_tokens, self.first_step_seconds = 0, 0.0
+        self.graphdef, self.state = training_step.start(build, _transform(settings), settings.seed)
+        self.steps, self.rate = _compile(self.graphdef, settings), _rate(settings)
         self.batches, self.iterator = batches, pipeline(batches)
         self.checkpoints = Checkpoints(folder / "checkpoints", keep_last=settings.keep_last)
-        self.record, self.step, self.saved = _Record(), 0, -1
-        self.first_step_seconds = 0.0
+        self.progress, self.step, self.saved = Progress(), 0, -1
         self._restore()
-        self._open_files()
+        self.metrics = MetricsFile(
+            folder / "metrics.jsonl",
+            size=self.progress.metrics_size,
+            tensorboard=folder / "tensorboard" if settings.tensorboard else None,
+        )
+        self.bar = Bar(steps=settings.steps, done=self.step)
+        self.profile = Profile(folder / "profile", steps=settings.profile_steps)
 
-    def run(self, signals: "_Signals") -> None:
+    def run(self, signals: Signals) -> None:
         while True:
             if signals.received:
                 self._save(scheduled=False)
-                raise _interrupted(signals.received, self.step, self.folder)
+                raise Interrupted(signals.received, step=self.step, folder=self.checkpoints.folder)
             self._evaluate_if_due()
-            finished = self.record.stopped or self.step >= self.settings.steps
+            finished = self.progress.stopped or self.step >= self.settings.steps
             due = self.step > 0 and self.step % self.settings.checkpoint_every == 0
             if (finished or due) and self.saved != self.step:
                 self._save(scheduled=True)
@@ -228,24 +237,24 @@ class _Loop:
                 self._log_training()
 
     def result(self) -> Result:
-        record, settings = self.record, self.settings
+        progress, settings = self.progress, self.settings
         like = {"params": self.state.params}
         last = self.checkpoints.steps(scheduled=True)[-settings.keep_last :]
         if settings.average and len(last) > 1:
             params = self.checkpoints.average(last, like)["params"]
-        elif record.best_step is not None:
+        elif progress.best_step is not None:
             params = self.checkpoints.restore_best(like).tree["params"]
         else:
             params = self.state.params
         return Result(
             graphdef=self.graphdef,
             params=params,
-            metric=record.best,
-            best_step=record.best_step,
+            metric=progress.best,
+            best_step=progress.best_step,
             steps=self.step,
             seconds=self._seconds(),
-            tokens=record.tokens,
-            stopped_early=record.stopped,
+            tokens=progress.tokens,
+            stopped_early=progress.stopped,
             first_step_seconds=self.first_step_seconds,
         )
 
@@ -260,7 +269,7 @@ class _Loop:
         if self.settings.accumulate == 1:
             batch = next(self.iterator)
             tokens = int(batch.weights.sum())
-            self.state = self.steps.whole(self.state, batch)
+            self.state, _ = self.steps.whole(self.state, batch)
         else:
             gradient = training_step.zeros(self.state.params)
             totals = training_step.Totals.zero()
@@ -268,10 +277,10 @@ class _Loop:
                 batch = next(self.iterator)
                 tokens += int(batch.weights.sum())
                 gradient, totals = self.steps.gather(self.state, batch, index, gradient, totals)
-            self.state = self.steps.update(self.state, gradient, totals)
+            self.state, _ = self.steps.update(self.state, gradient, totals)
         self.step += 1
         self.window_tokens += tokens
-        self.record = self.record._replace(tokens=self.record.tokens + tokens)
+        self.progress = self.progress._replace(tokens=self.progress.tokens + tokens)
         if not self.first_step_seconds:
             jax.block_until_ready(self.state)
             self.first_step_seconds = time.monotonic() - start
@@ -280,7 +289,7 @@ class _Loop:
 
     def _log_training(self) -> None:
         totals = self._fetch_totals()
-        updates = self.step - self.record.logged
+        updates = self.step - self.progress.logged
         row = {
             "step": self.step,
             "split": "train",
@@ -288,66 +297,48 @@ class _Loop:
             "accuracy": totals.correct / totals.tokens,
             "gradient_norm": totals.gradient_norm / updates,
             "learning_rate": float(self.rate(self.step - 1)),
-            "tokens": self.record.tokens,
+            "tokens": self.progress.tokens,
             "tokens_per_second": self.window_tokens / (time.monotonic() - self.window_start),
             "seconds": self._seconds(),
         }
         self._write(row)
-        self.record = self.record._replace(logged=self.step)
+        self.progress = self.progress._replace(logged=self.step)
         self.state = self.state._replace(totals=training_step.Totals.zero())
         self.window_tokens, self.window_start = 0, time.monotonic()
 
     def _evaluate_if_due(self) -> None:
         settings, step = self.settings, self.step
         due = step % settings.evaluate_every == 0 or step >= settings.steps
-        if self.evaluate is None or not due or step <= self.record.evaluated:
+        if self.evaluate is None or not due or step <= self.progress.evaluated:
             return
         with self._paused():
             self._check_finite()
             scores = {name: float(x) for name, x in self.evaluate(self.state.params).items()}
-            better = self._judge(scores)
+            self.progress = self.progress.judged(
+                scores, step=step, metric=settings.maximise, patience=settings.patience
+            )
             self._write({"step": step, "split": "validation", **scores, "seconds": self._seconds()})
+        better = self.progress.best_step == step
         if better and step % settings.checkpoint_every and step < settings.steps:
             self._save(scheduled=False)
-
-    def _judge(self, scores: dict[str, float]) -> bool:
-        """Notes whether an evaluation is the best so far, and whether patience ran out."""
-        name, record = self.settings.maximise, self.record
-        if name not in scores:
-            raise ValueError(
-                f"`maximise` must be one of the metrics {', '.join(scores)}; got {name!r}."
-            )
-        better = not math.isnan(scores[name]) and (
-            record.best is None or _goodness(name, scores[name]) > _goodness(name, record.best)
-        )
-        waiting = 0 if better else record.waiting + 1
-        patience = self.settings.patience
-        self.record = record._replace(
-            evaluated=self.step,
-            best=scores[name] if better else record.best,
-            best_step=self.step if better else record.best_step,
-            waiting=waiting,
-            stopped=patience is not None and waiting >= patience,
-        )
-        return better
 
     def _save(self, *, scheduled: bool) -> None:
         with self._paused():
             self._check_finite()
-            record = self.record._replace(
+            progress = self.progress._replace(
                 seconds=self._seconds(), metrics_size=self.metrics.size()
             )
-            best = record.best_step == self.step
+            best = progress.best_step == self.step
             self.checkpoints.save(
                 self.step,
                 _tree(self.state),
                 extra={
-                    "record": record._asdict(),
+                    "progress": progress._asdict(),
                     "scheduled": scheduled,
                     "iterator": self.iterator.get_state(),
                     "batches_per_epoch": self.batches.batches_per_epoch,
                 },
-                metric=_goodness(self.settings.maximise, record.best) if best else None,
+                metric=goodness(self.settings.maximise, progress.best) if best else None,
                 scheduled=scheduled,
             )
             self.saved = self.step if scheduled else self.saved
@@ -366,25 +357,13 @@ class _Loop:
         self.checkpoints.delete_after(step)
         state = training_step.TrainState(**tree["counters"], params=tree["params"], opt=tree["opt"])
         self.state, self.step = state, step
-        self.record = _Record(**extra["record"])
+        self.progress = Progress(**extra["progress"])
         self.saved = step if extra["scheduled"] else -1
         self.iterator.set_state(extra["iterator"])
         _log.info("resumed %s at step %d", self.folder, step)
 
-    def _open_files(self) -> None:
-        settings, folder = self.settings, self.folder
-        self.metrics = MetricsFile(
-            folder / "metrics.jsonl",
-            size=self.record.metrics_size,
-            tensorboard=folder / "tensorboard" if settings.tensorboard else None,
-        )
-        self.bar = Bar(steps=settings.steps, done=self.step)
-        self.profile = Profile(folder / "profile", steps=settings.profile_steps)
-        self.started = self.window_start = time.monotonic()
-        self.window_tokens = 0
-
     def _seconds(self) -> float:
-        return self.record.seconds + time.monotonic() - self.started
+        return self.progress.seconds + time.monotonic() - self.started
 
     def _write(self, row: dict[str, Any]) -> None:
         self.metrics.write(row)
@@ -403,9 +382,11 @@ class _Loop:
 
     def _diverged(self, what: str) -> TrainingDiverged:
         steps = self.checkpoints.steps()
-        kept = f"the last good checkpoint is that of step {steps[-1]}" if steps else "none was saved"
+        kept = (
+            f"the last good checkpoint is that of step {steps[-1]}" if steps else "none was saved"
+        )
         return TrainingDiverged(
-            f"{what} stopped being finite between steps {self.record.logged} and {self.step}; "
+            f"{what} stopped being finite between steps {self.progress.logged} and {self.step}; "
             f"{kept}. Try a lower learning_rate, more warmup_steps, clip_norm=1.0, or to compute "
             "in float32."
         )
@@ -418,46 +399,9 @@ class _Loop:
         self.window_start += time.monotonic() - start
 
 
-class _Signals:
-    """Notes SIGTERM and SIGINT instead of dying of them; a second one interrupts at once."""
-
-    def __init__(self):
-        self.received = 0
-        self._former: dict[int, Any] = {}
-
-    def __enter__(self) -> "_Signals":
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._former[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *_) -> None:
-        for number, handler in self._former.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: Any) -> None:
-        del frame
-        if self.received:
-            raise KeyboardInterrupt
-        self.received = number
-
-
 def _tree(state: training_step.TrainState) -> dict[str, Any]:
     counters = {"step": state.step, "key": state.key, "totals": state.totals}
     return {"params": state.params, "opt": state.opt, "counters": counters}
-
-
-def _goodness(name: str, value: float) -> float:
-    return -value if name in ("loss", "perplexity") else value
-
-
-def _interrupted(number: int, step: int, folder: Path) -> Interrupted:
-    name = signal.Signals(number).name
-    return Interrupted(
-        f"Stopped by {name} after step {step}; a checkpoint is in {folder / 'checkpoints'}. Repeat "
-        "the command with --resume to go on.",
-        number,
-    )
 
 
 def _check_settings(settings: Settings) -> None:

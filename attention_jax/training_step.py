@@ -12,6 +12,9 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt32
 from attention_jax import metrics
 from attention_jax.types import Batch, Params, Seq2Seq
 
+# Parameters are the same on every device: this generator promises it.
+PARAMETER_GENERATOR = "threefry2x32"
+
 # Dropout dominates the random numbers of a run; on a CPU this generator is the faster one.
 DROPOUT_GENERATOR = "threefry2x32"
 
@@ -43,14 +46,16 @@ class Steps(NamedTuple):
     """The compiled functions of training.
 
     Attributes:
-      whole: `(state, batch) -> state`, one update from one batch; the state is donated.
+      whole: `(state, batch) -> (state, totals)`, one update from one batch, and its own sums.
       gather: `(state, batch, index, gradient, totals) -> (gradient, totals)` adds one batch.
-      update: `(state, gradient, totals) -> state`, one update from what was gathered.
+      update: `(state, gradient, totals) -> (state, totals)`, one update from what was gathered.
+
+    The first and the last donate the state.
     """
 
-    whole: Callable[[TrainState, Batch], TrainState]
+    whole: Callable[[TrainState, Batch], tuple[TrainState, Totals]]
     gather: Callable[..., tuple[Params, Totals]]
-    update: Callable[[TrainState, Params, Totals], TrainState]
+    update: Callable[[TrainState, Params, Totals], tuple[TrainState, Totals]]
 
 
 def start(
@@ -65,13 +70,15 @@ def start(
     """
 
     def state() -> TrainState:
-        params = nnx.as_pure(nnx.split(build(jax.random.key(seed)))[1])
+        params = nnx.as_pure(nnx.split(build(jax.random.key(seed, impl=PARAMETER_GENERATOR)))[1])
         key = jax.random.key_data(jax.random.key(seed, impl=DROPOUT_GENERATOR))
         return TrainState(
             jnp.zeros((), jnp.int32), params, transform.init(params), key, Totals.zero()
         )
 
-    graphdef = nnx.graphdef(nnx.eval_shape(lambda: build(jax.random.key(seed))))
+    graphdef = nnx.graphdef(
+        nnx.eval_shape(lambda: build(jax.random.key(seed, impl=PARAMETER_GENERATOR)))
+    )
     return graphdef, jax.jit(state)()
 
 
@@ -118,13 +125,14 @@ def compile_steps(
         gradient = jax.tree.map(lambda g: g / totals.tokens.astype(g.dtype), gradient)
         change, opt = transform.update(gradient, state.opt, state.params)
         totals = totals._replace(gradient_norm=_as_float32(optax.tree.norm(gradient)))
-        return TrainState(
+        state = TrainState(
             step=state.step + 1,
             params=optax.apply_updates(state.params, change),
             opt=opt,
             key=state.key,
             totals=_add(state.totals, totals),
         )
+        return state, totals
 
     def whole(state, batch):
         return update(state, *gather(state, batch, 0, zeros(state.params), Totals.zero()))
@@ -132,10 +140,11 @@ def compile_steps(
     return Steps(
         jax.jit(whole, donate_argnums=0),
         jax.jit(gather, donate_argnums=(3, 4)),
-        jax.jit(update, donate_argnums=(0, 1)),
+        jax.jit(update, donate_argnums=0),
     )
 
 
+@jax.jit
 def zeros(params: Params) -> Params:
     """The gradient of nothing."""
     return jax.tree.map(jnp.zeros_like, params)
@@ -144,8 +153,8 @@ def zeros(params: Params) -> Params:
 @jax.jit
 def all_finite(tree: Any) -> Array:
     """Whether no leaf holds a NaN or an infinity."""
-    finite = [jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(tree)]
-    return jnp.all(jnp.stack(finite))
+    finite = jax.tree.map(lambda x: jnp.all(jnp.isfinite(x)), tree)
+    return jax.tree.reduce(jnp.logical_and, finite, jnp.array(True))
 
 
 def _add(a: Any, b: Any) -> Any:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from absl import app, flags
+from absl import app, flags, logging
 from flax import nnx
 
 import attention_jax
@@ -130,6 +130,8 @@ def launch(main: Callable[[], None]) -> None:
     def guarded(argv: list[str]) -> None:
         if len(argv) > 1:
             raise app.UsageError(f"unexpected argument {argv[1]!r}; options start with --.")
+        # Orbax reports every file it touches.
+        logging.set_verbosity(logging.WARNING)
         try:
             prepare_device()
             main()

@@ -8,13 +8,22 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 # Before the first import of the library, so that the hook sees all of it.
 install_import_hook("attention_jax", "beartype.beartype")
 
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 
 @pytest.fixture
-def qkv():
-    """Small queries, keys and values: 2 sequences of 5, 4 heads over 2, widths 8 and 6."""
-    return arrays(2, 5, 5, 4, 2, 8, 6)
+def draw():
+    """`draw(*shape)` gives standard normal numbers, others at each call."""
+    generator = np.random.default_rng(0)
+    return lambda *shape: jnp.asarray(generator.normal(size=shape).astype(np.float32))
+
+
+@pytest.fixture
+def qkv(draw):
+    """Queries, keys and values of 2 sequences of 5, with 4 heads over 2, widths 8 and 6."""
+    return draw(2, 5, 4, 8), draw(2, 5, 2, 8), draw(2, 5, 2, 6)
 
 
 @pytest.fixture
@@ -23,10 +32,3 @@ def users_errors():
     config.update("jaxtyping_disable", True)
     yield
     config.update("jaxtyping_disable", False)
-
-
-def arrays(b, t, s, h, g, d, e, *, seed=0):
-    """Normal queries [b t h d], keys [b s g d] and values [b s g e]."""
-    shapes = (b, t, h, d), (b, s, g, d), (b, s, g, e)
-    keys = jax.random.split(jax.random.key(seed), 3)
-    return tuple(jax.random.normal(key, shape) for key, shape in zip(keys, shapes, strict=True))

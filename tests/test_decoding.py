@@ -102,6 +102,16 @@ def test_stopping_early_changes_no_answer(nbest, length_penalty):
         assert sentences(decoded, row) == [y for _, y in expected]
 
 
+def test_a_beginning_that_only_its_length_will_redeem_is_followed():
+    """An end of probability 0.4 comes first, but 0.34, then certain for three tokens, wins."""
+    table = np.full((1, VOCABULARY ** (LENGTH + 1), VOCABULARY), -40.0, np.float32)
+    table[0, BOS, [EOS, 3, 4]] = np.log([0.4, 0.34, 0.26])
+    table[0, [8, 43], 3] = table[0, 218, EOS] = 40.0  # after 3, after 3 3, after 3 3 3
+    decoded = decoding.beam(step, start(table), max_length=LENGTH, beam_size=2)
+    assert sentences(decoded, 0) == [(3, 3, 3, EOS)]
+    assert float(decoded.scores[0, 0]) == pytest.approx(math.log(0.34) / (9 / 6), rel=1e-5)
+
+
 def searched(table: np.ndarray, k: int, length_penalty: float) -> list[tuple[int, ...]]:
     """Beam search in loops, which never stops early."""
     beams, ended = [()], []

@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from attention_jax.types import BOS, EOS, PAD, SPECIAL_TOKENS, UNKNOWN
 from attention_jax.vocabulary import KINDS, Vocabulary
 
-TEXTS = ["¿come la niña una manzana?", "no, la niña no come.", "¡hola! ¿y tú?", "17 3 42", "it's 5+5"]
+TEXTS = [
+    "¿come la niña una manzana?",
+    "no, la niña no come.",
+    "¡hola! ¿y tú?",
+    "17 3 42",
+    "it's 5+5",
+]
 
 
 def learn(kind, texts=TEXTS, **options):
@@ -25,7 +31,7 @@ def test_known_text_comes_back(vocabulary):
 
 
 @given(words=st.lists(st.sampled_from("¿ ? ¡ ! . , - ' ( ) a b ab niña 3 42".split()), min_size=1))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=40, deadline=None)
 @pytest.mark.parametrize("glue", ["", " ", "  "])
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_arrangement_comes_back(kind, glue, words):

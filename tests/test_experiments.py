@@ -1,0 +1,118 @@
+"""Each script as a user runs it: in a process of its own, from the command line."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TINY = (
+    "--task=copy --task_option=train_size=60 --task_option=test_size=8 --width=8 --heads=2 "
+    "--layers=1 --feed_forward=8 --steps=2 --max_length=32 --tokens_per_batch=256 "
+    "--evaluate_every=2 --evaluate_sentences=2 --checkpoint_every=1"
+).split()
+VARIANT = """
+import jax.numpy as jnp
+from attention_jax import from_score
+
+def gaussian():
+    return from_score(lambda params: lambda q, k: -jnp.sum((q - k) ** 2))
+"""
+
+
+def run(script, *arguments, stdin=None):
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    }
+    return subprocess.run(
+        [sys.executable, "-m", f"experiments.{script}", *arguments],
+        cwd=ROOT,
+        env=environment,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "copy"
+    file = folder.parent / "gaussian.py"
+    file.write_text(VARIANT)
+    done = run("translation", *TINY, f"--run={folder}", f"--attention_file={file}")
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def test_a_run_leaves_its_folder(trained):
+    folder, done = trained
+    assert "exact match" in done.stdout and "experiments.predict" in done.stdout
+    for name in (
+        "run.flags",
+        "environment.json",
+        "metrics.jsonl",
+        "vocabulary.json",
+        "samples.txt",
+        "gaussian.py",
+        "curves.png",
+        "attention_1.png",
+    ):
+        assert (folder / name).stat().st_size > 0, name
+    result = json.loads((folder / "result.json").read_text())
+    assert result["steps"] == 2 and set(result["tests"]) == {"test", "longer"}
+
+
+def test_a_run_in_use_is_kept(trained):
+    folder, _ = trained
+    before = (folder / "result.json").read_bytes()
+    done = run("translation", *TINY, f"--run={folder}")
+    assert done.returncode == 1 and "is in use" in done.stderr and "--resume" in done.stderr
+    assert (folder / "result.json").read_bytes() == before
+
+
+def test_predict_gives_the_same_by_text_file_and_standard_input(trained, tmp_path):
+    folder, _ = trained
+    sentences = ["3 4 5", "", "7 8"]
+    path = tmp_path / "sentences.txt"
+    path.write_text("\n".join(sentences) + "\n")
+    options = (f"--run={folder}", "--nbest=2", "--scores")
+    by_file = run("predict", *options, f"--file={path}")
+    assert by_file.returncode == 0, by_file.stderr
+    by_input = run("predict", *options, stdin="\n".join(sentences) + "\n")
+    assert by_input.stdout == by_file.stdout and by_file.stdout.count("\n") == 5
+    by_text = run("predict", *options, "--text=7 8")
+    assert by_text.stdout.splitlines() == by_file.stdout.splitlines()[3:]
+
+
+def test_help_and_list_name_what_there_is():
+    shown = run("translation", "--help").stdout
+    assert "--task" in shown and "--attention_file" in shown and "--resume" in shown
+    listed = run("translation", "--list").stdout
+    assert "spanish" in listed and "additive" in listed and "rnn" in listed
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "message"),
+    [
+        ("translation", ["--task=cooking"], "should be one of"),
+        ("translation", ["--atention=dot"], "Did you mean: attention"),
+        ("translation", ["--attention=telepathy"], "must be one of"),
+        ("translation", ["--task=parallel", "--task_option=tsv=none.tsv"], "none.tsv"),
+        ("translation", ["--preset=multi30k_de_en"], "goes with --task=parallel"),
+        ("translation", ["spanish"], "unexpected argument"),
+        ("predict", ["--text=a"], "`--run` must name"),
+        ("predict", ["--run=nowhere", "--text=a"], "nowhere holds no run.flags"),
+    ],
+)
+def test_what_a_user_can_mend_ends_in_one_clear_line(script, arguments, message, tmp_path):
+    if script == "translation":
+        arguments = [f"--run={tmp_path / 'run'}", *arguments]
+    done = run(script, *arguments)
+    assert done.returncode != 0
+    assert message in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
