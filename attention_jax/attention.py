@@ -84,7 +84,7 @@ def attention(
     >>> attention(x, x, x).shape
     (1, 3, 2, 4)
     """
-    request = dict(
+    request: dict[str, Any] = dict(
         score=score,
         score_mod=score_mod,
         mask=mask,

@@ -7,7 +7,7 @@ batch = next(iterator)          # iterator.get_state() and .set_state(...) resum
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import grain
 import numpy as np
@@ -20,6 +20,7 @@ Pair = tuple[Sequence[int], Sequence[int]]  # source and target ids, without BOS
 _EPOCHS = 1_000_000
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """The part of a vocabulary that is needed here."""
 

@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -101,13 +101,16 @@ class Checkpoints:
             "sha256": {name: _digest(part) for name, part in arrays.items()},
         }
         text = json.dumps(record)
-        sealed = {"record": text, "sha256": hashlib.sha256(text.encode()).hexdigest()}
+        sealed: dict[str, Any] = {
+            "record": text,
+            "sha256": hashlib.sha256(text.encode()).hexdigest(),
+        }
         self.folder.mkdir(parents=True, exist_ok=True)
         self._sweep()
         self._delete([step])
         filled = {name: part for name, part in arrays.items() if part}
         with _quiet_orbax():
-            ocp.save_checkpointables(self._path(step), filled, custom_metadata=sealed)
+            ocp.save_checkpointables(str(self._path(step)), filled, custom_metadata=sealed)
         self._delete(set(self.steps()) - self._kept())
 
     def restore(self, step: int, template: Tree) -> Restored:
@@ -133,7 +136,7 @@ class Checkpoints:
         try:
             filled = {name: part for name, part in wanted.items() if part}
             with _quiet_orbax():
-                arrays = ocp.load_checkpointables(self._path(step), filled)
+                arrays = ocp.load_checkpointables(str(self._path(step)), filled)
         except Exception as error:  # Orbax and its storage raise all kinds of errors here.
             raise self._damaged(step, f"{type(error).__name__} on reading it") from error
         tree = {}
@@ -223,7 +226,7 @@ class Checkpoints:
             return self._records[step]
         try:
             with _quiet_orbax():
-                sealed = ocp.metadata(self._path(step)).custom_metadata
+                sealed: Any = ocp.metadata(str(self._path(step))).custom_metadata
             text, digest = sealed["record"], sealed["sha256"]
         except Exception as error:  # Orbax raises all kinds of errors here.
             raise self._damaged(step, f"{type(error).__name__} on reading it") from error
@@ -260,7 +263,7 @@ class Checkpoints:
 
 
 @contextlib.contextmanager
-def _quiet_orbax() -> Iterator[None]:
+def _quiet_orbax() -> Generator[None, None, None]:
     """Holds back the dozens of lines that Orbax logs for every checkpoint; warnings pass."""
 
     def warns(record: logging.LogRecord) -> bool:
@@ -287,7 +290,11 @@ def _unflatten(arrays: Mapping[str, np.ndarray], like: Any) -> Any:
     def leaf(path, x):
         value = arrays.get(jax.tree_util.keystr(path))
         value = np.empty(x.shape, x.dtype) if value is None else value
-        return jax.device_put(value, getattr(x, "sharding", None))
+        sharding = getattr(x, "sharding", None)
+        if sharding is None or len(sharding.device_set) == 1:
+            # Bound to no device, as arrays are that a jitted function makes: no second compilation.
+            return jnp.array(value)
+        return jax.device_put(value, sharding)
 
     return jax.tree_util.tree_map_with_path(leaf, like)
 
@@ -322,5 +329,5 @@ def _wide(dtype: Any) -> Any:
     return np.float64 if jnp.issubdtype(dtype, jnp.floating) else dtype
 
 
-def _plus(total: np.ndarray, x: np.ndarray) -> np.ndarray:
+def _plus(total: Any, x: Any) -> Any:
     return total + x if x.dtype == np.float64 else x

@@ -261,24 +261,17 @@ def _start_beams(state: State, k: int, n: int, max_length: int) -> _Beams:
 def _advance(step: Step, beams: _Beams, penalty: Array) -> _Beams:
     """Continues or ends every open beginning, and keeps the best of both."""
     b, k = beams.token.shape
-    n = beams.done_scores.shape[1]
     state, logits = step(beams.state, beams.token.reshape(b * k))
-    log_p = _log_probabilities(logits)
-    end_scores = beams.open_scores + log_p[:, EOS].reshape(b, k)
-
+    best, tokens, end = _best_words(logits, k)
     # The k best of a row are among the k best of each of its beams.
-    best, tokens = _top_k(log_p.at[:, EOS].set(-jnp.inf), k)
     scores = (beams.open_scores.reshape(b * k, 1) + best).reshape(b, -1)
     open_scores, choice = lax.top_k(scores, k)
     token = jnp.take_along_axis(tokens.reshape(b, -1), choice, axis=1)
     parent = choice // best.shape[-1]
+    done_tokens, done_scores = _keep_ended(
+        beams, beams.open_scores + end.reshape(b, k), open_scores, penalty
+    )
     rows = (jnp.arange(b)[:, None] * k + parent).reshape(b * k)
-
-    last = lax.top_k(jnp.concatenate([end_scores, open_scores], axis=1), k)[0][:, -1:]
-    end_scores = jnp.where(end_scores >= last, end_scores, -jnp.inf) / penalty
-    ended = beams.open_tokens.at[:, :, beams.position].set(EOS)
-    done_scores, kept = lax.top_k(jnp.concatenate([beams.done_scores, end_scores], axis=1), n)
-    done_tokens = _pick_rows(jnp.concatenate([beams.done_tokens, ended], axis=1), kept)
     return _Beams(
         position=beams.position + 1,
         # The beams of one row share what `step` returned untouched: there is nothing to move.
@@ -293,6 +286,30 @@ def _advance(step: Step, beams: _Beams, penalty: Array) -> _Beams:
         done_tokens=done_tokens,
         done_scores=done_scores,
     )
+
+
+def _best_words(
+    logits: Float[Array, "r v"], k: int
+) -> tuple[Float[Array, "r c"], Int[Array, "r c"], Float[Array, " r"]]:
+    """Log-probabilities of the k best continuations, their tokens, and that of the end."""
+    logits = logits.astype(jnp.float32)
+    words = jnp.where(jnp.arange(logits.shape[-1])[None] > EOS, logits, -jnp.inf)
+    # To rank the logits and normalise the k best is cheaper than to normalise them all.
+    best, tokens = _top_k(words, k)
+    normalizer = jax.nn.logsumexp(logits, axis=-1)
+    return best - normalizer[:, None], tokens, logits[:, EOS] - normalizer
+
+
+def _keep_ended(
+    beams: _Beams, end_scores: Float[Array, "b k"], open_scores: Float[Array, "b k"], penalty: Array
+) -> tuple[Int[Array, "b n t"], Float[Array, "b n"]]:
+    """The n best ended sentences, with those whose end ranks among the k best continuations."""
+    n, k = beams.done_scores.shape[1], end_scores.shape[1]
+    last = lax.top_k(jnp.concatenate([end_scores, open_scores], axis=1), k)[0][:, -1:]
+    end_scores = jnp.where(end_scores >= last, end_scores, -jnp.inf) / penalty
+    ended = beams.open_tokens.at[:, :, beams.position].set(EOS)
+    scores, kept = lax.top_k(jnp.concatenate([beams.done_scores, end_scores], axis=1), n)
+    return _pick_rows(jnp.concatenate([beams.done_tokens, ended], axis=1), kept), scores
 
 
 def _rank(beams: _Beams, penalty: float) -> Decoded:
@@ -315,8 +332,7 @@ def _decoded(tokens: Int[Array, "b n t"], scores: Float[Array, "b n"]) -> Decode
 def _log_probabilities(logits: Float[Array, "b v"]) -> Float[Array, "b v"]:
     """Log-softmax over the whole vocabulary, then -inf at PAD and BOS."""
     log_p = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
-    token = jnp.arange(logits.shape[-1])[None]
-    return jnp.where((token == PAD) | (token == BOS), -jnp.inf, log_p)
+    return jnp.where(jnp.arange(logits.shape[-1])[None] >= EOS, log_p, -jnp.inf)
 
 
 def _keep(
@@ -365,13 +381,13 @@ def _pick_rows(x: Array, index: Int[Array, "b n"]) -> Array:
 
 def _batch_size(state: State) -> int:
     shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(state)]
-    sizes = {shape[0] if shape else None for shape in shapes}
-    if len(sizes) != 1 or None in sizes:
+    sizes = {shape[:1] for shape in shapes}
+    if len(sizes) != 1 or () in sizes:
         raise ValueError(
             "every leaf of `state` must lead with the batch axis, and there must be one; "
             f"got leaves of shape {shapes}. Give scalars one entry for each row."
         )
-    return sizes.pop()
+    return shapes[0][0]
 
 
 def _require_at_least_one(**counts: Any) -> None:

@@ -17,6 +17,8 @@ from jaxtyping import Array, Bool, Int
 from attention_jax import checks
 from attention_jax.types import MaskFunction
 
+Position = Array | int
+
 
 @dataclass(frozen=True)
 class Mask:
@@ -24,8 +26,9 @@ class Mask:
 
     function: MaskFunction
 
-    def __call__(self, b: Array, h: Array, i: Array, j: Array) -> Array:
-        return self.function(b, h, i, j)
+    def __call__(self, b: Position, h: Position, i: Position, j: Position) -> Array:
+        at = (jnp.asarray(position) for position in (b, h, i, j))
+        return jnp.asarray(self.function(*at))
 
     def __and__(self, other: MaskFunction) -> "Mask":
         return Mask(lambda *at: jnp.logical_and(self(*at), other(*at)))
@@ -101,7 +104,7 @@ def documents(query_ids: Int[Array, "b t"], key_ids: Int[Array, "b s"]) -> Mask:
     checks.shape("query_ids", query_ids, "b t")
     checks.shape("key_ids", key_ids, "b s")
 
-    def same(b: Array, h: Array, i: Array, j: Array) -> Array:
+    def same(b: Position, h: Position, i: Position, j: Position) -> Array:
         inside = (i < query_ids.shape[1]) & (j < key_ids.shape[1])
         return inside & (_at(query_ids, b, i, fill=0) == _at(key_ids, b, j, fill=0))
 
@@ -116,7 +119,7 @@ def from_array(visible: Bool[Array, "b h t s"]) -> Mask:
     checks.shape("visible", visible, "b h t s", remedy="Give missing axes length 1.")
     _boolean("visible", visible)
 
-    def look_up(*at: Array) -> Array:
+    def look_up(*at: Position) -> Array:
         sizes = visible.shape
         place = (jnp.asarray(0) if n == 1 else x for n, x in zip(sizes, at, strict=True))
         return _at(visible, *place, fill=False)
@@ -124,7 +127,7 @@ def from_array(visible: Bool[Array, "b h t s"]) -> Mask:
     return Mask(look_up)
 
 
-def _at(array: Array, *place: Array, fill: bool | int) -> Array:
+def _at(array: Array, *place: Position, fill: bool | int) -> Array:
     return jnp.asarray(array).at[place].get(mode="fill", fill_value=fill)
 
 

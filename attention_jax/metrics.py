@@ -7,6 +7,7 @@ Losses come as (sum, count), so that batches of different sizes add up before th
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +44,8 @@ def cross_entropy(
 
     Reference: Szegedy et al. 2016, arXiv:1512.00567, section 7.
 
-    >>> total, count = cross_entropy(jnp.zeros((3, 4)), jnp.array([0, 1, 2]), jnp.array([1., 1., 0.]))
+    >>> targets, weights = jnp.array([0, 1, 2]), jnp.array([1.0, 1.0, 0.0])
+    >>> total, count = cross_entropy(jnp.zeros((3, 4)), targets, weights)
     >>> print(f"{total / count:.4f} = log 4, over {count:.0f} tokens")
     1.3863 = log 4, over 2 tokens
     """
@@ -78,8 +80,8 @@ def accuracy(
     """
     _check_shapes(logits, targets, weights)
     weights = weights.astype(jnp.float32)
-    hits = jnp.argmax(logits, axis=-1) == targets
-    return jnp.sum(hits * weights), jnp.sum(weights)
+    hit = jnp.argmax(logits, axis=-1) == targets
+    return jnp.sum(jnp.where(hit, weights, 0.0)), jnp.sum(weights)
 
 
 def corpus_scores(
@@ -118,7 +120,7 @@ def corpus_scores(
     ]
     # sacrebleu takes the first references of all sentences, then the second, and so on.
     most = max(map(len, references))
-    columns = [[a[i] if i < len(a) else None for a in references] for i in range(most)]
+    columns: list[Any] = [[a[i] if i < len(a) else None for a in references] for i in range(most)]
     hypotheses = list(hypotheses)
     bleu, chrf = BLEU(lowercase=lowercase), CHRF(lowercase=lowercase)
     return {

@@ -142,9 +142,9 @@ def _muon(learning_rate, *, weight_decay: float, b1: float, b2: float):
 def _with_implicit_promotion(transform: optax.GradientTransformation):
     """Lets optax mix its integer counts with numbers where the caller forbids promotion."""
 
-    def update(gradient, state, params=None):
+    def update(updates, state, params=None):
         with jax.numpy_dtype_promotion("standard"):
-            return transform.update(gradient, state, params)
+            return transform.update(updates, state, params)
 
     return optax.GradientTransformation(transform.init, update)
 

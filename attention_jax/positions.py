@@ -8,6 +8,8 @@ from jaxtyping import Array, Float, Int, Num
 from attention_jax import checks
 from attention_jax.types import ScoreMod
 
+Position = Array | int
+
 
 def sinusoidal(
     positions: int | Num[Array, " t"], width: int, *, base: float = 10_000.0
@@ -72,9 +74,10 @@ def alibi(*, heads: int) -> ScoreMod:
     checks.positive("heads", heads)
     slopes = jnp.asarray(alibi_slopes(heads), jnp.float32)
 
-    def lower(score: Array, b: Array, h: Array, i: Array, j: Array) -> Array:
-        slope, distance = slopes[h], jnp.abs(i - j).astype(slopes.dtype)
-        return score - (slope * distance).astype(jnp.result_type(score))
+    def lower(score: Array | float, b: Position, h: Position, i: Position, j: Position) -> Array:
+        slope, distance = slopes[h], jnp.abs(jnp.asarray(i - j)).astype(slopes.dtype)
+        lowered = jnp.asarray(score)
+        return lowered - (slope * distance).astype(lowered.dtype)
 
     return lower
 
@@ -141,14 +144,15 @@ def t5_bias(
     """
     checks.shape("table", table, "buckets h")
 
-    def add(score: Array, b: Array, h: Array, i: Array, j: Array) -> Array:
+    def add(score: Array | float, b: Position, h: Position, i: Position, j: Position) -> Array:
         bucket = t5_bucket(
-            j - i,
+            jnp.asarray(j - i),
             buckets=table.shape[0],
             max_distance=max_distance,
             bidirectional=bidirectional,
         )
-        return score + table[bucket, h].astype(score.dtype)
+        raised = jnp.asarray(score)
+        return raised + table[bucket, h].astype(raised.dtype)
 
     return add
 

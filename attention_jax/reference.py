@@ -47,11 +47,11 @@ def attention(
         logits = _over_pairs(score_mod, inner=(0,))(logits, *at).astype(logits.dtype)
     logits = logits + poison
     weights = normalizer.weights(logits, visible)
-    if dropout_rate:
+    if dropout_key is not None and dropout_rate:
         kept = kept_pairs(dropout_key, dropout_rate, at)
         weights = jnp.where(kept, weights / (1 - dropout_rate), 0)
     out = _weighted_sum(weights, v).astype(query.dtype)
-    if not return_lse:
+    if not return_lse or normalizer.lse is None:
         return out
     return out, normalizer.lse(logits, visible).transpose(0, 2, 1)
 

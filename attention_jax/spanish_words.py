@@ -19,6 +19,13 @@ class Adjective(NamedTuple):
     copula: str
 
 
+class Determiner(NamedTuple):
+    """One English word; its Spanish masculine and feminine."""
+
+    english: str
+    spanish: tuple[str, str]
+
+
 class Verb(NamedTuple):
     """English plain and third person; Spanish forms indexed by person; the objects it takes."""
 
@@ -128,20 +135,21 @@ VERBS = _verbs("""
     sleep | sleeps | duermo duermes duerme dormimos duermen | nothing
     work | works | trabajo trabajas trabaja trabajamos trabajan | nothing
 """)
-DETERMINERS = (  # indexed by number, then drawn; masculine and feminine
+THE = (Determiner("the", ("el", "la")), Determiner("the", ("los", "las")))
+DETERMINERS = (  # of one and of many
     (
-        ("the", "el", "la"),
-        ("a", "un", "una"),
-        ("this", "este", "esta"),
-        ("my", "mi", "mi"),
+        THE[0],
+        Determiner("a", ("un", "una")),
+        Determiner("this", ("este", "esta")),
+        Determiner("my", ("mi", "mi")),
     ),
     (
-        ("the", "los", "las"),
-        ("these", "estos", "estas"),
-        ("my", "mis", "mis"),
-        ("two", "dos", "dos"),
-        ("many", "muchos", "muchas"),
+        THE[1],
+        Determiner("these", ("estos", "estas")),
+        Determiner("my", ("mis", "mis")),
+        Determiner("two", ("dos", "dos")),
+        Determiner("many", ("muchos", "muchas")),
     ),
 )
-PREPOSITIONS = (("in", "en"), ("near", "cerca de"))
+PREPOSITIONS = (("in", "en"), ("near", "cerca de"))  # before places, which stand in the singular
 TIMES = (("today", "hoy"), ("now", "ahora"), ("every day", "todos los días"))

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import logging
 import math
 import os
 import sys
@@ -11,8 +10,6 @@ from typing import Any
 
 import jax
 import tqdm
-
-_log = logging.getLogger(__name__)
 
 # The first steps compile; a profile of them would show little else.
 PROFILE_AFTER = 10
@@ -36,7 +33,8 @@ class MetricsFile:
     def __init__(self, path: Path, *, size: int, tensorboard: Path | None = None):
         self._writer = None if tensorboard is None else _summary_writer(tensorboard)
         self._file = open(path, "ab")
-        self._file.truncate(size)
+        # A longer size than the file has would fill it with zeros.
+        self._file.truncate(min(size, os.path.getsize(path)))
 
     def write(self, row: dict[str, Any]) -> None:
         """Appends a row of `step`, `split` and numbers; null stands for what is not finite."""
@@ -74,7 +72,7 @@ def _summary_writer(folder: Path):
 
 
 class Bar:
-    """A progress bar on a terminal, plain lines of the log elsewhere."""
+    """A progress bar where stderr is a terminal, plain lines elsewhere."""
 
     def __init__(self, *, steps: int, done: int):
         self._steps = steps
@@ -98,12 +96,14 @@ class Bar:
         text = f"step {row['step']}/{self._steps} {row['split']}: " + ", ".join(
             f"{name} {number}" for name, number in sorted(numbers.items())
         )
-        if self._bar.disable:
-            _log.info("%s", text)
-        elif train:
+        if train and not self._bar.disable:
             self._bar.set_postfix(numbers, refresh=False)
         else:
-            self._bar.write(text)
+            self.say(text)
+
+    def say(self, text: str) -> None:
+        """Writes a line above the bar."""
+        self._bar.write(text, file=sys.stderr)
 
     def close(self) -> None:
         self._bar.close()

@@ -7,7 +7,6 @@ would have ended undisturbed.
 """
 
 import contextlib
-import logging
 import math
 import os
 import time
@@ -16,70 +15,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import optax
 
-from attention_jax import optimizers, training_step
+from attention_jax import training_step
 from attention_jax.batches import BucketedBatches, pipeline
 from attention_jax.checkpoint import Checkpoints
 from attention_jax.interruption import Interrupted, Signals
 from attention_jax.progress import Progress, goodness
+from attention_jax.settings import Settings
 from attention_jax.telemetry import Bar, MetricsFile, Profile
 from attention_jax.types import Batch, Params
 
 Evaluate = Callable[[Params], dict[str, float]]
-
-_log = logging.getLogger(__name__)
-
-
-class Settings(NamedTuple):
-    """How to train; plain values only.
-
-    Attributes:
-      steps: updates in all.
-      seed: seed of the parameters and of dropout.
-      optimizer: one of `optimizers.optimizer_names()`.
-      learning_rate: the largest rate.
-      schedule: one of `optimizers.schedule_names()`.
-      warmup_steps: updates until the largest rate.
-      weight_decay: for adamw and muon.
-      clip_norm: the largest norm of a gradient, or None.
-      adam_b1: decay of Adam's mean.
-      adam_b2: decay of Adam's mean square.
-      label_smoothing: probability given to all tokens alike.
-      accumulate: batches in an update.
-      log_every: updates between two training rows.
-      evaluate_every: updates between two evaluations.
-      checkpoint_every: updates between two checkpoints.
-      patience: evaluations without a better metric before training stops, or None.
-      keep_last: checkpoints that stay, and that are averaged.
-      average: whether the result is the mean of the last `keep_last` checkpoints instead of
-        the best one.
-      maximise: the metric that decides; "loss" and "perplexity" are minimised.
-      profile_steps: updates to profile.
-      tensorboard: whether to write for TensorBoard too.
-    """
-
-    steps: int
-    seed: int = 0
-    optimizer: str = "adam"
-    learning_rate: float = 1e-3
-    schedule: str = "inverse_sqrt"
-    warmup_steps: int = 400
-    weight_decay: float = 0.0
-    clip_norm: float | None = 1.0
-    adam_b1: float = 0.9
-    adam_b2: float = 0.98
-    label_smoothing: float = 0.0
-    accumulate: int = 1
-    log_every: int = 50
-    evaluate_every: int = 500
-    checkpoint_every: int = 500
-    patience: int | None = None
-    keep_last: int = 1
-    average: bool = False
-    maximise: str = "loss"
-    profile_steps: int = 0
-    tensorboard: bool = False
 
 
 class Result(NamedTuple):
@@ -126,7 +72,8 @@ def fit(
     Args:
       build: makes the model from a random key.
       batches: the training batches.
-      evaluate: metrics of given parameters, such as loss and BLEU; None for no evaluation.
+      evaluate: metrics of given parameters, such as loss and BLEU; None for no evaluation. It
+        must not keep the parameters, which the next update overwrites.
       folder: where metrics.jsonl and checkpoints/ go.
       settings: how to train.
       resume: whether to go on where the folder's last whole checkpoint ends; where it has none,
@@ -139,7 +86,7 @@ def fit(
       ValueError: the checkpoint is of another model or of other data.
     """
     folder = Path(folder)
-    _check_settings(settings)
+    settings.check()
     used = [name for name in ("metrics.jsonl", "checkpoints") if (folder / name).exists()]
     if used and not resume:
         raise FileExistsError(
@@ -166,34 +113,14 @@ def stepper(
     The update donates the state that it is given. Beside the new one it returns the sums over the
     batch of loss, tokens and right tokens, and the norm of the gradient.
     """
-    graphdef, state = training_step.start(build, _transform(settings), settings.seed)
+    graphdef, state = training_step.start(build, settings.transform(), settings.seed)
     return state, _compile(graphdef, settings).whole
-
-
-def _rate(settings: Settings) -> optimizers.Schedule:
-    return optimizers.schedule(
-        settings.schedule,
-        peak=settings.learning_rate,
-        warmup_steps=settings.warmup_steps,
-        steps=settings.steps,
-    )
-
-
-def _transform(settings: Settings) -> optax.GradientTransformation:
-    return optimizers.optimizer(
-        settings.optimizer,
-        learning_rate=_rate(settings),
-        weight_decay=settings.weight_decay,
-        clip_norm=settings.clip_norm,
-        b1=settings.adam_b1,
-        b2=settings.adam_b2,
-    )
 
 
 def _compile(graphdef: Any, settings: Settings) -> training_step.Steps:
     return training_step.compile_steps(
         graphdef,
-        _transform(settings),
+        settings.transform(),
         label_smoothing=settings.label_smoothing,
         accumulate=settings.accumulate,
     )
@@ -206,8 +133,8 @@ class _Loop:
         self.settings, self.evaluate, self.folder = settings, evaluate, folder
         self.started = self.window_start = time.monotonic()
         self.window_tokens, self.first_step_seconds = 0, 0.0
-        self.graphdef, self.state = training_step.start(build, _transform(settings), settings.seed)
-        self.steps, self.rate = _compile(self.graphdef, settings), _rate(settings)
+        self.graphdef, self.state = training_step.start(build, settings.transform(), settings.seed)
+        self.steps, self.rate = _compile(self.graphdef, settings), settings.rate()
         self.batches, self.iterator = batches, pipeline(batches)
         self.checkpoints = Checkpoints(folder / "checkpoints", keep_last=settings.keep_last)
         self.progress, self.step, self.saved = Progress(), 0, -1
@@ -218,12 +145,15 @@ class _Loop:
             tensorboard=folder / "tensorboard" if settings.tensorboard else None,
         )
         self.bar = Bar(steps=settings.steps, done=self.step)
+        if self.step:
+            self.bar.say(f"resumed {folder} after step {self.step}")
         self.profile = Profile(folder / "profile", steps=settings.profile_steps)
 
     def run(self, signals: Signals) -> None:
         while True:
             if signals.received:
-                self._save(scheduled=False)
+                if self.saved != self.step:
+                    self._save(scheduled=False)
                 raise Interrupted(signals.received, step=self.step, folder=self.checkpoints.folder)
             self._evaluate_if_due()
             finished = self.progress.stopped or self.step >= self.settings.steps
@@ -243,7 +173,9 @@ class _Loop:
         if settings.average and len(last) > 1:
             params = self.checkpoints.average(last, like)["params"]
         elif progress.best_step is not None:
-            params = self.checkpoints.restore_best(like).tree["params"]
+            best = self.checkpoints.restore_best(like)
+            assert best is not None  # it was saved when it was found to be the best
+            params = best.tree["params"]
         else:
             params = self.state.params
         return Result(
@@ -293,9 +225,9 @@ class _Loop:
         row = {
             "step": self.step,
             "split": "train",
-            "loss": totals.loss / totals.tokens,
-            "accuracy": totals.correct / totals.tokens,
-            "gradient_norm": totals.gradient_norm / updates,
+            "loss": float(totals.loss / totals.tokens),
+            "accuracy": float(totals.correct / totals.tokens),
+            "gradient_norm": float(totals.gradient_norm / updates),
             "learning_rate": float(self.rate(self.step - 1)),
             "tokens": self.progress.tokens,
             "tokens_per_second": self.window_tokens / (time.monotonic() - self.window_start),
@@ -328,7 +260,7 @@ class _Loop:
             progress = self.progress._replace(
                 seconds=self._seconds(), metrics_size=self.metrics.size()
             )
-            best = progress.best_step == self.step
+            best = progress.best if progress.best_step == self.step else None
             self.checkpoints.save(
                 self.step,
                 _tree(self.state),
@@ -338,7 +270,7 @@ class _Loop:
                     "iterator": self.iterator.get_state(),
                     "batches_per_epoch": self.batches.batches_per_epoch,
                 },
-                metric=goodness(self.settings.maximise, progress.best) if best else None,
+                metric=None if best is None else goodness(self.settings.maximise, best),
                 scheduled=scheduled,
             )
             self.saved = self.step if scheduled else self.saved
@@ -360,7 +292,6 @@ class _Loop:
         self.progress = Progress(**extra["progress"])
         self.saved = step if extra["scheduled"] else -1
         self.iterator.set_state(extra["iterator"])
-        _log.info("resumed %s at step %d", self.folder, step)
 
     def _seconds(self) -> float:
         return self.progress.seconds + time.monotonic() - self.started
@@ -370,7 +301,7 @@ class _Loop:
         self.bar.show(row)
 
     def _fetch_totals(self) -> training_step.Totals:
-        totals = training_step.Totals(*(float(x) for x in jax.device_get(self.state.totals)))
+        totals = jax.device_get(self.state.totals)
         if not math.isfinite(totals.loss) or not math.isfinite(totals.gradient_norm):
             raise self._diverged("The loss or its gradient")
         return totals
@@ -402,13 +333,3 @@ class _Loop:
 def _tree(state: training_step.TrainState) -> dict[str, Any]:
     counters = {"step": state.step, "key": state.key, "totals": state.totals}
     return {"params": state.params, "opt": state.opt, "counters": counters}
-
-
-def _check_settings(settings: Settings) -> None:
-    for name in ("accumulate", "log_every", "evaluate_every", "checkpoint_every", "keep_last"):
-        if getattr(settings, name) < 1:
-            raise ValueError(f"`{name}` must be at least 1; got {getattr(settings, name)}.")
-    if settings.steps < 0:
-        raise ValueError(f"`steps` must not be negative; got {settings.steps}.")
-    if settings.patience is not None and settings.patience < 1:
-        raise ValueError(f"`patience` must be at least 1 or None; got {settings.patience}.")

@@ -29,7 +29,8 @@ class Totals(NamedTuple):
 
     @classmethod
     def zero(cls) -> "Totals":
-        return cls(*jnp.zeros((4, 1), jnp.float32).reshape(4))
+        # One buffer each: a donated state must not hold the same one twice.
+        return cls(*(jnp.zeros((), jnp.float32) for _ in cls._fields))
 
 
 class TrainState(NamedTuple):

@@ -1,7 +1,12 @@
 """Every test runs with checked shapes, and without promotion of ranks or dtypes."""
 
-import jax
-from jaxtyping import config, install_import_hook
+import os
+
+# Tests compile much and compute little.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+import jax  # noqa: E402
+from jaxtyping import config, install_import_hook  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")

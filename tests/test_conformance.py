@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attention_jax import masks, variants
+from attention_jax import attention, masks, variants
 
 LENGTH = 5
 CAUSAL = jnp.tril(jnp.ones((LENGTH, LENGTH), bool))[None, None]
@@ -134,19 +134,8 @@ def test_keys_that_start_later_keep_their_positions(case, qkv):
     close(last(q[:, 3:], k[:, 2:], v[:, 2:]), whole[:, 3:])
 
 
-def test_one_key_gets_the_whole_weight(case, draw):
-    q, k, v = draw(1, 1, 2, 8), draw(1, 1, 2, 8), draw(1, 1, 2, 6)
-    if jax.tree.leaves(case.params):
-        params = case.variant.init(jax.random.key(0), heads=2, kv_heads=2, head_width=8)
-    else:
-        params = case.params
-    close(jax.jit(case.variant.attend)(params, q, k, v), v)
-
-
 def test_a_variant_with_a_score_is_that_score(case, qkv):
     if case.variant.score is None:
         return
-    from attention_jax import attention
-
     run = jax.jit(lambda *qkv: attention(*qkv, score=case.variant.score(case.params)))
     close(run(*qkv), case.out(qkv, jnp.ones_like(CAUSAL)))

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import pytest
 
@@ -31,7 +32,9 @@ def tree() -> list[Path]:
 
 @pytest.mark.parametrize("code", blocks("python"), ids=lambda code: code.splitlines()[0])
 def test_python_runs(code):
-    exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
+    # As users run it, without the strictness of the other tests.
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
 
 
 def test_the_attention_of_your_own_joins_by_its_file(tmp_path):

@@ -6,41 +6,13 @@ contractions, negation without "do", and questions with the verb in front.
 """
 
 import random
-from typing import NamedTuple
+from collections.abc import Sequence
 
+from attention_jax import spanish_grammar as grammar
 from attention_jax import spanish_words as words
 from attention_jax.sampling_data import Draw, generated_task
+from attention_jax.spanish_grammar import Clause, Phrase
 from attention_jax.types import Task
-
-
-class Phrase(NamedTuple):
-    """A noun phrase, or a pronoun, in both languages."""
-
-    english: str
-    spanish: str  # empty where Spanish drops the pronoun
-    feminine: bool
-    person: int  # an index into the forms of a verb
-    human: bool = True
-
-
-class Clause(NamedTuple):
-    """A subject, a verb and the rest, from which statements and questions are made."""
-
-    subject: Phrase
-    verb: words.Verb | None  # None: "is" or "are"
-    spanish_verb: str
-    english: str  # what follows the verb
-    spanish: str
-
-
-_PRONOUNS = (  # "I", "you" and "we" are dropped, for the verb tells them; "they" is masculine
-    Phrase("I", "", False, words.FIRST),
-    Phrase("you", "", False, words.SECOND),
-    Phrase("we", "", False, words.WE),
-    Phrase("he", "él", False, words.THIRD),
-    Phrase("she", "ella", True, words.THIRD),
-    Phrase("they", "ellos", False, words.THEY),
-)
 
 
 def spanish(
@@ -99,11 +71,11 @@ def sentence(rng: random.Random) -> tuple[str, str]:
     """
     draw = rng.random()
     if draw < 0.25:
-        return _question(_clause(rng))
-    english, spanish = _statement(_clause(rng), negative=rng.random() < 0.3)
+        return grammar.question(_clause(rng))
+    english, spanish = grammar.statement(_clause(rng), negative=rng.random() < 0.3)
     if draw > 0.85:
-        more_english, more_spanish = _statement(_clause(rng), negative=rng.random() < 0.3)
-        english, spanish = f"{english} and {more_english}", f"{spanish} y {more_spanish}"
+        more_english, more = grammar.statement(_clause(rng), negative=rng.random() < 0.3)
+        english, spanish = f"{english} and {more_english}", f"{spanish} y {more}"
     return f"{english}.", f"{spanish}."
 
 
@@ -119,154 +91,65 @@ def _sentence_of(lengths: range) -> Draw:
     return draw
 
 
-def _statement(clause: Clause, *, negative: bool) -> tuple[str, str]:
-    """subject ["does not"] verb rest -> [subject] ["no"] verb rest."""
-    subject, verb = clause.subject, clause.verb
-    if verb is None:
-        english_verb = f"{_be(subject)} not" if negative else _be(subject)
-    elif negative:
-        english_verb = f"{_do(subject)} not {verb.base}"
-    else:
-        english_verb = verb.third if subject.person == words.THIRD else verb.base
-    spanish_verb = f"no {clause.spanish_verb}" if negative else clause.spanish_verb
-    return (
-        _join(subject.english, english_verb, clause.english),
-        _join(subject.spanish, spanish_verb, clause.spanish),
-    )
-
-
-def _question(clause: Clause) -> tuple[str, str]:
-    """ "does" subject verb rest -> verb subject rest; with "is", the adjective precedes it."""
-    subject, verb = clause.subject, clause.verb
-    if verb is None:
-        english = _join(_be(subject), subject.english, clause.english)
-        spanish = _join(clause.spanish_verb, clause.spanish, subject.spanish)
-    else:
-        english = _join(_do(subject), subject.english, verb.base, clause.english)
-        spanish = _join(clause.spanish_verb, subject.spanish, clause.spanish)
-    return f"{english}?", f"¿{spanish}?"
-
-
 def _clause(rng: random.Random) -> Clause:
     """clause -> subject ("is" adjective | verb [object] [place or company] [time])."""
     if rng.random() < 0.15:
         return _copular_clause(rng)
-    subject, verb = _subject(rng), rng.choice(words.VERBS)
-    parts = []
-    if verb.objects != "nothing":
-        thing = _noun_phrase(rng, words.OBJECTS[verb.objects])
-        parts.append((thing.english, _after("a", thing) if thing.human else thing.spanish))
-    if rng.random() < (0.25 if parts else 0.7):
-        parts.append(_circumstance(rng))
+    subject, verb = _subject(rng, grammar.PRONOUNS), rng.choice(words.VERBS)
+    thing = _noun_phrase(rng, words.OBJECTS[verb.objects]) if verb.objects != "nothing" else None
+    circumstances = []
+    if rng.random() < (0.7 if thing is None else 0.25):
+        circumstances.append(_company(rng) if rng.random() < 0.3 else _place(rng))
     if rng.random() < 0.25:
-        parts.append(rng.choice(words.TIMES))
-    english, spanish = _join(*(p[0] for p in parts)), _join(*(p[1] for p in parts))
-    return Clause(subject, verb, verb.spanish[subject.person], english, spanish)
+        circumstances.append(rng.choice(words.TIMES))
+    return grammar.clause(subject, verb, thing, circumstances)
 
 
 def _copular_clause(rng: random.Random) -> Clause:
-    """subject "is" adjective; the adjective agrees with the subject."""
+    """subject "is" adjective, for subjects whose gender shows."""
     if rng.random() < 0.3:
         subject = _noun_phrase(rng, words.THINGS)
-    else:  # the gender of "I", "you" and "we" does not show in English
-        subject = _subject(rng, pronouns=[p for p in _PRONOUNS if p.spanish])
-    adjective = rng.choice(words.OF_PEOPLE if subject.human else words.OF_THINGS)
-    plural = subject.person == words.THEY
-    agreeing = adjective.spanish[_form(subject.feminine, plural)]
-    return Clause(
-        subject, None, words.COPULAS[adjective.copula][plural], adjective.english, agreeing
-    )
+    else:
+        subject = _subject(rng, [p for p in grammar.PRONOUNS if p.spanish])
+    adjectives = words.OF_PEOPLE if subject.human else words.OF_THINGS
+    return grammar.copular_clause(subject, rng.choice(adjectives))
 
 
-def _subject(rng: random.Random, pronouns: list[Phrase] | tuple[Phrase, ...] = _PRONOUNS) -> Phrase:
+def _subject(rng: random.Random, pronouns: Sequence[Phrase]) -> Phrase:
     """subject -> pronoun | person | person "and" person."""
     draw = rng.random()
     if draw < 0.3:
         return rng.choice(pronouns)
     first = _noun_phrase(rng, words.PEOPLE)
-    if draw < 0.88:
-        return first
-    second = _noun_phrase(rng, words.PEOPLE)
-    return Phrase(
-        f"{first.english} and {second.english}",
-        f"{first.spanish} y {second.spanish}",
-        first.feminine and second.feminine,  # one man makes the group masculine
-        words.THEY,
-    )
+    return first if draw < 0.88 else grammar.both(first, _noun_phrase(rng, words.PEOPLE))
 
 
-def _noun_phrase(
-    rng: random.Random, nouns: tuple[words.Noun, ...], *, may_be_owned: bool = True
-) -> Phrase:
-    """phrase -> determiner [adjective] noun | owner "'s" [adjective] noun.
-
-    Spanish puts adjective and owner last: "the boy's red car" -> "el coche rojo del niño".
-    """
-    noun = rng.choice(nouns)
-    human, plural = noun in words.PEOPLE, rng.random() < 0.35
-    english, spanish = noun.english[plural], noun.spanish[plural]
-    if noun not in words.PLACES and rng.random() < 0.3:
-        adjective = rng.choice(words.OF_PEOPLE if human else words.OF_THINGS)
-        english = f"{adjective.english} {english}"
-        spanish = f"{spanish} {adjective.spanish[_form(noun.feminine, plural)]}"
-    if may_be_owned and rng.random() < 0.12:
-        owner = _owner(rng)
-        article = words.DETERMINERS[plural][0][1 + noun.feminine]
-        english = f"{owner.english}'s {english}"
-        spanish = f"{article} {spanish} {_after('de', owner)}"
+def _noun_phrase(rng: random.Random, nouns: Sequence[words.Noun]) -> Phrase:
+    """phrase -> (determiner | owner "'s") [adjective] noun."""
+    noun, plural = rng.choice(nouns), rng.random() < 0.35
+    if rng.random() < 0.12:
+        owner = rng.choice(words.PEOPLE)
+        determiner = grammar.noun_phrase(
+            owner, rng.choice(words.DETERMINERS[False]), adjective=_adjective(rng, owner)
+        )
     else:
         determiner = rng.choice(words.DETERMINERS[plural])
-        english = f"{_a_or_an(determiner[0], english)} {english}"
-        spanish = f"{determiner[1 + noun.feminine]} {spanish}"
-    return Phrase(english, spanish, noun.feminine, words.THEY if plural else words.THIRD, human)
+    return grammar.noun_phrase(noun, determiner, plural=plural, adjective=_adjective(rng, noun))
 
 
-def _owner(rng: random.Random) -> Phrase:
-    """One person, who owns something and is not owned in turn."""
-    while True:
-        owner = _noun_phrase(rng, words.PEOPLE, may_be_owned=False)
-        if owner.person == words.THIRD:
-            return owner
+def _adjective(rng: random.Random, noun: words.Noun) -> words.Adjective | None:
+    if rng.random() > 0.3:
+        return None
+    return rng.choice(words.OF_PEOPLE if noun in words.PEOPLE else words.OF_THINGS)
 
 
-def _circumstance(rng: random.Random) -> tuple[str, str]:
-    """circumstance -> "with" person | preposition place."""
-    if rng.random() < 0.3:
-        company = _noun_phrase(rng, words.PEOPLE)
-        return f"with {company.english}", f"con {company.spanish}"
-    place = rng.choice(words.PLACES)
-    determiner, *spanish = rng.choice([d for d in words.DETERMINERS[0] if d[0] != "a"])
-    preposition, spanish_preposition = rng.choice(words.PREPOSITIONS)
-    place_phrase = Phrase(
-        "", f"{spanish[place.feminine]} {place.spanish[0]}", place.feminine, words.THIRD
-    )
-    return (
-        f"{preposition} {determiner} {place.english[0]}",
-        _after(spanish_preposition, place_phrase),
-    )
+def _company(rng: random.Random) -> tuple[str, str]:
+    company = _noun_phrase(rng, words.PEOPLE)
+    return f"with {company.english}", f"con {company.spanish}"
 
 
-def _after(preposition: str, phrase: Phrase) -> str:
-    """`preposition` before a phrase: a + el -> al, de + el -> del."""
-    contracts = preposition.endswith(("a", "de")) and phrase.spanish.startswith("el ")
-    return f"{preposition}l{phrase.spanish[2:]}" if contracts else f"{preposition} {phrase.spanish}"
-
-
-def _form(feminine: bool, plural: bool) -> int:
-    return feminine + 2 * plural
-
-
-def _be(subject: Phrase) -> str:
-    return "is" if subject.person == words.THIRD else "are"
-
-
-def _do(subject: Phrase) -> str:
-    return "does" if subject.person == words.THIRD else "do"
-
-
-def _a_or_an(determiner: str, following: str) -> str:
-    return "an" if determiner == "a" and following[0] in "aeiou" else determiner
-
-
-def _join(*parts: str) -> str:
-    return " ".join(part for part in parts if part)
+def _place(rng: random.Random) -> tuple[str, str]:
+    determiners = [x for x in words.DETERMINERS[False] if x.english != "a"]
+    place = grammar.noun_phrase(rng.choice(words.PLACES), rng.choice(determiners))
+    english, spanish = rng.choice(words.PREPOSITIONS)
+    return f"{english} {place.english}", grammar.after(spanish, place)

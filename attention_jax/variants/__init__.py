@@ -6,10 +6,10 @@ variants.get("path/to/my_variant.py")  a file of your own
 """
 
 import importlib
-import importlib.util
 import inspect
 import pkgutil
 from collections.abc import Callable
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -57,9 +57,12 @@ def get(name: str, **options: Any) -> Variant:
 def _load(path: Path) -> ModuleType:
     if not path.is_file():
         raise ValueError(f"No variant file at {path}; one of the library has no .py: {path.stem}.")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    loader = SourceFileLoader(path.stem, str(path))
+    module = ModuleType(path.stem)
+    try:
+        loader.exec_module(module)
+    except (ImportError, SyntaxError) as error:
+        raise ValueError(f"{path} could not be read: {type(error).__name__}: {error}.") from error
     return module
 
 

@@ -11,9 +11,10 @@ Cost: t s (d + e) products and t s look-ups a head.
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
-from attention_jax import checks, positions
+from attention_jax import positions
 from attention_jax.attention import attention
 from attention_jax.types import Params, Variant
 
@@ -26,7 +27,10 @@ def t5_bias(*, buckets: int = 32, max_distance: int = 128, bidirectional: bool =
       max_distance: from here on all distances are one.
       bidirectional: False for decoders, where no key comes after its query.
     """
-    checks.positive("buckets", buckets)
+    # Refuses sizes that fit no bucket before there is a table.
+    positions.t5_bucket(
+        jnp.asarray(0), buckets=buckets, max_distance=max_distance, bidirectional=bidirectional
+    )
 
     def init(key: PRNGKeyArray, *, heads: int, kv_heads: int, head_width: int) -> dict[str, Array]:
         del kv_heads, head_width

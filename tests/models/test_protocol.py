@@ -6,38 +6,42 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from attention_jax import variants
 from attention_jax.models import rnn, transformer
 
 SIZES = {"vocabulary_size": 11, "width": 8, "layers": 2, "dropout_rate": 0.5}
 TRANSFORMERS = {
     "transformer": {},
-    "post-norm": {"norm": "post"},
-    "learned": {"positions": "learned", "max_length": 32},
-    "rope": {"positions": "rope"},
-    "grouped": {"kv_heads": 1},
+    "post-norm, learned, untied": {
+        "norm": "post",
+        "positions": "learned",
+        "max_length": 32,
+        "tied": False,
+    },
+    "rope, grouped": {"positions": "rope", "kv_heads": 1},
     "scanned": {"scan": True},
-    "recomputed": {"remat": True},
-    "untied": {"tied": False},
-    **{name: {"attention": name} for name in variants.names()},
+    "alibi": {"attention": "alibi"},
+    "additive": {"attention": "additive"},
 }
 RNNS = {
     "gru": {},
-    "lstm": {"cell": "lstm"},
-    "without attention": {"attention": "none"},
     "lstm without attention": {"cell": "lstm", "attention": "none"},
-    "one way": {"bidirectional": False},
-    "without feeding": {"input_feeding": False},
-    "general": {"attention": "general"},
-    "untied rnn": {"tied": False},
+    "one way, without feeding": {
+        "bidirectional": False,
+        "input_feeding": False,
+        "attention": "general",
+    },
+    "lstm, untied": {"cell": "lstm", "tied": False},
 }
+RECOMPUTED = {"recomputed": {"remat": True}}
 
 
 def build(name):
     rngs = nnx.Rngs(0)
     if name in RNNS:
         return rnn.RNN(rnn.RNNConfig(**SIZES, **RNNS[name]), rngs=rngs)
-    config = transformer.TransformerConfig(**SIZES, heads=2, feed_forward=16, **TRANSFORMERS[name])
+    config = transformer.TransformerConfig(
+        **SIZES, heads=2, feed_forward=16, **(TRANSFORMERS | RECOMPUTED)[name]
+    )
     return transformer.Transformer(config, rngs=rngs)
 
 
@@ -179,7 +183,7 @@ def test_a_bad_transformer_is_refused(config, message):
 
 
 def test_learned_positions_end_where_their_table_does(text):
-    model = build("learned")
+    model = build("post-norm, learned, untied")
     source = jnp.full((1, 33), 5)
     with pytest.raises(ValueError, match="length=33, max_length=32"):
         model.encode(source, source > 0)

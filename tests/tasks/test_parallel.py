@@ -182,6 +182,7 @@ def test_presets_are_known(tmp_path):
 
 
 @tatoeba
+@pytest.mark.slow
 def test_tatoeba_splits_by_english_sentence():
     task = parallel(preset="tatoeba_en_es", data_dir=str(DATA))
     test = task.tests["test"]
@@ -200,9 +201,9 @@ def test_multi30k_in_every_direction(pair):
     splits = [task.train, task.validation, task.tests["test"]]
     sources = [{example.source.lower() for example in split} for split in splits]
     assert sum(map(len, sources)) == len(set.union(*sources))
-    # A few sentences are in two splits, or twice in a held-out one with two translations.
+    # One or two validation sentences are in training, and are left out there.
     held_out = [sum(len(e.references) for e in split) for split in splits]
-    assert all(0 <= a - b <= 12 for a, b in zip((29_000, 1014, 1000), held_out, strict=True))
+    assert held_out[1:] == [1014, 1000] and 0 < 29_000 - held_out[0] <= 3
     assert (task.tokenizer, task.lowercase) == ("bpe", True)
 
 
@@ -212,6 +213,6 @@ def test_pieces_give_multi30k_back():
     texts = [text for example in task.train for text in (example.source, *example.references)]
     vocabulary = Vocabulary.learn(texts, kind="bpe", size=8000, lowercase=True)
     assert vocabulary.size == 8000
-    encoded = vocabulary.encode_batch(texts[::7])
-    for text, ids in zip(texts[::7], encoded, strict=True):
+    encoded = vocabulary.encode_batch(texts[::29])
+    for text, ids in zip(texts[::29], encoded, strict=True):
         assert vocabulary.decode(ids) == text.lower()

@@ -1,0 +1,127 @@
+"""Imports point one way: every file of the library is held against this list.
+
+A file may import those named after it, and nothing else of the library. A file of a folder may
+import what its folder may, never its neighbours.
+"""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = "attention_jax"
+
+PARTS = "types checks scores normalizers masks positions"
+ENGINE = f"{PARTS} reference blockwise kernels attention recurrence"
+MODELS = f"{ENGINE} variants layers"
+TRAINING = "types checks batches metrics optimizers checkpoint telemetry"
+
+MAY_IMPORT = {
+    "types": "",
+    "checks": "types",
+    "scores": "types checks",
+    "normalizers": "types checks",
+    "masks": "types checks",
+    "positions": "types checks",
+    "reference": PARTS,
+    "blockwise": f"{PARTS} reference",
+    "kernels": f"{PARTS} reference blockwise",
+    "attention": f"{PARTS} reference blockwise kernels",
+    "recurrence": "types checks",
+    "variants": "types",
+    "variants/*": ENGINE,
+    "layers": f"{ENGINE} variants",
+    "models": "types",
+    "models/*": MODELS,
+    "vocabulary": "types",
+    "batches": "types vocabulary",
+    "decoding": "types",
+    "metrics": "types",
+    "parallel": "",
+    "checkpoint": "",
+    "telemetry": "",
+    "optimizers": "checks",
+    "reading": "",  # for tasks: files that were downloaded or given
+    "sampling_data": "types",  # for tasks: examples that are drawn
+    "spanish_words": "",  # for tasks/spanish
+    "spanish_grammar": "spanish_words",
+    "tasks": "types",
+    "tasks/*": "types reading sampling_data spanish_words spanish_grammar",
+    "interruption": "",
+    "progress": "",
+    "settings": "optimizers",
+    "training_step": "types metrics",
+    "training": f"{TRAINING} interruption progress settings training_step",
+    "evaluation": "types checks vocabulary batches metrics decoding",
+    "visualize": "",
+    "__init__": f"{PARTS} attention variants",
+}
+
+# Who may import what is heavy, or belongs to one place.
+OWNERS = {
+    "absl": "",
+    "experiments": "",
+    "matplotlib": "visualize",
+    "orbax": "checkpoint",
+    "grain": "batches",
+    "flax": "layers models/* training_step evaluation",
+    "tokenizers": "vocabulary",
+    "sacrebleu": "metrics",
+}
+
+FILES = sorted((ROOT / PACKAGE).rglob("*.py"))
+
+
+def part(file: Path) -> str:
+    """`masks` for masks.py, `variants` for variants/__init__.py, `variants/*` for others there."""
+    folder, stem = file.parent.relative_to(ROOT / PACKAGE).as_posix(), file.stem
+    if folder == ".":
+        return stem
+    return folder if stem == "__init__" else f"{folder}/*"
+
+
+def imports(source: str) -> list[str]:
+    """The dotted names that a file imports, wherever in it they stand."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "Write imports in full: they are easier to find."
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return found
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(ROOT).as_posix())
+def test_imports_point_one_way(file):
+    own = part(file)
+    assert own in MAY_IMPORT, (
+        f"{file.relative_to(ROOT)} is not in the list. Add `{own}` to MAY_IMPORT in "
+        "tests/test_layering.py, with the files that it may import."
+    )
+    for name in imports(file.read_text()):
+        top, _, rest = name.partition(".")
+        if top == PACKAGE:
+            allowed = MAY_IMPORT[own].split()
+            assert rest.split(".")[0] in allowed, (
+                f"{file.relative_to(ROOT)} must not import {name}; it may import "
+                f"{', '.join(allowed) or 'nothing of the library'}."
+            )
+        elif top in OWNERS:
+            assert own in OWNERS[top].split(), (
+                f"{file.relative_to(ROOT)} must not import {top}; that belongs to "
+                f"{OWNERS[top] or 'experiments/'}."
+            )
+
+
+@pytest.mark.parametrize("folder", ["variants", "tasks", "models"])
+def test_files_of_a_folder_do_not_import_each_other(folder):
+    assert folder not in MAY_IMPORT[f"{folder}/*"].split()
+
+
+def test_the_list_goes_downwards():
+    order = list(MAY_IMPORT)
+    for own, allowed in MAY_IMPORT.items():
+        for name in allowed.split():
+            assert order.index(name) < order.index(own), f"{own} stands above {name}."
