@@ -24,8 +24,7 @@ def tree() -> list[Path]:
     paths, folder = [], ROOT
     for line in listing.splitlines():
         name = line.split()[0]
-        if not line.startswith(" "):
-            folder = ROOT / name
+        folder = folder if line.startswith(" ") else ROOT / name
         paths.append(folder / name if line.startswith(" ") else folder)
     return paths
 
