@@ -150,7 +150,7 @@ def score(
 
 
 @partial(jax.jit, static_argnums=(0,))
-def _alignment(graphdef: Any, params: Params, batch: Batch) -> jax.Array:
+def _alignment(graphdef: Any, params: Params, batch: Batch) -> jax.Array | None:
     model = nnx.merge(graphdef, params)
     memory = model.encode(batch.source, batch.source_mask)
     state = model.start(memory, batch.target_in.shape[1])

@@ -19,10 +19,10 @@ import numpy as np
 from absl import flags
 from flax import nnx
 
-from attention_jax import training
+from attention_jax import optimizers, training_step
 from attention_jax.batches import pad
 from attention_jax.models import rnn, transformer
-from attention_jax.types import Batch
+from attention_jax.types import Batch, Seq2Seq
 from experiments import common
 
 FLAGS = flags.FLAGS
@@ -39,7 +39,7 @@ flags.DEFINE_string("output", None, "JSON file of the results.")
 LEARNING_RATE = 1e-4
 
 
-def contenders() -> dict[str, tuple[Any, Callable[[jax.Array], nnx.Module]]]:
+def contenders() -> dict[str, tuple[Any, Callable[[jax.Array], Seq2Seq]]]:
     """Each model's configuration, and how it is built."""
     tiny = transformer.TransformerConfig(
         vocabulary_size=FLAGS.vocabulary, dropout_rate=FLAGS.dropout
@@ -66,21 +66,16 @@ def random_batch() -> Batch:
     return pad(pairs, rows=FLAGS.sentences, length=FLAGS.length)
 
 
-def our_step(build: Callable[[jax.Array], nnx.Module], batch: Batch) -> Callable[[], float]:
+def our_step(build: Callable[[jax.Array], Seq2Seq], batch: Batch) -> Callable[[], float]:
     """One training step of ours, as `training.fit` takes it; waits for its loss."""
-    own = training.Settings(
-        steps=1000,
-        learning_rate=LEARNING_RATE,
-        schedule="constant",
-        clip_norm=None,
-        label_smoothing=0.1,
-    )
-    state, advance = training.stepper(build, own)
+    transform = optimizers.optimizer("adam", learning_rate=LEARNING_RATE)
+    graphdef, state = training_step.start(build, transform, seed=0)
+    whole = training_step.compile_steps(graphdef, transform, label_smoothing=0.1).whole
     held = [state]
 
     def step() -> float:
-        held[0], measured = advance(held[0], batch)
-        return float(measured.loss)
+        held[0], totals = whole(held[0], batch)
+        return float(totals.loss)
 
     return step
 

@@ -18,7 +18,7 @@ from attention_jax import tasks, training, variants
 from attention_jax.checkpoint import Checkpoints
 from attention_jax.evaluation import Search
 from attention_jax.models import rnn, transformer
-from attention_jax.types import Task
+from attention_jax.types import Seq2Seq, Task
 from attention_jax.vocabulary import KINDS, Vocabulary
 
 FLAGS = flags.FLAGS
@@ -137,7 +137,7 @@ def launch(main: Callable[[], None]) -> None:
             main()
         except training.Interrupted as stop:
             print(stop, file=sys.stderr)
-            sys.exit(130)
+            sys.exit(stop.exit_code)
         except (ValueError, OSError, training.TrainingDiverged, ImportError) as error:
             if os.environ.get("ATTENTION_JAX_TRACEBACK"):
                 raise
@@ -248,7 +248,7 @@ def learn_vocabulary(task: Task, folder: Path) -> Vocabulary:
     return vocabulary
 
 
-def model_builder(vocabulary_size: int) -> Callable[[jax.Array], nnx.Module]:
+def model_builder(vocabulary_size: int) -> Callable[[jax.Array], Seq2Seq]:
     """`key -> model`, as flags say."""
     shared = {
         "vocabulary_size": vocabulary_size,
@@ -320,7 +320,7 @@ def search(**changes: Any) -> Search:
     return own._replace(**changes)
 
 
-def graphdef_of(build: Callable[[jax.Array], nnx.Module]) -> Any:
+def graphdef_of(build: Callable[[jax.Array], Seq2Seq]) -> Any:
     """The structure of a model, without its parameters."""
     return nnx.graphdef(nnx.eval_shape(lambda: build(jax.random.key(0))))
 
@@ -330,7 +330,7 @@ def save_final(folder: Path, params: Any) -> None:
     Checkpoints(folder / "final").save(0, {"params": params})
 
 
-def load_final(folder: Path, build: Callable[[jax.Array], nnx.Module]) -> Any:
+def load_final(folder: Path, build: Callable[[jax.Array], Seq2Seq]) -> Any:
     """The parameters that the run ended with; until then, those of its best checkpoint.
 
     Raises:

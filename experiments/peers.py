@@ -40,7 +40,7 @@ class Transformer(nn.Module):
         for module in self.core.modules():
             if isinstance(module, nn.MultiheadAttention):
                 module.dropout = config.attention_dropout_rate
-        self.register_buffer("positions", sinusoids(config.max_length, config.width))
+        self.positions = nn.Buffer(sinusoids(config.max_length, config.width))
 
     def embed(self, tokens: torch.Tensor) -> torch.Tensor:
         """Scaled embeddings with positions."""
