@@ -203,10 +203,11 @@ class Stack(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.depth, self.scan, self.remat = depth, scan, remat
-        if scan:
-            self.layers = nnx.vmap(build)(rngs.split(depth))
-        else:
-            self.layers = nnx.List([build(rngs) for _ in range(depth)])
+        self.layers: Any = (
+            nnx.vmap(build)(rngs.split(depth))
+            if scan
+            else nnx.List([build(rngs) for _ in range(depth)])
+        )
 
     def __call__(self, x: Array, *context: Any, rngs: nnx.Rngs | None = None) -> Array:
         if not (self.scan or self.remat):
@@ -221,12 +222,11 @@ class Stack(nnx.Module):
             layer = nnx.merge(graphdef, state)
             return layer(x, *context, rngs=None if key is None else nnx.Rngs(dropout=key)), None
 
-        if self.remat:
-            body = jax.checkpoint(body)
+        run = jax.checkpoint(body) if self.remat else body
         if self.scan:
-            return jax.lax.scan(body, x, (stacked, keys))[0]
+            return jax.lax.scan(run, x, (stacked, keys))[0]
         for i, state in enumerate(stacked):
-            x, _ = body(x, (state, None if keys is None else keys[i]))
+            x, _ = run(x, (state, None if keys is None else keys[i]))
         return x
 
     def each(self) -> list[Any]:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from attention_jax import checks, masks, variants
 from attention_jax.layers import Embedding, FeedForward, MultiHeadAttention, Stack, dropout
-from attention_jax.types import Memory, Variant
+from attention_jax.types import MaskFunction, Memory, Variant
 
 POSITIONS = ("sinusoidal", "learned", "rope", "none")
 
@@ -92,8 +92,8 @@ def _attention(config: TransformerConfig, variant: Variant, *, rope: bool, rngs:
     )
 
 
-class EncoderLayer(nnx.Module):
-    """Self-attention, then feed-forward."""
+class Layer(nnx.Module):
+    """What both kinds of layer hold: self-attention and feed-forward, each with its shortcut."""
 
     def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
         own = variants.get(config.attention)
@@ -108,19 +108,26 @@ class EncoderLayer(nnx.Module):
         self.around_attention = Residual(config, rngs=rngs)
         self.around_feed_forward = Residual(config, rngs=rngs)
 
-    def __call__(self, x: Array, visible: Array, *, rngs: nnx.Rngs | None = None) -> Array:
-        """Lets each position of `x` see those where `visible` [b s]."""
-        mask = masks.keys(visible)
+    def look(self, x: Array, mask: MaskFunction, rngs: nnx.Rngs | None = None) -> Array:
+        """The self-attention part."""
         change = self.attention(self.around_attention.enter(x), mask=mask, rngs=rngs)
-        return self.think(self.around_attention.leave(x, change, rngs), rngs)
+        return self.around_attention.leave(x, change, rngs)
 
     def think(self, x: Array, rngs: nnx.Rngs | None = None) -> Array:
-        """The feed-forward half."""
+        """The feed-forward part."""
         change = self.feed_forward(self.around_feed_forward.enter(x), rngs=rngs)
         return self.around_feed_forward.leave(x, change, rngs)
 
 
-class DecoderLayer(EncoderLayer):
+class EncoderLayer(Layer):
+    """Self-attention, then feed-forward."""
+
+    def __call__(self, x: Array, visible: Array, *, rngs: nnx.Rngs | None = None) -> Array:
+        """Lets each position of `x` see those where `visible` [b s]."""
+        return self.think(self.look(x, masks.keys(visible), rngs), rngs)
+
+
+class DecoderLayer(Layer):
     """Causal self-attention, attention to the encoder, then feed-forward."""
 
     def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
@@ -129,8 +136,8 @@ class DecoderLayer(EncoderLayer):
         self.around_cross_attention = Residual(config, rngs=rngs)
 
     def __call__(self, x: Array, memory: Memory, *, rngs: nnx.Rngs | None = None) -> Array:
-        change = self.attention(self.around_attention.enter(x), mask=masks.causal, rngs=rngs)
-        x = self.around_attention.leave(x, change, rngs)
+        """Lets each position of `x` see those before it, and the source."""
+        x = self.look(x, masks.causal, rngs)
         change = self.cross_attention(
             self.around_cross_attention.enter(x),
             memory.states,
@@ -146,10 +153,7 @@ class DecoderLayer(EncoderLayer):
         position = state.position[0]
         inner = self.around_attention.enter(x)
         new = self.attention.keys_values(inner, position)
-        cache = tuple(
-            jax.lax.dynamic_update_slice_in_dim(old, one.astype(old.dtype), position, axis=1)
-            for old, one in zip(cache, new, strict=True)
-        )
+        cache = put(cache[0], new[0], position), put(cache[1], new[1], position)
         change = self.attention.attend(
             self.attention.queries(inner, position),
             *cache,
@@ -161,6 +165,11 @@ class DecoderLayer(EncoderLayer):
         change = self.cross_attention.attend(q, *source, mask=masks.keys(state.memory_mask))
         x = self.around_cross_attention.leave(x, self.cross_attention.merge(change), None)
         return self.think(x), cache, q
+
+
+def put(cache: Array, new: Array, position: Array) -> Array:
+    """The cache [b T g d] with one more position."""
+    return jax.lax.dynamic_update_slice_in_dim(cache, new.astype(cache.dtype), position, axis=1)
 
 
 def cross_variant(config: TransformerConfig) -> Variant:
