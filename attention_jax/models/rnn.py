@@ -12,7 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from attention_jax import checks, masks, variants
-from attention_jax.layers import Embedding, dropout, plain
+from attention_jax.layers import Embedding, Linear, dropout, plain
 from attention_jax.types import Memory
 
 CELLS = {"gru": nnx.GRUCell, "lstm": nnx.OptimizedLSTMCell}
@@ -76,13 +76,11 @@ class RNN(nnx.Module):
         cell = CELLS[config.cell]
         inputs = [width * (2 if self.feeds else 1)] + [width] * (config.layers - 1)
         self.cells = nnx.List([cell(n, width, dtype=dtype, rngs=rngs) for n in inputs])
-        self.bridge = nnx.Linear(width, width, dtype=dtype, rngs=rngs)
-        self.combine = nnx.Linear(
-            width * (2 if self.attentive else 1), width, dtype=dtype, rngs=rngs
-        )
+        self.bridge = Linear(width, width, dtype=dtype, rngs=rngs)
+        self.combine = Linear(width * (2 if self.attentive else 1), width, dtype=dtype, rngs=rngs)
         self.output_bias = nnx.Param(jnp.zeros(config.vocabulary_size))
         if not config.tied:
-            self.output = nnx.Linear(
+            self.output = Linear(
                 width, config.vocabulary_size, use_bias=False, dtype=dtype, rngs=rngs
             )
         if self.attentive:

@@ -11,7 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from attention_jax import checks, masks, variants
-from attention_jax.layers import Embedding, FeedForward, MultiHeadAttention, Stack, dropout
+from attention_jax.layers import Embedding, FeedForward, Linear, MultiHeadAttention, Stack, dropout
 from attention_jax.types import MaskFunction, Memory, Variant
 
 POSITIONS = ("sinusoidal", "learned", "rope", "none")
@@ -214,7 +214,7 @@ class Transformer(nnx.Module):
             self.encoder_norm = nnx.LayerNorm(config.width, dtype=dtype, rngs=rngs)
             self.decoder_norm = nnx.LayerNorm(config.width, dtype=dtype, rngs=rngs)
         if not config.tied:
-            self.output = nnx.Linear(
+            self.output = Linear(
                 config.width, config.vocabulary_size, use_bias=False, dtype=dtype, rngs=rngs
             )
 
