@@ -122,7 +122,7 @@ def plan(
     """
     checks.attention_arrays(query, key, value)
     wide = jnp.float64 if jnp.float64 in (query.dtype, key.dtype, value.dtype) else jnp.float32
-    checks.score_function(score, query.shape[-1], wide)
+    checks.score_function(score, query, key, wide)
     if score_mod is not None:
         checks.score_mod_function(score_mod, wide)
     if mask is not None:

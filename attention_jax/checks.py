@@ -63,7 +63,6 @@ def attention_arrays(query: Any, key: Any, value: Any) -> None:
     _same("value", value, "key", key, axis=0, what="batch size")
     _same("value", value, "key", key, axis=1, what="length")
     _same("value", value, "key", key, axis=2, what="number of heads")
-    _same("key", key, "query", query, axis=3, what="width")
     heads, groups = query.shape[2], key.shape[2]
     if groups == 0 or heads % groups:
         raise ValueError(
@@ -72,10 +71,18 @@ def attention_arrays(query: Any, key: Any, value: Any) -> None:
         )
 
 
-def score_function(score: Callable[..., Any], width: int, dtype: Any) -> None:
-    """Refuses scores of one query and one key that are no real scalar."""
-    vector = jax.ShapeDtypeStruct((width,), dtype)
-    result = _traced("score", score, vector, vector)
+def score_function(score: Callable[..., Any], query: Any, key: Any, dtype: Any) -> None:
+    """Refuses scores of one query and one key that are no real scalar.
+
+    A score may allow a key of another width than the query, as additive attention can.
+    """
+    q, k = (jax.ShapeDtypeStruct(array.shape[-1:], dtype) for array in (query, key))
+    try:
+        result = _traced("score", score, q, k)
+    except TypeError:
+        if q.shape != k.shape:
+            _same("key", key, "query", query, axis=3, what="width")
+        raise
     if result.shape != () or not jnp.issubdtype(result.dtype, jnp.floating):
         raise ValueError(
             f"`score` must return one floating-point number for a query [d] and a key [d]; "

@@ -25,9 +25,11 @@ class Linear(nnx.Linear):
     On a CPU the gradient of a matrix product of rank 2 takes 0.6 of the time of one of rank 3.
     """
 
-    def __call__(self, x: Float[Array, "*n i"]) -> Float[Array, "*n o"]:
-        flat = super().__call__(x.reshape(-1, x.shape[-1]))
-        return flat.reshape(*x.shape[:-1], -1)
+    def __call__(
+        self, inputs: Float[Array, "*n i"], out_sharding: Any = None
+    ) -> Float[Array, "*n o"]:
+        flat = super().__call__(inputs.reshape(-1, inputs.shape[-1]), out_sharding)
+        return flat.reshape(*inputs.shape[:-1], -1)
 
 
 class MultiHeadAttention(nnx.Module):

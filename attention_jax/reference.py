@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Literal
 from jax.extend.random import threefry2x32_p
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from attention_jax.normalizers import Normalizer
+from attention_jax.tracing import depends_on
 from attention_jax.types import MaskFunction, Score, ScoreMod
 
 Offset = int | Int[Array, ""]
@@ -75,16 +75,6 @@ def visible_pairs(mask: MaskFunction | None, at: tuple[Array, ...]) -> Bool[Arra
     used = depends_on(mask)
     at = tuple(x if needed else x[:1] for x, needed in zip(at, used, strict=True))
     return _over_pairs(mask)(*at)
-
-
-def depends_on(mask: MaskFunction) -> tuple[bool, ...]:
-    """Which of b, h, i, j the mask may depend on, read off its jaxpr."""
-    jaxpr = jax.make_jaxpr(mask)(*[jnp.int32(0)] * 4).jaxpr
-    needed = {x for x in jaxpr.outvars if not isinstance(x, Literal)}
-    for equation in reversed(jaxpr.eqns):
-        if not needed.isdisjoint(equation.outvars):
-            needed.update(x for x in equation.invars if not isinstance(x, Literal))
-    return tuple(x in needed for x in jaxpr.invars)
 
 
 def kept_pairs(key: PRNGKeyArray, rate: float, at: tuple[Array, ...]) -> Bool[Array, "b h t s"]:

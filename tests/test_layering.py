@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "attention_jax"
 
 PARTS = "types checks scores normalizers masks positions"
-ENGINE = f"{PARTS} reference blockwise kernels attention recurrence"
+ENGINE = f"{PARTS} tracing reference blockwise kernels attention recurrence"
 MODELS = f"{ENGINE} variants layers"
 TRAINING = "types checks batches metrics optimizers checkpoint telemetry"
 
@@ -24,7 +24,8 @@ MAY_IMPORT = {
     "normalizers": "types checks",
     "masks": "types checks",
     "positions": "types checks",
-    "reference": PARTS,
+    "tracing": "types",
+    "reference": f"{PARTS} tracing",
     "blockwise": f"{PARTS} reference",
     "kernels": f"{PARTS} reference blockwise",
     "attention": f"{PARTS} reference blockwise kernels",

@@ -91,6 +91,19 @@ def test_accuracy_counts_weighted_hits():
     assert (float(hits), float(count)) == (1.0, 2.0)
 
 
+def test_accuracy_is_that_of_arg_max():
+    logits = jax.random.normal(jax.random.key(0), (20, 30, 4))
+    targets = jax.random.randint(jax.random.key(1), (20, 30), 0, 4)
+    hits, _ = metrics.accuracy(logits, targets, jnp.ones((20, 30)))
+    found = np.asarray(logits).argmax(-1) == np.asarray(targets)
+    assert float(hits) == found.sum() > 100
+
+
+def test_a_tie_is_no_hit():
+    hits, _ = metrics.accuracy(jnp.zeros((2, 3)), jnp.array([0, 1]), jnp.ones(2))
+    assert float(hits) == 0.0
+
+
 @pytest.mark.parametrize("label_smoothing", [-0.1, 1.0])
 def test_label_smoothing_has_a_range(batch, label_smoothing):
     with pytest.raises(ValueError, match=r"`label_smoothing` must lie in \[0, 1\); got"):

@@ -4,6 +4,7 @@ References: one vector: Sutskever et al. 2014, arXiv:1409.3215; attention: Bahda
 arXiv:1409.0473; attentional vector and input feeding: Luong et al. 2015, arXiv:1508.04025.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -11,9 +12,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from attention_jax import checks, masks, variants
+from attention_jax import checks, masks, tracing, variants
+from attention_jax.attention import attention
 from attention_jax.layers import Embedding, Linear, dropout, plain
-from attention_jax.types import Memory
+from attention_jax.types import Memory, Score
 
 CELLS = {"gru": nnx.GRUCell, "lstm": nnx.OptimizedLSTMCell}
 
@@ -45,11 +47,19 @@ class RNNConfig(NamedTuple):
 
 
 class RNNState(NamedTuple):
-    """What decoding keeps: the cells' carries, the last attentional vector, the source."""
+    """What decoding keeps.
+
+    Attributes:
+      carries: of the cells.
+      fed: the last attentional vector.
+      memory: the source.
+      keys: what the score needs of each source position, computed once; None without attention.
+    """
 
     carries: Any
     fed: Float[Array, "b m"]
     memory: Memory
+    keys: Float[Array, "b s 1 d"] | None
 
 
 class RNN(nnx.Module):
@@ -138,12 +148,12 @@ class RNN(nnx.Module):
         def read(carry, x):
             carries, fed = carry
             carries, hidden = self._recur(carries, fed, x)
-            fed = self._combine(hidden, memory) if self.feeds else fed
+            fed = self._combine(hidden, state) if self.feeds else fed
             return (carries, fed), (fed if self.feeds else hidden)
 
         _, out = jax.lax.scan(read, (state.carries, state.fed), x.swapaxes(0, 1))
         out = out.swapaxes(0, 1)
-        attentional = out if self.feeds else self._combine(out, memory)
+        attentional = out if self.feeds else self._combine(out, state)
         return self._logits(dropout(attentional, self.config.dropout_rate, rngs))
 
     def start(self, memory: Memory, max_length: int) -> RNNState:
@@ -151,7 +161,8 @@ class RNN(nnx.Module):
         del max_length
         carries = [jax.tree.map(lambda x: jnp.tanh(self.bridge(x)), c) for c in memory.summary]
         fed = jnp.zeros((memory.states.shape[0], self.config.width), memory.states.dtype)
-        return RNNState(carries, fed, memory)
+        keys = self._prepare_keys(memory.states) if self.attentive else None
+        return RNNState(carries, fed, memory, keys)
 
     def step(
         self, state: RNNState, token: Int[Array, " b"], *, return_weights: bool = False
@@ -159,10 +170,10 @@ class RNN(nnx.Module):
         """Appends one token; reproduces `decode` position by position."""
         x = self.embedding(token[:, None])[:, 0]
         carries, hidden = self._recur(state.carries, state.fed, x)
-        attentional = self._combine(hidden, state.memory)
+        attentional = self._combine(hidden, state)
         fed = attentional if self.feeds else state.fed
-        weights = self._weights(hidden, state.memory) if return_weights else None
-        return RNNState(carries, fed, state.memory), self._logits(attentional), weights
+        weights = self._weights(hidden, state) if return_weights else None
+        return state._replace(carries=carries, fed=fed), self._logits(attentional), weights
 
     def _recur(self, carries: Any, fed: Array, x: Array) -> tuple[Any, Array]:
         x = jnp.concatenate([x, fed], axis=-1) if self.feeds else x
@@ -172,26 +183,37 @@ class RNN(nnx.Module):
             new.append(carry)
         return new, x
 
-    def _attend(self, hidden: Array, memory: Memory, values: Array) -> Array:
+    def _split_score(self) -> tuple[Callable[[Array], Array], Score]:
+        """The score in two parts: of the key alone, and the rest."""
+        score: Any = self.variant.score
+        vector = jax.ShapeDtypeStruct((self.config.width,), jnp.float32)
+        return tracing.split_score(score(plain(self.learned)), vector, vector)
+
+    def _prepare_keys(self, states: Array) -> Array:
+        prepare, _ = self._split_score()
+        return jax.vmap(jax.vmap(prepare))(states.astype(jnp.float32))[:, :, None]
+
+    def _attend(self, hidden: Array, state: RNNState, values: Array) -> Array:
         """Contexts of `hidden` [b m] or [b t m]."""
         q = hidden[:, None, None] if hidden.ndim == 2 else hidden[:, :, None]
-        mask = masks.keys(memory.mask)
-        keys = memory.states[:, :, None]
-        out = self.variant.attend(plain(self.learned), q, keys, values, mask=mask)
+        _, score = self._split_score()
+        keys: Any = state.keys
+        mask = masks.keys(state.memory.mask)
+        out: Any = attention(q, keys, values, score=score, mask=mask)
         return out[:, 0, 0] if hidden.ndim == 2 else out[:, :, 0]
 
-    def _combine(self, hidden: Array, memory: Memory) -> Array:
+    def _combine(self, hidden: Array, state: RNNState) -> Array:
         if not self.attentive:
             return jnp.tanh(self.combine(hidden))
-        context = self._attend(hidden, memory, memory.states[:, :, None])
+        context = self._attend(hidden, state, state.memory.states[:, :, None])
         return jnp.tanh(self.combine(jnp.concatenate([context, hidden], axis=-1)))
 
-    def _weights(self, hidden: Array, memory: Memory) -> Array | None:
+    def _weights(self, hidden: Array, state: RNNState) -> Array | None:
         if not self.attentive:
             return None
-        b, s = memory.mask.shape
+        b, s = state.memory.mask.shape
         units = jnp.broadcast_to(jnp.eye(s, dtype=hidden.dtype), (b, s, s))[:, :, None]
-        return self._attend(hidden, memory, units)[:, None, None]
+        return self._attend(hidden, state, units)[:, None, None]
 
     def _logits(self, x: Array) -> Array:
         raw = self.embedding.logits(x) if self.config.tied else self.output(x)
