@@ -15,12 +15,13 @@ other rows of its batch.
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int
 
 from attention_jax.types import BOS, EOS, PAD, State, is_typed_key
 
@@ -71,7 +72,7 @@ def sample(
     step: Step,
     state: State,
     *,
-    key: PRNGKeyArray,
+    key: Array,
     max_length: int,
     temperature: float = 1.0,
     top_k: int | None = None,
@@ -88,7 +89,7 @@ def sample(
     Args:
       step: `(state, token [b]) -> (state, logits [b v])`.
       state: where the model starts; the first axis of every leaf is the batch.
-      key: a random key; row r draws from `fold_in(key, r)`, whatever the other rows hold.
+      key: one random key, where row r draws from `fold_in(key, r)`; or keys [b], one a row.
       max_length: the most tokens a sentence may have, EOS included.
       temperature: above 0; below 1 favours the probable, above 1 the improbable.
       top_k: how many tokens to keep, or None for all.
@@ -112,10 +113,13 @@ def sample(
         _require_at_least_one(top_k=top_k)
     if top_p is not None and not 0 < top_p <= 1:
         raise ValueError(f"`top_p` must lie in (0, 1]; got {top_p}. Use None to keep all tokens.")
-    if not is_typed_key(key) or key.ndim:
-        raise ValueError(f"`key` must be one random key; got {key!r}. Make it by `jax.random.key`.")
-    rows = jnp.arange(_batch_size(state))
-    row_keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(rows)
+    rows = _batch_size(state)
+    if not is_typed_key(key) or key.shape not in ((), (rows,)):
+        raise ValueError(
+            f"`key` must be one random key, or one for each of {rows} rows; got {key!r}. "
+            "Make it by `jax.random.key`."
+        )
+    row_keys = key if key.ndim else jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(rows))
 
     def draw(log_p: Float[Array, "b v"], position: Int[Array, ""]) -> Int[Array, " b"]:
         keys = jax.vmap(lambda row_key: jax.random.fold_in(row_key, position))(row_keys)

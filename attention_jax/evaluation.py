@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from flax import nnx
 
 from attention_jax import checks, decoding, metrics
 from attention_jax.batches import BucketedBatches, pad
-from attention_jax.types import BOS, Batch, Example, Params
+from attention_jax.types import BOS, EOS, Batch, Example, Params
 from attention_jax.vocabulary import Vocabulary
 
 METHODS = ("greedy", "sample", "beam")
@@ -42,8 +43,8 @@ class Translator:
     """Translates texts; compiled once for each padded length.
 
     A sentence is padded to a multiple of 8 tokens, and translated at up to twice that length
-    plus 16. Every call pads to the same number of rows, so a sentence's translation does not
-    depend on what is translated beside it.
+    plus 16. Every call pads to the same number of rows, and a sampled sentence draws from a key
+    of its own, so a translation does not depend on what is translated beside it.
 
     Args:
       graphdef: of the model, a `types.Seq2Seq`.
@@ -69,12 +70,16 @@ class Translator:
             for first in range(0, len(inside), self.rows):
                 rows = inside[first : first + self.rows]
                 batch = pad([(encoded[i], ()) for i in rows], rows=self.rows, length=length)
-                decoded = self._decode(params, batch, max_length=2 * length + 16)
+                keys = np.zeros(self.rows, np.uint32)
+                keys[: len(rows)] = [crc32(sources[i].encode()) for i in rows]
+                decoded = self._decode(params, batch, keys, max_length=2 * length + 16)
                 for i, hypotheses in zip(rows, self._hypotheses(decoded), strict=False):
                     found[i] = hypotheses
         return found
 
-    def _decode_batch(self, params: Params, batch: Batch, *, max_length: int) -> decoding.Decoded:
+    def _decode_batch(
+        self, params: Params, batch: Batch, keys: jax.Array, *, max_length: int
+    ) -> decoding.Decoded:
         model, search = nnx.merge(self.graphdef, params), self.search
         state = model.start(model.encode(batch.source, batch.source_mask), max_length)
 
@@ -84,10 +89,11 @@ class Translator:
         if search.method == "greedy":
             return decoding.greedy(step, state, max_length=max_length)
         if search.method == "sample":
+            fold = partial(jax.random.fold_in, jax.random.key(search.seed))
             return decoding.sample(
                 step,
                 state,
-                key=jax.random.key(search.seed),
+                key=jax.vmap(fold)(keys),
                 max_length=max_length,
                 temperature=search.temperature,
                 top_k=search.top_k,
@@ -177,5 +183,5 @@ def alignment(
     if weights is None:
         return None
     drawn = np.asarray(weights, np.float32)[: len(target), 0, :, :, : len(ids) + 1]
-    names = vocabulary.tokens([*ids]) + ["</s>"]
-    return drawn.transpose(1, 2, 0, 3), names, vocabulary.tokens([*target])
+    names = vocabulary.tokens([*ids, EOS]), vocabulary.tokens([*target])
+    return drawn.transpose(1, 2, 0, 3), *names

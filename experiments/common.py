@@ -122,6 +122,12 @@ def define_search_flags() -> None:
     flags.DEFINE_integer("beam", 1, "Beam size; 1 is greedy.", lower_bound=1)
     flags.DEFINE_float("length_penalty", 1.0, "Length penalty of the beam.")
     flags.DEFINE_integer("nbest", 1, "Translations of each sentence.", lower_bound=1)
+    flags.DEFINE_bool("sample", False, "Draw each token, whatever --beam says.")
+    flags.DEFINE_float("temperature", 1.0, "Of --sample: below 1 favours the probable.")
+    flags.DEFINE_integer(
+        "top_k", None, "Of --sample: draw from so many best tokens.", lower_bound=1
+    )
+    flags.DEFINE_float("top_p", None, "Of --sample: draw from the fewest tokens of this share.")
 
 
 def launch(main: Callable[[], None]) -> None:
@@ -310,14 +316,28 @@ def settings() -> training.Settings:
 def search(**changes: Any) -> Search:
     """The search, as flags say."""
     beams = max(FLAGS.beam, FLAGS.nbest)
+    if FLAGS.sample and FLAGS.nbest > 1:
+        raise ValueError(f"--sample draws one translation a sentence; got --nbest={FLAGS.nbest}.")
+    for name in ("temperature", "top_k", "top_p"):
+        if FLAGS[name].value != FLAGS[name].default and not FLAGS.sample:
+            raise ValueError(f"--{name} goes with --sample; add it, or leave --{name} out.")
     own = Search(
-        method="beam" if beams > 1 else "greedy",
+        method="sample" if FLAGS.sample else "beam" if beams > 1 else "greedy",
+        temperature=FLAGS.temperature,
+        top_k=FLAGS.top_k,
+        top_p=FLAGS.top_p,
         beam_size=beams,
         length_penalty=FLAGS.length_penalty,
         nbest=FLAGS.nbest,
         seed=FLAGS.seed,
     )
     return own._replace(**changes)
+
+
+def python() -> str:
+    """How the user calls this Python."""
+    found = shutil.which("python")
+    return "python" if found == sys.executable else os.path.relpath(sys.executable)
 
 
 def graphdef_of(build: Callable[[jax.Array], Seq2Seq]) -> Any:

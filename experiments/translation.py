@@ -39,6 +39,7 @@ def main() -> None:
     if FLAGS.list:
         print(common.list_names())
         return
+    search = common.search(nbest=1)
     task = common.load_task()
     folder = common.open_run()
     vocabulary = common.learn_vocabulary(task, folder)
@@ -56,7 +57,7 @@ def main() -> None:
         common.settings(),
         resume=FLAGS.resume,
     )
-    report(result, task, vocabulary, folder)
+    report(result, task, vocabulary, search, folder)
 
 
 def make_batches(
@@ -92,10 +93,16 @@ def evaluator(graphdef: Any, vocabulary: Vocabulary, batches: BucketedBatches, t
     return evaluate
 
 
-def report(result: training.Result, task: Task, vocabulary: Vocabulary, folder: Path) -> None:
+def report(
+    result: training.Result,
+    task: Task,
+    vocabulary: Vocabulary,
+    search: evaluation.Search,
+    folder: Path,
+) -> None:
     """Scores the test splits and writes result.json, samples.txt and the pictures."""
     common.save_final(folder, result.params)
-    translator = evaluation.Translator(result.graphdef, vocabulary, common.search(nbest=1))
+    translator = evaluation.Translator(result.graphdef, vocabulary, search)
     scores, translations = {}, {}
     for name, examples in task.tests.items():
         print(f"translating {len(examples)} sentences of {name} ...")
@@ -117,7 +124,7 @@ def report(result: training.Result, task: Task, vocabulary: Vocabulary, folder: 
     first = next(iter(task.tests))
     samples = list(zip(task.tests[first], translations[first], strict=True))[:SAMPLES]
     (folder / "samples.txt").write_text("\n\n".join(map(sample_text, samples)) + "\n")
-    draw(result, vocabulary, folder, [example.source for example, _ in samples])
+    draw(result, vocabulary, search, folder, [example.source for example, _ in samples])
     show(summary, samples, folder)
 
 
@@ -128,12 +135,18 @@ def sample_text(sample: tuple[Example, str]) -> str:
     return "\n".join(f"{n}  {text}" for n, text in (*lines, ("model    ", translation)))
 
 
-def draw(result: training.Result, vocabulary: Vocabulary, folder: Path, sources: list[str]) -> None:
+def draw(
+    result: training.Result,
+    vocabulary: Vocabulary,
+    search: evaluation.Search,
+    folder: Path,
+    sources: list[str],
+) -> None:
     """Writes curves.png and, where the model attends, attention_1.png and so on."""
     visualize.curves(folder / "metrics.jsonl", folder / "curves.png")
-    greedy = evaluation.Translator(result.graphdef, vocabulary, rows=8)
+    translate = evaluation.Translator(result.graphdef, vocabulary, search, rows=8)
     for number, (source, found) in enumerate(
-        zip(sources, greedy(result.params, sources), strict=True), 1
+        zip(sources, translate(result.params, sources), strict=True), 1
     ):
         drawn = evaluation.alignment(
             result.graphdef, result.params, vocabulary, source, found[0].tokens
@@ -156,7 +169,10 @@ def show(summary: dict[str, Any], samples: list[tuple[Example, str]], folder: Pa
     print(f"\n{summary['parameters']:,} parameters, {summary['seconds']:.0f} s of training")
     print(f"pictures: {folder}/curves.png {folder}/attention_1.png" if FLAGS.attention != "none"
           else f"picture: {folder}/curves.png")  # fmt: skip
-    print(f'next: python -m experiments.predict --run={folder} --text="{samples[0][0].source}"')
+    print(
+        f"next: {common.python()} -m experiments.predict --run={folder} "
+        f'--text="{samples[0][0].source}"'
+    )
 
 
 if __name__ == "__main__":

@@ -342,6 +342,7 @@ def test_beam_refuses(options, message):
         ({"top_p": 1.5}, r"`top_p` must lie in \(0, 1\]; got 1.5"),
         ({"max_length": -1}, "`max_length` must be a whole number of at least 1; got -1"),
         ({"key": jax.random.PRNGKey(0)}, "`key` must be one random key"),
+        ({"key": jax.random.split(jax.random.key(0), 2)}, "or one for each of 1 rows"),
     ],
 )
 def test_sample_refuses(options, message):
@@ -349,6 +350,17 @@ def test_sample_refuses(options, message):
         decoding.sample(
             step, start(tables(1)), **{"max_length": 3, "key": jax.random.key(0), **options}
         )
+
+
+def test_sample_takes_a_key_a_row():
+    keys = jax.random.split(jax.random.key(3), 4)
+    options = {"max_length": 6, "temperature": 3.0}
+    together = decoding.sample(step, start(tables(4)), key=keys, **options)
+    turned = decoding.sample(
+        step, jax.tree.map(lambda x: x[::-1], start(tables(4))), key=keys[::-1], **options
+    )
+    assert len(np.unique(together.tokens, axis=0)) > 1
+    np.testing.assert_array_equal(turned.tokens[::-1], together.tokens)
 
 
 @pytest.mark.parametrize("state", [{}, jnp.zeros(()), (jnp.zeros(2), jnp.zeros(3))])

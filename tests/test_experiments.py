@@ -89,6 +89,21 @@ def test_predict_gives_the_same_by_text_file_and_standard_input(trained, tmp_pat
     assert by_text.stdout.splitlines() == by_file.stdout.splitlines()[3:]
 
 
+def test_a_drawn_translation_depends_on_seed_and_sentence_alone(trained):
+    folder, _ = trained
+    options = (f"--run={folder}", "--sample", "--temperature=2", "--top_p=0.9", "--scores")
+    together = run("predict", *options, stdin="7 8\n3 4 5\n").stdout.splitlines()
+    assert run("predict", *options, "--text=3 4 5").stdout.splitlines() == together[1:]
+    assert run("predict", *options, "--text=3 4 5", "--seed=1").stdout.splitlines() != together[1:]
+
+
+def test_a_checkpoint_of_another_model_is_refused(trained):
+    folder, _ = trained
+    done = run("predict", f"--run={folder}", "--width=16", "--text=3")
+    assert done.returncode == 1 and done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr and done.stderr.count("\n") == 1
+
+
 def test_help_and_list_name_what_there_is():
     shown = run("translation", "--help").stdout
     assert "--task" in shown and "--attention_file" in shown and "--resume" in shown
@@ -104,6 +119,7 @@ def test_help_and_list_name_what_there_is():
         ("translation", ["--attention=telepathy"], "must be one of"),
         ("translation", ["--task=parallel", "--task_option=tsv=none.tsv"], "none.tsv"),
         ("translation", ["--preset=multi30k_de_en"], "goes with --task=parallel"),
+        ("translation", ["--temperature=2"], "--temperature goes with --sample"),
         ("translation", ["spanish"], "unexpected argument"),
         ("predict", ["--text=a"], "`--run` must name"),
         ("predict", ["--run=nowhere", "--text=a"], "nowhere holds no run.flags"),
