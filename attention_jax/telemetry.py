@@ -92,7 +92,7 @@ class Bar:
         """Shows the numbers of one row of metrics."""
         train = row["split"] == "train"
         names = _SHOWN if train else {name: name for name in row.keys() - {"step", "split"}}
-        numbers = {short: f"{row[name]:.4g}" for name, short in names.items() if name in row}
+        numbers = {short: _number(row[name]) for name, short in names.items() if name in row}
         text = f"step {row['step']}/{self._steps} {row['split']}: " + ", ".join(
             f"{name} {number}" for name, number in sorted(numbers.items())
         )
@@ -107,6 +107,10 @@ class Bar:
 
     def close(self) -> None:
         self._bar.close()
+
+
+def _number(x: float) -> str:
+    return f"{x:,.0f}" if abs(x) >= 1000 else f"{x:.4g}"
 
 
 class Profile:
