@@ -28,10 +28,12 @@ def assert_same(got, want):
         np.testing.assert_array_equal(x, y)
 
 
-def data_file(folder, step):
-    """The largest file of the saved arrays."""
-    files = (folder / f"step_{step:09d}" / "params").rglob("*")
-    return max((f for f in files if f.is_file()), key=lambda f: f.stat().st_size)
+def damage_data(folder, step, damage):
+    """Damages the saved arrays; all their files, for some are copies that nothing reads."""
+    files = list((folder / f"step_{step:09d}" / "params").rglob("d/*"))
+    assert files
+    for file in files:
+        damage(file)
 
 
 def flip_a_byte(path):
@@ -101,7 +103,7 @@ def test_saving_a_step_again_replaces_it(folder):
 def test_a_damaged_one_is_named_and_skipped_for_the_one_before(folder, caplog, damage):
     for step in (1, 2):
         Checkpoints(folder).save(step, tree(step))
-    damage(data_file(folder, 2))
+    damage_data(folder, 2, damage)
     with caplog.at_level(logging.WARNING, "attention_jax.checkpoint"):
         step, got, _ = Checkpoints(folder).restore_latest(tree())
     assert step == 1
@@ -122,7 +124,7 @@ def test_a_flipped_byte_of_the_plain_data_is_noticed(folder):
 
 def test_all_damaged_is_an_error_not_a_fresh_start(folder):
     Checkpoints(folder).save(1, tree(1))
-    truncate(data_file(folder, 1))
+    damage_data(folder, 1, truncate)
     with pytest.raises(CheckpointDamaged, match=r"steps \[1\] are damaged"):
         Checkpoints(folder).restore_latest(tree())
 
