@@ -132,3 +132,17 @@ def test_what_a_user_can_mend_ends_in_one_clear_line(script, arguments, message,
     assert done.returncode != 0
     assert message in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [("ein Hund\n", "equally many lines"), ("ein Hund\n\n", "empty"), (None, "target.txt")],
+)
+def test_files_that_do_not_fit_end_in_one_clear_line(target, message, tmp_path):
+    (tmp_path / "source.txt").write_text("a dog\na cat\n")
+    if target is not None:
+        (tmp_path / "target.txt").write_text(target)
+    files = [f"--task_option={side}={tmp_path / side}.txt" for side in ("source", "target")]
+    done = run("translation", "--task=parallel", *files, f"--run={tmp_path / 'run'}")
+    assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
