@@ -22,16 +22,24 @@ Position = Array | int
 
 @dataclass(frozen=True)
 class Mask:
-    """A mask function that combines with others."""
+    """A mask function that combines with others.
+
+    Attributes:
+      function: of `(b, h, i, j)`.
+      parts: the masks of which it is the conjunction, where it is one: each empties blocks of
+        pairs by itself, whatever is known of the others.
+    """
 
     function: MaskFunction
+    parts: tuple[MaskFunction, ...] = ()
 
     def __call__(self, b: Position, h: Position, i: Position, j: Position) -> Array:
         at = (jnp.asarray(position) for position in (b, h, i, j))
         return jnp.asarray(self.function(*at))
 
     def __and__(self, other: MaskFunction) -> "Mask":
-        return Mask(lambda *at: jnp.logical_and(self(*at), other(*at)))
+        parts = (*conjuncts(self), *conjuncts(other))
+        return Mask(lambda *at: jnp.logical_and(self(*at), other(*at)), parts)
 
     def __or__(self, other: MaskFunction) -> "Mask":
         return Mask(lambda *at: jnp.logical_or(self(*at), other(*at)))
@@ -41,6 +49,13 @@ class Mask:
 
     __rand__ = __and__
     __ror__ = __or__
+
+
+def conjuncts(mask: MaskFunction | None) -> tuple[MaskFunction, ...]:
+    """The masks of which a pair needs all; none where `mask` is None."""
+    if mask is None:
+        return ()
+    return getattr(mask, "parts", ()) or (mask,)
 
 
 full = Mask(lambda b, h, i, j: jnp.asarray(True))

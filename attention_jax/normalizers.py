@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from attention_jax import checks
+from attention_jax import checks, online
+from attention_jax.online import Online
 
 Logits = Float[Array, "b h t s"]
 Visible = Bool[Array, "#b #h #t #s"]
@@ -27,11 +28,13 @@ class Normalizer(NamedTuple):
       weights: `(logits, visible) -> weights`, 0 where hidden.
       lse: `(logits, visible) -> [b h t]`, the logarithm of what the weights are divided by;
         None where there is none. `-inf` in rows that see nothing.
+      online: the same weights from one block of keys after another; None where that is not known.
     """
 
     name: str
     weights: Callable[[Array, Array], Array]
     lse: Callable[[Array, Array], Array] | None = None
+    online: Online | None = None
 
 
 def _softmax(logits: Logits, visible: Visible) -> Logits:
@@ -49,7 +52,7 @@ def _softmax_lse(logits: Logits, visible: Visible) -> Float[Array, "b h t"]:
     return jnp.where(total == 0, -jnp.inf, jnp.log(_nonzero(total)) + shift[..., 0])
 
 
-softmax = Normalizer("softmax", _softmax, _softmax_lse)
+softmax = Normalizer("softmax", _softmax, _softmax_lse, online.SOFTMAX)
 """Positive weights that sum to 1: `exp(x_j) / sum_k exp(x_k)`."""
 
 
@@ -77,7 +80,11 @@ def softmax_with_sink(sink: Float[Array, " h"]) -> Normalizer:
         escape = sink.astype(logits.dtype)[None, :, None, None]
         return logits, escape, jnp.maximum(_shift(logits), lax.stop_gradient(escape))
 
-    return Normalizer("softmax_with_sink", weights, lse)
+    def leave(out: Array, total: Array) -> tuple[Array, Array]:
+        raised = jnp.logaddexp(total, sink.astype(total.dtype)[None, None])
+        return out * jnp.exp(total - raised)[..., None], raised
+
+    return Normalizer("softmax_with_sink", weights, lse, online.SOFTMAX._replace(after=leave))
 
 
 def sigmoid(bias: float | Float[Array, ""]) -> Normalizer:
@@ -95,7 +102,10 @@ def sigmoid(bias: float | Float[Array, ""]) -> Normalizer:
         raised = logits + jnp.asarray(bias, logits.dtype)
         return jnp.where(visible, jax.nn.sigmoid(raised), 0)
 
-    return Normalizer("sigmoid", weights)
+    def raise_by_bias(score: Array) -> Array:
+        return score + jnp.asarray(bias, score.dtype)
+
+    return Normalizer("sigmoid", weights, online=online.SIGMOID._replace(before=raise_by_bias))
 
 
 def _relu(logits: Logits, visible: Visible) -> Logits:
@@ -103,7 +113,7 @@ def _relu(logits: Logits, visible: Visible) -> Logits:
     return jnp.where(visible, jax.nn.relu(logits), 0) / jnp.maximum(count, 1)
 
 
-relu = Normalizer("relu", _relu)
+relu = Normalizer("relu", _relu, online=online.RELU)
 """`max(x_j, 0) / number of visible keys`. Wortsman et al. 2023, arXiv:2309.08586."""
 
 
@@ -113,7 +123,7 @@ def _hard(logits: Logits, visible: Visible) -> Logits:
     return _keep_nan(jnp.where(visible, best, 0), logits)
 
 
-hard = Normalizer("hard", _hard)
+hard = Normalizer("hard", _hard, online=online.HARD)
 """All weight on the largest logit, the first of equals; no gradient reaches the logits."""
 
 
@@ -130,7 +140,7 @@ def top_k(k: int) -> Normalizer:
         chosen = visible & (logits >= largest[..., -1:])
         return _keep_nan(_softmax(logits, chosen), logits)
 
-    return Normalizer("top_k", weights)
+    return Normalizer("top_k", weights, online=online.top_k(k))
 
 
 def _sparsemax(logits: Logits, visible: Visible) -> Logits:
@@ -146,7 +156,7 @@ def _sparsemax(logits: Logits, visible: Visible) -> Logits:
     return _keep_nan(jnp.where(support, z - threshold, 0), logits)
 
 
-sparsemax = Normalizer("sparsemax", _sparsemax)
+sparsemax = Normalizer("sparsemax", _sparsemax, online=online.SPARSEMAX)
 """The nearest point of the simplex. Martins & Astudillo 2016, arXiv:1602.02068, algorithm 1."""
 
 
@@ -167,7 +177,7 @@ def _entmax15(logits: Logits, visible: Visible) -> Logits:
     return _keep_nan(jnp.where(support, (z - threshold) ** 2, 0), logits)
 
 
-entmax15 = Normalizer("entmax15", _entmax15)
+entmax15 = Normalizer("entmax15", _entmax15, online=online.ENTMAX15)
 """Between softmax and sparsemax. Peters et al. 2019, arXiv:1905.05702, algorithm 2."""
 
 

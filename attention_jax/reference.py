@@ -48,7 +48,7 @@ def attention(
     logits = logits + poison
     weights = normalizer.weights(logits, visible)
     if dropout_key is not None and dropout_rate:
-        kept = kept_pairs(dropout_key, dropout_rate, at)
+        kept = kept_pairs(dropout_key, dropout_rate, jnp.ix_(*at))
         weights = jnp.where(kept, weights / (1 - dropout_rate), 0)
     out = _weighted_sum(weights, v).astype(query.dtype)
     if not return_lse or normalizer.lse is None:
@@ -77,16 +77,16 @@ def visible_pairs(mask: MaskFunction | None, at: tuple[Array, ...]) -> Bool[Arra
     return _over_pairs(mask)(*at)
 
 
-def kept_pairs(key: PRNGKeyArray, rate: float, at: tuple[Array, ...]) -> Bool[Array, "b h t s"]:
+def kept_pairs(key: PRNGKeyArray, rate: float, at: tuple[Array, ...]) -> Bool[Array, "..."]:
     """Which weights dropout keeps: a hash of key, b, h and the global positions.
 
     So it depends on no shape, block or offset: two ways of computing one pair agree on it.
+
+    Args:
+      at: b, h, i and j, in shapes that broadcast.
     """
     seed = jax.random.bits(key, (2,))
-    b, h, i, j = (
-        jnp.expand_dims(x.astype(jnp.uint32), [other for other in range(4) if other != axis])
-        for axis, x in enumerate(at)
-    )
+    b, h, i, j = (x.astype(jnp.uint32) for x in at)
     seed = _hash(seed[0], seed[1], *jnp.broadcast_arrays(b, h))
     bits, _ = _hash(*seed, *jnp.broadcast_arrays(i, j))
     return bits >= jnp.uint32(min(round(rate * 2**32), 2**32 - 1))

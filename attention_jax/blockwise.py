@@ -1,0 +1,192 @@
+"""The engine: attention in linear memory, for any score, modifier, mask and normalizer.
+
+Tiles of queries and keys are taken one after another, and of them only those that the mask leaves;
+so t×s numbers are never held, and hidden tiles cost nothing. One rule gives all derivatives. From
+the tangents `ds` of a tile's scores and its weights `p`, which are computed again,
+
+    d_out = sum_tiles (slope ds) v + p dv - dt sum slope v      dt = sum slope ds / sum slope
+
+as `attention_jax.online` explains; for the softmax the slope is the weight, and the last sum the
+output. That is linear in the tangents. JAX's own transpose of the loop would add whole arrays up
+at every tile, so reverse mode has its transpose written out; second derivatives are JAX's again.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from attention_jax import blocks, linear, online, sweeps, tiles, tracing
+from attention_jax.blocks import BlockMap, Shape
+from attention_jax.masks import conjuncts
+from attention_jax.normalizers import Normalizer
+from attention_jax.sweeps import Arrays, Rows, Static
+from attention_jax.tiles import Captured, Fixed, Request
+from attention_jax.types import MaskFunction, Score, ScoreMod
+
+Offset = int | Int[Array, ""]
+
+
+def attention(
+    query: Float[Array, "b t h d"],
+    key: Float[Array, "b s g c"],
+    value: Float[Array, "b s g e"],
+    *,
+    score: Score,
+    score_mod: ScoreMod | None,
+    mask: MaskFunction | None,
+    normalizer: Normalizer,
+    dropout_rate: float,
+    dropout_key: PRNGKeyArray | None,
+    query_offset: Offset,
+    key_offset: Offset,
+    return_lse: bool,
+    block_sizes: tuple[int, int] | None = None,
+) -> Float[Array, "b t h e"] | tuple[Float[Array, "b t h e"], Float[Array, "b t h"]]:
+    """Computes what `attention_jax.attention` promises, which checks the arguments.
+
+    Args:
+      normalizer: one with an online form.
+      block_sizes: queries and keys in a block, at most; None for what is fastest.
+    """
+    form: Any = normalizer.online
+    (b, t, h, _), (_, s, g, e) = query.shape, value.shape
+    dtype = jnp.promote_types(jnp.result_type(query, key, value), jnp.float32)
+    if not (b and t and h and s):
+        lse = jnp.full((b, t, h), -jnp.inf, dtype)
+        return _finish(form, jnp.zeros((b, t, h, e), dtype), lse, query.dtype, return_lse)
+    parts = tracing.split_pair(score, _vector(query, dtype), _vector(key, dtype))
+    v, bad_value = _clean(value, dtype)
+    k, bad_key = _clean(key, dtype)
+    q = _prepare(parts.of_query, *_clean(query, dtype))
+    k = _prepare(parts.of_key, k, bad_key | bad_value)
+    hoisted = _hoist(parts.pair, _compose(score_mod, form.before), mask, q, k)
+    offsets = (query_offset, key_offset)
+    tiling = plan(Shape(b, g, h // g, t, s), mask, offsets, block_sizes)
+    request = Request(
+        *hoisted,
+        used=(False,) * 4 if mask is None else tracing.depends_on(mask),
+        dropout_rate=0.0 if dropout_key is None else dropout_rate,
+        shape=Shape(b, g, h // g, t, s),
+        sizes=tiling.sizes,
+    )
+    dynamic = not all(blocks.is_known(x, offsets) for x in conjuncts(mask))
+    starts = (jnp.asarray(x, jnp.int32) for x in offsets)
+    arrays = _fold(request, Captured(*(x.floats if x else () for x in hoisted)), q, k, v)
+    others = Captured(*(x.others if x else () for x in hoisted))
+    fixed = Fixed(others, *starts, dropout_key if request.dropout_rate else None)
+    out, lse = _rule(Static(request, form, tiling, dynamic))(arrays, fixed)
+    out, lse = (tiles.unfold(x, request) for x in (out, lse[..., None]))
+    lse = jnp.where(lse >= -online.lowest(dtype), -jnp.inf, lse)[..., 0]
+    return _finish(form, out, lse, query.dtype, return_lse)
+
+
+def plan(
+    shape: Shape,
+    mask: MaskFunction | None,
+    offsets: tuple[Any, Any],
+    block_sizes: tuple[int, int] | None = None,
+) -> BlockMap:
+    """The tiles that `attention` computes."""
+    sizes = blocks.choose_sizes(shape, block_sizes)
+    return blocks.block_map(conjuncts(mask), shape, sizes, offsets)
+
+
+def _rule(static: Static) -> Callable[[Arrays, Fixed], tuple[Array, Array]]:
+    """`(arrays, fixed) -> (out, lse)` with its derivatives; only the softmax has an `lse`."""
+    form = static.normalizer
+    fused = form.find is online.SOFTMAX.find
+
+    @jax.custom_jvp
+    def attend(arrays: Arrays, fixed: Fixed) -> tuple[Array, Array]:
+        if fused:
+            return sweeps.softmax(static, arrays, fixed)
+        out, _ = sweeps.normalized(static, arrays, fixed)
+        return out, jnp.zeros_like(out[..., 0])
+
+    @jax.custom_jvp
+    def rows_of(arrays: Arrays, fixed: Fixed) -> tuple[Array, Rows]:
+        if not fused:
+            return sweeps.normalized(static, arrays, fixed)
+        out, lse = attend(arrays, fixed)
+        return out, Rows(lse, out)
+
+    def move(primals: tuple[Arrays, Fixed], tangents: tuple[Arrays, Any]) -> tuple[Any, Any]:
+        out, rows = rows_of(*primals)
+        functions = partial(sweeps.tangent, static), partial(sweeps.transposed, static)
+        return (out, rows), linear.apply(*functions, (*primals, rows), tangents[0])
+
+    @attend.defjvp
+    def attend_jvp(primals: Any, tangents: Any) -> Any:
+        (out, rows), moved = move(primals, tangents)
+        return (out, rows.row if fused else jnp.zeros_like(out[..., 0])), moved
+
+    @rows_of.defjvp
+    def rows_jvp(primals: Any, tangents: Any) -> Any:
+        if not form.twice:
+            raise NotImplementedError(
+                "This normalizer has first derivatives only, where it runs block by block. For "
+                'second ones use `implementation="reference"`.'
+            )
+        (out, rows), (d_out, d_lse) = move(primals, tangents)
+        if fused:
+            return (out, rows), (d_out, Rows(d_lse, d_out))
+        # Weights without a fixed sum take nothing from the rows that could change.
+        return (out, rows), (d_out, jax.tree.map(jnp.zeros_like, rows))
+
+    return attend
+
+
+def _vector(x: Array, dtype: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape[-1:], dtype)
+
+
+def _clean(x: Array, dtype: Any) -> tuple[Array, Bool[Array, "b n h"]]:
+    """A wide, finite copy, and which vectors it is none of."""
+    good = jnp.isfinite(x)
+    return jnp.where(good, x.astype(dtype), 0), ~good.all(-1)
+
+
+def _prepare(function: Callable[[Array], Array] | None, x: Array, bad: Array) -> Array:
+    """What the score needs of each vector alone; NaN where it was not finite.
+
+    Set here and not left to `function`, so that its derivative is asked at finite vectors only.
+    """
+    if function is not None:
+        x = jax.vmap(jax.vmap(jax.vmap(function)))(x)
+    return jnp.where(bad[..., None], jnp.nan, x)
+
+
+def _compose(score_mod: ScoreMod | None, before: Callable[[Array], Array] | None) -> Any:
+    if score_mod is None or before is None:
+        return score_mod if before is None else lambda score, *at: before(score)
+    return lambda *arguments: before(score_mod(*arguments))
+
+
+def _hoist(pair: Score | None, score_mod: ScoreMod | None, mask: Any, q: Array, k: Array) -> Any:
+    """The user's functions without captured arrays; None for each that is not there."""
+    at = (jax.ShapeDtypeStruct((), jnp.int32),) * 4
+    examples = (
+        (_vector(q, q.dtype), _vector(k, k.dtype)),
+        (jax.ShapeDtypeStruct((), q.dtype), *at),
+        at,
+    )
+    return [
+        None if function is None else tracing.hoist(function, *example)
+        for function, example in zip((pair, score_mod, mask), examples, strict=True)
+    ]
+
+
+def _fold(request: Request, captured: Captured, q: Array, k: Array, v: Array) -> Arrays:
+    sizes, groups = request.sizes, request.shape.g
+    keys = (tiles.fold(x, sizes.heads, groups, sizes.keys)[:, :, 0] for x in (k, v))
+    return Arrays(captured, tiles.fold(q, sizes.heads, groups, sizes.queries), *keys)
+
+
+def _finish(form: Any, out: Array, lse: Array, dtype: Any, return_lse: bool) -> Any:
+    if form.after is not None:
+        out, lse = form.after(out, lse)
+    return (out.astype(dtype), lse) if return_lse else out.astype(dtype)

@@ -1,0 +1,257 @@
+"""Weights without whole rows of logits: the normalizers, one block of keys after another.
+
+A weight is a function of its logit and of a few numbers of its row, `p = weight(x, row)`: for the
+softmax `exp(x - lse)`, for sparsemax `max(x - threshold, 0)`. `find` gets the row's numbers from
+one or more sweeps over the blocks; after that every block gives its weights by itself.
+
+The derivative is one rule for all. With `slope = dp/dx`, and the threshold held by the sum of the
+row's weights where they are `balanced`,
+
+    d_out = sum_j slope_j (dx_j - dt) v_j + p_j dv_j      dt = sum_j slope_j dx_j / sum_j slope_j
+
+and `dt = 0` where they are not.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+Row = Any  # arrays `[... t]`; in `weight` and `slope` shaped to fit the logits
+# (state, block, *found) -> state; the arrays of the state, and what was found before, are [... t].
+Look = Callable[..., Any]
+# (look, start, *found) -> state after all blocks; `start` holds a number for each of its arrays.
+Sweep = Callable[..., Any]
+
+# Newton's method gains digits at every turn, and ends when no row moves.
+MOST_TURNS = 64
+
+
+class Block(NamedTuple):
+    """Logits of some queries and some keys: -inf where hidden, NaN where not finite."""
+
+    logits: Float[Array, "*n t s"]
+    visible: Bool[Array, "*n #t s"]
+    keys: Int[Array, " s"]  # their numbers
+
+
+class Online(NamedTuple):
+    """A normalizer over blocks: a tuple of pure functions.
+
+    Attributes:
+      find: `(sweep) -> row`.
+      weight: `(logits, row, keys) -> weights`, 0 where the logit is -inf.
+      slope: `(logits, weights, row) -> d weight / d logit`.
+      balanced: whether the row's weights have a fixed sum.
+      twice: whether the rule may be differentiated again.
+      before: changes each logit first; may capture arrays.
+      after: `(out, lse) -> (out, lse)` for `[b t h e]` and `[b t h]`; may capture arrays.
+    """
+
+    find: Callable[[Sweep], Row]
+    weight: Callable[[Array, Row, Array], Array]
+    slope: Callable[[Array, Array, Row], Array]
+    balanced: bool
+    twice: bool = True
+    before: Callable[[Array], Array] | None = None
+    after: Callable[[Array, Array], tuple[Array, Array]] | None = None
+
+
+def lowest(dtype: Any) -> float:
+    """What stands for -inf where a difference is taken: -inf less it is -inf, not NaN."""
+    return float(jnp.finfo(dtype).min) * 0.9
+
+
+def _grow(state: tuple[Array, Array], logits: Array) -> tuple[Array, Array]:
+    """The largest logit so far, and the sum of exponentials relative to it."""
+    high, total = state
+    new = jnp.maximum(high, logits.max(-1))
+    powers = jnp.exp(logits - new[..., None])
+    return new, total * jnp.exp(high - new) + powers.sum(-1)
+
+
+def log_total(high: Array, total: Array) -> Array:
+    """Their log-sum-exp; so large that every weight is 0, where nothing was seen."""
+    nothing = -lowest(total.dtype)
+    return jnp.where(total == 0, nothing, high + jnp.log(jnp.where(total == 0, 1, total)))
+
+
+def _softmax_row(sweep: Sweep) -> Row:
+    return log_total(*sweep(lambda state, block: _grow(state, block.logits), (_LOWEST, 0.0)))
+
+
+_LOWEST = lowest(jnp.float32)
+
+SOFTMAX = Online(
+    _softmax_row,
+    lambda x, lse, keys: jnp.exp(x - lse),
+    lambda x, p, lse: p,
+    balanced=True,
+)
+
+SIGMOID = Online(
+    lambda sweep: (),
+    lambda x, row, keys: jax.nn.sigmoid(x),
+    lambda x, p, row: p * (1 - p),
+    balanced=False,
+)
+
+
+def _count(sweep: Sweep) -> Row:
+    def look(count: Array, block: Block) -> Array:
+        visible = jnp.broadcast_to(block.visible, block.logits.shape)
+        return count + visible.sum(-1, dtype=count.dtype)
+
+    return jnp.maximum(sweep(look, 0.0), 1)
+
+
+RELU = Online(
+    _count,
+    lambda x, count, keys: jax.nn.relu(x) / count,
+    lambda x, p, count: (x > 0).astype(p.dtype) / count,
+    balanced=False,
+)
+
+
+def _largest(sweep: Sweep) -> Array:
+    """The largest logit of each row, NaN where one is NaN, 0 where there is none."""
+    high = sweep(lambda high, block: jnp.maximum(high, block.logits.max(-1)), -jnp.inf)
+    return jnp.where(high == -jnp.inf, 0, high)
+
+
+class _Best(NamedTuple):
+    key: Array  # its number; -1 where nothing is seen
+    logit: Array  # NaN where a logit of the row is
+
+
+def _first_best(sweep: Sweep) -> Row:
+    def look(best: _Best, block: Block) -> _Best:
+        here = block.logits.max(-1)
+        place = block.keys[block.logits.argmax(-1)].astype(best.key.dtype)
+        # The state is a float, exact up to 2^24 keys; blocks may come in any order.
+        first = (here > best.logit) | ((here == best.logit) & (place < best.key))
+        key = jnp.where(first & (here > -jnp.inf), place, best.key)
+        return _Best(key, jnp.maximum(best.logit, here))
+
+    return sweep(look, _Best(-1.0, -jnp.inf))
+
+
+HARD = Online(
+    _first_best,
+    lambda x, best, keys: _poisoned(
+        (keys.astype(x.dtype) == best.key).astype(x.dtype), best.logit
+    ),
+    lambda x, p, best: jnp.zeros_like(p),
+    balanced=False,
+)
+
+
+class _Chosen(NamedTuple):
+    threshold: Array  # the smallest logit that is chosen
+    lse: Array
+    largest: Array
+
+
+def top_k(k: int) -> Online:
+    """The softmax over the k largest logits, which a first sweep finds."""
+
+    def rank(best: tuple[Array, ...], block: Block) -> tuple[Array, ...]:
+        both = jnp.concatenate([jnp.stack(best, -1), block.logits], -1)
+        return tuple(jnp.moveaxis(lax.top_k(both, k)[0], -1, 0))
+
+    def grow(state: tuple[Array, Array], block: Block, threshold: Array) -> tuple[Array, Array]:
+        return _grow(state, _kept(block.logits, threshold[..., None]))
+
+    def find(sweep: Sweep) -> Row:
+        largest = _largest(sweep)
+        threshold = sweep(rank, (-jnp.inf,) * k)[-1]
+        return _Chosen(threshold, log_total(*sweep(grow, (_LOWEST, 0.0), threshold)), largest)
+
+    def weight(x: Array, row: _Chosen, keys: Array) -> Array:
+        return _poisoned(jnp.exp(_kept(x, row.threshold) - row.lse), row.largest)
+
+    return Online(find, weight, lambda x, p, row: p, balanced=True, twice=False)
+
+
+class _Threshold(NamedTuple):
+    height: Array  # above the largest logit, in the normalizer's scale; below 0
+    largest: Array
+
+
+def _root(scale: float, turn: Callable[[Array, Array, Array], Array]) -> Any:
+    """A `find` by Newton's method, from the left of a falling convex sum of weights.
+
+    Args:
+      scale: what logits are multiplied by.
+      turn: `(sum of heights, of their squares, count) -> step to the right`.
+    """
+
+    def measure(sums: Any, block: Block, height: Array, largest: Array) -> Any:
+        above = scale * (block.logits - largest[..., None]) - height[..., None]
+        above = jnp.maximum(above, 0)
+        added = above.sum(-1), (above * above).sum(-1), (above > 0).sum(-1, dtype=above.dtype)
+        return jax.tree.map(jnp.add, sums, added)
+
+    def find(sweep: Sweep) -> Row:
+        largest = _largest(sweep)
+
+        def moves(state: tuple[Array, Array, Array]) -> Array:
+            number, _, step = state
+            return (number < MOST_TURNS) & (step > jnp.finfo(step.dtype).eps).any()
+
+        def move(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+            number, height, _ = state
+            step = turn(*sweep(measure, (0.0, 0.0, 0.0), height, largest))
+            return number + 1, height + step, step
+
+        # One key alone would take all: so low the threshold may be, and no lower.
+        start = jnp.full_like(largest, -1.0)
+        _, height, _ = lax.while_loop(moves, move, (0, start, jnp.ones_like(start)))
+        return _Threshold(height, largest)
+
+    return find
+
+
+def _nonzero(x: Array) -> Array:
+    return jnp.where(x == 0, 1, x)
+
+
+def _linear_turn(total: Array, squares: Array, count: Array) -> Array:
+    return jnp.where(count > 0, (total - 1) / _nonzero(count), 0)
+
+
+def _square_turn(total: Array, squares: Array, count: Array) -> Array:
+    return jnp.where(count > 0, (squares - 1) / _nonzero(2 * total), 0)
+
+
+def _above(x: Array, row: _Threshold, scale: float) -> Array:
+    return jnp.maximum(scale * (x - row.largest) - row.height, 0)
+
+
+SPARSEMAX = Online(
+    _root(1.0, _linear_turn),
+    lambda x, row, keys: _poisoned(_above(x, row, 1.0), row.largest),
+    lambda x, p, row: (p > 0).astype(p.dtype),
+    balanced=True,
+    twice=False,
+)
+
+ENTMAX15 = Online(
+    _root(0.5, _square_turn),
+    lambda x, row, keys: _poisoned(_above(x, row, 0.5) ** 2, row.largest),
+    lambda x, p, row: jnp.sqrt(p),
+    balanced=True,
+    twice=False,
+)
+
+
+def _kept(logits: Array, threshold: Array) -> Array:
+    return jnp.where(logits >= threshold, logits, -jnp.inf)
+
+
+def _poisoned(weights: Array, largest: Array) -> Array:
+    """Comparisons drop NaN; put it back, so that it is seen."""
+    return jnp.where(jnp.isnan(largest), jnp.nan, weights)
