@@ -1,13 +1,14 @@
 """The front door: `attention` checks a request, chooses an implementation, and runs it."""
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from attention_jax import checks, normalizers, reference, scores
+from attention_jax import blockwise, checks, kernels, normalizers, reference, scores, tracing
+from attention_jax.blocks import Shape
 from attention_jax.types import (
     MaskFunction,
     Params,
@@ -17,7 +18,13 @@ from attention_jax.types import (
     no_parameters,
 )
 
-IMPLEMENTATIONS = ("reference",)
+Like = Array | jax.ShapeDtypeStruct
+
+IMPLEMENTATIONS = ("reference", "dense", "blockwise", "pallas", "cudnn")
+
+# On a CPU blocks are slower than one tile up to this length, and up to so many scores.
+SHORT = 128
+FEW_SCORES = 2**24
 
 
 class Plan(NamedTuple):
@@ -26,11 +33,15 @@ class Plan(NamedTuple):
     Attributes:
       implementation: one of `IMPLEMENTATIONS`.
       reason: why this one.
+      block_sizes: queries and keys in a block; None where there are no blocks.
+      skipped: the share of the blocks that the mask empties, as far as it is known before a run.
       temporary_bytes: an estimate of the working memory of the forward pass.
     """
 
     implementation: str
     reason: str
+    block_sizes: tuple[int, int] | None
+    skipped: float
     temporary_bytes: int
 
 
@@ -95,14 +106,18 @@ def attention(
         key_offset=key_offset,
         return_lse=return_lse,
     )
-    plan(query, key, value, **request, implementation=implementation)
-    return reference.attention(query, key, value, **request)
+    chosen, _ = _choose(query, key, value, implementation=implementation, **request)
+    if chosen == "reference":
+        return reference.attention(query, key, value, **request)
+    if chosen in ("pallas", "cudnn"):
+        return _run_kernel(chosen, query, key, value, **request)
+    return blockwise.attention(query, key, value, dense=chosen == "dense", **request)
 
 
 def plan(
-    query: Array,
-    key: Array,
-    value: Array,
+    query: Like,
+    key: Like,
+    value: Like,
     *,
     score: Score = scores.scaled_dot,
     score_mod: ScoreMod | None = None,
@@ -117,30 +132,133 @@ def plan(
 ) -> Plan:
     """What `attention` would run with the same arguments, and why; computes nothing.
 
+    Args:
+      query, key, value: arrays, or their `jax.ShapeDtypeStruct`.
+
     Raises:
       ValueError: as `attention`.
     """
+    chosen, reason = _choose(
+        query,
+        key,
+        value,
+        score=score,
+        score_mod=score_mod,
+        mask=mask,
+        normalizer=normalizer,
+        dropout_rate=dropout_rate,
+        dropout_key=dropout_key,
+        query_offset=query_offset,
+        key_offset=key_offset,
+        return_lse=return_lse,
+        implementation=implementation,
+    )
+    (b, t, h, d), (_, s, g, e) = query.shape, value.shape
+    width = reference.wide_dtype(query, key, value).itemsize
+    rows, folded = b * t * h, b * t * h * (d + e) + b * s * g * (key.shape[-1] + e)
+    if chosen in ("reference", "dense"):
+        return Plan(chosen, reason, None, 0.0, (2 * rows * s + folded) * width)
+    if chosen == "cudnn":
+        return Plan(chosen, reason, None, 0.0, rows * 4)
+    tiling = blockwise.plan(Shape(b, g, h // g, t, s), mask, (query_offset, key_offset))
+    heads, queries, keys = tiling.sizes
+    held = 0 if chosen == "pallas" else folded + 3 * heads * (h // g) * queries * keys
+    return Plan(chosen, reason, (queries, keys), tiling.skipped, (held + 2 * rows) * width)
+
+
+def _choose(
+    query: Like, key: Like, value: Like, *, implementation: str | None, **request: Any
+) -> tuple[str, str]:
+    """The implementation and why, once the arguments have passed."""
+    _check(query, key, value, **request)
+    checks.one_of("implementation", implementation, (None, *IMPLEMENTATIONS))
+    if implementation is not None:
+        refusal = _refusal(implementation, query, key, value, **request)
+        if refusal:
+            able = [x for x in IMPLEMENTATIONS if not _refusal(x, query, key, value, **request)]
+            raise ValueError(
+                f"`implementation` {implementation!r} cannot honour this request: {refusal} "
+                f"These can: {', '.join(able)}; None picks the fastest of them."
+            )
+        return implementation, "named by `implementation`"
+    (b, t, h, _), s = query.shape, key.shape[1]
+    if jax.default_backend() != "cpu":
+        for name in ("cudnn", "pallas"):
+            if not _refusal(name, query, key, value, **request):
+                return name, "the fastest on this device that honours the request"
+    normalizer = request["normalizer"]
+    if normalizer.online is None:
+        return "reference", f"{normalizer.name} needs whole rows of logits"
+    short = max(t, s) <= SHORT and b * h * t * s <= FEW_SCORES
+    if short and not _refusal("dense", query, key, value, **request):
+        return "dense", f"up to {SHORT} positions one tile is faster than blocks"
+    return "blockwise", "linear memory, and blocks that the mask empties are skipped"
+
+
+def _refusal(name: str, query: Like, key: Like, value: Like, **request: Any) -> str | None:
+    """Why an implementation cannot honour a request; None where it can."""
+    normalizer = request["normalizer"]
+    if name in ("pallas", "cudnn"):
+        return _kernel_refusal(name, query, key, value, **request)
+    if name == "blockwise" and normalizer.online is None:
+        return f"{normalizer.name} needs whole rows of logits."
+    if name == "dense" and not blockwise.is_softmax(normalizer):
+        return f"it computes the softmax, not {normalizer.name}."
+    return None
+
+
+def _kernel_refusal(name: str, query: Like, key: Like, value: Like, **request: Any) -> str | None:
+    if _dot_scale(request["score"], query, key) is None:
+        return "it computes dot products times a number, and `score` is another function."
+    common = dict(
+        score_mod=request["score_mod"],
+        mask=request["mask"],
+        normalizer_is_softmax=request["normalizer"] is normalizers.softmax,
+        dropout_rate=request["dropout_rate"],
+        platform=jax.default_backend(),
+    )
+    if name == "pallas":
+        return kernels.pallas_refusal(query, key, value, **common)
+    also = {x: request[x] for x in ("query_offset", "key_offset", "return_lse")}
+    return kernels.cudnn_refusal(query, key, value, **common, **also)
+
+
+def _run_kernel(name: str, query: Array, key: Array, value: Array, **request: Any) -> Any:
+    scale: Any = _dot_scale(request["score"], query, key)
+    if name == "cudnn":
+        causal = request["mask"] is not None
+        return kernels.cudnn(query, key, value, scale=scale, causal=causal)
+    taken = ("score_mod", "mask", "query_offset", "key_offset", "return_lse")
+    return kernels.pallas(query, key, value, scale=scale, **{x: request[x] for x in taken})
+
+
+def _dot_scale(score: Score, query: Like, key: Like) -> float | None:
+    """What multiplies the dot products of the vectors as they are; None for other scores."""
+    wide = reference.wide_dtype(query, key)
+    parts = tracing.split_pair(
+        score, *(jax.ShapeDtypeStruct(x.shape[-1:], wide) for x in (query, key))
+    )
+    whole = parts.of_query is None and parts.of_key is None and parts.pair is None
+    return parts.scale if whole else None
+
+
+def _check(query: Like, key: Like, value: Like, **request: Any) -> None:
     checks.attention_arrays(query, key, value)
-    wide = jnp.float64 if jnp.float64 in (query.dtype, key.dtype, value.dtype) else jnp.float32
-    checks.score_function(score, query, key, wide)
-    if score_mod is not None:
-        checks.score_mod_function(score_mod, wide)
-    if mask is not None:
-        checks.mask_function(mask)
-    checks.dropout(dropout_rate, dropout_key)
-    checks.position("query_offset", query_offset)
-    checks.position("key_offset", key_offset)
-    if return_lse and normalizer.lse is None:
+    wide = reference.wide_dtype(query, key, value)
+    checks.score_function(request["score"], query, key, wide)
+    if request["score_mod"] is not None:
+        checks.score_mod_function(request["score_mod"], wide)
+    if request["mask"] is not None:
+        checks.mask_function(request["mask"])
+    checks.dropout(request["dropout_rate"], request["dropout_key"])
+    checks.position("query_offset", request["query_offset"])
+    checks.position("key_offset", request["key_offset"])
+    normalizer = request["normalizer"]
+    if request["return_lse"] and normalizer.lse is None:
         raise ValueError(
             "`return_lse` needs a normalizer that divides by a sum of exponentials; got "
             f"{normalizer.name}. Use `normalizers.softmax`."
         )
-    checks.one_of("implementation", implementation, (None, *IMPLEMENTATIONS))
-    (b, t, h, _), s = query.shape, key.shape[1]
-    # Logits and weights.
-    size = 2 * math.prod((b, h, t, s)) * jnp.dtype(wide).itemsize
-    reason = "the only one" if implementation is None else "named by `implementation`"
-    return Plan("reference", reason, size)
 
 
 def from_score(

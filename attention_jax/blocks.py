@@ -14,8 +14,10 @@ from attention_jax.types import MaskFunction
 # Scores that are computed at once: enough work to share between cores, few enough for their caches.
 TILE = 2**19
 QUERIES, KEYS = 256, 256
-# Where there are few heads, blocks grow to these before a tile stays small.
-MOST_QUERIES, MOST_KEYS = 512, 1024
+# Keys where nothing is hidden, so that large blocks compute nothing in vain.
+KEYS_UNMASKED = 512
+# Where there are few heads, blocks grow in this order before a tile stays small.
+GROWTH = (("keys", 512), ("queries", 512), ("keys", 1024))
 # So few queries, as in decoding, leave nothing to skip by smaller blocks of keys.
 FEW_QUERIES = 16
 # The map is exact: the mask is evaluated at every pair, which above so many takes too long.
@@ -69,23 +71,29 @@ class BlockMap(NamedTuple):
         return 1 - (len(self.partial) + len(self.full)) / whole if whole else 0.0
 
 
-def choose_sizes(shape: Shape, block_sizes: tuple[int, int] | None = None) -> Sizes:
+def choose_sizes(
+    shape: Shape, block_sizes: tuple[int, int] | None = None, *, masked: bool = True
+) -> Sizes:
     """Sizes of a tile; blocks of one kind are of one length, so that little is padded.
 
     Args:
       block_sizes: queries and keys in a block, at most; None for what is fastest on a CPU.
+      masked: whether there is a mask.
     """
     b, g, r, t, s = shape
-    queries, keys = block_sizes or (QUERIES, KEYS)
-    queries, keys = _even(t, queries), _even(s, keys)
-    if block_sizes is None:
-        room = TILE // max(b * g * r * queries, 1)
-        keys = _even(s, max(keys, min(room, s if t <= FEW_QUERIES else MOST_KEYS)))
-        room = TILE // max(b * g * r * keys, 1)
-        queries = _even(t, max(queries, min(room, MOST_QUERIES)))
-    most = max(TILE // max(r * queries * keys, 1), 1)
-    heads = next(n for n in range(min(most, b * g) or 1, 0, -1) if b * g % n == 0)
-    return Sizes(heads, queries, keys)
+    lengths = {"queries": t, "keys": s}
+    most = dict(
+        zip(lengths, block_sizes or (QUERIES, KEYS if masked else KEYS_UNMASKED), strict=True)
+    )
+    sizes = {axis: _even(lengths[axis], most[axis]) for axis in lengths}
+    growth = (("keys", s),) if t <= FEW_QUERIES else GROWTH
+    for axis, limit in growth if block_sizes is None else ():
+        other = sizes["queries" if axis == "keys" else "keys"]
+        room = TILE // max(b * g * r * other, 1)
+        sizes[axis] = _even(lengths[axis], max(sizes[axis], min(room, limit)))
+    fit = max(TILE // max(r * sizes["queries"] * sizes["keys"], 1), 1)
+    heads = next(n for n in range(min(fit, b * g) or 1, 0, -1) if b * g % n == 0)
+    return Sizes(heads, **sizes)
 
 
 def block_map(

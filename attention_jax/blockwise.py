@@ -17,12 +17,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from attention_jax import blocks, linear, online, sweeps, tiles, tracing
-from attention_jax.blocks import BlockMap, Shape
+from attention_jax.blocks import BlockMap, Shape, Sizes
 from attention_jax.masks import conjuncts
 from attention_jax.normalizers import Normalizer
+from attention_jax.reference import wide_dtype
 from attention_jax.sweeps import Arrays, Rows, Static
 from attention_jax.tiles import Captured, Fixed, Request
 from attention_jax.types import MaskFunction, Score, ScoreMod
@@ -45,32 +46,34 @@ def attention(
     key_offset: Offset,
     return_lse: bool,
     block_sizes: tuple[int, int] | None = None,
+    dense: bool = False,
 ) -> Float[Array, "b t h e"] | tuple[Float[Array, "b t h e"], Float[Array, "b t h"]]:
     """Computes what `attention_jax.attention` promises, which checks the arguments.
 
     Args:
       normalizer: one with an online form.
       block_sizes: queries and keys in a block, at most; None for what is fastest.
+      dense: takes all in one tile, for a softmax of short sequences.
     """
     form: Any = normalizer.online
     (b, t, h, _), (_, s, g, e) = query.shape, value.shape
-    dtype = jnp.promote_types(jnp.result_type(query, key, value), jnp.float32)
+    dtype = wide_dtype(query, key, value)
     if not (b and t and h and s):
         lse = jnp.full((b, t, h), -jnp.inf, dtype)
         return _finish(form, jnp.zeros((b, t, h, e), dtype), lse, query.dtype, return_lse)
     parts = tracing.split_pair(score, _vector(query, dtype), _vector(key, dtype))
-    v, bad_value = _clean(value, dtype)
-    k, bad_key = _clean(key, dtype)
-    q = _prepare(parts.of_query, *_clean(query, dtype))
-    k = _prepare(parts.of_key, k, bad_key | bad_value)
+    q = _prepare(parts.of_query, query, dtype) * parts.scale
+    k = _prepare(parts.of_key, key, dtype, value)
+    v = jnp.where(jnp.isfinite(value), value.astype(dtype), 0)
     hoisted = _hoist(parts.pair, _compose(score_mod, form.before), mask, q, k)
     offsets = (query_offset, key_offset)
-    tiling = plan(Shape(b, g, h // g, t, s), mask, offsets, block_sizes)
+    shape = Shape(b, g, h // g, t, s)
+    tiling = plan(shape, mask, offsets, block_sizes, dense=dense)
     request = Request(
         *hoisted,
         used=(False,) * 4 if mask is None else tracing.depends_on(mask),
         dropout_rate=0.0 if dropout_key is None else dropout_rate,
-        shape=Shape(b, g, h // g, t, s),
+        shape=shape,
         sizes=tiling.sizes,
     )
     dynamic = not all(blocks.is_known(x, offsets) for x in conjuncts(mask))
@@ -78,7 +81,9 @@ def attention(
     arrays = _fold(request, Captured(*(x.floats if x else () for x in hoisted)), q, k, v)
     others = Captured(*(x.others if x else () for x in hoisted))
     fixed = Fixed(others, *starts, dropout_key if request.dropout_rate else None)
-    out, lse = _rule(Static(request, form, tiling, dynamic))(arrays, fixed)
+    static = Static(request, form, tiling, dynamic)
+    run = partial(sweeps.dense, static) if dense else _rule(static)
+    out, lse = run(arrays, fixed)
     out, lse = (tiles.unfold(x, request) for x in (out, lse[..., None]))
     lse = jnp.where(lse >= -online.lowest(dtype), -jnp.inf, lse)[..., 0]
     return _finish(form, out, lse, query.dtype, return_lse)
@@ -89,10 +94,20 @@ def plan(
     mask: MaskFunction | None,
     offsets: tuple[Any, Any],
     block_sizes: tuple[int, int] | None = None,
+    *,
+    dense: bool = False,
 ) -> BlockMap:
     """The tiles that `attention` computes."""
-    sizes = blocks.choose_sizes(shape, block_sizes)
+    whole = Sizes(shape.b * shape.g, shape.t, shape.s)
+    chosen = blocks.choose_sizes(shape, block_sizes, masked=mask is not None)
+    sizes = whole if dense else chosen
     return blocks.block_map(conjuncts(mask), shape, sizes, offsets)
+
+
+def is_softmax(normalizer: Normalizer) -> bool:
+    """Whether it is a softmax, with a sink or without: the one that knows its rows in one sweep."""
+    form = normalizer.online
+    return form is not None and form.find is online.SOFTMAX.find
 
 
 def _rule(static: Static) -> Callable[[Arrays, Fixed], tuple[Array, Array]]:
@@ -144,20 +159,22 @@ def _vector(x: Array, dtype: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(x.shape[-1:], dtype)
 
 
-def _clean(x: Array, dtype: Any) -> tuple[Array, Bool[Array, "b n h"]]:
-    """A wide, finite copy, and which vectors it is none of."""
-    good = jnp.isfinite(x)
-    return jnp.where(good, x.astype(dtype), 0), ~good.all(-1)
+def _prepare(
+    function: Callable[[Array], Array] | None, x: Array, dtype: Any, value: Array | None = None
+) -> Array:
+    """What the score needs of each vector alone; with NaN where it, or its value, is not finite.
 
-
-def _prepare(function: Callable[[Array], Array] | None, x: Array, bad: Array) -> Array:
-    """What the score needs of each vector alone; NaN where it was not finite.
-
-    Set here and not left to `function`, so that its derivative is asked at finite vectors only.
+    So the scores of a vector tell, and the values may be taken as finite. The NaN is set after
+    `function`, so that its derivative is asked at finite vectors only.
     """
+    good = jnp.isfinite(x)
     if function is not None:
-        x = jax.vmap(jax.vmap(jax.vmap(function)))(x)
-    return jnp.where(bad[..., None], jnp.nan, x)
+        x = jax.vmap(jax.vmap(jax.vmap(function)))(jnp.where(good, x.astype(dtype), 0))
+        good = good.all(-1, keepdims=True)
+    if value is not None:
+        fine = jnp.isfinite(value)
+        good = good & (fine if fine.shape == good.shape else fine.all(-1, keepdims=True))
+    return jnp.where(good, x.astype(dtype), jnp.nan)
 
 
 def _compose(score_mod: ScoreMod | None, before: Callable[[Array], Array] | None) -> Any:

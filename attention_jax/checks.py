@@ -3,6 +3,7 @@
 They look at shapes and dtypes only, so they cost nothing inside `jit`.
 """
 
+import linecache
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -86,7 +87,8 @@ def score_function(score: Callable[..., Any], query: Any, key: Any, dtype: Any) 
     if result.shape != () or not jnp.issubdtype(result.dtype, jnp.floating):
         raise ValueError(
             f"`score` must return one floating-point number for a query [d] and a key [d]; "
-            f"got {result.dtype}{list(result.shape)}. Sum over the width, as `q @ k` does."
+            f"got {result.dtype}{list(result.shape)}. Sum over the width, as `q @ k` does. "
+            f"It is {shown(score)}."
         )
 
 
@@ -97,7 +99,7 @@ def score_mod_function(score_mod: Callable[..., Any], dtype: Any) -> None:
         raise ValueError(
             f"`score_mod` must return one floating-point number; "
             f"got {result.dtype}{list(result.shape)}. "
-            "It sees one score and its scalar positions b, h, i, j."
+            f"It sees one score and its scalar positions b, h, i, j. It is {shown(score_mod)}."
         )
 
 
@@ -113,7 +115,8 @@ def mask_function(mask: Callable[..., Any]) -> None:
         raise ValueError(
             f"`mask` must return one boolean, True where query i may see key j; "
             f"got {result.dtype}{list(result.shape)}. "
-            "For an additive bias use `score_mod`, for an array `masks.from_array`."
+            "For an additive bias use `score_mod`, for an array `masks.from_array`. "
+            f"It is {shown(mask)}."
         )
 
 
@@ -150,10 +153,30 @@ def _positions() -> tuple[jax.ShapeDtypeStruct, ...]:
 
 def _traced(name: str, function: Callable[..., Any], *arguments: Any) -> jax.ShapeDtypeStruct:
     """The shape and dtype that `function` returns for one pair."""
-    result = jax.eval_shape(function, *arguments)
+    try:
+        result = jax.eval_shape(function, *arguments)
+    except jax.errors.ConcretizationTypeError as error:
+        raise ValueError(
+            f"`{name}` must not decide by Python's `if`, `and`, `or` or `not` on its arguments, "
+            "which stand for all pairs at once. Use `jnp.where`, `&`, `|` and `~`. "
+            f"Got {shown(function)}."
+        ) from error
     if not hasattr(result, "shape"):
-        raise ValueError(f"`{name}` must return one array; got {type(result).__name__}.")
+        raise ValueError(
+            f"`{name}` must return one array; got {type(result).__name__} from {shown(function)}."
+        )
     return result
+
+
+def shown(function: Any) -> str:
+    """A user's function, as errors show it: its name, place and first line."""
+    inner = getattr(function, "function", function)  # of a mask
+    name = getattr(inner, "__qualname__", type(inner).__name__)
+    code = getattr(inner, "__code__", None)
+    if code is None:
+        return name
+    line = linecache.getline(code.co_filename, code.co_firstlineno).strip()
+    return f"{name} ({code.co_filename}:{code.co_firstlineno}{': ' + line if line else ''})"
 
 
 def _line(message: str, remedy: str) -> str:

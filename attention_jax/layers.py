@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from attention_jax import checks, positions
+from attention_jax import checks, masks, positions
 from attention_jax.types import Variant
 
 
@@ -140,6 +140,60 @@ class MultiHeadAttention(nnx.Module):
 
     def _rotate(self, x: Array, offset: int | Array) -> Array:
         return positions.rope(x, offset + jnp.arange(x.shape[1])) if self.rope else x
+
+
+def attention_function(variant: Variant, params: Any = None) -> Callable[..., Array]:
+    """A variant as `attention_fn` of `flax.nnx.MultiHeadAttention`.
+
+    Flax hands on its mask as an array and no more, so the variant sees positions within it only.
+
+    Args:
+      params: what `variant.init` returned; None where nothing is learned.
+
+    Raises:
+      ValueError: when called with `broadcast_dropout`: every pair is dropped by itself here.
+
+    >>> from attention_jax import variants
+    >>> layer = nnx.MultiHeadAttention(
+    ...     num_heads=2, in_features=8, decode=False, rngs=nnx.Rngs(0),
+    ...     attention_fn=attention_function(variants.get("alibi")),
+    ... )
+    >>> layer(jnp.ones((1, 5, 8))).shape
+    (1, 5, 8)
+    """
+    params = {} if params is None else params
+
+    def attend(
+        query: Float[Array, "*b t h d"],
+        key: Float[Array, "*b s h d"],
+        value: Float[Array, "*b s h e"],
+        *,
+        mask: Array | None = None,
+        dropout_rng: Any = None,
+        dropout_rate: float = 0.0,
+        broadcast_dropout: bool = True,
+        deterministic: bool = False,
+        is_causal: bool = False,
+        **unused: Any,  # dtype, precision, module
+    ) -> Float[Array, "*b t h e"]:
+        del unused
+        drop = dropout_rate > 0 and not deterministic
+        if drop and broadcast_dropout:
+            raise ValueError(
+                "`broadcast_dropout` must be False: a pair is dropped by itself, not all of a "
+                "batch alike; got True. Give it to nnx.MultiHeadAttention."
+            )
+        batch = query.shape[:-3]
+        seen = masks.causal if is_causal else None
+        if mask is not None:
+            whole = jnp.broadcast_to(mask, (*batch, *mask.shape[-3:])) != 0
+            seen = masks.both(seen, masks.from_array(whole.reshape(-1, *mask.shape[-3:])))
+        random = {"dropout_rate": dropout_rate, "dropout_key": dropout_rng} if drop else {}
+        flat = (x.reshape(-1, *x.shape[-3:]) for x in (query, key, value))
+        out = variant.attend(params, *flat, mask=seen, **random)
+        return out.reshape(*batch, *out.shape[1:])
+
+    return attend
 
 
 class FeedForward(nnx.Module):

@@ -1,6 +1,7 @@
 """The definition of attention, dense, in a few lines: the oracle of every faster path."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -54,6 +55,11 @@ def attention(
     if not return_lse or normalizer.lse is None:
         return out
     return out, normalizer.lse(logits, visible).transpose(0, 2, 1)
+
+
+def wide_dtype(*arrays: Any) -> Any:
+    """The dtype of the computation: float32, or float64 where an array is that."""
+    return jnp.dtype(jnp.float64 if jnp.float64 in [x.dtype for x in arrays] else jnp.float32)
 
 
 def pair_scores(
@@ -113,7 +119,7 @@ def _finite(query: Array, key: Array, value: Array) -> tuple[Array, Array, Array
     the matrix products or their derivatives. It becomes 0 there, and makes NaN of the scores
     that it has a part in; so the mask decides which rows it reaches.
     """
-    dtype = jnp.float64 if jnp.float64 in (query.dtype, key.dtype, value.dtype) else jnp.float32
+    dtype = wide_dtype(query, key, value)
     wide = [x.astype(dtype) for x in (query, key, value)]
     q, k, v = (jnp.where(jnp.isfinite(x), x, 0) for x in wide)
     of_query, of_key, of_value = (_nan_where_not_finite(x) for x in wide)

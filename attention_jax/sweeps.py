@@ -52,27 +52,50 @@ class Tile(NamedTuple):
     place: Place
     masked: bool
     visible: Bool[Array, "..."]
+    own: Arrays  # its blocks
+    poison: Array | None  # where these are made finite: NaN at pairs that were not, else 0
     order: str
 
 
 def softmax(static: Static, arrays: Arrays, fixed: Fixed) -> tuple[Array, Array]:
     """Output and log-sum-exp in one sweep; each tile corrects for a larger logit than before."""
     shape, dtype = arrays.q.shape[:-1], arrays.q.dtype
-
-    def look(state: Any, block: Block, v: Array, keep: Array | None) -> Any:
-        out, high, total = state
-        new = jnp.maximum(high, block.logits.max(-1))
-        powers = jnp.exp(block.logits - new[..., None])
-        shrink = jnp.exp(high - new)
-        out = out * shrink[..., None] + _mix(_times(powers, keep), v)
-        return out, new, total * shrink + powers.sum(-1)
-
     start = (
         jnp.zeros((*shape, arrays.v.shape[-1]), dtype),
         jnp.full(shape, online.lowest(dtype), dtype),
         jnp.zeros(shape, dtype),
     )
-    out, high, total = _over_rows(static, arrays, fixed, look, start)
+    return _divide(*_over_rows(static, arrays, fixed, _grow, start))
+
+
+def dense(static: Static, arrays: Arrays, fixed: Fixed) -> tuple[Array, Array]:
+    """The same of one tile that holds everything; its derivatives are JAX's own."""
+    masked, plain = not len(static.map.full), _plain(static)
+    at = jnp.zeros(3, jnp.int32)
+    tile = _tile(static, arrays, fixed, masked, at, "rows", finite=not plain)
+    if plain and masked:
+        logits = _hide(tile, tiles.guarded_dot(tile.own.q, tile.own.k))
+    else:
+        logits = _logits(static, fixed, tile, *tile.own[:3])
+    block = Block(logits, tile.visible, tile.place.keys)
+    state = _grow(None, block, tile.own.v, _keep(static, fixed, tile))
+    return _divide(*(x[None] for x in state))
+
+
+def _grow(state: Any, block: Block, v: Array, keep: Array | None) -> tuple[Array, Array, Array]:
+    """Weighted sum, largest logit and sum of powers, with one more block of keys."""
+    high = block.logits.max(-1) if state is None else jnp.maximum(state[1], block.logits.max(-1))
+    # The largest logit cancels, so it needs no derivative.
+    high = lax.stop_gradient(jnp.maximum(high, online.lowest(high.dtype)))
+    powers = jnp.exp(block.logits - high[..., None])
+    out, total = _mix(_times(powers, keep), v), powers.sum(-1)
+    if state is not None:
+        shrink = jnp.exp(state[1] - high)
+        out, total = out + state[0] * shrink[..., None], total + state[2] * shrink
+    return out, high, total
+
+
+def _divide(out: Array, high: Array, total: Array) -> tuple[Array, Array]:
     return out / jnp.where(total == 0, 1, total)[..., None], online.log_total(high, total)
 
 
@@ -81,14 +104,19 @@ def normalized(static: Static, arrays: Arrays, fixed: Fixed) -> tuple[Array, Row
     form, shape, dtype = static.normalizer, arrays.q.shape[:-1], arrays.q.dtype
 
     def sweep(look: Callable[..., Any], start: Any, *found: Any) -> Any:
-        start = jax.tree.map(lambda x: jnp.full(shape, x, dtype), start)
-        plain = lambda state, block, v, keep, *found: look(state, block, *found)  # noqa: E731
+        first, start = start, jax.tree.map(lambda x: jnp.full(shape, x, dtype), start)
+
+        def plain(state: Any, block: Block, v: Array, keep: Any, *found: Any) -> Any:
+            if state is None:
+                state = jax.tree.map(lambda x: jnp.full(shape[1:], x, dtype), first)
+            return look(state, block, *found)
+
         return _over_rows(static, arrays, fixed, plain, start, *found)
 
     def add(state: Any, block: Block, v: Array, keep: Array | None, row: Any) -> Any:
         p, slope = _weights(form, block, row, "rows")
         added = _mix(_times(p, keep), v), _mix(_times(slope, keep), v), slope.sum(-1)
-        return jax.tree.map(jnp.add, state, added)
+        return added if state is None else jax.tree.map(jnp.add, state, added)
 
     row = form.find(sweep)
     nothing = jnp.zeros((*shape, arrays.v.shape[-1]), dtype)
@@ -105,8 +133,8 @@ def tangent(static: Static, given: tuple[Arrays, Fixed, Rows], moved: Arrays) ->
     @partial(jax.checkpoint, static_argnums=0)
     def contribution(masked: bool, at: Array, given: Any, moved: Arrays) -> tuple[Array, Array]:
         arrays, fixed, rows = given
-        tile = _tile(static, arrays, fixed, masked, at, "rows")
-        own, d_own = _blocks(arrays, tile), _blocks(moved, tile)
+        tile = _tile(static, arrays, fixed, masked, at, "rows", finite=masked)
+        own, d_own = tile.own, _blocks(moved, tile.row, tile.column)
         logits = partial(_logits, static, fixed, tile)
         s, ds = jax.jvp(logits, own[:3], d_own[:3])
         row = _read(rows.row, tile.row)
@@ -141,7 +169,7 @@ def transposed(static: Static, needed: tuple[bool, ...], given: Any, moved: Any)
         return jax.tree.unflatten(tree, whole)
 
     def contribution(tile: Tile) -> tuple[list[Array], Array, Array, Array]:
-        _, q, k, v = _blocks(arrays, tile)
+        _, q, k, v = tile.own
         row, pulled, ct = _read((rows.row, shift, of_out), tile.row)
 
         def logits(moving: list[Array], q: Array, k: Array) -> Array:
@@ -155,7 +183,7 @@ def transposed(static: Static, needed: tuple[bool, ...], given: Any, moved: Any)
         return *pull(of_logits), _gather(_times(p, keep), ct)
 
     def step(masked: bool, at: Array, sums: Any) -> Any:
-        tile = _tile(static, arrays, fixed, masked, at, "columns")
+        tile = _tile(static, arrays, fixed, masked, at, "columns", finite=masked)
         of_captured, *added = _where_seen(static, tile, lambda: contribution(tile))
         captured, q, k, v = sums
         captured = jax.tree.map(jnp.add, captured, of_captured)
@@ -176,17 +204,17 @@ def _over_rows(
     """`look(state, block, values, kept, *found) -> state` for every tile, by rows."""
 
     def step(masked: bool, at: Array, whole: Any) -> Any:
-        tile = _tile(static, arrays, fixed, masked, at, "rows")
-        own = _blocks(arrays, tile)
-        state, *rows = _read((whole, *found), tile.row)
+        tile = _tile(static, arrays, fixed, masked, at, "rows", finite=False)
+        before, *rows = _read((whole, *found), tile.row)
+        # Where a row has one tile, nothing comes before it.
+        state = None if static.map.counts[2] == 1 else before
 
         def update() -> Any:
-            logits = _logits(static, fixed, tile, *own[:3])
+            logits = _logits(static, fixed, tile, *tile.own[:3])
             block = Block(logits, tile.visible, tile.place.keys)
-            return look(state, block, own.v, _keep(static, fixed, tile), *rows)
+            return look(state, block, tile.own.v, _keep(static, fixed, tile), *rows)
 
-        new = _where_seen(static, tile, update, lambda: state)
-        return jax.tree.map(lambda x, y: x.at[tile.row].set(y), whole, new)
+        return _put(whole, _where_seen(static, tile, update, lambda: before), tile.row)
 
     return _loop(static, step, start)
 
@@ -195,10 +223,10 @@ def _loop(static: Static, step: Callable[[bool, Array, Any], Any], carry: Any) -
     """`step(masked, block numbers, carry) -> carry` for every tile that is not empty."""
     for masked, places in ((True, static.map.partial), (False, static.map.full)):
         if len(places) == 1:
-            carry = step(masked, places[0], carry)
+            carry = step(masked, jnp.asarray(places[0]), carry)
         elif len(places):
             body = lambda carry, at, masked=masked: (step(masked, at, carry), None)  # noqa: E731
-            carry, _ = lax.scan(body, carry, places)
+            carry, _ = lax.scan(body, carry, jnp.asarray(places))
     return carry
 
 
@@ -220,26 +248,47 @@ def _numbers(static: Static, at: Array) -> tuple[Array, Array]:
     return at[0] * queries + at[1], at[0] * keys + at[2]
 
 
+def _plain(static: Static) -> bool:
+    """Whether logits are nothing but dot products: these are NaN where a vector is."""
+    return static.request.pair is None and static.request.score_mod is None
+
+
 def _tile(
-    static: Static, arrays: Arrays, fixed: Fixed, masked: bool, at: Array, order: str
+    static: Static,
+    arrays: Arrays,
+    fixed: Fixed,
+    masked: bool,
+    at: Array,
+    order: str,
+    *,
+    finite: bool,
 ) -> Tile:
+    """A tile, and its blocks: made finite where asked, and for functions that might drop a NaN.
+
+    For derivatives `finite` matters where pairs are hidden, since 0 times NaN is NaN.
+    """
     place = tiles.place(static.request, fixed, at)
-    visible = jnp.ones((1,) * 4, bool)
+    row, column = _numbers(static, at)
+    own, visible, poison = _blocks(arrays, row, column), jnp.ones((1,) * 4, bool), None
     if masked:
         visible = tiles.visible(static.request, arrays.captured, fixed, place, order)
-    return Tile(*_numbers(static, at), place, masked, visible, order)
+    if finite or not _plain(static):
+        (q, of_query), (k, of_key) = tiles.finite(own.q), tiles.finite(own.k)
+        poison = tiles.spread_rows(of_query, order) + tiles.spread_keys(of_key, order)
+        own = own._replace(q=q, k=k)
+    return Tile(row, column, place, masked, visible, own, poison, order)
 
 
 def _logits(
     static: Static, fixed: Fixed, tile: Tile, captured: Captured, q: Array, k: Array
 ) -> Array:
-    """Scores of a tile, -inf where hidden. A hidden key or query that is NaN reaches nothing."""
-    if not tile.masked:
-        return tiles.scores(static.request, captured, fixed, q, k, tile.place, tile.order)
-    (q, of_query), (k, of_key) = tiles.finite(q), tiles.finite(k)
+    """Scores of a tile, -inf where hidden."""
     s = tiles.scores(static.request, captured, fixed, q, k, tile.place, tile.order)
-    s = s + tiles.spread_rows(of_query, tile.order) + tiles.spread_keys(of_key, tile.order)
-    return jnp.where(tile.visible, s, -jnp.inf)
+    return _hide(tile, s if tile.poison is None else s + tile.poison)
+
+
+def _hide(tile: Tile, logits: Array) -> Array:
+    return jnp.where(tile.visible, logits, -jnp.inf) if tile.masked else logits
 
 
 def _weights(form: Online, block: Block, row: Any, order: str) -> tuple[Array, Array]:
@@ -260,22 +309,26 @@ def _times(x: Array, keep: Array | None) -> Array:
     return x if keep is None else x * keep.astype(x.dtype)
 
 
-def _blocks(arrays: Arrays, tile: Tile) -> Arrays:
+def _blocks(arrays: Arrays, row: Array, column: Array) -> Arrays:
     """The arrays of one tile."""
-    k, v = _read((arrays.k, arrays.v), tile.column)
-    return Arrays(arrays.captured, _read(arrays.q, tile.row), k, v)
+    k, v = _read((arrays.k, arrays.v), column)
+    return Arrays(arrays.captured, _read(arrays.q, row), k, v)
 
 
 def _read(tree: Any, number: Array) -> Any:
     return jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, number, 0, keepdims=False), tree)
 
 
+def _put(tree: Any, new: Any, number: Array) -> Any:
+    def put(x: Array, y: Array) -> Array:
+        return y[None] if len(x) == 1 else lax.dynamic_update_index_in_dim(x, y, number, 0)
+
+    return jax.tree.map(put, tree, new)
+
+
 def _add(tree: Any, added: Any, number: Array) -> Any:
     """Adds to one block of each array."""
-    new = jax.tree.map(jnp.add, _read(tree, number), tuple(added))
-    return jax.tree.map(
-        lambda x, y: lax.dynamic_update_index_in_dim(x, y, number, 0), tree, new
-    )
+    return _put(tree, jax.tree.map(jnp.add, _read(tree, number), tuple(added)), number)
 
 
 def _flat(x: Array) -> Array:

@@ -92,7 +92,7 @@ def unfold(x: Array, request: Request) -> Float[Array, "b t h d"]:
     return x.reshape(b, -1, g * r, d)[:, :t]
 
 
-def place(request: Request, fixed: Fixed, at: tuple[Array, Array, Array]) -> Place:
+def place(request: Request, fixed: Fixed, at: Int[Array, "3"]) -> Place:
     """Where the tile of block numbers `at` lies."""
     (_, g, r, t, s), sizes = request.shape, request.sizes
     chunk, block_q, block_k = at
@@ -119,8 +119,7 @@ def scores(
     """The scores of a tile, modified."""
     others = fixed.captured
     if request.pair is None:
-        x = jnp.einsum(f"crtd,csd->{ORDERS[order]}", q, k)
-        x = x if order == "rows" else _dot_columns(q, k)
+        x = dot_rows(q, k) if order == "rows" else _dot_columns(q, k)
     else:
         pair = _bind(request.pair, floats.pair, others.pair)
         axes = {"c": (0, 0), "r": (0, None), "t": (0, None), "s": (None, 0)}
@@ -132,10 +131,14 @@ def scores(
     return _over(change, axes, order)(x, at.b, at.h, at.i, at.j).astype(x.dtype)
 
 
+def dot_rows(q: Float[Array, "c r t d"], k: Float[Array, "c s d"]) -> Float[Array, "c r t s"]:
+    c, r, t, d = q.shape
+    return jnp.einsum("cnd,csd->cns", q.reshape(c, r * t, d), k).reshape(c, r, t, -1)
+
+
 def _dot_columns(q: Array, k: Array) -> Array:
     c, r, t, d = q.shape
-    flat = q.reshape(c, r * t, d)
-    return jnp.einsum("csd,cnd->csn", k, flat).reshape(c, k.shape[1], r, t)
+    return jnp.einsum("csd,cnd->csn", k, q.reshape(c, r * t, d)).reshape(c, -1, r, t)
 
 
 # Which of b [c], h [c r], i [t], j [s] have each axis of a tile.
@@ -177,10 +180,23 @@ def kept(request: Request, fixed: Fixed, at: Place, order: str) -> Array:
 
 
 def finite(x: Array) -> tuple[Array, Array]:
-    """Vectors without NaN, and for each what to add to its scores: 0, or NaN where it had one."""
-    bad = jnp.isnan(x).any(-1)
-    clean = jnp.where(jnp.isnan(x), 0, x)
-    return clean, lax.stop_gradient(jnp.where(bad, jnp.nan, 0).astype(x.dtype))
+    """Vectors without NaN, and what to add to their scores: 0, or NaN where one had a NaN."""
+    bad = jnp.isnan(x)
+    poison = jnp.where(bad.any(-1), jnp.nan, 0).astype(x.dtype)
+    return jnp.where(bad, 0, x), lax.stop_gradient(poison)
+
+
+@jax.custom_jvp
+def guarded_dot(q: Float[Array, "c r t d"], k: Float[Array, "c s d"]) -> Float[Array, "c r t s"]:
+    """The dot products, whose derivatives take NaN for 0: it may be that of a hidden pair."""
+    return dot_rows(q, k)
+
+
+@guarded_dot.defjvp
+def _guarded_dot_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> Any:
+    (q, k), (dq, dk) = primals, tangents
+    clean_q, clean_k = finite(q)[0], finite(k)[0]
+    return guarded_dot(q, k), dot_rows(dq, clean_k) + dot_rows(clean_q, dk)
 
 
 def spread_rows(x: Array, order: str) -> Array:

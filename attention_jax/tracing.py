@@ -63,13 +63,15 @@ class Parts(NamedTuple):
     """A score in parts: `pair(of_query(q), of_key(k))`.
 
     Attributes:
-      of_query, of_key: of one side, to a vector of any width.
-      pair: the rest; None where it is the dot product of the two.
+      of_query, of_key: of one side, to a vector of any width; None where it stays as it is.
+      pair: the rest; None where it is the dot product of the two, times `scale`.
+      scale: a number.
     """
 
-    of_query: Callable[[Array], Array]
-    of_key: Callable[[Array], Array]
+    of_query: Callable[[Array], Array] | None
+    of_key: Callable[[Array], Array] | None
     pair: Score | None
+    scale: float = 1.0
 
 
 def split_pair(score: Score, query: Any, key: Any) -> Parts:
@@ -83,19 +85,49 @@ def split_pair(score: Score, query: Any, key: Any) -> Parts:
     prepared = jax.eval_shape(of_key, key)
     of_query, turned = split_score(lambda k, q: rest(q, k), prepared, query)
     at = jax.eval_shape(of_query, query), prepared
-    if _is_dot(jax.make_jaxpr(turned)(at[1], at[0]).jaxpr):
-        return Parts(of_query, of_key, None)
-    return Parts(of_query, of_key, lambda q, k: turned(k, q))
+    (by_query, query_scale), (by_key, key_scale) = _scaled(of_query, query), _scaled(of_key, key)
+    pair_scale = _dot_scale(jax.make_jaxpr(turned)(at[1], at[0]).jaxpr)
+    if pair_scale is not None:
+        return Parts(by_query, by_key, None, pair_scale * query_scale * key_scale)
+    same = tuple(scale == 1 and by is None for by, scale in ((by_query, query_scale), (by_key, key_scale)))
+    return Parts(
+        None if same[0] else of_query, None if same[1] else of_key, lambda q, k: turned(k, q)
+    )
 
 
-def _is_dot(jaxpr: Jaxpr) -> bool:
-    """Whether it is the dot product of its two arguments, and nothing else."""
-    if len(jaxpr.eqns) != 1 or jaxpr.eqns[0].primitive.name != "dot_general":
-        return False
-    (product,) = jaxpr.eqns
-    vectors = product.invars[0] is not product.invars[1] and set(product.invars) == set(jaxpr.invars)
+def _scaled(function: Callable[[Array], Array], x: Any) -> tuple[Any, float]:
+    """`(None, scale)` where the function is a product with a fixed number, else `(function, 1)`."""
+    jaxpr = jax.make_jaxpr(function)(x).jaxpr
+    scale = _fixed_scale(jaxpr.eqns, jaxpr.invars[0], jaxpr.outvars[0])
+    return (function, 1.0) if scale is None else (None, scale)
+
+
+def _fixed_scale(equations: list[JaxprEqn], start: Any, end: Any) -> float | None:
+    """What the equations multiply `start` by, to give `end`; None where they do something else."""
+    scale = 1.0
+    for equation in equations:
+        first, *others = equation.invars
+        if equation.primitive.name == "mul" and isinstance(first, Literal):
+            first, others = equation.invars[1], [first]
+        numbers = len(others) == 1 and isinstance(others[0], Literal)
+        if first is not start or not numbers or equation.primitive.name not in ("mul", "div"):
+            return None
+        number = float(others[0].val)
+        scale = scale * number if equation.primitive.name == "mul" else scale / number
+        (start,) = equation.outvars
+    return scale if start is end else None
+
+
+def _dot_scale(jaxpr: Jaxpr) -> float | None:
+    """The fixed number that multiplies the dot product of both arguments; None for all else."""
+    if not jaxpr.eqns or jaxpr.eqns[0].primitive.name != "dot_general":
+        return None
+    product, *others = jaxpr.eqns
+    first, second = product.invars
     whole = product.params["dimension_numbers"] == (((0,), (0,)), ((), ()))
-    return vectors and whole and list(jaxpr.outvars) == list(product.outvars)
+    if first is second or {first, second} != set(jaxpr.invars) or not whole:
+        return None
+    return _fixed_scale(others, product.outvars[0], jaxpr.outvars[0])
 
 
 def split_score(score: Score, query: Any, key: Any) -> tuple[Callable[[Array], Array], Score]:

@@ -1,17 +1,22 @@
-"""Measures speed beside torch, eager, on the same machine and in one process.
+"""Measures speed beside torch, on the same machine and in one process.
 
     scripts/bench --suite=training
+    scripts/bench --suite=attention --output=attention.json --picture=attention.png
 
-Both sides run in turn, a step each, so that a machine that slows down slows both. Printed are
-medians, and the ratio of times pair by pair; above 1 ours is faster. Results are also written to
---output as JSON with the command and the machine.
+All sides run in turn, so that a machine that slows down slows each. Printed are medians, and the
+ratio of times pair by pair; above 1 ours is faster. Results are also written to --output as JSON
+with the command and the machine. `training` is a step of training, against torch eager;
+`attention` is attention itself, as `experiments.attention_speed` explains, and takes hours with
+all its cases: --cases, --lengths and --dtypes choose among them.
 """
 
 import json
 import statistics
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -23,18 +28,41 @@ from attention_jax import optimizers, training_step
 from attention_jax.batches import pad
 from attention_jax.models import rnn, transformer
 from attention_jax.types import Batch, Seq2Seq
-from experiments import common
+from experiments import attention_report, attention_speed, common
 
 FLAGS = flags.FLAGS
 common.define_device_flags()
 flags.adopt_module_key_flags(common)
-flags.DEFINE_enum("suite", "training", ["training"], "What is measured.")
-flags.DEFINE_integer("repeats", 15, "Counted steps of each side.", lower_bound=3)
-flags.DEFINE_integer("vocabulary", 10_000, "Tokens of the vocabulary.", lower_bound=5)
-flags.DEFINE_integer("sentences", 128, "Sentences a batch.", lower_bound=1)
-flags.DEFINE_integer("length", 32, "Tokens of each sentence, on each side.", lower_bound=2)
-flags.DEFINE_float("dropout", 0.1, "Dropout rate of both sides.")
+flags.DEFINE_enum("suite", "training", ["training", "attention"], "What is measured.")
+flags.DEFINE_integer(
+    "repeats", None, "Counted calls of each side. Default: 15 of training, 7 of attention, of "
+    "which calls that take seconds get 3.", lower_bound=3
+)  # fmt: skip
 flags.DEFINE_string("output", None, "JSON file of the results.")
+flags.DEFINE_integer("vocabulary", 10_000, "Training: tokens of the vocabulary.", lower_bound=5)
+flags.DEFINE_integer("sentences", 128, "Training: sentences a batch.", lower_bound=1)
+flags.DEFINE_integer(
+    "length", 32, "Training: tokens of each sentence, on each side.", lower_bound=2
+)
+flags.DEFINE_float("dropout", 0.1, "Training: dropout rate of both sides.")
+flags.DEFINE_list(
+    "cases", ["all"], f"Attention: all, or some of {', '.join(attention_speed.GROUPS)}."
+)
+flags.DEFINE_list(
+    "lengths", ["128", "512", "1024", "2048", "4096", "8192"], "Attention: lengths of sequences; "
+    "the batch is what makes 2,048 tokens, and at least 1."
+)  # fmt: skip
+flags.DEFINE_list("dtypes", ["float32", "bfloat16"], "Attention: types of the arrays.")
+flags.DEFINE_list("short_lengths", ["16", "32", "64", "128"], "Attention: lengths of `short`.")
+flags.DEFINE_list(
+    "decode_lengths", ["1024", "2048", "4096", "8192", "16384", "32768"], "Attention: keys of "
+    "`decode`."
+)  # fmt: skip
+flags.DEFINE_integer("long_length", 65_536, "Attention: length of `long`, of ours alone.")
+flags.DEFINE_integer("additive_length", 2048, "Attention: longest of --lengths for `additive`.")
+flags.DEFINE_float("gigabytes", 6.0, "Attention: a side that needs more memory is left out.")
+flags.DEFINE_string("implementation", None, "Attention: of ours. Default: the library's choice.")
+flags.DEFINE_string("picture", None, "Attention: file of a picture, its suffix names the format.")
 
 LEARNING_RATE = 1e-4
 
@@ -84,7 +112,7 @@ def alternate(ours: Callable[[], float], theirs: Callable[[], float]) -> dict[st
     """Times both in turn."""
     first, _ = timed(ours)
     timed(theirs)
-    rows = [(timed(ours)[0], timed(theirs)[0]) for _ in range(FLAGS.repeats)]
+    rows = [(timed(ours)[0], timed(theirs)[0]) for _ in range(FLAGS.repeats or 15)]
     ratios = sorted(theirs / ours for ours, theirs in rows)
     tokens = FLAGS.sentences * FLAGS.length
     ours_median, theirs_median = (statistics.median(side) for side in zip(*rows, strict=True))
@@ -105,8 +133,8 @@ def timed(step: Callable[[], float]) -> tuple[float, float]:
     return time.perf_counter() - start, value
 
 
-def main() -> None:
-    """Measures, prints, writes."""
+def measure_training() -> None:
+    """Measures steps of training, prints, writes."""
     try:
         from experiments import peers
     except ImportError as error:
@@ -125,9 +153,90 @@ def main() -> None:
             f"  {row['ratio_lowest']:.2f} to {row['ratio_highest']:.2f}"
             f"   first step {row['first_step_seconds']:.1f} s"
         )
+    write({"environment": common.environment(), "suite": FLAGS.suite, "results": results})
+
+
+def measure_attention() -> None:
+    """Measures attention, row by row: prints each, and writes all there are."""
+    settings = attention_settings()
+    # Compile times are measured, so nothing may come from the cache.
+    jax.config.update("jax_enable_compilation_cache", False)
+    peers = attention_peers()
+    environment = common.environment() | {"torch": peers and peers.torch.__version__}
+    jobs, rows = attention_speed.jobs(settings), []
+    efforts = [attention_speed.effort(job) for job in jobs]
+    print(attention_report.header(), flush=True)
+    start = time.perf_counter()
+    for number, job in enumerate(jobs, 1):
+        rows.append(attention_speed.measure(job, settings, peers))
+        pace = (time.perf_counter() - start) / sum(efforts[:number])
+        left = pace * sum(efforts[number:]) / 60
+        print(attention_report.line(rows[-1], number=number, count=len(jobs), minutes_left=left))
+        for reason in attention_report.reasons(rows[-1]):
+            print(f"{'':<16}{reason}")
+        sys.stdout.flush()
+        found = attention_report.summary(rows)
+        write({"environment": environment, "suite": FLAGS.suite, "summary": found, "rows": rows})
+        if FLAGS.picture:
+            attention_report.picture(rows, FLAGS.picture)
+    print(json.dumps(found, indent=2))
+
+
+def attention_settings() -> attention_speed.Settings:
+    """What is measured, as flags say."""
+    cases, groups = FLAGS.cases, attention_speed.GROUPS
+    return attention_speed.Settings(
+        cases=groups if cases == ["all"] else among("cases", cases, groups),
+        lengths=integers("lengths"),
+        dtypes=among("dtypes", FLAGS.dtypes, ("float32", "bfloat16")),
+        short_lengths=integers("short_lengths"),
+        decode_lengths=integers("decode_lengths"),
+        long_length=FLAGS.long_length,
+        additive_length=FLAGS.additive_length,
+        repeats=FLAGS.repeats or 7,
+        gigabytes=FLAGS.gigabytes,
+        implementation=FLAGS.implementation,
+    )
+
+
+def among(flag: str, values: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """The values, where all are known."""
+    if not values or not set(values) <= set(names):
+        raise ValueError(f"`--{flag}` must be some of {', '.join(names)}; got {','.join(values)}.")
+    return tuple(values)
+
+
+def integers(flag: str) -> tuple[int, ...]:
+    """A flag's list of lengths, as numbers."""
+    values: Any = FLAGS[flag].value
+    if not values or not all(value.isdigit() and int(value) for value in values):
+        raise ValueError(f"`--{flag}` must be lengths above 0; got {','.join(values)}.")
+    return tuple(int(value) for value in values)
+
+
+def attention_peers() -> ModuleType | None:
+    """The sides in torch; None where it is not installed."""
+    try:
+        from experiments import attention_peers as peers
+    except ImportError:
+        print("torch is not installed, so it is left out: pip install -e .[peers] adds it.")
+        return None
+    peers.use_all_cores()
+    return peers
+
+
+def write(results: dict[str, Any]) -> None:
+    """Replaces the file of results, where one is asked for."""
     if FLAGS.output:
-        whole = {"environment": common.environment(), "suite": FLAGS.suite, "results": results}
-        Path(FLAGS.output).write_text(json.dumps(whole, indent=2) + "\n")
+        path = Path(FLAGS.output)
+        unfinished = path.with_name(path.name + ".unfinished")
+        unfinished.write_text(json.dumps(results, indent=2) + "\n")
+        unfinished.replace(path)
+
+
+def main() -> None:
+    """Measures what --suite names."""
+    {"training": measure_training, "attention": measure_attention}[FLAGS.suite]()
 
 
 if __name__ == "__main__":

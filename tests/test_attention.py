@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attention_jax import attention, from_score, normalizers, plan, scores
+from attention_jax import attention, from_score, masks, normalizers, plan, scores
 
 BAD_SHAPES = {
     r"`query` must have shape \[b t h d\]; got \(5, 4, 8\). For one sequence add": (
@@ -67,7 +67,25 @@ BAD_REQUESTS = {
         "return_lse": True,
         "normalizer": normalizers.relu,
     },
-    r"`implementation` must be one of None, 'reference'; got 'fast'": {"implementation": "fast"},
+    r"`implementation` must be one of None, 'reference', .*; got 'fast'": {
+        "implementation": "fast"
+    },
+    r"'dense' cannot honour .* it computes the softmax, not relu. These can: reference, blockwise": {
+        "implementation": "dense",
+        "normalizer": normalizers.relu,
+    },
+    r"'blockwise' cannot honour .* mine needs whole rows of logits. These can: reference;": {
+        "implementation": "blockwise",
+        "normalizer": normalizers.softmax._replace(name="mine", online=None),
+    },
+    r"'cudnn' cannot honour this request: cuDNN needs a GPU": {"implementation": "cudnn"},
+    r"'pallas' cannot honour this request: .* this is a cpu": {"implementation": "pallas"},
+    r"`mask` must not decide by Python's `if`.*jnp.where.*Got .*test_attention.py.*lambda": {
+        "mask": lambda b, h, i, j: True if i > j else False
+    },
+    r"`score_mod` must not decide by Python's `if`": {
+        "score_mod": lambda score, b, h, i, j: score if i > j and h else -score
+    },
 }
 
 
@@ -95,12 +113,41 @@ def test_a_traced_offset_and_a_raw_key_pass(qkv):
 def test_the_plan_tells_what_runs_and_its_memory(qkv):
     told = plan(*qkv, implementation="reference")
     assert told.implementation == "reference" and "named" in told.reason
-    assert told.temporary_bytes == 2 * 2 * 4 * 5 * 5 * 4
+    scores_bytes, folded = 2 * 2 * 4 * 5 * 5 * 4, 4 * (2 * 5 * 4 * 14 + 2 * 5 * 2 * 14)
+    assert told.temporary_bytes == scores_bytes + folded
 
 
-def test_named_or_not_the_result_is_the_same(qkv):
-    run = jax.jit(attention, static_argnames="implementation")
-    np.testing.assert_array_equal(run(*qkv), run(*qkv, implementation="reference"))
+def shapes(t, s, *, b=1, h=2):
+    return [jax.ShapeDtypeStruct((b, n, h, 8), jnp.float32) for n in (t, s, s)]
+
+
+def test_the_plan_of_a_long_causal_request():
+    short, long = (plan(*shapes(n, n), mask=masks.causal) for n in (1024, 8192))
+    assert short.implementation == long.implementation == "blockwise"
+    queries, keys = long.block_sizes
+    # Of the square's blocks those above the diagonal are left out.
+    assert queries == keys and long.skipped == (8192 / queries - 1) / 2 * queries / 8192
+    assert long.temporary_bytes < 8192 * 8192
+    assert long.temporary_bytes / short.temporary_bytes < 8.5
+
+
+def test_the_choice_by_length_and_normalizer():
+    def chosen(t, s, **request):
+        return plan(*shapes(t, s), **request).implementation
+
+    assert chosen(128, 128) == "dense"
+    assert chosen(129, 129) == "blockwise"
+    assert chosen(16, 16, normalizer=normalizers.entmax15) == "blockwise"
+    mine = normalizers.softmax._replace(online=None)
+    assert chosen(500, 500, normalizer=mine) == "reference"
+
+
+@pytest.mark.parametrize("name", ["reference", "dense", "blockwise"])
+def test_named_or_not_the_result_is_the_same(name, qkv):
+    run = jax.jit(attention, static_argnames=("implementation", "mask", "return_lse"))
+    for request in ({}, {"mask": masks.causal, "return_lse": True}):
+        got, expected = run(*qkv, implementation=name, **request), run(*qkv, **request)
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5), got, expected)
 
 
 def test_mixed_widths_return_the_querys(qkv):

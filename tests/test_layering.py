@@ -12,8 +12,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = "attention_jax"
 
-PARTS = "types checks scores normalizers masks positions"
-ENGINE = f"{PARTS} tracing reference blockwise kernels attention recurrence"
+PARTS = "types checks scores online normalizers masks positions"
+BLOCKS = "tracing blocks linear reference tiles sweeps blockwise"
+ENGINE = f"{PARTS} {BLOCKS} on_tiles kernels attention recurrence"
 MODELS = f"{ENGINE} variants layers"
 TRAINING = "types checks batches metrics optimizers checkpoint telemetry"
 
@@ -21,14 +22,20 @@ MAY_IMPORT = {
     "types": "",
     "checks": "types",
     "scores": "types checks",
-    "normalizers": "types checks",
+    "online": "types",  # for normalizers: block by block
+    "normalizers": "types checks online",
     "masks": "types checks",
     "positions": "types checks",
     "tracing": "types",
+    "blocks": "types tracing",
+    "linear": "",
     "reference": f"{PARTS} tracing",
-    "blockwise": f"{PARTS} reference",
-    "kernels": f"{PARTS} reference blockwise",
-    "attention": f"{PARTS} reference blockwise kernels",
+    "tiles": "types tracing blocks reference",
+    "sweeps": "types online blocks tiles",
+    "blockwise": f"{PARTS} {BLOCKS}",
+    "on_tiles": "types tracing",
+    "kernels": f"{PARTS} {BLOCKS} on_tiles",
+    "attention": f"{PARTS} {BLOCKS} kernels",
     "recurrence": "types checks",
     "variants": "types",
     "variants/*": ENGINE,

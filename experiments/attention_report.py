@@ -1,0 +1,209 @@
+"""What `experiments.attention_speed` measured: lines of a table, a few numbers, a picture."""
+
+import math
+import statistics
+from os import PathLike
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+from experiments.attention_speed import BOTH, FORWARD, GRID, SIDES, Row
+
+PLAIN = ("full", "causal", "window", "alibi", "documents", "gqa")
+TORCH = SIDES[1:]
+_INK, _FAINT, _GRID = "#222222", "#777777", "#e6e6e6"
+_COLOURS = {
+    "full": "#222222",
+    "causal": "#0072b2",
+    "window": "#d55e00",
+    "alibi": "#009e73",
+    "softcap": "#cc79a7",
+    "documents": "#56b4e9",
+    "additive": "#e69f00",
+    "cosine": "#777777",
+    "gqa": "#7b4ea3",
+}
+_MARKS = dict(zip(GRID, "os^vDP<>X", strict=True))
+_TITLES = {"jax_nn": "jax.nn", "torch_sdpa": "SDPA", "torch_flex": "flex", "torch_direct": "direct"}
+
+
+def header() -> str:
+    """The first line of the table."""
+    sides = "".join(f"{'/'.join((_TITLES[side], 'ours')):>20}" for side in SIDES)
+    return (
+        f"{'':<16}{'case':<10}{'batch x N':>12}{'heads':>9} {'dtype':<9}{'direction':<17}"
+        f"{'ours ms':>9}{sides}{'compile s':>10}{'MB':>8}{'jax.nn MB':>10}{'error':>9}"
+    )
+
+
+def line(row: Row, *, number: int, count: int, minutes_left: float) -> str:
+    """A row of the table; ratios with their lowest and highest."""
+    ours = row["ours"]
+    milliseconds = f"{ours['seconds'] * 1e3:.2f}" if "seconds" in ours else "-"
+    heads = f"{row['heads']}/{row['kv_heads']}x{row['width']}"
+    place = f"{row['batch']} x {row['length']}"
+    name = row["case"] if row["group"] in (row["case"], "memory") else row["group"]
+    error = max(ours["error"].values()) if "error" in ours else None
+    return (
+        f"{f'{number}/{count}, {minutes_left:.0f} min':<16}{name:<10}{place:>12}{heads:>9} "
+        f"{row['dtype']:<9}{row['direction']:<17}{milliseconds:>9}"
+        + "".join(f"{_ratio(row.get(side)):>20}" for side in SIDES)
+        + f"{_number(ours.get('compile_seconds'), '.1f'):>10}{_megabytes(ours):>8}"
+        + f"{_megabytes(row.get('jax_nn', {})):>10}{_number(error, '.1e'):>9}"
+    )
+
+
+def reasons(row: Row) -> list[str]:
+    """Why sides were not measured, a line each."""
+    found = ((side, row.get(side, {}).get("not_measured")) for side in ("ours", *SIDES))
+    return [f"{_TITLES.get(side, side)} {reason}" for side, reason in found if reason]
+
+
+def _ratio(side: dict[str, Any] | None) -> str:
+    if not side or "ratio" not in side:
+        return "-"
+    return f"{side['ratio']:.2f} ({side['ratio_lowest']:.2f}-{side['ratio_highest']:.2f})"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else f"{value:{form}}"
+
+
+def _megabytes(side: dict[str, Any]) -> str:
+    size = side.get("temporary_bytes")
+    return _number(None if size is None else size / 1e6, ".1f")
+
+
+def summary(rows: list[Row]) -> dict[str, Any]:
+    """What the rows say in a few numbers, each with how many rows it is of."""
+    main = _having(rows, group=PLAIN, dtype=("float32",))
+    main = [row for row in main if 512 <= row["length"] <= 8192]
+    found: dict[str, Any] = {}
+    for direction in (FORWARD, BOTH):
+        part = _having(main, direction=(direction,))
+        found[f"torch_sdpa_over_ours_{direction}"] = _means(part, ("torch_sdpa",))
+        found[f"torch_fastest_over_ours_{direction}"] = _means(part, TORCH)
+    found["torch_sdpa_over_ours"] = _means(main, ("torch_sdpa",))
+    forward = _having(rows, group=("causal",), direction=(FORWARD,))
+    parts = {"causal_forward_from_1024": [row for row in forward if row["length"] >= 1024]}
+    parts |= {name: _having(rows, group=(name,)) for name in ("short", "decode")}
+    for name, part in parts.items():
+        found[f"jax_nn_over_ours_{name}"] = _means(part, ("jax_nn",))
+    return found | {"accuracy": _accuracy(rows)}
+
+
+def _having(rows: list[Row], **values: tuple[str, ...]) -> list[Row]:
+    return [row for row in rows if all(row[name] in allowed for name, allowed in values.items())]
+
+
+def _means(rows: list[Row], sides: tuple[str, ...]) -> dict[str, Any]:
+    """Geometric mean and lowest of the ratios, each of the fastest of `sides` in its row."""
+    ratios = {_title(row): best for row in rows if (best := fastest(row, sides)) is not None}
+    if not ratios:
+        return {"count": 0}
+    lowest = min(ratios, key=lambda name: ratios[name])
+    return {
+        "count": len(ratios),
+        "geometric_mean": math.exp(statistics.fmean(map(math.log, ratios.values()))),
+        "lowest": ratios[lowest],
+        "lowest_at": lowest,
+    }
+
+
+def fastest(row: Row, sides: tuple[str, ...]) -> float | None:
+    """The ratio to ours of the fastest of `sides`; None where none was measured."""
+    own = [row[side]["ratio"] for side in sides if "ratio" in row.get(side, {})]
+    return min(own, default=None)
+
+
+def _title(row: Row) -> str:
+    return (
+        f"{row['group']} {row['case']}, {row['batch']} x {row['length']}, {row['heads']} heads "
+        f"of {row['width']}, {row['dtype']}, {row['direction']}"
+    )
+
+
+def _accuracy(rows: list[Row]) -> dict[str, Any]:
+    """Largest errors by dtype; of ours beside `jax.nn`, where both were measured."""
+    found: dict[str, Any] = {}
+    for dtype in sorted({row["dtype"] for row in rows}):
+        own = [row for row in _having(rows, dtype=(dtype,)) if "error" in row["ours"]]
+        errors = [error for row in own for error in row["ours"]["error"].values()]
+        pairs = [
+            (row["ours"]["error"][name], error)
+            for row in own
+            for name, error in row.get("jax_nn", {}).get("error", {}).items()
+        ]
+        found[dtype] = {
+            "count": len(errors),
+            "largest": max(errors, default=None),
+            "beside_jax_nn": len(pairs),
+            "worse_than_jax_nn": sum(ours > theirs for ours, theirs in pairs),
+            "largest_over_jax_nn": max((a / b for a, b in pairs if b), default=None),
+        }
+    return found
+
+
+def picture(rows: list[Row], path: str | PathLike[str]) -> None:
+    """Draws torch's time over ours against the length, a panel for each direction and dtype.
+
+    A line is a case, beside the fastest that torch has for it; above 1 ours is faster.
+
+    Args:
+      path: the picture to write; its suffix names the format.
+    """
+    rows = [row for row in _having(rows, group=GRID) if fastest(row, TORCH) is not None]
+    dtypes = sorted({row["dtype"] for row in rows}, reverse=True) or ["float32"]
+    figure = Figure((11, 0.8 + 3.6 * len(dtypes)), layout="constrained")
+    panels = figure.subplots(len(dtypes), 2, squeeze=False, sharex=True, sharey=True)
+    for dtype, pair in zip(dtypes, panels, strict=True):
+        for direction, panel in zip((FORWARD, BOTH), pair, strict=True):
+            _draw(panel, _having(rows, dtype=(dtype,), direction=(direction,)))
+            _dress(panel, f"{direction}, {dtype}", sorted({row["length"] for row in rows}))
+    for panel in panels[-1]:
+        panel.set_xlabel("length of the sequence", color=_INK)
+    for panel in panels[:, 0]:
+        panel.set_ylabel("time of torch / time of ours", color=_INK)
+    drawn = {text: mark for panel in panels.flat for mark, text in _legend(panel)}
+    if drawn:
+        names = [name for name in GRID if name in drawn]
+        marks = [drawn[name] for name in names]
+        figure.legend(marks, names, loc="outside right upper", frameon=False, fontsize=9)
+    figure.savefig(path, dpi=120, facecolor="white")
+
+
+def _draw(panel: Axes, rows: list[Row]) -> None:
+    for case in GRID:
+        own = sorted(_having(rows, case=(case,)), key=lambda row: row["length"])
+        if own:
+            panel.plot(
+                [row["length"] for row in own],
+                [fastest(row, TORCH) for row in own],
+                color=_COLOURS[case],
+                marker=_MARKS[case],
+                markersize=5,
+                linewidth=1.6,
+                label=case,
+            )
+
+
+def _legend(panel: Axes) -> list[tuple[Any, str]]:
+    return list(zip(*panel.get_legend_handles_labels(), strict=True))
+
+
+def _dress(panel: Axes, title: str, lengths: list[int]) -> None:
+    panel.set_title(title, loc="left", fontsize=11, color=_INK)
+    panel.set_xscale("log", base=2)
+    panel.set_yscale("log", base=2)
+    panel.set_xticks(lengths, [f"{length:,}" for length in lengths])
+    panel.xaxis.set_minor_locator(NullLocator())
+    panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    panel.grid(color=_GRID, linewidth=0.8)
+    panel.axhline(1, color=_FAINT, linewidth=1.2, linestyle="--")
+    panel.set_axisbelow(True)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.spines[["left", "bottom"]].set_color(_FAINT)
+    panel.tick_params(colors=_INK, labelsize=9, labelbottom=True)
+    panel.margins(x=0.03, y=0.08)

@@ -1,0 +1,530 @@
+"""The engine against the definition: whatever is asked, in whatever blocks, all derivatives."""
+
+import functools
+import os
+import subprocess
+import sys
+import textwrap
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from attention_jax import blockwise, masks, normalizers, reference, scores
+
+REST = dict(dropout_rate=0.0, dropout_key=None, query_offset=0, key_offset=0, return_lse=False)
+
+# Everything that may be asked, by name, of a dictionary of arrays that are captured.
+ASKED = {
+    "score": {
+        "scaled dot": lambda x: scores.scaled_dot,
+        "cosine": lambda x: scores.cosine(temperature=0.5),
+        "additive": lambda x: scores.additive(x["w_q"], x["w_k"], x["w"]),
+        "distance": lambda x: lambda q, k: -jnp.abs(q - k).sum(),
+        "query alone": lambda x: lambda q, k: jnp.sin(q).sum(),
+        "key alone": lambda x: lambda q, k: (k * x["scale"]).sum(),
+    },
+    "score_mod": {
+        "none": lambda x: None,
+        "alibi": lambda x: lambda s, b, h, i, j: s - x["slopes"][h] * abs(i - j).astype(s.dtype),
+        "soft cap": lambda x: lambda s, b, h, i, j: 2 * jnp.tanh(s / 2),
+        "table": lambda x: lambda s, b, h, i, j: s * x["scale"] + x["table"][b, h, i % 4, j % 5],
+    },
+    "normalizer": {
+        "softmax": lambda x: normalizers.softmax,
+        "sink": lambda x: normalizers.softmax_with_sink(x["slopes"]),
+        "sigmoid": lambda x: normalizers.sigmoid(x["scale"]),
+        "relu": lambda x: normalizers.relu,
+        "hard": lambda x: normalizers.hard,
+        "top_k": lambda x: normalizers.top_k(3),
+        "sparsemax": lambda x: normalizers.sparsemax,
+        "entmax15": lambda x: normalizers.entmax15,
+    },
+    "mask": {
+        "causal": lambda x: masks.causal,
+        "window": lambda x: masks.sliding_window(4),
+        "prefix": lambda x: masks.prefix(x["lengths"][0]),
+        "lengths": lambda x: masks.lengths(x["lengths"]),
+        "documents": lambda x: masks.documents(x["query_ids"], x["key_ids"]),
+        "array": lambda x: masks.from_array(x["visible"]),
+        "heads": lambda x: lambda b, h, i, j: (i + j + h) % 3 != 0,
+    },
+}
+
+
+def build_mask(expression, x):
+    """Of a name, or of an operator and what it combines."""
+    if expression is None or isinstance(expression, str):
+        return ASKED["mask"][expression](x) if expression else None
+    operator, *parts = expression
+    first, *rest = (masks.full & build_mask(part, x) for part in parts)
+    return ~first if operator == "~" else first & rest[0] if operator == "&" else first | rest[0]
+
+
+def asked(x, *, score="scaled dot", score_mod="none", normalizer="softmax", mask=None):
+    """A request by names."""
+    names = dict(score=score, score_mod=score_mod, normalizer=normalizer)
+    built = {part: ASKED[part][name](x) for part, name in names.items()}
+    return {**REST, **built, "mask": build_mask(mask, x)}
+
+
+def engine(*qkv, block_sizes=(2, 3), **request):
+    return blockwise.attention(*qkv, **{**asked({}), **request}, block_sizes=block_sizes)
+
+
+def dense(*qkv, block_sizes=None, **request):
+    return reference.attention(*qkv, **{**asked({}), **request})
+
+
+def arrays_of(b, t, s, g, r, d, e, dtype="float32"):
+    """Queries, keys and values; what is captured and learned; what is captured and is not."""
+    draw = np.random.default_rng(0)
+
+    def normal(*shape, dtype="float32"):
+        return jnp.asarray(draw.normal(size=shape), jnp.float32).astype(dtype)
+
+    shapes = (b, t, g * r, d), (b, s, g, d), (b, s, g, e)
+    learned = dict(
+        w_q=(3, d), w_k=(3, d), w=(3,), slopes=(g * r,), scale=(), table=(b, g * r, 4, 5)
+    )
+    fixed = dict(
+        lengths=jnp.asarray(draw.integers(0, s + 1, b), jnp.int32),
+        query_ids=jnp.asarray(np.sort(draw.integers(0, 3, (b, t))), jnp.int32),
+        key_ids=jnp.asarray(np.sort(draw.integers(0, 3, (b, s))), jnp.int32),
+        visible=jnp.asarray(draw.random((b, 1, t, s)) < 0.5),
+    )
+    qkv = [normal(*shape, dtype=dtype) for shape in shapes]
+    return qkv, {name: normal(*shape) for name, shape in learned.items()}, fixed
+
+
+# Several blocks in both directions, with tails, and grouped heads.
+QKV, LEARNED, FIXED = arrays_of(2, 8, 9, 2, 2, 4, 3)
+
+
+def close(got, expected):
+    """Tolerances depend on the dtype alone: results are rounded to it once."""
+    assert got.dtype == expected.dtype
+    narrow = got.dtype == jnp.bfloat16
+    got, expected = (np.asarray(x.astype(jnp.float32)) for x in (got, expected))
+    rtol, atol = (2**-7, 2**-10) if narrow else (1e-4, 1e-5)
+    np.testing.assert_allclose(got, expected, rtol=rtol, atol=atol)
+
+
+def agree(compute, *arguments):
+    """`compute(attend, *arguments)` is the same with the engine and with the definition."""
+    run = jax.jit(lambda *x: (compute(engine, *x), compute(dense, *x)))
+    got, expected = run(*arguments)
+    jax.tree.map(close, got, expected)
+    return got
+
+
+MASKS = st.recursive(
+    st.sampled_from(sorted(ASKED["mask"])),
+    lambda x: st.tuples(st.sampled_from("&|"), x, x) | st.tuples(st.just("~"), x),
+    max_leaves=3,
+)
+SIZES = [(1, 3), (1, 40), (1, 40), (1, 2), (1, 3), (2, 5), (1, 4)]  # b t s g r d e
+CASES = dict(
+    sizes=st.tuples(*(st.integers(*ends) for ends in SIZES)),
+    blocks=st.sampled_from([(4, 4), (7, 16), (16, 5), (64, 64), None]),
+    dtype=st.sampled_from(["float32", "float32", "bfloat16"]),
+    names=st.fixed_dictionaries(
+        {x: st.sampled_from(sorted(ASKED[x])) for x in ("score", "score_mod", "normalizer")}
+        | {"mask": st.none() | MASKS}
+    ),
+    offsets=st.tuples(st.integers(0, 5), st.integers(0, 5)),
+    traced=st.booleans(),  # whether masks and offsets are known at trace time only
+)
+# Shrinking would compile hundreds of programs.
+FEW = settings(max_examples=8, deadline=None, derandomize=True, phases=[Phase.generate])
+
+
+def check(sizes, blocks, dtype, names, offsets, traced):
+    """Output, tangent, and the cotangents of all that is learned."""
+    qkv, learned, fixed = arrays_of(*sizes, dtype)
+    fixed["offsets"], given = offsets, (qkv, learned)
+
+    def compute(attend, given, direction, now):
+        now = fixed if now is None else now
+
+        def run(qkv, learned):
+            request = asked({**learned, **now}, **names)
+            request["query_offset"], request["key_offset"] = now["offsets"]
+            request["return_lse"] = request["normalizer"].lse is not None
+            return attend(*qkv, **request, block_sizes=blocks)
+
+        out, tangent = jax.jvp(run, given, direction)
+        return (
+            out,
+            tangent,
+            jax.vjp(run, *given)[1](jax.tree.map(lambda x: jnp.cos(x * 0 + 1), tangent)),
+        )
+
+    draw = np.random.default_rng(1)
+    direction = jax.tree.map(lambda x: jnp.asarray(draw.normal(size=x.shape), x.dtype), given)
+    agree(compute, given, direction, fixed if traced else None)
+
+
+@FEW
+@given(**CASES)
+def test_any_request_equals_its_definition(**case):
+    check(**case)
+
+
+@pytest.mark.slow
+@settings(FEW, max_examples=100)
+@given(**CASES)
+def test_many_requests_equal_their_definitions(**case):
+    check(**case)
+
+
+def oracle(q, k, v, slopes):
+    """Equation 1 of arXiv:1706.03762 with the bias of arXiv:2108.12409, causal, in float64."""
+    q, k, v, slopes = (np.asarray(x, np.float64) for x in (q, k, v, slopes))
+    out, lse = np.zeros((*q.shape[:-1], v.shape[-1])), np.zeros(q.shape[:-1])
+    for b, t, h in np.ndindex(lse.shape):
+        keys, values = k[b, : t + 1, h // 2], v[b, : t + 1, h // 2]
+        logits = keys @ q[b, t, h] / np.sqrt(q.shape[-1]) - slopes[h] * (t - np.arange(t + 1))
+        weights = np.exp(logits)
+        out[b, t, h], lse[b, t, h] = weights @ values / weights.sum(), np.log(weights.sum())
+    return out, lse
+
+
+def test_matches_equation_1_in_loops_and_its_differences():
+    def attend(q, k, v, slopes):
+        request = asked({"slopes": slopes}, score_mod="alibi", mask="causal")
+        return engine(q, k, v, **{**request, "return_lse": True})
+
+    at, target = (*QKV, LEARNED["slopes"]), np.cos(np.arange(192)).reshape(2, 8, 4, 3)
+    for got, expected in zip(jax.jit(attend)(*at), oracle(*at), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+    with jax.enable_x64(True):
+        wide = [jnp.asarray(np.asarray(x, np.float64)) for x in at]
+        gradient = jax.grad(lambda *x: (attend(*x)[0] * target).sum(), (0, 1, 2, 3))
+        gradients = jax.device_get(jax.jit(gradient)(*wide))
+    for number, *place in ((3, 1), (3, 2), (0, 1, 6, 3, 2), (1, 0, 1, 1, 3), (2, 1, 4, 0, 2)):
+        ends = []
+        for step in (-1e-6, 1e-6):
+            moved = [np.array(x, np.float64) for x in at]
+            moved[number][tuple(place)] += step
+            ends.append((oracle(*moved)[0] * target).sum())
+        expected = (ends[1] - ends[0]) / 2e-6
+        np.testing.assert_allclose(gradients[number][tuple(place)], expected, rtol=1e-6, atol=1e-8)
+
+
+def smooth_loss(attend, given, **names):
+    qkv, learned = given
+    out = attend(*qkv, **asked(learned, score_mod="alibi", mask="causal", **names))
+    return (jnp.sin(out) * jnp.cos(jnp.arange(out.size)).reshape(out.shape)).sum()
+
+
+@pytest.mark.parametrize(
+    "normalizer, score", [("softmax", "additive"), ("sigmoid", "scaled dot"), ("relu", "cosine")]
+)
+def test_hessian_vector_products(normalizer, score):
+    def compute(attend, given, direction):
+        loss = functools.partial(smooth_loss, attend, normalizer=normalizer, score=score)
+        products = [jax.jvp(jax.grad(loss), (given,), (direction,))[1]]
+        if normalizer == "softmax":
+            products.append(jax.grad(lambda x: jax.jvp(loss, (x,), (direction,))[1])(given))
+        return products
+
+    given = (QKV, LEARNED)
+    forward_over_reverse, *others = agree(compute, given, jax.tree.map(jnp.cos, given))
+    for reverse_over_forward in others:
+        jax.tree.map(close, forward_over_reverse, reverse_over_forward)
+
+
+def test_the_hessian_of_a_tiny_case():
+    (q, k, v), learned, _ = arrays_of(1, 3, 3, 1, 1, 2, 1)
+
+    def compute(attend, q):
+        return jax.hessian(lambda q: smooth_loss(attend, ((q, k, v), learned)))(q)
+
+    hessian = np.asarray(agree(compute, q)).reshape(6, 6)
+    assert np.abs(hessian).max() > 0.01
+    np.testing.assert_allclose(hessian, hessian.T, atol=1e-5)
+
+
+@pytest.mark.parametrize("normalizer", ["top_k", "sparsemax", "entmax15"])
+def test_what_has_no_second_derivative_says_what_to_use(normalizer):
+    def loss(q):
+        return smooth_loss(engine, ((q, *QKV[1:]), LEARNED), normalizer=normalizer)
+
+    assert jnp.isfinite(jax.jit(jax.grad(jax.checkpoint(loss)))(QKV[0])).all()
+    for twice in (jax.hessian(loss), jax.grad(lambda q: (jax.grad(loss)(q) ** 2).sum())):
+        with pytest.raises(NotImplementedError, match='use `implementation="reference"`'):
+            jax.eval_shape(twice, QKV[0])
+
+
+@pytest.mark.parametrize("mask", [None, "window"])
+def test_top_k_chooses_the_same_keys_in_every_sweep(mask, draw):
+    """Scores of wide vectors are rounded in as many ways as there are programs."""
+
+    def compute(attend, *qkv):
+        request = asked({}, normalizer="top_k", mask=mask)
+        out, pull = jax.vjp(lambda *x: attend(*x, **request, block_sizes=(8, 16)), *qkv)
+        return out, pull(jnp.cos(out))
+
+    agree(compute, draw(1, 24, 2, 64), draw(1, 40, 1, 64), draw(1, 40, 1, 3))
+
+
+def test_captured_whole_numbers_and_random_keys():
+    """They take no gradient, and stop none."""
+    buckets, noise_key = jnp.array([0, 3, 1, 2, 2, 0, 1, 3, 1]), jax.random.key(5)
+
+    def compute(attend, slopes, buckets, noise_key):
+        def loss(slopes):
+            def noisy(s, b, h, i, j):
+                key = jax.random.fold_in(jax.random.fold_in(noise_key, i), j)
+                return s * (1 + jax.random.uniform(key)) + slopes[buckets[j]]
+
+            return (attend(*QKV, score_mod=noisy) ** 2).sum()
+
+        return jax.grad(loss)(slopes), jax.grad(lambda x: (jax.grad(loss)(x) ** 2).sum())(slopes)
+
+    gradients = agree(compute, LEARNED["slopes"], buckets, noise_key)
+    assert all((x != 0).all() for x in gradients)
+
+
+def test_no_captured_array_gets_a_silent_zero_and_gradients_are_deterministic():
+    def compute(attend, x):
+        def loss(x):
+            def score(q, k):
+                each = jax.vmap(lambda row, of_q: jnp.tanh(row @ k + of_q))
+                return jax.jit(lambda q: each(x["w_k"], x["w_q"] @ q) @ x["w"])(q)
+
+            def change(s, b, h, i, j):
+                add = lambda carry, row: (carry + row[i % 4, j % 5] * x["scale"], None)  # noqa: E731
+                return jax.lax.scan(add, s, x["table"][b])[0]
+
+            request = dict(score=score, score_mod=change, normalizer=ASKED["normalizer"]["sink"](x))
+            return (attend(*QKV, **request) ** 2).sum()
+
+        return jax.grad(loss)(x)
+
+    gradient = agree(compute, LEARNED)
+    assert all((leaf != 0).any() for leaf in jax.tree.leaves(gradient))
+    run = jax.jit(functools.partial(compute, engine))
+    jax.tree.map(np.testing.assert_array_equal, run(LEARNED), run(LEARNED))
+
+
+HIDING = {  # a key, and a mask that hides it from all
+    "a partial tile": (4, lambda n: lambda b, h, i, j: j != n),
+    "a skipped tile": (7, lambda n: lambda b, h, i, j: j < n - 1),
+    "both": (5, lambda n: lambda b, h, i, j: (j < n) & (j <= i)),
+}
+
+
+@pytest.mark.parametrize("score, where, known", [
+    ("scaled dot", "a partial tile", True), ("scaled dot", "a skipped tile", True),
+    ("additive", "both", True), ("cosine", "both", False), ("cosine", "a skipped tile", False),
+    ("distance", "a partial tile", False),
+])  # fmt: skip
+def test_what_is_hidden_reaches_nothing_even_if_not_finite(score, where, known):
+    bad, rule = HIDING[where]
+
+    @jax.jit
+    def run(qkv, learned, traced):
+        def attend(qkv, learned):
+            request = asked(learned, score=score, score_mod="alibi")
+            request.update(mask=rule(bad if known else traced), return_lse=True)
+            return engine(*qkv, **request)
+
+        out, pull = jax.vjp(attend, qkv, learned)
+        return out, pull(jax.tree.map(jnp.ones_like, out))
+
+    (q, k, v), clean = QKV, run(QKV, LEARNED, bad)
+    for number in (jnp.nan, jnp.inf, -jnp.inf):
+        dirty = [q, k.at[:, bad].set(number), v.at[:, bad, :, 1].set(number)]
+        jax.tree.map(close, run(dirty, LEARNED, bad), clean)
+
+
+@pytest.mark.parametrize(
+    "score, mask", [("scaled dot", "causal"), ("query alone", None), ("additive", "array")]
+)
+def test_what_is_seen_and_not_finite_makes_nan_of_its_rows(score, mask):
+    def compute(attend, *qkv):
+        ask = functools.partial(asked, {**LEARNED, **FIXED}, score=score, mask=mask)
+        return [attend(*qkv, **ask(normalizer=x)) for x in ("softmax", "relu", "hard", "top_k")]
+
+    run, (q, k, v) = jax.jit(lambda *x: (compute(engine, *x), compute(dense, *x))), QKV
+    for changed in (
+        (q.at[0, 3, 1, 0].set(jnp.nan), k, v),
+        (q, k.at[1, 4, 0, 2].set(jnp.inf), v),
+        (q, k, v.at[0, 5, 1, 1].set(-jnp.inf)),
+    ):
+        got, expected = run(*changed)
+        jax.tree.map(close, got, expected)
+        for bad in map(jnp.isnan, got):
+            assert bad.any() and (bad.any(-1) == bad.all(-1)).all()
+
+
+@pytest.mark.parametrize("normalizer", ASKED["normalizer"])
+def test_a_row_that_sees_nothing_is_zero_and_reaches_nothing(normalizer):
+    @jax.jit
+    def run(qkv, learned, first):
+        def attend(qkv, learned):
+            request = asked(learned, score_mod="alibi", normalizer=normalizer)
+            request.update(mask=lambda b, h, i, j: (i >= first) & (i != 6))
+            request.update(return_lse=normalizer == "softmax")
+            out = engine(*qkv, **request)
+            return out if normalizer == "softmax" else (out,)
+
+        out, pull = jax.vjp(attend, qkv, learned)
+        return out, pull(jax.tree.map(jnp.ones_like, out))
+
+    blind = np.isin(np.arange(8), [0, 1, 2, 3, 4, 6])
+    (out, *lse), ((of_query, _, _), _) = run(QKV, LEARNED, 5)
+    np.testing.assert_array_equal(out[:, blind], 0)
+    np.testing.assert_array_equal(of_query[:, blind], 0)
+    assert all(((x == -jnp.inf) == blind[None, :, None]).all() for x in lse)
+    (out, *_), gradients = run(QKV, LEARNED, 9)
+    jax.tree.map(lambda x: np.testing.assert_array_equal(x, np.zeros(x.shape)), (out, gradients))
+
+
+@pytest.mark.parametrize("mask", ["lengths", "documents", "array"])
+def test_a_mask_of_traced_data_equals_the_same_mask_known_before(mask):
+    def run(fixed, offset):
+        request = asked(fixed, mask=("&", "causal", mask))
+        return engine(*QKV, **{**request, "query_offset": offset, "key_offset": 1})
+
+    close(jax.jit(run)(FIXED, 3), jax.jit(lambda: run(FIXED, 3))())
+
+
+def test_dropout_has_one_pattern_for_all_blocks_and_offsets():
+    q, k, units = *QKV[:2], jnp.broadcast_to(jnp.eye(9)[None, :, None], (2, 9, 2, 9))
+
+    @jax.jit
+    def run(key):
+        attend = functools.partial(engine, dropout_rate=0.4, dropout_key=key)
+        later = attend(q[:, 3:], k[:, 2:], units[:, 2:], query_offset=3, key_offset=2)
+        sizes = (1, 9), (3, 2), (64, 64), None
+        expected = dense(q, k, units, dropout_rate=0.4, dropout_key=key)
+        return [attend(q, k, units, block_sizes=x) for x in sizes], later, expected
+
+    each, later, expected = run(jax.random.key(3))
+    for got in each:
+        np.testing.assert_array_equal(got == 0, expected == 0)
+        close(got, expected)
+    np.testing.assert_array_equal(later[..., 2:] == 0, expected[:, 3:, :, 2:] == 0)
+
+
+FLOATS = ("query", "key", "value", "table", "slopes")
+
+
+def loss_of(attend, x):
+    """A scalar of everything that may be mapped, with b and h in the user's functions."""
+    request = asked(x, normalizer="sink", mask="array")
+    request.update(
+        score_mod=lambda s, b, h, i, j: s + x["table"][b, h, i % 4, j % 5],
+        mask=masks.Mask(lambda b, h, i, j: j <= i + b) & request["mask"],
+        query_offset=x["offset"], dropout_rate=0.3, dropout_key=x["dropout_key"], return_lse=True,
+    )  # fmt: skip
+    out, lse = attend(*(x[name] for name in FLOATS[:3]), **request)
+    return (jnp.sin(out).sum(-1) * jnp.where(lse == -jnp.inf, 0, lse)).sum()
+
+
+def value_and_gradient(attend, x):
+    floats = {name: x[name] for name in FLOATS}
+    return jax.value_and_grad(lambda floats: loss_of(attend, {**x, **floats}))(floats)
+
+
+ONE = jax.jit(functools.partial(value_and_gradient, dense))
+
+
+@pytest.fixture
+def several(draw):
+    """Three of everything."""
+    x = zip(FLOATS, (*QKV, LEARNED["table"], LEARNED["slopes"]), strict=True)
+    x = {name: jnp.stack([leaf, jnp.cos(leaf), leaf / 2]) for name, leaf in x}
+    x.update(visible=draw(3, 2, 1, 8, 9) < 1, offset=jnp.array([0, 2, 1], jnp.int32))
+    return {**x, "dropout_key": jax.random.split(jax.random.key(0), 3)}
+
+
+@pytest.mark.parametrize(
+    "names", ["query", "key value", "table slopes", "visible", "offset", "dropout_key", "all"]
+)
+def test_vmap_over_each_argument(names, several):
+    mapped = names.split() if names != "all" else list(several)
+    axes = {name: 0 if name in mapped else None for name in several}
+    x = {name: leaf if name in mapped else leaf[0] for name, leaf in several.items()}
+    got = jax.jit(jax.vmap(functools.partial(value_and_gradient, engine), (axes,)))(x)
+    for n in range(3):
+        own = {name: leaf[n] if name in mapped else leaf for name, leaf in x.items()}
+        jax.tree.map(lambda x, y, n=n: close(x[n], y), got, ONE(own))
+
+
+def test_gradients_of_mapped_attention(several):
+    def loss(floats):
+        return jax.vmap(functools.partial(loss_of, engine))({**several, **floats}).sum()
+
+    got = jax.jit(jax.grad(loss))({name: several[name] for name in FLOATS})
+    for n in range(3):
+        _, expected = ONE({name: leaf[n] for name, leaf in several.items()})
+        jax.tree.map(lambda x, y, n=n: close(x[n], y), got, expected)
+
+
+def test_scanned_checkpointed_and_linearized(several):
+    def compute(attend, floats):
+        def scanned(floats):
+            def body(carry, one):
+                moved = {**one, "query": one["query"] + jnp.tanh(carry)}
+                return carry + loss_of(attend, moved), None
+
+            return jax.lax.scan(jax.checkpoint(body), 0.0, {**several, **floats})[0]
+
+        return jax.grad(scanned)(floats), jax.linearize(scanned, floats)[1](floats)
+
+    agree(compute, {name: several[name] for name in FLOATS})
+
+
+def test_shards_of_heads_and_sequences():
+    """In a process of its own, which has two devices."""
+    program = """
+        import jax, jax.numpy as jnp, numpy as np
+        from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
+        from attention_jax import blockwise, masks, normalizers, scores
+        mesh = jax.make_mesh((1, 2), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
+        def loss(qkv, slopes):
+            lower = lambda s, b, h, i, j: s - slopes[h] * abs(i - j)
+            return (blockwise.attention(
+                *qkv, score=scores.scaled_dot, score_mod=lower, mask=masks.causal,
+                normalizer=normalizers.softmax, dropout_rate=0.0, dropout_key=None, query_offset=0,
+                key_offset=0, return_lse=False, block_sizes=(4, 4)) ** 2).sum()
+        draw = np.random.default_rng(0).normal
+        qkv = [jnp.asarray(draw(size=(2, 8, n, 4)), jnp.float32) for n in (4, 2, 2)]
+        run, slopes = jax.jit(jax.value_and_grad(loss, (0, 1))), jnp.array([0.5, 0.2, 0.1, 0.3])
+        expected = run(qkv, slopes)
+        for spec in (P("data", None, "model"), P("model"), P(None, "model")):
+            got = run(jax.device_put(qkv, NamedSharding(mesh, spec)), slopes)
+            close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+            jax.tree.map(close, got, expected)
+        print(len(jax.devices()), "devices agree")
+    """
+    flags = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
+    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert "2 devices agree" in done.stdout, done.stderr
+
+
+def test_memory_of_derivatives_grows_with_the_length_and_not_its_square():
+    def loss(*x):
+        request = asked({"slopes": x[3]}, score_mod="alibi", mask="causal")
+        return (engine(*x[:3], **request, block_sizes=(128, 128)) ** 2).sum()
+
+    gradient = jax.grad(loss, (0, 1, 2, 3))
+    for function in (gradient, lambda *x: jax.jvp(gradient, x, x)[1]):
+        sizes = []
+        for length in (1024, 2048, 4096):
+            x = (jax.ShapeDtypeStruct((1, length, 1, 16), jnp.float32),) * 3
+            slopes = jax.ShapeDtypeStruct((1,), jnp.float32)
+            compiled = jax.jit(function).lower(*x, slopes).compile()
+            sizes.append(compiled.memory_analysis().temp_size_in_bytes)
+        # At the least one array of the request; dense, several of length x length floats.
+        assert 1024 * 16 * 4 < sizes[0] and sizes[2] < 4096**2 * 4 / 8
+        assert sizes[1] < 2.3 * sizes[0] and sizes[2] < 2.3 * sizes[1]
