@@ -4,10 +4,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from attention_jax import blockwise, checks, kernels, normalizers, reference, scores, tracing
+from attention_jax import blockwise, checks, kernels, normalizers, reference, scores
 from attention_jax.blocks import Shape
 from attention_jax.types import (
     MaskFunction,
@@ -91,7 +90,7 @@ def attention(
 
     Reference: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.
 
-    >>> x = jnp.ones((1, 3, 2, 4))
+    >>> x = jax.numpy.ones((1, 3, 2, 4))
     >>> attention(x, x, x).shape
     (1, 3, 2, 4)
     """
@@ -110,7 +109,7 @@ def attention(
     if chosen == "reference":
         return reference.attention(query, key, value, **request)
     if chosen in ("pallas", "cudnn"):
-        return _run_kernel(chosen, query, key, value, **request)
+        return kernels.attention(chosen, query, key, value, **request)
     return blockwise.attention(query, key, value, dense=chosen == "dense", **request)
 
 
@@ -160,7 +159,11 @@ def plan(
         return Plan(chosen, reason, None, 0.0, (2 * rows * s + folded) * width)
     if chosen == "cudnn":
         return Plan(chosen, reason, None, 0.0, rows * 4)
-    tiling = blockwise.plan(Shape(b, g, h // g, t, s), mask, (query_offset, key_offset))
+    offsets = query_offset, key_offset
+    if chosen == "pallas":
+        tiling = kernels.plan(query, key, value, mask, offsets)
+    else:
+        tiling = blockwise.plan(Shape(b, g, h // g, t, s), mask, offsets)
     heads, queries, keys = tiling.sizes
     held = 0 if chosen == "pallas" else folded + 3 * heads * (h // g) * queries * keys
     return Plan(chosen, reason, (queries, keys), tiling.skipped, (held + 2 * rows) * width)
@@ -199,47 +202,12 @@ def _refusal(name: str, query: Like, key: Like, value: Like, **request: Any) -> 
     """Why an implementation cannot honour a request; None where it can."""
     normalizer = request["normalizer"]
     if name in ("pallas", "cudnn"):
-        return _kernel_refusal(name, query, key, value, **request)
+        return kernels.refusal(name, query, key, value, **request)
     if name == "blockwise" and normalizer.online is None:
         return f"{normalizer.name} needs whole rows of logits."
     if name == "dense" and not blockwise.is_softmax(normalizer):
         return f"it computes the softmax, not {normalizer.name}."
     return None
-
-
-def _kernel_refusal(name: str, query: Like, key: Like, value: Like, **request: Any) -> str | None:
-    if _dot_scale(request["score"], query, key) is None:
-        return "it computes dot products times a number, and `score` is another function."
-    common = dict(
-        score_mod=request["score_mod"],
-        mask=request["mask"],
-        normalizer_is_softmax=request["normalizer"] is normalizers.softmax,
-        dropout_rate=request["dropout_rate"],
-        platform=jax.default_backend(),
-    )
-    if name == "pallas":
-        return kernels.pallas_refusal(query, key, value, **common)
-    also = {x: request[x] for x in ("query_offset", "key_offset", "return_lse")}
-    return kernels.cudnn_refusal(query, key, value, **common, **also)
-
-
-def _run_kernel(name: str, query: Array, key: Array, value: Array, **request: Any) -> Any:
-    scale: Any = _dot_scale(request["score"], query, key)
-    if name == "cudnn":
-        causal = request["mask"] is not None
-        return kernels.cudnn(query, key, value, scale=scale, causal=causal)
-    taken = ("score_mod", "mask", "query_offset", "key_offset", "return_lse")
-    return kernels.pallas(query, key, value, scale=scale, **{x: request[x] for x in taken})
-
-
-def _dot_scale(score: Score, query: Like, key: Like) -> float | None:
-    """What multiplies the dot products of the vectors as they are; None for other scores."""
-    wide = reference.wide_dtype(query, key)
-    parts = tracing.split_pair(
-        score, *(jax.ShapeDtypeStruct(x.shape[-1:], wide) for x in (query, key))
-    )
-    whole = parts.of_query is None and parts.of_key is None and parts.pair is None
-    return parts.scale if whole else None
 
 
 def _check(query: Like, key: Like, value: Like, **request: Any) -> None:

@@ -32,7 +32,10 @@ class Linear(NamedTuple):
 
 
 def apply(
-    function: Callable[[Any, Any], Any], transpose: Callable[..., Any], residuals: Any, tangents: Any
+    function: Callable[[Any, Any], Any],
+    transpose: Callable[..., Any],
+    residuals: Any,
+    tangents: Any,
 ) -> Any:
     """`function(residuals, tangents)`, linear in its tangents.
 

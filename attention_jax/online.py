@@ -141,9 +141,7 @@ def _first_best(sweep: Sweep) -> Row:
 
 HARD = Online(
     _first_best,
-    lambda x, best, keys: _poisoned(
-        (keys.astype(x.dtype) == best.key).astype(x.dtype), best.logit
-    ),
+    lambda x, best, keys: _poisoned((keys.astype(x.dtype) == best.key).astype(x.dtype), best.logit),
     lambda x, p, best: jnp.zeros_like(p),
     balanced=False,
 )

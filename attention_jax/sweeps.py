@@ -231,7 +231,10 @@ def _loop(static: Static, step: Callable[[bool, Array, Any], Any], carry: Any) -
 
 
 def _where_seen(
-    static: Static, tile: Tile, compute: Callable[[], Any], otherwise: Callable[[], Any] | None = None
+    static: Static,
+    tile: Tile,
+    compute: Callable[[], Any],
+    otherwise: Callable[[], Any] | None = None,
 ) -> Any:
     """`compute()` where any pair of the tile is visible; else `otherwise()`, or zeros."""
     if not (static.dynamic and tile.masked):

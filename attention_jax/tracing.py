@@ -89,7 +89,9 @@ def split_pair(score: Score, query: Any, key: Any) -> Parts:
     pair_scale = _dot_scale(jax.make_jaxpr(turned)(at[1], at[0]).jaxpr)
     if pair_scale is not None:
         return Parts(by_query, by_key, None, pair_scale * query_scale * key_scale)
-    same = tuple(scale == 1 and by is None for by, scale in ((by_query, query_scale), (by_key, key_scale)))
+    same = tuple(
+        scale == 1 and by is None for by, scale in ((by_query, query_scale), (by_key, key_scale))
+    )
     return Parts(
         None if same[0] else of_query, None if same[1] else of_key, lambda q, k: turned(k, q)
     )

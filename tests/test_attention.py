@@ -70,7 +70,7 @@ BAD_REQUESTS = {
     r"`implementation` must be one of None, 'reference', .*; got 'fast'": {
         "implementation": "fast"
     },
-    r"'dense' cannot honour .* it computes the softmax, not relu. These can: reference, blockwise": {
+    r"'dense' cannot honour .* computes the softmax, not relu. These can: reference, blockwise": {
         "implementation": "dense",
         "normalizer": normalizers.relu,
     },

@@ -245,7 +245,7 @@ def test_the_hessian_of_a_tiny_case():
         return jax.hessian(lambda q: smooth_loss(attend, ((q, k, v), learned)))(q)
 
     hessian = np.asarray(agree(compute, q)).reshape(6, 6)
-    assert np.abs(hessian).max() > 0.01
+    assert np.abs(hessian).max() > 1e-3
     np.testing.assert_allclose(hessian, hessian.T, atol=1e-5)
 
 
@@ -260,16 +260,17 @@ def test_what_has_no_second_derivative_says_what_to_use(normalizer):
             jax.eval_shape(twice, QKV[0])
 
 
-@pytest.mark.parametrize("mask", [None, "window"])
-def test_top_k_chooses_the_same_keys_in_every_sweep(mask, draw):
-    """Scores of wide vectors are rounded in as many ways as there are programs."""
+@pytest.mark.parametrize("normalizer", ["top_k", "sparsemax", "entmax15", "hard"])
+def test_every_sweep_chooses_the_same_keys(normalizer):
+    """Logits that are computed again may be rounded otherwise; no chosen key is lost by that."""
+    qkv, learned, _ = arrays_of(60, 1, 24, 1, 1, 5, 3)
 
     def compute(attend, *qkv):
-        request = asked({}, normalizer="top_k", mask=mask)
-        out, pull = jax.vjp(lambda *x: attend(*x, **request, block_sizes=(8, 16)), *qkv)
+        request = asked(learned, score_mod="alibi", normalizer=normalizer)
+        out, pull = jax.vjp(lambda *x: attend(*x, **request, block_sizes=(7, 16)), *qkv)
         return out, pull(jnp.cos(out))
 
-    agree(compute, draw(1, 24, 2, 64), draw(1, 40, 1, 64), draw(1, 40, 1, 3))
+    agree(compute, *qkv)
 
 
 def test_captured_whole_numbers_and_random_keys():
@@ -411,6 +412,15 @@ def test_dropout_has_one_pattern_for_all_blocks_and_offsets():
         np.testing.assert_array_equal(got == 0, expected == 0)
         close(got, expected)
     np.testing.assert_array_equal(later[..., 2:] == 0, expected[:, 3:, :, 2:] == 0)
+
+
+def test_dropout_maps_over_offsets():
+    def kept(offset):
+        at = jnp.ix_(jnp.arange(1), jnp.arange(2), offset + jnp.arange(3), jnp.arange(4))
+        return reference.kept_pairs(jax.random.key(0), 0.5, at)
+
+    got = jax.jit(jax.vmap(kept))(jnp.arange(2))
+    np.testing.assert_array_equal(got, jnp.stack([kept(0), kept(1)]))
 
 
 FLOATS = ("query", "key", "value", "table", "slopes")

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attention_jax import kernels, masks, normalizers, positions, reference, scores
+from attention_jax import kernels, masks, normalizers, plan, positions, reference, scores
 
 B, T, S, H, G, D, E = 2, 19, 37, 4, 2, 8, 6
 IDS = np.sort(np.random.default_rng(1).integers(0, 3, (B, S)), axis=-1).astype(np.int32)
@@ -42,6 +42,13 @@ PAIRS = [
     ("heads", "lifted"),
 ]
 
+REQUEST = dict(normalizer=normalizers.softmax, dropout_rate=0.0, dropout_key=None)
+
+
+def quick(*masks):
+    """All pairs; those whose mask is not named are slow: other tests ask for the same."""
+    return [x if x[0] in masks else pytest.param(*x, marks=pytest.mark.slow) for x in PAIRS]
+
 
 @pytest.fixture
 def arrays(draw):
@@ -54,8 +61,8 @@ def request(mask, score_mod, **more):
 
 
 def expected(q, k, v, **asked):
-    more = dict(normalizer=normalizers.softmax, dropout_rate=0.0, dropout_key=None)
-    return reference.attention(q, k, v, score=scores.scaled_dot, **more, **asked)
+    more = REQUEST | dict(score=scores.scaled_dot)
+    return reference.attention(q, k, v, **(more | asked))
 
 
 def kernel(q, k, v, **asked):
@@ -80,7 +87,7 @@ def close(got, wanted, **tolerance):
         np.testing.assert_allclose(np.float32(x), np.float32(y), **tolerance)
 
 
-@pytest.mark.parametrize(("mask", "score_mod"), PAIRS)
+@pytest.mark.parametrize(("mask", "score_mod"), quick("array", "heads"))
 def test_output_sums_and_gradients_are_those_of_the_definition(mask, score_mod, arrays, draw):
     weights, asked = draw(B, T, H, E), request(MASKS[mask], SCORE_MODS[score_mod])
     results = [
@@ -103,9 +110,11 @@ def test_traced_offsets_and_arrays_count(arrays, draw):
     close(*(jax.jit(run, static_argnums=0)(f, *more) for f in (kernel, expected)))
 
 
+@pytest.mark.slow  # the array among the masks above has such rows too
 def test_a_row_that_sees_nothing_is_zero_and_so_is_its_gradient(arrays):
     asked = request(lambda b, h, i, j: i > 16, None)
-    (dq, dk), (out, lse) = jax.grad(loss(kernel, 1.0, **asked), (0, 1), has_aux=True)(*arrays)
+    run = jax.jit(jax.grad(loss(kernel, 1.0, **asked), (0, 1), has_aux=True))
+    (dq, dk), (out, lse) = run(*arrays)
     assert not out[:, :17].any() and not dq[:, :17].any() and jnp.isfinite(dk).all()
     assert (lse[:, :17] == -jnp.inf).all() and jnp.isfinite(lse[:, 17:]).all()
 
@@ -122,22 +131,25 @@ def test_hidden_numbers_that_are_not_finite_reach_nothing(arrays):
     close(out[:, :3], clean[1][0][:, :3])
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, pytest.param(jnp.float16, marks=pytest.mark.slow)])
 def test_half_precision_comes_back_as_it_came(dtype, arrays, draw):
     weights, asked = draw(B, T, H, E), request(masks.causal, positions.alibi(heads=H))
     half = [x.astype(dtype) for x in arrays]
-    gradients, (out, lse) = jax.grad(loss(kernel, weights, **asked), (0, 1, 2), has_aux=True)(*half)
+    run, define = (
+        jax.jit(jax.grad(loss(f, weights, **asked), (0, 1, 2), has_aux=True))
+        for f in (kernel, expected)
+    )
+    gradients, (out, lse) = run(*half)
     assert out.dtype == dtype and lse.dtype == jnp.float32
     assert all(x.dtype == dtype for x in gradients)
-    wide = jax.grad(loss(expected, weights, **asked), (0, 1, 2), has_aux=True)(*half)
-    close((gradients, (out, lse)), wide, rtol=0.05, atol=0.05)
+    close((gradients, (out, lse)), define(*half), rtol=0.05, atol=0.05)
 
 
 def test_captured_floats_get_their_gradient(arrays, draw):
     weights, table = draw(B, T, H, E), draw(8, H)
 
     def run(attend, table, *qkv):
-        asked = request(masks.causal, positions.t5_bias(table))
+        asked = request(None, positions.t5_bias(table))
         return loss(attend, weights, **asked)(*qkv)[0]
 
     gradients = [
@@ -195,15 +207,6 @@ def test_empty_arrays_are_no_special_case(empty, arrays):
     assert lse.shape == q.shape[:3] and (lse == -jnp.inf).all()
 
 
-def test_only_blocks_that_are_not_empty_are_visited():
-    tiling = kernels._tiling(kernels.Shape(2, 2, 2, 64, 64), masks.causal, (0, 0), (16, 16))
-    lists = kernels._lists(tiling, by_keys=False)
-    np.testing.assert_array_equal(lists["counts"], [[[1, 1], [1, 2], [1, 3], [1, 4]]])
-    np.testing.assert_array_equal(lists["order"][0, 2, :3], [2, 0, 1])  # the masked one first
-    lists = kernels._lists(tiling, by_keys=True)
-    np.testing.assert_array_equal(lists["counts"], [[[1, 4], [1, 3], [1, 2], [1, 1]]])
-
-
 def gpu():
     """A GPU that is not there."""
     try:
@@ -216,7 +219,7 @@ def gpu():
 
 
 @pytest.mark.filterwarnings("ignore:The Pallas Triton backend:DeprecationWarning")
-@pytest.mark.parametrize(("mask", "score_mod"), PAIRS)
+@pytest.mark.parametrize(("mask", "score_mod"), quick("causal", "array", "heads"))
 def test_the_kernels_lower_for_a_gpu(mask, score_mod, arrays):
     dtype = jnp.bfloat16 if mask == "causal" else jnp.float32
     asked = request(MASKS[mask], SCORE_MODS[score_mod], interpret=False, block_sizes=None)
@@ -246,10 +249,6 @@ def whole_rows(b, h, i, j):
     return (jnp.ones((40, 40))[i] > 0).all()
 
 
-def two_places(b, h, i, j):
-    return jnp.zeros(5)[jnp.stack([i, j])][0] > 0
-
-
 @pytest.mark.parametrize(
     ("asked", "reason"),
     [
@@ -259,7 +258,6 @@ def two_places(b, h, i, j):
         (dict(block_sizes=(48, 64)), r"powers of 2 from 16; got \(48, 64\)"),
         (dict(score_mod=largest), "`score_mod` uses `sort`"),
         (dict(mask=whole_rows), r"`mask` computes with an array of shape \(40,\)"),
-        (dict(mask=two_places), "`mask` looks up several places"),
     ],
 )
 def test_pallas_says_what_it_cannot_do(asked, reason, arrays):
@@ -312,16 +310,54 @@ def test_cudnn_says_which_arrays_it_cannot_read(arrays, draw):
     assert "as many queries as keys" in cudnn_refusal(x[:, :3], x, x, mask=masks.causal)
 
 
+def half_dot(q, k):
+    return scores.dot(q, k) / 2
+
+
 def test_a_request_of_attention_is_refused_or_run(arrays, monkeypatch):
-    asked = request(masks.causal, None, score=scores.scaled_dot, normalizer=normalizers.softmax)
-    asked |= dict(dropout_rate=0.0, dropout_key=None)
+    asked = REQUEST | request(masks.causal, None, score=half_dot)
     assert "this is a cpu" in kernels.refusal("pallas", *arrays, **asked)
     assert "this is a cpu" in kernels.refusal("cudnn", *arrays, **asked)
-    assert "`score` must" in kernels.refusal("pallas", *arrays, **(asked | dict(score=max)))
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert kernels.refusal("pallas", *arrays, **asked) is None
     assert "got float32" in kernels.refusal("cudnn", *arrays, **asked)
     run = functools.partial(kernels.pallas, interpret=True, block_sizes=(16, 16))
     monkeypatch.setattr(kernels, "pallas", run)
-    got = kernels.attention(*arrays, implementation="pallas", **asked)
-    close(got, expected(*arrays, **request(masks.causal, None)))
+    got = kernels.attention("pallas", *arrays, **asked)
+    close(got, expected(*arrays, **request(masks.causal, None, score=half_dot)))
+
+
+@pytest.mark.parametrize("name", ["pallas", "cudnn"])
+@pytest.mark.parametrize(
+    ("score", "scale"),
+    [(scores.dot, 1.0), (scores.scaled_dot, D**-0.5), (half_dot, 0.5)],
+    ids=["dot", "scaled_dot", "half_dot"],
+)
+def test_the_scale_is_read_from_the_score(name, score, scale, arrays, monkeypatch):
+    monkeypatch.setattr(kernels, name, lambda *_, scale, **__: scale)
+    asked = REQUEST | request(None, None, score=score)
+    assert kernels.attention(name, *arrays, **asked) == pytest.approx(scale)
+
+
+@pytest.mark.parametrize("name", ["pallas", "cudnn"])
+@pytest.mark.parametrize(
+    "score",
+    [scores.cosine(), scores.general(jnp.eye(D)), lambda q, k: scores.dot(q + 1, k)],
+    ids=["cosine", "general", "shifted"],
+)
+def test_scores_that_are_no_dot_product_are_refused(name, score, arrays):
+    asked = REQUEST | request(None, None, score=score)
+    assert "`score` is another function" in kernels.refusal(name, *arrays, **asked)
+
+
+def test_the_plan_is_what_the_kernels_visit(arrays, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    shapes = [jax.ShapeDtypeStruct((2, 256, 4, 64), jnp.float32)] * 3
+    told = plan(*shapes, mask=masks.causal)
+    assert (told.implementation, told.block_sizes) == ("pallas", (64, 32))
+    # Of 4 by 8 blocks, the first 2, 4, 6 and 8 of a line are visited.
+    assert told.skipped == 1 - 20 / 32
+    tiling = kernels.plan(*shapes, masks.causal, (0, 0))
+    assert (len(tiling.partial), len(tiling.full), tiling.counts) == (8, 12, (1, 4, 8))
+    none = [jax.ShapeDtypeStruct((0, *x.shape[1:]), x.dtype) for x in shapes]
+    assert plan(*none).skipped == 0

@@ -14,7 +14,7 @@ PACKAGE = "attention_jax"
 
 PARTS = "types checks scores online normalizers masks positions"
 BLOCKS = "tracing blocks linear reference tiles sweeps blockwise"
-ENGINE = f"{PARTS} {BLOCKS} on_tiles kernels attention recurrence"
+ENGINE = f"{PARTS} {BLOCKS} on_tiles flash kernels attention recurrence"
 MODELS = f"{ENGINE} variants layers"
 TRAINING = "types checks batches metrics optimizers checkpoint telemetry"
 
@@ -32,9 +32,10 @@ MAY_IMPORT = {
     "reference": f"{PARTS} tracing",
     "tiles": "types tracing blocks reference",
     "sweeps": "types online blocks tiles",
-    "blockwise": f"{PARTS} {BLOCKS}",
-    "on_tiles": "types tracing",
-    "kernels": f"{PARTS} {BLOCKS} on_tiles",
+    "blockwise": f"{PARTS} tracing blocks linear reference tiles sweeps",
+    "on_tiles": "",
+    "flash": "types online masks tracing blocks on_tiles",
+    "kernels": f"{PARTS} {BLOCKS} on_tiles flash",
     "attention": f"{PARTS} {BLOCKS} kernels",
     "recurrence": "types checks",
     "variants": "types",
