@@ -19,7 +19,8 @@ from attention_jax.types import (
 
 Like = Array | jax.ShapeDtypeStruct
 
-IMPLEMENTATIONS = ("reference", "dense", "blockwise", "pallas", "cudnn")
+KERNELS = ("cudnn", "splash", "pallas")  # the fastest first
+IMPLEMENTATIONS = ("reference", "dense", "blockwise", *KERNELS)
 
 # On a CPU blocks are slower than one tile up to this length, and up to so many scores.
 SHORT = 128
@@ -108,7 +109,7 @@ def attention(
     chosen, _ = _choose(query, key, value, implementation=implementation, **request)
     if chosen == "reference":
         return reference.attention(query, key, value, **request)
-    if chosen in ("pallas", "cudnn"):
+    if chosen in KERNELS:
         return kernels.attention(chosen, query, key, value, **request)
     return blockwise.attention(query, key, value, dense=chosen == "dense", **request)
 
@@ -157,7 +158,7 @@ def plan(
     rows, folded = b * t * h, b * t * h * (d + e) + b * s * g * (key.shape[-1] + e)
     if chosen in ("reference", "dense"):
         return Plan(chosen, reason, None, 0.0, (2 * rows * s + folded) * width)
-    if chosen == "cudnn":
+    if chosen in ("cudnn", "splash"):
         return Plan(chosen, reason, None, 0.0, rows * 4)
     offsets = query_offset, key_offset
     if chosen == "pallas":
@@ -186,7 +187,7 @@ def _choose(
         return implementation, "named by `implementation`"
     (b, t, h, _), s = query.shape, key.shape[1]
     if jax.default_backend() != "cpu":
-        for name in ("cudnn", "pallas"):
+        for name in KERNELS:
             if not _refusal(name, query, key, value, **request):
                 return name, "the fastest on this device that honours the request"
     normalizer = request["normalizer"]
@@ -201,7 +202,7 @@ def _choose(
 def _refusal(name: str, query: Like, key: Like, value: Like, **request: Any) -> str | None:
     """Why an implementation cannot honour a request; None where it can."""
     normalizer = request["normalizer"]
-    if name in ("pallas", "cudnn"):
+    if name in KERNELS:
         return kernels.refusal(name, query, key, value, **request)
     if name == "blockwise" and normalizer.online is None:
         return f"{normalizer.name} needs whole rows of logits."

@@ -1,4 +1,8 @@
-"""Pallas and cuDNN: softmax attention of dot products on a GPU, in one kernel.
+"""Which kernel honours which request: softmax attention of dot products, in one kernel.
+
+Our own in Pallas and cuDNN run on GPUs, Splash attention of JAX on TPUs. What a kernel cannot do,
+`refusal` says. cuDNN and Splash have first derivatives in reverse mode only, and within a block a
+hidden number that is not finite may reach what does not see it; ours does not let it.
 
 First derivatives of queries, keys and values are kernels too. Those of captured arrays, forward
 mode and second derivatives are those of `attention_jax.blockwise`: exact, and in linear memory.
@@ -29,14 +33,19 @@ CUDNN_WIDEST = 128
 
 
 def attention(name: str, query: Array, key: Array, value: Array, **request: Any) -> Any:
-    """`pallas` or `cudnn`, by name, with the arguments of `attention_jax.attention`.
+    """`pallas`, `cudnn` or `splash`, by name, with the arguments of `attention_jax.attention`.
 
     Only where `refusal` is None.
     """
     scale: Any = _dot_scale(request["score"], query, key)
     if name == "cudnn":
         return cudnn(query, key, value, scale=scale, causal=request["mask"] is not None)
-    taken = ("score_mod", "mask", "query_offset", "key_offset", "return_lse")
+    taken = ("mask", "query_offset", "key_offset")
+    if name == "splash":
+        from attention_jax.splash import splash
+
+        return splash(query, key, value, scale=scale, **{x: request[x] for x in taken})
+    taken += ("score_mod", "return_lse")
     return pallas(query, key, value, scale=scale, **{x: request[x] for x in taken})
 
 
@@ -54,7 +63,12 @@ def refusal(name: str, query: Like, key: Like, value: Like, **request: Any) -> s
     if name == "pallas":
         return pallas_refusal(query, key, value, **common)
     also = {x: request[x] for x in ("query_offset", "key_offset", "return_lse")}
-    return cudnn_refusal(query, key, value, **common, **also)
+    if name == "cudnn":
+        return cudnn_refusal(query, key, value, **common, **also)
+    # Imported where it may run: it depends on an experimental part of JAX.
+    from attention_jax.splash import splash_refusal
+
+    return splash_refusal(query, key, value, **common, **also)
 
 
 def pallas(

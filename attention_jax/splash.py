@@ -113,7 +113,7 @@ def splash(
     arXiv:2205.14135, section 3.3.
     """
     (_, t, h, _), (_, s, _, e) = query.shape, value.shape
-    sizes = _sizes(t, s, max(key.shape[-1], e))
+    sizes = block_sizes(t, s, max(key.shape[-1], e))
     seeing, tiles = _tiles(mask, (h, t, s), sizes, (query_offset, key_offset))
     q, k, v = (
         _heads_first(x, size)
@@ -124,7 +124,7 @@ def splash(
     return out if seeing.all() else jnp.where(seeing.T[None, :, :, None], out, 0)
 
 
-def _sizes(t: int, s: int, width: int) -> tuple[int, int]:
+def block_sizes(t: int, s: int, width: int) -> tuple[int, int]:
     """Queries and keys in a block: the fewest blocks, and these as even as lanes allow."""
     most = BLOCK if width <= NARROW else BLOCK // 2
     even = (-(-n // -(-n // most)) for n in (t, s))

@@ -79,6 +79,9 @@ BAD_REQUESTS = {
         "normalizer": normalizers.softmax._replace(name="mine", online=None),
     },
     r"'cudnn' cannot honour this request: cuDNN needs a GPU": {"implementation": "cudnn"},
+    r"'splash' cannot honour this request: Splash attention needs a TPU": {
+        "implementation": "splash"
+    },
     r"'pallas' cannot honour this request: .* this is a cpu": {"implementation": "pallas"},
     r"`mask` must not decide by Python's `if`.*jnp.where.*Got .*test_attention.py.*lambda": {
         "mask": lambda b, h, i, j: True if i > j else False

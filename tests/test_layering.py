@@ -14,7 +14,7 @@ PACKAGE = "attention_jax"
 
 PARTS = "types checks scores online normalizers masks positions"
 BLOCKS = "tracing blocks linear reference tiles sweeps blockwise"
-ENGINE = f"{PARTS} {BLOCKS} on_tiles flash kernels attention recurrence"
+ENGINE = f"{PARTS} {BLOCKS} on_tiles flash splash kernels attention recurrence"
 MODELS = f"{ENGINE} variants layers"
 TRAINING = "types checks batches metrics optimizers checkpoint telemetry"
 
@@ -35,7 +35,8 @@ MAY_IMPORT = {
     "blockwise": f"{PARTS} tracing blocks linear reference tiles sweeps",
     "on_tiles": "",
     "flash": "types online masks tracing blocks on_tiles",
-    "kernels": f"{PARTS} {BLOCKS} on_tiles flash",
+    "splash": "types tracing blocks masks reference",
+    "kernels": f"{PARTS} {BLOCKS} on_tiles flash splash",
     "attention": f"{PARTS} {BLOCKS} kernels",
     "recurrence": "types checks",
     "variants": "types",
