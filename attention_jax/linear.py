@@ -48,14 +48,14 @@ def apply(
     flat_tangents, tree_t = jax.tree.flatten(tangents)
     tree_out = jax.tree.structure(jax.eval_shape(function, residuals, tangents))
 
-    def split(flat: tuple[Array, ...]) -> tuple[Any, tuple[Array, ...]]:
+    def split(flat: tuple[Any, ...]) -> tuple[Any, tuple[Array, ...]]:
         return jax.tree.unflatten(tree_r, flat[: tree_r.num_leaves]), flat[tree_r.num_leaves :]
 
-    def flat_function(*flat: Array) -> tuple[Array, ...]:
+    def flat_function(*flat: Any) -> tuple[Array, ...]:
         given, moved = split(flat)
         return tuple(jax.tree.leaves(function(given, jax.tree.unflatten(tree_t, moved))))
 
-    def flat_transpose(needed: tuple[bool, ...], *flat: Array) -> tuple[Array | None, ...]:
+    def flat_transpose(needed: tuple[bool, ...], *flat: Any) -> tuple[Array | None, ...]:
         given, cotangents = split(flat)
         result = transpose(needed, given, jax.tree.unflatten(tree_out, cotangents))
         return tuple(jax.tree.leaves(result, is_leaf=lambda x: x is None))
@@ -69,7 +69,7 @@ linear_p.multiple_results = True
 
 
 @linear_p.def_impl
-def _run(*flat: Array, rule: Linear) -> tuple[Array, ...]:
+def _run(*flat: Any, rule: Linear) -> tuple[Array, ...]:
     return jax.jit(rule.function)(*flat)
 
 
@@ -111,11 +111,11 @@ ad.primitive_transposes[linear_p] = _transpose
 
 
 def _batch(flat: Any, axes: Any, *, rule: Linear) -> tuple[Any, list[int]]:
-    mapped = [None if axis is batching.not_mapped else axis for axis in axes]
+    mapped = list(axes)
     residuals, tangents = mapped[: len(flat) - rule.count], mapped[len(flat) - rule.count :]
     function = jax.vmap(rule.function, mapped)
 
-    def transpose(needed: tuple[bool, ...], *given: Array) -> tuple[Array | None, ...]:
+    def transpose(needed: tuple[bool, ...], *given: Any) -> tuple[Array | None, ...]:
         count = len(given) - len(residuals)
         each = jax.vmap(
             lambda *one: tuple(

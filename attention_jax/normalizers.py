@@ -135,7 +135,7 @@ def top_k(k: int) -> Normalizer:
     checks.positive("k", k)
 
     def weights(logits: Logits, visible: Visible) -> Logits:
-        logits = jnp.where(visible, logits, -jnp.inf)
+        logits = lax.optimization_barrier(jnp.where(visible, logits, -jnp.inf))
         largest, _ = lax.top_k(lax.stop_gradient(logits), min(k, logits.shape[-1]))
         chosen = visible & (logits >= largest[..., -1:])
         return _keep_nan(_softmax(logits, chosen), logits)
@@ -148,7 +148,9 @@ def _sparsemax(logits: Logits, visible: Visible) -> Logits:
     shifted = logits - _shift(logits)
     ranked, count = _ranked(shifted)
     chosen = 1 + count * ranked > jnp.cumsum(ranked, -1)
-    support = visible & (shifted >= _last(ranked, chosen))
+    first = jnp.where(chosen, ranked, 0).sum(-1, keepdims=True) - 1
+    first = first / jnp.maximum(chosen.sum(-1, keepdims=True, dtype=ranked.dtype), 1)
+    support = visible & (shifted > first)
     # Written on the support alone, the threshold has the exact derivative.
     z = jnp.where(support, shifted, 0)
     size = jnp.maximum(support.sum(-1, keepdims=True, dtype=z.dtype), 1)
@@ -168,7 +170,9 @@ def _entmax15(logits: Logits, visible: Visible) -> Logits:
     mean = jnp.cumsum(finite, -1) / count
     spread = jnp.cumsum(finite**2, -1) - count * mean**2
     chosen = mean - jnp.sqrt(jnp.maximum((1 - spread) / count, 0)) <= ranked
-    support = visible & (shifted >= _last(ranked, chosen))
+    height = mean - jnp.sqrt(jnp.maximum((1 - spread) / count, 0))
+    height = jnp.where(chosen, height, -jnp.inf).max(-1, keepdims=True, initial=-jnp.inf)
+    support = visible & (shifted > height)
     z = jnp.where(support, shifted, 0)
     size = jnp.maximum(support.sum(-1, keepdims=True, dtype=z.dtype), 1)
     mean = z.sum(-1, keepdims=True) / size

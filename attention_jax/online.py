@@ -151,25 +151,33 @@ class _Chosen(NamedTuple):
     threshold: Array  # the smallest logit that is chosen
     lse: Array
     largest: Array
+    numbers: tuple[Array, ...]  # of the keys; their logits, computed again, may round below
 
 
 def top_k(k: int) -> Online:
     """The softmax over the k largest logits, which a first sweep finds."""
 
-    def rank(best: tuple[Array, ...], block: Block) -> tuple[Array, ...]:
-        both = jnp.concatenate([jnp.stack(best, -1), block.logits], -1)
-        return tuple(jnp.moveaxis(lax.top_k(both, k)[0], -1, 0))
+    def rank(best: Any, block: Block) -> Any:
+        logits, numbers = (jnp.stack(x, -1) for x in best)
+        here = jnp.broadcast_to(block.keys.astype(logits.dtype), block.logits.shape)
+        logits, place = lax.top_k(jnp.concatenate([logits, block.logits], -1), k)
+        numbers = jnp.take_along_axis(jnp.concatenate([numbers, here], -1), place, -1)
+        return tuple(jnp.moveaxis(logits, -1, 0)), tuple(jnp.moveaxis(numbers, -1, 0))
 
-    def grow(state: tuple[Array, Array], block: Block, threshold: Array) -> tuple[Array, Array]:
-        return _grow(state, _kept(block.logits, threshold[..., None]))
+    def grow(state: tuple[Array, Array], block: Block, threshold: Array, numbers: Any) -> Any:
+        numbers = [x[..., None] for x in numbers]
+        keys = jnp.broadcast_to(block.keys, block.logits.shape)
+        return _grow(state, _kept(block.logits, threshold[..., None], numbers, keys))
 
     def find(sweep: Sweep) -> Row:
         largest = _largest(sweep)
-        threshold = sweep(rank, (-jnp.inf,) * k)[-1]
-        return _Chosen(threshold, log_total(*sweep(grow, (_LOWEST, 0.0), threshold)), largest)
+        logits, numbers = sweep(rank, ((-jnp.inf,) * k, (-1.0,) * k))
+        lse = log_total(*sweep(grow, (_LOWEST, 0.0), logits[-1], numbers))
+        return _Chosen(logits[-1], lse, largest, numbers)
 
     def weight(x: Array, row: _Chosen, keys: Array) -> Array:
-        return _poisoned(jnp.exp(_kept(x, row.threshold) - row.lse), row.largest)
+        kept = _kept(x, row.threshold, row.numbers, keys)
+        return _poisoned(jnp.exp(kept - row.lse), row.largest)
 
     return Online(find, weight, lambda x, p, row: p, balanced=True, twice=False)
 
@@ -246,8 +254,11 @@ ENTMAX15 = Online(
 )
 
 
-def _kept(logits: Array, threshold: Array) -> Array:
-    return jnp.where(logits >= threshold, logits, -jnp.inf)
+def _kept(logits: Array, threshold: Array, numbers: Any, keys: Array) -> Array:
+    chosen = logits >= threshold
+    for number in numbers:
+        chosen = chosen | (keys.astype(number.dtype) == number)
+    return jnp.where(chosen, logits, -jnp.inf)
 
 
 def _poisoned(weights: Array, largest: Array) -> Array:

@@ -100,7 +100,10 @@ def kept_pairs(key: PRNGKeyArray, rate: float, at: tuple[Array, ...]) -> Bool[Ar
 
 def _hash(x: Array, y: Array, first: Array, second: Array) -> tuple[Array, Array]:
     shape = jnp.broadcast_shapes(x.shape, first.shape)
-    words = (jnp.broadcast_to(word, shape) for word in (x, y, first, second))
+    words = [jnp.broadcast_to(word, shape) for word in (x, y, first, second)]
+    # Under `vmap` the primitive wants its axis in all words, or in none: each gets a 0 of all.
+    nothing = sum((word & jnp.uint32(0) for word in words[1:]), words[0] & jnp.uint32(0))
+    words = [word | nothing for word in words]
     return tuple(threefry2x32_p.bind(*words))
 
 

@@ -112,7 +112,7 @@ def scores(
     floats: Captured,
     fixed: Fixed,
     q: Float[Array, "c r t d"],
-    k: Float[Array, "c s d"],
+    k: Float[Array, "c s p"],
     at: Place,
     order: str,
 ) -> Array:

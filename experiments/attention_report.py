@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from experiments.attention_speed import BOTH, FORWARD, GRID, SIDES, Row
+from experiments.attention_speed import BOTH, FORWARD, GRADIENT, GRID, HVP, SIDES, Row
 
 PLAIN = ("full", "causal", "window", "alibi", "documents", "gqa")
 TORCH = SIDES[1:]
@@ -28,30 +28,33 @@ _COLOURS = {
 _MARKS = dict(zip(GRID, "os^vDP<>X", strict=True))
 _TITLES = {"jax_nn": "jax.nn", "torch_sdpa": "SDPA", "torch_flex": "flex", "torch_direct": "direct"}
 
+_SHORT = {FORWARD: "fwd", BOTH: "fwd+bwd", GRADIENT: "grad", HVP: "hvp"}
+_SHORT |= {"float32": "f32", "bfloat16": "bf16"}
+
 
 def header() -> str:
-    """The first line of the table."""
-    sides = "".join(f"{'/'.join((_TITLES[side], 'ours')):>20}" for side in SIDES)
+    """The first line of the table; a case is beside flex_attention or the bare equation."""
     return (
-        f"{'':<16}{'case':<10}{'batch x N':>12}{'heads':>9} {'dtype':<9}{'direction':<17}"
-        f"{'ours ms':>9}{sides}{'compile s':>10}{'MB':>8}{'jax.nn MB':>10}{'error':>9}"
+        f"{'':<15}{'case':<10}{'batch x N':>10}{'heads':>8} {'type':<5}{'':<8}{'ours ms':>9}"
+        f"{'jax.nn/ours':>19}{'SDPA/ours':>19}{'flex, direct/ours':>19}"
+        f"{'compile s':>10}{'MB':>8}{'of jax.nn':>10}{'error':>8}"
     )
 
 
 def line(row: Row, *, number: int, count: int, minutes_left: float) -> str:
     """A row of the table; ratios with their lowest and highest."""
-    ours = row["ours"]
-    milliseconds = f"{ours['seconds'] * 1e3:.2f}" if "seconds" in ours else "-"
+    ours, error = row["ours"], max(row["ours"].get("error", {"": None}).values())
+    place, dtype = f"{row['batch']} x {row['length']}", _SHORT[row["dtype"]]
     heads = f"{row['heads']}/{row['kv_heads']}x{row['width']}"
-    place = f"{row['batch']} x {row['length']}"
     name = row["case"] if row["group"] in (row["case"], "memory") else row["group"]
-    error = max(ours["error"].values()) if "error" in ours else None
+    milliseconds = ours["seconds"] * 1e3 if "seconds" in ours else None
+    last = row.get("torch_flex") or row.get("torch_direct")
     return (
-        f"{f'{number}/{count}, {minutes_left:.0f} min':<16}{name:<10}{place:>12}{heads:>9} "
-        f"{row['dtype']:<9}{row['direction']:<17}{milliseconds:>9}"
-        + "".join(f"{_ratio(row.get(side)):>20}" for side in SIDES)
+        f"{f'{number}/{count} {minutes_left:.0f} min':<15}{name:<10}{place:>10}{heads:>8} "
+        f"{dtype:<5}{_SHORT[row['direction']]:<8}{_number(milliseconds, '.2f'):>9}"
+        + "".join(f"{_ratio(x):>19}" for x in (row.get("jax_nn"), row.get("torch_sdpa"), last))
         + f"{_number(ours.get('compile_seconds'), '.1f'):>10}{_megabytes(ours):>8}"
-        + f"{_megabytes(row.get('jax_nn', {})):>10}{_number(error, '.1e'):>9}"
+        + f"{_megabytes(row.get('jax_nn', {})):>10}{_number(error, '.0e'):>8}"
     )
 
 
@@ -119,8 +122,9 @@ def fastest(row: Row, sides: tuple[str, ...]) -> float | None:
 
 
 def _title(row: Row) -> str:
+    names = dict.fromkeys((row["group"], row["case"]))
     return (
-        f"{row['group']} {row['case']}, {row['batch']} x {row['length']}, {row['heads']} heads "
+        f"{' '.join(names)}, {row['batch']} x {row['length']}, {row['heads']} heads "
         f"of {row['width']}, {row['dtype']}, {row['direction']}"
     )
 

@@ -188,7 +188,10 @@ def _long(name: str, settings: Settings) -> Iterator[Job]:
 
 def effort(job: Job) -> float:
     """About how long a job takes, compared with others."""
-    return (1 + job.queries / 1024) * (1 if job.direction == FORWARD else 3)
+    if job.group == "memory":
+        return 0.5
+    more = (1 if job.direction == FORWARD else 3) * (5 if job.case == "additive" else 1)
+    return more * (1 + job.queries / 1024)
 
 
 def measure(job: Job, settings: Settings, peers: ModuleType | None) -> Row:

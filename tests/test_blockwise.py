@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from attention_jax import blockwise, masks, normalizers, reference, scores
@@ -144,6 +144,8 @@ FEW = settings(max_examples=8, deadline=None, derandomize=True, phases=[Phase.ge
 
 def check(sizes, blocks, dtype, names, offsets, traced):
     """Output, tangent, and the cotangents of all that is learned."""
+    # Logits that are equal may be rounded apart, and so chosen apart.
+    assume(names["score"] != "query alone" or names["normalizer"] not in ("hard", "top_k"))
     qkv, learned, fixed = arrays_of(*sizes, dtype)
     fixed["offsets"], given = offsets, (qkv, learned)
 
@@ -267,10 +269,10 @@ def test_every_sweep_chooses_the_same_keys(normalizer):
 
     def compute(attend, *qkv):
         request = asked(learned, score_mod="alibi", normalizer=normalizer)
-        out, pull = jax.vjp(lambda *x: attend(*x, **request, block_sizes=(7, 16)), *qkv)
-        return out, pull(jnp.cos(out))
+        return attend(*qkv, **request, block_sizes=(7, 16))
 
     agree(compute, *qkv)
+    agree(jax.grad(lambda *x: (compute(*x) ** 2).sum(), (1, 2, 3)), *qkv)
 
 
 def test_captured_whole_numbers_and_random_keys():
