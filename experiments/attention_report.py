@@ -35,7 +35,7 @@ _SHORT |= {"float32": "f32", "bfloat16": "bf16"}
 def header() -> str:
     """The first line of the table; a case is beside flex_attention or the bare equation."""
     return (
-        f"{'':<15}{'case':<10}{'batch x N':>10}{'heads':>8} {'type':<5}{'':<8}{'ours ms':>9}"
+        f"{'':<15}{'case':<13}{'batch x N':>10}{'heads':>8} {'type':<5}{'':<8}{'ours ms':>9}"
         f"{'jax.nn/ours':>19}{'SDPA/ours':>19}{'flex, direct/ours':>19}"
         f"{'compile s':>10}{'MB':>8}{'of jax.nn':>10}{'error':>8}"
     )
@@ -46,11 +46,12 @@ def line(row: Row, *, number: int, count: int, minutes_left: float) -> str:
     ours, error = row["ours"], max(row["ours"].get("error", {"": None}).values())
     place, dtype = f"{row['batch']} x {row['length']}", _SHORT[row["dtype"]]
     heads = f"{row['heads']}/{row['kv_heads']}x{row['width']}"
-    name = row["case"] if row["group"] in (row["case"], "memory") else row["group"]
+    name = f"short {row['case']}" if row["group"] == "short" else row["case"]
+    name = "long" if row["group"] == "long" else name
     milliseconds = ours["seconds"] * 1e3 if "seconds" in ours else None
     last = row.get("torch_flex") or row.get("torch_direct")
     return (
-        f"{f'{number}/{count} {minutes_left:.0f} min':<15}{name:<10}{place:>10}{heads:>8} "
+        f"{f'{number}/{count} {minutes_left:.0f} min':<15}{name:<13}{place:>10}{heads:>8} "
         f"{dtype:<5}{_SHORT[row['direction']]:<8}{_number(milliseconds, '.2f'):>9}"
         + "".join(f"{_ratio(x):>19}" for x in (row.get("jax_nn"), row.get("torch_sdpa"), last))
         + f"{_number(ours.get('compile_seconds'), '.1f'):>10}{_megabytes(ours):>8}"
