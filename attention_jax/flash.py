@@ -309,14 +309,16 @@ def lists(tiling: BlockMap, *, by_keys: bool) -> dict[str, np.ndarray]:
     for kind, places in ((2, tiling.partial), (1, tiling.full)):
         kinds[tuple(places.T)] = kind
     kinds = kinds.swapaxes(1, 2) if by_keys else kinds
-    counts = np.stack([(kinds == 2).sum(-1), (kinds > 0).sum(-1)], -1).astype(np.int32)
+    counts: Any = np.stack([(kinds == 2).sum(-1), (kinds > 0).sum(-1)], -1).astype(np.int32)
     order = np.argsort(2 - kinds, axis=-1, kind="stable").astype(np.int32)
-    return dict(order=order[..., : max(counts.max(initial=1), 1)], counts=counts)
+    most = int(counts.max()) if counts.size else 1
+    return dict(order=order[..., : max(most, 1)], counts=counts)
 
 
-def call(static: Static, body: Callable, refs: Refs, outputs: list[Any], *, by_keys: bool) -> Any:
+def call(static: Static, body: Any, refs: Refs, outputs: list[Any], *, by_keys: bool) -> Any:
     """Runs a kernel for every block of queries or of keys, with outputs like those given."""
     (b, g, r, _, _), (_, blocks_q, blocks_k) = static.shape, static.tiling.counts
+    listed: dict[str, Any] = lists(static.tiling, by_keys=by_keys)
     return pl.pallas_call(
         body,
         grid=(blocks_k, g, b) if by_keys else (blocks_q, g * r, b),
@@ -326,7 +328,7 @@ def call(static: Static, body: Callable, refs: Refs, outputs: list[Any], *, by_k
         ),
         interpret=static.interpret,
         name=body.__name__,
-    )(refs._replace(**lists(static.tiling, by_keys=by_keys)))
+    )(refs._replace(**listed))
 
 
 def choose_sizes(query: Like, key: Like, value: Like) -> tuple[int, int]:
@@ -334,8 +336,8 @@ def choose_sizes(query: Like, key: Like, value: Like) -> tuple[int, int]:
     size = query.dtype.itemsize
     wide = max(_power(key.shape[-1]), _power(value.shape[-1])) * size
     most = 64 if wide <= 256 else 32 if wide <= 512 else 16
-    sizes = most, max(most * 2 // size, LEAST)
-    return tuple(min(n, _power(x.shape[1])) for n, x in zip(sizes, (query, key), strict=True))
+    keys = max(most * 2 // size, LEAST)
+    return min(most, _power(query.shape[1])), min(keys, _power(key.shape[1]))
 
 
 def tiling(

@@ -53,7 +53,7 @@ def refusal(name: str, query: Like, key: Like, value: Like, **request: Any) -> s
     """Why `attention` cannot honour a request on this device; None where it can."""
     if _dot_scale(request["score"], query, key) is None:
         return "it computes dot products times a number, and `score` is another function."
-    common = dict(
+    common: dict[str, Any] = dict(
         score_mod=request["score_mod"],
         mask=request["mask"],
         normalizer_is_softmax=request["normalizer"] is normalizers.softmax,
@@ -62,7 +62,7 @@ def refusal(name: str, query: Like, key: Like, value: Like, **request: Any) -> s
     )
     if name == "pallas":
         return pallas_refusal(query, key, value, **common)
-    also = {x: request[x] for x in ("query_offset", "key_offset", "return_lse")}
+    also: dict[str, Any] = {x: request[x] for x in ("query_offset", "key_offset", "return_lse")}
     if name == "cudnn":
         return cudnn_refusal(query, key, value, **common, **also)
     # Imported where it may run: it depends on an experimental part of JAX.
@@ -100,7 +100,7 @@ def pallas(
     at, offsets = (jax.ShapeDtypeStruct((), jnp.int32),) * 4, (query_offset, key_offset)
     wide = jax.ShapeDtypeStruct((), jnp.float32)
     change = None if score_mod is None else tracing.hoist(score_mod, wide, *at)
-    show = None if mask is None else tracing.hoist(mask, *at)
+    show: Any = None if mask is None else tracing.hoist(mask, *at)
 
     def exact(arrays: Arrays, fixed: Fixed) -> tuple[Array, Array]:
         known = mask is None or blocks.is_known(mask, offsets)
@@ -193,7 +193,8 @@ def _rule(static: Static) -> Callable[[Arrays, Fixed], tuple[Array, Array]]:
         arrays, fixed, results = given
         if any(needed[:-3]):
             return exact_backward(arrays, fixed, cts)
-        return Arrays((None,) * len(arrays.floats), *backward(arrays, fixed, results, cts))
+        nothing: Any = (None,) * len(arrays.floats)
+        return Arrays(nothing, *backward(arrays, fixed, results, cts))
 
     @attend.defjvp
     def attend_jvp(primals: Any, tangents: Any) -> Any:

@@ -116,11 +116,12 @@ def _batch(flat: Any, axes: Any, *, rule: Linear) -> tuple[Any, list[int]]:
     function = jax.vmap(rule.function, mapped)
 
     def transpose(needed: tuple[bool, ...], *given: Any) -> tuple[Array | None, ...]:
+        rule_transpose: Any = rule.transpose
         count = len(given) - len(residuals)
         each = jax.vmap(
             lambda *one: tuple(
                 x if need else jnp.zeros(())
-                for x, need in zip(rule.transpose(needed, *one), needed, strict=True)
+                for x, need in zip(rule_transpose(needed, *one), needed, strict=True)
             ),
             residuals + [0] * count,
         )

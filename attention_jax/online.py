@@ -123,8 +123,8 @@ def _largest(sweep: Sweep) -> Array:
 
 
 class _Best(NamedTuple):
-    key: Array  # its number; -1 where nothing is seen
-    logit: Array  # NaN where a logit of the row is
+    key: Any  # its number; -1 where nothing is seen
+    logit: Any  # NaN where a logit of the row is
 
 
 def _first_best(sweep: Sweep) -> Row:
@@ -215,7 +215,8 @@ def _root(scale: float, turn: Callable[[Array, Array, Array], Array]) -> Any:
 
         # One key alone would take all: so low the threshold may be, and no lower.
         start = jnp.full_like(largest, -1.0)
-        _, height, _ = lax.while_loop(moves, move, (0, start, jnp.ones_like(start)))
+        first: Any = 0, start, jnp.ones_like(start)
+        _, height, _ = lax.while_loop(moves, move, first)
         return _Threshold(height, largest)
 
     return find

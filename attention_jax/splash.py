@@ -152,8 +152,8 @@ class _Tiles(kernels_of_jax.Mask):
     def shape(self) -> tuple[int, ...]:
         return self._shape
 
-    def __getitem__(self, at: tuple[slice, slice]) -> np.ndarray:
-        return self._tiles[at[0].start, at[1].start]
+    def __getitem__(self, idx: tuple[slice, slice]) -> np.ndarray:
+        return self._tiles[idx[0].start, idx[1].start]
 
     def add(self, start: int, rows: Bool[np.ndarray, "queries s"]) -> None:
         """Takes a block of queries, from the position `start`, against all keys."""
@@ -207,9 +207,10 @@ def _kernel(tiles: list[_Tiles], sizes: tuple[int, int], interpret: bool) -> Any
     of_keys = ("block_kv", "block_kv_compute", "block_kv_dkv", "block_kv_dkv_compute")
     named = dict.fromkeys(of_queries, sizes[0]) | dict.fromkeys((*of_keys, "block_kv_dq"), sizes[1])
     # Inside a trace too these are numbers, so that a later trace may use them.
+    block_sizes: Any = kernels_of_jax.BlockSizes
     with jax.ensure_compile_time_eval():
         return kernels_of_jax.make_splash_mha_single_device(
             kernels_of_jax.MultiHeadMask(tiles),
-            block_sizes=kernels_of_jax.BlockSizes(**named),
+            block_sizes=block_sizes(**named),
             interpret=interpret,
         )

@@ -180,7 +180,7 @@ def _divide(jaxpr: Jaxpr, q: Var, k: Var) -> tuple[list[JaxprEqn], list[JaxprEqn
         made = {x for equation in after for x in equation.outvars}
         wanted = _variables(x for equation in after for x in equation.invars)
         wanted = (wanted | _variables(jaxpr.outvars)) & of_key - made
-        if all(jnp.issubdtype(x.aval.dtype, jnp.floating) for x in wanted):
+        if _whole(wanted, wanted):
             order = [k, *(x for equation in before for x in equation.outvars)]
             return before, after, [x for x in order if x in wanted] or [k]
         again |= {n for n, x in enumerate(jaxpr.eqns) if not _whole(x.outvars, wanted)}
