@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from attention_jax import blockwise, checks, kernels, normalizers, reference, scores
 from attention_jax.blocks import Shape
 from attention_jax.types import (
+    Like,
     MaskFunction,
     Params,
     Score,
@@ -16,8 +17,6 @@ from attention_jax.types import (
     Variant,
     no_parameters,
 )
-
-Like = Array | jax.ShapeDtypeStruct
 
 KERNELS = ("cudnn", "splash", "pallas")  # the fastest first
 IMPLEMENTATIONS = ("reference", "dense", "blockwise", *KERNELS)

@@ -17,18 +17,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from attention_jax import blocks, linear, online, sweeps, tiles, tracing
 from attention_jax.blocks import BlockMap, Shape, Sizes
 from attention_jax.masks import conjuncts
 from attention_jax.normalizers import Normalizer
-from attention_jax.reference import wide_dtype
+from attention_jax.reference import Offset, wide_dtype
 from attention_jax.sweeps import Arrays, Rows, Static
 from attention_jax.tiles import Captured, Fixed, Request
 from attention_jax.types import MaskFunction, Score, ScoreMod
-
-Offset = int | Int[Array, ""]
 
 
 def attention(

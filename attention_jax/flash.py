@@ -23,9 +23,7 @@ from attention_jax import blocks, masks, online, tracing
 from attention_jax.blocks import BlockMap, Shape, Sizes
 from attention_jax.on_tiles import Machine, Program, program
 from attention_jax.tracing import Hoisted
-from attention_jax.types import MaskFunction
-
-Like = Array | jax.ShapeDtypeStruct
+from attention_jax.types import Like, MaskFunction
 
 # exp(x) = exp2(x log2(e)): a GPU has an instruction for the latter.
 LOG2_E = math.log2(math.e)

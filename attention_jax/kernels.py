@@ -17,15 +17,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from attention_jax import blocks, blockwise, flash, linear, masks, normalizers, reference, tracing
 from attention_jax.blocks import BlockMap, Shape
-from attention_jax.flash import LEAST, Arrays, Fixed, Like, Static
+from attention_jax.flash import LEAST, Arrays, Fixed, Static
 from attention_jax.on_tiles import Machine, Refused, program
-from attention_jax.types import MaskFunction, Score, ScoreMod
-
-Offset = int | Int[Array, ""]
+from attention_jax.reference import Offset
+from attention_jax.types import Like, MaskFunction, Score, ScoreMod
 
 # Keys and values: what fits a core, and what cuDNN takes.
 WIDEST = 256

@@ -135,6 +135,7 @@ def top_k(k: int) -> Normalizer:
     checks.positive("k", k)
 
     def weights(logits: Logits, visible: Visible) -> Logits:
+        # Held, so that the k-th is compared with itself, not with a copy that rounds otherwise.
         logits = lax.optimization_barrier(jnp.where(visible, logits, -jnp.inf))
         largest, _ = lax.top_k(lax.stop_gradient(logits), min(k, logits.shape[-1]))
         chosen = visible & (logits >= largest[..., -1:])
@@ -169,9 +170,8 @@ def _entmax15(logits: Logits, visible: Visible) -> Logits:
     finite = jnp.where(jnp.isfinite(ranked), ranked, 0)
     mean = jnp.cumsum(finite, -1) / count
     spread = jnp.cumsum(finite**2, -1) - count * mean**2
-    chosen = mean - jnp.sqrt(jnp.maximum((1 - spread) / count, 0)) <= ranked
     height = mean - jnp.sqrt(jnp.maximum((1 - spread) / count, 0))
-    height = jnp.where(chosen, height, -jnp.inf).max(-1, keepdims=True, initial=-jnp.inf)
+    height = jnp.where(height <= ranked, height, -jnp.inf).max(-1, keepdims=True, initial=-jnp.inf)
     support = visible & (shifted > height)
     z = jnp.where(support, shifted, 0)
     size = jnp.maximum(support.sum(-1, keepdims=True, dtype=z.dtype), 1)
@@ -199,11 +199,6 @@ def _ranked(x: Logits) -> tuple[Array, Array]:
     """The logits in falling order, without a derivative, and their ranks from 1."""
     ranked = jnp.sort(lax.stop_gradient(x), -1, descending=True)
     return ranked, jnp.arange(1, x.shape[-1] + 1, dtype=x.dtype)[None, None, None]
-
-
-def _last(ranked: Logits, chosen: Bool[Array, "b h t s"]) -> Float[Array, "b h t 1"]:
-    """The smallest logit that is chosen."""
-    return jnp.where(chosen, ranked, jnp.inf).min(-1, keepdims=True, initial=jnp.inf)
 
 
 def _keep_nan(weights: Logits, logits: Logits) -> Logits:

@@ -11,9 +11,7 @@ from jaxtyping import Array, Bool, Float
 from attention_jax import blocks, masks
 from attention_jax.reference import Offset
 from attention_jax.tracing import depends_on
-from attention_jax.types import MaskFunction, ScoreMod
-
-Like = Array | jax.ShapeDtypeStruct
+from attention_jax.types import Like, MaskFunction, ScoreMod
 
 # The TPU computes 128 numbers side by side: lengths and widths are padded to its multiples.
 LANES = 128

@@ -16,6 +16,8 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 Params = Any  # a pytree of arrays; `{}` where nothing is learned
 State = Any  # a pytree of arrays whose first axis is the batch
 
+# An array, or what is known of one before it is there.
+Like = Array | jax.ShapeDtypeStruct
 # One query [d] and one key [d] -> a scalar.
 Score = Callable[[Array, Array], Array]
 # (score, b, h, i, j) -> a scalar; i and j are global positions.
