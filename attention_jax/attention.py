@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from attention_jax import blockwise, checks, kernels, normalizers, reference, scores
 from attention_jax.blocks import Shape
 from attention_jax.types import (
+    PLACES,
     Like,
     MaskFunction,
     Params,
@@ -246,4 +247,4 @@ def from_score(
     def attend(params: Params, q: Array, k: Array, v: Array, **request: Any) -> Any:
         return attention(q, k, v, score=score(params), **request)
 
-    return Variant(init=init, attend=attend, score=score)
+    return Variant(init=init, attend=attend, score=score, serves=PLACES)

@@ -1,15 +1,15 @@
 """The layers that every model is built from. Modules own parameters; functions own the maths."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from attention_jax import checks, masks, positions
-from attention_jax.types import Variant
+from attention_jax.types import State, Variant
 
 
 def plain(tree: Any) -> Any:
@@ -30,6 +30,14 @@ class Linear(nnx.Linear):
     ) -> Float[Array, "*n o"]:
         flat = super().__call__(inputs.reshape(-1, inputs.shape[-1]), out_sharding)
         return flat.reshape(*inputs.shape[:-1], -1)
+
+
+class Source(NamedTuple):
+    """What decoding keeps of the sequence that it looks at; `state` is the variant's own."""
+
+    keys: Float[Array, "b s g d"]
+    values: Float[Array, "b s g e"]
+    state: State
 
 
 class MultiHeadAttention(nnx.Module):
@@ -65,7 +73,8 @@ class MultiHeadAttention(nnx.Module):
         kv_heads = kv_heads or heads
         checks.divides("heads", heads, "width", width)
         checks.divides("kv_heads", kv_heads, "heads", heads)
-        self.head_width = width // heads
+        self.heads, self.kv_heads, self.head_width = heads, kv_heads, width // heads
+        self.dtype = jnp.dtype(dtype)
         self.variant, self.rope, self.dropout_rate = variant, rope, dropout_rate
 
         def linear(heads_out: int) -> Linear:
@@ -117,19 +126,71 @@ class MultiHeadAttention(nnx.Module):
         rngs: nnx.Rngs | None = None,
     ) -> Float[Array, "b t h e"]:
         """The variant's own maths, on projected heads."""
-        drop = rngs is not None and self.dropout_rate > 0
-        random = {"dropout_rate": self.dropout_rate, "dropout_key": rngs.dropout()} if drop else {}
-        return self.variant.attend(
-            plain(self.learned), q, k, v, mask=mask, query_offset=query_offset, **random
-        )
+        request: dict[str, Any] = {"mask": mask, "query_offset": query_offset}
+        if rngs is not None and (self.dropout_rate > 0 or self.variant.random):
+            request |= {"dropout_rate": self.dropout_rate, "dropout_key": rngs.dropout()}
+        return self.variant.attend(plain(self.learned), q, k, v, **request)
+
+    def start(self, batch: int, length: int) -> State:
+        """What decoding keeps of one sequence of at most `length` positions, before the first."""
+        if self.variant.start is not None:
+            return self._start(batch, length)
+        empty = jnp.zeros((batch, length, self.kv_heads, self.head_width), self.dtype)
+        return empty, empty
+
+    def step(
+        self, x: Float[Array, "b 1 m"], state: State, position: Array
+    ) -> tuple[State, Float[Array, "b 1 m"]]:
+        """The next position of the sequence; reproduces the causal call."""
+        q, (k, v) = self.queries(x, position), self.keys_values(x, position)
+        if self.variant.step is not None:
+            own = (y[:, 0] for y in (q, k, v))
+            state, out = self.variant.step(plain(self.learned), state, *own)
+            return state, self.merge(out[:, None])
+        state = _put(state[0], k, position), _put(state[1], v, position)
+        return state, self.merge(self.attend(q, *state, mask=masks.causal, query_offset=position))
+
+    def open(self, memory: Float[Array, "b s m"]) -> Source:
+        """What decoding keeps of another sequence, which stays."""
+        keys, values = self.keys_values(memory)
+        state = {} if self.variant.align is None else self._start(*keys.shape[:2])
+        return Source(keys, values, state)
+
+    def look(
+        self, x: Float[Array, "b 1 m"], source: Source, visible: Bool[Array, "b s"]
+    ) -> tuple[Source, Float[Array, "b 1 m"]]:
+        """The next position's view of another sequence."""
+        source, out = self._look(self.queries(x), source, visible)
+        return source, self.merge(out)
 
     def weights(
-        self, q: Array, k: Array, *, mask: Any = None, query_offset: int | Array = 0
-    ) -> Float[Array, "b t h s"]:
-        """What each query takes of each key: the output where the values are unit vectors."""
-        b, s, g = k.shape[:3]
-        units = jnp.broadcast_to(jnp.eye(s, dtype=k.dtype)[None, :, None], (b, s, g, s))
-        return self.attend(q, k, units, mask=mask, query_offset=query_offset)
+        self, x: Float[Array, "b 1 m"], source: Source, visible: Bool[Array, "b s"]
+    ) -> Float[Array, "b h s"]:
+        """What `look` takes of each key: the output where the values are unit vectors."""
+        b, s, g = source.keys.shape[:3]
+        units = jnp.broadcast_to(jnp.eye(s, dtype=source.keys.dtype)[None, :, None], (b, s, g, s))
+        return self._look(self.queries(x), source._replace(values=units), visible)[1][:, 0]
+
+    def _look(self, q: Array, source: Source, visible: Array) -> tuple[Source, Array]:
+        keys, values, state = source
+        if self.variant.align is None:
+            return source, self.attend(q, keys, values, mask=masks.keys(visible))
+        params = plain(self.learned)
+        state, out = self.variant.align(params, state, q[:, 0], keys, values, visible=visible)
+        return source._replace(state=state), out[:, None]
+
+    def _start(self, batch: int, length: int) -> State:
+        start: Any = self.variant.start
+        return start(
+            plain(self.learned),
+            batch,
+            length,
+            heads=self.heads,
+            kv_heads=self.kv_heads,
+            head_width=self.head_width,
+            value_width=self.head_width,
+            dtype=self.dtype,
+        )
 
     def merge(self, heads: Float[Array, "b t h e"]) -> Float[Array, "b t m"]:
         """Projects the concatenated heads back to the model's width."""
@@ -140,6 +201,11 @@ class MultiHeadAttention(nnx.Module):
 
     def _rotate(self, x: Array, offset: int | Array) -> Array:
         return positions.rope(x, offset + jnp.arange(x.shape[1])) if self.rope else x
+
+
+def _put(cache: Array, new: Array, position: Array) -> Array:
+    """The cache [b T g d] with one more position."""
+    return jax.lax.dynamic_update_slice_in_dim(cache, new.astype(cache.dtype), position, axis=1)
 
 
 def attention_function(variant: Variant, params: Any = None) -> Callable[..., Array]:

@@ -31,23 +31,40 @@ SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<unk>")
 
 
 class Variant(NamedTuple):
-    """One attention mechanism: a tuple of pure functions.
+    """One attention mechanism: a tuple of pure functions, and what they can honour.
 
     Attributes:
       init: `(key, *, heads, kv_heads, head_width) -> params`.
       attend: `(params, q, k, v, *, mask, query_offset, ...) -> out`, with the keywords of
         `attention_jax.attention` that it does not choose itself.
-      start: `(params, batch, ...) -> state`, only where there is a recurrent form.
-      step: `(params, state, q, k, v) -> (state, out)`, one position; reproduces `attend`.
+      start: `(params, batch, length, *, heads, kv_heads, head_width, value_width, dtype) -> state`
+        before the first query, for `length` keys at most; only where there is `step` or `align`.
+      step: `(params, state, q, k, v) -> (state, out)` for the next position of one sequence,
+        [b h d], [b g d], [b g e] -> [b h e]; reproduces the causal `attend`. Without it a decoder
+        keeps keys and values, and attends to them anew.
+      align: `(params, state, q, k, v, *, visible) -> (state, out)` for the next query [b h d] over
+        keys [b s g d] that stay; `visible` is [b s]. Only where it depends on the queries before.
       score: `(params) -> Score`, only where the variant is nothing but the score of a pair.
         Such a variant also serves between two sequences and in RNN decoders.
+      serves: where it can stand, of `PLACES`.
+      masks: "pairs" where any mask may hide any pair; "keys" where only keys can be hidden from
+        all queries alike, beside `masks.causal`. Others are refused.
+      random: whether it draws, beside dropout; it then takes `dropout_key` at any rate.
     """
 
     init: Callable[..., Params]
     attend: Callable[..., Any]
     start: Callable[..., State] | None = None
     step: Callable[..., tuple[State, Array]] | None = None
+    align: Callable[..., tuple[State, Array]] | None = None
     score: Callable[[Params], Score] | None = None
+    serves: tuple[str, ...] = ("bidirectional", "causal")
+    masks: str = "pairs"
+    random: bool = False
+
+
+# Within one sequence, seen whole or up to each query; and from one sequence to another.
+PLACES = ("bidirectional", "causal", "cross")
 
 
 def no_parameters(key: PRNGKeyArray, **sizes: int) -> Params:

@@ -14,7 +14,7 @@ PACKAGE = "attention_jax"
 
 PARTS = "types checks scores online normalizers masks positions"
 BLOCKS = "tracing blocks linear reference tiles sweeps blockwise"
-ENGINE = f"{PARTS} {BLOCKS} on_tiles flash splash kernels attention recurrence"
+ENGINE = f"{PARTS} {BLOCKS} on_tiles flash splash kernels attention recurrence alignment"
 MODELS = f"{ENGINE} variants layers"
 TRAINING = "types checks batches metrics optimizers checkpoint telemetry"
 
@@ -38,7 +38,8 @@ MAY_IMPORT = {
     "splash": "types tracing blocks masks reference",
     "kernels": f"{PARTS} {BLOCKS} on_tiles flash splash",
     "attention": f"{PARTS} {BLOCKS} kernels",
-    "recurrence": "types checks",
+    "recurrence": "types checks masks tracing",
+    "alignment": "types checks masks tracing recurrence",  # one query after another
     "variants": "types",
     "variants/*": ENGINE,
     "layers": f"{ENGINE} variants",

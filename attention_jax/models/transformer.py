@@ -5,14 +5,21 @@ Reference: Vaswani et al. 2017, arXiv:1706.03762; norm first: Xiong et al. 2020,
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from attention_jax import checks, masks, variants
-from attention_jax.layers import Embedding, FeedForward, Linear, MultiHeadAttention, Stack, dropout
-from attention_jax.types import MaskFunction, Memory, Variant
+from attention_jax.layers import (
+    Embedding,
+    FeedForward,
+    Linear,
+    MultiHeadAttention,
+    Source,
+    Stack,
+    dropout,
+)
+from attention_jax.types import MaskFunction, Memory, State, Variant
 
 POSITIONS = ("sinusoidal", "learned", "rope", "none")
 
@@ -21,10 +28,11 @@ class TransformerConfig(NamedTuple):
     """Sizes and choices of a Transformer; the defaults are a small one.
 
     Attributes:
-      attention: name of the variant, or the path of a file that defines one.
-      cross_attention: the same between decoder and encoder. Where None: `attention` if it is
-        the score of a pair, else scaled dot, since distances within one sentence mean nothing
-        between two.
+      attention: name of the variant, or the path of a file that defines one. Where it cannot
+        serve (`Variant.serves`), scaled dot stands: in the encoder for one that only looks
+        back, in the decoder for one that must see all, and between the two for one that goes
+        by distances, which mean nothing between two sentences.
+      cross_attention: another one between decoder and encoder.
       positions: one of `POSITIONS`.
       norm: "pre" or "post".
       dropout_rate: on embeddings, hidden units and the output of each sub-layer.
@@ -55,12 +63,12 @@ class TransformerConfig(NamedTuple):
 
 
 class TransformerState(NamedTuple):
-    """What decoding keeps: a key/value cache of each layer, its source side and its length."""
+    """What decoding keeps: of each layer its own sequence and the source; and the position."""
 
     position: Int[Array, " b"]
     memory_mask: Bool[Array, "b s"]
-    caches: list[tuple[Array, Array]]
-    sources: list[tuple[Array, Array]]
+    caches: list[State]
+    sources: list[Source]
 
 
 class Residual(nnx.Module):
@@ -95,8 +103,10 @@ def _attention(config: TransformerConfig, variant: Variant, *, rope: bool, rngs:
 class Layer(nnx.Module):
     """What both kinds of layer hold: self-attention and feed-forward, each with its shortcut."""
 
+    place: str  # of the self-attention
+
     def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
-        own = variants.get(config.attention)
+        own = variant_at(config, self.place)
         self.attention = _attention(config, own, rope=config.positions == "rope", rngs=rngs)
         self.feed_forward = FeedForward(
             config.width,
@@ -122,6 +132,8 @@ class Layer(nnx.Module):
 class EncoderLayer(Layer):
     """Self-attention, then feed-forward."""
 
+    place = "bidirectional"
+
     def __call__(self, x: Array, visible: Array, *, rngs: nnx.Rngs | None = None) -> Array:
         """Lets each position of `x` see those where `visible` [b s]."""
         return self.think(self.look(x, masks.keys(visible), rngs), rngs)
@@ -130,9 +142,13 @@ class EncoderLayer(Layer):
 class DecoderLayer(Layer):
     """Causal self-attention, attention to the encoder, then feed-forward."""
 
+    place = "causal"
+
     def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
         super().__init__(config, rngs=rngs)
-        self.cross_attention = _attention(config, cross_variant(config), rope=False, rngs=rngs)
+        self.cross_attention = _attention(
+            config, variant_at(config, "cross"), rope=False, rngs=rngs
+        )
         self.around_cross_attention = Residual(config, rngs=rngs)
 
     def __call__(self, x: Array, memory: Memory, *, rngs: nnx.Rngs | None = None) -> Array:
@@ -147,37 +163,27 @@ class DecoderLayer(Layer):
         return self.think(self.around_cross_attention.leave(x, change, rngs), rngs)
 
     def step(
-        self, x: Array, cache: tuple[Array, Array], source: tuple[Array, Array], state: Any
-    ) -> tuple[Array, tuple[Array, Array], Array]:
-        """One position: `x` [b 1 m]; returns also the new cache and the queries to the source."""
-        position = state.position[0]
-        inner = self.around_attention.enter(x)
-        new = self.attention.keys_values(inner, position)
-        cache = put(cache[0], new[0], position), put(cache[1], new[1], position)
-        change = self.attention.attend(
-            self.attention.queries(inner, position),
-            *cache,
-            mask=masks.causal,
-            query_offset=position,
-        )
-        x = self.around_attention.leave(x, self.attention.merge(change), None)
-        q = self.cross_attention.queries(self.around_cross_attention.enter(x))
-        change = self.cross_attention.attend(q, *source, mask=masks.keys(state.memory_mask))
-        x = self.around_cross_attention.leave(x, self.cross_attention.merge(change), None)
-        return self.think(x), cache, q
+        self, x: Array, cache: State, source: Source, at: tuple[Array, Array]
+    ) -> tuple[Array, State, Source, Array]:
+        """One position: `x` [b 1 m]; returns also what is kept, and the view of the source.
+
+        Args:
+          at: the position, and which source positions are real.
+        """
+        position, visible = at
+        cache, change = self.attention.step(self.around_attention.enter(x), cache, position)
+        x = self.around_attention.leave(x, change, None)
+        look = self.around_cross_attention.enter(x)
+        source, change = self.cross_attention.look(look, source, visible)
+        return self.think(self.around_cross_attention.leave(x, change, None)), cache, source, look
 
 
-def put(cache: Array, new: Array, position: Array) -> Array:
-    """The cache [b T g d] with one more position."""
-    return jax.lax.dynamic_update_slice_in_dim(cache, new.astype(cache.dtype), position, axis=1)
-
-
-def cross_variant(config: TransformerConfig) -> Variant:
-    """The variant between decoder and encoder, as `TransformerConfig` says."""
-    if config.cross_attention is not None:
+def variant_at(config: TransformerConfig, place: str) -> Variant:
+    """The variant that stands at one of `types.PLACES`, as `TransformerConfig` says."""
+    if place == "cross" and config.cross_attention is not None:
         return variants.get(config.cross_attention)
     own = variants.get(config.attention)
-    return own if own.score is not None else variants.get("scaled_dot")
+    return own if place in own.serves else variants.get("scaled_dot")
 
 
 class Transformer(nnx.Module):
@@ -238,16 +244,12 @@ class Transformer(nnx.Module):
 
     def start(self, memory: Memory, max_length: int) -> TransformerState:
         """Empty caches for `max_length` tokens, and the source's keys and values."""
-        batch = memory.states.shape[0]
-        layers = self.decoder.each()
-        heads = self.config.kv_heads or self.config.heads
-        shape = (batch, max_length, heads, self.config.width // self.config.heads)
-        empty = jnp.zeros(shape, self.config.dtype)
+        batch, layers = memory.states.shape[0], self.decoder.each()
         return TransformerState(
             position=jnp.zeros(batch, jnp.int32),
             memory_mask=memory.mask,
-            caches=[(empty, empty) for _ in layers],
-            sources=[layer.cross_attention.keys_values(memory.states) for layer in layers],
+            caches=[layer.attention.start(batch, max_length) for layer in layers],
+            sources=[layer.cross_attention.open(memory.states) for layer in layers],
         )
 
     def step(
@@ -258,17 +260,18 @@ class Transformer(nnx.Module):
         return_weights: bool = False,
     ) -> tuple[TransformerState, Float[Array, "b v"], Float[Array, "b l h s"] | None]:
         """Appends one token; reproduces `decode` position by position."""
-        x = self.embedding(token[:, None], state.position[0])
-        caches, weights = [], []
+        at = state.position[0], state.memory_mask
+        x = self.embedding(token[:, None], at[0])
+        caches, sources, weights = [], [], []
         for layer, cache, source in zip(
             self.decoder.each(), state.caches, state.sources, strict=True
         ):
-            x, cache, q = layer.step(x, cache, source, state)
+            x, cache, seen, look = layer.step(x, cache, source, at)
             caches.append(cache)
+            sources.append(seen)
             if return_weights:
-                mask = masks.keys(state.memory_mask)
-                weights.append(layer.cross_attention.weights(q, source[0], mask=mask)[:, 0])
-        state = state._replace(position=state.position + 1, caches=caches)
+                weights.append(layer.cross_attention.weights(look, source, at[1]))
+        state = state._replace(position=state.position + 1, caches=caches, sources=sources)
         drawn = jnp.stack(weights, axis=1) if return_weights else None
         return state, self._logits(x)[:, 0], drawn
 

@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 from attention_jax import scores
 from attention_jax.attention import attention
-from attention_jax.types import Params, Variant, no_parameters
+from attention_jax.types import PLACES, Params, Variant, no_parameters
 
 
 def dot() -> Variant:
@@ -26,4 +26,4 @@ def dot() -> Variant:
         v = k if v is None else v
         return attention(q, k, v, score=scores.dot, **request)
 
-    return Variant(init=no_parameters, attend=attend, score=lambda params: scores.dot)
+    return Variant(no_parameters, attend, score=lambda params: scores.dot, serves=PLACES)
