@@ -37,7 +37,7 @@ def seen(
     Raises:
       ValueError: another mask.
     """
-    causal, visible = False, None
+    causal, visible, zero = False, None, jnp.int32(0)
     at_b = jnp.arange(batch, dtype=jnp.int32)
     at_j = jnp.asarray(offset, jnp.int32) + jnp.arange(length, dtype=jnp.int32)
     for part in masks.conjuncts(mask):
@@ -52,8 +52,7 @@ def seen(
                 f"on {'h' if by_h else 'i'}. Use `masks.keys` or `masks.lengths` for padding, or "
                 "a variant that hides any pair, such as scaled_dot."
             )
-        zero = jnp.int32(0)
-        per_key = jax.vmap(lambda b, j, part=part: part(b, zero, zero, j), (None, 0))
+        per_key = jax.vmap(lambda b, j, part=part, at=zero: part(b, at, at, j), (None, 0))
         own = jax.vmap(per_key, (0, None))(at_b, at_j)
         visible = own if visible is None else visible & own
     return Seen(causal, visible)
