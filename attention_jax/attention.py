@@ -20,9 +20,10 @@ from attention_jax.types import (
 )
 
 KERNELS = ("cudnn", "splash", "pallas")  # the fastest first
-IMPLEMENTATIONS = ("reference", "dense", "blockwise", *KERNELS)
+NAMED = ("tokamax",)  # runs where it is named
+IMPLEMENTATIONS = ("reference", "dense", "blockwise", *KERNELS, *NAMED)
 
-# On a CPU blocks are slower than one tile up to this length, and up to so many scores.
+# On a CPU blocks are slower than one tile up to this length, and up to so many numbers.
 SHORT = 128
 FEW_SCORES = 2**24
 
@@ -109,7 +110,7 @@ def attention(
     chosen, _ = _choose(query, key, value, implementation=implementation, **request)
     if chosen == "reference":
         return reference.attention(query, key, value, **request)
-    if chosen in KERNELS:
+    if chosen in KERNELS + NAMED:
         return kernels.attention(chosen, query, key, value, **request)
     return blockwise.attention(query, key, value, dense=chosen == "dense", **request)
 
@@ -154,20 +155,21 @@ def plan(
         implementation=implementation,
     )
     (b, t, h, d), (_, s, g, e) = query.shape, value.shape
-    width = reference.wide_dtype(query, key, value).itemsize
+    size = reference.wide_dtype(query, key, value).itemsize
+    pair = blockwise.split(score, query, key).width
     rows, folded = b * t * h, b * t * h * (d + e) + b * s * g * (key.shape[-1] + e)
     if chosen in ("reference", "dense"):
-        return Plan(chosen, reason, None, 0.0, (2 * rows * s + folded) * width)
-    if chosen in ("cudnn", "splash"):
+        return Plan(chosen, reason, None, 0.0, ((1 + pair) * rows * s + folded) * size)
+    if chosen in ("cudnn", "splash", *NAMED):
         return Plan(chosen, reason, None, 0.0, rows * 4)
     offsets = query_offset, key_offset
     if chosen == "pallas":
         tiling = kernels.plan(query, key, value, mask, offsets)
     else:
-        tiling = blockwise.plan(Shape(b, g, h // g, t, s), mask, offsets)
+        tiling = blockwise.plan(Shape(b, g, h // g, t, s), mask, offsets, width=pair)
     heads, queries, keys = tiling.sizes
-    held = 0 if chosen == "pallas" else folded + 3 * heads * (h // g) * queries * keys
-    return Plan(chosen, reason, (queries, keys), tiling.skipped, (held + 2 * rows) * width)
+    held = 0 if chosen == "pallas" else folded + (2 + pair) * heads * (h // g) * queries * keys
+    return Plan(chosen, reason, (queries, keys), tiling.skipped, (held + 2 * rows) * size)
 
 
 def _choose(
@@ -193,7 +195,8 @@ def _choose(
     normalizer = request["normalizer"]
     if normalizer.online is None:
         return "reference", f"{normalizer.name} needs whole rows of logits"
-    short = max(t, s) <= SHORT and b * h * t * s <= FEW_SCORES
+    pair = blockwise.split(request["score"], query, key).width
+    short = max(t, s) <= SHORT and b * h * t * s * pair <= FEW_SCORES
     if short and not _refusal("dense", query, key, value, **request):
         return "dense", f"up to {SHORT} positions one tile is faster than blocks"
     return "blockwise", "linear memory, and blocks that the mask empties are skipped"
@@ -202,7 +205,7 @@ def _choose(
 def _refusal(name: str, query: Like, key: Like, value: Like, **request: Any) -> str | None:
     """Why an implementation cannot honour a request; None where it can."""
     normalizer = request["normalizer"]
-    if name in KERNELS:
+    if name in KERNELS + NAMED:
         return kernels.refusal(name, query, key, value, **request)
     if name == "blockwise" and normalizer.online is None:
         return f"{normalizer.name} needs whole rows of logits."

@@ -13,6 +13,8 @@ from attention_jax.types import MaskFunction
 
 # Scores that are computed at once: enough work to share between cores, few enough for their caches.
 TILE = 2**19
+# Numbers that are held at once where a score is no dot product, but passes through a vector a pair.
+HELD = 2**21
 QUERIES, KEYS = 256, 256
 # Keys where nothing is hidden, so that large blocks compute nothing in vain.
 KEYS_UNMASKED = 512
@@ -72,26 +74,34 @@ class BlockMap(NamedTuple):
 
 
 def choose_sizes(
-    shape: Shape, block_sizes: tuple[int, int] | None = None, *, masked: bool = True
+    shape: Shape,
+    block_sizes: tuple[int, int] | None = None,
+    *,
+    masked: bool = True,
+    width: int = 1,
 ) -> Sizes:
     """Sizes of a tile; blocks of one kind are of one length, so that little is padded.
 
     Args:
       block_sizes: queries and keys in a block, at most; None for what is fastest on a CPU.
       masked: whether there is a mask.
+      width: numbers that the score of one pair holds at once; see `tracing.Parts`.
     """
     b, g, r, t, s = shape
+    tile = min(TILE, max(HELD // width, 1))
     lengths = {"queries": t, "keys": s}
     most = dict(
         zip(lengths, block_sizes or (QUERIES, KEYS if masked else KEYS_UNMASKED), strict=True)
     )
+    if block_sizes is None:
+        most["queries"] = min(most["queries"], max(tile // (r * most["keys"]), 1))
     sizes = {axis: _even(lengths[axis], most[axis]) for axis in lengths}
     growth = (("keys", s),) if t <= FEW_QUERIES else GROWTH
     for axis, limit in growth if block_sizes is None else ():
         other = sizes["queries" if axis == "keys" else "keys"]
-        room = TILE // max(b * g * r * other, 1)
+        room = tile // max(b * g * r * other, 1)
         sizes[axis] = _even(lengths[axis], max(sizes[axis], min(room, limit)))
-    fit = max(TILE // max(r * sizes["queries"] * sizes["keys"], 1), 1)
+    fit = max(tile // max(r * sizes["queries"] * sizes["keys"], 1), 1)
     heads = next(n for n in range(min(fit, b * g) or 1, 0, -1) if b * g % n == 0)
     return Sizes(heads, **sizes)
 

@@ -26,7 +26,7 @@ from attention_jax.normalizers import Normalizer
 from attention_jax.reference import Offset, wide_dtype
 from attention_jax.sweeps import Arrays, Rows, Static
 from attention_jax.tiles import Captured, Fixed, Request
-from attention_jax.types import MaskFunction, Score, ScoreMod
+from attention_jax.types import Like, MaskFunction, Score, ScoreMod
 
 
 def attention(
@@ -59,14 +59,14 @@ def attention(
     if not (b and t and h and s):
         lse = jnp.full((b, t, h), -jnp.inf, dtype)
         return _finish(form, jnp.zeros((b, t, h, e), dtype), lse, query.dtype, return_lse)
-    parts = tracing.split_pair(score, _vector(query, dtype), _vector(key, dtype))
+    parts = split(score, query, key)
     q = _prepare(parts.of_query, query, dtype) * parts.scale
     k = _prepare(parts.of_key, key, dtype, value)
     v = jnp.where(jnp.isfinite(value), value.astype(dtype), 0)
     hoisted = _hoist(parts.pair, _compose(score_mod, form.before), mask, q, k)
     offsets = (query_offset, key_offset)
     shape = Shape(b, g, h // g, t, s)
-    tiling = plan(shape, mask, offsets, block_sizes, dense=dense)
+    tiling = plan(shape, mask, offsets, block_sizes, width=parts.width, dense=dense)
     request = Request(
         *hoisted,
         used=(False,) * 4 if mask is None else tracing.depends_on(mask),
@@ -87,17 +87,24 @@ def attention(
     return _finish(form, out, lse, query.dtype, return_lse)
 
 
+def split(score: Score, query: Like, key: Like) -> tracing.Parts:
+    """What the engine takes out of the loop over pairs, and what it leaves in."""
+    dtype = wide_dtype(query, key)
+    return tracing.split_pair(score, _vector(query, dtype), _vector(key, dtype))
+
+
 def plan(
     shape: Shape,
     mask: MaskFunction | None,
     offsets: tuple[Any, Any],
     block_sizes: tuple[int, int] | None = None,
     *,
+    width: int = 1,
     dense: bool = False,
 ) -> BlockMap:
-    """The tiles that `attention` computes."""
+    """The tiles that `attention` computes; `width` is that of a pair (`tracing.Parts`)."""
     whole = Sizes(shape.b * shape.g, shape.t, shape.s)
-    chosen = blocks.choose_sizes(shape, block_sizes, masked=mask is not None)
+    chosen = blocks.choose_sizes(shape, block_sizes, masked=mask is not None, width=width)
     sizes = whole if dense else chosen
     return blocks.block_map(conjuncts(mask), shape, sizes, offsets)
 
@@ -153,7 +160,7 @@ def _rule(static: Static) -> Callable[[Arrays, Fixed], tuple[Array, Array]]:
     return attend
 
 
-def _vector(x: Array, dtype: Any) -> jax.ShapeDtypeStruct:
+def _vector(x: Like, dtype: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(x.shape[-1:], dtype)
 
 

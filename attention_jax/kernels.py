@@ -1,8 +1,9 @@
 """Which kernel honours which request: softmax attention of dot products, in one kernel.
 
-Our own in Pallas and cuDNN run on GPUs, Splash attention of JAX on TPUs. What a kernel cannot do,
-`refusal` says. cuDNN and Splash have first derivatives in reverse mode only, and within a block a
-hidden number that is not finite may reach what does not see it; ours does not let it.
+Our own in Pallas and cuDNN run on GPUs, Splash attention of JAX on TPUs, those of the tokamax
+library, where it is installed, on both. What a kernel cannot do, `refusal` says. All but ours
+have first derivatives in reverse mode only, and within a block a hidden number that is not finite
+may reach what does not see it; ours does not let it.
 
 First derivatives of queries, keys and values are kernels too. Those of captured arrays, forward
 mode and second derivatives are those of `attention_jax.blockwise`: exact, and in linear memory.
@@ -19,26 +20,35 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from attention_jax import blocks, blockwise, flash, linear, masks, normalizers, reference, tracing
+from attention_jax import (
+    blocks,
+    blockwise,
+    flash,
+    libraries,
+    linear,
+    normalizers,
+    reference,
+    tracing,
+)
 from attention_jax.blocks import BlockMap, Shape
 from attention_jax.flash import LEAST, Arrays, Fixed, Static
 from attention_jax.on_tiles import Machine, Refused, program
 from attention_jax.reference import Offset
 from attention_jax.types import Like, MaskFunction, Score, ScoreMod
 
-# Keys and values: what fits a core, and what cuDNN takes.
+# Keys and values: what fits a core.
 WIDEST = 256
-CUDNN_WIDEST = 128
 
 
 def attention(name: str, query: Array, key: Array, value: Array, **request: Any) -> Any:
-    """`pallas`, `cudnn` or `splash`, by name, with the arguments of `attention_jax.attention`.
+    """A kernel by name, with the arguments of `attention_jax.attention`.
 
     Only where `refusal` is None.
     """
     scale: Any = _dot_scale(request["score"], query, key)
-    if name == "cudnn":
-        return cudnn(query, key, value, scale=scale, causal=request["mask"] is not None)
+    if name in ("cudnn", "tokamax"):
+        run = libraries.cudnn if name == "cudnn" else libraries.tokamax
+        return run(query, key, value, scale=scale, causal=request["mask"] is not None)
     taken = ("mask", "query_offset", "key_offset")
     if name == "splash":
         from attention_jax.splash import splash
@@ -62,8 +72,10 @@ def refusal(name: str, query: Like, key: Like, value: Like, **request: Any) -> s
     if name == "pallas":
         return pallas_refusal(query, key, value, **common)
     also: dict[str, Any] = {x: request[x] for x in ("query_offset", "key_offset", "return_lse")}
-    if name == "cudnn":
-        return cudnn_refusal(query, key, value, **common, **also)
+    if name in ("cudnn", "tokamax"):
+        cudnn = name == "cudnn"
+        refuse = libraries.cudnn_refusal if cudnn else libraries.tokamax_refusal
+        return refuse(query, key, value, **common, **also)
     # Imported where it may run: it depends on an experimental part of JAX.
     from attention_jax.splash import splash_refusal
 
@@ -263,75 +275,6 @@ def _reason(function: Callable[..., Any], examples: tuple[Any, ...]) -> str | No
     except Refused as error:
         return str(error)
     return None
-
-
-def cudnn_refusal(
-    query: Like,
-    key: Like,
-    value: Like,
-    *,
-    score_mod: ScoreMod | None,
-    mask: MaskFunction | None,
-    normalizer_is_softmax: bool,
-    dropout_rate: float,
-    query_offset: Offset,
-    key_offset: Offset,
-    return_lse: bool,
-    platform: str,
-) -> str | None:
-    """Why `cudnn` cannot honour a request; None where it can."""
-    (_, t, _, d), (_, s, _, e) = query.shape, value.shape
-    dtypes = {str(x.dtype) for x in (query, key, value)}
-    known = all(isinstance(x, int) for x in (query_offset, key_offset))
-    if platform not in ("gpu", "cuda"):
-        return f"cuDNN needs a GPU of NVIDIA; this is a {platform}."
-    if len(dtypes) > 1 or dtypes.isdisjoint(("bfloat16", "float16")):
-        return (
-            "`query`, `key` and `value` must be all bfloat16 or float16 for cuDNN; "
-            f"got {', '.join(sorted(dtypes))}."
-        )
-    if d != e or d % 8 or not 0 < d <= CUDNN_WIDEST:
-        return (
-            "Keys and values must be of one width for cuDNN, a multiple of 8 up to "
-            f"{CUDNN_WIDEST}; got {d} and {e}."
-        )
-    if not all((*query.shape, s)):
-        return f"cuDNN takes no empty arrays; got {query.shape} and {key.shape}."
-    if not normalizer_is_softmax:
-        return "`normalizer` must be the softmax for cuDNN."
-    if score_mod is not None:
-        return "`score_mod` must be None for cuDNN."
-    if dropout_rate:
-        return f"`dropout_rate` must be 0 for cuDNN; got {dropout_rate}."
-    if return_lse:
-        return "`return_lse` must be False for cuDNN, whose sums JAX rounds to the query's dtype."
-    if mask is not None and mask is not masks.causal:
-        return "`mask` must be None or `masks.causal` for cuDNN."
-    if mask is not None and not (t == s and known and query_offset == key_offset):
-        return (
-            "With `masks.causal`, cuDNN needs as many queries as keys, which begin at the same "
-            f"known position; got {t} and {s}, at {query_offset} and {key_offset}."
-        )
-    return None
-
-
-def cudnn(
-    query: Float[Array, "b t h d"],
-    key: Float[Array, "b s g d"],
-    value: Float[Array, "b s g d"],
-    *,
-    scale: float,
-    causal: bool,
-) -> Float[Array, "b t h d"]:
-    """The softmax of `scale * q . k` by cuDNN.
-
-    Equal to the definition for finite arrays. Under `causal`, a number that is not finite may also
-    reach queries that do not see it: within a block cuDNN multiplies what is hidden by 0, and
-    0 * NaN is NaN. First derivatives only, in reverse mode only.
-    """
-    return jax.nn.dot_product_attention(
-        query, key, value, scale=scale, is_causal=causal, implementation="cudnn"
-    )
 
 
 def _dot_scale(score: Score, query: Like, key: Like) -> float | None:

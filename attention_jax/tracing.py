@@ -1,5 +1,6 @@
 """What the user's functions depend on, read off their jaxprs."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -66,12 +67,14 @@ class Parts(NamedTuple):
       of_query, of_key: of one side, to a vector of any width; None where it stays as it is.
       pair: the rest; None where it is the dot product of the two, times `scale`.
       scale: a number.
+      width: of the longest vector on the way from a pair to its score; 1 for a dot product.
     """
 
     of_query: Callable[[Array], Array] | None
     of_key: Callable[[Array], Array] | None
     pair: Score | None
     scale: float = 1.0
+    width: int = 1
 
 
 def split_pair(score: Score, query: Any, key: Any) -> Parts:
@@ -86,14 +89,18 @@ def split_pair(score: Score, query: Any, key: Any) -> Parts:
     of_query, turned = split_score(lambda k, q: rest(q, k), prepared, query)
     at = jax.eval_shape(of_query, query), prepared
     (by_query, query_scale), (by_key, key_scale) = _scaled(of_query, query), _scaled(of_key, key)
-    pair_scale = _dot_scale(jax.make_jaxpr(turned)(at[1], at[0]).jaxpr)
+    jaxpr = jax.make_jaxpr(turned)(at[1], at[0]).jaxpr
+    pair_scale = _dot_scale(jaxpr)
     if pair_scale is not None:
         return Parts(by_query, by_key, None, pair_scale * query_scale * key_scale)
     same = tuple(
         scale == 1 and by is None for by, scale in ((by_query, query_scale), (by_key, key_scale))
     )
     return Parts(
-        None if same[0] else of_query, None if same[1] else of_key, lambda q, k: turned(k, q)
+        None if same[0] else of_query,
+        None if same[1] else of_key,
+        lambda q, k: turned(k, q),
+        width=max([1, *(math.prod(x.aval.shape) for e in jaxpr.eqns for x in e.outvars)]),
     )
 
 

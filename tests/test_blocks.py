@@ -186,3 +186,18 @@ def test_sizes_cover_the_request_with_little_padding(shape, most):
 def test_one_query_or_one_key(t, s):
     heads, queries, keys = blocks.choose_sizes(Shape(2, 3, 4, t, s))
     assert 6 % heads == 0 and 1 <= queries <= t and 1 <= keys <= s
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    shape=st.builds(
+        Shape, b=st.integers(1, 9), g=st.integers(1, 9), r=st.integers(1, 9),
+        t=st.integers(1, 9000), s=st.integers(1, 9000),
+    ),
+    width=st.integers(1, 1000),
+)  # fmt: skip
+def test_scores_that_pass_through_a_vector_get_smaller_tiles(shape, width):
+    heads, queries, keys = blocks.choose_sizes(shape, width=width)
+    scores = heads * shape.r * queries * keys
+    assert scores * width <= max(blocks.HELD, shape.r * keys * width)  # one query is the least
+    assert scores <= blocks.TILE

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attention_jax import kernels, masks, normalizers, plan, positions, reference, scores
+from attention_jax import kernels, libraries, masks, normalizers, plan, positions, reference, scores
 
 B, T, S, H, G, D, E = 2, 19, 37, 4, 2, 8, 6
 IDS = np.sort(np.random.default_rng(1).integers(0, 3, (B, S)), axis=-1).astype(np.int32)
@@ -272,44 +272,6 @@ def test_pallas_says_which_arrays_it_cannot_read(arrays):
     assert "at most 256 wide" in kernels.pallas_refusal(wide, wide, wide, **PALLAS)
 
 
-CUDNN = PALLAS | dict(query_offset=0, key_offset=0, return_lse=False)
-
-
-def cudnn_refusal(q, k, v, **asked):
-    return kernels.cudnn_refusal(*(x.astype(jnp.bfloat16) for x in (q, k, v)), **(CUDNN | asked))
-
-
-def test_cudnn_takes_full_and_causal_attention(draw):
-    q, k = draw(2, 5, 4, 16), draw(2, 5, 2, 16)
-    assert cudnn_refusal(q, k, k) is None
-    assert cudnn_refusal(q, k, k, mask=masks.causal, query_offset=2, key_offset=2) is None
-
-
-@pytest.mark.parametrize(
-    ("asked", "reason"),
-    [
-        (dict(platform="cpu"), "needs a GPU of NVIDIA; this is a cpu"),
-        (dict(score_mod=positions.alibi(heads=4)), "`score_mod` must be None"),
-        (dict(mask=masks.sliding_window(3)), "`mask` must be None or"),
-        (dict(mask=masks.causal, query_offset=1), "as many queries as keys"),
-        (dict(dropout_rate=0.5), "`dropout_rate` must be 0"),
-        (dict(return_lse=True), "`return_lse` must be False"),
-        (dict(normalizer_is_softmax=False), "`normalizer` must be"),
-    ],
-)
-def test_cudnn_says_what_it_cannot_do(asked, reason, draw):
-    q, k = draw(2, 5, 4, 16), draw(2, 5, 2, 16)
-    assert reason in cudnn_refusal(q, k, k, **asked)
-
-
-def test_cudnn_says_which_arrays_it_cannot_read(arrays, draw):
-    assert "got float32" in kernels.cudnn_refusal(*arrays, **CUDNN)
-    assert "of one width" in cudnn_refusal(*arrays)
-    x = draw(1, 5, 2, 16)
-    assert "no empty arrays" in cudnn_refusal(x[:, :0], x, x)
-    assert "as many queries as keys" in cudnn_refusal(x[:, :3], x, x, mask=masks.causal)
-
-
 def half_dot(q, k):
     return scores.dot(q, k) / 2
 
@@ -327,19 +289,20 @@ def test_a_request_of_attention_is_refused_or_run(arrays, monkeypatch):
     close(got, expected(*arrays, **request(masks.causal, None, score=half_dot)))
 
 
-@pytest.mark.parametrize("name", ["pallas", "cudnn"])
+@pytest.mark.parametrize("name", ["pallas", "cudnn", "tokamax"])
 @pytest.mark.parametrize(
     ("score", "scale"),
     [(scores.dot, 1.0), (scores.scaled_dot, D**-0.5), (half_dot, 0.5)],
     ids=["dot", "scaled_dot", "half_dot"],
 )
 def test_the_scale_is_read_from_the_score(name, score, scale, arrays, monkeypatch):
-    monkeypatch.setattr(kernels, name, lambda *_, scale, **__: scale)
+    owner = kernels if name == "pallas" else libraries
+    monkeypatch.setattr(owner, name, lambda *_, scale, **__: scale)
     asked = REQUEST | request(None, None, score=score)
     assert kernels.attention(name, *arrays, **asked) == pytest.approx(scale)
 
 
-@pytest.mark.parametrize("name", ["pallas", "cudnn"])
+@pytest.mark.parametrize("name", ["pallas", "cudnn", "tokamax"])
 @pytest.mark.parametrize(
     "score",
     [scores.cosine(), scores.general(jnp.eye(D)), lambda q, k: scores.dot(q + 1, k)],

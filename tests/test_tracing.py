@@ -69,3 +69,10 @@ def test_captured_parameters_get_their_gradients():
     np.testing.assert_allclose(
         jax.jit(jax.grad(of), static_argnums=1)(w, True), expected, rtol=1e-5
     )
+
+
+@pytest.mark.parametrize(
+    "name, width", [("dot", 1), ("cosine", 1), ("additive", 9), ("key alone", 1), ("nested", 1)]
+)
+def test_the_width_is_what_a_pair_holds_beyond_its_score(name, width):
+    assert tracing.split_pair(SCORES[name], VECTOR, VECTOR).width == width
