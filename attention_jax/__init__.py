@@ -9,12 +9,13 @@ submodules of their own, to be imported by name, so that this import stays light
 """
 
 from attention_jax import masks, normalizers, positions, scores, variants
-from attention_jax.attention import attention, from_score, plan
+from attention_jax.attention import attention, from_mask, from_score, plan
 
 __version__ = "0.1.0"
 
 __all__ = [
     "attention",
+    "from_mask",
     "from_score",
     "masks",
     "normalizers",

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from attention_jax import blockwise, checks, kernels, normalizers, reference, scores
+from attention_jax import blockwise, checks, kernels, masks, normalizers, reference, scores
 from attention_jax.blocks import Shape
 from attention_jax.types import (
     PLACES,
@@ -251,3 +251,25 @@ def from_score(
         return attention(q, k, v, score=score(params), **request)
 
     return Variant(init=init, attend=attend, score=score, serves=PLACES)
+
+
+def from_mask(visible: MaskFunction) -> Variant:
+    """A variant that is the scaled dot product over some of the pairs.
+
+    Args:
+      visible: which; a request's own mask hides others beside them.
+    """
+
+    def attend(
+        params: Params,
+        q: Array,
+        k: Array,
+        v: Array,
+        *,
+        mask: MaskFunction | None = None,
+        **request: Any,
+    ) -> Any:
+        del params
+        return attention(q, k, v, mask=masks.both(visible, mask), **request)
+
+    return Variant(init=no_parameters, attend=attend)

@@ -72,25 +72,153 @@ def both(first: MaskFunction | None, second: MaskFunction | None) -> MaskFunctio
     return Mask(first) & second
 
 
-def sliding_window(size: int) -> Mask:
-    """A query sees keys nearer than `size`, on both sides.
+def sliding_window(size: int, *, dilation: int = 1) -> Mask:
+    """A query sees keys nearer than `size` steps, on both sides.
 
-        visible = |i - j| < size
+        visible = |i - j| < size dilation and (i - j) mod dilation = 0
 
     Args:
       size: at least 1 position, which is the query's own.
+      dilation: positions in a step; above 1 the keys between two steps are hidden.
 
     Raises:
-      ValueError: `size` holds no position.
+      ValueError: `size` holds no position, or `dilation` is no step.
 
     Reference: Beltagy et al. 2020, arXiv:2004.05150, section 3.1.
 
     >>> bool(sliding_window(2)(0, 0, 5, 4)), bool(sliding_window(2)(0, 0, 5, 3))
     (True, False)
+    >>> [j for j in range(10) if sliding_window(2, dilation=3)(0, 0, 5, j)]
+    [2, 5, 8]
     """
     if size < 1:
         raise ValueError(f"`size` must hold at least 1 position; got {size}.")
-    return Mask(lambda b, h, i, j: jnp.abs(i - j) < size)
+    checks.positive("dilation", dilation)
+    if dilation == 1:
+        return Mask(lambda b, h, i, j: jnp.abs(i - j) < size)
+    reach = size * dilation
+    return Mask(lambda b, h, i, j: (jnp.abs(i - j) < reach) & ((i - j) % dilation == 0))
+
+
+def strided(stride: int) -> Mask:
+    """A query sees the keys nearer than `stride`, and every `stride`-th beyond.
+
+        visible = |i - j| < stride or (i - j) mod stride = 0
+
+    Reference: Child et al. 2019, arXiv:1904.10509, section 4.3.
+
+    >>> [j for j in range(8) if strided(2)(0, 0, 5, j)]
+    [1, 3, 4, 5, 6, 7]
+    """
+    checks.positive("stride", stride)
+    return Mask(lambda b, h, i, j: (jnp.abs(i - j) < stride) | ((i - j) % stride == 0))
+
+
+def chunks(size: int) -> Mask:
+    """The sequence is cut into chunks of `size`, which see only themselves.
+
+        visible = floor(i / size) = floor(j / size)
+
+    >>> [j for j in range(8) if chunks(3)(0, 0, 5, j)]
+    [3, 4, 5]
+    """
+    checks.positive("size", size)
+    return Mask(lambda b, h, i, j: i // size == j // size)
+
+
+def summaries(stride: int, count: int) -> Mask:
+    """Every query sees the last `count` of each `stride` keys; combine as `chunks | summaries`.
+
+        visible = j mod stride >= stride - count
+
+    Args:
+      count: from 1 to `stride`.
+
+    Reference: Child et al. 2019, arXiv:1904.10509, section 4.3.
+
+    >>> [j for j in range(8) if summaries(3, 1)(0, 0, 0, j)]
+    [2, 5]
+    """
+    checks.positive("stride", stride)
+    checks.positive("count", count)
+    checks.at_most("count", count, "stride", stride)
+    return Mask(lambda b, h, i, j: j % stride >= stride - count)
+
+
+def global_tokens(count: int) -> Mask:
+    """The first `count` positions see all, and all see them; combine by `|`.
+
+        visible = i < count or j < count
+
+    Reference: Beltagy et al. 2020, arXiv:2004.05150, section 3.1.
+
+    >>> bool(global_tokens(1)(0, 0, 0, 9)), bool(global_tokens(1)(0, 0, 9, 8))
+    (True, False)
+    """
+    checks.positive("count", count)
+    return Mask(lambda b, h, i, j: (i < count) | (j < count))
+
+
+def neighbourhood(size: int, *, height: int, width: int) -> Mask:
+    """On a grid, read row by row, a query sees the `size` x `size` keys nearest to it.
+
+        start(n, length) = min(max(n - floor(size / 2), 0), length - size)
+        visible = 0 <= row(j) - start(row(i), height) < size and the same for the columns
+
+    At a border the window is moved inwards, so that every query sees as many keys. Positions
+    beyond the grid are hidden.
+
+    Args:
+      size: of the window, odd; where the grid is smaller, all of it is seen.
+      height, width: numbers of rows and of columns.
+
+    Raises:
+      ValueError: `size` is even, so that no key is in the middle.
+
+    Reference: Hassani et al. 2023, arXiv:2204.07143, section 3.1.
+
+    >>> [j for j in range(5) if neighbourhood(3, height=1, width=5)(0, 0, 0, j)]
+    [0, 1, 2]
+    """
+    for name, value in (("size", size), ("height", height), ("width", width)):
+        checks.positive(name, value)
+    if size % 2 == 0:
+        raise ValueError(
+            f"`size` must be odd, so that the query is in the middle; got {size}. "
+            f"The nearest below is {size - 1}."
+        )
+
+    def near(at: Array, other: Array, length: int) -> Array:
+        start = jnp.clip(at - size // 2, 0, max(length - size, 0))
+        return (other >= start) & (other < start + size)
+
+    def visible(b: Position, h: Position, i: Array, j: Array) -> Array:
+        inside = (i < height * width) & (j < height * width)
+        rows = near(i // width, j // width, height)
+        return inside & rows & near(i % width, j % width, width)
+
+    return Mask(visible)
+
+
+def axial(width: int, *, along: str = "both") -> Mask:
+    """On a grid, read row by row, a query sees the keys of its row, its column, or both.
+
+        visible = floor(i / width) = floor(j / width) or i mod width = j mod width
+
+    Args:
+      width: number of columns.
+      along: "row", "column" or "both".
+
+    Reference: Ho et al. 2019, arXiv:1912.12180, section 3.
+
+    >>> [j for j in range(9) if axial(3)(0, 0, 4, j)]
+    [1, 3, 4, 5, 7]
+    """
+    checks.positive("width", width)
+    checks.one_of("along", along, ("row", "column", "both"))
+    row = Mask(lambda b, h, i, j: i // width == j // width)
+    column = Mask(lambda b, h, i, j: i % width == j % width)
+    return {"row": row, "column": column, "both": row | column}[along]
 
 
 def prefix(length: int | Int[Array, ""]) -> Mask:

@@ -29,6 +29,20 @@ RULES = {
     "full": (masks.full, lambda b, h, i, j: True),
     "causal": (masks.causal, lambda b, h, i, j: j <= i),
     "window": (masks.sliding_window(2), lambda b, h, i, j: abs(i - j) < 2),
+    "dilated window": (
+        masks.sliding_window(2, dilation=2),
+        lambda b, h, i, j: i - j in (-2, 0, 2),
+    ),
+    "strided": (masks.strided(2), lambda b, h, i, j: abs(i - j) == 1 or i % 2 == j % 2),
+    "chunks": (masks.chunks(3), lambda b, h, i, j: (i < 3) == (j < 3)),
+    "summaries": (masks.summaries(3, 2), lambda b, h, i, j: j in (1, 2, 4)),
+    "global": (masks.global_tokens(2), lambda b, h, i, j: i < 2 or j < 2),
+    "axial": (
+        masks.axial(3),
+        lambda b, h, i, j: divmod(i, 3)[0] == divmod(j, 3)[0] or divmod(i, 3)[1] == divmod(j, 3)[1],
+    ),
+    "row": (masks.axial(3, along="row"), lambda b, h, i, j: (i < 3) == (j < 3)),
+    "column": (masks.axial(3, along="column"), lambda b, h, i, j: abs(i - j) in (0, 3)),
     "prefix": (masks.prefix(2), lambda b, h, i, j: j < 2),
     "lengths": (masks.lengths(jnp.array([2, 5])), lambda b, h, i, j: j < (2, 5)[b]),
     "keys": (masks.keys(jnp.array(PADDING)), lambda b, h, i, j: PADDING[b][j]),
@@ -68,6 +82,25 @@ def test_offsets_cut_a_piece_out(name):
     np.testing.assert_array_equal(piece, grid(rule)[:, :, 2:4, 3:5])
 
 
+@pytest.mark.parametrize("height, width, size", [(4, 5, 3), (3, 3, 1), (2, 6, 5), (1, 4, 3)])
+def test_a_neighbourhood_is_a_window_moved_inside_the_grid(height, width, size):
+    mask = masks.neighbourhood(size, height=height, width=width)
+    count = height * width
+    got = table(mask, b=1, h=1, t=count, s=count)[0, 0].reshape(height, width, height, width)
+    for row, column in np.ndindex(height, width):
+        # As in the paper: the nearest keys along each axis, however close the border is.
+        rows = sorted(range(height), key=lambda n: (abs(n - row), n))[:size]
+        columns = sorted(range(width), key=lambda n: (abs(n - column), n))[:size]
+        expected = np.zeros((height, width), bool)
+        expected[np.ix_(rows, columns)] = True
+        np.testing.assert_array_equal(got[row, column], expected)
+
+
+def test_beyond_its_grid_a_neighbourhood_shows_nothing():
+    mask = masks.neighbourhood(3, height=2, width=2)
+    assert not table(mask, query_offset=4).any() and not table(mask, key_offset=4).any()
+
+
 def test_none_shows_everything():
     assert masks.both(None, None) is None
     assert masks.both(None, masks.causal) is masks.causal
@@ -89,6 +122,17 @@ def test_masks_work_on_traced_arrays():
 def test_wrong_arguments_are_refused(users_errors):
     with pytest.raises(ValueError, match="at least 1 position; got 0"):
         masks.sliding_window(0)
+    with pytest.raises(ValueError, match="`dilation` must be a whole number of at least 1; got 0"):
+        masks.sliding_window(2, dilation=0)
+    with pytest.raises(ValueError, match="`count` must be at most `stride`; got count=3, stride=2"):
+        masks.summaries(2, 3)
+    with pytest.raises(ValueError, match="`size` must be odd.*; got 4. The nearest below is 3"):
+        masks.neighbourhood(4, height=8, width=8)
+    with pytest.raises(ValueError, match="`along` must be one of 'row', 'column', 'both'"):
+        masks.axial(3, along="rows")
+    for mask in (masks.strided, masks.chunks, masks.global_tokens, masks.axial):
+        with pytest.raises(ValueError, match="must be a whole number of at least 1; got 0"):
+            mask(0)
     with pytest.raises(ValueError, match="`visible` must be boolean, .* got int32. Convert"):
         masks.keys(jnp.ones((2, 3), jnp.int32))
     with pytest.raises(ValueError, match=r"`visible` must have shape \[b h t s\].* length 1"):

@@ -1,0 +1,58 @@
+"""Attention within each document, where several are packed into one sequence.
+
+    visible[i, j] = document(i) = document(j);  document(i) = floor(i / length), or ids[b, i]
+
+Positions still count from the start of the sequence, where something depends on them.
+
+Reference: Krell et al. 2021, arXiv:2107.02027.
+Cost: t length (d + e) products a head where blocks are skipped; t s (d + e) where not.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from attention_jax import checks, masks
+from attention_jax.attention import attention
+from attention_jax.types import MaskFunction, Params, Variant, no_parameters
+
+
+def document(*, length: int | None = None, ids: Int[Array, "b s"] | None = None) -> Variant:
+    """The scaled dot product within documents.
+
+    Args:
+      length: of every document; None for 512, where there are no `ids`.
+      ids: of the document at each position, for documents of any length; what lies beyond
+        their end sees nothing.
+    """
+    if length is not None and ids is not None:
+        raise ValueError(
+            f"`length` and `ids` must not both be given; got length={length} and ids of shape "
+            f"{jnp.shape(ids)}. Leave out `length`: the ids say where a document ends."
+        )
+    length = 512 if length is None else length
+    checks.positive("length", length)
+    same = masks.chunks(length)
+    if ids is not None:
+        checks.shape("ids", ids, "b s")
+        same = masks.documents(ids, ids)
+
+    def attend(
+        params: Params,
+        q: Array,
+        k: Array,
+        v: Array,
+        *,
+        mask: MaskFunction | None = None,
+        **request: Any,
+    ) -> Any:
+        del params
+        if ids is not None and ids.shape[0] != q.shape[0]:
+            raise ValueError(
+                f"`ids` must have a row for each sequence; got {ids.shape[0]} rows, and "
+                f"{q.shape[0]} sequences."
+            )
+        return attention(q, k, v, mask=masks.both(same, mask), **request)
+
+    return Variant(init=no_parameters, attend=attend)

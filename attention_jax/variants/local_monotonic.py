@@ -1,0 +1,86 @@
+"""Attention to a window around the query's own position, for two sequences in the same order.
+
+    visible[i, j] = |i - j| <= distance
+
+Gives up what is further away; a query that far beyond the last key sees nothing and gives 0. The
+paper looks from a translation to its source. Within one sequence it is `sliding_window`, whose
+`size` is one more than `distance`.
+
+Reference: Luong et al. 2015, arXiv:1508.04025, section 3.2 (local-m).
+Cost: t distance (d + e) products a head where blocks are skipped, t s (d + e) where not; a step of
+decoding keeps `distance` + 1 keys.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool
+
+from attention_jax import checks, masks
+from attention_jax.attention import attention
+from attention_jax.types import PLACES, MaskFunction, Params, State, Variant, no_parameters
+
+
+def local_monotonic(*, distance: int = 10) -> Variant:
+    """The scaled dot product within a window.
+
+    Args:
+      distance: of the last key that is seen, on each side; the default is the paper's.
+    """
+    checks.positive("distance", distance)
+    window = masks.sliding_window(distance + 1)
+
+    def attend(
+        params: Params,
+        q: Array,
+        k: Array,
+        v: Array,
+        *,
+        mask: MaskFunction | None = None,
+        **request: Any,
+    ) -> Any:
+        del params
+        return attention(q, k, v, mask=masks.both(window, mask), **request)
+
+    def start(
+        params: Params,
+        batch: int,
+        length: int,
+        *,
+        heads: int,
+        kv_heads: int,
+        head_width: int,
+        value_width: int,
+        dtype: Any,
+    ) -> State:
+        del params, heads
+        size = min(length, distance + 1)
+        return {
+            "position": jnp.zeros(batch, jnp.int32),
+            "keys": jnp.zeros((batch, size, kv_heads, head_width), dtype),
+            "values": jnp.zeros((batch, size, kv_heads, value_width), dtype),
+        }
+
+    def align(
+        params: Params, state: State, q: Array, k: Array, v: Array, *, visible: Bool[Array, "b s"]
+    ) -> tuple[State, Array]:
+        at = state["position"]
+        out = attend(params, q[:, None], k, v, mask=masks.keys(visible), query_offset=at[0])
+        return state | {"position": at + 1}, out[:, 0]
+
+    return Variant(no_parameters, attend, start, _step, align, serves=PLACES)
+
+
+def _step(params: Params, state: State, q: Array, k: Array, v: Array) -> tuple[State, Array]:
+    """The next position of one sequence, which sees the keys that are kept, itself the last."""
+    del params
+    keys, values = (
+        jnp.concatenate([kept[:, 1:], new[:, None].astype(kept.dtype)], axis=1)
+        for kept, new in ((state["keys"], k), (state["values"], v))
+    )
+    at = state["position"]
+    begun = masks.Mask(lambda b, h, i, j: j >= 0)
+    first = at[0] - (keys.shape[1] - 1)
+    places = {"query_offset": at[0], "key_offset": first}
+    out: Any = attention(q[:, None], keys, values, mask=begun, **places)
+    return {"position": at + 1, "keys": keys, "values": values}, out[:, 0]

@@ -1,0 +1,33 @@
+"""Attention whose query heads share one key and one value head, so that decoding reads less.
+
+    out_h = attention(q_h, mean_g k_g, mean_g v_g)
+
+Gives up keys and values of each head's own. The layer's key and value heads are averaged into one,
+which is what averaging their projections gives, the way that Ainslie et al. convert a trained
+model; with `kv_heads=1` the layer projects to one head, the paper's own form, and keeps one.
+
+Reference: Shazeer 2019, arXiv:1911.02150, section 3; Ainslie et al. 2023, arXiv:2305.13245,
+section 2.1.
+Cost: t s (d + e) products a query head; decoding keeps the layer's `kv_heads` heads.
+"""
+
+from typing import Any
+
+from jaxtyping import Array
+
+from attention_jax.attention import attention
+from attention_jax.reference import wide_dtype
+from attention_jax.types import PLACES, Params, Variant, no_parameters
+
+
+def multi_query() -> Variant:
+    """The scaled dot product with one head of keys and values."""
+
+    def attend(params: Params, q: Array, k: Array, v: Array, **request: Any) -> Any:
+        del params
+        if k.shape[2] > 1:
+            wide = wide_dtype(q, k, v)
+            k, v = (x.astype(wide).mean(axis=2, keepdims=True) for x in (k, v))
+        return attention(q, k, v, **request)
+
+    return Variant(init=no_parameters, attend=attend, serves=PLACES)
