@@ -6,7 +6,7 @@ enters but as the number of visible ones, so a hidden key equals an absent one.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -87,16 +87,19 @@ def softmax_with_sink(sink: Float[Array, " h"]) -> Normalizer:
     return Normalizer("softmax_with_sink", weights, lse, online.SOFTMAX._replace(after=leave))
 
 
-def sigmoid(bias: float | Float[Array, ""]) -> Normalizer:
+def sigmoid(bias: float | Float[Array, ""] | None) -> Normalizer:
     """Each weight by itself, so keys do not compete.
 
         weight_j = 1 / (1 + exp(-x_j - bias))
 
     Args:
-      bias: added to every logit; the paper takes -log(number of keys).
+      bias: added to every logit; None for -log(number of visible keys), with which a row of
+        equal logits starts near the weights of a softmax.
 
     Reference: Ramapuram et al. 2024, arXiv:2409.04431, equation 3.
     """
+    if bias is None:
+        return _SIGMOID_OF_COUNT
 
     def weights(logits: Logits, visible: Visible) -> Logits:
         raised = logits + jnp.asarray(bias, logits.dtype)
@@ -108,9 +111,23 @@ def sigmoid(bias: float | Float[Array, ""]) -> Normalizer:
     return Normalizer("sigmoid", weights, online=online.SIGMOID._replace(before=raise_by_bias))
 
 
+def _sigmoid_of_count(logits: Logits, visible: Visible) -> Logits:
+    lowered = logits - jnp.log(_count(logits, visible))
+    return jnp.where(visible, jax.nn.sigmoid(lowered), 0)
+
+
+_SIGMOID_OF_COUNT = Normalizer(
+    "sigmoid",
+    _sigmoid_of_count,
+    online=online.SIGMOID._replace(
+        find=online.RELU.find,  # the count of visible keys
+        weight=lambda x, count, keys: jax.nn.sigmoid(x - jnp.log(count)),
+    ),
+)
+
+
 def _relu(logits: Logits, visible: Visible) -> Logits:
-    count = jnp.broadcast_to(visible, logits.shape).sum(-1, keepdims=True, dtype=logits.dtype)
-    return jnp.where(visible, jax.nn.relu(logits), 0) / jnp.maximum(count, 1)
+    return jnp.where(visible, jax.nn.relu(logits), 0) / _count(logits, visible)
 
 
 relu = Normalizer("relu", _relu, online=online.RELU)
@@ -125,6 +142,30 @@ def _hard(logits: Logits, visible: Visible) -> Logits:
 
 hard = Normalizer("hard", _hard, online=online.HARD)
 """All weight on the largest logit, the first of equals; no gradient reaches the logits."""
+
+
+def _straight_through(logits: Logits, visible: Visible) -> Logits:
+    soft = _softmax(logits, visible)
+    return _hard(logits, visible) + (soft - lax.stop_gradient(soft))
+
+
+class _BestAndTotal(NamedTuple):
+    best: Any
+    lse: Any
+
+
+straight_through = Normalizer(
+    "straight_through",
+    _straight_through,
+    online=Online(
+        lambda sweep: _BestAndTotal(online.HARD.find(sweep), online.SOFTMAX.find(sweep)),
+        lambda x, row, keys: online.HARD.weight(x, row.best, keys),
+        lambda x, p, row: jnp.exp(x - row.lse),
+        balanced=True,
+        twice=False,
+    ),
+)
+"""The weights of `hard` with the derivative of `softmax`. Bengio et al. 2013, arXiv:1308.3432."""
 
 
 def top_k(k: int) -> Normalizer:
@@ -183,6 +224,69 @@ def _entmax15(logits: Logits, visible: Visible) -> Logits:
 
 entmax15 = Normalizer("entmax15", _entmax15, online=online.ENTMAX15)
 """Between softmax and sparsemax. Peters et al. 2019, arXiv:1905.05702, algorithm 2."""
+
+
+def entmax(alpha: Float[Array, " h"]) -> Normalizer:
+    """Between softmax, where alpha falls to 1, and sparsemax, at 2; with one alpha per head.
+
+        weight_j = max((alpha_h - 1) x_j - threshold, 0)^(1 / (alpha_h - 1))
+
+    with the threshold where the weights sum to 1. Bisection finds it, and two turns of Newton's
+    method, which JAX differentiates, give it its exact first and second derivatives, those in
+    alpha too.
+
+    Args:
+      alpha: above 1, and at most 2. Below 1.01 powers lose digits in float32.
+
+    Reference: Peters et al. 2019, arXiv:1905.05702, algorithm 1; the derivative in alpha: Correia
+    et al. 2019, arXiv:1909.00015, proposition 1.
+    """
+    checks.shape("alpha", alpha, "h")
+
+    def weights(logits: Logits, visible: Visible) -> Logits:
+        logits = jnp.where(visible, logits, -jnp.inf)
+        shifted = logits - _shift(logits)
+        order = alpha.astype(logits.dtype)[None, :, None, None] - 1
+        seen = shifted > -jnp.inf
+        # The inner where keeps the derivative in alpha finite where nothing is seen.
+        z = jnp.where(seen, order * jnp.where(seen, shifted, 0), -jnp.inf)
+        threshold = _bisected(*lax.stop_gradient((z, order)))
+        for _ in range(2):
+            powers, slope = _powers(z, order, threshold)
+            threshold = threshold + (powers.sum(-1, keepdims=True) - 1) / _nonzero(slope)
+        powers, _ = _powers(z, order, threshold)
+        # The sum is 1 but for rounding, which a power of 100 makes visible.
+        return _keep_nan(powers / _nonzero(powers.sum(-1, keepdims=True)), shifted)
+
+    return Normalizer("entmax", weights)
+
+
+def _bisected(z: Logits, order: Array) -> Float[Array, "b h t 1"]:
+    """The threshold of `entmax`, within [-1, 0] as the largest z is 0."""
+
+    def halve(_: Any, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = bounds
+        middle = (low + high) / 2
+        below = _powers(z, order, middle)[0].sum(-1, keepdims=True) > 1
+        return jnp.where(below, middle, low), jnp.where(below, high, middle)
+
+    high = jnp.zeros_like(z[..., :1])
+    return lax.fori_loop(0, jnp.finfo(z.dtype).nmant + 2, halve, (high - 1, high))[0]
+
+
+def _powers(z: Logits, order: Array, threshold: Array) -> tuple[Logits, Float[Array, "b h t 1"]]:
+    """The weights of `entmax` for a threshold, and how fast their sum falls with it."""
+    height = z - threshold
+    support = height > 0
+    height = jnp.where(support, height, 1)
+    powers = jnp.where(support, height ** (1 / order), 0)
+    return powers, (powers / height / order).sum(-1, keepdims=True)
+
+
+def _count(logits: Logits, visible: Visible) -> Float[Array, "b h t 1"]:
+    """How many keys each row sees, at least 1."""
+    seen = jnp.broadcast_to(visible, logits.shape).sum(-1, keepdims=True, dtype=logits.dtype)
+    return jnp.maximum(seen, 1)
 
 
 def _shift(logits: Logits) -> Float[Array, "b h t 1"]:

@@ -28,6 +28,8 @@ ASKED = {
         "softmax": lambda x: normalizers.softmax,
         "sink": lambda x: normalizers.softmax_with_sink(x["slopes"]),
         "sigmoid": lambda x: normalizers.sigmoid(x["scale"]),
+        "sigmoid by length": lambda x: normalizers.sigmoid(None),
+        "straight through": lambda x: normalizers.straight_through,
         "relu": lambda x: normalizers.relu,
         "hard": lambda x: normalizers.hard,
         "top_k": lambda x: normalizers.top_k(3),

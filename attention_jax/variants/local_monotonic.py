@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from attention_jax import checks, masks
-from attention_jax.attention import attention
-from attention_jax.types import PLACES, MaskFunction, Params, State, Variant, no_parameters
+from attention_jax.attention import attention, from_mask
+from attention_jax.types import PLACES, Params, State, Variant, no_parameters
 
 
 def local_monotonic(*, distance: int = 10) -> Variant:
@@ -28,19 +28,7 @@ def local_monotonic(*, distance: int = 10) -> Variant:
       distance: of the last key that is seen, on each side; the default is the paper's.
     """
     checks.positive("distance", distance)
-    window = masks.sliding_window(distance + 1)
-
-    def attend(
-        params: Params,
-        q: Array,
-        k: Array,
-        v: Array,
-        *,
-        mask: MaskFunction | None = None,
-        **request: Any,
-    ) -> Any:
-        del params
-        return attention(q, k, v, mask=masks.both(window, mask), **request)
+    attend = from_mask(masks.sliding_window(distance + 1)).attend
 
     def start(
         params: Params,

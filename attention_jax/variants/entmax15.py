@@ -1,0 +1,28 @@
+"""Attention between softmax and sparsemax: low logits get exactly 0, and the rest is smooth.
+
+    weight[i, j] = max(score[i, j] / 2 - threshold_i, 0)^2,  score = q . k / sqrt(d)
+
+with the threshold where a row's weights sum to 1. It gives up a gradient to the keys outside the
+support.
+
+Reference: Peters et al. 2019, arXiv:1905.05702, equation 9 and algorithm 2.
+Cost: t s (d + e) products a head; memory linear in s, for the threshold is found block by block.
+"""
+
+from typing import Any
+
+from jaxtyping import Array
+
+from attention_jax import normalizers
+from attention_jax.attention import attention
+from attention_jax.types import PLACES, Params, Variant, no_parameters
+
+
+def entmax15() -> Variant:
+    """The scaled dot product under 1.5-entmax."""
+
+    def attend(params: Params, q: Array, k: Array, v: Array, **request: Any) -> Any:
+        del params
+        return attention(q, k, v, normalizer=normalizers.entmax15, **request)
+
+    return Variant(init=no_parameters, attend=attend, serves=PLACES)

@@ -1,0 +1,62 @@
+"""Retrieval from a modern Hopfield network: a query turns into what it recalls, and asks again.
+
+    q <- softmax over j of (beta q . k_j) k_j        steps - 1 times
+    out = softmax over j of (beta q . k_j) v_j
+
+One step is the attention of the transformer. Dropout acts on the weights of the values only, after
+the last step. The paper also normalises queries and keys, and may stop early, where q rests.
+
+Reference: Ramsauer et al. 2020, arXiv:2008.02217, equations 3 and 10.
+Cost: steps times t s 2 d products a head, the last with d + e.
+"""
+
+from typing import Any
+
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from attention_jax import checks
+from attention_jax.attention import attention
+from attention_jax.reference import wide_dtype
+from attention_jax.types import PLACES, MaskFunction, Params, Variant, no_parameters
+
+
+def hopfield(*, steps: int = 2, beta: float | None = None) -> Variant:
+    """Attention to the keys, repeated, before that to the values.
+
+    Args:
+      steps: how often the network is asked, the values included; at least 1.
+      beta: above 0, larger is sharper; None for 1 / sqrt(d).
+    """
+    checks.positive("steps", steps)
+    if beta is not None and not beta > 0:
+        raise ValueError(f"`beta` must be above 0; got {beta!r}. None is 1 / sqrt(d).")
+
+    def score(q: Float[Array, " d"], k: Float[Array, " d"]) -> Float[Array, ""]:
+        return (q * (q.shape[-1] ** -0.5 if beta is None else beta)) @ k
+
+    def attend(
+        params: Params,
+        q: Array,
+        k: Array,
+        v: Array,
+        *,
+        mask: MaskFunction | None = None,
+        query_offset: int | Array = 0,
+        key_offset: int | Array = 0,
+        dropout_rate: float = 0.0,
+        dropout_key: PRNGKeyArray | None = None,
+    ) -> Float[Array, "b t h e"]:
+        del params
+
+        def ask(state: Array, values: Array, **dropout: Any) -> Any:
+            at: dict[str, Any] = {"query_offset": query_offset, "key_offset": key_offset}
+            return attention(state, k, values, score=score, mask=mask, **at, **dropout)
+
+        # Rounded between two steps, a state would lose digits.
+        state = q.astype(wide_dtype(q, k, v))
+        for _ in range(steps - 1):
+            state = ask(state, k)
+        out = ask(state, v, dropout_rate=dropout_rate, dropout_key=dropout_key)
+        return out.astype(q.dtype)
+
+    return Variant(init=no_parameters, attend=attend, serves=PLACES)

@@ -1,0 +1,28 @@
+"""Attention with the rectifier in place of softmax: no exponentials, and exact zeros.
+
+    weight[i, j] = max(score[i, j], 0) / n,  score = q . k / sqrt(d)
+
+with n keys that query i may see. It gives up that weights sum to 1.
+The paper's n is the length of the sequence, also where keys are hidden.
+
+Reference: Wortsman et al. 2023, arXiv:2309.08586, section 3.
+Cost: t s (d + e) products a head.
+"""
+
+from typing import Any
+
+from jaxtyping import Array
+
+from attention_jax import normalizers
+from attention_jax.attention import attention
+from attention_jax.types import PLACES, Params, Variant, no_parameters
+
+
+def relu() -> Variant:
+    """The rectified scaled dot product over the number of visible keys."""
+
+    def attend(params: Params, q: Array, k: Array, v: Array, **request: Any) -> Any:
+        del params
+        return attention(q, k, v, normalizer=normalizers.relu, **request)
+
+    return Variant(init=no_parameters, attend=attend, serves=PLACES)

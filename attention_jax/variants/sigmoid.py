@@ -1,0 +1,34 @@
+"""Attention without competition: the weight of a key depends on no other key.
+
+    weight[i, j] = 1 / (1 + n exp(-score[i, j])),  score = q . k / sqrt(d)
+
+with n keys that query i may see. It gives up that weights sum to 1.
+The paper's n is the length of the sequence, also where a causal mask hides keys; with a fixed
+`bias`, as its language models have, the weight is 1 / (1 + exp(-score - bias)).
+
+Reference: Ramapuram et al. 2024, arXiv:2409.04431, section 2, equation 3.
+Cost: t s (d + e) products a head.
+"""
+
+from typing import Any
+
+from jaxtyping import Array
+
+from attention_jax import normalizers
+from attention_jax.attention import attention
+from attention_jax.types import PLACES, Params, Variant, no_parameters
+
+
+def sigmoid(*, bias: float | None = None) -> Variant:
+    """The sigmoid of the scaled dot product.
+
+    Args:
+      bias: added to every score; None for -log(number of visible keys).
+    """
+    normalizer = normalizers.sigmoid(bias)
+
+    def attend(params: Params, q: Array, k: Array, v: Array, **request: Any) -> Any:
+        del params
+        return attention(q, k, v, normalizer=normalizer, **request)
+
+    return Variant(init=no_parameters, attend=attend, serves=PLACES)

@@ -1,0 +1,31 @@
+"""Attention whose scores stay below a bound, and keep a gradient on the way there.
+
+    score = cap tanh(q . k / (cap sqrt(d)))
+
+It gives up weights that differ by more than a factor of exp(2 cap).
+
+Reference: Gemma Team 2024, arXiv:2408.00118, section 2.
+Cost: t s (d + e) products and t s hyperbolic tangents a head.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from attention_jax import scores
+from attention_jax.attention import from_score
+from attention_jax.types import Variant
+
+
+def soft_cap(*, cap: float = 50.0) -> Variant:
+    """The scaled dot product between -cap and cap.
+
+    Args:
+      cap: above 0; the default is Gemma 2's.
+    """
+    if not cap > 0:
+        raise ValueError(f"`cap` must be above 0; got {cap!r}. For no bound use scaled_dot.")
+
+    def score(q: Float[Array, " d"], k: Float[Array, " d"]) -> Float[Array, ""]:
+        return cap * jnp.tanh(scores.scaled_dot(q, k) / cap)
+
+    return from_score(lambda params: score)

@@ -1,0 +1,30 @@
+"""Attention that may look nowhere, with nothing learned: 1 is added to the softmax's sum.
+
+    weight[i, j] = exp(score[i, j]) / (1 + sum_k exp(score[i, k])),  score = q . k / sqrt(d)
+
+It gives up that weights sum to 1.
+
+Reference: Miller 2023, "Attention is off by one",
+https://www.evanmiller.org/attention-is-off-by-one.html.
+Cost: t s (d + e) products a head.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from attention_jax import normalizers
+from attention_jax.attention import attention
+from attention_jax.types import PLACES, Params, Variant, no_parameters
+
+
+def softmax_off_by_one() -> Variant:
+    """The scaled dot product beside a sink whose logit is 0."""
+
+    def attend(params: Params, q: Array, k: Array, v: Array, **request: Any) -> Any:
+        del params
+        normalizer = normalizers.softmax_with_sink(jnp.zeros(q.shape[2]))
+        return attention(q, k, v, normalizer=normalizer, **request)
+
+    return Variant(init=no_parameters, attend=attend, serves=PLACES)

@@ -1,0 +1,37 @@
+"""Attention in which each head learns how sharp it is.
+
+    score[h, i, j] = q_i . k_j / (sqrt(d) exp(log_temperature_h))
+
+The paper learns sqrt(d) itself, also starts there, and hides each query's own key beside; here the
+logarithm is learned, so that the temperature stays above 0, and the mask is the caller's.
+
+Reference: Lee et al. 2021, arXiv:2112.13492, section 3.3.
+Cost: t s (d + e + 1) products a head.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, PRNGKeyArray
+
+from attention_jax.attention import attention
+from attention_jax.types import PLACES, Params, Variant
+
+
+def temperature() -> Variant:
+    """The scaled dot product over a learned temperature, which starts at 1."""
+
+    def attend(params: Params, q: Array, k: Array, v: Array, **request: Any) -> Any:
+        sharpness = jnp.exp(-params["log_temperature"])
+
+        def sharpen(score: Array, b: Array, h: Array, i: Array, j: Array) -> Array:
+            return score * sharpness[h].astype(score.dtype)
+
+        return attention(q, k, v, score_mod=sharpen, **request)
+
+    return Variant(init=_init, attend=attend, serves=PLACES)
+
+
+def _init(key: PRNGKeyArray, *, heads: int, kv_heads: int, head_width: int) -> dict[str, Array]:
+    del key, kv_heads, head_width
+    return {"log_temperature": jnp.zeros(heads)}

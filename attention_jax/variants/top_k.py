@@ -1,0 +1,32 @@
+"""Attention to the k keys that score highest, and no others.
+
+    weight[i] = softmax over the k largest of score[i, j] = q_i . k_j / sqrt(d)
+
+Scores that equal the k-th all stay. It gives up a gradient to the keys that are not chosen.
+
+Reference: Zhao et al. 2019, arXiv:1912.11637, section 3.
+Cost: t s (d + e) products and t s comparisons with k numbers a head; memory t k a head.
+"""
+
+from typing import Any
+
+from jaxtyping import Array
+
+from attention_jax import normalizers
+from attention_jax.attention import attention
+from attention_jax.types import PLACES, Params, Variant, no_parameters
+
+
+def top_k(*, k: int = 8) -> Variant:
+    """The scaled dot product over the best keys.
+
+    Args:
+      k: how many keys a query reads; where it sees fewer, it reads all.
+    """
+    best = normalizers.top_k(k)
+
+    def attend(params: Params, q: Array, k: Array, v: Array, **request: Any) -> Any:
+        del params
+        return attention(q, k, v, normalizer=best, **request)
+
+    return Variant(init=no_parameters, attend=attend, serves=PLACES)

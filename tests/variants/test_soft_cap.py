@@ -1,0 +1,26 @@
+import jax
+import numpy as np
+import pytest
+
+from attention_jax import variants
+
+
+@pytest.mark.parametrize("cap", [0.5, 50.0])
+def test_matches_its_equation(qkv, cap):
+    got = jax.jit(variants.get("soft_cap", cap=cap).attend)({}, *qkv)
+    q, k, v = (np.asarray(x, np.float64) for x in qkv)
+    for b, t, h in np.ndindex(got.shape[:-1]):
+        weights = np.exp(cap * np.tanh(k[b, :, h // 2] @ q[b, t, h] / (cap * np.sqrt(8))))
+        expected = weights @ v[b, :, h // 2] / weights.sum()
+        np.testing.assert_allclose(got[b, t, h], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_no_score_passes_the_cap(draw):
+    score = variants.get("soft_cap", cap=2.0).score({})
+    assert abs(float(score(100 * draw(8), 100 * draw(8)))) <= 2
+
+
+@pytest.mark.parametrize("cap", [0.0, -1.0, float("nan")])
+def test_the_cap_must_be_above_0(cap):
+    with pytest.raises(ValueError, match=f"`cap` must be above 0; got {cap!r}.*scaled_dot"):
+        variants.get("soft_cap", cap=cap)
