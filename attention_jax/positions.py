@@ -31,6 +31,34 @@ def sinusoidal(
     return pairs.reshape(*angles.shape[:-1], width)
 
 
+def learned(
+    table: Float[Array, " n *rest"], length: int, *, offset: int | Int[Array, ""] = 0
+) -> Float[Array, " t *rest"]:
+    """The rows of a learned table, one a position.
+
+        rows[p] = table[offset + p]
+
+    Args:
+      length: number of positions.
+      offset: the first of them. Where it is traced only a run can tell that the table ends
+        before: the rows beyond are NaN.
+
+    Raises:
+      ValueError: the table has no such row.
+
+    Reference: Gehring et al. 2017, arXiv:1705.03122, section 3.1.
+    """
+    checks.position("offset", offset)
+    first = offset if isinstance(offset, int) else 0
+    if first < 0 or first + length > len(table):
+        raise ValueError(
+            f"Learned positions go from 0 to {len(table) - 1}; got {length} from {first}. "
+            "Raise `max_length`, the length of their table."
+        )
+    rows = jnp.asarray(offset) + jnp.arange(length)
+    return table.at[rows].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+
+
 def rope(
     x: Float[Array, "b t h d"], positions: Num[Array, "*b t"], *, base: float = 10_000.0
 ) -> Float[Array, "b t h d"]:
@@ -153,6 +181,41 @@ def t5_bias(
         )
         raised = jnp.asarray(score)
         return raised + table[bucket, h].astype(raised.dtype)
+
+    return add
+
+
+def by_distance(
+    table: Float[Array, "b n h r"], *, rows: str, offset: int | Int[Array, ""] = 0
+) -> ScoreMod:
+    """Adds what one side of a pair says of its distance to the other.
+
+        score'[b, h, i, j] = score[b, h, i, j] + table[b, i - offset, h, column(i - j)]   or
+                             score[b, h, i, j] + table[b, j - offset, h, column(j - i)]
+        column(distance) = min(max(distance + floor(r / 2), 0), r - 1)
+
+    So the products of vectors with one learned vector a distance take n r numbers, not t s.
+
+    Args:
+      table: a row for each query or key, a column for each distance.
+      rows: "queries" or "keys".
+      offset: global position of the first row.
+
+    Reference: Shaw et al. 2018, arXiv:1803.02155, section 3.2, and equation 5.
+
+    >>> table = jnp.arange(5.0).reshape(1, 1, 1, 5)
+    >>> float(by_distance(table, rows="queries", offset=7)(0.0, b=0, h=0, i=7, j=6))
+    3.0
+    """
+    checks.shape("table", table, "b n h r")
+    checks.one_of("rows", rows, ("queries", "keys"))
+    columns = table.shape[-1]
+
+    def add(score: Array | float, b: Position, h: Position, i: Position, j: Position) -> Array:
+        own, other = (i, j) if rows == "queries" else (j, i)
+        column = jnp.clip(jnp.asarray(own - other) + columns // 2, 0, columns - 1)
+        raised = jnp.asarray(score)
+        return raised + table[b, own - offset, h, column].astype(raised.dtype)
 
     return add
 

@@ -77,7 +77,61 @@ def additive(w_q: Float[Array, "a d"], w_k: Float[Array, "a d"], w: Float[Array,
     return score
 
 
+def concat(w: Float[Array, "a c"], v: Float[Array, " a"]) -> Score:
+    """The score of one hidden layer, which reads query and key as one vector.
+
+        score = v . tanh(W [q; k])
+
+    Args:
+      w: as wide as a query and a key together.
+
+    Reference: Luong et al. 2015, arXiv:1508.04025, section 3.1.
+    """
+    for name, array, axes in (("w", w, "a c"), ("v", v, "a")):
+        checks.shape(name, array, axes)
+
+    def score(q: Float[Array, " d"], k: Float[Array, " n"]) -> Float[Array, ""]:
+        if w.shape[1] != len(q) + len(k):
+            raise ValueError(
+                f"`w` must be as wide as a query and a key together, {len(q)} + {len(k)}; "
+                f"got {w.shape}. Make it anew for these widths."
+            )
+        # W [q; k] as a sum: its terms need one side each, and so are hoisted out of the pairs.
+        of_query, of_key = w[:, : len(q)].astype(q.dtype), w[:, len(q) :].astype(q.dtype)
+        return v.astype(q.dtype) @ jnp.tanh(of_query @ q + of_key @ k)
+
+    return score
+
+
+def distance(*, width: float | None = None) -> Score:
+    """The square of the distance between query and key, so that the nearest key scores highest.
+
+        score = -|q - k|^2 / (2 width^2)
+        score = -|q - k|^2 / sqrt(d)          without a width
+
+    Args:
+      width: of the Gaussian that the softmax makes of it, above 0.
+
+    Reference: Nadaraya 1964 and Watson 1964 with a width; Kim et al. 2021, arXiv:2006.04710,
+    section 3.2, without.
+    """
+    if width is not None and not width > 0:
+        raise ValueError(f"`width` must be above 0, or None; got {width!r}.")
+
+    def score(q: Float[Array, " d"], k: Float[Array, " d"]) -> Float[Array, ""]:
+        scale = len(q) ** -0.5 if width is None else 0.5 / width**2
+        # 2 q . k - |q|^2 - |k|^2 as one dot product, which is a matrix product over all pairs.
+        wide_q = jnp.concatenate([_append(2 * q, -1.0), -(q @ q)[None]]) * scale
+        return wide_q @ _append(jnp.concatenate([k, (k @ k)[None]]), 1.0)
+
+    return score
+
+
 def _unit(x: Float[Array, " d"]) -> Float[Array, " d"]:
     square = x @ x
     # The inner where keeps the derivative of the root finite at 0.
     return jnp.where(square > 0, x * jax.lax.rsqrt(jnp.where(square > 0, square, 1)), 0)
+
+
+def _append(x: Float[Array, " d"], number: float) -> Float[Array, " d+1"]:
+    return jax.lax.pad(x, jnp.asarray(number, x.dtype), [(0, 1, 0)])

@@ -106,6 +106,35 @@ def test_t5_bias_adds_what_the_table_says(draw):
     assert gradient[bucket, 2] == 1 and gradient.sum() == 1
 
 
+@pytest.mark.parametrize("columns", [5, 6])
+def test_by_distance_reads_the_row_of_one_side_and_the_column_of_the_distance(draw, columns):
+    table = draw(2, 4, 3, columns)
+
+    def read(b, row, h, distance):
+        return table[b, row, h, min(max(distance + columns // 2, 0), columns - 1)]
+
+    queries = jax.jit(positions.by_distance(table, rows="queries", offset=7))
+    keys = jax.jit(positions.by_distance(table, rows="keys", offset=jnp.int32(2)))
+    for i, j in ((7, 7), (8, 2), (9, 10), (10, 11), (10, 30)):
+        at = (jnp.int32(n) for n in (1, 2, i, j))
+        expected = 1 + read(1, i - 7, 2, i - j)
+        np.testing.assert_allclose(queries(jnp.float32(1), *at), expected, rtol=1e-6)
+    for i, j in ((2, 2), (5, 2), (3, 4), (30, 5), (0, 5)):
+        at = (jnp.int32(n) for n in (0, 1, i, j))
+        expected = 1 + read(0, j - 2, 1, j - i)
+        np.testing.assert_allclose(keys(jnp.float32(1), *at), expected, rtol=1e-6)
+
+
+def test_learned_positions_are_rows_and_nan_where_a_run_finds_none(draw):
+    table = draw(6, 2, 3)
+    np.testing.assert_array_equal(positions.learned(table, 4, offset=2), table[2:])
+    rows = jax.jit(lambda offset: positions.learned(table, 4, offset=offset))
+    np.testing.assert_array_equal(rows(jnp.int32(1)), table[1:5])
+    for first, missing in ((4, [2, 3]), (-1, [0])):
+        absent = np.isnan(rows(jnp.int32(first))).all((1, 2))
+        np.testing.assert_array_equal(np.flatnonzero(absent), missing)
+
+
 def test_wrong_arguments_are_refused(users_errors):
     with pytest.raises(ValueError, match="`width` must be even, .* got 5. The nearest above is 6"):
         positions.sinusoidal(3, 5)
@@ -113,3 +142,11 @@ def test_wrong_arguments_are_refused(users_errors):
         positions.alibi(heads=0)
     with pytest.raises(ValueError, match="`buckets` must be at least 4 and `max_distance` above"):
         positions.t5_bucket(jnp.int32(1), buckets=2)
+    with pytest.raises(ValueError, match="Learned positions go from 0 to 5; got 4 from 3"):
+        positions.learned(jnp.ones((6, 2)), 4, offset=3)
+    with pytest.raises(ValueError, match="`offset` must be one whole number"):
+        positions.learned(jnp.ones((6, 2)), 4, offset=1.0)
+    with pytest.raises(ValueError, match=r"`table` must have shape \[b n h r\]"):
+        positions.by_distance(jnp.ones((4, 3, 5)), rows="keys")
+    with pytest.raises(ValueError, match="`rows` must be one of 'queries', 'keys'; got 'both'"):
+        positions.by_distance(jnp.ones((1, 4, 3, 5)), rows="both")

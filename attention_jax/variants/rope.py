@@ -1,0 +1,55 @@
+"""Attention with rotary positions: queries and keys are turned, so that scores tell distances.
+
+    score[i, j] = (R_i q_i) . (R_j k_j) / sqrt(d) = q_i . R_{j - i} k_j / sqrt(d)
+
+R_i turns the channels 2c and 2c + 1 by the angle i / base^(2c / d). The transformer of this library
+has the same as an option of its layers, beside any variant.
+
+Reference: Su et al. 2021, arXiv:2104.09864, section 3.2, equations 14 to 16.
+Cost: t s (d + e) + 4 (t + s) d products a head.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from attention_jax import positions
+from attention_jax.attention import attention
+from attention_jax.reference import wide_dtype
+from attention_jax.types import Params, Variant, no_parameters
+
+
+def rope(*, base: float = 10_000.0) -> Variant:
+    """The scaled dot product of turned vectors, whose width is even.
+
+    Args:
+      base: above 0; the larger, the slower the slow channels turn.
+    """
+    if not base > 0:
+        raise ValueError(f"`base` must be above 0; got {base!r}.")
+
+    def attend(
+        params: Params,
+        q: Array,
+        k: Array,
+        v: Array,
+        *,
+        query_offset: int | Array = 0,
+        key_offset: int | Array = 0,
+        **request: Any,
+    ) -> Any:
+        del params
+        offsets: dict[str, Any] = {"query_offset": query_offset, "key_offset": key_offset}
+        # Rounded to the query's dtype, a turned vector would lose what tells its position.
+        dtype = wide_dtype(q, k, v)
+        turned_q, turned_k = (
+            positions.rope(x.astype(dtype), offset + jnp.arange(x.shape[1]), base=base)
+            for x, offset in ((q, query_offset), (k, key_offset))
+        )
+        out: Any = attention(turned_q, turned_k, v, **offsets, **request)
+        if request.get("return_lse"):
+            return out[0].astype(q.dtype), out[1]
+        return out.astype(q.dtype)
+
+    return Variant(init=no_parameters, attend=attend)
