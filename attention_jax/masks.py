@@ -69,7 +69,7 @@ def both(first: MaskFunction | None, second: MaskFunction | None) -> MaskFunctio
     """What both masks show; None shows everything."""
     if first is None or second is None:
         return second if first is None else first
-    return Mask(first) & second
+    return (first if isinstance(first, Mask) else Mask(first)) & second
 
 
 def sliding_window(size: int, *, dilation: int = 1) -> Mask:

@@ -41,7 +41,7 @@ def seen(
     Raises:
       ValueError: another mask.
     """
-    for part in _parts(mask):
+    for part in masks.conjuncts(mask):
         _, by_h, by_i, _ = depends_on(part)
         if part is not masks.causal and (by_h or by_i):
             raise ValueError(
@@ -61,7 +61,7 @@ def seen_keys(
     visible, zero = None, jnp.int32(0)
     at_b = jnp.arange(batch, dtype=jnp.int32)
     at_j = jnp.asarray(offset, jnp.int32) + jnp.arange(length, dtype=jnp.int32)
-    for part in _parts(mask):
+    for part in masks.conjuncts(mask):
         _, by_h, by_i, _ = depends_on(part)
         if by_h or by_i:
             continue
@@ -73,17 +73,7 @@ def seen_keys(
 
 def is_causal(mask: MaskFunction | None) -> bool:
     """Whether `masks.causal` is among the masks of which a pair needs all."""
-    return any(part is masks.causal for part in _parts(mask))
-
-
-def _parts(mask: MaskFunction | None) -> list[MaskFunction]:
-    """The masks of which a pair needs all, taken out of every `Mask` that only wraps another."""
-    found = []
-    for part in masks.conjuncts(mask):
-        inner = getattr(part, "function", None)
-        wraps = part is not masks.causal and isinstance(inner, masks.Mask)
-        found += _parts(inner) if wraps else [part]
-    return found
+    return any(part is masks.causal for part in masks.conjuncts(mask))
 
 
 def aligned(name: str, queries: int, keys: int, query_offset: Any, key_offset: Any) -> None:

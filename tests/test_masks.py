@@ -144,3 +144,10 @@ def test_wrong_arguments_are_refused(users_errors):
 def test_they_take_plain_numbers_too():
     for mask, rule in RULES.values():
         assert bool(mask(0, 1, 2, 1)) == rule(0, 1, 2, 1)
+
+
+def test_both_keeps_the_parts_of_which_a_pair_needs_all():
+    own = masks.causal & masks.sliding_window(3)
+    assert masks.conjuncts(masks.both(own, masks.full)) == (*masks.conjuncts(own), masks.full)
+    assert masks.conjuncts(masks.both(masks.causal, masks.full))[0] is masks.causal
+    assert masks.both(None, own) is own and masks.both(own, None) is own

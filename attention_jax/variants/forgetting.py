@@ -1,0 +1,98 @@
+"""Softmax attention that forgets: every position between a query and a key lowers their score.
+
+    score[i, j] = q_i . k_j / sqrt(d) + sum_(j < l <= i) log f_l
+    f_l = sigmoid(w_h . k_l + bias_h)
+
+The paper computes the forget gate f_l from the layer's input; here it comes from the head's key, a
+linear map of that input. Queries must stand within the positions of the keys, for gates beyond are
+not known. A key that the mask hides from all queries alike, such as padding, lowers no score.
+
+Reference: Lin et al. 2025, arXiv:2503.02130, section 3.
+Cost: t s (d + e) products and t s look-ups a head, and s d for the gates.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from attention_jax import checks, recurrence
+from attention_jax.attention import attention
+from attention_jax.reference import wide_dtype
+from attention_jax.types import MaskFunction, Params, ScoreMod, Variant
+
+
+def forgetting() -> Variant:
+    """The scaled dot product, lowered by the forget gates between."""
+
+    def attend(
+        params: Params,
+        q: Array,
+        k: Array,
+        v: Array,
+        *,
+        mask: MaskFunction | None = None,
+        query_offset: int | Array = 0,
+        key_offset: int | Array = 0,
+        **request: Any,
+    ) -> Any:
+        checks.attention_arrays(q, k, v)
+        recurrence.only_causal("forgetting", recurrence.is_causal(mask))
+        _check_inside(q.shape[1], k.shape[1], query_offset, key_offset)
+        b, s = k.shape[:2]
+        visible = recurrence.seen_keys(mask, batch=b, length=s, offset=key_offset)
+        sums = jnp.cumsum(_log_forget(params, q, k, visible), axis=-1)
+        return attention(
+            q,
+            k,
+            v,
+            score_mod=_lowered(sums, key_offset),
+            mask=mask,
+            query_offset=query_offset,
+            key_offset=key_offset,
+            **request,
+        )
+
+    return Variant(init=_init, attend=attend, serves=("causal",))
+
+
+def _init(key: PRNGKeyArray, *, heads: int, kv_heads: int, head_width: int) -> dict[str, Array]:
+    del kv_heads
+    weights = jax.random.normal(key, (heads, head_width)) * head_width**-0.5
+    return {"weights": weights, "bias": jnp.zeros(heads)}
+
+
+def _log_forget(params: Params, q: Array, k: Array, visible: Any) -> Float[Array, "b h s"]:
+    """Each query head's gates at the positions of its keys; 0 where a key is hidden."""
+    h, dtype = q.shape[2], wide_dtype(q, k)
+    # A key that is not finite makes NaN of the scores it has a part in, and none but those.
+    shown = jnp.isfinite(k).all(-1, keepdims=True)
+    if visible is not None:
+        shown = shown & visible[:, :, None, None]
+    keys = jnp.where(shown, k.astype(dtype), 0)
+    keys, shown = (jnp.repeat(x, h // k.shape[2], axis=2) for x in (keys, shown))
+    weights, bias = params["weights"].astype(dtype), params["bias"].astype(dtype)
+    logits = jnp.einsum("hd,bshd->bhs", weights, keys) + bias[None, :, None]
+    return jnp.where(shown[..., 0].transpose(0, 2, 1), jax.nn.log_sigmoid(logits), 0)
+
+
+def _lowered(sums: Float[Array, "b h s"], key_offset: int | Array) -> ScoreMod:
+    last = sums.shape[-1] - 1
+
+    def lower(score: Array, b: Array, h: Array, i: Array, j: Array) -> Array:
+        # Pairs before the first key are hidden, but still looked up.
+        query, key = (jnp.clip(at - key_offset, 0, last) for at in (i, j))
+        return score + (sums[b, h, query] - sums[b, h, key]).astype(score.dtype)
+
+    return lower
+
+
+def _check_inside(queries: int, keys: int, query_offset: Any, key_offset: Any) -> None:
+    known = isinstance(query_offset, int) and isinstance(key_offset, int)
+    if known and query_offset + queries > key_offset + keys:
+        raise ValueError(
+            "The queries of forgetting must stand within the positions of the keys, where the "
+            f"gates are; got queries to {query_offset + queries - 1} and keys to "
+            f"{key_offset + keys - 1}. Give the keys of these positions too."
+        )

@@ -1,0 +1,111 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attention_jax import attention, masks, variants
+
+
+def made(**options):
+    variant = variants.get("latent", **options)
+    return variant, variant.init(jax.random.key(0), heads=4, kv_heads=2, head_width=8)
+
+
+def oracle(params, q, k, v, causal, normalize=True):
+    """Equations 9 to 11 of arXiv:2405.04434: keys and values built again from the latents."""
+    params = {name: np.asarray(x, np.float64) for name, x in params.items()}
+    q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
+    out = np.zeros((*q.shape[:-1], v.shape[-1]))
+    for b in range(len(q)):
+        latents = np.zeros((k.shape[1], params["down_key"].shape[-1]))
+        for h in range(q.shape[2]):
+            at = h * k.shape[2] // q.shape[2]
+            latents += k[b, :, at] @ params["down_key"][h]
+            latents += v[b, :, at] @ params["down_value"][h][: v.shape[-1]]
+        if normalize:
+            latents /= np.sqrt((latents**2).mean(-1, keepdims=True) + 1e-5)
+        for t, h in np.ndindex(q.shape[1:3]):
+            seen = latents[: t + 1] if causal else latents
+            keys = seen @ params["up_key"][h].T
+            values = seen @ params["up_value"][h].T[:, : v.shape[-1]]
+            weights = np.exp(keys @ q[b, t, h] / np.sqrt(q.shape[-1]))
+            out[b, t, h] = weights @ values / weights.sum()
+    return out
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("latent_width, normalize", [(5, True), (None, True), (5, False)])
+def test_matches_equations_9_to_11(qkv, causal, latent_width, normalize):
+    variant, params = made(latent_width=latent_width, normalize=normalize)
+    mask = masks.causal if causal else None
+    got = jax.jit(lambda p, x: variant.attend(p, *x, mask=mask))(params, qkv)
+    np.testing.assert_allclose(got, oracle(params, *qkv, causal, normalize), rtol=1e-5, atol=1e-6)
+
+
+def test_a_latent_that_holds_key_and_value_is_the_scaled_dot_product(draw):
+    variant = variants.get("latent", latent_width=16, normalize=False)
+    qkv = [draw(2, 5, 1, 8) for _ in range(3)]
+    first, second = jnp.eye(16)[None, :8], jnp.eye(16)[None, 8:]
+    params = {"down_key": first, "up_key": first, "down_value": second, "up_value": second}
+    got, expected = jax.jit(lambda p, x: (variant.attend(p, *x), attention(*x)))(params, qkv)
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_latent_is_as_wide_as_four_heads():
+    _, params = made()
+    assert params["up_key"].shape == (4, 8, 32)
+
+
+def test_only_the_latents_are_kept():
+    variant, params = made(latent_width=5)
+    sizes = {"heads": 4, "kv_heads": 2, "head_width": 8, "value_width": 6}
+    state = variant.start(params, 3, 7, **sizes, dtype=jnp.bfloat16)
+    assert [(x.shape, x.dtype) for x in state] == [((3, 7, 5), jnp.bfloat16), ((3,), jnp.int32)]
+
+
+def test_sequences_of_a_batch_may_stand_at_different_positions(qkv):
+    variant, params = made(latent_width=5)
+    sizes = {"heads": 4, "kv_heads": 2, "head_width": 8, "value_width": 6, "dtype": jnp.float32}
+    step = jax.jit(lambda state, x: variant.step(params, state, *x))
+    states = [variant.start(params, 2, 5, **sizes)]
+    for n in range(3):
+        states.append(step(states[-1], tuple(x[:, n] for x in qkv))[0])
+    mixed = jax.tree.map(lambda a, b: jnp.stack([a[0], b[1]]), states[1], states[3])
+    token = tuple(jnp.stack([x[0, 1], x[1, 3]]) for x in qkv)
+    _, out = step(mixed, token)
+    whole = jax.jit(lambda p, x: variant.attend(p, *x, mask=masks.causal))(params, qkv)
+    expected = jnp.stack([whole[0, 1], whole[1, 3]])
+    np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_hidden_key_that_is_not_finite_leaves_gradients_finite(qkv):
+    variant, params = made(latent_width=5)
+    q, k, v = qkv
+    visible = jnp.ones((2, 5), bool).at[:, 2].set(False)
+
+    def loss(params, *qkv):
+        out = variant.attend(params, *qkv, mask=masks.keys(visible))
+        return (out**2).sum(), out
+
+    run = jax.jit(jax.grad(loss, (0, 1, 2, 3), has_aux=True))
+    gradients, out = run(params, q, k.at[:, 2].set(jnp.nan), v.at[:, 2].set(jnp.inf))
+    _, expected = run(params, *qkv)
+    np.testing.assert_array_equal(out, expected)
+    assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(gradients))
+    seen = jax.jit(lambda p, *x: variant.attend(p, *x, mask=masks.causal))
+    rows = jnp.isnan(seen(params, q, k.at[:, 2].set(jnp.nan), v)).all((0, 2, 3))
+    np.testing.assert_array_equal(rows, [False, False, True, True, True])
+
+
+def test_the_log_sum_comes_along(qkv):
+    variant, params = made(latent_width=5)
+    out, lse = jax.jit(lambda p, x: variant.attend(p, *x, return_lse=True))(params, qkv)
+    assert out.shape == (2, 5, 4, 6) and lse.shape == (2, 5, 4)
+
+
+def test_wide_values_and_bad_options_are_refused(draw):
+    variant, params = made(latent_width=5)
+    with pytest.raises(ValueError, match="may be as wide as keys at most.* got 9 and 8"):
+        variant.attend(params, draw(1, 3, 4, 8), draw(1, 3, 2, 8), draw(1, 3, 2, 9))
+    with pytest.raises(ValueError, match="`latent_width` must be a whole number of at least 1"):
+        variants.get("latent", latent_width=0)
