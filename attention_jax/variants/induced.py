@@ -1,0 +1,86 @@
+"""Attention by way of a few learned points: they read all keys, and each query reads them.
+
+    z[n] = softmax over visible j of p_n . k_j / sqrt(d)
+    key_n = p_n + sum_j z[n, j] k_j,    value_n = sum_j z[n, j] v_j
+    out_i = sum_n softmax_n(q_i . key_n / sqrt(d)) value_n
+
+Gives up weights of single keys, and masks that differ between queries.
+
+This is the induced set attention block of the paper, without its feed-forward layers and
+normalizations; the p_n in the sum is its residual connection. The first step alone is also how a
+Perceiver reads its input into latents (arXiv:2103.03206), and the second how it answers queries
+(arXiv:2107.14795); layers between the two are a model's.
+
+Reference: Lee et al. 2019, arXiv:1810.00825, equations 9 and 10.
+Cost: (t + s) points (d + e) products a head.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from attention_jax import checks, recurrence
+from attention_jax.attention import attention
+from attention_jax.reference import wide_dtype
+from attention_jax.types import MaskFunction, Params, Variant
+
+
+def induced(*, points: int = 16) -> Variant:
+    """The scaled dot product with points between queries and keys.
+
+    Args:
+      points: learned queries of each head.
+    """
+    checks.positive("points", points)
+
+    def init(key: PRNGKeyArray, *, heads: int, kv_heads: int, head_width: int) -> dict[str, Array]:
+        del kv_heads
+        return {"points": jax.random.normal(key, (points, heads, head_width))}
+
+    return Variant(init=init, attend=_attend, serves=("bidirectional", "cross"), masks="keys")
+
+
+def _attend(
+    params: Params,
+    q: Array,
+    k: Array,
+    v: Array,
+    *,
+    mask: MaskFunction | None = None,
+    query_offset: int | Array = 0,
+    key_offset: int | Array = 0,
+    dropout_rate: float = 0.0,
+    dropout_key: PRNGKeyArray | None = None,
+) -> Float[Array, "b t h e"]:
+    checks.attention_arrays(q, k, v)
+    checks.position("query_offset", query_offset)
+    checks.dropout(dropout_rate, dropout_key)
+    _check(mask, k, key_offset)
+    of_points, of_queries = (None, None) if dropout_key is None else jax.random.split(dropout_key)
+    dtype = wide_dtype(q, k, v)
+    points = jnp.broadcast_to(
+        params["points"].astype(dtype)[None], (len(q), *params["points"].shape)
+    )
+    read: Any = attention(
+        points,
+        k,
+        jnp.concatenate([k.astype(dtype), v.astype(dtype)], axis=-1),
+        mask=mask,
+        key_offset=key_offset,
+        dropout_rate=dropout_rate,
+        dropout_key=of_points,
+    )
+    keys, values = points + read[..., : k.shape[-1]], read[..., k.shape[-1] :]
+    out: Any = attention(q, keys, values, dropout_rate=dropout_rate, dropout_key=of_queries)
+    return out
+
+
+def _check(mask: MaskFunction | None, k: Array, key_offset: int | Array) -> None:
+    if recurrence.is_causal(mask):
+        raise ValueError(
+            "`mask` must not hold `masks.causal`: the points of induced read all keys before a "
+            "query reads them; got it. Use linear or another causal variant."
+        )
+    recurrence.seen("induced", mask, batch=k.shape[0], length=k.shape[1], offset=key_offset)
