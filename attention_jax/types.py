@@ -44,6 +44,7 @@ class Variant(NamedTuple):
         keeps keys and values, and attends to them anew.
       align: `(params, state, q, k, v, *, visible) -> (state, out)` for the next query [b h d] over
         keys [b s g d] that stay; `visible` is [b s]. Only where it depends on the queries before.
+        Takes `dropout_key` too where `random`.
       score: `(params) -> Score`, only where the variant is nothing but the score of a pair.
         Such a variant also serves between two sequences and in RNN decoders.
       serves: where it can stand, of `PLACES`.

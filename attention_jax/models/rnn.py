@@ -13,9 +13,10 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from attention_jax import checks, masks, tracing, variants
+from attention_jax.alignment import settled
 from attention_jax.attention import attention
 from attention_jax.layers import Embedding, Linear, dropout, plain
-from attention_jax.types import Memory, Score
+from attention_jax.types import Memory, Score, State, Variant
 
 CELLS = {"gru": nnx.GRUCell, "lstm": nnx.OptimizedLSTMCell}
 
@@ -25,11 +26,13 @@ class RNNConfig(NamedTuple):
 
     Attributes:
       cell: "gru" or "lstm".
-      attention: a variant that is the score of a pair (or a file that defines one), or "none":
-        then all that the decoder knows of the source is the encoder's last state.
+      attention: a variant that is the score of a pair, or one that goes from query to query by
+        `align`, such as coverage (or a file that defines one); or "none": then all that the
+        decoder knows of the source is the encoder's last state.
       bidirectional: the encoder reads both ways, with half the width each way.
       input_feeding: the decoder's input holds its last attentional vector, so that it knows
-        where it looked; without it attention runs for all positions at once, which is faster.
+        where it looked; without it attention runs after the cells, for all positions, which is
+        faster.
       dropout_rate: on embeddings, between layers of the encoder, and on attentional vectors.
       dtype: of the computation: "float32" or "bfloat16". Parameters are float32.
     """
@@ -53,13 +56,15 @@ class RNNState(NamedTuple):
       carries: of the cells.
       fed: the last attentional vector.
       memory: the source.
-      keys: what the score needs of each source position, computed once; None without attention.
+      keys: what attention needs of each source position, computed once; None without attention.
+      aligned: the variant's own state, where it goes from query to query.
     """
 
     carries: Any
     fed: Float[Array, "b m"]
     memory: Memory
     keys: Float[Array, "b s 1 d"] | None
+    aligned: State
 
 
 class RNN(nnx.Module):
@@ -68,10 +73,11 @@ class RNN(nnx.Module):
         h_i = cell([E y_i ; a_{i-1}], h_{i-1})        a_i = tanh(W [c_i ; h_i])
         c_i = sum_j softmax_j(score(h_i, m_j)) m_j    logits_i = E a_i
 
+    A variant that goes from query to query has weights of its own in place of the softmax.
     Without attention, `a_i = tanh(W h_i)` and nothing is fed back.
 
     Raises:
-      ValueError: `attention` depends on positions: it is not the score of a pair.
+      ValueError: `attention` is neither the score of a pair, nor goes from query to query.
     """
 
     def __init__(self, config: RNNConfig, *, rngs: nnx.Rngs):
@@ -81,6 +87,7 @@ class RNN(nnx.Module):
         self.config = config
         self.attentive = config.attention != "none"
         self.feeds = self.attentive and config.input_feeding
+        self.aligns = self.draws = False  # until there is a variant that does
         self.embedding = Embedding(config.vocabulary_size, width, dtype=dtype, rngs=rngs)
         self.encoders = nnx.List([self._encoder(rngs) for _ in range(config.layers)])
         cell = CELLS[config.cell]
@@ -108,11 +115,15 @@ class RNN(nnx.Module):
 
     def _learn_attention(self, rngs: nnx.Rngs) -> None:
         self.variant = variants.get(self.config.attention)
-        if self.variant.score is None:
+        if not serves(self.variant):
+            able = [name for name in variants.names() if serves(variants.get(name))]
             raise ValueError(
-                "`attention` of an RNN decoder must be the score of one query and one key; "
-                f"{self.config.attention!r} depends on positions. Use additive, general or dot."
+                "`attention` of an RNN decoder must be the score of one query and one key, or go "
+                f"from one query to the next; {self.config.attention!r} does neither. Use "
+                f"{', '.join(able)}, or none."
             )
+        self.aligns = self.variant.score is None
+        self.draws = self.aligns and self.variant.random
         learned = self.variant.init(
             rngs.params(), heads=1, kv_heads=1, head_width=self.config.width
         )
@@ -144,17 +155,26 @@ class RNN(nnx.Module):
         """Logits of each next token, given the true ones before it (teacher forcing)."""
         state = self.start(memory, target.shape[1])
         x = dropout(self.embedding(target), self.config.dropout_rate, rngs)
+        key = rngs.dropout() if rngs is not None and self.draws else None
+        keys = jax.random.split(key, target.shape[1]) if key is not None and self.feeds else None
+        look = self._look_again(state, key) if self.feeds else None
 
-        def read(carry, x):
-            carries, fed = carry
+        def read(carry, now):
+            carries, fed, aligned = carry
+            x, key = now
             carries, hidden = self._recur(carries, fed, x)
-            fed = self._combine(hidden, state) if self.feeds else fed
-            return (carries, fed), (fed if self.feeds else hidden)
+            if look is None:
+                return (carries, fed, aligned), hidden
+            aligned, context = look(aligned, hidden, key)
+            fed = self._combine(hidden, context)
+            return (carries, fed, aligned), fed
 
-        _, out = jax.lax.scan(read, (state.carries, state.fed), x.swapaxes(0, 1))
+        first = state.carries, state.fed, state.aligned
+        _, out = jax.lax.scan(read, first, (x.swapaxes(0, 1), keys))
         out = out.swapaxes(0, 1)
-        attentional = out if self.feeds else self._combine(out, state)
-        return self._logits(dropout(attentional, self.config.dropout_rate, rngs))
+        if not self.feeds:
+            out = self._combine(out, self._look_at_once(out, state, key))
+        return self._logits(dropout(out, self.config.dropout_rate, rngs))
 
     def start(self, memory: Memory, max_length: int) -> RNNState:
         """The decoder before its first token."""
@@ -162,7 +182,8 @@ class RNN(nnx.Module):
         carries = [jax.tree.map(lambda x: jnp.tanh(self.bridge(x)), c) for c in memory.summary]
         fed = jnp.zeros((memory.states.shape[0], self.config.width), memory.states.dtype)
         keys = self._prepare_keys(memory.states) if self.attentive else None
-        return RNNState(carries, fed, memory, keys)
+        aligned = self._start_alignment(memory.states) if self.aligns else {}
+        return RNNState(carries, fed, memory, keys, aligned)
 
     def step(
         self, state: RNNState, token: Int[Array, " b"], *, return_weights: bool = False
@@ -170,10 +191,12 @@ class RNN(nnx.Module):
         """Appends one token; reproduces `decode` position by position."""
         x = self.embedding(token[:, None])[:, 0]
         carries, hidden = self._recur(state.carries, state.fed, x)
-        attentional = self._combine(hidden, state)
-        fed = attentional if self.feeds else state.fed
         weights = self._weights(hidden, state) if return_weights else None
-        return state._replace(carries=carries, fed=fed), self._logits(attentional), weights
+        aligned, context = self._look(hidden, state)
+        attentional = self._combine(hidden, context)
+        fed = attentional if self.feeds else state.fed
+        state = state._replace(carries=carries, fed=fed, aligned=aligned)
+        return state, self._logits(attentional), weights
 
     def _recur(self, carries: Any, fed: Array, x: Array) -> tuple[Any, Array]:
         x = jnp.concatenate([x, fed], axis=-1) if self.feeds else x
@@ -190,35 +213,87 @@ class RNN(nnx.Module):
         return tracing.split_score(score(plain(self.learned)), vector, vector)
 
     def _prepare_keys(self, states: Array) -> Array:
+        if self.aligns:
+            return states[:, :, None]
         prepare, _ = self._split_score()
         return jax.vmap(jax.vmap(prepare))(states.astype(jnp.float32))[:, :, None]
 
-    def _attend(self, hidden: Array, state: RNNState, values: Array) -> Array:
-        """Contexts of `hidden` [b m] or [b t m]."""
-        q = hidden[:, None, None] if hidden.ndim == 2 else hidden[:, :, None]
+    def _start_alignment(self, states: Float[Array, "b s m"]) -> State:
+        start: Any = self.variant.start
+        width = self.config.width
+        sizes = {"heads": 1, "kv_heads": 1, "head_width": width, "value_width": width}
+        return start(plain(self.learned), *states.shape[:2], **sizes, dtype=states.dtype)
+
+    def _look(
+        self, hidden: Float[Array, "b m"], state: RNNState, values: Array | None = None
+    ) -> tuple[State, Array | None]:
+        """The variant's next state, and the mean of the values; those of the source where None."""
+        if not self.attentive:
+            return state.aligned, None
+        values = state.memory.states[:, :, None] if values is None else values
+        if not self.aligns:
+            return state.aligned, self._attend(hidden[:, None], state, values)[:, 0]
+        fixed = plain(self.learned), state.keys, values, state.memory.mask
+        return self._align(fixed, state.aligned, hidden, None)
+
+    def _align(
+        self, fixed: tuple, aligned: State, hidden: Float[Array, "b m"], key: Any
+    ) -> tuple[State, Float[Array, "b e"]]:
+        params, keys, values, visible = fixed
+        align: Any = self.variant.align
+        random = {} if key is None else {"dropout_key": key}
+        q = hidden[:, None]
+        aligned, out = align(params, aligned, q, keys, values, visible=visible, **random)
+        return aligned, out[:, 0]
+
+    def _look_again(self, state: RNNState, key: Any) -> Callable[..., tuple[State, Any]]:
+        """`(aligned, hidden, key) -> (aligned, context)`, of one position after another."""
+        if not self.aligns:
+            return lambda aligned, hidden, key: self._look(hidden, state)
+        fixed = plain(self.learned), state.keys, state.memory.states[:, :, None], state.memory.mask
+        return settled(self._align, fixed, state.aligned, state.fed, key)
+
+    def _look_at_once(
+        self, hidden: Float[Array, "b t m"], state: RNNState, key: Any
+    ) -> Array | None:
+        """The contexts of all positions, where none needs that of another."""
+        if not self.attentive:
+            return None
+        values = state.memory.states[:, :, None]
+        if not self.aligns:
+            return self._attend(hidden, state, values)
+        random = {} if key is None else {"dropout_key": key}
+        seen, params = masks.keys(state.memory.mask), plain(self.learned)
+        q = hidden[:, :, None]
+        return self.variant.attend(params, q, state.keys, values, mask=seen, **random)[:, :, 0]
+
+    def _attend(self, hidden: Float[Array, "b t m"], state: RNNState, values: Array) -> Array:
         _, score = self._split_score()
         keys: Any = state.keys
         mask = masks.keys(state.memory.mask)
-        out: Any = attention(q, keys, values, score=score, mask=mask)
-        return out[:, 0, 0] if hidden.ndim == 2 else out[:, :, 0]
+        out: Any = attention(hidden[:, :, None], keys, values, score=score, mask=mask)
+        return out[:, :, 0]
 
-    def _combine(self, hidden: Array, state: RNNState) -> Array:
-        if not self.attentive:
-            return jnp.tanh(self.combine(hidden))
-        context = self._attend(hidden, state, state.memory.states[:, :, None])
-        return jnp.tanh(self.combine(jnp.concatenate([context, hidden], axis=-1)))
+    def _combine(self, hidden: Array, context: Array | None) -> Array:
+        joined = hidden if context is None else jnp.concatenate([context, hidden], axis=-1)
+        return jnp.tanh(self.combine(joined))
 
     def _weights(self, hidden: Array, state: RNNState) -> Array | None:
-        if not self.attentive:
-            return None
+        """What `_look` takes of each source position: the output where values are unit vectors."""
         b, s = state.memory.mask.shape
         units = jnp.broadcast_to(jnp.eye(s, dtype=hidden.dtype), (b, s, s))[:, :, None]
-        return self._attend(hidden, state, units)[:, None, None]
+        _, weights = self._look(hidden, state, units)
+        return None if weights is None else weights[:, None, None]
 
     def _logits(self, x: Array) -> Array:
         raw = self.embedding.logits(x) if self.config.tied else self.output(x)
         bias = self.output_bias[...].reshape((1,) * (raw.ndim - 1) + (-1,))
         return raw.astype(jnp.float32) + bias
+
+
+def serves(variant: Variant) -> bool:
+    """Whether a variant serves in an RNN decoder."""
+    return variant.score is not None or variant.align is not None
 
 
 def read(

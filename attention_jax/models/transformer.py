@@ -22,6 +22,7 @@ from attention_jax.layers import (
 from attention_jax.types import MaskFunction, Memory, State, Variant
 
 POSITIONS = ("sinusoidal", "learned", "rope", "none")
+STAND_IN = "scaled_dot"  # where the named variant cannot serve
 
 
 class TransformerConfig(NamedTuple):
@@ -180,10 +181,25 @@ class DecoderLayer(Layer):
 
 def variant_at(config: TransformerConfig, place: str) -> Variant:
     """The variant that stands at one of `types.PLACES`, as `TransformerConfig` says."""
+    return variants.get(name_at(config, place))
+
+
+def name_at(config: TransformerConfig, place: str) -> str:
+    """The name of the variant that `variant_at` returns.
+
+    Raises:
+      ValueError: `cross_attention` cannot stand between two sequences.
+    """
     if place == "cross" and config.cross_attention is not None:
-        return variants.get(config.cross_attention)
+        if "cross" not in variants.get(config.cross_attention).serves:
+            raise ValueError(
+                "`cross_attention` must serve between two sequences, of which distances and a "
+                f"common order mean nothing; got {config.cross_attention!r}. Use scaled_dot, or "
+                "another that `python -m attention_jax` lists as cross."
+            )
+        return config.cross_attention
     own = variants.get(config.attention)
-    return own if place in own.serves else variants.get("scaled_dot")
+    return config.attention if place in own.serves else STAND_IN
 
 
 class Transformer(nnx.Module):

@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 from attention_jax.models import rnn, transformer
+from attention_jax.types import PLACES
 
 SIZES = {"vocabulary_size": 11, "width": 8, "layers": 2, "dropout_rate": 0.5}
 TRANSFORMERS = {
@@ -21,6 +22,8 @@ TRANSFORMERS = {
     "scanned": {"scan": True},
     "alibi": {"attention": "alibi"},
     "additive": {"attention": "additive"},
+    "coverage": {"attention": "coverage"},
+    "linear": {"attention": "linear", "positions": "none"},
 }
 RNNS = {
     "gru": {},
@@ -31,6 +34,12 @@ RNNS = {
         "attention": "general",
     },
     "lstm, untied": {"cell": "lstm", "tied": False},
+    "gru, coverage": {"attention": "coverage"},
+    "lstm, location aware, without feeding": {
+        "cell": "lstm",
+        "attention": "location_aware",
+        "input_feeding": False,
+    },
 }
 RECOMPUTED = {"recomputed": {"remat": True}}
 
@@ -191,6 +200,42 @@ def test_learned_positions_end_where_their_table_does(text):
         model.encode(source, source > 0)
 
 
-def test_an_rnn_takes_only_the_score_of_a_pair():
-    with pytest.raises(ValueError, match="'alibi' depends on positions. Use additive"):
+def test_an_rnn_takes_scores_of_a_pair_and_alignments():
+    message = "'alibi' does neither. Use additive, .*coverage, .*location_aware, .* or none"
+    with pytest.raises(ValueError, match=message):
         rnn.RNN(rnn.RNNConfig(**SIZES, attention="alibi"), rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize("feeding", [True, False])
+@pytest.mark.parametrize("attention", ["local_monotonic", "monotonic", "neural_turing"])
+def test_an_rnn_goes_from_query_to_query(text, attention, feeding):
+    sizes = {"width": 8, "vocabulary_size": 11, "dropout_rate": 0.0}
+    config = rnn.RNNConfig(**sizes, attention=attention, input_feeding=feeding)
+    model = rnn.RNN(config, rngs=nnx.Rngs(0))
+    whole = logits_of(model, *text)
+    np.testing.assert_allclose(stepwise(model, *text), whole, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("feeding", [True, False])
+def test_what_draws_in_an_rnn_draws_in_training_only(text, feeding):
+    sizes = {"width": 8, "vocabulary_size": 11, "dropout_rate": 0.0}
+    config = rnn.RNNConfig(**sizes, attention="mocha", input_feeding=feeding)
+    model = rnn.RNN(config, rngs=nnx.Rngs(0))
+    source, mask, target = text
+
+    @jax.jit
+    def drawn(seed):
+        rngs = nnx.Rngs(dropout=jax.random.key(seed))
+        return model.decode(target, model.encode(source, mask), rngs=rngs)
+
+    np.testing.assert_array_equal(drawn(1), drawn(1))
+    assert not np.allclose(drawn(1), drawn(2))
+    assert not np.allclose(drawn(1), logits_of(model, *text))
+
+
+def test_what_stands_where_is_told_by_name():
+    config = transformer.TransformerConfig(**SIZES, attention="coverage")
+    at = {place: transformer.name_at(config, place) for place in PLACES}
+    assert at == {"bidirectional": "scaled_dot", "causal": "scaled_dot", "cross": "coverage"}
+    config = config._replace(attention="alibi", cross_attention="dot")
+    assert [transformer.name_at(config, place) for place in PLACES] == ["alibi", "alibi", "dot"]

@@ -1,0 +1,106 @@
+"""Additive attention that sees the last weights around each key, and so can go on from there.
+
+    f_i[j, n] = sum_m filter[m, n] weight[i-1, j + m]
+    score[i, j] = w . tanh(W_q q_i + W_k k_j + U f_i[j] + b)
+    weight[i, j] = softmax over visible j of sharpness score[i, j]
+
+With `smoothing` weights are sigmoid(score) over their sum, which reads more keys at once. It gives
+up queries that are computed at once: they follow one another. Before the first query there are no
+weights, so it reads by content alone; hidden keys keep their places, with weight 0. The hidden
+layer and the filters are shared by all heads. The paper's windows for long inputs are left out.
+
+Reference: Chorowski et al. 2015, arXiv:1506.07503, equations 8 and 9; smoothing and sharpening:
+section 2.3.
+Cost: (t + s) d a + t s (n taps + n a + a tanh + e) a head, for n filters and a hidden layer of
+width a; t s numbers held.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from attention_jax import checks, normalizers
+from attention_jax.alignment import energies, from_weights, init_energies
+from attention_jax.types import Params, Variant
+
+
+def location_aware(
+    *,
+    width: int | None = None,
+    filters: int = 10,
+    taps: int = 201,
+    smoothing: bool = False,
+    sharpness: float = 1.0,
+) -> Variant:
+    """The score of a hidden layer that sees a convolution of the last weights.
+
+    Args:
+      width: of the hidden layer; None for that of the heads.
+      filters: how many; the paper's number.
+      taps: of each filter, odd; the paper's number. Those that reach beyond all keys cost nothing.
+      smoothing: whether weights are sigmoids over their sum instead of a softmax.
+      sharpness: above 0; what scores are multiplied by before the softmax.
+    """
+    if width is not None:
+        checks.positive("width", width)
+    checks.positive("filters", filters)
+    checks.positive("taps", taps)
+    if taps % 2 == 0:
+        raise ValueError(
+            f"`taps` must be odd, so that the key is in the middle; got {taps}. "
+            f"The nearest below is {taps - 1}."
+        )
+    if not sharpness > 0:
+        raise ValueError(f"`sharpness` must be above 0; got {sharpness!r}.")
+    if smoothing and sharpness != 1:
+        raise ValueError(
+            "`sharpness` belongs to the softmax, so it must be 1.0 with `smoothing`; got "
+            f"{sharpness!r}."
+        )
+
+    def init(key: PRNGKeyArray, *, heads: int, kv_heads: int, head_width: int) -> dict[str, Array]:
+        del heads, kv_heads
+        key_layer, key_filters, key_u = jax.random.split(key, 3)
+        own = init_energies(key_layer, head_width, width)
+        return own | {
+            "filters": taps**-0.5 * jax.random.normal(key_filters, (taps, filters)),
+            "u": filters**-0.5 * jax.random.normal(key_u, (own["w"].size, filters)),
+        }
+
+    def weigh(
+        params: Params, last: Array, q: Array, k: Array, visible: Array, key: Any
+    ) -> tuple[Array, Array]:
+        del key
+        kernel, u = (params[name].astype(q.dtype) for name in ("filters", "u"))
+        located = jnp.einsum("bhsn,an->bhsa", _convolved(last, kernel), u)
+        scores, seen = energies(params, q, k, located), visible[:, None]
+        if smoothing:
+            raised = jnp.where(seen, jax.nn.sigmoid(scores), 0)
+            total = raised.sum(-1, keepdims=True)
+            weights = raised / jnp.where(total == 0, 1, total)
+        else:
+            scores = sharpness * scores
+            weights = normalizers.softmax.weights(scores[:, :, None], seen[:, :, None])[:, :, 0]
+        return weights, weights
+
+    return from_weights("location_aware", weigh, init=init)
+
+
+def _convolved(
+    last: Float[Array, "b h s"], kernel: Float[Array, "taps n"]
+) -> Float[Array, "b h s n"]:
+    """Each filter around each key; beyond the ends there is nothing."""
+    (b, h, s), (taps, n) = last.shape, kernel.shape
+    reach = min(taps // 2, s - 1)
+    kernel = kernel[taps // 2 - reach : taps // 2 + reach + 1]
+    out = jax.lax.conv_general_dilated(
+        last.reshape(b * h, s, 1),
+        kernel[:, None],
+        window_strides=(1,),
+        padding=[(reach, reach)],
+        dimension_numbers=("NWC", "WIO", "NWC"),
+        precision=jax.lax.Precision.HIGHEST,
+    )
+    return out.reshape(b, h, s, n)
