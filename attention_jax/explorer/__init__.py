@@ -1,0 +1,169 @@
+"""The attention explorer: one HTML file that shows where models look, and needs no network.
+
+    html = explorer.page([Run("reverse")], [("3 1 2", [Reading(source, target, beam, maps)])])
+    Path("explorer.html").write_text(html, encoding="utf-8")
+
+`page.html`, `page.css` and the scripts are the page; this file puts the data into it. Weights take
+8 bits each, scaled row by row, then zlib and base64.
+"""
+
+import base64
+import json
+import math
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from attention_jax.maps import Map
+
+# Below this share of a map's largest weight, a negative one is rounding.
+_NOISE = 1e-5
+_SCRIPTS = ("data.js", "panel.js", "page.js")
+
+
+class Run(NamedTuple):
+    """A model of the page: its name, and what else is to be known of it."""
+
+    name: str
+    about: str = ""
+
+
+class Reading(NamedTuple):
+    """What one run makes of one sentence.
+
+    Attributes:
+      source: the tokens that it reads, with EOS.
+      target: the tokens that it writes, with EOS.
+      alternatives: translations and their scores, the best first; `target` is that of the first.
+      maps: as `maps.sentence` gives them.
+    """
+
+    source: Sequence[str]
+    target: Sequence[str]
+    alternatives: Sequence[tuple[str, float]]
+    maps: dict[str, Map]
+
+
+class Quantised(NamedTuple):
+    """Weights in 8 bits: `(codes - zero) * steps[..., None]` are they, to half a step."""
+
+    codes: UInt8[np.ndarray, "*n s"]
+    steps: Float[np.ndarray, "*n"]
+    zero: int
+
+
+def page(runs: Sequence[Run], sentences: Sequence[tuple[str, Sequence[Reading]]]) -> str:
+    """The page of one or two runs, as HTML.
+
+    Args:
+      runs: the models, in the order of their columns.
+      sentences: each with the reading of every run.
+
+    Raises:
+      ValueError: there is no sentence, or one has not as many readings as there are runs.
+    """
+    if not sentences:
+        raise ValueError("`sentences` must hold at least one; got none.")
+    for text, readings in sentences:
+        if len(readings) != len(runs):
+            raise ValueError(
+                f"every sentence needs a reading of each of {len(runs)} runs; "
+                f"got {len(readings)} of {text!r}."
+            )
+    data = {
+        "runs": [run._asdict() for run in runs],
+        "sentences": [
+            {"text": text, "readings": [_reading(reading) for reading in readings]}
+            for text, readings in sentences
+        ],
+    }
+    # "<" would let a token such as "</script>" end the data; JSON has another way to write it.
+    packed = json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+    html = _part("page.html").replace("/*style*/", _part("page.css"))
+    html = html.replace("/*script*/", "\n".join(map(_part, _SCRIPTS)))
+    return html.replace("/*data*/", packed)
+
+
+def quantised(weights: Float[np.ndarray, "*n s"]) -> Quantised:
+    """Weights in 8 bits, each row in steps of its own: 1/255 of its largest, 1/127 if signed.
+
+    >>> codes, steps, zero = quantised(np.float32([[0.5, 0.3, 0.2]]))
+    >>> codes.tolist(), zero
+    ([[255, 153, 102]], 0)
+    """
+    size = np.abs(weights).max(axis=-1)
+    signed = weights.min() < -_NOISE * size.max()
+    zero, most = (128, 127) if signed else (0, 255)
+    steps = (size / most).astype(np.float32)
+    codes = np.rint(weights / np.where(steps > 0, steps, 1)[..., None]) + zero
+    return Quantised(np.clip(codes, 0, 255).astype(np.uint8), steps, zero)
+
+
+def entropy(weights: Float[np.ndarray, "*n t s"]) -> Float[np.ndarray, "*n"]:
+    """Mean over the rows of `-sum_j p_j log2 p_j`, in bits, where p are the shares of a row."""
+    shares, rows = _shares(weights)
+    logs = np.log2(shares, where=shares > 0, out=np.zeros_like(shares))
+    return _mean(-(shares * logs).sum(axis=-1), rows)
+
+
+def distance(weights: Float[np.ndarray, "*n t s"]) -> Float[np.ndarray, "*n"]:
+    """Mean over the rows i of `sum_j p_j |i - j|`, in tokens, where p are the shares of a row."""
+    shares, rows = _shares(weights)
+    t, s = weights.shape[-2:]
+    apart = np.abs(np.arange(t)[:, None] - np.arange(s)[None])
+    return _mean((shares * apart).sum(axis=-1), rows)
+
+
+def _shares(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weights without signs, of sum 1 in each row; and which rows have any."""
+    size = np.abs(weights).astype(np.float64)
+    total = size.sum(axis=-1, keepdims=True)
+    return size / np.where(total > 0, total, 1), total[..., 0] > 0
+
+
+def _mean(numbers: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The mean of the last axis over the rows that count."""
+    return (numbers * rows).sum(axis=-1) / np.maximum(rows.sum(axis=-1), 1)
+
+
+def _reading(reading: Reading) -> dict[str, Any]:
+    found = [(text, float(score)) for text, score in reading.alternatives]
+    return {
+        "source": list(reading.source),
+        "target": list(reading.target),
+        # The beam ranks as -inf what it never finished.
+        "alternatives": [[t, round(x, 4)] for t, x in found if math.isfinite(x)],
+        "maps": {place: _map(found) for place, found in reading.maps.items()},
+    }
+
+
+def _map(found: Map) -> dict[str, Any]:
+    """A map as the page reads it; heads that are not exact have no numbers."""
+    weights = np.where(found.is_exact[:, :, None, None], found.weights, 0)
+    codes, steps, zero = quantised(weights)
+    numbers = {"entropy": entropy(weights), "distance": distance(weights)}
+    numbers |= {"error": found.error, "rest": found.rest}
+    return {
+        "shape": list(weights.shape),
+        "zero": zero,
+        "exact": found.is_exact.tolist(),
+        "codes": _packed(codes),
+        "steps": _packed(steps.astype("<f4")),
+    } | {name: _finite(x).round(4).tolist() for name, x in numbers.items()}
+
+
+def _finite(numbers: np.ndarray) -> np.ndarray:
+    """JSON has no NaN: what is none becomes -1."""
+    return np.where(np.isfinite(numbers), numbers, -1).astype(np.float64)
+
+
+def _packed(array: np.ndarray) -> str:
+    return base64.b64encode(zlib.compress(array.tobytes(), 9)).decode()
+
+
+def _part(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
