@@ -1,13 +1,15 @@
-"""Measures speed beside torch, on the same machine and in one process.
+"""Measures speed, beside torch or by itself, on the same machine and in one process.
 
     scripts/bench --suite=training
     scripts/bench --suite=attention --output=attention.json --picture=attention.png
+    scripts/bench --suite=variants --output=variants.json --picture=variants.png
 
 All sides run in turn, so that a machine that slows down slows each. Printed are medians, and the
 ratio of times pair by pair; above 1 ours is faster. Results are also written to --output as JSON
 with the command and the machine. `training` is a step of training, against torch eager;
 `attention` is attention itself, as `experiments.attention_speed` explains, and takes hours with
-all its cases: --cases, --lengths and --dtypes choose among them.
+all its cases: --cases, --lengths and --dtypes choose among them. `variants` is every variant by
+itself, as sequences grow, as `experiments.variants_speed` explains; about 20 minutes on 2 cores.
 """
 
 import json
@@ -24,19 +26,25 @@ import numpy as np
 from absl import flags
 from flax import nnx
 
-from attention_jax import optimizers, training_step
+from attention_jax import optimizers, training_step, variants
 from attention_jax.batches import pad
 from attention_jax.models import rnn, transformer
 from attention_jax.types import Batch, Seq2Seq
-from experiments import attention_report, attention_speed, common
+from experiments import (
+    attention_report,
+    attention_speed,
+    common,
+    variants_report,
+    variants_speed,
+)
 
 FLAGS = flags.FLAGS
 common.define_device_flags()
 flags.adopt_module_key_flags(common)
-flags.DEFINE_enum("suite", "training", ["training", "attention"], "What is measured.")
+flags.DEFINE_enum("suite", "training", ["training", "attention", "variants"], "What is measured.")
 flags.DEFINE_integer(
     "repeats", None, "Counted calls of each side. Default: 15 of training, 7 of attention, of "
-    "which calls that take seconds get 3.", lower_bound=3
+    "which calls that take seconds get 3, and 3 of variants, of which these get 1.", lower_bound=3
 )  # fmt: skip
 flags.DEFINE_string("output", None, "JSON file of the results.")
 flags.DEFINE_integer("vocabulary", 10_000, "Training: tokens of the vocabulary.", lower_bound=5)
@@ -49,8 +57,9 @@ flags.DEFINE_list(
     "cases", ["all"], f"Attention: all, or some of {', '.join(attention_speed.GROUPS)}."
 )
 flags.DEFINE_list(
-    "lengths", ["128", "512", "1024", "2048", "4096", "8192"], "Attention: lengths of sequences; "
-    "the batch is what makes 2,048 tokens, and at least 1."
+    "lengths", None, "Lengths of sequences. Default of attention: 128, 512, 1024, 2048, 4096 and "
+    "8192, where the batch is what makes 2,048 tokens, and at least 1; of variants: 256, 1024, "
+    "4096 and 8192, one sequence each."
 )  # fmt: skip
 flags.DEFINE_list("dtypes", ["float32", "bfloat16"], "Attention: types of the arrays.")
 flags.DEFINE_list("short_lengths", ["16", "32", "64", "128"], "Attention: lengths of `short`.")
@@ -60,9 +69,16 @@ flags.DEFINE_list(
 )  # fmt: skip
 flags.DEFINE_integer("long_length", 65_536, "Attention: length of `long`, of ours alone.")
 flags.DEFINE_integer("additive_length", 2048, "Attention: longest of --lengths for `additive`.")
-flags.DEFINE_float("gigabytes", 6.0, "Attention: a side that needs more memory is left out.")
+flags.DEFINE_float("gigabytes", 6.0, "What needs more memory is left out.")
+flags.DEFINE_list("variants", ["all"], "Variants: all, or some.")
+flags.DEFINE_float(
+    "seconds", 10.0, "Variants: a length is left out where, by the one before it, a call might "
+    "take longer."
+)  # fmt: skip
 flags.DEFINE_string("implementation", None, "Attention: of ours. Default: the library's choice.")
-flags.DEFINE_string("picture", None, "Attention: file of a picture, its suffix names the format.")
+flags.DEFINE_string(
+    "picture", None, "Attention, variants: file of a picture, its suffix names the format."
+)
 
 LEARNING_RATE = 1e-4
 
@@ -187,7 +203,7 @@ def attention_settings() -> attention_speed.Settings:
     cases, groups = FLAGS.cases, attention_speed.GROUPS
     return attention_speed.Settings(
         cases=groups if cases == ["all"] else among("cases", cases, groups),
-        lengths=integers("lengths"),
+        lengths=integers("lengths", default=(128, 512, 1024, 2048, 4096, 8192)),
         dtypes=among("dtypes", FLAGS.dtypes, ("float32", "bfloat16")),
         short_lengths=integers("short_lengths"),
         decode_lengths=integers("decode_lengths"),
@@ -206,12 +222,43 @@ def among(flag: str, values: Sequence[str], names: Sequence[str]) -> tuple[str, 
     return tuple(values)
 
 
-def integers(flag: str) -> tuple[int, ...]:
+def integers(flag: str, *, default: tuple[int, ...] = ()) -> tuple[int, ...]:
     """A flag's list of lengths, as numbers."""
     values: Any = FLAGS[flag].value
+    if values is None:
+        return default
     if not values or not all(value.isdigit() and int(value) for value in values):
         raise ValueError(f"`--{flag}` must be lengths above 0; got {','.join(values)}.")
     return tuple(int(value) for value in values)
+
+
+def measure_variants() -> None:
+    """Measures variant by variant: prints each, and writes all there are."""
+    known = variants.names()
+    settings = variants_speed.Settings(
+        names=known if FLAGS.variants == ["all"] else among("variants", FLAGS.variants, known),
+        lengths=integers("lengths", default=(256, 1024, 4096, 8192)),
+        repeats=FLAGS.repeats or 3,
+        gigabytes=FLAGS.gigabytes,
+        seconds=FLAGS.seconds,
+    )
+    # Compile times are measured, so nothing may come from the cache.
+    jax.config.update("jax_enable_compilation_cache", False)
+    environment, rows = common.environment(), []
+    print(variants_report.header(settings.lengths), flush=True)
+    for number, name in enumerate(settings.names, 1):
+        own = list(variants_speed.measure(name, settings))
+        rows += own
+        for direction in variants_speed.DIRECTIONS:
+            part = [row for row in own if row["direction"] == direction]
+            print(variants_report.line(part, progress=f"{number}/{len(settings.names)}"))
+            for reason in variants_report.reasons(part):
+                print(f"{'':<8}{reason}")
+        sys.stdout.flush()
+        found = variants_speed.growth(rows)
+        write({"environment": environment, "suite": FLAGS.suite, "growth": found, "rows": rows})
+        if FLAGS.picture:
+            variants_report.picture(rows, FLAGS.picture)
 
 
 def attention_peers() -> ModuleType | None:
@@ -236,7 +283,12 @@ def write(results: dict[str, Any]) -> None:
 
 def main() -> None:
     """Measures what --suite names."""
-    {"training": measure_training, "attention": measure_attention}[FLAGS.suite]()
+    suites = {
+        "training": measure_training,
+        "attention": measure_attention,
+        "variants": measure_variants,
+    }
+    suites[FLAGS.suite]()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The benchmark of attention: as a user runs it, at sizes of a second."""
 
 import importlib.util
+import itertools
 import json
 import os
 import subprocess
@@ -8,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from experiments import variants_report, variants_speed
 
 ROOT = Path(__file__).parents[1]
 BOTH = "forward+backward"
@@ -103,10 +106,11 @@ def test_what_ours_refuses_stands_in_its_row(tmp_path):
         ("--dtypes=int8", "`--dtypes` must be some of float32, bfloat16; got int8"),
         ("--lengths=16,many", "`--lengths` must be lengths above 0; got 16,many"),
         ("--repeats=1", "repeats"),
+        ("--suite=variants --variants=telepathy", "`--variants` must be some of"),
     ],
 )
 def test_wrong_flags_end_in_one_clear_line(argument, message):
-    done = run(*TINY, argument)
+    done = run(*TINY, *argument.split())
     assert done.returncode != 0 and message in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
 
@@ -159,3 +163,71 @@ def test_training_is_measured_beside_torch(tmp_path):
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "out.json").read_text())
     assert results["suite"] == "training" and len(results["results"]) == 2
+
+
+@pytest.fixture(scope="module")
+def of_variants(tmp_path_factory):
+    """Two variants at two lengths."""
+    options = "--suite=variants --variants=linear,entmax --lengths=64,32"
+    return measured(tmp_path_factory.mktemp("variants"), *options.split())
+
+
+def test_every_variant_is_measured_at_every_length(of_variants):
+    results, shown = of_variants
+    assert len(results["rows"]) == 2 * 2 * 2
+    for row in results["rows"]:
+        assert "not_measured" not in row, row
+        assert row["seconds"] > 0 and row["compile_seconds"] > 0 and row["temporary_bytes"] >= 0
+        assert row["way"] == "causal" and row["repeats"] == 3
+    families = {row["variant"]: row["family"] for row in results["rows"]}
+    assert families == {"linear": "sums and states", "entmax": "all weights at once"}
+    for name in families:
+        assert sum(name in line for line in shown.splitlines()) == 2
+
+
+def test_growth_is_between_the_two_longest_lengths(of_variants):
+    results, _ = of_variants
+    for name, by_direction in results["growth"].items():
+        for direction, found in by_direction.items():
+            short, long = (
+                row
+                for row in results["rows"]
+                if (row["variant"], row["direction"]) == (name, direction)
+            )
+            assert found["lengths"] == [32, 64] == [short["length"], long["length"]]
+            assert 2 ** found["seconds"] == pytest.approx(long["seconds"] / short["seconds"])
+    # Unlike time, what is held does not depend on how busy the machine is.
+    assert results["growth"]["entmax"][BOTH]["temporary_bytes"] > 1.5
+
+
+def test_a_variant_that_needs_too_much_memory_is_left_out_and_says_so(tmp_path):
+    options = "--suite=variants --variants=linear --lengths=8,64,128 --gigabytes=0.0004"
+    results, shown = measured(tmp_path, *options.split())
+    reasons = [row.get("not_measured", "") for row in results["rows"][-3:]]
+    assert not reasons[0] and reasons[2].startswith("skipped: needs 0.0 GB at")
+    assert reasons[2] in shown and results["growth"]["linear"][BOTH]["lengths"] == [8]
+
+
+def test_a_length_that_might_take_too_long_is_left_out_and_says_so():
+    before = {"length": 1024, "seconds": 0.5}
+    assert variants_speed._why_not(before, 2048, 2.0) is None
+    reason = variants_speed._why_not(before, 4096, 2.0)
+    assert reason == "skipped: a call might take 8.0 s at 4,096, after 0.5 s at 1,024"
+    # So it stays at longer ones, which have no time to go by.
+    assert variants_speed._why_not({"length": 4096, "not_measured": reason}, 8192, 2.0) == reason
+
+
+def test_names_at_the_ends_of_lines_do_not_overlap():
+    spread = variants_report._spread([0.1, 0.5, 0.5, 0.52, 0.99, 1.0], 0.05)
+    assert all(after - before >= 0.05 - 1e-9 for before, after in itertools.pairwise(spread))
+    assert spread[0] == 0.1 and spread[-1] <= 1
+    assert sum(spread[1:4]) / 3 == pytest.approx((0.5 + 0.5 + 0.52) / 3)
+
+
+def test_reasons_are_told_once():
+    rows = [
+        {"length": 8},
+        {"length": 1024, "not_measured": "a"},
+        {"length": 2048, "not_measured": "a"},
+    ]
+    assert variants_report.reasons(rows) == ["1,024, 2,048: a"]

@@ -1,0 +1,154 @@
+"""Time and memory of every variant as sequences grow: what is measured, and how.
+
+    scripts/bench --suite=variants --output=variants.json --picture=variants.png
+
+A row is a variant at one length, forward or forward and backward, with the gradients of its
+parameters too: one sequence of float32 that attends to itself, causally where the variant can.
+A variant that is made for a longest length is made for the longest here. A call that does not
+count comes first. What would need too much memory, or too much time were it to grow with the
+square of the length, is left out, and its row says why.
+"""
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from attention_jax import catalogue, variants
+from attention_jax.types import MaskFunction, Variant
+from experiments.attention_speed import BOTH, FORWARD, Row, seconds
+
+HEADS, WIDTH, SLOW_SECONDS = 4, 32, 0.5
+DIRECTIONS = (FORWARD, BOTH)
+
+
+class Settings(NamedTuple):
+    """What is measured; the flags of `experiments.benchmark` explain each."""
+
+    names: tuple[str, ...]
+    lengths: tuple[int, ...]
+    repeats: int
+    gigabytes: float
+    seconds: float
+
+
+def measure(name: str, settings: Settings) -> Iterator[Row]:
+    """The rows of one variant, one after another."""
+    jax.clear_caches()  # so that compile seconds do not depend on the variants before
+    longest = {"max_length": max(settings.lengths)}
+    sized = longest if "max_length" in catalogue.describe(name).signature else {}
+    variant = variants.get(name, **sized)
+    # Causal where it serves, whole where not.
+    way, mask = list(catalogue.ways(variant).items())[-1]
+    facts = {"variant": name, "way": way}
+    facts["family"] = catalogue.family(variant, linear=catalogue.linear_memory(variant))
+    params = variant.init(jax.random.key(0), heads=HEADS, kv_heads=HEADS, head_width=WIDTH)
+    for direction in DIRECTIONS:
+        run, before = _program(variant, mask, direction), None
+        for length in sorted(settings.lengths):
+            row: Row = facts | {"direction": direction, "length": length}
+            reason = _why_not(before, length, settings.seconds)
+            row |= {"not_measured": reason} if reason else _measured(run, params, length, settings)
+            before = row
+            yield row
+
+
+def _why_not(before: Row | None, length: int, most: float) -> str | None:
+    """Why a length is not tried, after the row of the length before it; None where it is."""
+    if before is None:
+        return None
+    if "not_measured" in before:
+        return before["not_measured"]
+    ahead = before["seconds"] * (length / before["length"]) ** 2
+    if ahead <= most:
+        return None
+    return (
+        f"skipped: a call might take {ahead:.1f} s at {length:,}, after {before['seconds']:.1f} s "
+        f"at {before['length']:,}"
+    )
+
+
+def _measured(
+    run: Callable[..., Any], params: Any, length: int, settings: Settings
+) -> dict[str, Any]:
+    """Seconds and memory, or why they are not there."""
+    arrays = (params, *_draw(length), jax.random.key(1))
+    facts: dict[str, Any] = {}
+    try:
+        start = time.perf_counter()
+        program = jax.jit(run).lower(*arrays).compile()
+        facts["compile_seconds"] = time.perf_counter() - start
+        memory: Any = program.memory_analysis()
+        facts["temporary_bytes"] = memory.temp_size_in_bytes
+        parts = ("temp", "argument", "output")
+        whole = sum(getattr(memory, f"{part}_size_in_bytes") for part in parts)
+        if whole > settings.gigabytes * 1e9:
+            return facts | {"not_measured": f"skipped: needs {whole / 1e9:.1f} GB at {length:,}"}
+        call = partial(_wait, program, *arrays)
+        repeats = settings.repeats if seconds(call) < SLOW_SECONDS else 1
+        times = [seconds(call) for _ in range(repeats)]
+    except Exception as error:  # of any variant; the others go on
+        text = " ".join(str(error).split()) or "no message"
+        return facts | {"not_measured": f"not available: {type(error).__name__}: {text[:160]}"}
+    return facts | {"seconds": statistics.median(times), "repeats": repeats}
+
+
+def _wait(program: Callable[..., Any], *arrays: Any) -> None:
+    jax.block_until_ready(program(*arrays))
+
+
+def _draw(length: int) -> tuple[jax.Array, ...]:
+    """Queries, keys, values, and the gradient of the output."""
+    draw = np.random.default_rng(0)
+    shape = (4, 1, length, HEADS, WIDTH)
+    return tuple(jnp.asarray(x) for x in draw.standard_normal(shape, np.float32))
+
+
+def _program(variant: Variant, mask: MaskFunction | None, direction: str) -> Callable[..., Any]:
+    def run(params: Any, q: Any, k: Any, v: Any, g: Any, key: Any) -> Any:
+        attend = partial(
+            variant.attend, mask=mask, **({"dropout_key": key} if variant.random else {})
+        )
+        if direction == FORWARD:
+            return attend(params, q, k, v)
+        out, pull = jax.vjp(attend, params, q, k, v)
+        return out, pull(g)
+
+    return run
+
+
+def growth(rows: list[Row]) -> dict[str, Any]:
+    """By variant and direction: the exponents of time and memory between its two longest lengths.
+
+    1 where twice the length takes twice as long, 2 where it takes four times as long.
+    """
+    found: dict[str, Any] = {}
+    for row in rows:
+        found.setdefault(row["variant"], {}).setdefault(row["direction"], []).append(row)
+    return {
+        name: {direction: _exponents(own) for direction, own in by_direction.items()}
+        for name, by_direction in found.items()
+    }
+
+
+def _exponents(rows: list[Row]) -> dict[str, Any]:
+    pair = sorted((row for row in rows if "seconds" in row), key=lambda row: row["length"])[-2:]
+    if len(pair) < 2:
+        return {
+            "lengths": [row["length"] for row in pair],
+            "seconds": None,
+            "temporary_bytes": None,
+        }
+    short, long = pair
+    steps = math.log(long["length"] / short["length"])
+    found: dict[str, Any] = {"lengths": [short["length"], long["length"]]}
+    for measure in ("seconds", "temporary_bytes"):
+        known = short[measure] > 0 and long[measure] > 0
+        found[measure] = math.log(long[measure] / short[measure]) / steps if known else None
+    return found
