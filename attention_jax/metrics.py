@@ -11,10 +11,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 from sacrebleu.metrics import BLEU, CHRF
 
 Total = tuple[Float[Array, ""], Float[Array, ""]]  # (sum, count)
+
+# Scores of a corpus that come of sums over its sentences.
+MEASURES = ("exact_match", "bleu")
 
 
 def cross_entropy(
@@ -116,11 +120,7 @@ def corpus_scores(
     (1.0, 'case:lc')
     """
     _check_sentences(hypotheses, references)
-    same = str.lower if lowercase else str
-    hits = [
-        same(hypothesis) in map(same, answers)
-        for hypothesis, answers in zip(hypotheses, references, strict=True)
-    ]
+    hits = _hits(hypotheses, references, lowercase)
     # sacrebleu takes the first references of all sentences, then the second, and so on.
     most = max(map(len, references))
     columns: list[Any] = [[a[i] if i < len(a) else None for a in references] for i in range(most)]
@@ -134,6 +134,74 @@ def corpus_scores(
         "bleu_signature": str(bleu.get_signature()),
         "chrf_signature": str(chrf.get_signature()),
     }
+
+
+def sentence_counts(
+    measure: str,
+    hypotheses: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    lowercase: bool = False,
+) -> Float[np.ndarray, "n c"]:
+    """What each sentence adds to a score of the corpus.
+
+    Args:
+      measure: one of `MEASURES`.
+      hypotheses, references, lowercase: as in `corpus_scores`.
+
+    Raises:
+      ValueError: as `corpus_scores`, or `measure` is not among them.
+
+    >>> counts = sentence_counts("exact_match", ["a", "b"], [("a",), ("c",)])
+    >>> float(score_of_counts("exact_match", counts.sum(axis=0)))
+    50.0
+    """
+    _check_sentences(hypotheses, references)
+    _check_measure(measure)
+    if measure == "exact_match":
+        hits = _hits(hypotheses, references, lowercase)
+        return np.array([(hit, 1) for hit in hits], float)
+    # The order is of no effect on counts; without it sacrebleu warns of scores of sentences.
+    bleu = BLEU(lowercase=lowercase, effective_order=True)
+    rows = []
+    for hypothesis, answers in zip(hypotheses, references, strict=True):
+        found = bleu.sentence_score(hypothesis, list(answers))
+        rows.append((found.sys_len, found.ref_len, *found.counts, *found.totals))
+    return np.array(rows, float)
+
+
+def score_of_counts(measure: str, sums: Float[np.ndarray, "*n c"]) -> Float[np.ndarray, "*n"]:
+    """The score of a corpus from its sums of `sentence_counts`, 0 to 100.
+
+    Raises:
+      ValueError: `measure` is not one of `MEASURES`.
+    """
+    _check_measure(measure)
+    if measure == "exact_match":
+        return np.asarray(100.0 * sums[..., 0] / sums[..., 1])
+    scores = np.empty(sums.shape[:-1])
+    for at in np.ndindex(scores.shape):
+        hypothesis, reference, *ngrams = sums[at].astype(int).tolist()
+        half = len(ngrams) // 2
+        scores[at] = BLEU.compute_bleu(
+            ngrams[:half], ngrams[half:], hypothesis, reference, smooth_method="exp"
+        ).score
+    return scores
+
+
+def _hits(
+    hypotheses: Sequence[str], references: Sequence[Sequence[str]], lowercase: bool
+) -> list[bool]:
+    same = str.lower if lowercase else str
+    return [
+        same(hypothesis) in map(same, answers)
+        for hypothesis, answers in zip(hypotheses, references, strict=True)
+    ]
+
+
+def _check_measure(measure: str) -> None:
+    if measure not in MEASURES:
+        raise ValueError(f"`measure` must be one of {', '.join(MEASURES)}; got {measure!r}.")
 
 
 def _check_shapes(logits: Array, targets: Array, weights: Array) -> None:

@@ -26,6 +26,9 @@ class Settings(NamedTuple):
       log_every: updates between two training rows.
       evaluate_every: updates between two evaluations.
       checkpoint_every: updates between two checkpoints.
+      max_seconds: training ends with the first step after so long, whatever `steps` says;
+        evaluations and all resumptions count. Where it ends then depends on the machine. None
+        for no limit.
       patience: evaluations without a better metric before training stops, or None.
       keep_last: checkpoints that stay, and that are averaged.
       average: whether the result is the mean of the last `keep_last` checkpoints instead of
@@ -50,6 +53,7 @@ class Settings(NamedTuple):
     log_every: int = 50
     evaluate_every: int = 500
     checkpoint_every: int = 500
+    max_seconds: float | None = None
     patience: int | None = None
     keep_last: int = 1
     average: bool = False
@@ -66,6 +70,8 @@ class Settings(NamedTuple):
             raise ValueError(f"`steps` must not be negative; got {self.steps}.")
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"`patience` must be at least 1 or None; got {self.patience}.")
+        if self.max_seconds is not None and not self.max_seconds > 0:
+            raise ValueError(f"`max_seconds` must be above 0 or None; got {self.max_seconds}.")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"`label_smoothing` must be in [0, 1); got {self.label_smoothing}.")
 

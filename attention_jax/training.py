@@ -155,8 +155,11 @@ class _Loop:
                 if self.saved != self.step:
                     self._save(scheduled=False)
                 raise Interrupted(signals.received, step=self.step, folder=self.checkpoints.folder)
-            self._evaluate_if_due()
-            finished = self.progress.stopped or self.step >= self.settings.steps
+            last = self._is_last()
+            if last and self.progress.logged < self.step:
+                self._log_training()
+            self._evaluate_if_due(last)
+            finished = last or self.progress.stopped
             due = self.step > 0 and self.step % self.settings.checkpoint_every == 0
             if (finished or due) and self.saved != self.step:
                 self._save(scheduled=True)
@@ -238,9 +241,15 @@ class _Loop:
         self.state = self.state._replace(totals=training_step.Totals.zero())
         self.window_tokens, self.window_start = 0, time.monotonic()
 
-    def _evaluate_if_due(self) -> None:
+    def _is_last(self) -> bool:
+        """Whether no step is to follow: all are done, or the time is up."""
+        limit = self.settings.max_seconds
+        late = limit is not None and self.step > 0 and self._seconds() >= limit
+        return late or self.step >= self.settings.steps
+
+    def _evaluate_if_due(self, last: bool) -> None:
         settings, step = self.settings, self.step
-        due = step % settings.evaluate_every == 0 or step >= settings.steps
+        due = step % settings.evaluate_every == 0 or last
         if self.evaluate is None or not due or step <= self.progress.evaluated:
             return
         with self._paused():
@@ -251,7 +260,7 @@ class _Loop:
             )
             self._write({"step": step, "split": "validation", **scores, "seconds": self._seconds()})
         better = self.progress.best_step == step
-        if better and step % settings.checkpoint_every and step < settings.steps:
+        if better and step % settings.checkpoint_every and not last:
             self._save(scheduled=False)
 
     def _save(self, *, scheduled: bool) -> None:

@@ -18,8 +18,13 @@ from attention_jax import tasks, training, variants
 from attention_jax.checkpoint import Checkpoints
 from attention_jax.evaluation import Search
 from attention_jax.models import rnn, transformer
-from attention_jax.types import Seq2Seq, Task
+from attention_jax.types import PLACES, Seq2Seq, Task
 from attention_jax.vocabulary import KINDS, Vocabulary
+
+try:
+    import resource
+except ImportError:  # Windows has none
+    resource = None
 
 FLAGS = flags.FLAGS
 MODELS = ("transformer", "rnn")
@@ -70,11 +75,15 @@ def define_model_flags() -> None:
     """The model. Each flag says which of the two it concerns, where not both."""
     flags.DEFINE_enum("model", "transformer", MODELS, "Model.")
     flags.DEFINE_string(
-        "attention", None, f"Attention: {', '.join(variants.names())}; for the RNN also none. "
+        "attention", None, f"Attention: {', '.join(variants.names())}. Where one cannot serve, the "
+        "Transformer puts scaled_dot, and says so. The RNN takes scores of a pair, such as "
+        "additive, those that go from query to query, such as coverage, and none. "
         "Default: scaled_dot for the Transformer, additive for the RNN."
     )  # fmt: skip
     flags.DEFINE_string("attention_file", None, "A Python file with an attention of your own.")
-    flags.DEFINE_string("cross_attention", None, "Transformer: the same, to the source.")
+    flags.DEFINE_string(
+        "cross_attention", None, "Transformer: another one between the two, from decoder to source."
+    )  # fmt: skip
     flags.DEFINE_integer("width", 128, "Width of the model.", lower_bound=2)
     flags.DEFINE_integer("layers", 2, "Layers of the encoder, and of the decoder.", lower_bound=1)
     flags.DEFINE_integer("heads", 4, "Transformer: query heads.", lower_bound=1)
@@ -107,6 +116,8 @@ def define_training_flags() -> None:
     flags.DEFINE_integer("evaluate_every", 250, "Steps between evaluations.", lower_bound=1)
     flags.DEFINE_integer("evaluate_sentences", 200, "Validation sentences translated then.")
     flags.DEFINE_integer("checkpoint_every", 250, "Steps between checkpoints.", lower_bound=1)
+    flags.DEFINE_float("max_seconds", None, "Seconds of training, evaluations included, after "
+                       "which it stops before --steps. Default: no limit.")  # fmt: skip
     flags.DEFINE_integer("patience", None, "Evaluations without a better one before it stops.")
     flags.DEFINE_enum(
         "select", "loss", ["loss", "accuracy", "exact_match", "bleu", "chrf"], "Validation score "
@@ -256,6 +267,14 @@ def learn_vocabulary(task: Task, folder: Path) -> Vocabulary:
 
 def model_builder(vocabulary_size: int) -> Callable[[jax.Array], Seq2Seq]:
     """`key -> model`, as flags say."""
+    config = model_config(vocabulary_size)
+    if isinstance(config, rnn.RNNConfig):
+        return lambda key: rnn.RNN(config, rngs=nnx.Rngs(key))
+    return lambda key: transformer.Transformer(config, rngs=nnx.Rngs(key))
+
+
+def model_config(vocabulary_size: int) -> transformer.TransformerConfig | rnn.RNNConfig:
+    """Sizes and choices of the model, as flags say."""
     shared = {
         "vocabulary_size": vocabulary_size,
         "width": FLAGS.width,
@@ -266,14 +285,13 @@ def model_builder(vocabulary_size: int) -> Callable[[jax.Array], Seq2Seq]:
         "dtype": FLAGS.dtype,
     }
     if FLAGS.model == "rnn":
-        own = rnn.RNNConfig(
+        return rnn.RNNConfig(
             **shared,
             cell=FLAGS.cell,
             bidirectional=FLAGS.bidirectional,
             input_feeding=FLAGS.input_feeding,
         )
-        return lambda key: rnn.RNN(own, rngs=nnx.Rngs(key))
-    config = transformer.TransformerConfig(
+    return transformer.TransformerConfig(
         **shared,
         heads=FLAGS.heads,
         kv_heads=FLAGS.kv_heads,
@@ -286,7 +304,24 @@ def model_builder(vocabulary_size: int) -> Callable[[jax.Array], Seq2Seq]:
         scan=FLAGS.scan,
         remat=FLAGS.remat,
     )
-    return lambda key: transformer.Transformer(config, rngs=nnx.Rngs(key))
+
+
+def attention_line(config: transformer.TransformerConfig | rnn.RNNConfig) -> str | None:
+    """Says what stands where, if it is not the named attention throughout.
+
+    None where scaled dot stands in for nothing.
+    """
+    if isinstance(config, rnn.RNNConfig):
+        return None
+    phrases = ("in the encoder", "in the decoder", "between the two")
+    where: dict[str, list[str]] = {config.attention: []}
+    for place, phrase in zip(PLACES, phrases, strict=True):
+        where.setdefault(transformer.name_at(config, place), []).append(phrase)
+    named = (config.attention, config.cross_attention)
+    if all(name in named for name in where):
+        return None
+    parts = [f"{name} {' and '.join(found) or 'nowhere'}" for name, found in where.items()]
+    return f"attention: {'; '.join(parts)}"
 
 
 def settings() -> training.Settings:
@@ -304,6 +339,7 @@ def settings() -> training.Settings:
         accumulate=FLAGS.accumulate,
         evaluate_every=FLAGS.evaluate_every,
         checkpoint_every=FLAGS.checkpoint_every,
+        max_seconds=FLAGS.max_seconds,
         patience=FLAGS.patience,
         keep_last=max(FLAGS.average, 2),
         average=FLAGS.average > 1,
@@ -338,6 +374,16 @@ def python() -> str:
     """How the user calls this Python."""
     found = shutil.which("python")
     return "python" if found == sys.executable else os.path.relpath(sys.executable)
+
+
+def peak_memory_bytes() -> int | None:
+    """The most memory that this process held: of its first device, or of a CPU's process."""
+    found = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+    if found is not None or resource is None:
+        return found
+    # Linux counts kibibytes, macOS bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def graphdef_of(build: Callable[[jax.Array], Seq2Seq]) -> Any:

@@ -5,7 +5,8 @@
     python -m experiments.translation --flagfile=experiments/presets/multi30k_transformer.flags
 
 A run's folder holds run.flags, environment.json, metrics.jsonl, checkpoints, vocabulary.json,
-result.json, samples.txt, curves.png and attention pictures. Killed, it goes on by --resume.
+samples.txt, translations.json, curves.png, attention pictures and, last of all, result.json.
+Killed, it goes on by --resume.
 """
 
 import json
@@ -47,6 +48,9 @@ def main() -> None:
         make_batches(split, part, vocabulary)
         for split, part in (("train", task.train), ("validation", task.validation))
     )
+    note = common.attention_line(common.model_config(vocabulary.size))
+    if note:
+        print(note)
     build = common.model_builder(vocabulary.size)
     graphdef = common.graphdef_of(build)
     result = training.fit(
@@ -101,6 +105,7 @@ def report(
     folder: Path,
 ) -> None:
     """Scores the test splits and writes result.json, samples.txt and the pictures."""
+    memory = common.peak_memory_bytes()
     common.save_final(folder, result.params)
     translator = evaluation.Translator(result.graphdef, vocabulary, search)
     scores, translations = {}, {}
@@ -118,13 +123,16 @@ def report(
         "seconds": round(result.seconds, 1),
         "first_step_seconds": round(result.first_step_seconds, 2),
         "target_tokens": result.tokens,
+        "peak_memory_bytes": memory,
         "tests": scores,
     }
-    (folder / "result.json").write_text(json.dumps(summary, indent=2) + "\n")
     first = next(iter(task.tests))
     samples = list(zip(task.tests[first], translations[first], strict=True))[:SAMPLES]
     (folder / "samples.txt").write_text("\n\n".join(map(sample_text, samples)) + "\n")
     draw(result, vocabulary, search, folder, [example.source for example, _ in samples])
+    (folder / "translations.json").write_text(json.dumps(translations, indent=1) + "\n")
+    # The last file: where it stands, the run is whole.
+    (folder / "result.json").write_text(json.dumps(summary, indent=2) + "\n")
     show(summary, samples, folder)
 
 

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from attention_jax.models import rnn, transformer
+from experiments import common
+
 ROOT = Path(__file__).parents[1]
 TINY = (
     "--task=copy --task_option=train_size=60 --task_option=test_size=8 --width=8 --heads=2 "
@@ -102,6 +105,31 @@ def test_a_checkpoint_of_another_model_is_refused(trained):
     done = run("predict", f"--run={folder}", "--width=16", "--text=3")
     assert done.returncode == 1 and done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_run_says_where_scaled_dot_stands_in(trained, tmp_path):
+    done = run("translation", *TINY, "--attention=retention", f"--run={tmp_path / 'run'}")
+    assert done.returncode == 0, done.stderr
+    told = "attention: retention in the decoder; scaled_dot in the encoder and between the two\n"
+    assert told in done.stdout
+    assert "scaled_dot" not in trained[1].stdout
+
+
+@pytest.mark.parametrize(
+    ("named", "line"),
+    [
+        ({"attention": "dot"}, None),
+        ({"attention": "alibi", "cross_attention": "dot"}, None),
+        ({"attention": "alibi"}, "alibi in the encoder and in the decoder; scaled_dot between"),
+        ({"attention": "coverage"}, "coverage between the two; scaled_dot in the encoder and in"),
+        ({"attention": "coverage", "cross_attention": "dot"}, "coverage nowhere; scaled_dot in"),
+    ],
+)
+def test_nothing_stands_in_unsaid(named, line):
+    config = transformer.TransformerConfig(vocabulary_size=8, **named)
+    told = common.attention_line(config)
+    assert told is None if line is None else told.startswith(f"attention: {line}")
+    assert common.attention_line(rnn.RNNConfig(vocabulary_size=8)) is None
 
 
 def test_help_and_list_name_what_there_is():

@@ -14,7 +14,8 @@ PACKAGE = "attention_jax"
 
 PARTS = "types checks scores online normalizers masks positions"
 BLOCKS = "tracing blocks linear reference tiles sweeps blockwise"
-ENGINE = f"{PARTS} {BLOCKS} on_tiles flash splash kernels attention recurrence alignment"
+RECURRENT = "recurrence alignment scans linear_family"
+ENGINE = f"{PARTS} {BLOCKS} on_tiles flash splash libraries kernels attention {RECURRENT}"
 MODELS = f"{ENGINE} variants layers"
 TRAINING = "types checks batches metrics optimizers checkpoint telemetry"
 
@@ -36,10 +37,14 @@ MAY_IMPORT = {
     "on_tiles": "",
     "flash": "types online masks tracing blocks on_tiles",
     "splash": "types tracing blocks masks reference",
-    "kernels": f"{PARTS} {BLOCKS} on_tiles flash splash",
+    "libraries": "types masks reference",
+    "kernels": f"{PARTS} {BLOCKS} on_tiles flash splash libraries",
     "attention": f"{PARTS} {BLOCKS} kernels",
-    "recurrence": "types checks masks tracing",
-    "alignment": "types checks masks tracing recurrence",  # one query after another
+    "onnx": "types checks masks attention",
+    "recurrence": "types checks masks tracing reference",
+    "alignment": "types checks masks tracing reference recurrence",  # one query after another
+    "scans": "",
+    "linear_family": "types reference recurrence scans",
     "variants": "types",
     "variants/*": ENGINE,
     "layers": f"{ENGINE} variants",
@@ -62,10 +67,18 @@ MAY_IMPORT = {
     "interruption": "",
     "progress": "",
     "settings": "optimizers",
+    "statistics": "",  # of comparisons
+    "matching": "",
     "training_step": "types metrics",
     "training": f"{TRAINING} interruption progress settings training_step",
     "evaluation": "types checks vocabulary batches metrics decoding",
+    "maps": "types masks batches layers models",
+    "explorer": "maps",
     "visualize": "",
+    "catalogue": "types masks variants",
+    "pictures": "types variants catalogue",
+    "gallery": "catalogue pictures",
+    "__main__": "variants catalogue pictures gallery",
     "__init__": f"{PARTS} attention variants",
 }
 
@@ -73,10 +86,10 @@ MAY_IMPORT = {
 OWNERS = {
     "absl": "",
     "experiments": "",
-    "matplotlib": "visualize",
+    "matplotlib": "visualize pictures",
     "orbax": "checkpoint",
     "grain": "batches",
-    "flax": "layers models/* training_step evaluation",
+    "flax": "layers models/* training_step evaluation maps",
     "tokenizers": "vocabulary",
     "sacrebleu": "metrics",
 }

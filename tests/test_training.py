@@ -256,6 +256,19 @@ def test_patience_stops_a_run_that_gets_no_better(tmp_path):
     assert (result.metric, result.best_step) == (3.0, 12)
 
 
+def test_time_ends_a_run_with_a_last_row_an_evaluation_and_a_checkpoint(tmp_path):
+    result = fit(tmp_path, steps=1_000_000, max_seconds=1.0, log_every=1000, evaluate_every=100_000)
+    assert 0 < result.steps < 1_000_000 and 1.0 <= result.seconds < 30.0
+    assert not result.stopped_early
+    train, validation = rows(tmp_path)[-2:]
+    assert (train["split"], train["step"]) == ("train", result.steps)
+    assert (validation["split"], validation["step"]) == ("validation", result.steps)
+    assert saved(tmp_path)[2] == result.steps
+    again = fit(tmp_path, steps=1_000_000, max_seconds=1.0, evaluate_every=100_000, resume=True)
+    assert again.steps == result.steps
+    assert_same(again.params, result.params)
+
+
 def test_lines_are_written_where_there_is_no_terminal(tmp_path, capfd):
     fit(tmp_path / "run", steps=8, evaluate_every=8)
     shown = capfd.readouterr().err
@@ -415,6 +428,7 @@ def test_tensorboard_without_its_package_says_what_to_install(tmp_path, monkeypa
         ({"accumulate": 0}, "`accumulate` must be at least 1; got 0"),
         ({"steps": -1}, "`steps` must not be negative; got -1"),
         ({"patience": 0}, "`patience` must be at least 1 or None; got 0"),
+        ({"max_seconds": 0.0}, "`max_seconds` must be above 0 or None; got 0.0"),
         ({"label_smoothing": 1.0}, r"`label_smoothing` must be in \[0, 1\); got 1.0"),
         ({"optimizer": "sgd"}, "`optimizer` must be one of"),
     ],

@@ -1,0 +1,274 @@
+"""Compares models and attentions on one task, over several seeds, with equal budgets.
+
+    python -m experiments.compare --flagfile=experiments/presets/compare_rnn_vs_transformer.flags
+    python -m experiments.compare --task=reverse --models=transformer,gru,lstm \
+        --attentions=scaled_dot,additive,none --match=parameters --folder=runs/mine
+
+Every run is one of `experiments.translation`, in a folder of its own. The same call goes on where
+it was stopped, trains only what is missing, and draws anew: report.html, report.json, pictures.
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from absl import flags
+
+from attention_jax import metrics
+from attention_jax.batches import BucketedBatches, encode_examples
+from experiments import (
+    common,
+    compare_plan,
+    compare_report,
+    compare_results,
+    compare_text,
+    launchers,
+)
+from experiments.compare_plan import Contender
+from experiments.compare_results import Run
+
+FLAGS = flags.FLAGS
+common.define_task_flags()
+common.define_model_flags()
+common.define_training_flags()
+common.define_search_flags()
+common.define_device_flags()
+flags.adopt_module_key_flags(common)
+flags.DEFINE_string("folder", None, "Folder of the comparison. Default: runs/compare-<task>.")
+flags.DEFINE_list(
+    "models", ["transformer", "gru"], f"Some of {', '.join(compare_plan.MODELS)}, each with each "
+    "of --attentions; one written model:attention, such as gru:none, stands as it is."
+)  # fmt: skip
+flags.DEFINE_list(
+    "attentions", [], "Attentions by name or file, for RNNs also none. Default: that of the model."
+)
+flags.DEFINE_multi_string("transformer_option", [], "A flag of Transformers alone, as name=value.")
+flags.DEFINE_multi_string("rnn_option", [], "A flag of RNNs alone, as name=value.")
+flags.DEFINE_integer("seeds", 3, "Runs of each, with seeds --seed, --seed + 1, ...", lower_bound=1)
+flags.DEFINE_integer("seed", 0, "The first seed.")
+flags.DEFINE_enum(
+    "match", "parameters", compare_plan.MATCHES, "What all have alike. parameters chooses widths; "
+    "flops chooses steps, by the compiler's count; time gives each --max_seconds; steps changes "
+    "nothing. The first of --models sets the measure."
+)  # fmt: skip
+flags.DEFINE_list(
+    "learning_rates", [], "Tried by each with the first seed; the best by validation loss is kept. "
+    "Default: --learning_rate alone."
+)  # fmt: skip
+flags.DEFINE_enum("score", None, metrics.MEASURES, "What is compared. Default: BLEU of real text, "
+                  "else exact matches.")  # fmt: skip
+flags.DEFINE_float("confidence", 0.95, "Of intervals.", lower_bound=0.5, upper_bound=0.999)
+flags.DEFINE_list(
+    "cost_lengths", ["16", "32", "64", "128"], "Tokens of a sentence at which costs are measured; "
+    "empty for none."
+)  # fmt: skip
+flags.DEFINE_bool("train", True, "Train what is missing; --notrain only draws what there is.")
+flags.DEFINE_enum("launcher", "local", ["local"], "Where runs go: local, one after another.")
+
+_PER_CONTENDER = ("model", "attention", "attention_file", "cell")
+
+
+def main() -> None:
+    """Plans, trains, measures costs, and reports."""
+    check_flags()
+    folder = Path(FLAGS.folder or f"runs/compare-{FLAGS.preset or FLAGS.task}")
+    options = {"transformer": FLAGS.transformer_option, "rnn": FLAGS.rnn_option}
+    rivals, left_out = compare_plan.contenders(FLAGS.models, FLAGS.attentions, options)
+    task = common.load_task()
+    folder.mkdir(parents=True, exist_ok=True)
+    with launchers.alone(folder) as lock:
+        known = compare_plan.load_plans(folder, measure())
+        vocabulary = common.learn_vocabulary(task, folder)
+        plans = make_plans(rivals, known, task, vocabulary, folder)
+        if FLAGS.train:
+            carry_out(rivals, plans, folder, lock)
+        runs = [run for rival in rivals for run in all_runs(rival, folder)]
+        found = compare_results.collect(
+            runs, plans, left_out, task, vocabulary, folder, compare_results.Options(
+                match=FLAGS.match, score=score(), confidence=FLAGS.confidence, seeds=FLAGS.seeds,
+                rates=[rate_text(rate) for rate in tried()], max_length=FLAGS.max_length,
+            ),
+        )  # fmt: skip
+        compare_report.write(found, folder)
+    print(compare_text.table(found))
+    print(f"\nreport: {folder}/report.html, numbers: {folder}/report.json")
+    failed = [run["name"] for run in found["runs"] if run["status"] != "done"]
+    if failed:
+        sys.exit(f"error: {len(failed)} of {len(found['runs'])} runs are not done, {failed[0]} "
+                 "first; the same call tries again.")  # fmt: skip
+
+
+def check_flags() -> None:
+    """Refuses flags that contradict each other."""
+    for name in _PER_CONTENDER:
+        if FLAGS[name].present:
+            raise ValueError(f"`--{name}` is that of one run; here `--models` and `--attentions`.")
+    if (FLAGS.match == "time") != (FLAGS.max_seconds is not None):
+        raise ValueError(
+            "`--match=time` and `--max_seconds` go together; "
+            f"got --match={FLAGS.match}, --max_seconds={FLAGS.max_seconds}."
+        )
+    tried()
+
+
+def rates(rival: Contender) -> list[float]:
+    """The learning rates that a contender tries."""
+    return tried() or [rival.flags.get("learning_rate", FLAGS.learning_rate)]
+
+
+def tried() -> list[float]:
+    """The learning rates that all try alike; none where each has its own."""
+    try:
+        return [float(text) for text in FLAGS.learning_rates]
+    except ValueError:
+        got = ",".join(FLAGS.learning_rates)
+        raise ValueError(f"`--learning_rates` must be numbers; got {got}.") from None
+
+
+def seeds() -> range:
+    """Seeds of the runs."""
+    return range(FLAGS.seed, FLAGS.seed + FLAGS.seeds)
+
+
+def rate_text(rate: float) -> str:
+    """A learning rate as folders are named by it."""
+    return f"{rate:g}"
+
+
+def score() -> str:
+    """What is compared."""
+    return FLAGS.score or ("bleu" if FLAGS.task == "parallel" else "exact_match")
+
+
+def measure() -> dict[str, Any]:
+    """All that must be the same in two calls for their runs to be comparable."""
+    own = {"learning_rate", *_PER_CONTENDER}
+    lines = [x for x in common.flagfile().splitlines() if flag_name(x) not in own]
+    options = [*FLAGS.transformer_option, *FLAGS.rnn_option]
+    return {"flags": lines, "options": options, "match": FLAGS.match, "first": FLAGS.models[0]}
+
+
+def flag_name(line: str) -> str:
+    """`steps` of --steps=3, `tied` of --notied."""
+    name = line.removeprefix("--").partition("=")[0]
+    return name if name in FLAGS else name.removeprefix("no")
+
+
+def make_plans(
+    rivals: list[Contender], known: dict[str, Any], task: Any, vocabulary: Any, folder: Path
+) -> dict[str, Any]:
+    """The plan of each contender; those of an earlier call stay."""
+    missing = [rival for rival in rivals if rival.name not in known]
+    if missing:
+        batches = BucketedBatches(
+            encode_examples(task.train, vocabulary),
+            tokens_per_batch=FLAGS.tokens_per_batch,
+            max_length=FLAGS.max_length,
+        )
+    plans = dict(known)
+    for rival in missing:
+        first = plans.get(rivals[0].name)
+        plans[rival.name] = compare_plan.plan(rival, first, batches, vocabulary.size)
+        compare_plan.save_plans(folder, measure(), plans)
+    return plans
+
+
+def carry_out(rivals: list[Contender], plans: dict[str, Any], folder: Path, lock: IO[str]) -> None:
+    """Trains what is missing, the runs that choose learning rates first, and measures costs."""
+    sweep = [run for rival in rivals for run in runs_of(rival, folder, rates(rival), [FLAGS.seed])]
+    launch(sweep, plans, lock)
+    chosen = {rival.name: compare_results.best_rate(all_runs(rival, folder)) for rival in rivals}
+    rest = [
+        run
+        for seed in seeds()[1:]
+        for rival in rivals
+        if (best := chosen[rival.name]) is not None
+        for run in runs_of(rival, folder, [float(best)], [seed])
+    ]
+    launch(rest, plans, lock)
+    launch_jobs(list(cost_jobs(rivals, chosen, folder)), lock)
+
+
+def runs_of(
+    rival: Contender, folder: Path, some_rates: Iterable[float], some_seeds: Iterable[int]
+) -> list[Run]:
+    """Runs of a contender, as they stand."""
+    return [
+        Run(rival.name, rate_text(rate), seed, folder / "runs" / rival.name)
+        for rate in some_rates
+        for seed in some_seeds
+    ]
+
+
+def all_runs(rival: Contender, folder: Path) -> list[Run]:
+    """The sweep of a contender, and the other seeds of its best learning rate."""
+    sweep = runs_of(rival, folder, rates(rival), [FLAGS.seed])
+    best = compare_results.best_rate(sweep)
+    if best is None:
+        return sweep
+    return sweep + runs_of(rival, folder, [float(best)], seeds()[1:])
+
+
+def launch(runs: list[Run], plans: dict[str, Any], lock: IO[str]) -> None:
+    """Trains those that are not done."""
+    jobs = []
+    for run in runs:
+        lines = run_flags(plans[run.contender]["flags"], run)
+        if run.is_done():
+            check_same(run, lines)
+            continue
+        go_on = ["--resume"] if (run.folder / "run.flags").exists() else []
+        if go_on and (run.folder / "run.flags").read_text().strip():
+            check_same(run, lines)
+        command = [sys.executable, "-m", "experiments.translation", f"--run={run.folder}"]
+        jobs.append(launchers.Job(run.name, tuple([*command, *lines, *go_on]), run.log))
+    launch_jobs(jobs, lock)
+
+
+def launch_jobs(jobs: list[launchers.Job], lock: IO[str]) -> None:
+    """Carries jobs out, and says how each ended."""
+    launcher: Callable[..., Iterator[launchers.Finished]] = {"local": launchers.local}[
+        FLAGS.launcher
+    ]
+    for number, done in enumerate(launcher(jobs, lock), 1):
+        ended = "done" if done.reason is None else f"failed: {done.reason}"
+        print(f"{number}/{len(jobs)} {done.job.name}: {ended}, {done.seconds:.0f} s", flush=True)
+
+
+def run_flags(changes: dict[str, Any], run: Run) -> list[str]:
+    """All flags of a run, in full, so that it depends on no default."""
+    with compare_plan.flags_set(changes | {"learning_rate": float(run.rate)}):
+        lines = common.flagfile().splitlines()
+    return [*lines, f"--seed={run.seed}", f"--compile_cache={FLAGS.compile_cache}"]
+
+
+def check_same(run: Run, lines: list[str]) -> None:
+    """Refuses a run that was made with other flags."""
+    kept = set((run.folder / "run.flags").read_text().splitlines())
+    # An attention's file is copied into the folder, and the cache changes no result.
+    ours = {line for line in lines if flag_name(line) not in ("attention_file", "compile_cache")}
+    other = sorted(ours - kept)
+    if other:
+        raise ValueError(
+            f"`--folder` must not hold another comparison; {run.folder} was not run with "
+            f"{other[0]}. Name another folder."
+        )
+
+
+def cost_jobs(
+    rivals: list[Contender], chosen: dict[str, str | None], folder: Path
+) -> Iterator[launchers.Job]:
+    """Measurements that are missing, each by the first run that is done."""
+    for rival in rivals:
+        output = compare_results.costs_file(folder, rival.name)
+        done = [run for run in all_runs(rival, folder) if run.is_done()]
+        if output.exists() or not done or not FLAGS.cost_lengths:
+            continue
+        command = [sys.executable, "-m", "experiments.costs", f"--run={done[0].folder}"]
+        command += [f"--cost_lengths={','.join(FLAGS.cost_lengths)}", f"--output={output}"]
+        yield launchers.Job(f"costs of {rival.name}", tuple(command), output.with_suffix(".log"))
+
+
+if __name__ == "__main__":
+    common.launch(main)

@@ -1,0 +1,267 @@
+"""Who is compared, and with what budget: contenders from flags, and how they are matched.
+
+Matching by parameters chooses widths, by operations or time the number of steps. Warm-up,
+evaluations and checkpoints keep their share of the steps. The first contender sets the measure.
+"""
+
+import contextlib
+import json
+import time
+from collections.abc import Generator, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from absl import flags
+from flax import nnx
+
+from attention_jax import matching, training, variants
+from attention_jax.batches import BucketedBatches, pad, pipeline
+from experiments import common
+
+FLAGS = flags.FLAGS
+MODELS = {"transformer": {}, "gru": {"cell": "gru"}, "lstm": {"cell": "lstm"}}
+MATCHES = ("parameters", "flops", "time", "steps")
+# In the time of a step: as many as show it, after all shapes are compiled.
+TIMED_SECONDS = 3.0
+_STRETCHED = ("warmup_steps", "evaluate_every", "checkpoint_every")
+
+
+class Contender(NamedTuple):
+    """A model with an attention, and its flags beside those that all share."""
+
+    name: str
+    flags: dict[str, Any]
+
+
+class LeftOut(NamedTuple):
+    """A model and an attention that do not go together."""
+
+    name: str
+    reason: str
+
+
+def contenders(
+    models: Iterable[str], attentions: Iterable[str], options: dict[str, Iterable[str]]
+) -> tuple[list[Contender], list[LeftOut]]:
+    """Each model with each attention; one written model:attention stands as it is.
+
+    Args:
+      models: names of `MODELS`.
+      attentions: of variants, or files of them; "none" for RNNs. Without any, each model gets
+        its default.
+      options: flags of "transformer" and "rnn", as name=value.
+
+    Raises:
+      ValueError: a name is unknown, there is nothing to compare, or a pair named as one does not
+        go together.
+    """
+    found: dict[str, Contender] = {}
+    left: list[LeftOut] = []
+    for item in models:
+        model, colon, own = item.partition(":")
+        if model not in MODELS:
+            raise ValueError(f"`--models` must be among {', '.join(MODELS)}; got {model!r}.")
+        default = "scaled_dot" if model == "transformer" else "additive"
+        for attention in [own] if colon else (list(attentions) or [default]):
+            name = f"{model}-{Path(attention).stem}"
+            reason = _why_not(model, attention)
+            if reason and colon:
+                raise ValueError(f"`--models` must name what goes together; got {item}. {reason}")
+            if reason:
+                left.append(LeftOut(name, reason))
+                continue
+            rival = Contender(name, _flags(model, attention, options))
+            if found.setdefault(name, rival) != rival:
+                raise ValueError(f"`--attentions` must differ in name; two of them are {name}.")
+    if not found:
+        because = f" {left[0].reason}" if left else ""
+        raise ValueError(f"`--models` and `--attentions` leave nothing to compare.{because}")
+    return list(found.values()), left
+
+
+def _why_not(model: str, attention: str) -> str:
+    """Why a model cannot have an attention; empty where it can."""
+    if attention == "none":
+        return "A Transformer is its attention." if model == "transformer" else ""
+    variant = variants.get(attention)
+    if model != "transformer" and variant.score is None:
+        return f"An RNN needs the score of one query and one key; {attention} is more than that."
+    return ""
+
+
+def _flags(model: str, attention: str, options: dict[str, Iterable[str]]) -> dict[str, Any]:
+    kind = "transformer" if model == "transformer" else "rnn"
+    is_file = attention.endswith(".py")
+    chosen: dict[str, Any] = {"model": kind, **MODELS[model]}
+    chosen["attention_file" if is_file else "attention"] = attention
+    for item in options.get(kind, ()):
+        name, equals, text = item.partition("=")
+        if not equals or name not in FLAGS or name in (*chosen, "seed"):
+            raise ValueError(f"`--{kind}_option` must be flag=value, of a flag; got {item!r}.")
+        try:
+            chosen[name] = FLAGS[name].parser.parse(text)
+        except ValueError as error:
+            raise ValueError(
+                f"`--{kind}_option={item}` is no value of its flag: {error}."
+            ) from None
+    return chosen
+
+
+@contextlib.contextmanager
+def flags_set(values: dict[str, Any]) -> Generator[None, None, None]:
+    """Flags as they are for one contender, inside a `with` block."""
+    before = {name: FLAGS[name].value for name in values}
+    try:
+        for name, value in values.items():
+            setattr(FLAGS, name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(FLAGS, name, value)
+
+
+def plan(
+    contender: Contender, first: dict[str, Any] | None, batches: BucketedBatches, vocabulary: int
+) -> dict[str, Any]:
+    """What a contender gets, beside what it has then: plain data.
+
+    Args:
+      first: the plan of the first contender, with which the others are matched; None for itself.
+      batches: the training batches.
+      vocabulary: its size.
+
+    Raises:
+      ValueError: the model cannot be built so, or no width has as many parameters.
+    """
+    changes = dict(contender.flags)
+    if FLAGS.match == "parameters" and first is not None:
+        changes |= _width(changes, first["parameters"], vocabulary)
+    with flags_set(changes):
+        parameters = count_parameters(vocabulary)
+        operations = flops_of_step(batches, vocabulary)
+        seconds = seconds_of_step(batches, vocabulary) if FLAGS.match == "time" else None
+    if FLAGS.match == "flops" and first is not None:
+        changes |= _stretched(first["flops"] / operations)
+    if seconds is not None:
+        changes |= _stretched(FLAGS.max_seconds / seconds)
+    steps = changes.get("steps", FLAGS.steps)
+    return {
+        "flags": changes,
+        "width": changes.get("width", FLAGS.width),
+        "parameters": parameters,
+        "steps": steps,
+        "flops_of_step": operations,
+        "flops": operations * steps,
+        "seconds_of_step": seconds,
+    }
+
+
+def _width(changes: dict[str, Any], target: int, vocabulary: int) -> dict[str, Any]:
+    """The width with as many parameters; a feed-forward layer keeps its share of it."""
+    with flags_set(changes):
+        is_transformer = FLAGS.model == "transformer"
+        # Sinusoids and rotations take coordinates of a head in pairs, and an RNN reads two ways.
+        multiple = 2 * FLAGS.heads if is_transformer else 2
+        share = FLAGS.feed_forward / FLAGS.width
+
+    def sizes(width: int) -> dict[str, Any]:
+        hidden = {"feed_forward": max(1, round(share * width))} if is_transformer else {}
+        return {"width": width} | hidden
+
+    def size(width: int) -> int:
+        with flags_set(changes | sizes(width)):
+            return count_parameters(vocabulary)
+
+    return sizes(matching.nearest_width(size, target, multiple=multiple))
+
+
+def _stretched(steps: float) -> dict[str, Any]:
+    """So many steps, of which warm-up, evaluations and checkpoints have the same share."""
+    whole = max(1, round(steps))
+    share = whole / FLAGS.steps
+    return {"steps": whole} | {x: max(1, round(getattr(FLAGS, x) * share)) for x in _STRETCHED}
+
+
+def count_parameters(vocabulary: int) -> int:
+    """Of the model that flags name; nothing is computed."""
+    build = common.model_builder(vocabulary)
+    params = nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))[1]
+    return sum(leaf.size for leaf in jax.tree.leaves(nnx.as_pure(params)))
+
+
+def flops_of_step(batches: BucketedBatches, vocabulary: int) -> float:
+    """Operations of a mean step: of each length, as often as it comes."""
+    state, step = training.stepper(common.model_builder(vocabulary), common.settings())
+    state = jax.eval_shape(lambda: state)
+    shapes = [batch.source.shape for batch in batches.epoch()]
+    total = sum(
+        shapes.count(shape) * matching.flops(step, state, pad([], rows=shape[0], length=shape[1]))
+        for shape in sorted(set(shapes))
+    )
+    return total / len(shapes) * FLAGS.accumulate
+
+
+def seconds_of_step(batches: BucketedBatches, vocabulary: int) -> float:
+    """Seconds of a mean step, over a few seconds of training after all lengths are compiled."""
+    state, step = training.stepper(common.model_builder(vocabulary), common.settings())
+    seen = set()
+    for batch in batches.epoch():
+        if batch.source.shape not in seen:
+            seen.add(batch.source.shape)
+            state, _ = step(state, batch)
+    jax.block_until_ready(state)
+    iterator, count, start = pipeline(batches), 0, time.perf_counter()
+    while count < 5 or time.perf_counter() - start < TIMED_SECONDS:
+        state, _ = step(state, next(iterator))
+        jax.block_until_ready(state)
+        count += 1
+    return (time.perf_counter() - start) / count * FLAGS.accumulate
+
+
+def load_plans(folder: Path, measure: dict[str, Any]) -> dict[str, Any]:
+    """The plans that a folder holds already; none in a new one, which is marked as taken.
+
+    Args:
+      measure: all that must be the same for results to be comparable.
+
+    Raises:
+      ValueError: the folder holds another comparison, or something else.
+    """
+    path = folder / "plan.json"
+    if not path.exists():
+        others = [x.name for x in folder.iterdir() if x.name != "compare.lock"]
+        if others:
+            raise ValueError(f"`--folder` must be new or of a comparison; {folder} is neither.")
+        save_plans(folder, measure, {})
+        return {}
+    kept = json.loads(path.read_text())
+    changed = [name for name in measure if kept["measure"].get(name) != measure[name]]
+    if changed:
+        name = changed[0]
+        raise ValueError(
+            f"`--folder` must not hold another comparison; {folder} has other {name}: "
+            f"{_shown(kept['measure'].get(name), measure[name])}. Name another folder."
+        )
+    return kept["plans"]
+
+
+def _shown(old: Any, new: Any) -> str:
+    if isinstance(old, list) and isinstance(new, list):
+        old, new = (
+            [x for x in a if x not in b] or ["nothing"] for a, b in ((old, new), (new, old))
+        )
+        return f"{' '.join(old)}, now {' '.join(new)}"
+    return f"{old}, now {new}"
+
+
+def save_plans(folder: Path, measure: dict[str, Any], plans: dict[str, Any]) -> None:
+    """Writes the plans, for later calls to keep."""
+    write_whole(folder / "plan.json", json.dumps({"measure": measure, "plans": plans}, indent=2))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Replaces a file at once, so that a kill leaves the old one or the new one."""
+    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished.write_text(text + "\n", encoding="utf-8")
+    unfinished.replace(path)

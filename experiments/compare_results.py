@@ -1,0 +1,304 @@
+"""What the runs of a comparison say, as plain numbers: read from their folders.
+
+Nothing is trained or translated here, so a report can be drawn again at any time.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from attention_jax import metrics, statistics
+from attention_jax.types import Example, Task
+from experiments import common, launchers
+from experiments.compare_plan import LeftOut
+
+INSIDE, BEYOND = 5, 3  # buckets of lengths, within those of training and beyond
+# Of metrics.jsonl, in the learning curves.
+CURVES = ("loss", "exact_match", "bleu")
+
+
+class Run(NamedTuple):
+    """One run of one contender: `rate` is its learning rate, `parent` holds its folder."""
+
+    contender: str
+    rate: str
+    seed: int
+    parent: Path
+
+    @property
+    def name(self) -> str:
+        return f"{self.contender} rate {self.rate} seed {self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        return self.parent / f"rate-{self.rate}-seed-{self.seed}"
+
+    @property
+    def log(self) -> Path:
+        return self.folder.with_name(self.folder.name + ".log")
+
+    def is_done(self) -> bool:
+        return (self.folder / "result.json").exists()
+
+    def status(self) -> tuple[str, str]:
+        """`done`, `failed` or `missing`, and the reason of a failure."""
+        if self.is_done():
+            return "done", ""
+        if self.log.exists():
+            return "failed", launchers.last_words(self.log)
+        return "missing", "it was not started"
+
+
+class Options(NamedTuple):
+    """What is asked of the runs."""
+
+    match: str
+    score: str
+    confidence: float
+    seeds: int
+    rates: list[str]
+    max_length: int
+
+
+def read_json(path: Path) -> Any:
+    """A file of JSON."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def rows(run: Run) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl; none before the first."""
+    path = run.folder / "metrics.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def costs_file(folder: Path, contender: str) -> Path:
+    """Where the costs of a contender are."""
+    return folder / "costs" / f"{contender}.json"
+
+
+def validation_loss(run: Run) -> float | None:
+    """The lowest of a run that is done."""
+    if not run.is_done():
+        return None
+    losses = [row.get("loss") for row in rows(run) if row["split"] == "validation"]
+    finite = [x for x in losses if x is not None and math.isfinite(x)]
+    return min(finite, default=None)
+
+
+def best_rate(runs: Iterable[Run]) -> str | None:
+    """The learning rate of the lowest validation loss with the first seed; None if all failed."""
+    runs = list(runs)
+    first = min(run.seed for run in runs)
+    losses = {run.rate: loss for run in runs if run.seed == first
+              if (loss := validation_loss(run)) is not None}  # fmt: skip
+    return min(losses, key=losses.__getitem__, default=None)
+
+
+def collect(
+    runs: Sequence[Run],
+    plans: dict[str, Any],
+    left_out: Sequence[LeftOut],
+    task: Task,
+    vocabulary: Any,
+    folder: Path,
+    options: Options,
+) -> dict[str, Any]:
+    """Every number of the report."""
+    names = list(dict.fromkeys(run.contender for run in runs))
+    chosen = {name: best_rate([run for run in runs if run.contender == name]) for name in names}
+    kept = {
+        name: [r for r in runs if r.contender == name and r.rate == chosen[name] and r.is_done()]
+        for name in names
+    }
+    counts = {name: [sentence_counts(run, task, options) for run in kept[name]] for name in names}
+    return {
+        "task": task.name,
+        "options": options._asdict(),
+        "environment": common.environment(),
+        "left_out": [x._asdict() for x in left_out],
+        "contenders": {
+            name: contender(kept[name], plans[name], chosen[name], options) for name in names
+        },
+        "runs": [describe(run, chosen[run.contender]) for run in runs],
+        "tests": {test: compare(test, counts, options) for test in task.tests},
+        "lengths": by_length(counts, task, vocabulary, options),
+        "curves": {name: curves(kept[name], options) for name in names},
+        "costs": {
+            name: read_json(path) for name in names if (path := costs_file(folder, name)).exists()
+        },
+        "pictures": {name: attention_pictures(kept[name]) for name in names},
+    }
+
+
+def describe(run: Run, chosen: str | None) -> dict[str, Any]:
+    """A run, whether it counts, and what came of it."""
+    status, reason = run.status()
+    return {
+        "name": run.name,
+        "contender": run.contender,
+        "learning_rate": float(run.rate),
+        "seed": run.seed,
+        "folder": str(run.folder),
+        "status": status,
+        "reason": reason,
+        "counts": run.rate == chosen,
+        "validation_loss": validation_loss(run),
+        "result": read_json(run.folder / "result.json") if status == "done" else None,
+    }
+
+
+def contender(
+    runs: Sequence[Run], plan: dict[str, Any], rate: str | None, options: Options
+) -> dict[str, Any]:
+    """What a contender had: sizes and budget; means over its runs with intervals."""
+    results = [read_json(run.folder / "result.json") for run in runs]
+
+    def mean(name: str) -> dict[str, Any] | None:
+        values = [x[name] for x in results if x.get(name) is not None]
+        return interval(values, options.confidence)
+
+    steps = mean("steps")
+    return {
+        **plan,
+        "flops": None if steps is None else plan["flops_of_step"] * steps["mean"],
+        "learning_rate": None if rate is None else float(rate),
+        "runs": len(runs),
+        "steps_done": steps,
+        "tokens": mean("target_tokens"),
+        "seconds": mean("seconds"),
+        "peak_memory_bytes": mean("peak_memory_bytes"),
+    }
+
+
+def interval(values: Sequence[float], confidence: float) -> dict[str, Any] | None:
+    """Mean and interval as plain data, with the values; None of nothing."""
+    return spread(values, confidence) if values else None
+
+
+def spread(values: Sequence[float], confidence: float) -> dict[str, Any]:
+    """Mean and interval as plain data, with the values, of which there is one at least."""
+    numbers = [float(x) for x in values]
+    found = statistics.mean_interval(numbers, confidence=confidence)
+    return {**found._asdict(), "values": numbers}
+
+
+def sentence_counts(run: Run, task: Task, options: Options) -> dict[str, np.ndarray]:
+    """Of each test, what each sentence adds to the score."""
+    translations = read_json(run.folder / "translations.json")
+    return {
+        test: metrics.sentence_counts(
+            options.score,
+            translations[test],
+            [example.references for example in examples],
+            lowercase=task.lowercase,
+        )
+        for test, examples in task.tests.items()
+    }
+
+
+Counts = dict[str, list[dict[str, np.ndarray]]]  # contender -> runs -> test -> [n c]
+
+
+def compare(test: str, counts: Counts, options: Options) -> dict[str, Any]:
+    """Scores of all contenders on a test, best first, and every pair of them."""
+    score = partial(metrics.score_of_counts, options.score)
+    stacked = {name: np.stack([run[test] for run in runs]) for name, runs in counts.items() if runs}
+    scores = {
+        name: spread(score(x.sum(axis=1)).tolist(), options.confidence)
+        for name, x in stacked.items()
+    }
+    order = sorted(scores, key=lambda name: -scores[name]["mean"])
+    found = {}
+    for pair in combinations(order, 2):
+        found[pair] = statistics.paired_bootstrap(
+            *(stacked[name] for name in pair), score, confidence=options.confidence
+        )
+    adjusted = statistics.holm([x.p_value for x in found.values()])
+    pairs = [
+        {
+            "first": first,
+            "second": second,
+            "apart": statistics.are_apart(*(as_interval(scores[x]) for x in (first, second))),
+            **found[first, second]._asdict(),
+            "p_value_of_all_pairs": p,
+        }
+        for (first, second), p in zip(found, adjusted, strict=True)
+    ]
+    return {"scores": {name: scores[name] for name in order}, "pairs": pairs}
+
+
+def as_interval(found: dict[str, Any]) -> statistics.Interval:
+    """An interval of plain data."""
+    return statistics.Interval(*(found[name] for name in statistics.Interval._fields))
+
+
+def by_length(counts: Counts, task: Task, vocabulary: Any, options: Options) -> dict[str, Any]:
+    """Scores of sentences of like lengths, all tests together."""
+
+    def lengths(examples: Iterable[Example]) -> np.ndarray:
+        return np.array([len(vocabulary.encode(example.source)) for example in examples])
+
+    # A sentence has EOS too, and longer ones were left out.
+    trained = lengths(task.train)
+    longest = int(trained[trained < options.max_length].max())
+    tested = np.concatenate([lengths(examples) for examples in task.tests.values()])
+    score = partial(metrics.score_of_counts, options.score)
+    together = {
+        name: [np.concatenate([run[test] for test in task.tests]) for run in runs]
+        for name, runs in counts.items()
+        if runs
+    }
+    buckets = []
+    for low, high in length_buckets(tested, longest):
+        inside = (low <= tested) & (tested <= high)
+        found = {
+            name: interval([float(score(x[inside].sum(axis=0))) for x in runs], options.confidence)
+            for name, runs in together.items()
+        }
+        buckets.append({"low": low, "high": high, "beyond": low > longest,
+                        "sentences": int(inside.sum()), "scores": found})  # fmt: skip
+    return {"longest_in_training": longest, "buckets": buckets}
+
+
+def length_buckets(lengths: np.ndarray, longest: int) -> list[tuple[int, int]]:
+    """Bounds of buckets of about as many sentences each, never across `longest`."""
+    found = []
+    for part, most in ((lengths[lengths <= longest], INSIDE), (lengths[lengths > longest], BEYOND)):
+        if not part.size:
+            continue
+        values = np.quantile(part, np.linspace(0, 1, most + 1)[1:], method="inverted_cdf")
+        low = int(part.min())
+        for high in sorted({int(x) for x in values}):
+            found.append((low, high))
+            low = high + 1
+    return found
+
+
+def curves(runs: Sequence[Run], options: Options) -> list[dict[str, Any]]:
+    """Validations that all runs of a contender made, as means over them."""
+    of_runs = [{r["step"]: r for r in rows(run) if r["split"] == "validation"} for run in runs]
+    if not of_runs:
+        return []
+    points = []
+    for step in sorted(set.intersection(*map(set, of_runs))):
+        at = [run[step] for run in of_runs]
+        point: dict[str, Any] = {"step": step}
+        for name in ("seconds", *CURVES):
+            values = [x[name] for x in at if x.get(name) is not None]
+            if len(values) == len(at):
+                point[name] = interval(values, options.confidence)
+        points.append(point)
+    return points
+
+
+def attention_pictures(runs: Sequence[Run]) -> list[str]:
+    """Paths of the pictures of the first run's attention, at most two."""
+    found = sorted(runs[0].folder.glob("attention_*.png")) if runs else []
+    return [str(path) for path in found[:2]]

@@ -1,0 +1,189 @@
+"""What a comparison says, in words and rows: for the terminal, and for its page."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from attention_jax import statistics
+from experiments import compare_pictures
+
+HEADER = (
+    "contender", "width", "parameters", "steps", "FLOPs", "tokens", "seconds", "peak MB", "rate",
+    "runs",
+)  # fmt: skip
+
+Rows = list[tuple[str, ...]]
+
+
+def table(found: dict[str, Any]) -> str:
+    """What each had and reached, for the terminal."""
+    parts = [_columns([HEADER, *contender_rows(found)])]
+    for name, test in found["tests"].items():
+        parts.append(f"{name}, {measure(found)}\n{_columns(score_rows(found, test))}")
+        parts.append("\n".join(verdicts(test)))
+    parts += ["\n".join(lines) for lines in (claims(found), remarks(found)) if lines]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _columns(rows: Iterable[tuple[str, ...]]) -> str:
+    rows = list(rows)
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for first, *others in rows:
+        cells = [x.rjust(w) for x, w in zip(others, widths[1:], strict=True)]
+        lines.append("  ".join([first.ljust(widths[0]), *cells]))
+    return "\n".join(lines)
+
+
+def contender_rows(found: dict[str, Any]) -> Rows:
+    """What each contender had."""
+    rows = []
+    for name, x in found["contenders"].items():
+        own = [run for run in found["runs"] if run["contender"] == name]
+        memory = x["peak_memory_bytes"]
+        rows.append((
+            name,
+            str(x["width"]),
+            f"{x['parameters']:,}",
+            _mean(x["steps_done"], ",.0f"),
+            "-" if x["flops"] is None else f"{x['flops']:.3g}",
+            _mean(x["tokens"], ",.0f"),
+            _mean(x["seconds"], ",.0f"),
+            "-" if memory is None else f"{memory['mean'] / 1e6:,.0f}",
+            "-" if x["learning_rate"] is None else f"{x['learning_rate']:g}",
+            f"{x['runs']}/{sum(run['counts'] or x['learning_rate'] is None for run in own)}",
+        ))  # fmt: skip
+    return rows
+
+
+def _mean(interval: dict[str, Any] | None, form: str) -> str:
+    return "-" if interval is None else f"{interval['mean']:{form}}"
+
+
+def shown(interval: dict[str, Any] | None) -> str:
+    """A mean with its interval, or that there is none."""
+    if interval is None:
+        return "-"
+    if interval["low"] is None:
+        return f"{interval['mean']:.2f} (one run)"
+    return f"{interval['mean']:.2f} ± {interval['high'] - interval['mean']:.2f}"
+
+
+def score_rows(found: dict[str, Any], test: dict[str, Any]) -> Rows:
+    """Scores on one test; contenders without any are there too."""
+    missing = [name for name in found["contenders"] if name not in test["scores"]]
+    scored = [(name, shown(x), _list(x["values"])) for name, x in test["scores"].items()]
+    return scored + [(name, "failed", "") for name in missing]
+
+
+def _list(values: Iterable[float]) -> str:
+    return ", ".join(f"{x:.2f}" for x in values)
+
+
+def measure(found: dict[str, Any]) -> str:
+    """The score, and of which share its intervals are."""
+    share = f"{found['options']['confidence']:.3g}"
+    return f"{compare_pictures.SCORES[found['options']['score']]}, interval of {share}"
+
+
+def verdicts(test: dict[str, Any]) -> list[str]:
+    """Of each pair, whether one is above the other, and what a choice of sentences explains."""
+    found = []
+    for pair in test["pairs"]:
+        first, second = pair["first"], pair["second"]
+        counts = [test["scores"][name]["count"] for name in (first, second)]
+        if min(counts) < 2:
+            said = f"{first} and {second}: no ranking, for one run has no interval"
+        elif pair["apart"]:
+            said = f"{first} is above {second}"
+        else:
+            said = f"{first} and {second}: no ranking, their intervals overlap"
+        found.append(
+            f"{said}; difference {pair['difference']:.2f} ({pair['low']:.2f} to {pair['high']:.2f} "
+            f"over sentences, p = {pair['p_value']:.3f}, {pair['p_value_of_all_pairs']:.3f} for "
+            "all pairs)"
+        )
+    return found
+
+
+def claims(found: dict[str, Any]) -> list[str]:
+    """What the numbers say of efficiency and memory, contender by contender."""
+    costs = [line for name in found["contenders"] for line in _cost(found, name)]
+    return costs + [line for name in found["contenders"] for line in _memory(found, name)]
+
+
+def _cost(found: dict[str, Any], name: str) -> list[str]:
+    rows = sorted(found["costs"].get(name, []), key=lambda row: row["length"])
+    if len(rows) < 2:
+        return []
+    short, long = rows[0], rows[-1]
+    speed = [row["training_tokens_per_second"] for row in (short, long)]
+    line = (
+        f"efficiency, {name}: {speed[0]:,.0f} tokens a second of training at {short['length']} "
+        f"tokens, {speed[1]:,.0f} at {long['length']} ({speed[1] / speed[0]:.2f} of it); one "
+        f"sentence of {long['length']} takes {long['one_sentence_seconds'] * 1e3:.1f} ms"
+    )
+    memory = [row["temporary_bytes"] for row in (short, long)]
+    if all(memory):
+        line += f"; temporary memory of a step {memory[0] / 1e6:.1f}, then {memory[1] / 1e6:.1f} MB"
+    return [line + _beside_the_first(found, name, long)]
+
+
+def _beside_the_first(found: dict[str, Any], name: str, row: dict[str, Any]) -> str:
+    """How fast training is beside that of the first contender at the same length."""
+    first = next(iter(found["contenders"]))
+    same = [x for x in found["costs"].get(first, []) if x["length"] == row["length"]]
+    if name == first or not same:
+        return ""
+    ratio = row["training_tokens_per_second"] / same[0]["training_tokens_per_second"]
+    return f"; {ratio:.2f} of the speed of {first} in training"
+
+
+def _memory(found: dict[str, Any], name: str) -> list[str]:
+    own = [(b, b["scores"][name]) for b in found["lengths"]["buckets"] if name in b["scores"]]
+    inside = [x for x in own if not x[0]["beyond"]]
+    beyond = [x for x in own if x[0]["beyond"]]
+    if len(inside) < 2:
+        return []
+    parts = [
+        f"{shown(score)} at {bounds(bucket)} tokens"
+        for bucket, score in (inside[0], inside[-1], *beyond[-1:])
+    ]
+    known = ", longer than any in training" if beyond else ""
+    said = [_change(inside[0][1], inside[-1][1], "within the lengths of training")]
+    said += [_change(inside[-1][1], x[1], "beyond them") for x in beyond[-1:]]
+    return [f"memory, {name}: {'; '.join(parts)}{known}: {', '.join(said)}"]
+
+
+def _change(before: dict[str, Any], after: dict[str, Any], where: str) -> str:
+    """Whether a score falls or rises by more than its intervals leave open."""
+    if before["low"] is None or after["low"] is None:
+        return f"{where} no interval"
+    if not statistics.are_apart(*(_interval(x) for x in (before, after))):
+        return f"no change {where} that intervals would show"
+    return f"it {'falls' if after['mean'] < before['mean'] else 'rises'} {where}"
+
+
+def _interval(x: dict[str, Any]) -> statistics.Interval:
+    return statistics.Interval(x["mean"], x["low"], x["high"], x["count"])
+
+
+def bounds(bucket: dict[str, Any]) -> str:
+    """The lengths of a bucket."""
+    low, high = bucket["low"], bucket["high"]
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def remarks(found: dict[str, Any]) -> list[str]:
+    """What a reader must know: failures, one seed, what was left out."""
+    lines = [
+        f"{run['name']} {run['status']}: {run['reason']}"
+        for run in found["runs"]
+        if run["status"] != "done"
+    ]
+    lines += [f"{x['name']} is left out: {x['reason']}" for x in found["left_out"]]
+    few = [name for name, x in found["contenders"].items() if x["runs"] == 1]
+    if few:
+        lines.append(
+            f"Warning: with one run no interval can be given ({', '.join(few)}); use --seeds=3."
+        )
+    return lines

@@ -1,0 +1,142 @@
+"""What a model costs as sentences grow: training, decoding, memory and compile time.
+
+    python -m experiments.costs --run=runs/reverse-rnn-additive --output=costs.json
+
+The model is that of a run, with its parameters as they start: what they are changes no cost.
+Source and target are as long as each other, and decoding is greedy and never stops early.
+"""
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+from flax import nnx
+
+from attention_jax import decoding, matching, training_step
+from attention_jax.batches import pad
+from attention_jax.types import EOS, Batch
+from attention_jax.vocabulary import Vocabulary
+from experiments import common
+
+FLAGS = flags.FLAGS
+common.define_run_flags()
+common.define_task_flags()
+common.define_model_flags()
+common.define_training_flags()
+common.define_search_flags()
+common.define_device_flags()
+flags.adopt_module_key_flags(common)
+flags.DEFINE_list("cost_lengths", ["16", "32", "64", "128"], "Tokens of a sentence.")
+flags.DEFINE_integer("cost_sentences", 64, "Sentences decoded at once, beside one.", lower_bound=1)
+flags.DEFINE_integer("cost_repeats", 5, "Counted calls, of which the median is.", lower_bound=1)
+flags.DEFINE_string("output", None, "JSON file of the results.")
+
+
+def main() -> None:
+    """Measures each length, prints it, and writes all."""
+    kept = Path(FLAGS.run or "") / "run.flags"
+    if not FLAGS.run or not kept.exists():
+        raise ValueError(f"`--run` must be the folder of a run; {kept} is not there.")
+    # The run's flags first, so that those of this command win.
+    FLAGS([sys.argv[0], f"--flagfile={kept}", *sys.argv[1:]])
+    # Compile times are measured, so nothing may come from the cache.
+    jax.config.update("jax_enable_compilation_cache", False)
+    vocabulary = Vocabulary.load(kept.with_name("vocabulary.json"))
+    rows = []
+    for length in lengths(FLAGS.cost_lengths):
+        rows.append(measure(length, vocabulary.size))
+        print(json.dumps(rows[-1]), flush=True)
+    if FLAGS.output:
+        Path(FLAGS.output).write_text(json.dumps(rows, indent=2) + "\n")
+
+
+def lengths(texts: list[str]) -> tuple[int, ...]:
+    """A flag's list of lengths, as numbers."""
+    if not all(text.isdigit() and int(text) > 1 for text in texts):
+        raise ValueError(f"`--cost_lengths` must be lengths above 1; got {','.join(texts)}.")
+    return tuple(map(int, texts))
+
+
+def measure(length: int, vocabulary_size: int) -> dict[str, Any]:
+    """The costs at one length."""
+    build, settings = common.model_builder(vocabulary_size), common.settings()
+    graphdef, state = training_step.start(build, settings.transform(), settings.seed)
+    rows = max(1, FLAGS.tokens_per_batch // length)
+    batch = random_batch(rows, length, vocabulary_size)
+    step: Any = training_step.compile_steps(
+        graphdef, settings.transform(), label_smoothing=settings.label_smoothing
+    ).whole
+    operations = matching.flops(step, state, batch)
+    start = time.perf_counter()
+    compiled = step.lower(state, batch).compile()
+    compile_seconds = time.perf_counter() - start
+    memory = compiled.memory_analysis()
+    params = jax.tree.map(jnp.copy, state.params)  # the step overwrites those of the state
+    held = [state]
+
+    def train() -> None:
+        held[0], totals = compiled(held[0], batch)
+        jax.block_until_ready(totals)
+
+    return {
+        "length": length,
+        "rows": rows,
+        "training_tokens_per_second": rows * length / seconds_of(train),
+        "training_flops_per_token": operations / (rows * length),
+        "compile_seconds": compile_seconds,
+        "temporary_bytes": getattr(memory, "temp_size_in_bytes", None),
+        "one_sentence_seconds": decoding_seconds(graphdef, params, batch, 1),
+        "many_sentences_seconds": decoding_seconds(graphdef, params, batch, FLAGS.cost_sentences),
+        "many_sentences": FLAGS.cost_sentences,
+    }
+
+
+def random_batch(rows: int, length: int, vocabulary_size: int) -> Batch:
+    """Full rows of random tokens."""
+    draw = np.random.default_rng(0)
+    low = min(4, vocabulary_size - 1)
+    sources, targets = draw.integers(low, vocabulary_size, (2, rows, length - 1)).tolist()
+    return pad(list(zip(sources, targets, strict=True)), rows=rows, length=length)
+
+
+def decoding_seconds(graphdef: Any, params: Any, batch: Batch, sentences: int) -> float:
+    """Seconds to read so many sentences and to write as many tokens for each."""
+    length = batch.source.shape[1]
+    row = np.arange(sentences) % len(batch.source)
+    source, mask = batch.source[row], batch.source_mask[row]
+
+    @jax.jit
+    def decode(params: Any, source: Any, mask: Any) -> Any:
+        model: Any = nnx.merge(graphdef, params)
+
+        def step(state: Any, token: Any) -> Any:
+            state, logits = model.step(state, token)[:2]
+            return state, logits.at[:, EOS].set(-jnp.inf)
+
+        state = model.start(model.encode(source, mask), length)
+        return decoding.greedy(step, state, max_length=length)
+
+    return seconds_of(lambda: jax.block_until_ready(decode(params, source, mask)))
+
+
+def seconds_of(call: Callable[[], Any]) -> float:
+    """The median of a few calls, after one that is not counted."""
+    call()
+    times = []
+    for _ in range(FLAGS.cost_repeats):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+if __name__ == "__main__":
+    common.launch(main)

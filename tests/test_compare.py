@@ -1,0 +1,481 @@
+"""Comparisons: numbers from run folders, a page that needs nothing else, runs that go on."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from attention_jax import statistics, tasks
+from attention_jax.vocabulary import Vocabulary
+from experiments import (
+    compare_pictures,
+    compare_plan,
+    compare_report,
+    compare_results,
+    compare_text,
+    launchers,
+)
+from experiments.compare_results import Options, Run
+
+ROOT = Path(__file__).parents[1]
+TINY = (
+    "--task=reverse --task_option=vocabulary=8 --task_option=train_size=120 "
+    "--task_option=validation_size=8 --task_option=test_size=12 --task_option=max_length=6 "
+    "--task_option=longer_length=8 --width=16 --heads=2 --layers=1 --feed_forward=16 --steps=2 "
+    "--max_length=16 --tokens_per_batch=128 --evaluate_every=1 --evaluate_sentences=2 "
+    "--checkpoint_every=1 --cost_lengths=8,16"
+).split()
+OPTIONS = Options("parameters", "exact_match", 0.95, 2, ["0.001", "0.01"], 32)
+PLAN = {
+    "flags": {}, "width": 16, "parameters": 1000, "steps": 20, "flops_of_step": 10.0,
+    "flops": 200.0, "seconds_of_step": None,
+}  # fmt: skip
+
+
+ENVIRONMENT = os.environ | {
+    "JAX_PLATFORMS": "cpu",
+    "XLA_FLAGS": "--xla_backend_optimization_level=0",
+}
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "experiments.compare", *arguments],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+
+
+@pytest.fixture(scope="module")
+def task():
+    return tasks.get("reverse", vocabulary=9, max_length=6, longer_length=9, train_size=50,
+                     validation_size=5, test_size=40)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def vocabulary(task):
+    texts = [text for e in task.train for text in (e.source, e.references[0])]
+    return Vocabulary.learn(texts, kind="word")
+
+
+def fake(run, task, *, right, loss=1.0, picture=None):
+    """A run that is done: `right` is the share of sentences that it translates."""
+    run.folder.mkdir(parents=True)
+    draw = np.random.default_rng(run.seed)
+    translations = {
+        name: [e.references[0] if draw.random() < right else "wrong" for e in examples]
+        for name, examples in task.tests.items()
+    }
+    rows = [
+        {"step": step, "split": "validation", "loss": loss + 2 / step, "seconds": step / 2,
+         "exact_match": right * step / 20}
+        for step in (10, 20)
+    ]  # fmt: skip
+    rows.insert(0, {"step": 5, "split": "train", "loss": 9.0, "seconds": 1.0})
+    result = {"steps": 20, "target_tokens": 500, "seconds": 10.0 + run.seed,
+              "peak_memory_bytes": 2e8}  # fmt: skip
+    (run.folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (run.folder / "translations.json").write_text(json.dumps(translations))
+    (run.folder / "result.json").write_text(json.dumps(result))
+    if picture:
+        (run.folder / "attention_1.png").write_bytes(picture)
+
+
+COSTS = [
+    {"length": length, "training_tokens_per_second": 1e4 / length, "compile_seconds": 2.0,
+     "one_sentence_seconds": 1e-3 * length, "many_sentences_seconds": 2e-3 * length,
+     "temporary_bytes": 1000 * length}
+    for length in (8, 16)
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory, task, vocabulary):
+    """Numbers of three contenders with two seeds: good, bad, and one that failed."""
+    folder = tmp_path_factory.mktemp("comparison")
+    runs = []
+    for name, right in (("good", 0.9), ("bad", 0.1)):
+        parent = folder / "runs" / name
+        own = [Run(name, "0.001", 0, parent), Run(name, "0.01", 0, parent)]
+        own.append(Run(name, "0.01", 1, parent))
+        for one in own:
+            loss = 1.0 if one.rate == "0.01" else 3.0
+            fake(one, task, right=right, loss=loss, picture=b"attention of " + name.encode())
+        runs += own
+    lost = Run("lost", "0.001", 0, folder / "runs" / "lost")
+    lost.parent.mkdir(parents=True)
+    lost.log.write_text("step 3\nerror: The loss <b>diverged</b>.\n")
+    (folder / "costs").mkdir()
+    compare_results.costs_file(folder, "good").write_text(json.dumps(COSTS))
+    return compare_results.collect(
+        [*runs, lost],
+        {name: PLAN for name in ("good", "bad", "lost")},
+        [compare_plan.LeftOut("transformer-none", "It is its attention.")],
+        task,
+        vocabulary,
+        folder,
+        OPTIONS,
+    )
+
+
+def test_the_rate_of_the_lowest_validation_loss_counts(found):
+    assert found["contenders"]["good"]["learning_rate"] == 0.01
+    counting = {run["name"]: run["counts"] for run in found["runs"]}
+    assert counting == {
+        "good rate 0.001 seed 0": False, "good rate 0.01 seed 0": True,
+        "good rate 0.01 seed 1": True, "bad rate 0.001 seed 0": False,
+        "bad rate 0.01 seed 0": True, "bad rate 0.01 seed 1": True,
+        "lost rate 0.001 seed 0": False,
+    }  # fmt: skip
+
+
+def test_scores_are_means_of_the_runs_with_intervals(found, task):
+    score = found["tests"]["test"]["scores"]["good"]
+    runs = [x for x in found["runs"] if x["contender"] == "good" and x["counts"]]
+    shares = []
+    for one in runs:
+        translated = json.loads((Path(one["folder"]) / "translations.json").read_text())["test"]
+        hits = [t in e.references for t, e in zip(translated, task.tests["test"], strict=True)]
+        shares.append(100 * np.mean(hits))
+    assert score["values"] == pytest.approx(shares)
+    want = statistics.mean_interval(score["values"])
+    assert (score["mean"], score["low"], score["high"]) == pytest.approx(want[:3])
+
+
+def test_pairs_are_ranked_only_where_intervals_are_apart(found):
+    (pair,) = found["tests"]["test"]["pairs"]
+    assert (pair["first"], pair["second"]) == ("good", "bad")
+    assert pair["difference"] > 50 and pair["p_value"] < 0.01
+    said = compare_text.verdicts(found["tests"]["test"])[0]
+    assert ("good is above bad" in said) == pair["apart"]
+    overlapping = {**pair, "apart": False}
+    test = {**found["tests"]["test"], "pairs": [overlapping]}
+    assert "no ranking, their intervals overlap" in compare_text.verdicts(test)[0]
+
+
+def test_every_sentence_is_in_one_bucket_of_its_length(found, task):
+    buckets = found["lengths"]["buckets"]
+    assert sum(b["sentences"] for b in buckets) == sum(map(len, task.tests.values()))
+    assert found["lengths"]["longest_in_training"] == 6
+    assert {b["beyond"] for b in buckets if b["low"] > 6} == {True}
+    assert all(b["high"] <= 6 for b in buckets if not b["beyond"])
+    weighted = sum(b["sentences"] * b["scores"]["good"]["mean"] for b in buckets)
+    total = sum(
+        len(task.tests[name]) * test["scores"]["good"]["mean"]
+        for name, test in found["tests"].items()
+    )
+    assert weighted == pytest.approx(total)
+
+
+@pytest.mark.parametrize("lengths", [[1, 1, 1], [1, 2, 3, 4, 5, 6, 7, 8, 9], [9, 9, 2], [8]])
+def test_buckets_hold_all_lengths_once_and_never_cross_the_edge(lengths):
+    buckets = compare_results.length_buckets(np.array(lengths), longest=6)
+    for length in lengths:
+        assert sum(low <= length <= high for low, high in buckets) == 1
+    assert all(high <= 6 or low > 6 for low, high in buckets)
+
+
+def test_a_failed_run_is_shown_with_its_reason(found):
+    lost = found["runs"][-1]
+    assert (lost["status"], lost["reason"]) == ("failed", "The loss <b>diverged</b>.")
+    for text in (compare_text.table(found), compare_report.page(found, {})):
+        assert "lost rate 0.001 seed 0 failed" in text and "diverged" in text
+        assert "transformer-none is left out" in text
+    assert "<b>diverged" not in compare_report.page(found, {})
+
+
+def test_one_run_gives_a_warning_and_no_ranking(found):
+    alone = json.loads(json.dumps(found))
+    for name in ("good", "bad"):
+        alone["contenders"][name]["runs"] = 1
+        for test in alone["tests"].values():
+            test["scores"][name] |= {"low": None, "high": None, "count": 1}
+            test["pairs"][0]["apart"] = False
+    text = compare_text.table(alone)
+    assert "with one run no interval can be given (good, bad)" in text
+    assert "no ranking, for one run has no interval" in text and "(one run)" in text
+
+
+def test_the_page_needs_nothing_but_itself(found, tmp_path):
+    compare_report.write(found, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert json.loads((tmp_path / "report.json").read_text()) == json.loads(json.dumps(found))
+    links = re.findall(r'(?:src|srcset|href|url)\s*[=(]\s*"?([^"\s>]*)', page)
+    assert links and all(link.startswith("data:image/png;base64,") for link in links)
+    assert page.count("prefers-color-scheme: dark") == 1 + len(compare_pictures.DRAWINGS)
+    for name in compare_pictures.DRAWINGS:
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_claim_is_made_only_where_intervals_bear_it():
+    def score(mean, half):
+        return {"mean": mean, "low": mean - half, "high": mean + half, "count": 3}
+
+    def bucket(low, high, beyond, **scores):
+        return {"low": low, "high": high, "beyond": beyond, "scores": scores}
+
+    buckets = [
+        bucket(1, 3, False, a=score(99, 1), b=score(99, 1)),
+        bucket(4, 6, False, a=score(50, 5), b=score(95, 9)),
+        bucket(8, 8, True, a=score(52, 9), b=score(3, 2)),
+    ]
+    costs = [COSTS, [{**row, "training_tokens_per_second": 100.0} for row in COSTS]]
+    found = {"contenders": {"a": {}, "b": {}}, "lengths": {"buckets": buckets},
+             "costs": dict(zip("ab", costs, strict=True))}  # fmt: skip
+    cost_a, cost_b, memory_a, memory_b = compare_text.claims(found)
+    assert "1,250 tokens a second of training at 8 tokens, 625 at 16 (0.50 of it)" in cost_a
+    assert cost_b.endswith("; 0.16 of the speed of a in training")
+    assert "52.00 ± 9.00 at 8 tokens, longer than any in training: it falls within" in memory_a
+    assert memory_a.endswith("no change beyond them that intervals would show")
+    assert memory_b.endswith("intervals would show, it falls beyond them")
+
+
+def test_curves_are_means_at_the_same_step(found):
+    points = found["curves"]["good"]
+    assert [point["step"] for point in points] == [10, 20]
+    assert points[1]["loss"]["mean"] == pytest.approx(1.1)
+    assert points[1]["seconds"]["mean"] == 10.0
+
+
+def test_nothing_trained_is_a_report_too(task, vocabulary, tmp_path):
+    one = Run("good", "0.1", 0, tmp_path / "runs")
+    found = compare_results.collect(
+        [one], {"good": PLAN}, [], task, vocabulary, tmp_path, OPTIONS
+    )  # fmt: skip
+    compare_report.write(found, tmp_path)
+    assert "good rate 0.1 seed 0 missing: it was not started" in compare_text.table(found)
+
+
+def test_a_grid_is_every_model_with_every_attention_it_can_have():
+    rivals, left = compare_plan.contenders(
+        ["transformer", "gru", "lstm:none"], ["dot", "alibi", "none"], {}
+    )
+    names = [rival.name for rival in rivals]
+    assert names == ["transformer-dot", "transformer-alibi", "gru-dot", "gru-none", "lstm-none"]
+    assert rivals[2].flags == {"model": "rnn", "attention": "dot", "cell": "gru"}
+    assert [x.name for x in left] == ["transformer-none", "gru-alibi"]
+    assert "score of one query and one key" in left[1].reason
+
+
+def test_two_files_of_one_name_are_not_one_contender(tmp_path):
+    files = [tmp_path / folder / "mine.py" for folder in ("a", "b")]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text(
+            "from attention_jax import scores\nfrom attention_jax.attention import from_score\n\n"
+            "def mine():\n    return from_score(lambda params: scores.dot)\n"
+        )
+    rivals, _ = compare_plan.contenders(["gru"], [str(files[0])], {})
+    assert rivals[0].name == "gru-mine" and rivals[0].flags["attention_file"] == str(files[0])
+    with pytest.raises(ValueError, match="must differ in name; two of them are gru-mine"):
+        compare_plan.contenders(["gru"], [str(file) for file in files], {})
+
+
+def test_without_attentions_each_model_has_its_own():
+    rivals, _ = compare_plan.contenders(["transformer", "gru"], [], {})
+    assert [x.name for x in rivals] == ["transformer-scaled_dot", "gru-additive"]
+
+
+@pytest.mark.parametrize(
+    ("models", "attentions", "message"),
+    [
+        (["elman"], [], "`--models` must be among transformer, gru, lstm; got 'elman'"),
+        (["gru"], ["telepathy"], "must be one of"),
+        (["transformer:none"], [], "got transformer:none. A Transformer is its attention."),
+        (["transformer"], ["none"], "leave nothing to compare. A Transformer is its attention."),
+        ([], ["dot"], "leave nothing to compare"),
+    ],
+)
+def test_what_cannot_be_compared_is_named(models, attentions, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        compare_plan.contenders(models, attentions, {})
+
+
+def test_a_folder_keeps_to_one_comparison(tmp_path):
+    measure = {"flags": ["--steps=2", "--width=8"], "match": "steps"}
+    assert compare_plan.load_plans(tmp_path, measure) == {}
+    compare_plan.save_plans(tmp_path, measure, {"a": {"steps": 2}})
+    assert compare_plan.load_plans(tmp_path, measure) == {"a": {"steps": 2}}
+    with pytest.raises(ValueError, match="has other flags: --steps=2, now --steps=3"):
+        compare_plan.load_plans(tmp_path, {**measure, "flags": ["--steps=3", "--width=8"]})
+    with pytest.raises(ValueError, match="has other match: steps, now flops"):
+        compare_plan.load_plans(tmp_path, {**measure, "match": "flops"})
+    (tmp_path / "plan.json").unlink()
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(ValueError, match="must be new or of a comparison"):
+        compare_plan.load_plans(tmp_path, measure)
+
+
+def job(code, tmp_path, name="job"):
+    return launchers.Job(name, (sys.executable, "-c", code), tmp_path / f"{name}.log")
+
+
+def test_jobs_end_well_or_with_their_last_words(tmp_path):
+    jobs = [
+        job("print('hello')", tmp_path, "a"),
+        job("import sys; print('before'); sys.exit('error: no such data')", tmp_path, "b"),
+        job("import sys; print('step 3'); sys.exit(7)", tmp_path, "c"),
+    ]
+    with launchers.alone(tmp_path) as lock:
+        done = list(launchers.local(jobs, lock))
+    assert [x.job.name for x in done] == ["a", "b", "c"]
+    assert done[0].reason is None and done[1].reason == "no such data"
+    assert done[2].reason == "it ended with code 7; its last line: step 3"
+
+
+LAUNCH = """
+import sys
+from pathlib import Path
+from experiments import launchers
+folder = Path(sys.argv[1])
+code = ("import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(3));"
+        "print('ready', flush=True); time.sleep(60)")
+job = launchers.Job("sleeper", (sys.executable, "-c", code), folder / "sleeper.log")
+try:
+    with launchers.alone(folder) as lock:
+        list(launchers.local([job], lock))
+except launchers.Stopped as stop:
+    print(stop)
+    sys.exit(stop.exit_code)
+"""
+
+
+def start_launcher(folder):
+    process = subprocess.Popen([sys.executable, "-c", LAUNCH, str(folder)], cwd=ROOT,
+                               stdout=subprocess.PIPE, text=True)  # fmt: skip
+    limit = time.monotonic() + 60
+    while "ready" not in (x.read_text() if (x := folder / "sleeper.log").exists() else ""):
+        assert time.monotonic() < limit and process.poll() is None
+        time.sleep(0.05)
+    return process
+
+
+def test_a_signal_is_handed_on_to_the_job(tmp_path):
+    process = start_launcher(tmp_path)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert out == "Stopped during sleeper. Repeat the command to go on.\n"
+
+
+@pytest.mark.skipif(launchers.fcntl is None, reason="needs locks of files")
+def test_a_job_that_outlives_a_killed_call_keeps_the_folder(tmp_path):
+    process = start_launcher(tmp_path)
+    process.kill()
+    process.communicate(timeout=30)
+    with open(tmp_path / "compare.lock", "w") as lock:
+        with pytest.raises(BlockingIOError):
+            launchers.fcntl.flock(lock, launchers.fcntl.LOCK_EX | launchers.fcntl.LOCK_NB)
+        # End the one that was left behind: it is in a session of its own.
+        (child,) = holders(tmp_path / "compare.lock")
+        os.kill(child, signal.SIGTERM)
+        launchers.fcntl.flock(lock, launchers.fcntl.LOCK_EX)
+
+
+def holders(path):
+    """Processes that have a file open, this one left out."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*/fd"):
+        try:
+            if any(os.path.realpath(x) == str(path.resolve()) for x in folder.iterdir()):
+                found.append(int(folder.parent.name))
+        except OSError:
+            continue
+    return [number for number in found if number != os.getpid()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model=rnn"], "here `--models` and `--attentions`"),
+        (["--match=time"], "`--match=time` and `--max_seconds` go together"),
+        (["--learning_rates=fast"], "`--learning_rates` must be numbers; got fast"),
+        (["--rnn_option=layer=1"], "`--rnn_option` must be flag=value"),
+        (["--rnn_option=layers=two"], "`--rnn_option=layers=two` is no value of its flag"),
+        (["--models=elman"], "must be among transformer, gru, lstm"),
+    ],
+)
+def test_what_a_user_can_mend_ends_in_one_clear_line(arguments, message, tmp_path):
+    done = run(*TINY, f"--folder={tmp_path / 'new'}", *arguments)
+    assert done.returncode == 1 and message in done.stderr
+    assert done.stderr.count("\n") == 1 and not (tmp_path / "new").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("match", compare_plan.MATCHES)
+def test_contenders_are_matched(match, tmp_path):
+    wide = [x for x in TINY if not x.startswith(("--width", "--feed_forward"))]
+    wide += ["--width=64", "--feed_forward=128", "--rnn_option=width=40"]
+    time_limit = ["--max_seconds=9"] if match == "time" else []
+    done = run(*wide, "--models=transformer,gru:additive", "--notrain", f"--match={match}",
+               *time_limit, f"--folder={tmp_path}")  # fmt: skip
+    assert done.returncode == 1 and "2 of 2 runs are not done" in done.stderr, done.stderr
+    plans = json.loads((tmp_path / "plan.json").read_text())["plans"]
+    first, second = plans["transformer-scaled_dot"], plans["gru-additive"]
+    if match == "parameters":
+        assert second["parameters"] == pytest.approx(first["parameters"], rel=0.05)
+        assert second["width"] != 40 and second["steps"] == first["steps"]
+    if match == "flops":
+        # To half a step.
+        assert abs(second["flops"] - first["flops"]) <= second["flops_of_step"] / 2
+    if match == "time":
+        spent = [plan["steps"] * plan["seconds_of_step"] for plan in (first, second)]
+        assert spent == pytest.approx([9, 9], rel=0.1)
+    if match == "steps":
+        assert first["steps"] == second["steps"] == 2 and second["width"] == 40
+
+
+@pytest.mark.slow
+def test_a_comparison_from_end_to_end(tmp_path):
+    command = [*TINY, "--models=transformer,gru:none", "--seeds=2", f"--folder={tmp_path / 'x'}"]
+    done = run(*command)
+    assert done.returncode == 0, done.stderr
+    assert "transformer-scaled_dot rate 0.002 seed 1: done" in done.stdout
+    page = (tmp_path / "x" / "report.html").read_bytes()
+    tests = scores_of(tmp_path / "x")
+    results = sorted((tmp_path / "x" / "runs").glob("*/*/result.json"))
+    before = [path.stat().st_mtime_ns for path in results]
+    assert len(results) == 4
+
+    (tmp_path / "x" / "report.html").unlink()
+    again = run(*command)
+    assert again.returncode == 0 and "seed 0: done" not in again.stdout
+    assert [path.stat().st_mtime_ns for path in results] == before
+    assert (tmp_path / "x" / "report.html").read_bytes() == page
+
+    other = run(*command, "--steps=3")
+    assert other.returncode == 1 and "--steps=2, now --steps=3" in other.stderr
+
+    # As after a kill between training and scoring: only that run goes on.
+    results[0].unlink()
+    more = run(*command)
+    assert more.returncode == 0 and more.stdout.count(": done") == 1
+    assert scores_of(tmp_path / "x") == tests
+
+    # Killed while it trains; what it leaves at work is waited for.
+    killed = [*command[:-1], f"--folder={tmp_path / 'y'}", "--cost_lengths="]
+    process = subprocess.Popen([sys.executable, "-m", "experiments.compare", *killed], cwd=ROOT,
+                               env=ENVIRONMENT, stdout=subprocess.DEVNULL)  # fmt: skip
+    limit = time.monotonic() + 300
+    while not list((tmp_path / "y").glob("runs/*/*/metrics.jsonl")):
+        assert time.monotonic() < limit and process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    done = run(*killed)
+    assert done.returncode == 0, done.stderr
+    assert scores_of(tmp_path / "y") == tests
+
+
+def scores_of(folder):
+    return json.loads((folder / "report.json").read_text())["tests"]
