@@ -141,6 +141,7 @@ def test_forward_mode_agrees_with_reverse_mode(case, qkv, draw):
     np.testing.assert_allclose(along, (out * tangent).sum(), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_second_derivatives_are_symmetric_or_refused(case, qkv, draw):
     """`u H w = w H u`, with the Hessian-vector product forward over reverse."""
     u, w = (tuple(draw(*x.shape) for x in qkv) for _ in range(2))
@@ -160,9 +161,13 @@ def test_second_derivatives_are_symmetric_or_refused(case, qkv, draw):
     np.testing.assert_allclose(*sides, rtol=1e-3, atol=1e-3)
 
 
-def test_jit_and_vmap_change_nothing(case, qkv):
+@pytest.mark.slow
+def test_jit_changes_nothing(case, qkv):
+    close(case.attend(qkv, case.mask), case.out(qkv))
+
+
+def test_vmap_changes_nothing(case, qkv):
     expected = case.out(qkv)
-    close(case.attend(qkv, case.mask), expected)
     each = jax.vmap(lambda q, k, v: case.attend((q[None], k[None], v[None]), case.mask)[0])
     close(jax.jit(each)(*qkv), expected)
 
