@@ -96,11 +96,12 @@ def split_pair(score: Score, query: Any, key: Any) -> Parts:
     same = tuple(
         scale == 1 and by is None for by, scale in ((by_query, query_scale), (by_key, key_scale))
     )
+    made: list[Any] = [x.aval for equation in jaxpr.eqns for x in equation.outvars]
     return Parts(
         None if same[0] else of_query,
         None if same[1] else of_key,
         lambda q, k: turned(k, q),
-        width=max([1, *(math.prod(x.aval.shape) for e in jaxpr.eqns for x in e.outvars)]),
+        width=max([1, *(math.prod(x.shape) for x in made)]),
     )
 
 
