@@ -195,9 +195,9 @@ def _choose(
     normalizer = request["normalizer"]
     if normalizer.online is None:
         return "reference", f"{normalizer.name} needs whole rows of logits"
-    pair = blockwise.split(request["score"], query, key).width
-    short = max(t, s) <= SHORT and b * h * t * s * pair <= FEW_SCORES
-    if short and not _refusal("dense", query, key, value, **request):
+    # Asked in this order, since to look at the score takes the most time.
+    short = max(t, s) <= SHORT and not _refusal("dense", query, key, value, **request)
+    if short and b * h * t * s * blockwise.split(request["score"], query, key).width <= FEW_SCORES:
         return "dense", f"up to {SHORT} positions one tile is faster than blocks"
     return "blockwise", "linear memory, and blocks that the mask empties are skipped"
 

@@ -42,12 +42,12 @@ def measure(name: str, settings: Settings) -> Iterator[Row]:
     """The rows of one variant, one after another."""
     jax.clear_caches()  # so that compile seconds do not depend on the variants before
     longest = {"max_length": max(settings.lengths)}
-    sized = longest if "max_length" in catalogue.describe(name).signature else {}
+    entry = catalogue.describe(name)
+    sized = longest if "max_length" in entry.signature else {}
     variant = variants.get(name, **sized)
     # Causal where it serves, whole where not.
     way, mask = list(catalogue.ways(variant).items())[-1]
-    facts = {"variant": name, "way": way}
-    facts["family"] = catalogue.family(variant, linear=catalogue.linear_memory(variant))
+    facts = {"variant": name, "way": way, "family": entry.family}
     params = variant.init(jax.random.key(0), heads=HEADS, kv_heads=HEADS, head_width=WIDTH)
     for direction in DIRECTIONS:
         run, before = _program(variant, mask, direction), None
