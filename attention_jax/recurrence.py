@@ -76,16 +76,20 @@ def is_causal(mask: MaskFunction | None) -> bool:
     return any(part is masks.causal for part in masks.conjuncts(mask))
 
 
+def same_positions(queries: int, keys: int, query_offset: Any, key_offset: Any) -> bool:
+    """Whether queries and keys are known to stand at the same positions."""
+    fixed = isinstance(query_offset, int) and isinstance(key_offset, int)
+    same = query_offset is key_offset or (fixed and query_offset == key_offset)
+    return queries == keys and same
+
+
 def aligned(name: str, queries: int, keys: int, query_offset: Any, key_offset: Any) -> None:
     """Refuses a causal pass whose queries are not the positions of its keys.
 
     Raises:
       ValueError: other lengths, or other offsets.
     """
-    same = query_offset is key_offset or (
-        isinstance(query_offset, int) and isinstance(key_offset, int) and query_offset == key_offset
-    )
-    if queries != keys or not same:
+    if not same_positions(queries, keys, query_offset, key_offset):
         raise ValueError(
             f"A causal pass of {name} needs the queries at the positions of the keys; got "
             f"{queries} queries from {query_offset} and {keys} keys from {key_offset}. Decode with "
@@ -100,6 +104,19 @@ def only_causal(name: str, causal: bool) -> None:
             f"{name} takes in one position after another, so `mask` must hold `masks.causal`; got "
             "one without. Give `masks.causal`, joined with others by `&`, or use a variant that "
             "sees both ways."
+        )
+
+
+def never_causal(mask: MaskFunction | None, reason: str) -> None:
+    """Refuses `masks.causal`, where a variant sees all before a query reads it.
+
+    Args:
+      reason: why, for the error.
+    """
+    if is_causal(mask):
+        raise ValueError(
+            f"`mask` must not hold `masks.causal`: {reason}; got it. Use linear or another causal "
+            "variant."
         )
 
 

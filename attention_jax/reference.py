@@ -42,7 +42,7 @@ def attention(
         key_offset + jnp.arange(s),
     )
     visible = visible_pairs(mask, at)
-    q, k, v, poison = _finite(query, key, value)
+    q, k, v, poison = finite(query, key, value)
     logits = pair_scores(score, q, k)
     if score_mod is not None:
         logits = _over_pairs(score_mod, inner=(0,))(logits, *at).astype(logits.dtype)
@@ -115,7 +115,7 @@ def _over_pairs(function: Callable, *, inner: tuple[int, ...] = ()) -> Callable:
     return function
 
 
-def _finite(query: Array, key: Array, value: Array) -> tuple[Array, Array, Array, Array]:
+def finite(query: Array, key: Array, value: Array) -> tuple[Array, Array, Array, Array]:
     """Wide, finite copies of the three arrays, and what to add to the scores: 0 or NaN.
 
     0 * NaN is NaN, so a hidden key or value that is not finite would reach every row through

@@ -78,9 +78,5 @@ def _attend(
 
 
 def _check(mask: MaskFunction | None, k: Array, key_offset: int | Array) -> None:
-    if recurrence.is_causal(mask):
-        raise ValueError(
-            "`mask` must not hold `masks.causal`: the points of induced read all keys before a "
-            "query reads them; got it. Use linear or another causal variant."
-        )
+    recurrence.never_causal(mask, "the points of induced read all keys before a query reads them")
     recurrence.seen("induced", mask, batch=k.shape[0], length=k.shape[1], offset=key_offset)

@@ -56,7 +56,7 @@ def linformer(*, rank: int = 256, max_length: int = 512, shared: bool = False) -
         dropout_rate: float = 0.0,
         dropout_key: PRNGKeyArray | None = None,
     ) -> Float[Array, "b t h e"]:
-        _check(mask)
+        recurrence.never_causal(mask, "linformer mixes a key with those after it")
         checks.position("query_offset", query_offset)
         request = recurrence.opened("linformer", q, k, v, mask=mask, key_offset=key_offset)
         columns = _columns(params, request.k.shape[1], key_offset, max_length)
@@ -68,14 +68,6 @@ def linformer(*, rank: int = 256, max_length: int = 512, shared: bool = False) -
         return recurrence.closed(request, out, q.dtype)
 
     return Variant(init=init, attend=attend, serves=("bidirectional", "cross"), masks="keys")
-
-
-def _check(mask: MaskFunction | None) -> None:
-    if recurrence.is_causal(mask):
-        raise ValueError(
-            "`mask` must not hold `masks.causal`: linformer mixes a key with those after it; got "
-            "it. Use linear or another causal variant."
-        )
 
 
 def _columns(

@@ -73,14 +73,9 @@ def nystromformer(*, landmarks: int = 64, iterations: int = 6) -> Variant:
 def _check(
     mask: MaskFunction | None, q: Array, k: Array, query_offset: Any, key_offset: Any
 ) -> None:
-    if recurrence.is_causal(mask):
-        raise ValueError(
-            "`mask` must not hold `masks.causal`: nystromformer takes means of keys with those "
-            "after them; got it. Use linear or another causal variant."
-        )
-    fixed = isinstance(query_offset, int) and isinstance(key_offset, int)
-    same = query_offset is key_offset or (fixed and query_offset == key_offset)
-    if q.shape[1] != k.shape[1] or not same:
+    recurrence.never_causal(mask, "nystromformer takes means of keys with those after them")
+    at = q.shape[1], k.shape[1], query_offset, key_offset
+    if not recurrence.same_positions(*at):
         raise ValueError(
             "nystromformer takes means of the queries and keys of one sequence, so they must be "
             f"at the same positions; got {q.shape[1]} queries from {query_offset} and "

@@ -78,15 +78,13 @@ def _with_values(
     at = jnp.arange(b), jnp.arange(h), at_q, at_k
     rows = len(params["key"])
     row = jnp.clip(at_q[:, None] - at_k[None] + rows // 2, 0, rows - 1)
-    dtype = reference.wide_dtype(q, k, v)
-    finite = [jnp.where(jnp.isfinite(x), x.astype(dtype), 0) for x in (q, k, v)]
-    logits = _logits(params, finite[0], finite[1], row)
-    logits = jnp.where(_spoiled(q, k, v), jnp.nan, logits)
+    wide_q, wide_k, wide_v, poison = reference.finite(q, k, v)
+    logits = _logits(params, wide_q, wide_k, row) + poison
     weights = normalizers.softmax.weights(logits, reference.visible_pairs(mask, at))
     if dropout_rate and dropout_key is not None:
         kept = reference.kept_pairs(dropout_key, dropout_rate, jnp.ix_(*at))
         weights = jnp.where(kept, weights / (1 - dropout_rate), 0)
-    return _sums(params, weights, finite[2], row).astype(q.dtype)
+    return _sums(params, weights, wide_v, row).astype(q.dtype)
 
 
 def _check(params: Params, q: Array, k: Array, v: Array, *others: Any) -> None:
@@ -111,13 +109,6 @@ def _logits(params: Params, q: Array, k: Array, row: Int[Array, "t s"]) -> Array
     products = _products(params, q).transpose(0, 2, 1, 3)
     added = jnp.take_along_axis(products, row[None, None], axis=-1)
     return reference.pair_scores(scores.scaled_dot, q, k) + added
-
-
-def _spoiled(q: Array, k: Array, v: Array) -> Array:
-    """The pairs [b h t s] of which a vector is not finite."""
-    of_query, of_key, of_value = (~jnp.isfinite(x).all(-1).swapaxes(1, 2) for x in (q, k, v))
-    of_pair = jnp.repeat(of_key | of_value, q.shape[2] // k.shape[2], axis=1)
-    return of_query[..., None] | of_pair[:, :, None]
 
 
 def _sums(
