@@ -73,14 +73,16 @@ def plain_refusal(
     return_lse: bool,
 ) -> str | None:
     """Why a kernel for plain softmax attention, causal or not, cannot honour a request."""
-    if not normalizer_is_softmax:
-        return f"`normalizer` must be the softmax for {name}."
-    if score_mod is not None:
-        return f"`score_mod` must be None for {name}."
-    if dropout_rate:
-        return f"`dropout_rate` must be 0 for {name}; got {dropout_rate}."
-    if return_lse:
-        return f"`return_lse` must be False for {name}, which gives no exact sums."
+    refusal = extras_refusal(
+        name,
+        score_mod=score_mod,
+        normalizer_is_softmax=normalizer_is_softmax,
+        dropout_rate=dropout_rate,
+        return_lse=return_lse,
+        sums="which gives no exact sums",
+    )
+    if refusal:
+        return refusal
     if mask is not None and mask is not masks.causal:
         return f"`mask` must be None or `masks.causal` for {name}."
     known = all(isinstance(x, int) for x in offsets)
@@ -89,6 +91,31 @@ def plain_refusal(
             f"With `masks.causal`, {name} needs as many queries as keys, which begin at the same "
             f"known position; got {lengths[0]} and {lengths[1]}, at {offsets[0]} and {offsets[1]}."
         )
+    return None
+
+
+def extras_refusal(
+    name: str,
+    *,
+    score_mod: ScoreMod | None,
+    normalizer_is_softmax: bool,
+    dropout_rate: float,
+    return_lse: bool,
+    sums: str,
+) -> str | None:
+    """Why a kernel for nothing but the softmax of scores cannot honour a request.
+
+    Args:
+      sums: why it returns no log-sum-exp, for the error.
+    """
+    if not normalizer_is_softmax:
+        return f"`normalizer` must be the softmax for {name}."
+    if score_mod is not None:
+        return f"`score_mod` must be None for {name}."
+    if dropout_rate:
+        return f"`dropout_rate` must be 0 for {name}; got {dropout_rate}."
+    if return_lse:
+        return f"`return_lse` must be False for {name}, {sums}."
     return None
 
 

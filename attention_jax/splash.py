@@ -9,6 +9,7 @@ from jax.experimental.pallas.ops.tpu import splash_attention as kernels_of_jax
 from jaxtyping import Array, Bool, Float
 
 from attention_jax import blocks, masks
+from attention_jax.libraries import extras_refusal
 from attention_jax.reference import Offset
 from attention_jax.tracing import depends_on
 from attention_jax.types import Like, MaskFunction, ScoreMod
@@ -52,15 +53,15 @@ def splash_refusal(
         return f"Keys and values must be at most {WIDEST} wide, to fit a core; got {widest}."
     if not all((*query.shape, *value.shape)):
         return f"Splash attention takes no empty arrays; got {query.shape} and {value.shape}."
-    if not normalizer_is_softmax:
-        return "`normalizer` must be the softmax for Splash attention."
-    if score_mod is not None:
-        return "`score_mod` must be None for Splash attention."
-    if dropout_rate:
-        return f"`dropout_rate` must be 0 for Splash attention; got {dropout_rate}."
-    if return_lse:
-        return "`return_lse` must be False for Splash attention, whose sums have no derivative."
-    return _mask_refusal(query, key, mask, (query_offset, key_offset))
+    refusal = extras_refusal(
+        "Splash attention",
+        score_mod=score_mod,
+        normalizer_is_softmax=normalizer_is_softmax,
+        dropout_rate=dropout_rate,
+        return_lse=return_lse,
+        sums="whose sums have no derivative",
+    )
+    return refusal or _mask_refusal(query, key, mask, (query_offset, key_offset))
 
 
 def _mask_refusal(

@@ -15,7 +15,7 @@ PACKAGE = "attention_jax"
 PARTS = "types checks scores online normalizers masks positions"
 BLOCKS = "tracing blocks linear reference tiles sweeps blockwise"
 RECURRENT = "recurrence alignment scans linear_family"
-ENGINE = f"{PARTS} {BLOCKS} on_tiles flash splash libraries kernels attention {RECURRENT}"
+ENGINE = f"{PARTS} {BLOCKS} on_tiles flash libraries splash kernels attention {RECURRENT}"
 MODELS = f"{ENGINE} variants layers"
 TRAINING = "types checks batches metrics optimizers checkpoint telemetry"
 
@@ -36,9 +36,9 @@ MAY_IMPORT = {
     "blockwise": f"{PARTS} tracing blocks linear reference tiles sweeps",
     "on_tiles": "",
     "flash": "types online masks tracing blocks on_tiles",
-    "splash": "types tracing blocks masks reference",
     "libraries": "types masks reference",
-    "kernels": f"{PARTS} {BLOCKS} on_tiles flash splash libraries",
+    "splash": "types tracing blocks masks reference libraries",
+    "kernels": f"{PARTS} {BLOCKS} on_tiles flash libraries splash",
     "attention": f"{PARTS} {BLOCKS} kernels",
     "onnx": "types checks masks attention",
     "recurrence": "types checks masks tracing reference",
