@@ -15,7 +15,6 @@ from flax import nnx
 
 import attention_jax
 from attention_jax import tasks, training, variants
-from attention_jax.checkpoint import Checkpoints
 from attention_jax.evaluation import Search
 from attention_jax.models import rnn, transformer
 from attention_jax.types import PLACES, Seq2Seq, Task
@@ -384,28 +383,3 @@ def peak_memory_bytes() -> int | None:
     # Linux counts kibibytes, macOS bytes.
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def graphdef_of(build: Callable[[jax.Array], Seq2Seq]) -> Any:
-    """The structure of a model, without its parameters."""
-    return nnx.graphdef(nnx.eval_shape(lambda: build(jax.random.key(0))))
-
-
-def save_final(folder: Path, params: Any) -> None:
-    """Keeps the parameters that the run ends with."""
-    Checkpoints(folder / "final").save(0, {"params": params})
-
-
-def load_final(folder: Path, build: Callable[[jax.Array], Seq2Seq]) -> Any:
-    """The parameters that the run ended with; until then, those of its best checkpoint.
-
-    Raises:
-      ValueError: the run has saved none yet, or they are of another model.
-    """
-    template = nnx.as_pure(nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))[1])
-    like = {"params": template}
-    final, kept = (Checkpoints(folder / name) for name in ("final", "checkpoints"))
-    found = final.restore_latest(like) or kept.restore_best(like) or kept.restore_latest(like)
-    if found is None:
-        raise ValueError(f"`--run` must hold a trained model; {folder} has no checkpoint yet.")
-    return found.tree["params"]

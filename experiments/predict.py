@@ -7,13 +7,11 @@ echo "the cat sleeps" | python -m experiments.predict --run=...
 
 import sys
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 from absl import flags
 
 from attention_jax import evaluation
-from attention_jax.vocabulary import Vocabulary
-from experiments import common
+from experiments import common, trained
 
 FLAGS = flags.FLAGS
 common.define_run_flags()
@@ -37,7 +35,7 @@ def main() -> None:
     if FLAGS.text is not None:
         show(translate, [FLAGS.text])
     elif FLAGS.file is not None:
-        show(translate, read_lines(FLAGS.file))
+        show(translate, trained.read_lines(FLAGS.file))
     elif sys.stdin.isatty():
         converse(translate)
     else:
@@ -46,28 +44,9 @@ def main() -> None:
 
 def load_translator() -> Callable[[list[str]], list[list[evaluation.Hypothesis]]]:
     """The run's model behind the search that flags ask for."""
-    if not FLAGS.run:
-        raise ValueError("`--run` must name the folder of a run; got none.")
-    folder = Path(FLAGS.run)
-    kept = folder / "run.flags"
-    if not kept.exists():
-        raise ValueError(f"`--run` must be the folder of a run; {folder} holds no run.flags.")
-    # The run's flags first, so that those of this command win.
-    FLAGS([sys.argv[0], f"--flagfile={kept}", *sys.argv[1:]])
-    vocabulary = Vocabulary.load(folder / "vocabulary.json")
-    build = common.model_builder(vocabulary.size)
-    params = common.load_final(folder, build)
-    translator = evaluation.Translator(
-        common.graphdef_of(build), vocabulary, common.search(), rows=ROWS
-    )
-    return lambda texts: translator(params, texts)
-
-
-def read_lines(path: str) -> list[str]:
-    """The lines of a text file."""
-    if not Path(path).is_file():
-        raise ValueError(f"`--file` must be a text file; there is none at {path}.")
-    return Path(path).read_text(encoding="utf-8").splitlines()
+    run = trained.load(trained.run_folder())
+    translator = evaluation.Translator(run.graphdef, run.vocabulary, common.search(), rows=ROWS)
+    return lambda texts: translator(run.params, texts)
 
 
 def show(translate: Callable, texts: Iterable[str]) -> None:

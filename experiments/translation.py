@@ -21,7 +21,7 @@ from attention_jax import evaluation, training, visualize
 from attention_jax.batches import BucketedBatches, encode_examples
 from attention_jax.types import Example, Task
 from attention_jax.vocabulary import Vocabulary
-from experiments import common
+from experiments import common, trained
 
 FLAGS = flags.FLAGS
 common.define_run_flags()
@@ -52,7 +52,7 @@ def main() -> None:
     if note:
         print(note)
     build = common.model_builder(vocabulary.size)
-    graphdef = common.graphdef_of(build)
+    graphdef = trained.graphdef_of(build)
     result = training.fit(
         build,
         batches,
@@ -106,7 +106,7 @@ def report(
 ) -> None:
     """Scores the test splits and writes result.json, samples.txt and the pictures."""
     memory = common.peak_memory_bytes()
-    common.save_final(folder, result.params)
+    trained.save_final(folder, result.params)
     translator = evaluation.Translator(result.graphdef, vocabulary, search)
     scores, translations = {}, {}
     for name, examples in task.tests.items():

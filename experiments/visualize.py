@@ -8,7 +8,6 @@ It opens by a double click: every layer and head, the weights of each token, and
 of the beam with their scores; two runs of one vocabulary stand side by side.
 """
 
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ from absl import flags
 from attention_jax import evaluation, explorer, maps
 from attention_jax.types import EOS, Params
 from attention_jax.vocabulary import Vocabulary
-from experiments import common
+from experiments import common, trained
 
 FLAGS = flags.FLAGS
 common.define_run_flags()
@@ -51,10 +50,9 @@ class Loaded(NamedTuple):
 def main() -> None:
     """Reads the sentences with each run and writes the page."""
     refuse_other_searches()
-    if not FLAGS.run:
-        raise ValueError("`--run` must name the folder of a run; got none.")
+    first = trained.run_folder()
     texts = read_texts()
-    output = Path(FLAGS.output or Path(FLAGS.run) / "explorer.html")
+    output = Path(FLAGS.output or first / "explorer.html")
     folders = [Path(folder) for folder in (FLAGS.run, FLAGS.other_run) if folder]
     runs = [load(folder) for folder in folders]
     check_alike(runs, folders)
@@ -81,10 +79,7 @@ def read_texts() -> list[str]:
     """The sentences that flags name."""
     texts = list(FLAGS.text)
     if FLAGS.file is not None:
-        if not Path(FLAGS.file).is_file():
-            raise ValueError(f"`--file` must be a text file; there is none at {FLAGS.file}.")
-        lines = Path(FLAGS.file).read_text(encoding="utf-8").splitlines()
-        texts += [line for line in lines if line.strip()]
+        texts += [line for line in trained.read_lines(FLAGS.file) if line.strip()]
     if not texts:
         raise ValueError(
             "`--text` or `--file` must hold a sentence to read; got none. "
@@ -95,17 +90,7 @@ def read_texts() -> list[str]:
 
 def load(folder: Path) -> Loaded:
     """A run's model, with the flags that it was trained by."""
-    kept = folder / "run.flags"
-    if not kept.exists():
-        raise ValueError(f"`--run` must be the folder of a run; {folder} holds no run.flags.")
-    # What another run set must not stay.
-    for name in FLAGS:
-        FLAGS[name].unparse()
-    # The run's flags first, so that those of this command win.
-    FLAGS([sys.argv[0], f"--flagfile={kept}", *sys.argv[1:]])
-    vocabulary = Vocabulary.load(folder / "vocabulary.json")
-    build = common.model_builder(vocabulary.size)
-    graphdef, params = common.graphdef_of(build), common.load_final(folder, build)
+    found = trained.load(folder)
     search = evaluation.Search(
         method="beam",
         beam_size=max(FLAGS.beam, FLAGS.alternatives),
@@ -115,9 +100,9 @@ def load(folder: Path) -> Loaded:
     about = f"{FLAGS.model}, attention {Path(common.attention_name()).stem}"
     if FLAGS.model == "transformer" and FLAGS.cross_attention:
         about += f", to the source {Path(FLAGS.cross_attention).stem}"
-    translator = evaluation.Translator(graphdef, vocabulary, search, rows=ROWS)
+    translator = evaluation.Translator(found.graphdef, found.vocabulary, search, rows=ROWS)
     run = explorer.Run(folder.resolve().name, about)
-    return Loaded(run, FLAGS.task, graphdef, params, vocabulary, translator)
+    return Loaded(run, FLAGS.task, *found, translator)
 
 
 def check_alike(runs: list[Loaded], folders: list[Path]) -> None:

@@ -1,0 +1,83 @@
+"""A trained run, read from its folder; and the sentences that it is given."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from absl import flags
+from flax import nnx
+
+from attention_jax.checkpoint import Checkpoints
+from attention_jax.types import Params, Seq2Seq
+from attention_jax.vocabulary import Vocabulary
+from experiments import common
+
+FLAGS = flags.FLAGS
+
+
+class Trained(NamedTuple):
+    """A model with its parameters and its vocabulary."""
+
+    graphdef: Any
+    params: Params
+    vocabulary: Vocabulary
+
+
+def load(folder: Path) -> Trained:
+    """A run's model; afterwards flags are the run's, where this command gives no others.
+
+    Raises:
+      ValueError: the folder is none of a run, or holds no trained model.
+    """
+    kept = folder / "run.flags"
+    if not kept.exists():
+        raise ValueError(f"`--run` must be the folder of a run; {folder} holds no run.flags.")
+    # What another run set must not stay.
+    for name in FLAGS:
+        FLAGS[name].unparse()
+    # The run's flags first, so that those of this command win.
+    FLAGS([sys.argv[0], f"--flagfile={kept}", *sys.argv[1:]])
+    vocabulary = Vocabulary.load(folder / "vocabulary.json")
+    build = common.model_builder(vocabulary.size)
+    return Trained(graphdef_of(build), load_final(folder, build), vocabulary)
+
+
+def run_folder() -> Path:
+    """The folder that --run names."""
+    if not FLAGS.run:
+        raise ValueError("`--run` must name the folder of a run; got none.")
+    return Path(FLAGS.run)
+
+
+def read_lines(path: str) -> list[str]:
+    """The lines of the text file that --file names."""
+    if not Path(path).is_file():
+        raise ValueError(f"`--file` must be a text file; there is none at {path}.")
+    return Path(path).read_text(encoding="utf-8").splitlines()
+
+
+def graphdef_of(build: Callable[[jax.Array], Seq2Seq]) -> Any:
+    """The structure of a model, without its parameters."""
+    return nnx.graphdef(nnx.eval_shape(lambda: build(jax.random.key(0))))
+
+
+def save_final(folder: Path, params: Any) -> None:
+    """Keeps the parameters that the run ends with."""
+    Checkpoints(folder / "final").save(0, {"params": params})
+
+
+def load_final(folder: Path, build: Callable[[jax.Array], Seq2Seq]) -> Any:
+    """The parameters that the run ended with; until then, those of its best checkpoint.
+
+    Raises:
+      ValueError: the run has saved none yet, or they are of another model.
+    """
+    template = nnx.as_pure(nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))[1])
+    like = {"params": template}
+    final, kept = (Checkpoints(folder / name) for name in ("final", "checkpoints"))
+    found = final.restore_latest(like) or kept.restore_best(like) or kept.restore_latest(like)
+    if found is None:
+        raise ValueError(f"`--run` must hold a trained model; {folder} has no checkpoint yet.")
+    return found.tree["params"]
