@@ -8,7 +8,6 @@ Source and target are as long as each other, and decoding is greedy and never st
 
 import json
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +23,7 @@ from attention_jax import decoding, matching, training_step
 from attention_jax.batches import pad
 from attention_jax.types import EOS, Batch
 from attention_jax.vocabulary import Vocabulary
-from experiments import common
+from experiments import common, trained
 
 FLAGS = flags.FLAGS
 common.define_run_flags()
@@ -42,14 +41,11 @@ flags.DEFINE_string("output", None, "JSON file of the results.")
 
 def main() -> None:
     """Measures each length, prints it, and writes all."""
-    kept = Path(FLAGS.run or "") / "run.flags"
-    if not FLAGS.run or not kept.exists():
-        raise ValueError(f"`--run` must be the folder of a run; {kept} is not there.")
-    # The run's flags first, so that those of this command win.
-    FLAGS([sys.argv[0], f"--flagfile={kept}", *sys.argv[1:]])
+    folder = trained.run_folder()
+    trained.adopt_flags(folder)
     # Compile times are measured, so nothing may come from the cache.
     jax.config.update("jax_enable_compilation_cache", False)
-    vocabulary = Vocabulary.load(kept.with_name("vocabulary.json"))
+    vocabulary = Vocabulary.load(folder / "vocabulary.json")
     rows = []
     for length in lengths(FLAGS.cost_lengths):
         rows.append(measure(length, vocabulary.size))

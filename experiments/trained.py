@@ -31,6 +31,18 @@ def load(folder: Path) -> Trained:
     Raises:
       ValueError: the folder is none of a run, or holds no trained model.
     """
+    adopt_flags(folder)
+    vocabulary = Vocabulary.load(folder / "vocabulary.json")
+    build = common.model_builder(vocabulary.size)
+    return Trained(graphdef_of(build), load_final(folder, build), vocabulary)
+
+
+def adopt_flags(folder: Path) -> None:
+    """Sets the flags that a run was trained by, where this command gives no others.
+
+    Raises:
+      ValueError: the folder is none of a run.
+    """
     kept = folder / "run.flags"
     if not kept.exists():
         raise ValueError(f"`--run` must be the folder of a run; {folder} holds no run.flags.")
@@ -39,9 +51,6 @@ def load(folder: Path) -> Trained:
         FLAGS[name].unparse()
     # The run's flags first, so that those of this command win.
     FLAGS([sys.argv[0], f"--flagfile={kept}", *sys.argv[1:]])
-    vocabulary = Vocabulary.load(folder / "vocabulary.json")
-    build = common.model_builder(vocabulary.size)
-    return Trained(graphdef_of(build), load_final(folder, build), vocabulary)
 
 
 def run_folder() -> Path:
