@@ -10,8 +10,9 @@ it was stopped, trains only what is missing, and draws anew: report.html, report
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from absl import flags
 
@@ -24,6 +25,7 @@ from experiments import (
     compare_results,
     compare_text,
     launchers,
+    ray_launcher,
 )
 from experiments.compare_plan import Contender
 from experiments.compare_results import Run
@@ -64,7 +66,14 @@ flags.DEFINE_list(
     "empty for none."
 )  # fmt: skip
 flags.DEFINE_bool("train", True, "Train what is missing; --notrain only draws what there is.")
-flags.DEFINE_enum("launcher", "local", ["local"], "Where runs go: local, one after another.")
+flags.DEFINE_enum(
+    "launcher", "local", ["local", "ray"], "Where runs go: local, one after another with all "
+    "cores; ray, as many at a time as there are cores for, here or on a cluster."
+)  # fmt: skip
+flags.DEFINE_string("ray_address", None, "Of a Ray cluster. Default: this machine alone.")
+flags.DEFINE_integer("cores_per_run", 1, "Cores of each run on Ray.", lower_bound=1)
+flags.DEFINE_float("gpus_per_run", 0.0, "GPUs of each run on Ray; 0: none, 0.5: two share one.",
+                   lower_bound=0.0)  # fmt: skip
 
 _PER_CONTENDER = ("model", "attention", "attention_file", "cell")
 
@@ -77,12 +86,12 @@ def main() -> None:
     rivals, left_out = compare_plan.contenders(FLAGS.models, FLAGS.attentions, options)
     task = common.load_task()
     folder.mkdir(parents=True, exist_ok=True)
-    with launchers.alone(folder) as lock:
+    with launchers.alone(folder / "compare.lock"):
         known = compare_plan.load_plans(folder, measure())
         vocabulary = common.learn_vocabulary(task, folder)
         plans = make_plans(rivals, known, task, vocabulary, folder)
         if FLAGS.train:
-            carry_out(rivals, plans, folder, lock)
+            carry_out(rivals, plans, folder)
         runs = [run for rival in rivals for run in all_runs(rival, folder)]
         found = compare_results.collect(
             runs, plans, left_out, task, vocabulary, folder, compare_results.Options(
@@ -174,10 +183,10 @@ def make_plans(
     return plans
 
 
-def carry_out(rivals: list[Contender], plans: dict[str, Any], folder: Path, lock: IO[str]) -> None:
+def carry_out(rivals: list[Contender], plans: dict[str, Any], folder: Path) -> None:
     """Trains what is missing, the runs that choose learning rates first, and measures costs."""
     sweep = [run for rival in rivals for run in runs_of(rival, folder, rates(rival), [FLAGS.seed])]
-    launch(sweep, plans, lock)
+    launch(sweep, plans)
     chosen = {rival.name: compare_results.best_rate(all_runs(rival, folder)) for rival in rivals}
     rest = [
         run
@@ -186,8 +195,9 @@ def carry_out(rivals: list[Contender], plans: dict[str, Any], folder: Path, lock
         if (best := chosen[rival.name]) is not None
         for run in runs_of(rival, folder, [float(best)], [seed])
     ]
-    launch(rest, plans, lock)
-    launch_jobs(list(cost_jobs(rivals, chosen, folder)), lock)
+    launch(rest, plans)
+    for job in cost_jobs(rivals, chosen, folder):
+        launch_jobs([job])  # alone, so that none disturbs what another measures
 
 
 def runs_of(
@@ -210,7 +220,7 @@ def all_runs(rival: Contender, folder: Path) -> list[Run]:
     return sweep + runs_of(rival, folder, [float(best)], seeds()[1:])
 
 
-def launch(runs: list[Run], plans: dict[str, Any], lock: IO[str]) -> None:
+def launch(runs: list[Run], plans: dict[str, Any]) -> None:
     """Trains those that are not done."""
     jobs = []
     for run in runs:
@@ -218,22 +228,31 @@ def launch(runs: list[Run], plans: dict[str, Any], lock: IO[str]) -> None:
         if run.is_done():
             check_same(run, lines)
             continue
-        go_on = ["--resume"] if (run.folder / "run.flags").exists() else []
-        if go_on and (run.folder / "run.flags").read_text().strip():
+        begun = run.folder / "run.flags"
+        if begun.exists() and begun.read_text().strip():
             check_same(run, lines)
         command = [sys.executable, "-m", "experiments.translation", f"--run={run.folder}"]
-        jobs.append(launchers.Job(run.name, tuple([*command, *lines, *go_on]), run.log))
-    launch_jobs(jobs, lock)
+        jobs.append(launchers.Job(run.name, (*command, *lines), run.log, ("--resume",), begun))
+    launch_jobs(jobs)
 
 
-def launch_jobs(jobs: list[launchers.Job], lock: IO[str]) -> None:
+def launch_jobs(jobs: list[launchers.Job]) -> None:
     """Carries jobs out, and says how each ended."""
-    launcher: Callable[..., Iterator[launchers.Finished]] = {"local": launchers.local}[
-        FLAGS.launcher
-    ]
-    for number, done in enumerate(launcher(jobs, lock), 1):
+    for number, done in enumerate(launcher()(jobs) if jobs else (), 1):
         ended = "done" if done.reason is None else f"failed: {done.reason}"
         print(f"{number}/{len(jobs)} {done.job.name}: {ended}, {done.seconds:.0f} s", flush=True)
+
+
+def launcher() -> Callable[[Iterable[launchers.Job]], Iterator[launchers.Finished]]:
+    """Where runs go, as flags say."""
+    if FLAGS.launcher == "local":
+        return launchers.local
+    return partial(
+        ray_launcher.on_ray,
+        address=FLAGS.ray_address,
+        cores=FLAGS.cores_per_run,
+        gpus=FLAGS.gpus_per_run,
+    )
 
 
 def run_flags(changes: dict[str, Any], run: Run) -> list[str]:

@@ -1,7 +1,8 @@
 """Runs commands as processes of their own, and says how each ended.
 
 A launcher is a function of jobs that yields them as they finish, in any order. What a job has
-done stays in its files, so a job that was stopped goes on where its command is run again.
+done stays in its files, so a job that was stopped goes on where its command is run again. Its
+process holds its lock: one that a killed launcher left behind is waited for, never doubled.
 """
 
 import contextlib
@@ -26,11 +27,24 @@ class Job(NamedTuple):
 
     Attributes:
       log: the file of its standard output and errors; made anew.
+      go_on: added to the command where the file `begun` stands when it starts.
     """
 
     name: str
     command: tuple[str, ...]
     log: Path
+    go_on: tuple[str, ...] = ()
+    begun: Path | None = None
+
+    def arguments(self) -> tuple[str, ...]:
+        """The command as it is to be run now."""
+        has_begun = self.begun is not None and self.begun.exists()
+        return self.command + self.go_on if has_begun else self.command
+
+    @property
+    def lock(self) -> Path:
+        """The file that its process holds as long as it lives."""
+        return self.log.with_suffix(".lock")
 
 
 class Finished(NamedTuple):
@@ -42,40 +56,52 @@ class Finished(NamedTuple):
 
 
 class Stopped(Interrupted):
-    """A signal arrived; the job at work was told, and saved what it had."""
+    """A signal arrived; the jobs at work were told, and saved what they had."""
 
     def __init__(self, number: int, name: str):
         RuntimeError.__init__(self, f"Stopped during {name}. Repeat the command to go on.")
-        self.signal, self.exit_code = int(number), 128 + int(number)
+        self.signal, self.exit_code, self._name = int(number), 128 + int(number), name
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.signal, self._name)
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Generator[IO[str], None, None]:
-    """Waits until no other call works in a folder, nor a process that a killed one left behind."""
-    with open(folder / "compare.lock", "w") as lock:
+def alone(path: Path) -> Generator[IO[str], None, None]:
+    """Waits until no other holds a lock's file, nor a process that a killed one left behind."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as lock:
         if fcntl is not None:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                print(f"an earlier call still works in {folder}; waiting for it", file=sys.stderr)
+                print(f"an earlier call still holds {path}; waiting for it", file=sys.stderr)
                 fcntl.flock(lock, fcntl.LOCK_EX)
         yield lock
 
 
-def local(jobs: Iterable[Job], lock: IO[str]) -> Iterator[Finished]:
+def local(jobs: Iterable[Job]) -> Iterator[Finished]:
     """Runs the jobs here, one after another.
-
-    Args:
-      lock: of `alone`; each process holds it as long as it lives, even where this one is killed.
 
     Raises:
       Stopped: SIGTERM or SIGINT arrived.
     """
-    for job in jobs:
-        start = time.monotonic()
-        job.log.parent.mkdir(parents=True, exist_ok=True)
-        code = _run(job, lock)
-        yield Finished(job, last_words(job.log, code) if code else None, time.monotonic() - start)
+    return map(run, jobs)
+
+
+def run(job: Job, environment: dict[str, str] | None = None) -> Finished:
+    """Runs one job in a process of its own, once none is left that runs it.
+
+    Args:
+      environment: variables that it has beside those of this process.
+
+    Raises:
+      Stopped: SIGTERM or SIGINT arrived.
+    """
+    start = time.monotonic()
+    with alone(job.lock) as lock:
+        code = _exit_code(job, lock, environment or {})
+    return Finished(job, last_words(job.log, code) if code else None, time.monotonic() - start)
 
 
 def last_words(log: Path, code: int | None = None) -> str:
@@ -88,16 +114,16 @@ def last_words(log: Path, code: int | None = None) -> str:
     return f"{ended}; its last line: {said[-1]}" if said else f"{ended}, and said nothing"
 
 
-def _run(job: Job, lock: IO[str]) -> int:
+def _exit_code(job: Job, lock: IO[str], environment: dict[str, str]) -> int:
     """The exit code of the job's command; a signal is handed on to it, once."""
     with open(job.log, "w") as log, Signals() as signals:
         # In a session of its own a key pressed here reaches it once, by way of this process.
         process = subprocess.Popen(
-            job.command,
+            job.arguments(),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            env=os.environ | {"PYTHONUNBUFFERED": "1"} | environment,
             pass_fds=() if fcntl is None else (lock.fileno(),),
             start_new_session=True,
         )
@@ -108,7 +134,7 @@ def _run(job: Job, lock: IO[str]) -> int:
                 break
             except subprocess.TimeoutExpired:
                 if signals.received and not told:
-                    process.send_signal(signals.received)
+                    process.terminate()  # whatever arrived; workers of Ray block SIGINT
                     told = True
             except KeyboardInterrupt:
                 process.kill()

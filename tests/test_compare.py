@@ -326,8 +326,7 @@ def test_jobs_end_well_or_with_their_last_words(tmp_path):
         job("import sys; print('before'); sys.exit('error: no such data')", tmp_path, "b"),
         job("import sys; print('step 3'); sys.exit(7)", tmp_path, "c"),
     ]
-    with launchers.alone(tmp_path) as lock:
-        done = list(launchers.local(jobs, lock))
+    done = list(launchers.local(jobs))
     assert [x.job.name for x in done] == ["a", "b", "c"]
     assert done[0].reason is None and done[1].reason == "no such data"
     assert done[2].reason == "it ended with code 7; its last line: step 3"
@@ -342,8 +341,7 @@ code = ("import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.
         "print('ready', flush=True); time.sleep(60)")
 job = launchers.Job("sleeper", (sys.executable, "-c", code), folder / "sleeper.log")
 try:
-    with launchers.alone(folder) as lock:
-        list(launchers.local([job], lock))
+    list(launchers.local([job]))
 except launchers.Stopped as stop:
     print(stop)
     sys.exit(stop.exit_code)
@@ -369,15 +367,15 @@ def test_a_signal_is_handed_on_to_the_job(tmp_path):
 
 
 @pytest.mark.skipif(launchers.fcntl is None, reason="needs locks of files")
-def test_a_job_that_outlives_a_killed_call_keeps_the_folder(tmp_path):
+def test_a_job_that_outlives_a_killed_call_keeps_its_lock(tmp_path):
     process = start_launcher(tmp_path)
     process.kill()
     process.communicate(timeout=30)
-    with open(tmp_path / "compare.lock", "w") as lock:
+    with open(tmp_path / "sleeper.lock", "w") as lock:
         with pytest.raises(BlockingIOError):
             launchers.fcntl.flock(lock, launchers.fcntl.LOCK_EX | launchers.fcntl.LOCK_NB)
         # End the one that was left behind: it is in a session of its own.
-        (child,) = holders(tmp_path / "compare.lock")
+        (child,) = holders(tmp_path / "sleeper.lock")
         os.kill(child, signal.SIGTERM)
         launchers.fcntl.flock(lock, launchers.fcntl.LOCK_EX)
 

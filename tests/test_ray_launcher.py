@@ -1,0 +1,134 @@
+"""Jobs on Ray: they end as they do here, and a lost worker costs nothing but time."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("ray", reason="Ray is not installed: pip install 'attention_jax[ray]'")
+ROOT = Path(__file__).parents[1]
+
+# Carries out the jobs that a file describes, and prints how each ended.
+DRIVER = """
+import json, sys
+from pathlib import Path
+from experiments import launchers, ray_launcher
+jobs = [launchers.Job(**(x | {"command": tuple(x["command"]), "log": Path(x["log"]),
+        "go_on": tuple(x["go_on"]), "begun": Path(x["begun"])})) for x in json.load(sys.stdin)]
+try:
+    for done in ray_launcher.on_ray(jobs, **json.loads(sys.argv[1])):
+        print(json.dumps([done.job.name, done.reason]), flush=True)
+except launchers.Stopped as stop:
+    print(json.dumps(str(stop)))
+    sys.exit(stop.exit_code)
+except ValueError as error:
+    print(json.dumps(str(error)))
+"""
+# Each takes the folder as its first argument and, where it goes on, a second one.
+SAY = "print('hello')"
+THREADS = "import os; print(os.environ['NPROC'], os.environ.get('CUDA_VISIBLE_DEVICES'))"
+REFUSE = "import sys; sys.exit('error: no such data')"
+LOST = """
+import os, signal, sys
+folder = sys.argv[1]
+if sys.argv[2:] == ['--resume']:
+    print('went on')
+else:
+    open(folder + '/begun', 'w').close()
+    os.kill(os.getppid(), signal.SIGKILL)  # the worker, and itself with it
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+LEFT_BEHIND = """
+import os, signal, sys, time
+folder = sys.argv[1]
+if not os.path.exists(folder + '/began_once'):
+    open(folder + '/began_once', 'w').close()
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(2)  # it lives on without its worker
+    open(folder + '/ended', 'w').close()
+print('after' if os.path.exists(folder + '/ended') else 'beside')
+"""
+ALWAYS_LOST = "import os, signal; print('step 3', flush=True); os.kill(os.getppid(), 9)"
+SLEEP = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (print('saved', flush=True), sys.exit(3)))
+print('ready', flush=True)
+time.sleep(120)
+"""
+
+
+def job(name, code, folder):
+    own = folder / name
+    own.mkdir()
+    return {"name": name, "command": [sys.executable, "-c", code, str(own)],
+            "log": str(own / "job.log"), "go_on": ["--resume"],
+            "begun": str(own / "begun")}  # fmt: skip
+
+
+def start(jobs, **options):
+    process = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, json.dumps(options)],
+        cwd=ROOT,
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": "0"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    process.stdin.write(json.dumps(jobs))
+    process.stdin.close()
+    process.stdin = None
+    return process
+
+
+def lines(process):
+    out, error = process.communicate(timeout=180)
+    assert out, error
+    # Ray itself says that a worker died.
+    return [json.loads(line) for line in out.splitlines() if line.startswith(("[", '"'))]
+
+
+def test_jobs_end_as_they_do_here_and_a_lost_one_goes_on(tmp_path):
+    codes = {"say": SAY, "threads": THREADS, "refuse": REFUSE, "lost": LOST,
+             "left": LEFT_BEHIND, "always": ALWAYS_LOST}  # fmt: skip
+    process = start([job(name, code, tmp_path) for name, code in codes.items()], cores=1)
+    ended = dict(lines(process))
+    assert process.returncode == 0 and set(ended) == set(codes)
+    said = {name: (tmp_path / name / "job.log").read_text() for name in codes}
+    assert ended["say"] is None and said["say"] == "hello\n"
+    assert ended["threads"] is None and said["threads"].split() == ["1"]
+    assert ended["refuse"] == "no such data"
+    assert ended["lost"] is None and said["lost"] == "went on\n"
+    assert ended["left"] is None and said["left"] == "after\n"
+    assert ended["always"].startswith("its worker was lost 4 times; ")
+    assert ended["always"].endswith("its last line: step 3")
+
+
+@pytest.mark.parametrize("group", [False, True])
+def test_a_signal_reaches_every_job(group, tmp_path):
+    """A process that is told, and a key that tells the whole group."""
+    process = start([job(name, SLEEP, tmp_path) for name in ("one", "two")], cores=1)
+    logs = [tmp_path / name / "job.log" for name in ("one", "two")]
+    if os.cpu_count() == 1:
+        logs.pop()
+    limit = time.monotonic() + 120
+    while not all(log.exists() and "ready" in log.read_text() for log in logs):
+        assert time.monotonic() < limit and process.poll() is None
+        time.sleep(0.05)
+    (os.killpg if group else os.kill)(process.pid, signal.SIGINT)
+    assert lines(process) == ["Stopped during 2 jobs. Repeat the command to go on."]
+    assert process.returncode == 128 + signal.SIGINT
+    assert all(log.read_text() == "ready\nsaved\n" for log in logs)
+
+
+def test_more_than_the_machine_has_is_refused(tmp_path):
+    process = start([job("say", SAY, tmp_path)], cores=1, gpus=1000)
+    (message,) = lines(process)
+    assert message.startswith("`--gpus_per_run` must be at most what this machine has, ")
+    assert "got 1000" in message and "--ray_address" in message
