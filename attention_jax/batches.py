@@ -7,12 +7,29 @@ batch = next(iterator)          # iterator.get_state() and .set_state(...) resum
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import grain
 import numpy as np
 
 from attention_jax.types import BOS, EOS, PAD, Batch, Example
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """Batches of all epochs as a source of random access, which the trainer draws from.
+
+    Each is a pytree of arrays with `weights`, 1 on what is predicted and 0 on padding.
+    """
+
+    batches_per_epoch: int
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Any: ...
+
+    def epoch(self, number: int = 0) -> Iterator[Any]: ...
+
 
 Pair = tuple[Sequence[int], Sequence[int]]  # source and target ids, without BOS and EOS
 
@@ -145,7 +162,7 @@ def pad(pairs: Sequence[Pair], *, rows: int, length: int) -> Batch:
     return Batch(source, source_mask, target_in, target_out, weights)
 
 
-def pipeline(batches: BucketedBatches) -> grain.DatasetIterator:
+def pipeline(batches: Batches) -> grain.DatasetIterator:
     """An endless iterator over `batches`, with `get_state` and `set_state` (both plain JSON)."""
     # The data are in memory: grain's threads would make each batch six times slower.
     options = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from attention_jax import checks, decoding, metrics
-from attention_jax.batches import BucketedBatches, pad
+from attention_jax import checks, decoding, metrics, objectives
+from attention_jax.batches import Batches, pad
+from attention_jax.objectives import Objective
 from attention_jax.types import BOS, EOS, Batch, Example, Params
 from attention_jax.vocabulary import Vocabulary
 
@@ -125,20 +126,18 @@ def _padded(ids: Sequence[int]) -> int:
     return -(-(len(ids) + 1) // 8) * 8
 
 
-def losses(graphdef: Any) -> Callable[[Params, BucketedBatches], dict[str, float]]:
-    """A function that gives loss, perplexity and token accuracy over one epoch of batches."""
+def losses(
+    graphdef: Any, objective: Objective = objectives.translation
+) -> Callable[[Params, Batches], dict[str, float]]:
+    """A function that gives loss, perplexity and accuracy over one epoch of batches."""
 
     @jax.jit
     def sums(params, batch):
-        model = nnx.merge(graphdef, params)
-        logits = model.decode(batch.target_in, model.encode(batch.source, batch.source_mask))
-        loss, count = metrics.cross_entropy(logits, batch.target_out, batch.weights)
-        right, _ = metrics.accuracy(logits, batch.target_out, batch.weights)
-        return jnp.stack([loss, right, count])
+        return jnp.stack(objective(nnx.merge(graphdef, params), batch))
 
-    def over(params: Params, batches: BucketedBatches) -> dict[str, float]:
+    def over(params: Params, batches: Batches) -> dict[str, float]:
         total = np.sum([np.asarray(sums(params, b), np.float64) for b in batches.epoch()], axis=0)
-        loss, right, count = (float(x) for x in total)
+        loss, count, right = (float(x) for x in total)
         # exp overflows a double above 709.
         perplexity = float(np.exp(min(loss / count, 700.0)))
         return {"loss": loss / count, "perplexity": perplexity, "accuracy": right / count}

@@ -16,14 +16,15 @@ from typing import Any, NamedTuple
 
 import jax
 
-from attention_jax import training_step
-from attention_jax.batches import BucketedBatches, pipeline
+from attention_jax import objectives, training_step
+from attention_jax.batches import Batches, pipeline
 from attention_jax.checkpoint import Checkpoints
 from attention_jax.interruption import Interrupted, Signals
+from attention_jax.objectives import Objective
 from attention_jax.progress import Progress, goodness
 from attention_jax.settings import Settings
 from attention_jax.telemetry import Bar, MetricsFile, Profile
-from attention_jax.types import Batch, Params
+from attention_jax.types import Params
 
 Evaluate = Callable[[Params], dict[str, float]]
 
@@ -60,22 +61,24 @@ class TrainingDiverged(RuntimeError):
 
 def fit(
     build: Callable[..., Any],
-    batches: BucketedBatches,
+    batches: Batches,
     evaluate: Evaluate | None,
     folder: str | os.PathLike,
     settings: Settings,
     *,
+    objective: Objective = objectives.translation,
     resume: bool = False,
 ) -> Result:
-    """Trains a sequence-to-sequence model.
+    """Trains a model.
 
     Args:
       build: makes the model from a random key.
-      batches: the training batches.
+      batches: the training batches, such as the objective reads.
       evaluate: metrics of given parameters, such as loss and BLEU; None for no evaluation. It
         must not keep the parameters, which the next update overwrites.
       folder: where metrics.jsonl and checkpoints/ go.
       settings: how to train.
+      objective: what is minimised.
       resume: whether to go on where the folder's last whole checkpoint ends; where it has none,
         training starts at the beginning.
 
@@ -94,18 +97,18 @@ def fit(
             "--resume, or start it anew by --overwrite."
         )
     folder.mkdir(parents=True, exist_ok=True)
-    loop = _Loop(build, batches, evaluate, folder, settings)
+    loop = _Loop(build, batches, evaluate, folder, settings, objective)
     with contextlib.closing(loop), Signals() as signals:
         loop.run(signals)
         return loop.result()
 
 
 def stepper(
-    build: Callable[..., Any], settings: Settings
+    build: Callable[..., Any], settings: Settings, objective: Objective = objectives.translation
 ) -> tuple[
     training_step.TrainState,
     Callable[
-        [training_step.TrainState, Batch], tuple[training_step.TrainState, training_step.Totals]
+        [training_step.TrainState, Any], tuple[training_step.TrainState, training_step.Totals]
     ],
 ]:
     """The state before the first update, and the update that `fit` makes of each batch.
@@ -114,13 +117,14 @@ def stepper(
     batch of loss, tokens and right tokens, and the norm of the gradient.
     """
     graphdef, state = training_step.start(build, settings.transform(), settings.seed)
-    return state, _compile(graphdef, settings).whole
+    return state, _compile(graphdef, settings, objective).whole
 
 
-def _compile(graphdef: Any, settings: Settings) -> training_step.Steps:
+def _compile(graphdef: Any, settings: Settings, objective: Objective) -> training_step.Steps:
     return training_step.compile_steps(
         graphdef,
         settings.transform(),
+        objective=objective,
         label_smoothing=settings.label_smoothing,
         accumulate=settings.accumulate,
     )
@@ -129,12 +133,12 @@ def _compile(graphdef: Any, settings: Settings) -> training_step.Steps:
 class _Loop:
     """One run in progress: what changes from step to step, and the files it writes."""
 
-    def __init__(self, build, batches, evaluate, folder, settings):
+    def __init__(self, build, batches, evaluate, folder, settings, objective):
         self.settings, self.evaluate, self.folder = settings, evaluate, folder
         self.started = self.window_start = time.monotonic()
         self.window_tokens, self.first_step_seconds = 0, 0.0
         self.graphdef, self.state = training_step.start(build, settings.transform(), settings.seed)
-        self.steps, self.rate = _compile(self.graphdef, settings), settings.rate()
+        self.steps, self.rate = _compile(self.graphdef, settings, objective), settings.rate()
         self.batches, self.iterator = batches, pipeline(batches)
         self.checkpoints = Checkpoints(folder / "checkpoints", keep_last=settings.keep_last)
         self.progress, self.step, self.saved = Progress(), 0, -1

@@ -9,8 +9,9 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt32
 
-from attention_jax import metrics
-from attention_jax.types import Batch, Params, Seq2Seq
+from attention_jax import objectives
+from attention_jax.objectives import Objective
+from attention_jax.types import Params
 
 # This generator gives the same numbers on every device; on a CPU no other is faster.
 GENERATOR = "threefry2x32"
@@ -20,7 +21,7 @@ class Totals(NamedTuple):
     """Sums since the last report, on the device so that no step waits for the host."""
 
     loss: Float[Array, ""]
-    tokens: Float[Array, ""]
+    tokens: Float[Array, ""]  # or whatever else is predicted
     correct: Float[Array, ""]
     gradient_norm: Float[Array, ""]  # summed over updates
 
@@ -51,13 +52,13 @@ class Steps(NamedTuple):
     The first and the last donate the state.
     """
 
-    whole: Callable[[TrainState, Batch], tuple[TrainState, Totals]]
+    whole: Callable[[TrainState, Any], tuple[TrainState, Totals]]
     gather: Callable[..., tuple[Params, Totals]]
     update: Callable[[TrainState, Params, Totals], tuple[TrainState, Totals]]
 
 
 def start(
-    build: Callable[[PRNGKeyArray], Seq2Seq], transform: optax.GradientTransformation, seed: int
+    build: Callable[[PRNGKeyArray], Any], transform: optax.GradientTransformation, seed: int
 ) -> tuple[Any, TrainState]:
     """The graph of the model, and the state before the first update.
 
@@ -82,39 +83,33 @@ def compile_steps(
     graphdef: Any,
     transform: optax.GradientTransformation,
     *,
+    objective: Objective = objectives.translation,
     label_smoothing: float = 0.0,
     accumulate: int = 1,
 ) -> Steps:
-    """The update `params - optimizer(d loss / d params)`, of the mean loss of a target token.
+    """The update `params - optimizer(d loss / d params)`, of the mean loss of a prediction.
 
-    Losses and gradients are summed over tokens and divided once, so that `accumulate` batches
+    Losses and gradients are summed over predictions and divided once, so that `accumulate` batches
     give the gradient of one large batch, however their tokens are spread.
 
     Args:
       graphdef: the graph of the model.
       transform: the optimizer.
+      objective: what is minimised.
       label_smoothing: probability given to all tokens alike.
       accumulate: batches in an update.
     """
 
     def loss(params, batch, key):
-        model = nnx.merge(graphdef, params)
-        rngs = nnx.Rngs(dropout=key)
-        memory = model.encode(batch.source, batch.source_mask, rngs=rngs)
-        logits = model.decode(batch.target_in, memory, rngs=rngs)
-        total, tokens = metrics.cross_entropy(
-            logits, batch.target_out, batch.weights, label_smoothing
-        )
-        correct, _ = metrics.accuracy(logits, batch.target_out, batch.weights)
-        return total, (tokens, correct)
+        model, rngs = nnx.merge(graphdef, params), nnx.Rngs(dropout=key)
+        found = objective(model, batch, rngs=rngs, label_smoothing=label_smoothing)
+        return found.loss, found
 
     def gather(state, batch, index, gradient, totals):
         key = jax.random.wrap_key_data(state.key, impl=GENERATOR)
         key = jax.random.fold_in(key, state.step * accumulate + index)
-        (total, (tokens, correct)), new = jax.value_and_grad(loss, has_aux=True)(
-            state.params, batch, key
-        )
-        added = Totals(total, tokens, correct, jnp.zeros_like(total))
+        (_, sums), new = jax.value_and_grad(loss, has_aux=True)(state.params, batch, key)
+        added = Totals(*sums, jnp.zeros_like(sums.loss))
         return _add(gradient, new), _add(totals, jax.tree.map(_as_float32, added))
 
     def update(state, gradient, totals):

@@ -5,6 +5,7 @@ All machines must see this checkout, its environment and the folder of the runs 
 
 import logging
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -63,7 +64,10 @@ def _connected(address: str | None, asked: dict[str, float]) -> Any:
         own: dict[str, Any] = (
             {} if address else {"include_dashboard": False, "object_store_memory": 100 * 2**20}
         )
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
+        with warnings.catch_warnings():
+            # Its processes are forked to become other programs at once, which harms no thread.
+            warnings.filterwarnings("ignore", message="os.fork", category=RuntimeWarning)
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
     if address is None:
         _check(ray.cluster_resources(), asked)
     return ray

@@ -69,9 +69,10 @@ MAY_IMPORT = {
     "settings": "optimizers",
     "statistics": "",  # of comparisons
     "matching": "",
-    "training_step": "types metrics",
-    "training": f"{TRAINING} interruption progress settings training_step",
-    "evaluation": "types checks vocabulary batches metrics decoding",
+    "objectives": "types metrics",
+    "training_step": "types objectives",
+    "training": f"{TRAINING} interruption objectives progress settings training_step",
+    "evaluation": "types checks vocabulary batches metrics decoding objectives",
     "maps": "types masks batches layers models",
     "explorer": "maps",
     "visualize": "",
