@@ -11,7 +11,7 @@ import numpy as np
 from flax import nnx
 
 from attention_jax import checks, decoding, metrics, objectives
-from attention_jax.batches import Batches, pad
+from attention_jax.batches import Batches, Pair, pad
 from attention_jax.objectives import Objective
 from attention_jax.types import BOS, EOS, Batch, Example, Params
 from attention_jax.vocabulary import Vocabulary
@@ -38,6 +38,25 @@ class Hypothesis(NamedTuple):
     text: str
     tokens: tuple[int, ...]
     score: float
+
+
+class Focus(NamedTuple):
+    """How widely cross-attention looks, in tokens of the source: 1 is one token, all weight on it.
+
+        effective = exp(-sum_j w[j] log w[j])
+
+    The mean over target tokens, layers and heads. Weights that do not sum to one count by their
+    size.
+
+    Attributes:
+      effective: source tokens that a target token draws on.
+      sharpest: the same, of the head where it is lowest.
+      source: source tokens that there are, EOS included.
+    """
+
+    effective: float
+    sharpest: float
+    source: float
 
 
 class Translator:
@@ -184,3 +203,28 @@ def alignment(
     drawn = np.asarray(weights, np.float32)[: len(target), 0, :, :, : len(ids) + 1]
     names = vocabulary.tokens([*ids, EOS]), vocabulary.tokens([*target])
     return drawn.transpose(1, 2, 0, 3), *names
+
+
+def focus(graphdef: Any, params: Params, pairs: Sequence[Pair]) -> Focus | None:
+    """The focus of a model that is told to write the targets; None where it has no attention.
+
+    Args:
+      graphdef: of the model, a `types.Seq2Seq`.
+      params: its parameters.
+      pairs: source and target ids, as `encode_examples` makes them.
+    """
+    longest = max(max(len(source), len(target)) for source, target in pairs) + 1
+    batch = pad(pairs, rows=len(pairs), length=-(-longest // 8) * 8)
+    weights = _alignment(graphdef, params, batch)
+    if weights is None:
+        return None
+    shares = np.abs(np.asarray(weights, np.float64))  # [t b l h s]
+    total = shares.sum(axis=-1, keepdims=True)
+    shares = shares / np.where(total > 0, total, 1)
+    logarithms = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
+    effective = np.exp(-(shares * logarithms).sum(axis=-1))
+    # Rows without any weight look at nothing, and padding is not looked from.
+    counts = (total[..., 0] > 0) * batch.weights.T[:, :, None, None]
+    of_heads = (effective * counts).sum(axis=(0, 1)) / counts.sum(axis=(0, 1))
+    lengths = [len(source) + 1 for source, target in pairs for _ in range(len(target) + 1)]
+    return Focus(float(of_heads.mean()), float(of_heads.min()), float(np.mean(lengths)))

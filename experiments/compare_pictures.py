@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 
 class Palette(NamedTuple):
@@ -129,23 +129,31 @@ def costs(found: dict[str, Any], palette: Palette) -> Figure | None:
         title, unit = _COSTS[measure]
         ticks: set[int] = set()
         for name, rows in found["costs"].items():
-            own = [(row["length"], row[measure] * unit) for row in rows if row.get(measure)]
+            own = [(row["length"], cost(row, measure, unit)) for row in rows if row.get(measure)]
             ticks |= {length for length, _ in own}
-            if own:
-                style = _style(found, name, palette)
-                panel.plot(
-                    *zip(*own, strict=True), label=name, markersize=5, linewidth=1.6, **style
-                )
+            _line(panel, own, _style(found, name, palette), name)
         panel.set_xscale("log", base=2)
         panel.set_yscale("log")
-        panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-        panel.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.6)))
+        panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+        panel.yaxis.set_minor_formatter(FuncFormatter(_two_or_five))
         panel.set_xticks(sorted(ticks), [f"{x:,}" for x in sorted(ticks)])
         panel.xaxis.set_minor_locator(NullLocator())
         _dress(panel, title, palette)
         panel.set_xlabel("tokens of a sentence", color=palette.ink)
     _legend(panels[0], palette)
     return figure
+
+
+def cost(row: dict[str, Any], measure: str, unit: float = 1.0) -> dict[str, Any]:
+    """A median with the lowest and the highest of its calls; one number has neither."""
+    low, high = row.get(f"{measure}_range", (None, None))
+    of_unit = [None if x is None else x * unit for x in (row[measure], low, high)]
+    return dict(zip(("mean", "low", "high"), of_unit, strict=True))
+
+
+def _two_or_five(value: float, _: int) -> str:
+    """Between powers of ten, names of as many ticks as there is room for."""
+    return f"{value:,.10g}" if f"{value:e}"[0] in "25" else ""
 
 
 DRAWINGS: dict[str, Drawing] = {

@@ -66,14 +66,21 @@ def page(found: dict[str, Any], drawn: Drawn) -> str:
     Args:
       drawn: pictures by name, for light and for dark ground.
     """
-    options = found["options"]
-    tests = "".join(
-        f"<h3>{_plain(name)}: {_plain(text.measure(found))}</h3>"
-        + _table(("contender", "mean", "runs"), text.score_rows(found, test))
-        + _list_of(text.verdicts(test))
-        for name, test in found["tests"].items()
+    parts = (_what_each_had, _quality, _costs_and_curves, _focus_and_runs)
+    title = f"<title>Comparison on {_plain(found['task'])}</title>"
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"{title}\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        + "\n".join(line for part in parts for line in part(found, drawn))
+        + "\n</body>\n</html>"
     )
-    body = [
+
+
+def _what_each_had(found: dict[str, Any], drawn: Drawn) -> list[str]:
+    del drawn
+    options = found["options"]
+    return [
         f"<h1>{_plain(', '.join(found['contenders']))}</h1>",
         f'<p class="faint">Task {_plain(found["task"])}. All have '
         f"{_MATCHES[options['match']]}. {_rates(options['rates'])}</p>",
@@ -83,6 +90,17 @@ def page(found: dict[str, Any], drawn: Drawn) -> str:
         "<p class='faint'>FLOPs are those of all steps, by the compiler's count for each length of "
         "batch. Seconds hold evaluations, which all make at the same shares of their steps. "
         "Tokens are those of targets. Peak memory is of the process, or of its accelerator.</p>",
+    ]
+
+
+def _quality(found: dict[str, Any], drawn: Drawn) -> list[str]:
+    tests = "".join(
+        f"<h3>{_plain(name)}: {_plain(text.measure(found))}</h3>"
+        + _table(("contender", "mean", "runs"), text.score_rows(found, test))
+        + _list_of(text.verdicts(test))
+        for name, test in found["tests"].items()
+    )
+    return [
         f"<h2>Quality</h2>{tests}",
         "<p class='faint'>Intervals are Student's over runs. One stands above another only where "
         "their intervals do not meet. The difference over sentences and its p-value are of a "
@@ -92,24 +110,31 @@ def page(found: dict[str, Any], drawn: Drawn) -> str:
         "<h2>Quality against length</h2>",
         _figure("by_length", drawn, "Score of sentences of like lengths, with intervals."),
         length_table(found),
+    ]
+
+
+def _costs_and_curves(found: dict[str, Any], drawn: Drawn) -> list[str]:
+    caption = "Costs of each contender as sentences grow: median, lowest and highest call."
+    return [
         "<h2>What the numbers say</h2>",
         _list_of(text.claims(found)),
         "<h2>Cost against length</h2>",
-        _figure("costs", drawn, "Costs of each contender as sentences grow.")
-        or "<p>Not measured.</p>",
+        _figure("costs", drawn, caption) or "<p>Not measured.</p>",
         "<h2>Learning curves</h2>",
         _figure("curves", drawn, "Validation by step and by second, means of runs."),
+    ]
+
+
+def _focus_and_runs(found: dict[str, Any], drawn: Drawn) -> list[str]:
+    del drawn
+    return [
         "<h2>Focus: where attention looks</h2>",
+        "<p class='faint'>Source tokens in effect are e to the entropy of the weights: 1 where all "
+        "weight is on one token.</p>",
         _alignments(found),
         f"<h2>All runs</h2>{run_table(found)}",
         f'<p class="faint">{_plain(_environment(found["environment"]))}</p>',
     ]
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Comparison on {_plain(found['task'])}</title>\n<style>{_STYLE}</style>\n</head>\n"
-        "<body>\n" + "\n".join(body) + "\n</body>\n</html>"
-    )
 
 
 def _rates(tried: list[str]) -> str:

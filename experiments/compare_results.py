@@ -174,7 +174,14 @@ def contender(
         "tokens": mean("target_tokens"),
         "seconds": mean("seconds"),
         "peak_memory_bytes": mean("peak_memory_bytes"),
+        "focus": focus(results, options.confidence),
     }
+
+
+def focus(results: Sequence[dict[str, Any]], confidence: float) -> dict[str, Any] | None:
+    """How widely a contender's attention looks, over its runs; None where it has none."""
+    own = [x["focus"] for x in results if x.get("focus")]
+    return {name: spread([x[name] for x in own], confidence) for name in own[0]} if own else None
 
 
 def interval(values: Sequence[float], confidence: float) -> dict[str, Any] | None:

@@ -106,9 +106,9 @@ def verdicts(test: dict[str, Any]) -> list[str]:
 
 
 def claims(found: dict[str, Any]) -> list[str]:
-    """What the numbers say of efficiency and memory, contender by contender."""
-    costs = [line for name in found["contenders"] for line in _cost(found, name)]
-    return costs + [line for name in found["contenders"] for line in _memory(found, name)]
+    """What the numbers say of efficiency, focus and memory, contender by contender."""
+    names = found["contenders"]
+    return [line for say in (_cost, _focus, _memory) for name in names for line in say(found, name)]
 
 
 def _cost(found: dict[str, Any], name: str) -> list[str]:
@@ -134,8 +134,22 @@ def _beside_the_first(found: dict[str, Any], name: str, row: dict[str, Any]) -> 
     same = [x for x in found["costs"].get(first, []) if x["length"] == row["length"]]
     if name == first or not same:
         return ""
-    ratio = row["training_tokens_per_second"] / same[0]["training_tokens_per_second"]
-    return f"; {ratio:.2f} of the speed of {first} in training"
+    own, other = (compare_pictures.cost(x, "training_tokens_per_second") for x in (row, same[0]))
+    said = f"; {own['mean'] / other['mean']:.2f}"
+    if own["low"] is not None and other["low"] is not None:
+        said += f" ({own['low'] / other['high']:.2f} to {own['high'] / other['low']:.2f})"
+    return f"{said} of the speed of {first} in training"
+
+
+def _focus(found: dict[str, Any], name: str) -> list[str]:
+    own = found["contenders"][name].get("focus")
+    if own is None:
+        return []
+    return [
+        f"focus, {name}: a target token draws on {shown(own['effective'])} of "
+        f"{own['source']['mean']:.1f} source tokens in effect, in its sharpest head on "
+        f"{shown(own['sharpest'])}"
+    ]
 
 
 def _memory(found: dict[str, Any], name: str) -> list[str]:

@@ -35,7 +35,7 @@ common.define_device_flags()
 flags.adopt_module_key_flags(common)
 flags.DEFINE_list("cost_lengths", ["16", "32", "64", "128"], "Tokens of a sentence.")
 flags.DEFINE_integer("cost_sentences", 64, "Sentences decoded at once, beside one.", lower_bound=1)
-flags.DEFINE_integer("cost_repeats", 5, "Counted calls, of which the median is.", lower_bound=1)
+flags.DEFINE_integer("cost_repeats", 5, "Counted calls: median, lowest and highest.", lower_bound=1)
 flags.DEFINE_string("output", None, "JSON file of the results.")
 
 
@@ -82,17 +82,25 @@ def measure(length: int, vocabulary_size: int) -> dict[str, Any]:
         held[0], totals = compiled(held[0], batch)
         jax.block_until_ready(totals)
 
+    tokens_per_second = [rows * length / seconds for seconds in seconds_of(train)]
+    one = decoding_seconds(graphdef, params, batch, 1)
+    many = decoding_seconds(graphdef, params, batch, FLAGS.cost_sentences)
     return {
         "length": length,
         "rows": rows,
-        "training_tokens_per_second": rows * length / seconds_of(train),
+        **spread("training_tokens_per_second", tokens_per_second),
         "training_flops_per_token": operations / (rows * length),
         "compile_seconds": compile_seconds,
         "temporary_bytes": getattr(memory, "temp_size_in_bytes", None),
-        "one_sentence_seconds": decoding_seconds(graphdef, params, batch, 1),
-        "many_sentences_seconds": decoding_seconds(graphdef, params, batch, FLAGS.cost_sentences),
+        **spread("one_sentence_seconds", one),
+        **spread("many_sentences_seconds", many),
         "many_sentences": FLAGS.cost_sentences,
     }
+
+
+def spread(name: str, values: list[float]) -> dict[str, Any]:
+    """The median under its name, and the lowest and the highest beside it."""
+    return {name: statistics.median(values), f"{name}_range": [min(values), max(values)]}
 
 
 def random_batch(rows: int, length: int, vocabulary_size: int) -> Batch:
@@ -103,8 +111,8 @@ def random_batch(rows: int, length: int, vocabulary_size: int) -> Batch:
     return pad(list(zip(sources, targets, strict=True)), rows=rows, length=length)
 
 
-def decoding_seconds(graphdef: Any, params: Any, batch: Batch, sentences: int) -> float:
-    """Seconds to read so many sentences and to write as many tokens for each."""
+def decoding_seconds(graphdef: Any, params: Any, batch: Batch, sentences: int) -> list[float]:
+    """Seconds to read so many sentences and to write as many tokens for each, call by call."""
     length = batch.source.shape[1]
     row = np.arange(sentences) % len(batch.source)
     source, mask = batch.source[row], batch.source_mask[row]
@@ -123,15 +131,15 @@ def decoding_seconds(graphdef: Any, params: Any, batch: Batch, sentences: int) -
     return seconds_of(lambda: jax.block_until_ready(decode(params, source, mask)))
 
 
-def seconds_of(call: Callable[[], Any]) -> float:
-    """The median of a few calls, after one that is not counted."""
+def seconds_of(call: Callable[[], Any]) -> list[float]:
+    """Those of a few calls, after one that is not counted."""
     call()
     times = []
     for _ in range(FLAGS.cost_repeats):
         start = time.perf_counter()
         call()
         times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    return times
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ common.define_device_flags()
 flags.adopt_module_key_flags(common)
 
 SAMPLES = 5
+FOCUSED = 64  # sentences of which the focus is the mean
 
 
 def main() -> None:
@@ -127,6 +128,7 @@ def report(
         "tests": scores,
     }
     first = next(iter(task.tests))
+    summary["focus"] = focus(result, task.tests[first], vocabulary)
     samples = list(zip(task.tests[first], translations[first], strict=True))[:SAMPLES]
     (folder / "samples.txt").write_text("\n\n".join(map(sample_text, samples)) + "\n")
     draw(result, vocabulary, search, folder, [example.source for example, _ in samples])
@@ -134,6 +136,16 @@ def report(
     # The last file: where it stands, the run is whole.
     (folder / "result.json").write_text(json.dumps(summary, indent=2) + "\n")
     show(summary, samples, folder)
+
+
+def focus(
+    result: training.Result, examples: Sequence[Example], vocabulary: Vocabulary
+) -> dict[str, float] | None:
+    """How widely the model looks while it writes the references of a few sentences."""
+    pairs = encode_examples(examples, vocabulary)
+    short = [pair for pair in pairs if max(map(len, pair)) < FLAGS.max_length]
+    found = evaluation.focus(result.graphdef, result.params, short[:FOCUSED]) if short else None
+    return None if found is None else found._asdict()
 
 
 def sample_text(sample: tuple[Example, str]) -> str:

@@ -23,37 +23,13 @@ from experiments import (
     launchers,
 )
 from experiments.compare_results import Options, Run
+from tests.comparisons import ENVIRONMENT, ROOT, TINY, holders, run, scores_of
 
-ROOT = Path(__file__).parents[1]
-TINY = (
-    "--task=reverse --task_option=vocabulary=8 --task_option=train_size=120 "
-    "--task_option=validation_size=8 --task_option=test_size=12 --task_option=max_length=6 "
-    "--task_option=longer_length=8 --width=16 --heads=2 --layers=1 --feed_forward=16 --steps=2 "
-    "--max_length=16 --tokens_per_batch=128 --evaluate_every=1 --evaluate_sentences=2 "
-    "--checkpoint_every=1 --cost_lengths=8,16"
-).split()
 OPTIONS = Options("parameters", "exact_match", 0.95, 2, ["0.001", "0.01"], 32)
 PLAN = {
     "flags": {}, "width": 16, "parameters": 1000, "steps": 20, "flops_of_step": 10.0,
     "flops": 200.0, "seconds_of_step": None,
 }  # fmt: skip
-
-
-ENVIRONMENT = os.environ | {
-    "JAX_PLATFORMS": "cpu",
-    "XLA_FLAGS": "--xla_backend_optimization_level=0",
-}
-
-
-def run(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "experiments.compare", *arguments],
-        cwd=ROOT,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +58,9 @@ def fake(run, task, *, right, loss=1.0, picture=None):
         for step in (10, 20)
     ]  # fmt: skip
     rows.insert(0, {"step": 5, "split": "train", "loss": 9.0, "seconds": 1.0})
+    focus = {"effective": 2.0 + run.seed, "sharpest": 1.5, "source": 6.0} if picture else None
     result = {"steps": 20, "target_tokens": 500, "seconds": 10.0 + run.seed,
-              "peak_memory_bytes": 2e8}  # fmt: skip
+              "peak_memory_bytes": 2e8, "focus": focus}  # fmt: skip
     (run.folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (run.folder / "translations.json").write_text(json.dumps(translations))
     (run.folder / "result.json").write_text(json.dumps(result))
@@ -93,6 +70,7 @@ def fake(run, task, *, right, loss=1.0, picture=None):
 
 COSTS = [
     {"length": length, "training_tokens_per_second": 1e4 / length, "compile_seconds": 2.0,
+     "training_tokens_per_second_range": [9e3 / length, 2e4 / length],
      "one_sentence_seconds": 1e-3 * length, "many_sentences_seconds": 2e-3 * length,
      "temporary_bytes": 1000 * length}
     for length in (8, 16)
@@ -229,15 +207,32 @@ def test_a_claim_is_made_only_where_intervals_bear_it():
         bucket(4, 6, False, a=score(50, 5), b=score(95, 9)),
         bucket(8, 8, True, a=score(52, 9), b=score(3, 2)),
     ]
-    costs = [COSTS, [{**row, "training_tokens_per_second": 100.0} for row in COSTS]]
+    slow = {"training_tokens_per_second": 100.0, "training_tokens_per_second_range": [50.0, 250.0]}
+    costs = [COSTS, [{**row, **slow} for row in COSTS]]
     found = {"contenders": {"a": {}, "b": {}}, "lengths": {"buckets": buckets},
              "costs": dict(zip("ab", costs, strict=True))}  # fmt: skip
     cost_a, cost_b, memory_a, memory_b = compare_text.claims(found)
     assert "1,250 tokens a second of training at 8 tokens, 625 at 16 (0.50 of it)" in cost_a
-    assert cost_b.endswith("; 0.16 of the speed of a in training")
+    assert cost_b.endswith("; 0.16 (0.04 to 0.44) of the speed of a in training")
     assert "52.00 ± 9.00 at 8 tokens, longer than any in training: it falls within" in memory_a
     assert memory_a.endswith("no change beyond them that intervals would show")
     assert memory_b.endswith("intervals would show, it falls beyond them")
+
+
+def test_focus_is_the_mean_of_the_runs(found):
+    own = found["contenders"]["good"]["focus"]
+    assert own["effective"]["values"] == [2.0, 3.0] and own["effective"]["mean"] == 2.5
+    (line,) = [x for x in compare_text.claims(found) if x.startswith("focus, good")]
+    assert "draws on 2.50 ± 6.35 of 6.0 source tokens" in line and "on 1.50 ± 0.00" in line
+    assert found["contenders"]["lost"]["focus"] is None
+
+
+@pytest.mark.parametrize("row", [COSTS[0], {**COSTS[0], "training_tokens_per_second_range": None}])
+def test_a_cost_has_the_range_of_its_calls(row):
+    row = {name: x for name, x in row.items() if x is not None}
+    drawn = compare_pictures.cost(row, "training_tokens_per_second", unit=2.0)
+    assert drawn["mean"] == 2 * 1e4 / 8
+    assert drawn["low"] in (2 * 9e3 / 8, None) and (drawn["low"] is None) == (len(row) < 7)
 
 
 def test_curves_are_means_at_the_same_step(found):
@@ -380,18 +375,6 @@ def test_a_job_that_outlives_a_killed_call_keeps_its_lock(tmp_path):
         launchers.fcntl.flock(lock, launchers.fcntl.LOCK_EX)
 
 
-def holders(path):
-    """Processes that have a file open, this one left out."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*/fd"):
-        try:
-            if any(os.path.realpath(x) == str(path.resolve()) for x in folder.iterdir()):
-                found.append(int(folder.parent.name))
-        except OSError:
-            continue
-    return [number for number in found if number != os.getpid()]
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -407,6 +390,12 @@ def test_what_a_user_can_mend_ends_in_one_clear_line(arguments, message, tmp_pat
     done = run(*TINY, f"--folder={tmp_path / 'new'}", *arguments)
     assert done.returncode == 1 and message in done.stderr
     assert done.stderr.count("\n") == 1 and not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("preset", sorted(ROOT.glob("experiments/presets/compare_*.flags")))
+def test_presets_are_read(preset, tmp_path):
+    done = run(f"--flagfile={preset}", "--models=elman", f"--folder={tmp_path / 'new'}")
+    assert "`--models` must be among" in done.stderr, done.stderr
 
 
 @pytest.mark.slow
@@ -473,7 +462,3 @@ def test_a_comparison_from_end_to_end(tmp_path):
     done = run(*killed)
     assert done.returncode == 0, done.stderr
     assert scores_of(tmp_path / "y") == tests
-
-
-def scores_of(folder):
-    return json.loads((folder / "report.json").read_text())["tests"]

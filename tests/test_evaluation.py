@@ -81,3 +81,23 @@ def test_losses_are_those_of_the_definition(model, vocabulary):
 def test_an_unknown_search_is_named(vocabulary):
     with pytest.raises(ValueError, match="`method` must be one of 'greedy'"):
         evaluation.Translator(None, vocabulary, evaluation.Search("guess"))
+
+
+def test_focus_is_e_to_the_entropy_of_each_step(model, vocabulary):
+    graphdef, params = model[0], nnx.as_pure(model[1])
+    examples = [Example("1 2 3", ("4 5",)), Example("5 6 7 8 9 1", ("2",))]
+    pairs = encode_examples(examples, vocabulary)
+    found = evaluation.focus(graphdef, params, pairs)
+    rows = []
+    for example, (_, target) in zip(examples, pairs, strict=True):
+        drawn = evaluation.alignment(graphdef, params, vocabulary, example.source, (*target, 2))
+        if drawn is None:
+            assert found is None
+            return
+        for weights in drawn[0].astype(np.float64).reshape(-1, *drawn[0].shape[2:]).swapaxes(0, 1):
+            rows.append([np.prod(head[head > 0] ** -head[head > 0]) for head in weights])
+    of_heads = np.mean(rows, axis=0)  # 3 rows of the first sentence, 2 of the second
+    assert len(rows) == 5 and found is not None
+    np.testing.assert_allclose(found.effective, of_heads.mean(), rtol=1e-5)
+    np.testing.assert_allclose(found.sharpest, of_heads.min(), rtol=1e-5)
+    assert found.source == (3 * 4 + 2 * 7) / 5 and 1 <= found.sharpest <= found.source

@@ -6,12 +6,12 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
+from tests.comparisons import ENVIRONMENT, ROOT, TINY, holders, run, scores_of
+
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'attention_jax[ray]'")
-ROOT = Path(__file__).parents[1]
 
 # Carries out the jobs that a file describes, and prints how each ended.
 DRIVER = """
@@ -132,3 +132,49 @@ def test_more_than_the_machine_has_is_refused(tmp_path):
     (message,) = lines(process)
     assert message.startswith("`--gpus_per_run` must be at most what this machine has, ")
     assert "got 1000" in message and "--ray_address" in message
+
+
+@pytest.mark.slow
+def test_a_comparison_survives_its_workers_and_its_own_end(tmp_path):
+    """Killed: a worker with its training, then the whole call; the numbers are those of no kill."""
+    command = [*TINY, "--models=transformer,gru:none", "--seeds=2", "--steps=6", "--cost_lengths="]
+    undisturbed = run(*command, f"--folder={tmp_path / 'local'}")
+    assert undisturbed.returncode == 0, undisturbed.stderr
+
+    folder = tmp_path / "ray"
+    command += [f"--folder={folder}", "--launcher=ray"]
+    process = subprocess.Popen([sys.executable, "-m", "experiments.compare", *command], cwd=ROOT,
+                               env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)  # fmt: skip
+    lost = trainings(folder, process, than=())
+    for training in lost[:1]:
+        os.kill(parent(training), signal.SIGKILL)  # the worker
+        os.kill(training, signal.SIGKILL)
+    trainings(folder, process, than=lost)  # it was begun again
+    process.kill()
+    process.communicate(timeout=60)
+    done = run(*command)
+    assert done.returncode == 0, done.stderr
+    assert scores_of(folder) == scores_of(tmp_path / "local")
+
+
+def trainings(folder, process, *, than):
+    """Processes that train, once one of them has written its flags; others than those given."""
+    limit = time.monotonic() + 300
+    while True:
+        locks = [
+            x for x in folder.glob("runs/*/*.lock") if (x.with_suffix("") / "run.flags").exists()
+        ]
+        found = [x for lock in locks for x in holders(lock) if is_training(x) and x not in than]
+        if found:
+            return found
+        assert time.monotonic() < limit and process.poll() is None
+        time.sleep(0.05)
+
+
+def is_training(process):
+    command = open(f"/proc/{process}/cmdline").read().split("\0")
+    return "experiments.translation" in command
+
+
+def parent(process):
+    return int(open(f"/proc/{process}/stat").read().rpartition(")")[2].split()[1])
