@@ -87,7 +87,7 @@ def main() -> None:
     task = common.load_task()
     folder.mkdir(parents=True, exist_ok=True)
     with launchers.alone(folder / "compare.lock"):
-        known = compare_plan.load_plans(folder, measure())
+        known = compare_plan.load_plans(folder, measure(), is_new=is_new)
         vocabulary = common.learn_vocabulary(task, folder)
         plans = make_plans(rivals, known, task, vocabulary, folder)
         if FLAGS.train:
@@ -158,10 +158,16 @@ def measure() -> dict[str, Any]:
     return {"flags": lines, "options": options, "match": FLAGS.match, "first": FLAGS.models[0]}
 
 
+def is_new(line: str, kept: Iterable[str]) -> bool:
+    """Whether a flag came into being after these were kept, and nobody has set it since."""
+    name = flag_name(line)
+    return FLAGS[name].using_default_value and name not in map(flag_name, kept)
+
+
 def flag_name(line: str) -> str:
     """`steps` of --steps=3, `tied` of --notied."""
     name = line.removeprefix("--").partition("=")[0]
-    return name if name in FLAGS else name.removeprefix("no")
+    return name if name in FLAGS or not name.startswith("no") else name.removeprefix("no")
 
 
 def make_plans(
@@ -267,7 +273,7 @@ def check_same(run: Run, lines: list[str]) -> None:
     kept = set((run.folder / "run.flags").read_text().splitlines())
     # An attention's file is copied into the folder, and the cache changes no result.
     ours = {line for line in lines if flag_name(line) not in ("attention_file", "compile_cache")}
-    other = sorted(ours - kept)
+    other = sorted(line for line in ours - kept if not is_new(line, kept))
     if other:
         raise ValueError(
             f"`--folder` must not hold another comparison; {run.folder} was not run with "

@@ -7,7 +7,7 @@ evaluations and checkpoints keep their share of the steps. The first contender s
 import contextlib
 import json
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -219,11 +219,17 @@ def seconds_of_step(batches: BucketedBatches, vocabulary: int) -> float:
     return (time.perf_counter() - start) / count * FLAGS.accumulate
 
 
-def load_plans(folder: Path, measure: dict[str, Any]) -> dict[str, Any]:
+def load_plans(
+    folder: Path,
+    measure: dict[str, Any],
+    *,
+    is_new: Callable[[str, Iterable[str]], bool] = lambda flag, kept: False,
+) -> dict[str, Any]:
     """The plans that a folder holds already; none in a new one, which is marked as taken.
 
     Args:
       measure: all that must be the same for results to be comparable.
+      is_new: of a flag and those that were kept: whether it means nothing for these.
 
     Raises:
       ValueError: the folder holds another comparison, or something else.
@@ -236,6 +242,9 @@ def load_plans(folder: Path, measure: dict[str, Any]) -> dict[str, Any]:
         save_plans(folder, measure, {})
         return {}
     kept = json.loads(path.read_text())
+    flags_then = kept["measure"].get("flags", [])
+    flags_now = [line for line in measure["flags"] if not is_new(line, flags_then)]
+    measure = measure | {"flags": flags_now}
     changed = [name for name in measure if kept["measure"].get(name) != measure[name]]
     if changed:
         name = changed[0]

@@ -305,6 +305,12 @@ def test_a_folder_keeps_to_one_comparison(tmp_path):
         compare_plan.load_plans(tmp_path, {**measure, "flags": ["--steps=3", "--width=8"]})
     with pytest.raises(ValueError, match="has other match: steps, now flops"):
         compare_plan.load_plans(tmp_path, {**measure, "match": "flops"})
+    more = {**measure, "flags": ["--colour=red", *measure["flags"]]}
+    with pytest.raises(ValueError, match="has other flags: nothing, now --colour=red"):
+        compare_plan.load_plans(tmp_path, more)
+    # One that an earlier version did not have, and that is not set now.
+    plans = compare_plan.load_plans(tmp_path, more, is_new=lambda x, kept: x == "--colour=red")
+    assert plans == {"a": {"steps": 2}}
     (tmp_path / "plan.json").unlink()
     (tmp_path / "thesis.txt").touch()
     with pytest.raises(ValueError, match="must be new or of a comparison"):
