@@ -262,22 +262,6 @@ def attention_function(variant: Variant, params: Any = None) -> Callable[..., Ar
     return attend
 
 
-class FeedForward(nnx.Module):
-    """Two linear maps with a ReLU between: `W_2 max(0, W_1 x)`, at each position alone.
-
-    Reference: Vaswani et al. 2017, arXiv:1706.03762, section 3.3.
-    """
-
-    def __init__(self, width: int, hidden: int, *, dropout_rate: float, dtype: Any, rngs: nnx.Rngs):
-        init = nnx.initializers.xavier_uniform()
-        self.up = Linear(width, hidden, kernel_init=init, dtype=dtype, rngs=rngs)
-        self.down = Linear(hidden, width, kernel_init=init, dtype=dtype, rngs=rngs)
-        self.dropout_rate = dropout_rate
-
-    def __call__(self, x: Array, *, rngs: nnx.Rngs | None = None) -> Array:
-        return self.down(dropout(nnx.relu(self.up(x)), self.dropout_rate, rngs))
-
-
 class Embedding(nnx.Module):
     """Token vectors, scaled by the root of the width, with positions added; tied to the output.
 
@@ -302,8 +286,11 @@ class Embedding(nnx.Module):
             self.learned = nnx.Embed(max_length, width, embedding_init=init, dtype=dtype, rngs=rngs)
 
     def __call__(self, tokens: Int[Array, "b t"], offset: int | Array = 0) -> Array:
-        x = self.table(tokens) * self.width**0.5
-        length = tokens.shape[1]
+        return self.place(self.table(tokens) * self.width**0.5, offset)
+
+    def place(self, x: Float[Array, "b t m"], offset: int | Array = 0) -> Array:
+        """Vectors with their positions added, the first of which is `offset`."""
+        length = x.shape[1]
         if self.positions == "learned":
             checks.at_most("length", length, "max_length", self.max_length)
             return x + self.learned(offset + jnp.arange(length))[None]

@@ -25,20 +25,24 @@ def schedule_names() -> tuple[str, ...]:
     return "constant", "cosine", "inverse_sqrt"
 
 
-def schedule(name: str, *, peak: float, warmup_steps: int, steps: int) -> Schedule:
+def schedule(
+    name: str, *, peak: float, warmup_steps: int, steps: int, final: float = 0.0
+) -> Schedule:
     """The learning rate of each update, after a linear warm-up of W updates.
 
         rate(n) = peak min(1, n / W) decay(n),    n = 1, 2, ... counts updates
 
         constant       decay(n) = 1
         inverse_sqrt   decay(n) = sqrt(W / n)                              n > W
-        cosine         decay(n) = (1 + cos(pi (n - W) / (steps - W))) / 2  n > W
+        cosine         decay(n) = f + (1 - f) (1 + cos(pi (n - W) / (steps - W))) / 2
+                                                    n > W, f = final / peak
 
     Args:
       name: one of `schedule_names()`.
       peak: the largest rate, reached after the warm-up.
       warmup_steps: W; 0 counts as 1.
-      steps: the number of updates in all, where the cosine reaches 0.
+      steps: the number of updates in all, where the cosine reaches `final`.
+      final: the last rate of the cosine; the others have none.
 
     Returns:
       An optax schedule: it is called with the number of updates already done, n - 1.
@@ -58,12 +62,21 @@ def schedule(name: str, *, peak: float, warmup_steps: int, steps: int) -> Schedu
         raise ValueError(
             f"`peak` and `warmup_steps` must not be negative; got {peak} and {warmup_steps}."
         )
+    if final and (name != "cosine" or not 0 <= final <= peak):
+        raise ValueError(
+            f"`final` must lie between 0 and the peak, {peak}, of a cosine; got {final} for "
+            f"{name}. Leave it at 0."
+        )
+    share = final / peak if final else 0.0
     w = float(max(warmup_steps, 1))
     decay = {
         "constant": lambda n: jnp.ones_like(n),
         "inverse_sqrt": lambda n: jnp.sqrt(w / n),
         "cosine": lambda n: (
-            (1 + jnp.cos(jnp.pi * jnp.clip((n - w) / max(steps - w, 1.0), 0, 1))) / 2
+            share
+            + (1 - share)
+            * (1 + jnp.cos(jnp.pi * jnp.clip((n - w) / max(steps - w, 1.0), 0, 1)))
+            / 2
         ),
     }[name]
 

@@ -16,6 +16,7 @@ class Settings(NamedTuple):
       optimizer: one of `optimizers.optimizer_names()`.
       learning_rate: the largest rate.
       schedule: one of `optimizers.schedule_names()`.
+      final_rate: the last rate of a cosine.
       warmup_steps: updates until the largest rate.
       weight_decay: for adamw and muon.
       clip_norm: the largest norm of a gradient, or None.
@@ -43,6 +44,7 @@ class Settings(NamedTuple):
     optimizer: str = "adam"
     learning_rate: float = 1e-3
     schedule: str = "inverse_sqrt"
+    final_rate: float = 0.0
     warmup_steps: int = 400
     weight_decay: float = 0.0
     clip_norm: float | None = 1.0
@@ -82,6 +84,7 @@ class Settings(NamedTuple):
             peak=self.learning_rate,
             warmup_steps=self.warmup_steps,
             steps=self.steps,
+            final=self.final_rate,
         )
 
     def transform(self) -> optax.GradientTransformation:

@@ -14,7 +14,7 @@ from absl import app, flags, logging
 from flax import nnx
 
 import attention_jax
-from attention_jax import tasks, training, variants
+from attention_jax import sublayers, tasks, training, variants
 from attention_jax.evaluation import Search
 from attention_jax.models import rnn, transformer
 from attention_jax.types import PLACES, Seq2Seq, Task
@@ -90,6 +90,9 @@ def define_model_flags() -> None:
     flags.DEFINE_integer("feed_forward", 256, "Transformer: width of the feed-forward layer.")
     flags.DEFINE_enum("positions", "sinusoidal", transformer.POSITIONS, "Transformer: positions.")
     flags.DEFINE_enum("norm", "pre", ["pre", "post"], "Transformer: norm before or after.")
+    flags.DEFINE_enum(
+        "activation", "relu", sorted(sublayers.ACTIVATIONS), "Transformer: of hidden units."
+    )
     flags.DEFINE_bool("scan", False, "Transformer: loop over layers; compiles faster.")
     flags.DEFINE_bool("remat", False, "Transformer: recompute layers; saves memory.")
     flags.DEFINE_float("attention_dropout", 0.0, "Transformer: dropout on attention weights.")
@@ -107,8 +110,10 @@ def define_training_flags() -> None:
     flags.DEFINE_enum("optimizer", "adam", ["adam", "adamw", "muon"], "Optimiser.")
     flags.DEFINE_float("learning_rate", 2e-3, "Peak learning rate.")
     flags.DEFINE_enum("schedule", "cosine", ["inverse_sqrt", "cosine", "constant"], "Schedule.")
+    flags.DEFINE_float("final_rate", 0.0, "Last learning rate of the cosine.")
     flags.DEFINE_integer("warmup_steps", 100, "Steps until the peak.")
     flags.DEFINE_float("weight_decay", 0.0, "Weight decay of adamw and muon.")
+    flags.DEFINE_float("adam_b2", 0.98, "Decay of Adam's mean square.")
     flags.DEFINE_float("clip_norm", 1.0, "Bound of the gradient's norm; 0 for none.")
     flags.DEFINE_float("label_smoothing", 0.0, "Share of the target spread over all tokens.")
     flags.DEFINE_integer("accumulate", 1, "Batches a step.", lower_bound=1)
@@ -298,6 +303,7 @@ def model_config(vocabulary_size: int) -> transformer.TransformerConfig | rnn.RN
         cross_attention=FLAGS.cross_attention,
         positions=FLAGS.positions,
         norm=FLAGS.norm,
+        activation=FLAGS.activation,
         attention_dropout_rate=FLAGS.attention_dropout,
         max_length=4 * FLAGS.max_length,
         scan=FLAGS.scan,
@@ -315,7 +321,7 @@ def attention_line(config: transformer.TransformerConfig | rnn.RNNConfig) -> str
     phrases = ("in the encoder", "in the decoder", "between the two")
     where: dict[str, list[str]] = {config.attention: []}
     for place, phrase in zip(PLACES, phrases, strict=True):
-        where.setdefault(transformer.name_at(config, place), []).append(phrase)
+        where.setdefault(sublayers.name_at(config, place), []).append(phrase)
     named = (config.attention, config.cross_attention)
     if all(name in named for name in where):
         return None
@@ -331,9 +337,11 @@ def settings() -> training.Settings:
         optimizer=FLAGS.optimizer,
         learning_rate=FLAGS.learning_rate,
         schedule=FLAGS.schedule,
+        final_rate=FLAGS.final_rate,
         warmup_steps=FLAGS.warmup_steps,
         weight_decay=FLAGS.weight_decay,
         clip_norm=FLAGS.clip_norm or None,
+        adam_b2=FLAGS.adam_b2,
         label_smoothing=FLAGS.label_smoothing,
         accumulate=FLAGS.accumulate,
         evaluate_every=FLAGS.evaluate_every,

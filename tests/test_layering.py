@@ -16,7 +16,7 @@ PARTS = "types checks scores online normalizers masks positions"
 BLOCKS = "tracing blocks linear reference tiles sweeps blockwise"
 RECURRENT = "recurrence alignment scans linear_family"
 ENGINE = f"{PARTS} {BLOCKS} on_tiles flash libraries splash kernels attention {RECURRENT}"
-MODELS = f"{ENGINE} variants layers"
+MODELS = f"{ENGINE} variants layers sublayers cells"
 TRAINING = "types checks batches metrics optimizers checkpoint telemetry"
 
 MAY_IMPORT = {
@@ -48,6 +48,8 @@ MAY_IMPORT = {
     "variants": "types",
     "variants/*": ENGINE,
     "layers": f"{ENGINE} variants",
+    "sublayers": f"{ENGINE} variants layers",  # for models: Transformers
+    "cells": "types",  # for models: RNNs
     "models": "types",
     "models/*": MODELS,
     "vocabulary": "types",
@@ -90,7 +92,7 @@ OWNERS = {
     "matplotlib": "visualize pictures",
     "orbax": "checkpoint",
     "grain": "batches",
-    "flax": "layers models/* training_step evaluation maps",
+    "flax": "layers sublayers cells models/* training_step evaluation maps",
     "tokenizers": "vocabulary",
     "sacrebleu": "metrics",
 }

@@ -15,38 +15,9 @@ from jaxtyping import Array, Bool, Float, Int
 from attention_jax import checks, masks, tracing, variants
 from attention_jax.alignment import settled
 from attention_jax.attention import attention
+from attention_jax.cells import CELLS, RNNConfig, read
 from attention_jax.layers import Embedding, Linear, dropout, plain
 from attention_jax.types import Memory, Score, State, Variant
-
-CELLS = {"gru": nnx.GRUCell, "lstm": nnx.OptimizedLSTMCell}
-
-
-class RNNConfig(NamedTuple):
-    """Sizes and choices of a recurrent encoder-decoder.
-
-    Attributes:
-      cell: "gru" or "lstm".
-      attention: a variant that is the score of a pair, or one that goes from query to query by
-        `align`, such as coverage (or a file that defines one); or "none": then all that the
-        decoder knows of the source is the encoder's last state.
-      bidirectional: the encoder reads both ways, with half the width each way.
-      input_feeding: the decoder's input holds its last attentional vector, so that it knows
-        where it looked; without it attention runs after the cells, for all positions, which is
-        faster.
-      dropout_rate: on embeddings, between layers of the encoder, and on attentional vectors.
-      dtype: of the computation: "float32" or "bfloat16". Parameters are float32.
-    """
-
-    vocabulary_size: int
-    width: int = 256
-    layers: int = 1
-    cell: str = "gru"
-    attention: str = "additive"
-    bidirectional: bool = True
-    input_feeding: bool = True
-    tied: bool = True
-    dropout_rate: float = 0.1
-    dtype: str = "float32"
 
 
 class RNNState(NamedTuple):
@@ -294,19 +265,3 @@ class RNN(nnx.Module):
 def serves(variant: Variant) -> bool:
     """Whether a variant serves in an RNN decoder."""
     return variant.score is not None or variant.align is not None
-
-
-def read(
-    cell: Any, x: Float[Array, "b s m"], mask: Bool[Array, "b s"], *, reverse: bool
-) -> tuple[Any, Float[Array, "b s n"]]:
-    """The cell's last carry and its outputs over a text, which padding leaves as they are."""
-
-    def step(carry, at):
-        x, real = at
-        new, out = cell(carry, x)
-        return jax.tree.map(lambda n, o: jnp.where(real[:, None], n, o), new, carry), out
-
-    nothing = jnp.zeros((x.shape[0], cell.hidden_features), x.dtype)
-    start = (nothing, nothing) if isinstance(cell, nnx.OptimizedLSTMCell) else nothing
-    last, out = jax.lax.scan(step, start, (x.swapaxes(0, 1), mask.T), reverse=reverse)
-    return last, out.swapaxes(0, 1)

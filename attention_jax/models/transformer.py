@@ -9,58 +9,18 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from attention_jax import checks, masks, variants
-from attention_jax.layers import (
-    Embedding,
-    FeedForward,
-    Linear,
-    MultiHeadAttention,
-    Source,
-    Stack,
-    dropout,
+from attention_jax import checks, masks
+from attention_jax.layers import Embedding, Linear, Source, Stack, dropout
+from attention_jax.sublayers import (
+    POSITIONS,
+    EncoderLayer,
+    Layer,
+    Residual,
+    TransformerConfig,
+    attention_of,
+    variant_at,
 )
-from attention_jax.types import MaskFunction, Memory, State, Variant
-
-POSITIONS = ("sinusoidal", "learned", "rope", "none")
-STAND_IN = "scaled_dot"  # where the named variant cannot serve
-
-
-class TransformerConfig(NamedTuple):
-    """Sizes and choices of a Transformer; the defaults are a small one.
-
-    Attributes:
-      attention: name of the variant, or the path of a file that defines one. Where it cannot
-        serve (`Variant.serves`), scaled dot stands: in the encoder for one that only looks
-        back, in the decoder for one that must see all, and between the two for one that goes
-        by distances, which mean nothing between two sentences.
-      cross_attention: another one between decoder and encoder.
-      positions: one of `POSITIONS`.
-      norm: "pre" or "post".
-      dropout_rate: on embeddings, hidden units and the output of each sub-layer.
-      attention_dropout_rate: on attention weights.
-      max_length: the longest input, where positions are learned.
-      dtype: of the computation: "float32" or "bfloat16". Parameters are float32.
-      scan: one compiled layer in a loop: compiles faster.
-      remat: recomputes layers in the backward pass: saves memory.
-    """
-
-    vocabulary_size: int
-    width: int = 128
-    layers: int = 4
-    heads: int = 4
-    kv_heads: int | None = None
-    feed_forward: int = 256
-    attention: str = "scaled_dot"
-    cross_attention: str | None = None
-    positions: str = "sinusoidal"
-    norm: str = "pre"
-    tied: bool = True
-    dropout_rate: float = 0.1
-    attention_dropout_rate: float = 0.0
-    max_length: int = 1024
-    dtype: str = "float32"
-    scan: bool = False
-    remat: bool = False
+from attention_jax.types import Memory, State
 
 
 class TransformerState(NamedTuple):
@@ -72,74 +32,6 @@ class TransformerState(NamedTuple):
     sources: list[Source]
 
 
-class Residual(nnx.Module):
-    """A sub-layer with its norm and shortcut: `x + f(norm(x))`, or `norm(x + f(x))`."""
-
-    def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
-        self.pre = config.norm == "pre"
-        self.norm = nnx.LayerNorm(config.width, dtype=jnp.dtype(config.dtype), rngs=rngs)
-        self.dropout_rate = config.dropout_rate
-
-    def enter(self, x: Array) -> Array:
-        return self.norm(x) if self.pre else x
-
-    def leave(self, x: Array, change: Array, rngs: nnx.Rngs | None) -> Array:
-        x = x + dropout(change, self.dropout_rate, rngs)
-        return x if self.pre else self.norm(x)
-
-
-def _attention(config: TransformerConfig, variant: Variant, *, rope: bool, rngs: nnx.Rngs):
-    return MultiHeadAttention(
-        config.width,
-        heads=config.heads,
-        kv_heads=config.kv_heads,
-        variant=variant,
-        rope=rope,
-        dropout_rate=config.attention_dropout_rate,
-        dtype=jnp.dtype(config.dtype),
-        rngs=rngs,
-    )
-
-
-class Layer(nnx.Module):
-    """What both kinds of layer hold: self-attention and feed-forward, each with its shortcut."""
-
-    place: str  # of the self-attention
-
-    def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
-        own = variant_at(config, self.place)
-        self.attention = _attention(config, own, rope=config.positions == "rope", rngs=rngs)
-        self.feed_forward = FeedForward(
-            config.width,
-            config.feed_forward,
-            dropout_rate=config.dropout_rate,
-            dtype=jnp.dtype(config.dtype),
-            rngs=rngs,
-        )
-        self.around_attention = Residual(config, rngs=rngs)
-        self.around_feed_forward = Residual(config, rngs=rngs)
-
-    def look(self, x: Array, mask: MaskFunction, rngs: nnx.Rngs | None = None) -> Array:
-        """The self-attention part."""
-        change = self.attention(self.around_attention.enter(x), mask=mask, rngs=rngs)
-        return self.around_attention.leave(x, change, rngs)
-
-    def think(self, x: Array, rngs: nnx.Rngs | None = None) -> Array:
-        """The feed-forward part."""
-        change = self.feed_forward(self.around_feed_forward.enter(x), rngs=rngs)
-        return self.around_feed_forward.leave(x, change, rngs)
-
-
-class EncoderLayer(Layer):
-    """Self-attention, then feed-forward."""
-
-    place = "bidirectional"
-
-    def __call__(self, x: Array, visible: Array, *, rngs: nnx.Rngs | None = None) -> Array:
-        """Lets each position of `x` see those where `visible` [b s]."""
-        return self.think(self.look(x, masks.keys(visible), rngs), rngs)
-
-
 class DecoderLayer(Layer):
     """Causal self-attention, attention to the encoder, then feed-forward."""
 
@@ -147,7 +39,7 @@ class DecoderLayer(Layer):
 
     def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
         super().__init__(config, rngs=rngs)
-        self.cross_attention = _attention(
+        self.cross_attention = attention_of(
             config, variant_at(config, "cross"), rope=False, rngs=rngs
         )
         self.around_cross_attention = Residual(config, rngs=rngs)
@@ -172,34 +64,10 @@ class DecoderLayer(Layer):
           at: the position, and which source positions are real.
         """
         position, visible = at
-        cache, change = self.attention.step(self.around_attention.enter(x), cache, position)
-        x = self.around_attention.leave(x, change, None)
+        x, cache = self.advance(x, cache, position)
         look = self.around_cross_attention.enter(x)
         source, change = self.cross_attention.look(look, source, visible)
         return self.think(self.around_cross_attention.leave(x, change, None)), cache, source, look
-
-
-def variant_at(config: TransformerConfig, place: str) -> Variant:
-    """The variant that stands at one of `types.PLACES`, as `TransformerConfig` says."""
-    return variants.get(name_at(config, place))
-
-
-def name_at(config: TransformerConfig, place: str) -> str:
-    """The name of the variant that `variant_at` returns.
-
-    Raises:
-      ValueError: `cross_attention` cannot stand between two sequences.
-    """
-    if place == "cross" and config.cross_attention is not None:
-        if "cross" not in variants.get(config.cross_attention).serves:
-            raise ValueError(
-                "`cross_attention` must serve between two sequences, of which distances and a "
-                f"common order mean nothing; got {config.cross_attention!r}. Use scaled_dot, or "
-                "another that `python -m attention_jax` lists as cross."
-            )
-        return config.cross_attention
-    own = variants.get(config.attention)
-    return config.attention if place in own.serves else STAND_IN
 
 
 class Transformer(nnx.Module):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from attention_jax import sublayers
 from attention_jax.models import rnn, transformer
 from attention_jax.types import PLACES
 
@@ -235,7 +236,7 @@ def test_what_draws_in_an_rnn_draws_in_training_only(text, feeding):
 
 def test_what_stands_where_is_told_by_name():
     config = transformer.TransformerConfig(**SIZES, attention="coverage")
-    at = {place: transformer.name_at(config, place) for place in PLACES}
+    at = {place: sublayers.name_at(config, place) for place in PLACES}
     assert at == {"bidirectional": "scaled_dot", "causal": "scaled_dot", "cross": "coverage"}
     config = config._replace(attention="alibi", cross_attention="dot")
-    assert [transformer.name_at(config, place) for place in PLACES] == ["alibi", "alibi", "dot"]
+    assert [sublayers.name_at(config, place) for place in PLACES] == ["alibi", "alibi", "dot"]
