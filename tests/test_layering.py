@@ -54,6 +54,8 @@ MAY_IMPORT = {
     "models/*": MODELS,
     "vocabulary": "types",
     "batches": "types vocabulary",
+    "sound": "",
+    "wav_files": "",
     "decoding": "types",
     "metrics": "types",
     "parallel": "",
