@@ -1,12 +1,14 @@
 """The page holds what the model did, says what it can't show, and works without a mouse."""
 
 import base64
+import io
 import json
 import re
 import zlib
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from attention_jax import explorer
 from attention_jax.explorer import Reading, Run
@@ -109,6 +111,19 @@ def test_a_page_of_20_sentences_is_small():
 def test_a_page_names_nothing_outside_itself():
     page = explorer.page([Run("a")], [("a", [Reading(["a"], ["b"], BEAM, {})])])
     assert "http://" not in page and "https://" not in page and "src=" not in page
+
+
+def test_a_picture_has_a_box_for_each_position():
+    boxes = np.concatenate([np.zeros((1, 4)), explorer.tiles(2, 2)])
+    np.testing.assert_array_equal(boxes[3], [0, 0.5, 0.5, 0.5])  # second row, first column
+    np.testing.assert_array_equal(explorer.strips(4)[1], [0.25, 0, 0.25, 1])
+    picture = explorer.Picture(b"png", boxes, "A shoe.")
+    reading = Reading(["class", "a", "b", "c", "d"], ["shoe"], [], {}, picture)
+    (read,) = data_of(explorer.page([Run("a")], [("x", [reading])]))["sentences"][0]["readings"]
+    assert base64.b64decode(read["picture"]["png"]) == b"png"
+    np.testing.assert_array_equal(read["picture"]["boxes"], boxes)
+    with pytest.raises(ValueError, match="each of the 2 positions of the source; got 5"):
+        explorer.page([Run("a")], [("x", [reading._replace(source=["a", "b"])])])
 
 
 def test_a_sentence_needs_a_reading_of_each_run():
@@ -266,6 +281,35 @@ class TestInABrowser:
         assert "no weights to show" in text and "off by 37 %" in text
         assert page.evaluate("document.querySelectorAll('.matrix').length") == 0
 
+    def test_a_picture_is_bright_where_it_is_looked_at(self, page, tmp_path, opened):
+        weights = np.full((1, 1, 1, 5), 0.05, np.float32)
+        weights[..., 2] = 0.8  # upper right
+        boxes = np.concatenate([np.zeros((1, 4)), explorer.tiles(2, 2)])
+        picture = explorer.Picture(white_square(40), boxes, "A white square.")
+        names = ["class", "1,1", "1,2", "2,1", "2,2"]
+        reading = Reading(names, ["square"], [], {"cross": a_map(weights)}, picture)
+        file = tmp_path / "picture.html"
+        file.write_text(explorer.page([Run("a")], [("square", [reading])]), encoding="utf-8")
+        page.send("Emulation.setEmulatedMedia",
+                  features=[{"name": "prefers-color-scheme", "value": "dark"}])  # fmt: skip
+        page.open(file.as_uri())
+        page.wait(READY + " && document.querySelector('.picture canvas').width == 40")
+        alpha = (
+            "(() => { const c = document.querySelector('.picture canvas').getContext('2d');"
+            "const {data} = c.getImageData(0, 0, 40, 40);"
+            "return [[10, 10], [30, 10], [10, 30]].map(([x, y]) => data[4 * (40 * y + x) + 3]); })()"
+        )
+        upper_left, upper_right, lower_left = page.evaluate(alpha)
+        assert upper_right == 0 and upper_left == lower_left > 150
+        left, top = page.evaluate("(b => [b.left, b.top])(document.querySelector('.picture')"
+                                  ".getBoundingClientRect())")  # fmt: skip
+        page.mouse("mouseMoved", left + 30, top + 10)
+        assert page.evaluate(SAID)[0].startswith("“1,2” gives most to “square” 0.80")
+        assert all(x.startswith(("file:", "data:")) for x in page.requests)
+        page.open(opened[1])
+        page.wait(READY)
+        page.requests[:] = [opened[1]]
+
     def test_what_is_downloaded_are_the_weights(self, page, opened):
         data = page.evaluate("everything()")
         maps = data["sentences"][0]["readings"][0]["maps"]
@@ -311,6 +355,12 @@ class TestInABrowser:
         page.open(opened[1])
         page.wait(READY)
         page.requests[:] = [opened[1]]
+
+
+def white_square(side):
+    buffer = io.BytesIO()
+    Image.new("L", (side, side), 255).save(buffer, format="png")
+    return buffer.getvalue()
 
 
 def contrast(one, other):

@@ -22,7 +22,7 @@ from attention_jax.maps import Map
 
 # Below this share of a map's largest weight, a negative one is rounding.
 _NOISE = 1e-5
-_SCRIPTS = ("data.js", "panel.js", "page.js")
+_SCRIPTS = ("data.js", "picture.js", "panel.js", "page.js")
 
 
 class Run(NamedTuple):
@@ -32,20 +32,37 @@ class Run(NamedTuple):
     about: str = ""
 
 
+class Picture(NamedTuple):
+    """What the positions of a source are parts of: an image in patches, a sound in frames.
+
+    Attributes:
+      png: the picture, as the page shows it.
+      boxes: left, top, width and height of each position, as shares of the picture; a position
+        that is no part of it has no width.
+      about: what it shows, in a sentence.
+    """
+
+    png: bytes
+    boxes: Float[np.ndarray, "s 4"]
+    about: str
+
+
 class Reading(NamedTuple):
-    """What one run makes of one sentence.
+    """What one run makes of one sentence, image or sound.
 
     Attributes:
       source: the tokens that it reads, with EOS.
       target: the tokens that it writes, with EOS.
       alternatives: translations and their scores, the best first; `target` is that of the first.
       maps: as `maps.sentence` gives them.
+      picture: of a source that is no text.
     """
 
     source: Sequence[str]
     target: Sequence[str]
     alternatives: Sequence[tuple[str, float]]
     maps: dict[str, Map]
+    picture: Picture | None = None
 
 
 class Quantised(NamedTuple):
@@ -138,7 +155,31 @@ def _reading(reading: Reading) -> dict[str, Any]:
         # The beam ranks as -inf what it never finished.
         "alternatives": [[t, round(x, 4)] for t, x in found if math.isfinite(x)],
         "maps": {place: _map(found) for place, found in reading.maps.items()},
-    }
+    } | ({} if reading.picture is None else {"picture": _picture(reading.picture, reading.source)})
+
+
+def _picture(picture: Picture, source: Sequence[str]) -> dict[str, Any]:
+    if len(picture.boxes) != len(source):
+        raise ValueError(
+            f"`boxes` must have one of each of the {len(source)} positions of the source; got "
+            f"{len(picture.boxes)}."
+        )
+    boxes = np.asarray(picture.boxes, np.float64).round(5).tolist()
+    png = base64.b64encode(picture.png).decode()
+    return {"png": png, "boxes": boxes, "about": picture.about}
+
+
+def strips(parts: int) -> Float[np.ndarray, "s 4"]:
+    """Boxes of a picture in so many upright strips, left to right: a sound's frames."""
+    left = np.arange(parts) / parts
+    return np.stack([left, 0 * left, 0 * left + 1 / parts, 0 * left + 1], axis=1)
+
+
+def tiles(rows: int, columns: int) -> Float[np.ndarray, "s 4"]:
+    """Boxes of a picture in so many rows and columns, row by row: an image's patches."""
+    y, x = np.divmod(np.arange(rows * columns), columns)
+    size = np.ones(rows * columns)
+    return np.stack([x / columns, y / rows, size / columns, size / rows], axis=1)
 
 
 def _map(found: Map) -> dict[str, Any]:

@@ -146,7 +146,32 @@ class Panel {
     this.view.append(...this.options.map((list, axis) =>
       make("div", {class: "axis"}, make("span", {}, SAYS[state.place][axis]), list)), this.said);
     this.matrix();
+    this.showPicture();
     this.point(null, false);
+  }
+
+  // Where the source is an image or a sound.
+  showPicture() {
+    const {picture} = data.sentences[state.sentence].readings[this.run];
+    this.picture = null;
+    if (!picture || state.place === "decoder") return;
+    const enter = index => {
+      if (!this.locked && this.seen[1].includes(index)) this.share({axis: 1, index}, false);
+    };
+    const leave = () => { if (!this.locked) this.share(null, false); };
+    this.picture = new Picture(picture, {enter, leave, pick: index => this.toggle(1, index)});
+    this.view.append(this.picture.node);
+  }
+
+  /** The weights of one row; those of all rows together where none is chosen. */
+  drawPicture() {
+    if (!this.picture) return;
+    const [l, h] = this.head[state.place], {active} = this, [rows] = this.seen;
+    const of = active && active.axis === 0 ? [active.index] : rows;
+    const weights = range(this.tokens[1].length).map(j =>
+      of.reduce((sum, i) => sum + this.map.at(l, h, i, j), 0));
+    const own = active && state.place === "encoder" && active.axis === 0 ? [active.index] : [];
+    this.picture.draw({weights, marked: active && active.axis === 1 ? [active.index] : own});
   }
 
   list(axis) {
@@ -229,6 +254,7 @@ class Panel {
     });
     this.say(active, weight);
     this.overlay();
+    this.drawPicture();
   }
 
   say(active, weight) {
@@ -364,6 +390,7 @@ class Panel {
     if (!this.base) return;
     this.drawMatrix();
     this.overlay();
+    this.drawPicture();
   }
 }
 

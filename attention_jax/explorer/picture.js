@@ -1,0 +1,56 @@
+// ---- The picture that the source's positions are parts of ---------------------------------------
+// reading.picture: {png: base64, boxes: [s][left, top, width, height] as shares of it, about}
+
+const VEIL = .82;  // what is not looked at is covered by so much of the ground
+
+class Picture {
+  /** `on.enter(index)`, `on.leave()` and `on.pick(index)` hear of the pointer. */
+  constructor({png, boxes, about}, on) {
+    this.boxes = boxes;
+    this.image = make("img", {alt: about, src: `data:image/png;base64,${png}`});
+    this.canvas = make("canvas", {"aria-hidden": "true"});
+    this.node = make("figure", {}, make("div", {class: "picture"}, this.image, this.canvas),
+      make("figcaption", {class: "hint"}, `${about} Bright: looked at.`));
+    this.image.addEventListener("load", () => this.draw(this.drawn));
+    this.canvas.addEventListener("pointermove", event => {
+      const index = this.at(event);
+      if (index === null) on.leave(); else on.enter(index);
+    });
+    this.canvas.addEventListener("pointerleave", () => on.leave());
+    this.canvas.addEventListener("click", event => {
+      const index = this.at(event);
+      if (index !== null) on.pick(index);
+    });
+  }
+
+  at(event) {
+    const box = this.canvas.getBoundingClientRect();
+    const x = (event.clientX - box.left) / box.width, y = (event.clientY - box.top) / box.height;
+    const index = this.boxes.findIndex(([left, top, width, height]) =>
+      x >= left && x < left + width && y >= top && y < top + height);
+    return index < 0 ? null : index;
+  }
+
+  /** Shows weights [s], of any size, and a frame around the parts of `marked`. */
+  draw(drawn) {
+    this.drawn = drawn;
+    const {clientWidth: width, clientHeight: height} = this.image;
+    if (!drawn || !width) return;
+    const {weights, marked} = drawn, scale = window.devicePixelRatio || 1, palette = colours();
+    this.canvas.width = Math.round(width * scale);
+    this.canvas.height = Math.round(height * scale);
+    const context = this.canvas.getContext("2d");
+    context.scale(scale, scale);
+    const peak = Math.max(...weights.map(Math.abs), 1e-9);
+    this.boxes.forEach(([left, top, w, h], index) => {
+      if (!w || !h) return;
+      const share = Math.abs(weights[index]) / peak;
+      context.fillStyle = `rgb(${palette.card.join(" ")} / ${(VEIL * (1 - share)).toFixed(3)})`;
+      context.fillRect(left * width, top * height, w * width, h * height);
+      if (!marked.includes(index)) return;
+      context.strokeStyle = palette.link;
+      context.lineWidth = 2;
+      context.strokeRect(left * width + 1, top * height + 1, w * width - 2, h * height - 2);
+    });
+  }
+}
