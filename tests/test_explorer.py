@@ -136,10 +136,7 @@ def test_a_sentence_needs_a_reading_of_each_run():
 
 # ---- In a browser ------------------------------------------------------------------------------
 
-in_a_browser = [
-    pytest.mark.slow,
-    pytest.mark.skipif(PROGRAM is None, reason="no Chromium or Chrome is installed"),
-]
+in_a_browser = pytest.mark.skipif(PROGRAM is None, reason="no Chromium or Chrome is installed")
 READY = "document.readyState == 'complete' && !!document.body.dataset.ready"
 SAID = "[...document.querySelectorAll('.said')].map(node => node.textContent)"
 
@@ -297,7 +294,8 @@ class TestInABrowser:
         alpha = (
             "(() => { const c = document.querySelector('.picture canvas').getContext('2d');"
             "const {data} = c.getImageData(0, 0, 40, 40);"
-            "return [[10, 10], [30, 10], [10, 30]].map(([x, y]) => data[4 * (40 * y + x) + 3]); })()"
+            "const alpha = ([x, y]) => data[4 * (40 * y + x) + 3];"
+            "return [[10, 10], [30, 10], [10, 30]].map(alpha); })()"
         )
         upper_left, upper_right, lower_left = page.evaluate(alpha)
         assert upper_right == 0 and upper_left == lower_left > 150
