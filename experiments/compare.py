@@ -76,6 +76,8 @@ flags.DEFINE_float("gpus_per_run", 0.0, "GPUs of each run on Ray; 0: none, 0.5: 
                    lower_bound=0.0)  # fmt: skip
 
 _PER_CONTENDER = ("model", "attention", "attention_file", "cell")
+# Where things are; an attention's file is copied into the folder of its run.
+_PLACES = ("attention_file", "compile_cache", "data_dir")
 
 
 def main() -> None:
@@ -152,7 +154,7 @@ def score() -> str:
 
 def measure() -> dict[str, Any]:
     """All that must be the same in two calls for their runs to be comparable."""
-    own = {"learning_rate", *_PER_CONTENDER}
+    own = {"learning_rate", *_PER_CONTENDER, *_PLACES}
     lines = [x for x in common.flagfile().splitlines() if flag_name(x) not in own]
     options = [*FLAGS.transformer_option, *FLAGS.rnn_option]
     return {"flags": lines, "options": options, "match": FLAGS.match, "first": FLAGS.models[0]}
@@ -271,8 +273,7 @@ def run_flags(changes: dict[str, Any], run: Run) -> list[str]:
 def check_same(run: Run, lines: list[str]) -> None:
     """Refuses a run that was made with other flags."""
     kept = set((run.folder / "run.flags").read_text().splitlines())
-    # An attention's file is copied into the folder, and the cache changes no result.
-    ours = {line for line in lines if flag_name(line) not in ("attention_file", "compile_cache")}
+    ours = {line for line in lines if flag_name(line) not in _PLACES}
     other = sorted(line for line in ours - kept if not is_new(line, kept))
     if other:
         raise ValueError(
