@@ -6,7 +6,7 @@ iterator = pipeline(batches)
 batch = next(iterator)          # iterator.get_state() and .set_state(...) resume it
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import grain
@@ -34,7 +34,7 @@ class Batches(Protocol):
 Pair = tuple[Sequence[int], Sequence[int]]  # source and target ids, without BOS and EOS
 
 # grain fixes its length when it starts: more epochs than anyone will run.
-_EPOCHS = 1_000_000
+EPOCHS = 1_000_000
 
 
 @runtime_checkable
@@ -83,6 +83,8 @@ class BucketedBatches:
       shuffle: whether to shuffle; otherwise every epoch goes through the buckets in order.
       boundaries: increasing bucket lengths that end in `max_length`; by default
         `default_boundaries(max_length)`.
+      lengths: of each pair, where they are not counted in tokens.
+      collate: `(pairs, *, rows, length) -> batch`, where pairs are not ids: `pad` by default.
 
     Raises:
       ValueError: an argument is out of range, or no pair is short enough.
@@ -90,26 +92,32 @@ class BucketedBatches:
 
     def __init__(
         self,
-        pairs: Sequence[Pair],
+        pairs: Sequence[Any],
         *,
         tokens_per_batch: int,
         max_length: int,
         seed: int = 0,
         shuffle: bool = True,
         boundaries: Sequence[int] | None = None,
+        lengths: Sequence[int] | None = None,
+        collate: Callable[..., Any] | None = None,
     ):
         boundaries = default_boundaries(max_length) if boundaries is None else tuple(boundaries)
         _check_sizes(tokens_per_batch, max_length, boundaries)
-        lengths = np.array([max(len(source), len(target)) + 1 for source, target in pairs], int)
-        self.too_long = int(np.sum(lengths > max_length))
+        sizes = lengths
+        if sizes is None:
+            sizes = [max(len(source), len(target)) + 1 for source, target in pairs]
+        counted = np.array(sizes, int)
+        self.too_long = int(np.sum(counted > max_length))
         if self.too_long == len(pairs):
             raise ValueError(
                 f"`pairs` must hold a pair of at most max_length={max_length} tokens, EOS "
                 f"included; got {len(pairs)} pairs, the shortest of "
-                f"{min(lengths, default=0)} tokens. Raise `max_length`."
+                f"{min(sizes, default=0)} tokens. Raise `max_length`."
             )
         self._pairs, self._seed, self._shuffle = pairs, seed, shuffle
-        bucket_of = np.searchsorted(boundaries, lengths)
+        self._collate = pad if collate is None else collate
+        bucket_of = np.searchsorted(boundaries, counted)
         members = [np.flatnonzero(bucket_of == bucket) for bucket in range(len(boundaries))]
         self._buckets = [
             (length, max(1, tokens_per_batch // length), inside)
@@ -121,18 +129,18 @@ class BucketedBatches:
         self._planned: tuple[int, list] = (-1, [])
 
     def __len__(self) -> int:
-        return _EPOCHS * self.batches_per_epoch
+        return EPOCHS * self.batches_per_epoch
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> Any:
         epoch, position = divmod(int(index), self.batches_per_epoch)
         planned, plan = self._planned
         if planned != epoch:
             plan = self._plan(epoch)
             self._planned = epoch, plan
         length, rows, members = plan[position]
-        return pad([self._pairs[i] for i in members], rows=rows, length=length)
+        return self._collate([self._pairs[i] for i in members], rows=rows, length=length)
 
-    def epoch(self, number: int = 0) -> Iterator[Batch]:
+    def epoch(self, number: int = 0) -> Iterator[Any]:
         """The batches of one epoch: each pair once. For validation."""
         first = number * self.batches_per_epoch
         return (self[first + i] for i in range(self.batches_per_epoch))

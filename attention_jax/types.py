@@ -4,7 +4,8 @@ Axis letters, in shapes such as `Float[Array, "b t h d"]`:
 
     b batch    t query length    h query heads             d key width      m model width
     n ranked   s key length      g key and value heads     e value width    v vocabulary
-    l layers                       (g divides h)
+    l layers                       (g divides h)            k classes        f bands of a frame
+    y rows of pixels, x across     c channels
 """
 
 from collections.abc import Callable, Sequence
@@ -89,7 +90,11 @@ class Seq2Seq(Protocol):
     """
 
     def encode(
-        self, source: Int[Array, "b s"], source_mask: Bool[Array, "b s"], *, rngs: Any = None
+        self,
+        source: Int[Array, "b s"] | Float[Array, "b s f"],
+        source_mask: Bool[Array, "b s"],
+        *,
+        rngs: Any = None,
     ) -> Memory: ...
 
     def decode(
@@ -101,6 +106,23 @@ class Seq2Seq(Protocol):
     def step(
         self, state: State, token: Int[Array, " b"], *, return_weights: bool = False
     ) -> tuple[State, Float[Array, "b v"], Float[Array, "b l h s"] | None]: ...
+
+
+class Language(Protocol):
+    """What every language model answers to: it reads a text once, from left to right.
+
+    `rngs=None` means no dropout; logits are float32, at each position of the token after it.
+    `context` is how many tokens its positions reach, None where there is no bound; `start` takes
+    no more.
+    """
+
+    context: int | None
+
+    def logits(self, tokens: Int[Array, "b t"], *, rngs: Any = None) -> Float[Array, "b t v"]: ...
+
+    def start(self, batch: int, max_length: int) -> State: ...
+
+    def step(self, state: State, token: Int[Array, " b"]) -> tuple[State, Float[Array, "b v"]]: ...
 
 
 class Example(NamedTuple):
@@ -124,11 +146,46 @@ class Task(NamedTuple):
 class Batch(NamedTuple):
     """Padded token ids; a pytree, so that a jitted step takes it whole."""
 
-    source: Int[Any, "b s"]
+    source: Int[Any, "b s"] | Float[Any, "b s f"]  # ids, or frames of sound
     source_mask: Bool[Any, "b s"]
     target_in: Int[Any, "b t"]  # BOS y1 y2 ...
     target_out: Int[Any, "b t"]  # y1 y2 ... EOS
     weights: Float[Any, "b t"]  # 1 on real target tokens, 0 on padding
+
+
+class Classifier(Protocol):
+    """What every model that says what a picture shows answers to.
+
+    Pictures hold numbers from 0 to 1. `rngs=None` means no dropout; logits are float32.
+    """
+
+    def classify(
+        self, images: Float[Array, "b y x c"], *, rngs: Any = None
+    ) -> Float[Array, "b k"]: ...
+
+
+class ImageBatch(NamedTuple):
+    """Pictures and what they show; a pytree, so that a jitted step takes it whole."""
+
+    images: Float[Any, "b y x c"]  # from 0 to 1
+    labels: Int[Any, " b"]
+    weights: Float[Any, " b"]  # 1 on pictures, 0 on rows that only fill the batch
+
+
+class Window(NamedTuple):
+    """Stretches of a text, and at each of their tokens the one to predict; a pytree."""
+
+    tokens: Int[Any, "b t"]
+    targets: Int[Any, "b t"]
+    weights: Float[Any, "b t"]  # 1 where a prediction counts, 0 elsewhere
+
+
+class Series(NamedTuple):
+    """Series of vectors, and the number to predict at the end of each; a pytree."""
+
+    vectors: Float[Any, "b t c"]
+    targets: Float[Any, " b"]
+    weights: Float[Any, " b"]  # 1 where a prediction counts, 0 elsewhere
 
 
 def is_typed_key(key: Any) -> bool:

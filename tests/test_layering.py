@@ -56,6 +56,10 @@ MAY_IMPORT = {
     "batches": "types vocabulary",
     "sound": "",
     "wav_files": "",
+    "utterances": "",
+    "tones": "checks utterances",
+    "spoken_digits": "checks wav_files utterances",
+    "sound_batches": "types batches sound utterances",
     "decoding": "types",
     "metrics": "types",
     "parallel": "",
@@ -63,6 +67,7 @@ MAY_IMPORT = {
     "telemetry": "",
     "optimizers": "checks",
     "reading": "",  # for tasks: files that were downloaded or given
+    "recordings": "reading wav_files utterances",
     "sampling_data": "types",  # for tasks: examples that are drawn
     "spanish_words": "",  # for tasks/spanish
     "spanish_grammar": "spanish_words",
