@@ -9,10 +9,11 @@ that batches of any size add up. `rngs=None` means no dropout, as in validation.
 
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from attention_jax import metrics
-from attention_jax.types import Batch
+from attention_jax.types import Batch, ImageBatch, Series, Window
 
 
 class Sums(NamedTuple):
@@ -48,6 +49,49 @@ def translation(
     memory = model.encode(batch.source, batch.source_mask, rngs=rngs)
     logits = model.decode(batch.target_in, memory, rngs=rngs)
     return of_logits(logits, batch.target_out, batch.weights, label_smoothing=label_smoothing)
+
+
+def classification(
+    model: Any, batch: ImageBatch, *, rngs: Any = None, label_smoothing: float = 0.0
+) -> Sums:
+    """The class of each picture.
+
+    loss = -sum_b log p(label_b | image_b)
+    """
+    logits = model.classify(batch.images, rngs=rngs)
+    return of_logits(logits, batch.labels, batch.weights, label_smoothing=label_smoothing)
+
+
+def next_token(
+    model: Any, batch: Window, *, rngs: Any = None, label_smoothing: float = 0.0
+) -> Sums:
+    """Each next token given those before it, of a `types.Language`.
+
+    loss = -sum_t log p(y_t | x_1 .. x_t)
+    """
+    logits = model.logits(batch.tokens, rngs=rngs)
+    return of_logits(logits, batch.targets, batch.weights, label_smoothing=label_smoothing)
+
+
+def regression(
+    model: Any, batch: Series, *, rngs: Any = None, label_smoothing: float = 0.0
+) -> Sums:
+    """A number for each series, right within 0.04 as Hochreiter and Schmidhuber count.
+
+    loss = sum_b (y_b - model.predict(x_b))^2
+
+    Raises:
+      ValueError: `label_smoothing` is not 0: a number has no labels.
+
+    Reference: Hochreiter and Schmidhuber 1997, Neural Computation 9, experiment 4.
+    """
+    if label_smoothing:
+        raise ValueError(
+            f"`label_smoothing` must be 0 where a number is predicted; got {label_smoothing}."
+        )
+    error = model.predict(batch.vectors, rngs=rngs) - batch.targets
+    right = jnp.where(jnp.abs(error) < 0.04, batch.weights, 0.0)
+    return Sums(jnp.sum(batch.weights * error**2), jnp.sum(batch.weights), jnp.sum(right))
 
 
 def of_logits(

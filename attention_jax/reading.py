@@ -1,4 +1,4 @@
-"""Lines of text files: plain, gzipped, or a member of a zip archive."""
+"""Text files and their lines: plain, gzipped, or a member of a zip archive."""
 
 import gzip
 import re
@@ -14,8 +14,16 @@ _SPACES = re.compile(r"[ \t]+")
 def read_lines(path: str | PathLike, *, argument: str) -> list[str]:
     """The lines of a UTF-8 text file, without line ends.
 
+    Only a line feed, with or without a carriage return, ends a line. For the rest see `read_text`.
+    """
+    lines = [line.removesuffix("\r") for line in read_text(path, argument=argument).split("\n")]
+    return lines if lines[-1] else lines[:-1]
+
+
+def read_text(path: str | PathLike, *, argument: str) -> str:
+    """A UTF-8 text file as it stands.
+
     "x.gz" is unpacked. "x.zip" gives its only text file, "x.zip/folder/name" the one so named.
-    Only a line feed, with or without a carriage return, ends a line.
 
     Args:
       path: the file.
@@ -27,15 +35,13 @@ def read_lines(path: str | PathLike, *, argument: str) -> list[str]:
     """
     data = _read_bytes(Path(path), argument=argument)
     try:
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ValueError(
             f"`{argument}` must be UTF-8 text; line {line} of {path} holds the byte "
             f"0x{data[error.start]:02x}. Convert it first, e.g. iconv -f LATIN1 -t UTF-8."
         ) from error
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
-    return lines if lines[-1] else lines[:-1]
 
 
 def one_spaced(text: str) -> str:

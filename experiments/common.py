@@ -5,7 +5,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ except ImportError:  # Windows has none
 FLAGS = flags.FLAGS
 MODELS = ("transformer", "rnn")
 # These say where and how a run goes, not what it computes; run.flags leaves them out.
+_MODULES = [__name__]  # whose flags decide the result
 _NOT_KEPT = ("run", "resume", "overwrite", "list", "flagfile", "compile_cache", "attention_file")
 
 
@@ -50,19 +51,24 @@ def define_device_flags() -> None:
     )
 
 
-def define_task_flags() -> None:
-    """What is learned, from which data."""
-    flags.DEFINE_enum("task", "spanish", tasks.names(), "What is learned.")
-    flags.DEFINE_multi_string(
-        "task_option", [], "An option of the task, as name=value; may be repeated."
-    )
+def define_data_flags() -> None:
+    """Where real data are."""
     flags.DEFINE_string(
         "preset", None, "Real text of --task=parallel: multi30k_de_en (any pair of de, en, fr) "
-        "or tatoeba_en_es."
+        "or tatoeba_en_es; of experiments.language: tiny_shakespeare."
     )  # fmt: skip
     shared = Path(__file__).parents[2] / "shared" / "data"
     flags.DEFINE_string(
         "data_dir", str(shared) if shared.is_dir() else "data", "Folder of the data sets."
+    )
+
+
+def define_task_flags() -> None:
+    """What is learned, from which data."""
+    define_data_flags()
+    flags.DEFINE_enum("task", "spanish", tasks.names(), "What is learned.")
+    flags.DEFINE_multi_string(
+        "task_option", [], "An option of the task, as name=value; may be repeated."
     )
     flags.DEFINE_enum("tokenizer", None, KINDS, "Default: the one that suits the task.")
     flags.DEFINE_integer("vocabulary_size", 8000, "Tokens of a BPE vocabulary.", lower_bound=8)
@@ -70,9 +76,9 @@ def define_task_flags() -> None:
     flags.DEFINE_integer("tokens_per_batch", 4096, "Padded tokens a batch, on each side.")
 
 
-def define_model_flags() -> None:
-    """The model. Each flag says which of the two it concerns, where not both."""
-    flags.DEFINE_enum("model", "transformer", MODELS, "Model.")
+def define_model_flags(models: Sequence[str] = MODELS) -> None:
+    """The model. Each flag says which one it concerns, where not all."""
+    flags.DEFINE_enum("model", "transformer", models, "Model.")
     flags.DEFINE_string(
         "attention", None, f"Attention: {', '.join(variants.names())}. Where one cannot serve, the "
         "Transformer puts scaled_dot, and says so. The RNN takes scores of a pair, such as "
@@ -186,12 +192,21 @@ def attention_name() -> str:
     """The attention by name or file, as flags say."""
     if FLAGS.attention_file:
         return FLAGS.attention_file
+    if FLAGS.model == "cnn":
+        return "none"
     return FLAGS.attention or ("additive" if FLAGS.model == "rnn" else "scaled_dot")
 
 
-def open_run() -> Path:
-    """Makes the run's folder and writes what repeats it: flags, environment, attention file."""
-    name = "-".join((FLAGS.preset or FLAGS.task, FLAGS.model, Path(attention_name()).stem))
+def open_run(task: str | None = None) -> Path:
+    """Makes the run's folder and writes what repeats it: flags, environment, attention file.
+
+    The first line of run.flags names the script, which `trained.kind` reads.
+
+    Args:
+      task: what the folder is named after. Default: the preset or task of a translation.
+    """
+    task = task or FLAGS.preset or FLAGS.task
+    name = "-".join((task, FLAGS.model, Path(attention_name()).stem))
     folder = Path(FLAGS.run or Path("runs") / name)
     if folder.exists() and any(folder.iterdir()) and not FLAGS.resume:
         if not FLAGS.overwrite:
@@ -211,16 +226,24 @@ def open_run() -> Path:
         if kept.resolve() != Path(FLAGS.attention_file).resolve():
             shutil.copyfile(FLAGS.attention_file, kept)
         FLAGS.attention_file = str(kept)
-    (folder / "run.flags").write_text(flagfile())
+    script = f"# python -m experiments.{Path(sys.argv[0]).stem}\n"
+    (folder / "run.flags").write_text(script + flagfile())
     (folder / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n")
     return folder
+
+
+def keep_flags_of(module: str) -> None:
+    """Lets run.flags hold the flags of a module too, that scripts share."""
+    if module not in _MODULES:
+        _MODULES.append(module)
 
 
 def flagfile() -> str:
     """All flags that decide the result, one a line, as `--flagfile=` reads them."""
     kept = [
         flag.serialize()
-        for flag in FLAGS.get_key_flags_for_module(sys.modules[__name__])
+        for module in _MODULES
+        for flag in FLAGS.get_key_flags_for_module(module)
         if flag.name not in _NOT_KEPT and flag.value is not None
     ]
     if FLAGS.attention_file:
@@ -249,8 +272,10 @@ def load_task() -> Task:
         if not equals:
             raise ValueError(f"`--task_option` must be name=value; got {item!r}.")
         options[name] = json.loads(value) if value.lstrip("-").isdigit() else value
+    if FLAGS.task in ("parallel", "scan"):
+        options = {"data_dir": FLAGS.data_dir} | options
     if FLAGS.task == "parallel":
-        options |= {"data_dir": FLAGS.data_dir} | ({"preset": FLAGS.preset} if FLAGS.preset else {})
+        options |= {"preset": FLAGS.preset} if FLAGS.preset else {}
     elif FLAGS.preset:
         raise ValueError(f"`--preset` goes with --task=parallel; got --task={FLAGS.task}.")
     return tasks.get(FLAGS.task, **options)
@@ -277,8 +302,10 @@ def model_builder(vocabulary_size: int) -> Callable[[jax.Array], Seq2Seq]:
     return lambda key: transformer.Transformer(config, rngs=nnx.Rngs(key))
 
 
-def model_config(vocabulary_size: int) -> transformer.TransformerConfig | rnn.RNNConfig:
-    """Sizes and choices of the model, as flags say."""
+def model_config(
+    vocabulary_size: int, *, max_length: int | None = None
+) -> transformer.TransformerConfig | rnn.RNNConfig:
+    """Sizes and choices of the model, as flags say; positions may be learned up to `max_length`."""
     shared = {
         "vocabulary_size": vocabulary_size,
         "width": FLAGS.width,
@@ -305,7 +332,7 @@ def model_config(vocabulary_size: int) -> transformer.TransformerConfig | rnn.RN
         norm=FLAGS.norm,
         activation=FLAGS.activation,
         attention_dropout_rate=FLAGS.attention_dropout,
-        max_length=4 * FLAGS.max_length,
+        max_length=max_length or 4 * FLAGS.max_length,
         scan=FLAGS.scan,
         remat=FLAGS.remat,
     )

@@ -43,14 +43,27 @@ def adopt_flags(folder: Path) -> None:
     Raises:
       ValueError: the folder is none of a run.
     """
-    kept = folder / "run.flags"
-    if not kept.exists():
-        raise ValueError(f"`--run` must be the folder of a run; {folder} holds no run.flags.")
+    kind(folder)
     # What another run set must not stay.
     for name in FLAGS:
         FLAGS[name].unparse()
     # The run's flags first, so that those of this command win.
-    FLAGS([sys.argv[0], f"--flagfile={kept}", *sys.argv[1:]])
+    FLAGS([sys.argv[0], f"--flagfile={folder / 'run.flags'}", *sys.argv[1:]])
+
+
+def kind(folder: Path) -> str:
+    """The script that a run is of, as the first line of its run.flags says.
+
+    Raises:
+      ValueError: the folder is none of a run.
+    """
+    kept = folder / "run.flags"
+    if not kept.exists():
+        raise ValueError(f"`--run` must be the folder of a run; {folder} holds no run.flags.")
+    first = kept.read_text().partition("\n")[0]
+    # Runs of the first versions are all translations, and do not say so.
+    named = first.startswith("# python -m experiments.")
+    return first.rpartition(".")[2] if named else "translation"
 
 
 def run_folder() -> Path:

@@ -9,14 +9,21 @@ from attention_jax.types import Example, Task
 from attention_jax.vocabulary import KINDS, Vocabulary
 
 SMALL = {"train_size": 300, "validation_size": 40, "test_size": 60}
-GENERATED = tuple(name for name in tasks.names() if name != "parallel")
+FROM_FILES = ("parallel", "scan")
+GENERATED = tuple(name for name in tasks.names() if name not in FROM_FILES)
 
 
 @pytest.fixture
 def options(request, tmp_path):
     """Options that make a small instance of a task."""
-    if request.param != "parallel":
+    if request.param not in FROM_FILES:
         return request.param, SMALL
+    if request.param == "scan":
+        (tmp_path / "scan").mkdir()
+        for part, numbers in (("train", range(400)), ("test", range(400, 460))):
+            lines = "".join(f"IN: walk {i} OUT: {'I_WALK ' * (i % 9 + 1)}\n" for i in numbers)
+            (tmp_path / "scan" / f"tasks_{part}_simple.txt").write_text(lines)
+        return "scan", {"data_dir": str(tmp_path)}
     path = tmp_path / "pairs.tsv"
     path.write_text("".join(f"the number {i}\tel número {i}\n" for i in range(400)))
     return "parallel", {"tsv": str(path), "held_out_percent": 10}

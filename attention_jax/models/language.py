@@ -1,0 +1,248 @@
+"""Language models, which read a text once from left to right; both answer to `types.Language`.
+
+    model = Transformer(TransformerConfig(vocabulary_size=69), rngs=nnx.Rngs(0))
+    logits = model.logits(tokens)               # [b t v], of the token after each
+    state = model.start(batch=1, max_length=64)
+    state, logits = model.step(state, token)    # the same, a token at a time
+
+References: the Transformer's decoder by itself: Liu et al. 2018, arXiv:1801.10198; Radford et al.
+2019 (GPT-2); recurrent: Mikolov et al. 2010; attention to the own past: Cheng et al. 2016,
+arXiv:1601.06733.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from attention_jax import checks, masks, variants
+from attention_jax.cells import CELLS, RNNConfig, nothing
+from attention_jax.layers import Embedding, Linear, MultiHeadAttention, Stack, dropout
+from attention_jax.sublayers import POSITIONS, Layer, TransformerConfig
+from attention_jax.types import State, Variant
+
+
+class Progress(NamedTuple):
+    """What reading on keeps: the position, and of each layer its past."""
+
+    position: Int[Array, " b"]
+    layers: list[State]  # caches of attention, or carries of cells
+    past: State = ()  # of an RNN's attention
+
+
+class CausalLayer(Layer):
+    """Self-attention to what came before, then feed-forward."""
+
+    place = "causal"
+
+    def __call__(self, x: Array, *, rngs: nnx.Rngs | None = None) -> Array:
+        return self.think(self.look(x, masks.causal, rngs), rngs)
+
+
+class Transformer(nnx.Module):
+    """A stack of causal layers over one vocabulary.
+
+    `cross_attention` of the configuration means nothing here.
+
+    Raises:
+      ValueError: the attention cannot look back only.
+    """
+
+    def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
+        checks.one_of("positions", config.positions, POSITIONS)
+        checks.one_of("norm", config.norm, ("pre", "post"))
+        checks.one_of("dtype", config.dtype, ("float32", "bfloat16"))
+        causal(config.attention)
+        self.config, dtype = config, jnp.dtype(config.dtype)
+        self.context = config.max_length if config.positions == "learned" else None
+        self.embedding = Embedding(
+            config.vocabulary_size,
+            config.width,
+            positions="none" if config.positions == "rope" else config.positions,
+            max_length=config.max_length,
+            dtype=dtype,
+            rngs=rngs,
+        )
+        self.stack = Stack(
+            lambda rngs: CausalLayer(config, rngs=rngs),
+            config.layers,
+            scan=config.scan,
+            remat=config.remat,
+            rngs=rngs,
+        )
+        # A post-norm layer ends in a norm of its own.
+        if config.norm == "pre":
+            self.norm = nnx.LayerNorm(config.width, dtype=dtype, rngs=rngs)
+        if not config.tied:
+            self.output = Linear(
+                config.width, config.vocabulary_size, use_bias=False, dtype=dtype, rngs=rngs
+            )
+
+    def logits(
+        self, tokens: Int[Array, "b t"], *, rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "b t v"]:
+        """Logits of the token after each, given those up to it."""
+        return self._logits(self.read(self.embedding(tokens), rngs=rngs))
+
+    def read(
+        self, x: Float[Array, "b t m"], *, rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "b t m"]:
+        """What is made of vectors that hold their positions, before the output."""
+        return self._leave(self.stack(dropout(x, self.config.dropout_rate, rngs), rngs=rngs))
+
+    def start(self, batch: int, max_length: int) -> Progress:
+        """Before the first of at most `max_length` tokens."""
+        if self.context is not None:
+            checks.at_most("max_length", max_length, "context", self.context)
+        caches = [layer.attention.start(batch, max_length) for layer in self.stack.each()]
+        return Progress(jnp.zeros(batch, jnp.int32), caches)
+
+    def step(
+        self, state: Progress, token: Int[Array, " b"]
+    ) -> tuple[Progress, Float[Array, "b v"]]:
+        """Reads one token; reproduces `logits` position by position."""
+        position, caches = state.position[0], []
+        x = self.embedding(token[:, None], position)
+        for layer, cache in zip(self.stack.each(), state.layers, strict=True):
+            x, cache = layer.advance(x, cache, position)
+            x = layer.think(x)
+            caches.append(cache)
+        return Progress(state.position + 1, caches), self._logits(self._leave(x))[:, 0]
+
+    def _leave(self, x: Array) -> Array:
+        return self.norm(x) if self.config.norm == "pre" else x
+
+    def _logits(self, x: Array) -> Array:
+        if self.config.tied:
+            return self.embedding.logits(x)
+        return self.output(x).astype(jnp.float32)
+
+
+class RNN(nnx.Module):
+    """Cells, one above the other, and where asked for attention to their own past.
+
+        h_i = cell(E y_i, h_{i-1})        a_i = tanh(W [c_i ; h_i])
+        c_i = attend(h_i, h_1 .. h_i)     logits_i = E a_i + b
+
+    Any variant that looks back serves, with one head. Without attention, `a_i = tanh(W h_i)`.
+    `bidirectional` and `input_feeding` of the configuration mean nothing here.
+
+    Raises:
+      ValueError: the attention cannot look back only.
+    """
+
+    context = None
+
+    def __init__(self, config: RNNConfig, *, rngs: nnx.Rngs):
+        checks.one_of("cell", config.cell, tuple(CELLS))
+        checks.one_of("dtype", config.dtype, ("float32", "bfloat16"))
+        width, dtype = config.width, jnp.dtype(config.dtype)
+        self.config, self.attentive = config, config.attention != "none"
+        self.embedding = Embedding(config.vocabulary_size, width, dtype=dtype, rngs=rngs)
+        self.cells = nnx.List(
+            [CELLS[config.cell](width, width, dtype=dtype, rngs=rngs) for _ in range(config.layers)]
+        )
+        if self.attentive:
+            self.attention = MultiHeadAttention(
+                width, heads=1, variant=causal(config.attention), dtype=dtype, rngs=rngs
+            )
+        self.combine = Linear(width * (2 if self.attentive else 1), width, dtype=dtype, rngs=rngs)
+        self.output_bias = nnx.Param(jnp.zeros(config.vocabulary_size))
+        if not config.tied:
+            self.output = Linear(
+                width, config.vocabulary_size, use_bias=False, dtype=dtype, rngs=rngs
+            )
+
+    def logits(
+        self, tokens: Int[Array, "b t"], *, rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "b t v"]:
+        """Logits of the token after each, given those up to it."""
+        return self._logits(self.read(self.embedding(tokens), rngs=rngs))
+
+    def read(
+        self, x: Float[Array, "b t m"], *, rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "b t m"]:
+        """What is made of vectors, before the output."""
+        x = dropout(x, self.config.dropout_rate, rngs)
+        first = self.start(x.shape[0], 0).layers
+        _, out = jax.lax.scan(self._recur, first, x.swapaxes(0, 1))
+        out = out.swapaxes(0, 1)
+        seen = self.attention(out, mask=masks.causal, rngs=rngs) if self.attentive else None
+        return dropout(self._combine(out, seen), self.config.dropout_rate, rngs)
+
+    def start(self, batch: int, max_length: int) -> Progress:
+        """Before the first of at most `max_length` tokens."""
+        dtype = jnp.dtype(self.config.dtype)
+        past = self.attention.start(batch, max_length) if self.attentive else ()
+        carries = [nothing(cell, batch, dtype) for cell in self.cells]
+        return Progress(jnp.zeros(batch, jnp.int32), carries, past)
+
+    def step(
+        self, state: Progress, token: Int[Array, " b"]
+    ) -> tuple[Progress, Float[Array, "b v"]]:
+        """Reads one token; reproduces `logits` position by position."""
+        carries, hidden = self._recur(state.layers, self.embedding(token[:, None])[:, 0])
+        past, seen = state.past, None
+        if self.attentive:
+            past, seen = self.attention.step(hidden[:, None], past, state.position[0])
+            seen = seen[:, 0]
+        logits = self._logits(self._combine(hidden, seen))
+        return Progress(state.position + 1, carries, past), logits
+
+    def _recur(self, carries: Any, x: Array) -> tuple[Any, Array]:
+        new = []
+        for cell, carry in zip(self.cells, carries, strict=True):
+            carry, x = cell(carry, x)
+            new.append(carry)
+        return new, x
+
+    def _combine(self, hidden: Array, seen: Array | None) -> Array:
+        joined = hidden if seen is None else jnp.concatenate([seen, hidden], axis=-1)
+        return jnp.tanh(self.combine(joined))
+
+    def _logits(self, x: Array) -> Array:
+        raw = self.embedding.logits(x) if self.config.tied else self.output(x)
+        bias = self.output_bias[...].reshape((1,) * (raw.ndim - 1) + (-1,))
+        return raw.astype(jnp.float32) + bias
+
+
+class Regressor(nnx.Module):
+    """A number for each series of vectors: a language model between two other linear maps.
+
+        y = w read(W x_1, .., W x_t)_t
+
+    Args:
+      body: the language model; its vocabulary is of no use.
+      inputs: numbers in a vector of the series.
+    """
+
+    def __init__(self, body: Transformer | RNN, inputs: int, *, rngs: nnx.Rngs):
+        width, dtype = body.config.width, jnp.dtype(body.config.dtype)
+        self.body = body
+        self.enter = Linear(inputs, width, dtype=dtype, rngs=rngs)
+        self.leave = Linear(width, 1, dtype=dtype, rngs=rngs)
+
+    def predict(
+        self, vectors: Float[Array, "b t c"], *, rngs: nnx.Rngs | None = None
+    ) -> Float[Array, " b"]:
+        """The number at the end of each series."""
+        x = self.body.embedding.place(self.enter(vectors))
+        return self.leave(self.body.read(x, rngs=rngs)[:, -1])[:, 0].astype(jnp.float32)
+
+
+def causal(name: str) -> Variant:
+    """The variant of a name or file, where it can look back only.
+
+    Raises:
+      ValueError: it needs the whole text, or another to look at.
+    """
+    variant = variants.get(name)
+    if "causal" not in variant.serves:
+        raise ValueError(
+            "`attention` of a language model must serve where a text is seen up to each position; "
+            f"{name!r} does not. Use scaled_dot, or another that `python -m attention_jax` lists "
+            "as causal."
+        )
+    return variant

@@ -1,0 +1,108 @@
+"""Trains a language model on the characters of a text, and lets it write.
+
+    python -m experiments.language --flagfile=experiments/presets/tiny_shakespeare.flags
+    python -m experiments.language --text_file=my.txt --attention=gated_delta --positions=none
+    python -m experiments.language --text_file=my.txt --model=rnn --attention=none
+
+The first nine tenths of the text are learned, the last is for validation: all of it, in windows
+side by side. A run's folder is that of experiments.translation, with what the model wrote in
+samples.txt; `experiments.predict --run=... --text=...` goes on with a text. Killed, it goes on by
+--resume.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import flags
+
+from attention_jax import evaluation, objectives, training, visualize
+from attention_jax.windows import AllWindows, RandomWindows
+from attention_jax.writing import outcomes
+from experiments import common, texts, trained
+
+FLAGS = flags.FLAGS
+common.define_run_flags()
+common.define_data_flags()
+common.define_model_flags()
+common.define_training_flags()
+common.define_search_flags()
+common.define_device_flags()
+texts.define_flags()
+flags.adopt_module_key_flags(common)
+flags.adopt_module_key_flags(texts)
+FLAGS.set_default("positions", "learned")
+FLAGS.set_default("sample", True)
+
+VALIDATION_ROWS = 64
+
+
+def main() -> None:
+    """Trains, scores, writes."""
+    if FLAGS.list:
+        print(common.list_names())
+        return
+    search = common.search(nbest=1)
+    text = texts.load()
+    build = texts.builder(text.vocabulary.size)
+    graphdef = trained.graphdef_of(build)
+    folder = common.open_run(text.name)
+    text.vocabulary.save(folder / "vocabulary.json")
+    validation = AllWindows(text.validation, rows=VALIDATION_ROWS, length=FLAGS.context)
+    losses = evaluation.losses(graphdef, objectives.next_token)
+    result = training.fit(
+        build,
+        RandomWindows(text.training, rows=FLAGS.windows, length=FLAGS.context, seed=FLAGS.seed),
+        lambda params: losses(params, validation),
+        folder,
+        common.settings(),
+        objective=objectives.next_token,
+        resume=FLAGS.resume,
+    )
+    memory = common.peak_memory_bytes()
+    trained.save_final(folder, result.params)
+    scores = {"validation": losses(result.params, validation)}
+    right = outcomes(graphdef)(result.params, validation)
+    (folder / "outcomes.json").write_text(json.dumps({"validation": {"accuracy": right}}) + "\n")
+    report(result, text, scores, memory, folder, texts.writer(graphdef, text.vocabulary, search))
+
+
+def report(
+    result: training.Result,
+    text: texts.Text,
+    scores: dict[str, dict[str, float]],
+    memory: int | None,
+    folder: Path,
+    write: Any,
+) -> None:
+    """Writes samples.txt, curves.png and result.json, and prints what they hold."""
+    first = text.vocabulary.decode(text.validation[:1])
+    sample = write(result.params, first, FLAGS.characters)
+    (folder / "samples.txt").write_text(sample + "\n")
+    visualize.curves(folder / "metrics.jsonl", folder / "curves.png")
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(result.params))
+    summary = {
+        "task": text.name,
+        "model": FLAGS.model,
+        "attention": common.attention_name(),
+        "parameters": parameters,
+        "steps": result.steps,
+        "seconds": round(result.seconds, 1),
+        "first_step_seconds": round(result.first_step_seconds, 2),
+        "target_tokens": result.tokens,
+        "peak_memory_bytes": memory,
+        "tests": scores,
+    }
+    # The last file: where it stands, the run is whole.
+    (folder / "result.json").write_text(json.dumps(summary, indent=2) + "\n")
+    own = scores["validation"]
+    print(f"{sample}\n\nvalidation, all {len(text.validation) - 1:,} characters: "
+          f"{own['loss']:.4f} nats a character, {own['accuracy']:.1%} right")  # fmt: skip
+    print(f"{parameters:,} parameters, {result.seconds:.0f} s of training")
+    print(f"picture: {folder}/curves.png")
+    print(f'next: {common.python()} -m experiments.predict --run={folder} --text="{first}"')
+
+
+if __name__ == "__main__":
+    common.launch(main)
