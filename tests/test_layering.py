@@ -16,7 +16,7 @@ PARTS = "types checks scores online normalizers masks positions"
 BLOCKS = "tracing blocks linear reference tiles sweeps blockwise"
 RECURRENT = "recurrence alignment scans linear_family"
 ENGINE = f"{PARTS} {BLOCKS} on_tiles flash libraries splash kernels attention {RECURRENT}"
-MODELS = f"{ENGINE} variants layers sublayers cells"
+MODELS = f"{ENGINE} variants layers sublayers cells patches"
 TRAINING = "types checks batches metrics optimizers checkpoint telemetry"
 
 MAY_IMPORT = {
@@ -50,16 +50,20 @@ MAY_IMPORT = {
     "layers": f"{ENGINE} variants",
     "sublayers": f"{ENGINE} variants layers",  # for models: Transformers
     "cells": "types",  # for models: RNNs
+    "sound": "",
+    "patches": f"{ENGINE} variants layers",  # for models: pictures
     "models": "types",
-    "models/*": MODELS,
+    "models/*": f"{MODELS} sound",
     "vocabulary": "types",
     "batches": "types vocabulary",
-    "sound": "",
     "wav_files": "",
     "utterances": "",
     "tones": "checks utterances",
     "spoken_digits": "checks wav_files utterances",
     "sound_batches": "types batches sound utterances",
+    "image_files": "",
+    "image_data": "image_files",
+    "image_batches": "types checks batches",
     "decoding": "types",
     "metrics": "types",
     "parallel": "",
@@ -78,11 +82,19 @@ MAY_IMPORT = {
     "settings": "optimizers",
     "statistics": "",  # of comparisons
     "matching": "",
-    "objectives": "types metrics",
+    "ctc": "types",
+    "error_rates": "",
+    "objectives": "types metrics ctc",
     "training_step": "types objectives",
     "training": f"{TRAINING} interruption objectives progress settings training_step",
     "evaluation": "types checks vocabulary batches metrics decoding objectives",
+    "windows": "types",
+    "recall": "types",
+    "writing": "types checks vocabulary batches metrics decoding evaluation",
     "maps": "types masks batches layers models",
+    "image_maps": "types maps",
+    "image_pictures": "",
+    "recognition": "types",
     "explorer": "maps",
     "visualize": "",
     "catalogue": "types masks variants",
@@ -96,10 +108,13 @@ MAY_IMPORT = {
 OWNERS = {
     "absl": "",
     "experiments": "",
-    "matplotlib": "visualize pictures",
+    "matplotlib": "visualize pictures image_pictures",
     "orbax": "checkpoint",
     "grain": "batches",
-    "flax": "layers sublayers cells models/* training_step evaluation maps",
+    "flax": "layers sublayers cells patches models/* training_step evaluation writing maps "
+    "image_maps recognition",
+    "PIL": "image_files",
+    "sklearn": "image_data",
     "tokenizers": "vocabulary",
     "sacrebleu": "metrics",
 }

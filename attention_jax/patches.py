@@ -1,0 +1,113 @@
+"""Pictures as models read them: sizes, patches, the query that pools them, and who looks where."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from attention_jax import checks
+from attention_jax.layers import MultiHeadAttention
+from attention_jax.types import Variant
+
+SPREAD = 0.02  # of learned vectors as they start: arXiv:2010.11929, the authors' code
+
+
+class ImageConfig(NamedTuple):
+    """What pictures look like.
+
+    Attributes:
+      height, width: in pixels.
+      channels: 1 of grey pictures, 3 of coloured ones.
+      patch: the side of a square patch, in pixels.
+    """
+
+    height: int
+    width: int
+    channels: int = 1
+    patch: int = 4
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """How many patches there are, downwards and across."""
+        checks.divides("patch", self.patch, "height", self.height)
+        checks.divides("patch", self.patch, "width", self.width)
+        return self.height // self.patch, self.width // self.patch
+
+
+class Look(NamedTuple):
+    """One attention inside a model, and what it is about to look at.
+
+    Attributes:
+      attention: the layer.
+      x: what looks.
+      memory: what is looked at.
+    """
+
+    attention: MultiHeadAttention
+    x: Float[Array, "b t m"]
+    memory: Float[Array, "b s m"]
+
+
+class Looks(NamedTuple):
+    """All attention of a model, for some pictures.
+
+    Attributes:
+      layers: each lets all positions see all.
+      pooling: one learned question to all positions; None where the model pools otherwise.
+    """
+
+    layers: list[Look]
+    pooling: Look | None
+
+
+def patches(images: Float[Array, "b y x c"], config: ImageConfig) -> Float[Array, "b n pixels"]:
+    """The square patches of each picture, row by row; their pixels row by row, channels last.
+
+    Raises:
+      ValueError: pictures are not of the size that `config` says.
+    """
+    check_size(images, config)
+    (rows, columns), side = config.grid, config.patch
+    cut = images.reshape(-1, rows, side, columns, side, config.channels)
+    return cut.swapaxes(2, 3).reshape(-1, rows * columns, side * side * config.channels)
+
+
+class AttentionPooling(nnx.Module):
+    """The mean of the states by their weights under one learned query.
+
+        out = W_o concat_h attend(W_q query, W_k states, W_v states)
+
+    Reference: Lee et al. 2019, arXiv:1810.00825, section 3.2.
+    """
+
+    def __init__(self, width: int, *, heads: int, variant: Variant, dtype: str, rngs: nnx.Rngs):
+        self.query = nnx.Param(SPREAD * rngs.params.normal((width,)))
+        self.attention = MultiHeadAttention(
+            width, heads=heads, variant=variant, dtype=jnp.dtype(dtype), rngs=rngs
+        )
+
+    def look(self, states: Float[Array, "b s m"]) -> Look:
+        """The question, and what it is asked of."""
+        b, _, m = states.shape
+        query = jnp.broadcast_to(self.query[...].astype(states.dtype)[None, None], (b, 1, m))
+        return Look(self.attention, query, states)
+
+    def __call__(
+        self, states: Float[Array, "b s m"], *, rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "b m"]:
+        look = self.look(states)
+        return self.attention(look.x, look.memory, rngs=rngs)[:, 0]
+
+
+def centred(images: Array) -> Array:
+    return 2 * images - 1
+
+
+def check_size(images: Array, image: ImageConfig) -> None:
+    wanted = image.height, image.width, image.channels
+    if images.shape[1:] != wanted:
+        raise ValueError(
+            f"`images` must have shape [b y x c] with y, x, c = {wanted}, as the model was made "
+            f"for; got {images.shape}. Resize them, or train a model of that size."
+        )

@@ -1,0 +1,128 @@
+"""What scripts about pictures share: the data, the model and the trained run, as flags say."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from absl import flags
+from flax import nnx
+
+from attention_jax import image_data
+from attention_jax.cells import RNNConfig
+from attention_jax.image_data import ImageData
+from attention_jax.models import cnn, vision, vision_rnn
+from attention_jax.patches import ImageConfig
+from attention_jax.types import Classifier, Params
+from experiments import common, trained
+
+FLAGS = flags.FLAGS
+MODELS = (*common.MODELS, "cnn")
+_MOST_PATCHES = 7  # a side, where --patch does not say
+
+
+def define_flags() -> None:
+    """The pictures, and how models read them."""
+    flags.DEFINE_string(
+        "data", image_data.DIGITS, "Pictures: digits, which scikit-learn brings; or a folder, as "
+        "it is or in --data_dir, of the four files of MNIST's format or of <label>/<file>.png."
+    )  # fmt: skip
+    flags.DEFINE_integer("classes", None, "Of MNIST's format: number of classes. Default: 10.")
+    flags.DEFINE_integer(
+        "image_size", None, "Of a folder of pictures: resize all to so many pixels each way.",
+        lower_bound=1,
+    )  # fmt: skip
+    flags.DEFINE_bool("skip_bad", False, "Leave out what is damaged or wrong, and count it.")
+    flags.DEFINE_integer("images_per_batch", 64, "Pictures a batch.", lower_bound=1)
+    flags.DEFINE_integer("shift", 1, "Move training pictures by up to so many pixels.",
+                         lower_bound=0)  # fmt: skip
+    flags.DEFINE_bool("flip", False, "Mirror half of the training pictures, left to right.")
+    flags.DEFINE_integer(
+        "patch", None, "Side of a patch in pixels. Default: the smallest that leaves at most "
+        f"{_MOST_PATCHES} a side.", lower_bound=1
+    )  # fmt: skip
+    flags.DEFINE_enum("pooling", "token", vision.POOLINGS, "Transformer: where the answer is read.")
+    flags.DEFINE_enum("reads", "rows", vision_rnn.READS, "RNN: what it reads, one after another. "
+                      "--attention pools its states; none takes the last.")  # fmt: skip
+
+
+common.keep_flags_of(__name__)
+
+
+class Trained(NamedTuple):
+    """A run's model, and what it knows."""
+
+    graphdef: Any
+    params: Params
+    data: ImageData
+    image: ImageConfig
+
+
+def load() -> ImageData:
+    """The pictures that flags name; says how many were left out."""
+    data = image_data.load(
+        FLAGS.data,
+        data_dir=FLAGS.data_dir,
+        classes=FLAGS.classes,
+        image_size=FLAGS.image_size,
+        skip_bad=FLAGS.skip_bad,
+    )
+    if data.skipped:
+        print(f"{data.name}: {data.skipped} pictures are damaged or wrong, and left out")
+    return data
+
+
+def image_of(data: ImageData) -> ImageConfig:
+    """Sizes of the data's pictures and of their patches.
+
+    Raises:
+      ValueError: --patch does not divide the pictures.
+    """
+    height, width, channels = data.train.images.shape[1:]
+    whole = math.gcd(height, width)
+    fit = [n for n in range(1, whole + 1) if whole % n == 0]
+    few = [n for n in fit if max(height, width) // n <= _MOST_PATCHES]
+    patch = FLAGS.patch or (few or fit)[0 if few else -1]
+    if patch not in fit:
+        raise ValueError(
+            f"`--patch` must divide both sides of the pictures, {height} x {width}; got {patch}. "
+            f"Use {', '.join(map(str, fit))}."
+        )
+    return ImageConfig(height, width, channels, patch)
+
+
+def builder(image: ImageConfig, classes: int) -> Callable[[jax.Array], Classifier]:
+    """`key -> model`, as flags say."""
+    if FLAGS.model == "cnn":
+        sizes = cnn.CNNConfig(classes, FLAGS.width, FLAGS.layers, FLAGS.dropout, FLAGS.dtype)
+        return lambda key: cnn.CNN(image, sizes, rngs=nnx.Rngs(key))
+    config = common.model_config(classes, max_length=1)
+    if isinstance(config, RNNConfig):
+        return lambda key: vision_rnn.ImageRNN(image, config, reads=FLAGS.reads, rngs=nnx.Rngs(key))
+    return lambda key: vision.VisionTransformer(
+        image, config, pooling=FLAGS.pooling, rngs=nnx.Rngs(key)
+    )
+
+
+def load_run(folder: Path) -> Trained:
+    """A run's model and data; afterwards flags are the run's, where this command gives no others.
+
+    Raises:
+      ValueError: the folder is none of a run, or holds no trained model.
+    """
+    trained.adopt_flags(folder)
+    data = load()
+    image = image_of(data)
+    build: Any = builder(image, len(data.classes))
+    return Trained(trained.graphdef_of(build), trained.load_final(folder, build), data, image)
+
+
+def some_of_each(labels: np.ndarray, count: int) -> np.ndarray:
+    """The first pictures of as many classes as there are, then their second ones, and so on."""
+    place = np.zeros(len(labels), int)
+    for label in np.unique(labels):
+        own = labels == label
+        place[own] = np.arange(own.sum())
+    return np.lexsort((labels, place))[:count]

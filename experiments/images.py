@@ -1,0 +1,151 @@
+"""Trains a model to say what pictures show: a Vision Transformer, an RNN, or a small CNN.
+
+    python -m experiments.images
+    python -m experiments.images --model=rnn --attention=additive --reads=rows
+    python -m experiments.images --flagfile=experiments/presets/fashion_vit.flags
+    python -m experiments.images --data=my_pictures --image_size=32 --model=cnn --width=64
+
+The first learns the digits that scikit-learn brings; my_pictures holds <label>/<file>.png. A run's
+folder is that of experiments.translation, with attention.png (where the model looks at a few
+test pictures, and which patches decided), heads_1.png and so on. Killed, it goes on by --resume.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+
+from attention_jax import (
+    evaluation,
+    image_maps,
+    image_pictures,
+    objectives,
+    recognition,
+    training,
+    visualize,
+)
+from attention_jax.image_batches import ImageBatches
+from attention_jax.image_data import ImageData
+from experiments import common, image_models, trained
+
+FLAGS = flags.FLAGS
+common.define_run_flags()
+common.define_data_flags()
+common.define_model_flags(image_models.MODELS)
+common.define_training_flags()
+common.define_device_flags()
+image_models.define_flags()
+flags.adopt_module_key_flags(common)
+flags.adopt_module_key_flags(image_models)
+
+DRAWN = 10  # test pictures of which the attention is drawn, and
+WITH_HEADS = 3  # those of them of which all heads are
+
+
+def main() -> None:
+    """Trains, scores, draws."""
+    if FLAGS.list:
+        print(common.list_names())
+        return
+    data = image_models.load()
+    image = image_models.image_of(data)
+    build: Any = image_models.builder(image, len(data.classes))
+    graphdef = trained.graphdef_of(build)
+    folder = common.open_run(data.name)
+    print(f"{data.name}: {len(data.train.labels)} pictures to learn from, "
+          f"{len(data.validation.labels)} for validation, {len(data.test.labels)} for the test; "
+          f"{len(data.classes)} classes")  # fmt: skip
+    rows = FLAGS.images_per_batch
+    validation = ImageBatches(*data.validation, rows=rows, shuffle=False)
+    losses = evaluation.losses(graphdef, objectives.classification)
+    result = training.fit(
+        build,
+        ImageBatches(*data.train, rows=rows, seed=FLAGS.seed, shift=FLAGS.shift, flip=FLAGS.flip),
+        lambda params: losses(params, validation),
+        folder,
+        common.settings(),
+        objective=objectives.classification,
+        resume=FLAGS.resume,
+    )
+    report(result, data, folder)
+
+
+def report(result: training.Result, data: ImageData, folder: Path) -> None:
+    """Scores the test and writes outcomes.json, the pictures and, last of all, result.json."""
+    memory = common.peak_memory_bytes()
+    trained.save_final(folder, result.params)
+    found = recognition.recogniser(result.graphdef)(result.params, data.test.images)
+    labels = data.test.labels
+    summary = {
+        "task": data.name,
+        "model": FLAGS.model,
+        "attention": common.attention_name(),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(result.params)),
+        "steps": result.steps,
+        "seconds": round(result.seconds, 1),
+        "first_step_seconds": round(result.first_step_seconds, 2),
+        "target_tokens": result.tokens,
+        "peak_memory_bytes": memory,
+        "tests": {"test": recognition.scores(found, labels)},
+        "of_classes": {"test": recognition.of_classes(found, labels, data.classes)},
+        "skipped": data.skipped,
+    }
+    right = [[int(hit), 1] for hit in found.argmax(axis=-1) == labels]
+    (folder / "outcomes.json").write_text(json.dumps({"test": {"accuracy": right}}) + "\n")
+    visualize.curves(folder / "metrics.jsonl", folder / "curves.png")
+    pictures = [folder / "curves.png", *draw(result, data, found, folder)]
+    # The last file: where it stands, the run is whole.
+    (folder / "result.json").write_text(json.dumps(summary, indent=2) + "\n")
+    show(summary, pictures, folder)
+
+
+def draw(result: training.Result, data: ImageData, found: np.ndarray, folder: Path) -> list[Path]:
+    """Draws where the model looks in a few test pictures of each class, and what decided."""
+    chosen = image_models.some_of_each(data.test.labels, DRAWN)
+    images = data.test.images[chosen]
+    inputs = images.astype(np.float32) / np.float32(255)
+    titles = [
+        title(data.classes[label], data.classes[log.argmax()], float(np.exp(log.max())))
+        for label, log in zip(data.test.labels[chosen], found[chosen], strict=True)
+    ]
+    seen = image_maps.attention(result.graphdef, result.params, inputs)
+    lost = image_maps.decisive(result.graphdef, result.params, inputs)
+    weights = {} if seen is None else image_maps.columns(seen)
+    paths = [folder / "attention.png"]
+    image_pictures.overview(images, titles, weights, lost, paths[0])
+    if seen is not None:
+        for number in range(min(WITH_HEADS, len(images))):
+            paths.append(folder / f"heads_{number + 1}.png")
+            image_pictures.heads(
+                images[number],
+                image_maps.heads(seen)[number],
+                paths[-1],
+                names=image_maps.names(seen),
+                title=titles[number],
+            )
+    return paths
+
+
+def title(label: str, answer: str, probability: float) -> str:
+    """What a picture shows, and what the model says."""
+    said = f"{answer} {probability:.0%}"
+    return said if answer == label else f"{said} (is {label})"
+
+
+def show(summary: dict[str, Any], pictures: list[Path], folder: Path) -> None:
+    """Prints the scores, where the pictures are and what to type next."""
+    width = max(map(len, summary["of_classes"]["test"])) + 2
+    print()
+    for name, share in summary["of_classes"]["test"].items():
+        print(f"{name:<{width}}{share:>8.1%}")
+    own = summary["tests"]["test"]
+    print(f"{'test':<{width}}{own['accuracy']:>8.2%}   {own['loss']:.4f} nats a picture")
+    print(f"\n{summary['parameters']:,} parameters, {summary['seconds']:.0f} s of training")
+    print("pictures:", *pictures)
+
+
+if __name__ == "__main__":
+    common.launch(main)
