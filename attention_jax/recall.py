@@ -49,7 +49,7 @@ def associative(
       rows: sequences.
       length: tokens of each, even.
       pairs: keys of each; four times as many must fit into the length.
-      vocabulary: tokens, 0 included, which is no key; even, and more than the length.
+      vocabulary: tokens, 0 included, which is no key; even, and enough for the pairs.
       power: of the gaps; 1 makes them uniform.
 
     Raises:
@@ -63,8 +63,11 @@ def associative(
             f"`pairs` must be at least 1 and at most a quarter of the length; got pairs={pairs}, "
             f"length={length}. Use pairs={max(1, length // 4)} or less."
         )
-    if vocabulary <= max(length, 2 * pairs + 2):
-        raise ValueError(f"`vocabulary` must be more than the length, {length}; got {vocabulary}.")
+    if vocabulary < 2 * pairs + 2:
+        raise ValueError(
+            f"`vocabulary` must hold {pairs} keys and as many values; got {vocabulary}. Use "
+            f"{2 * pairs + 2} or more."
+        )
     half, start = vocabulary // 2, 2 * pairs
     keys = 1 + _distinct(draw.random((rows, half - 1)), pairs)
     values = half + _distinct(draw.random((rows, half)), pairs)

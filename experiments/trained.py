@@ -31,6 +31,11 @@ def load(folder: Path) -> Trained:
     Raises:
       ValueError: the folder is none of a run, or holds no trained model.
     """
+    if kind(folder) != "translation":
+        raise ValueError(
+            f"`--run` must be of experiments.translation; {folder} is of experiments."
+            f"{kind(folder)}."
+        )
     adopt_flags(folder)
     vocabulary = Vocabulary.load(folder / "vocabulary.json")
     build = common.model_builder(vocabulary.size)

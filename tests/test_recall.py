@@ -105,7 +105,10 @@ def test_a_batch_depends_on_seed_and_index_alone(problem):
             "`length` must be even .* got 15. Use 16",
         ),
         (partial(recall.associative, length=16, pairs=5), "at most a quarter .* Use pairs=4"),
-        (partial(recall.associative, length=64, pairs=4, vocabulary=32), "more than the length"),
+        (
+            partial(recall.associative, length=64, pairs=4, vocabulary=8),
+            "4 keys and .* Use 10 or more",
+        ),
         (partial(recall.copying, length=20), "more than twice the symbols; .* Use length=21"),
         (partial(recall.induction, length=2), "must be at least 3; got 2 and 16"),
         (partial(recall.adding, length=1), "`length` must be at least 2; got 1"),

@@ -1,0 +1,125 @@
+"""What a model remembers, and how far: recall, copying, adding, induction.
+
+    python -m experiments.memory --flagfile=experiments/presets/recall_64.flags
+    python -m experiments.memory --flagfile=experiments/presets/recall_64.flags --model=rnn --attention=none
+    python -m experiments.memory --problem=copying --length=120 --attention=gated_delta --positions=none
+    python -m experiments.memory --problem=adding --length=100 --cost_lengths=64,256,1024,4096,16384
+
+Models are language models: a Transformer over any variant with any kind of positions, or an RNN
+with or without attention to its own past. Each is tested at the length of its training and beyond
+it, and by how far back lies what an answer needs. A run's folder is that of experiments.language,
+without text: memory.png has the curves, and result.json the counts behind them. Curves of several
+runs in one picture: experiments.memory_pictures.
+"""  # noqa: E501
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import flags
+
+from attention_jax import evaluation, training, visualize
+from experiments import common, memory_costs, memory_pictures, problems, trained
+
+FLAGS = flags.FLAGS
+common.define_run_flags()
+common.define_model_flags()
+common.define_training_flags()
+common.define_device_flags()
+problems.define_flags()
+flags.adopt_module_key_flags(common)
+flags.adopt_module_key_flags(problems)
+flags.DEFINE_list(
+    "cost_lengths", [], "Lengths at which the time and memory of a step are measured; 64,256,1024,"
+    "4096,16384 shows how they grow."
+)  # fmt: skip
+flags.DEFINE_integer("cost_repeats", 3, "Counted calls of each cost.", lower_bound=1)
+FLAGS.set_default("dropout", 0.0)
+
+VALIDATION_ROWS = 256
+
+
+def main() -> None:
+    """Trains, tests, measures, draws."""
+    if FLAGS.list:
+        print(f"problems: {', '.join(problems.PROBLEMS)}\n{common.list_names()}")
+        return
+    lengths, costs_at = problems.test_lengths(), memory_costs.lengths(FLAGS.cost_lengths)
+    build, objective = problems.builder(max(lengths)), problems.objective()
+    tests = {length: problems.batches(length, test=True) for length in lengths}
+    validation = problems.batches(FLAGS.length, test=True, rows=VALIDATION_ROWS)
+    graphdef = trained.graphdef_of(build)
+    folder = common.open_run(f"{FLAGS.problem}_{FLAGS.length}")
+    losses = evaluation.losses(graphdef, objective)
+    result = training.fit(
+        build,
+        problems.batches(FLAGS.length, test=False),
+        lambda params: measures(losses(params, validation)),
+        folder,
+        common.settings(),
+        objective=objective,
+        resume=FLAGS.resume,
+    )
+    memory = common.peak_memory_bytes()
+    trained.save_final(folder, result.params)
+    # What a program needs is not told where it comes from the cache.
+    jax.config.update("jax_enable_compilation_cache", not costs_at)
+    score = problems.scorer(graphdef)
+    found = {name(length): score(result.params, own) for length, own in tests.items()}
+    scores = {name(length): measures(losses(result.params, own)) for length, own in tests.items()}
+    rows = {test: {"accuracy": own["rows"]} for test, own in found.items()}
+    (folder / "outcomes.json").write_text(json.dumps(rows) + "\n")
+    extra = {
+        "length": FLAGS.length,
+        "lengths": {name(length): length for length in lengths},
+        "distances": {test: own["distances"] for test, own in found.items()},
+        "costs": [memory_costs.measure(length, FLAGS.cost_repeats) for length in costs_at],
+    }
+    report(result, {"peak_memory_bytes": memory, "tests": scores} | extra, folder)
+
+
+def name(length: int) -> str:
+    """That of the test at a length; the first is of the length of training."""
+    return "test" if length == FLAGS.length else f"length_{length}"
+
+
+def measures(scores: dict[str, float]) -> dict[str, float]:
+    """Those that mean something: of a number no perplexity."""
+    return {key: x for key, x in scores.items() if FLAGS.problem != "adding" or key != "perplexity"}
+
+
+def report(result: training.Result, found: dict[str, Any], folder: Path) -> None:
+    """Writes the pictures and result.json, and prints the tables."""
+    summary = {
+        "task": FLAGS.problem,
+        "model": FLAGS.model,
+        "attention": common.attention_name(),
+        "positions": FLAGS.positions if FLAGS.model == "transformer" else None,
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(result.params)),
+        "steps": result.steps,
+        "seconds": round(result.seconds, 1),
+        "first_step_seconds": round(result.first_step_seconds, 2),
+        "target_tokens": result.tokens,
+        **found,
+    }
+    visualize.curves(folder / "metrics.jsonl", folder / "curves.png")
+    memory_pictures.draw({memory_pictures.label(summary): summary}, folder / "memory.png")
+    # The last file: where it stands, the run is whole.
+    (folder / "result.json").write_text(json.dumps(summary, indent=2) + "\n")
+    print(f"\n{'length':>8}{'accuracy':>10}{'loss':>9}   accuracy by distance")
+    for test, scores in summary["tests"].items():
+        by_distance = "  ".join(
+            f"{low}-{high - 1}: {right / count:.1%}"
+            for low, high, right, count in summary["distances"][test]
+        )
+        print(f"{summary['lengths'][test]:>8}{scores['accuracy']:>10.2%}{scores['loss']:>9.4f}"
+              f"   {by_distance}")  # fmt: skip
+    for row in summary["costs"]:
+        print(memory_costs.line(row))
+    print(f"\n{summary['parameters']:,} parameters, {summary['seconds']:.0f} s of training")
+    print(f"pictures: {folder}/memory.png {folder}/curves.png")
+
+
+if __name__ == "__main__":
+    common.launch(main)

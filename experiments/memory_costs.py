@@ -1,0 +1,87 @@
+"""Time and memory of a step as sequences grow: one of training, and one of reading on."""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+from flax import nnx
+
+from attention_jax import training_step
+from experiments import common, problems
+
+FLAGS = flags.FLAGS
+
+
+def lengths(texts: Sequence[str]) -> tuple[int, ...]:
+    """A flag's list of lengths, as numbers."""
+    if not all(text.isdigit() and int(text) > 1 for text in texts):
+        raise ValueError(f"`--cost_lengths` must be lengths above 1; got {','.join(texts)}.")
+    return tuple(map(int, texts))
+
+
+def measure(length: int, repeats: int) -> dict[str, Any]:
+    """What one sequence of a length costs: medians of a few calls, with lowest and highest.
+
+    `training` is a whole update, `reading` a token read at the end of as many, `temporary_bytes`
+    what the update needs beside its arguments, and `state_bytes` what reading on keeps.
+    """
+    build, settings = problems.builder(length), common.settings()
+    graphdef, state = training_step.start(build, settings.transform(), settings.seed)
+    batch, _ = problems.problem(length)(np.random.default_rng(0), 1)
+    whole: Any = training_step.compile_steps(
+        graphdef, settings.transform(), objective=problems.objective()
+    ).whole
+    compiled = whole.lower(state, batch).compile()
+    held = [jax.tree.map(jnp.copy, state)]  # the update overwrites its state
+
+    def train() -> Any:
+        held[0], totals = compiled(held[0], batch)
+        return totals
+
+    found = {
+        "length": length,
+        **spread("training_seconds", train, repeats),
+        "temporary_bytes": getattr(compiled.memory_analysis(), "temp_size_in_bytes", None),
+    }
+    if FLAGS.problem != "adding":  # whose model reads no tokens
+        found |= reading(graphdef, state.params, length, repeats)
+    return found
+
+
+def reading(graphdef: Any, params: Any, length: int, repeats: int) -> dict[str, Any]:
+    """The cost of one more token after length - 1 others."""
+    past = nnx.merge(graphdef, params).start(1, length)
+    past = past._replace(position=past.position + length - 1)
+    token = jnp.zeros(1, jnp.int32)
+    step = jax.jit(lambda params, past: nnx.merge(graphdef, params).step(past, token))
+    return {
+        **spread("reading_seconds", lambda: step(params, past), repeats),
+        "state_bytes": sum(leaf.nbytes for leaf in jax.tree.leaves(past)),
+    }
+
+
+def spread(name: str, call: Callable[[], Any], repeats: int) -> dict[str, Any]:
+    """Seconds of a call: the median under its name, and the lowest and the highest."""
+    jax.block_until_ready(call())
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        jax.block_until_ready(call())
+        times.append(time.perf_counter() - start)
+    return {name: statistics.median(times), f"{name}_range": [min(times), max(times)]}
+
+
+def line(row: dict[str, Any]) -> str:
+    """One length, in words."""
+    parts = [f"length {row['length']:>6}: {row['training_seconds'] * 1e3:9.1f} ms a training step"]
+    if row["temporary_bytes"] is not None:
+        parts.append(f"{row['temporary_bytes'] / 2**20:8.1f} MiB")
+    if "reading_seconds" in row:
+        parts.append(f"{row['reading_seconds'] * 1e3:7.2f} ms a token read, which keeps "
+                     f"{row['state_bytes'] / 2**10:.0f} KiB")  # fmt: skip
+    return ", ".join(parts)

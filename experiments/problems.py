@@ -1,0 +1,137 @@
+"""What scripts of memory share: the problem, the model and its objective, as flags say."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+from flax import nnx
+
+from attention_jax import objectives, recall
+from attention_jax.cells import RNNConfig
+from attention_jax.models import language
+from attention_jax.recall import DrawnBatches
+from attention_jax.types import Params
+from experiments import common
+
+FLAGS = flags.FLAGS
+PROBLEMS = ("associative", "copying", "induction", "adding")
+# Added to --seed where a model is tested, so that no training batch is drawn again.
+TEST_SEED = 1_000_000
+
+
+def define_flags() -> None:
+    """The problem, its sizes, and how it is tested."""
+    flags.DEFINE_enum("problem", "associative", PROBLEMS, "What must be remembered.")
+    flags.DEFINE_integer("length", 64, "Positions of a training sequence.", lower_bound=2)
+    flags.DEFINE_integer("rows", 64, "Sequences a batch.", lower_bound=1)
+    flags.DEFINE_integer("vocabulary", 8192, "Associative, induction: tokens.", lower_bound=3)
+    flags.DEFINE_integer("pairs", 4, "Associative: pairs of a sequence.", lower_bound=1)
+    flags.DEFINE_float("power", 0.01, "Associative: power of the gaps; 1 makes them uniform.")
+    flags.DEFINE_integer("symbols", 10, "Copying: how many.", lower_bound=1)
+    flags.DEFINE_integer("alphabet", 8, "Copying: of how many different ones.", lower_bound=1)
+    flags.DEFINE_list(
+        "test_lengths", None, "Lengths of tests beside --length. Default: its double and fourfold."
+    )
+    flags.DEFINE_integer("test_rows", 1024, "Sequences of each test.", lower_bound=1)
+
+
+common.keep_flags_of(__name__)
+
+
+def problem(length: int) -> recall.Problem:
+    """The problem that flags name, at a length."""
+    own: dict[str, dict[str, Any]] = {
+        "associative": {
+            "pairs": FLAGS.pairs,
+            "vocabulary": FLAGS.vocabulary,
+            "power": FLAGS.power,
+        },
+        "copying": {"symbols": FLAGS.symbols, "alphabet": FLAGS.alphabet},
+        "induction": {"vocabulary": FLAGS.vocabulary},
+        "adding": {},
+    }
+    return partial(getattr(recall, FLAGS.problem), length=length, **own[FLAGS.problem])
+
+
+def batches(length: int, *, test: bool, rows: int | None = None) -> DrawnBatches:
+    """Those of training, or of a test of `rows` sequences at least."""
+    drawn = DrawnBatches(
+        problem(length),
+        rows=FLAGS.rows,
+        seed=FLAGS.seed + (TEST_SEED if test else 0),
+        batches_per_epoch=-(-(rows or FLAGS.test_rows) // FLAGS.rows),
+    )
+    drawn.drawn(0)  # what does not fit is said before anything is trained
+    return drawn
+
+
+def test_lengths() -> tuple[int, ...]:
+    """The length of training, and the others that flags ask for."""
+    texts = FLAGS.test_lengths
+    if texts is None:
+        return FLAGS.length, 2 * FLAGS.length, 4 * FLAGS.length
+    if not all(text.isdigit() and int(text) > 1 for text in texts):
+        raise ValueError(f"`--test_lengths` must be lengths above 1; got {','.join(texts)}.")
+    return tuple(dict.fromkeys((FLAGS.length, *map(int, texts))))
+
+
+def builder(max_length: int) -> Callable[[jax.Array], Any]:
+    """`key -> model` for sequences up to a length, as flags say."""
+    tokens = {"copying": FLAGS.alphabet + 2, "adding": 1}.get(FLAGS.problem, FLAGS.vocabulary)
+    config = common.model_config(tokens, max_length=max_length)
+
+    def build(key: jax.Array) -> Any:
+        rngs = nnx.Rngs(key)
+        recurrent = isinstance(config, RNNConfig)
+        body = (language.RNN if recurrent else language.Transformer)(config, rngs=rngs)
+        return language.Regressor(body, 2, rngs=rngs) if FLAGS.problem == "adding" else body
+
+    return build
+
+
+def objective() -> objectives.Objective:
+    """What the problem asks for: a token, or a number."""
+    return objectives.regression if FLAGS.problem == "adding" else objectives.next_token
+
+
+def scorer(graphdef: Any) -> Callable[[Params, DrawnBatches], dict[str, list]]:
+    """A function that counts what is right in each sequence, and at each distance.
+
+    It gives `rows`, [right, count] of each sequence; and `distances`, [low, high, right, count] of
+    the predictions whose need lies low to high positions back, high not included.
+    """
+
+    @jax.jit
+    def right(params: Params, batch: Any) -> jax.Array:
+        model: Any = nnx.merge(graphdef, params)
+        if FLAGS.problem == "adding":
+            return jnp.abs(model.predict(batch.vectors) - batch.targets) < 0.04
+        return model.logits(batch.tokens).argmax(-1) == batch.targets
+
+    def score(params: Params, batches: DrawnBatches) -> dict[str, list]:
+        rows, hits, far = [], [], []
+        for index in range(batches.batches_per_epoch):
+            batch, distance = batches.drawn(index)
+            counts = batch.weights > 0
+            hit = np.asarray(right(params, batch)) & counts
+            by_row = (x.reshape(len(x), -1).sum(1) for x in (hit, counts))
+            rows += np.stack(list(by_row), axis=1).tolist()
+            hits.append(hit[counts])
+            far.append(distance[counts])
+        return {"rows": rows, "distances": _by_distance(np.concatenate(hits), np.concatenate(far))}
+
+    return score
+
+
+def _by_distance(hits: np.ndarray, far: np.ndarray) -> list[list[int]]:
+    """Counts between powers of two."""
+    power = np.floor(np.log2(np.maximum(far, 1))).astype(int)
+    found = []
+    for at in np.unique(power):
+        inside = hits[power == at]
+        found.append([int(2**at), int(2 ** (at + 1)), int(inside.sum()), len(inside)])
+    return found
