@@ -12,8 +12,9 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from attention_jax import ctc as paths
 from attention_jax import metrics
-from attention_jax.types import Batch, ImageBatch, Series, Window
+from attention_jax.types import EOS, PAD, Batch, ImageBatch, Series, Window
 
 
 class Sums(NamedTuple):
@@ -92,6 +93,33 @@ def regression(
     error = model.predict(batch.vectors, rngs=rngs) - batch.targets
     right = jnp.where(jnp.abs(error) < 0.04, batch.weights, 0.0)
     return Sums(jnp.sum(batch.weights * error**2), jnp.sum(batch.weights), jnp.sum(right))
+
+
+def ctc(model: Any, batch: Batch, *, rngs: Any = None, label_smoothing: float = 0.0) -> Sums:
+    """The target's tokens without EOS, over all paths that spell them; see `attention_jax.ctc`.
+
+    loss = -log sum over paths of prod_s p(path[s] | x)
+
+    The model is one as `models.speech.AlignedModel`. A token counts as right where the most
+    probable path spells its whole transcript. What no path can spell, being longer than the
+    positions, costs about 1e5.
+
+    Raises:
+      ValueError: `label_smoothing` is not 0: no token stands at a position of its own.
+    """
+    if label_smoothing:
+        raise ValueError(
+            f"`label_smoothing` must be 0 with CTC; got {label_smoothing}. Use the decoder's loss."
+        )
+    memory = model.encode(batch.source, batch.source_mask, rngs=rngs)
+    logits = model.align(memory, rngs=rngs)
+    real = jnp.where(jnp.asarray(batch.target_out) == EOS, 0.0, batch.weights)
+    count = real.sum(axis=1)
+    labels = jnp.where(real > 0, batch.target_out, PAD)
+    # Rows that only fill the batch have nothing to spell.
+    nats = jnp.where(count > 0, paths.loss(logits, memory.mask, labels, real), 0.0)
+    right = paths.right(logits, memory.mask, labels, real) * count
+    return Sums(nats.sum(), count.sum(), right.sum())
 
 
 def of_logits(

@@ -47,11 +47,23 @@ class RNN(nnx.Module):
     A variant that goes from query to query has weights of its own in place of the softmax.
     Without attention, `a_i = tanh(W h_i)` and nothing is fed back.
 
+    Args:
+      config: sizes and choices.
+      encoder: makes another encoder, such as one of `models/speech.py`, which is called as
+        `(source, source_mask, rngs=...)` and gives a `Memory`, with a `summary` for each layer.
+        None for one that reads tokens.
+
     Raises:
       ValueError: `attention` is neither the score of a pair, nor goes from query to query.
     """
 
-    def __init__(self, config: RNNConfig, *, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        config: RNNConfig,
+        *,
+        encoder: Callable[[nnx.Rngs], Any] | None = None,
+        rngs: nnx.Rngs,
+    ):
         checks.one_of("cell", config.cell, tuple(CELLS))
         checks.one_of("dtype", config.dtype, ("float32", "bfloat16"))
         width, dtype = config.width, jnp.dtype(config.dtype)
@@ -60,7 +72,11 @@ class RNN(nnx.Module):
         self.feeds = self.attentive and config.input_feeding
         self.aligns = self.draws = False  # until there is a variant that does
         self.embedding = Embedding(config.vocabulary_size, width, dtype=dtype, rngs=rngs)
-        self.encoders = nnx.List([self._encoder(rngs) for _ in range(config.layers)])
+        self.reads = encoder is None  # tokens
+        if encoder is None:
+            self.encoders = nnx.List([self._encoder(rngs) for _ in range(config.layers)])
+        else:
+            self.encoder = encoder(rngs)
         cell = CELLS[config.cell]
         inputs = [width * (2 if self.feeds else 1)] + [width] * (config.layers - 1)
         self.cells = nnx.List([cell(n, width, dtype=dtype, rngs=rngs) for n in inputs])
@@ -102,12 +118,14 @@ class RNN(nnx.Module):
 
     def encode(
         self,
-        source: Int[Array, "b s"],
+        source: Int[Array, "b s"] | Float[Array, "b s f"],
         source_mask: Bool[Array, "b s"],
         *,
         rngs: nnx.Rngs | None = None,
     ) -> Memory:
         """States of the source, and the last state of each layer as `summary`."""
+        if not self.reads:
+            return self.encoder(source, source_mask, rngs=rngs)
         x, last = self.embedding(source), []
         for cells in self.encoders:
             x = dropout(x, self.config.dropout_rate, rngs)

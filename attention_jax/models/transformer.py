@@ -3,7 +3,8 @@
 Reference: Vaswani et al. 2017, arXiv:1706.03762; norm first: Xiong et al. 2020, arXiv:2002.04745.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from flax import nnx
@@ -71,9 +72,21 @@ class DecoderLayer(Layer):
 
 
 class Transformer(nnx.Module):
-    """Encoder and decoder stacks over one vocabulary; answers to `types.Seq2Seq`."""
+    """Encoder and decoder stacks over one vocabulary; answers to `types.Seq2Seq`.
 
-    def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
+    Args:
+      config: sizes and choices.
+      encoder: makes another encoder, such as one of `models/speech.py`, which is called as
+        `(source, source_mask, rngs=...)` and gives a `Memory`. None for one that reads tokens.
+    """
+
+    def __init__(
+        self,
+        config: TransformerConfig,
+        *,
+        encoder: Callable[[nnx.Rngs], Any] | None = None,
+        rngs: nnx.Rngs,
+    ):
         checks.one_of("positions", config.positions, POSITIONS)
         checks.one_of("norm", config.norm, ("pre", "post"))
         checks.one_of("dtype", config.dtype, ("float32", "bfloat16"))
@@ -98,10 +111,13 @@ class Transformer(nnx.Module):
             dtype=dtype,
             rngs=rngs,
         )
-        self.encoder, self.decoder = stack(EncoderLayer), stack(DecoderLayer)
+        self.reads = encoder is None  # tokens
+        self.encoder: Any = stack(EncoderLayer) if encoder is None else encoder(rngs)
+        self.decoder = stack(DecoderLayer)
         # A post-norm layer ends in a norm of its own.
         if config.norm == "pre":
-            self.encoder_norm = nnx.LayerNorm(config.width, dtype=dtype, rngs=rngs)
+            if self.reads:
+                self.encoder_norm = nnx.LayerNorm(config.width, dtype=dtype, rngs=rngs)
             self.decoder_norm = nnx.LayerNorm(config.width, dtype=dtype, rngs=rngs)
         if not config.tied:
             self.output = Linear(
@@ -110,14 +126,22 @@ class Transformer(nnx.Module):
 
     def encode(
         self,
-        source: Int[Array, "b s"],
+        source: Int[Array, "b s"] | Float[Array, "b s f"],
         source_mask: Bool[Array, "b s"],
         *,
         rngs: nnx.Rngs | None = None,
     ) -> Memory:
         """Contextual vectors of the source."""
+        if not self.reads:
+            return self.encoder(source, source_mask, rngs=rngs)
         x = self.encoder(self._embed(source, rngs), source_mask, rngs=rngs)
         return Memory(self.encoder_norm(x) if self.config.norm == "pre" else x, source_mask)
+
+    def enter(self, source: Array, source_mask: Array) -> tuple[Array, Array]:
+        """What the encoder's first layer reads, and which of it is real; without dropout."""
+        if self.reads:
+            return self.embedding(source), source_mask
+        return self.encoder.enter(source, source_mask)
 
     def decode(
         self, target: Int[Array, "b t"], memory: Memory, *, rngs: nnx.Rngs | None = None

@@ -1,0 +1,266 @@
+"""Encoders that listen: they read frames of sound, and stand where others read tokens.
+
+    listen = lambda rngs: TransformerListener(config, Listening(), rngs=rngs)
+    model = Transformer(config, encoder=listen, rngs=nnx.Rngs(0))       # encoder and decoder
+    model = AlignedModel(config.vocabulary_size, config.width, encoder=listen, rngs=nnx.Rngs(0))
+
+An encoder is called as `(source [b s f], source_mask [b s], rngs=...)` and gives a `Memory`.
+
+References: convolutions in front of a Transformer: Mohamed et al. 2019, arXiv:1904.11660; listen,
+attend and spell: Chan et al. 2016, arXiv:1508.01211; connectionist temporal classification: Graves
+et al. 2006, ICML.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from attention_jax import checks, positions, sound
+from attention_jax.cells import CELLS, RNNConfig, read
+from attention_jax.layers import Linear, Stack, dropout
+from attention_jax.sound import Augment
+from attention_jax.sublayers import POSITIONS, EncoderLayer, TransformerConfig
+from attention_jax.types import Memory
+
+Build = Callable[[nnx.Rngs], Any]
+
+
+class Listening(NamedTuple):
+    """How frames become what an encoder reads.
+
+    Attributes:
+      features: numbers a frame.
+      halvings: convolutions of stride 2 in front: each halves the number of positions.
+      pyramid: layers of a `PyramidListener` that halve it further.
+      augment: what is hidden in training, where there are `rngs`.
+    """
+
+    features: int = 40
+    halvings: int = 2
+    pyramid: int = 0
+    augment: Augment = Augment.none()
+
+    @property
+    def shortening(self) -> int:
+        """How many frames make a position."""
+        return 2 ** (self.halvings + self.pyramid)
+
+
+class Subsampling(nnx.Module):
+    """Convolutions over time of three taps and stride 2, with GELU between; then a linear map.
+
+        y[i] = gelu(W [x[2i - 1]; x[2i]; x[2i + 1]] + b)
+
+    Beyond both ends, and in padding, there are zeros; position i is real where frame 2i is.
+    """
+
+    def __init__(self, listening: Listening, width: int, *, dtype: Any, rngs: nnx.Rngs):
+        inputs = [listening.features, *[width] * (listening.halvings - 1)]
+        self.convolutions = nnx.List(
+            [Linear(3 * n, width, dtype=dtype, rngs=rngs) for n in inputs[: listening.halvings]]
+        )
+        last = width if listening.halvings else listening.features
+        self.project = Linear(last, width, dtype=dtype, rngs=rngs)
+
+    def __call__(
+        self, frames: Float[Array, "b s f"], mask: Bool[Array, "b s"]
+    ) -> tuple[Float[Array, "b k m"], Bool[Array, "b k"]]:
+        x = frames
+        for convolution in self.convolutions:
+            # As a matrix product: on a CPU its gradient is faster than a convolution's.
+            x, mask = _triples(jnp.where(mask[..., None], x, 0)), mask[:, ::2]
+            x = nnx.gelu(convolution(x))
+        return self.project(x), mask
+
+
+class TransformerListener(nnx.Module):
+    """Subsampling, positions, then the layers of a Transformer's encoder.
+
+    Args:
+      config: its sizes, attention and positions.
+      listening: what is in front.
+    """
+
+    def __init__(self, config: TransformerConfig, listening: Listening, *, rngs: nnx.Rngs):
+        checks.one_of("positions", config.positions, POSITIONS)
+        dtype = jnp.dtype(config.dtype)
+        self.config, self.listening = config, listening
+        self.subsampling = Subsampling(listening, config.width, dtype=dtype, rngs=rngs)
+        if config.positions == "learned":
+            init = nnx.initializers.normal(config.width**-0.5)
+            self.learned = nnx.Embed(
+                config.max_length, config.width, embedding_init=init, dtype=dtype, rngs=rngs
+            )
+        self.layers = Stack(
+            lambda rngs: EncoderLayer(config, rngs=rngs),
+            config.layers,
+            scan=config.scan,
+            remat=config.remat,
+            rngs=rngs,
+        )
+        # A post-norm layer ends in a norm of its own.
+        if config.norm == "pre":
+            self.norm = nnx.LayerNorm(config.width, dtype=dtype, rngs=rngs)
+
+    def __call__(
+        self,
+        source: Float[Array, "b s f"],
+        source_mask: Bool[Array, "b s"],
+        *,
+        rngs: nnx.Rngs | None = None,
+    ) -> Memory:
+        x, mask = self.enter(source, source_mask, rngs=rngs)
+        x = self.layers(x, mask, rngs=rngs)
+        return Memory(self.norm(x) if self.config.norm == "pre" else x, mask)
+
+    def enter(
+        self, source: Array, source_mask: Array, *, rngs: nnx.Rngs | None = None
+    ) -> tuple[Float[Array, "b k m"], Bool[Array, "b k"]]:
+        """What the first layer reads, and which of it is real."""
+        x = augmented(source, source_mask, self.listening.augment, rngs)
+        x, mask = self.subsampling(x, source_mask)
+        return dropout(self._placed(x), self.config.dropout_rate, rngs), mask
+
+    def each(self) -> list[EncoderLayer]:
+        """The layers, however they are stored."""
+        return self.layers.each()
+
+    def _placed(self, x: Array) -> Array:
+        length = x.shape[1]
+        if self.config.positions == "learned":
+            checks.at_most("length", length, "max_length", self.config.max_length)
+            return x + self.learned(jnp.arange(length))[None]
+        if self.config.positions == "sinusoidal":
+            return x + positions.sinusoidal(length, self.config.width).astype(x.dtype)[None]
+        return x
+
+
+class PyramidListener(nnx.Module):
+    """Layers of cells that read both ways, of which each but the first halves the length.
+
+        h_l[i] = cell([h_(l-1)[2i] ; h_(l-1)[2i + 1]])
+
+    The states at the end of the last `config.layers` layers are the `summary`, from which the
+    decoder starts. Convolutions in front, if any, are not the paper's.
+
+    Args:
+      config: width, cell and dropout; half the width each way, where both are read.
+      listening: what is in front, and how many layers halve.
+
+    Raises:
+      ValueError: fewer layers than the decoder has.
+
+    Reference: Chan et al. 2016, arXiv:1508.01211, section 3.1.
+    """
+
+    def __init__(self, config: RNNConfig, listening: Listening, *, rngs: nnx.Rngs):
+        if config.layers > listening.pyramid + 1:
+            raise ValueError(
+                "`layers` of the decoder must be at most those of the listener, `pyramid` + 1; got "
+                f"layers={config.layers}, pyramid={listening.pyramid}. Raise `pyramid`."
+            )
+        self.config, self.listening = config, listening
+        width, dtype = config.width, jnp.dtype(config.dtype)
+        ways = 2 if config.bidirectional else 1
+        checks.divides("directions", ways, "width", width)
+        self.subsampling = Subsampling(listening, width, dtype=dtype, rngs=rngs)
+        cell = CELLS[config.cell]
+        inputs = [width, *[2 * width] * listening.pyramid]
+        self.layers = nnx.List(
+            [
+                nnx.List([cell(n, width // ways, dtype=dtype, rngs=rngs) for _ in range(ways)])
+                for n in inputs
+            ]
+        )
+
+    def __call__(
+        self,
+        source: Float[Array, "b s f"],
+        source_mask: Bool[Array, "b s"],
+        *,
+        rngs: nnx.Rngs | None = None,
+    ) -> Memory:
+        x = augmented(source, source_mask, self.listening.augment, rngs)
+        x, mask = self.subsampling(x, source_mask)
+        last = []
+        for number, cells in enumerate(self.layers):
+            if number:
+                x, mask = _pairs(jnp.where(mask[..., None], x, 0)), mask[:, ::2]
+            x = dropout(x, self.config.dropout_rate, rngs)
+            ways = [
+                read(cell, x, mask, reverse=backwards)
+                for cell, backwards in zip(cells, (False, True), strict=False)
+            ]
+            carries, states = zip(*ways, strict=True)
+            last.append(jax.tree.map(lambda *way: jnp.concatenate(way, axis=-1), *carries))
+            x = jnp.concatenate(states, axis=-1)
+        return Memory(x, mask, last[-self.config.layers :])
+
+
+class AlignedModel(nnx.Module):
+    """An encoder with a distribution over tokens at each position; for `objectives.ctc`.
+
+    PAD is the blank. There is no decoder: positions do not see what others say.
+
+    Args:
+      vocabulary_size: tokens, special ones included.
+      width: of the encoder's states.
+      encoder: makes it.
+      dropout_rate: on its states.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        width: int,
+        *,
+        encoder: Build,
+        dropout_rate: float = 0.0,
+        rngs: nnx.Rngs,
+    ):
+        self.encoder, self.dropout_rate = encoder(rngs), dropout_rate
+        self.output = Linear(width, vocabulary_size, rngs=rngs)
+
+    def encode(
+        self,
+        source: Float[Array, "b s f"],
+        source_mask: Bool[Array, "b s"],
+        *,
+        rngs: nnx.Rngs | None = None,
+    ) -> Memory:
+        """States of the source."""
+        return self.encoder(source, source_mask, rngs=rngs)
+
+    def align(self, memory: Memory, *, rngs: nnx.Rngs | None = None) -> Float[Array, "b s v"]:
+        """Logits of each position."""
+        x = dropout(memory.states.astype(jnp.float32), self.dropout_rate, rngs)
+        return self.output(x)
+
+
+def augmented(
+    frames: Float[Array, "b s f"],
+    mask: Bool[Array, "b s"],
+    augment: Augment,
+    rngs: nnx.Rngs | None,
+) -> Float[Array, "b s f"]:
+    """Frames with parts hidden, where there are `rngs` and something is to be hidden."""
+    if rngs is None or augment == Augment.none():
+        return frames
+    return sound.spec_augment(frames, mask, rngs.dropout(), augment)
+
+
+def _triples(x: Float[Array, "b s m"]) -> Array:
+    """Each even position with its two neighbours; zeros beyond the ends."""
+    padded = jnp.pad(x, ((0, 0), (1, 1 + x.shape[1] % 2), (0, 0)))
+    s = 2 * (-(-x.shape[1] // 2))
+    return jnp.concatenate([padded[:, i : i + s : 2] for i in range(3)], axis=-1)
+
+
+def _pairs(x: Float[Array, "b s m"]) -> Array:
+    """Each even position with the next; zeros beyond the end."""
+    x = jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0)))
+    return x.reshape(x.shape[0], -1, 2 * x.shape[-1])

@@ -1,0 +1,220 @@
+"""Encoders that listen: the layers against others' convolutions and loops, and their promises."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from attention_jax import objectives
+from attention_jax.cells import RNNConfig
+from attention_jax.models.rnn import RNN
+from attention_jax.models.speech import (
+    AlignedModel,
+    Listening,
+    PyramidListener,
+    Subsampling,
+    TransformerListener,
+)
+from attention_jax.models.transformer import Transformer
+from attention_jax.sound import Augment
+from attention_jax.sublayers import TransformerConfig
+from attention_jax.types import Batch
+
+SIZES = {"vocabulary_size": 11, "width": 8, "layers": 1}
+HIDING = Augment(1, 2, 1, 4, 0.5)
+LISTENING = {
+    "transformer": Listening(features=5, halvings=2, augment=HIDING),
+    "transformer, rope": Listening(features=5, halvings=0),
+    "transformer, learned, post-norm, scanned": Listening(features=5, halvings=1),
+    "las": Listening(features=5, halvings=0, pyramid=2, augment=HIDING),
+    "las, location aware, gru, one way": Listening(features=5, halvings=1, pyramid=1),
+}
+OPTIONS = {
+    "transformer, rope": {"positions": "rope"},
+    "transformer, learned, post-norm, scanned": {
+        "positions": "learned",
+        "norm": "post",
+        "max_length": 8,
+        "scan": True,
+    },
+    "las": {"cell": "lstm", "layers": 2},
+    "las, location aware, gru, one way": {"attention": "location_aware", "bidirectional": False},
+}
+
+
+def listener(name):
+    """The configuration, and what makes the encoder."""
+    listening, options = LISTENING[name], OPTIONS.get(name, {})
+    if name.startswith("las"):
+        config = RNNConfig(**SIZES | options)
+        return config, lambda rngs: PyramidListener(config, listening, rngs=rngs)
+    config = TransformerConfig(**SIZES, heads=2, feed_forward=16, **options)
+    return config, lambda rngs: TransformerListener(config, listening, rngs=rngs)
+
+
+def build(name):
+    config, encoder = listener(name)
+    kind = RNN if name.startswith("las") else Transformer
+    return kind(config, encoder=encoder, rngs=nnx.Rngs(0))
+
+
+def aligned(name):
+    config, encoder = listener(name)
+    return AlignedModel(11, config.width, encoder=encoder, rngs=nnx.Rngs(0))
+
+
+@pytest.fixture(params=LISTENING, scope="module")
+def model(request):
+    return build(request.param)
+
+
+@pytest.fixture(scope="module")
+def speech():
+    draw = np.random.default_rng(0)
+    source = draw.normal(size=(3, 13, 5)).astype(np.float32)
+    target = draw.integers(4, 11, (3, 6)).astype(np.int32)
+    mask = np.arange(13) < np.array([13, 10, 7])[:, None]
+    return jnp.asarray(source), jnp.asarray(mask), jnp.asarray(target)
+
+
+@nnx.jit
+def logits_of(model, source, mask, target):
+    return model.decode(target, model.encode(source, mask))
+
+
+def test_steps_reproduce_the_teacher_forced_pass(model, speech):
+    source, mask, target = speech
+
+    @nnx.jit
+    def stepwise(model):
+        state, logits = model.start(model.encode(source, mask), 8), []
+        for token in target.T:
+            state, out, _ = model.step(state, token)
+            logits.append(out)
+        return jnp.stack(logits, axis=1)
+
+    whole = logits_of(model, *speech)
+    np.testing.assert_allclose(stepwise(model), whole, rtol=1e-4, atol=1e-5)
+
+
+def test_padding_changes_nothing(model, speech):
+    source, mask, target = speech
+    whole = logits_of(model, *speech)
+    noise = logits_of(model, jnp.where(mask[..., None], source, 9.0), mask, target)
+    np.testing.assert_allclose(noise, whole, rtol=1e-5, atol=1e-6)
+    alone = logits_of(model, source[1:2, :10], mask[1:2, :10], target[1:2])
+    np.testing.assert_allclose(alone[0], whole[1], rtol=1e-4, atol=1e-5)
+
+
+def test_a_row_of_padding_alone_stays_finite(model, speech):
+    source, mask, target = speech
+    assert jnp.isfinite(logits_of(model, source, mask & False, target)).all()
+
+
+def test_every_parameter_has_a_gradient(model, speech):
+    graphdef, state = nnx.split(model)
+
+    def loss(params):
+        return jnp.sum(jnp.sin(logits_of(nnx.merge(graphdef, params), *speech)))
+
+    gradient = jax.jit(jax.grad(loss))(nnx.as_pure(state))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
+        name = jax.tree_util.keystr(path)
+        assert jnp.isfinite(leaf).all(), name
+        # A bias of keys shifts all scores of a query alike, which softmax ignores.
+        if "'key']['bias']" not in name:
+            assert jnp.abs(leaf).max() > 0, name
+
+
+@pytest.mark.parametrize("name", ["transformer", "las"])
+def test_parts_are_hidden_in_training_alone(name, speech):
+    source, mask, target = speech
+    config, _ = listener(name)
+    without = build(name)
+    without.config = config._replace(dropout_rate=0.0)
+    without.encoder.config = without.config
+    for layer in without.decoder.each() if name == "transformer" else ():
+        layer.feed_forward.dropout_rate = 0.0
+
+    @jax.jit
+    def heard(seed):
+        return without.encode(source, mask, rngs=nnx.Rngs(dropout=jax.random.key(seed))).states
+
+    np.testing.assert_array_equal(heard(1), heard(1))
+    assert not np.allclose(heard(1), heard(2))
+
+
+@pytest.mark.parametrize("length", [12, 13])
+def test_subsampling_is_torchs_convolution(length):
+    torch = pytest.importorskip("torch")
+    module = Subsampling(Listening(features=5, halvings=2), 8, dtype=jnp.float32, rngs=nnx.Rngs(1))
+    x = np.random.default_rng(0).normal(size=(2, length, 5)).astype(np.float32)
+    y = torch.tensor(x).mT
+    for convolution in module.convolutions:
+        kernel = np.asarray(convolution.kernel[...])  # [3 i, o], tap by tap
+        taps = torch.tensor(kernel.reshape(3, -1, kernel.shape[1]).transpose(2, 1, 0).copy())
+        bias = torch.tensor(np.asarray(convolution.bias[...]))
+        y = torch.nn.functional.conv1d(y, taps, bias, stride=2, padding=1)
+        y = torch.nn.functional.gelu(y, approximate="tanh")
+    expected = y.mT.numpy() @ np.asarray(module.project.kernel[...])
+    found, mask = module(jnp.asarray(x), jnp.ones((2, length), bool))
+    assert found.shape == (2, -(-length // 4), 8) and mask.all()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_pyramid_is_its_equation_in_loops():
+    config = RNNConfig(**SIZES, cell="gru", bidirectional=False)
+    module = PyramidListener(config, Listening(features=5, halvings=0, pyramid=2), rngs=nnx.Rngs(2))
+    frames = np.random.default_rng(0).normal(size=(1, 6, 5)).astype(np.float32)
+    x = [module.subsampling.project(jnp.asarray(frame)) for frame in frames[0]]
+    for number, (cell,) in enumerate(module.layers):
+        if number:
+            x = x + [jnp.zeros_like(x[0])] * (len(x) % 2)
+            x = [jnp.concatenate([x[i], x[i + 1]]) for i in range(0, len(x), 2)]
+        carry, out = jnp.zeros((1, 8)), []
+        for frame in x:
+            carry, y = cell(carry, frame[None])
+            out.append(y[0])
+        x = out
+    memory = module(jnp.asarray(frames), jnp.ones((1, 6), bool))
+    assert memory.states.shape == (1, 2, 8)
+    np.testing.assert_allclose(memory.states[0], jnp.stack(x), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(memory.summary[0][0], x[-1], rtol=1e-5, atol=1e-6)
+
+
+def test_lengths_are_those_that_are_told(model, speech):
+    source, mask, _ = speech
+    memory = nnx.jit(lambda model: model.encode(source, mask))(model)
+    shortening, lengths = model.encoder.listening.shortening, np.asarray(mask.sum(axis=1))
+    np.testing.assert_array_equal(memory.mask.sum(axis=1), -(-lengths // shortening))
+    assert memory.states.shape[1] == -(-13 // shortening)
+
+
+@pytest.mark.parametrize("name", ["transformer", "las"])
+def test_positions_align_with_tokens(name, speech):
+    source, mask, target = speech
+    model = aligned(name)
+    weights = jnp.ones(target[:, :2].shape)
+    batch = Batch(source, mask, target[:, :2], target[:, :2], weights)
+    graphdef, state = nnx.split(model)
+
+    def loss(params):
+        return objectives.ctc(nnx.merge(graphdef, params), batch).loss
+
+    gradient = jax.jit(jax.grad(loss))(nnx.as_pure(state))
+    leaves = jax.tree_util.tree_leaves_with_path(gradient)
+    assert all(jnp.isfinite(leaf).all() for _, leaf in leaves)
+    logits = model.align(model.encode(source, mask))
+    assert logits.shape == (3, 4, 11) and logits.dtype == jnp.float32
+
+
+def test_a_decoder_deeper_than_the_pyramid_is_refused():
+    with pytest.raises(ValueError, match="got layers=2, pyramid=0. Raise `pyramid`"):
+        PyramidListener(RNNConfig(**SIZES | {"layers": 2}), Listening(pyramid=0), rngs=nnx.Rngs(0))
+
+
+def test_learned_positions_end_where_their_table_does():
+    with pytest.raises(ValueError, match="length=9, max_length=8"):
+        source = jnp.zeros((1, 17, 5))
+        build("transformer, learned, post-norm, scanned").encode(source, source[..., 0] == 0)
