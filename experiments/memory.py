@@ -91,7 +91,7 @@ def measures(scores: dict[str, float]) -> dict[str, float]:
 
 def report(result: training.Result, found: dict[str, Any], folder: Path) -> None:
     """Writes the pictures and result.json, and prints the tables."""
-    summary = {
+    summary: dict[str, Any] = {
         "task": FLAGS.problem,
         "model": FLAGS.model,
         "attention": common.attention_name(),

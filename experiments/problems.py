@@ -11,7 +11,6 @@ from absl import flags
 from flax import nnx
 
 from attention_jax import objectives, recall
-from attention_jax.cells import RNNConfig
 from attention_jax.models import language
 from attention_jax.recall import DrawnBatches
 from attention_jax.types import Params
@@ -86,8 +85,7 @@ def builder(max_length: int) -> Callable[[jax.Array], Any]:
 
     def build(key: jax.Array) -> Any:
         rngs = nnx.Rngs(key)
-        recurrent = isinstance(config, RNNConfig)
-        body = (language.RNN if recurrent else language.Transformer)(config, rngs=rngs)
+        body = language.build(config, rngs=rngs)
         return language.Regressor(body, 2, rngs=rngs) if FLAGS.problem == "adding" else body
 
     return build

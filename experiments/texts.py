@@ -9,7 +9,6 @@ import numpy as np
 from absl import flags
 from flax import nnx
 
-from attention_jax.cells import RNNConfig
 from attention_jax.evaluation import Search
 from attention_jax.models import language
 from attention_jax.reading import read_text
@@ -84,9 +83,7 @@ def text_path() -> Path:
 def builder(vocabulary_size: int) -> Callable[[jax.Array], Any]:
     """`key -> model`, as flags say."""
     config = common.model_config(vocabulary_size, max_length=FLAGS.context)
-    if isinstance(config, RNNConfig):
-        return lambda key: language.RNN(config, rngs=nnx.Rngs(key))
-    return lambda key: language.Transformer(config, rngs=nnx.Rngs(key))
+    return lambda key: language.build(config, rngs=nnx.Rngs(key))
 
 
 def writer(graphdef: Any, vocabulary: Vocabulary, search: Search) -> Writer:

@@ -232,6 +232,13 @@ class Regressor(nnx.Module):
         return self.leave(self.body.read(x, rngs=rngs)[:, -1])[:, 0].astype(jnp.float32)
 
 
+def build(config: TransformerConfig | RNNConfig, *, rngs: nnx.Rngs) -> Transformer | RNN:
+    """The language model of a configuration."""
+    if isinstance(config, RNNConfig):
+        return RNN(config, rngs=rngs)
+    return Transformer(config, rngs=rngs)
+
+
 def causal(name: str) -> Variant:
     """The variant of a name or file, where it can look back only.
 
