@@ -3,9 +3,10 @@
     python -m experiments.compare --flagfile=experiments/presets/compare_rnn_vs_transformer.flags
     python -m experiments.compare --task=reverse --models=transformer,gru,lstm \
         --attentions=scaled_dot,additive,none --match=parameters --folder=runs/mine
+    python -m experiments.compare --experiment=images --models=transformer,gru:none,cnn
 
-Every run is one of `experiments.translation`, in a folder of its own. The same call goes on where
-it was stopped, trains only what is missing, and draws anew: report.html, report.json, pictures.
+Every run is one of `--experiment`, in a folder of its own. The same call goes on where it was
+stopped, trains only what is missing, and draws anew: report.html, report.json, pictures.
 """
 
 import sys
@@ -16,39 +17,39 @@ from typing import Any
 
 from absl import flags
 
-from attention_jax import metrics
-from attention_jax.batches import BucketedBatches, encode_examples
 from experiments import (
     common,
     compare_plan,
     compare_report,
     compare_results,
     compare_text,
+    contests,
     launchers,
     ray_launcher,
 )
-from experiments.compare_plan import Contender
+from experiments.compare_plan import Contender, Program
 from experiments.compare_results import Run
+from experiments.contests import Contest
 
 FLAGS = flags.FLAGS
-common.define_task_flags()
-common.define_model_flags()
-common.define_training_flags()
-common.define_search_flags()
-common.define_device_flags()
+EXPERIMENT = contests.named_in(sys.argv[1:])
 flags.adopt_module_key_flags(common)
+flags.DEFINE_enum(
+    "experiment", "translation", contests.EXPERIMENTS, "Whose runs are compared; its flags, which "
+    "--experiment=... --help lists, are those of all runs."
+)  # fmt: skip
 flags.DEFINE_string("folder", None, "Folder of the comparison. Default: runs/compare-<task>.")
 flags.DEFINE_list(
-    "models", ["transformer", "gru"], f"Some of {', '.join(compare_plan.MODELS)}, each with each "
-    "of --attentions; one written model:attention, such as gru:none, stands as it is."
+    "models", ["transformer", "gru"], f"Some of {', '.join(contests.MODELS)}, of images also cnn; "
+    "each with each of --attentions. One such as gru:none, with an attention, stands as it is."
 )  # fmt: skip
 flags.DEFINE_list(
     "attentions", [], "Attentions by name or file, for RNNs also none. Default: that of the model."
 )
 flags.DEFINE_multi_string("transformer_option", [], "A flag of Transformers alone, as name=value.")
 flags.DEFINE_multi_string("rnn_option", [], "A flag of RNNs alone, as name=value.")
+flags.DEFINE_multi_string("cnn_option", [], "A flag of CNNs alone, as name=value.")
 flags.DEFINE_integer("seeds", 3, "Runs of each, with seeds --seed, --seed + 1, ...", lower_bound=1)
-flags.DEFINE_integer("seed", 0, "The first seed.")
 flags.DEFINE_enum(
     "match", "parameters", compare_plan.MATCHES, "What all have alike. parameters chooses widths; "
     "flops chooses steps, by the compiler's count; time gives each --max_seconds; steps changes "
@@ -58,13 +59,14 @@ flags.DEFINE_list(
     "learning_rates", [], "Tried by each with the first seed; the best by validation loss is kept. "
     "Default: --learning_rate alone."
 )  # fmt: skip
-flags.DEFINE_enum("score", None, metrics.MEASURES, "What is compared. Default: BLEU of real text, "
-                  "else exact matches.")  # fmt: skip
+flags.DEFINE_string("score", None, "What is compared: exact_match or bleu of translations, else "
+                    "accuracy. Default: BLEU of real text, else exact matches.")  # fmt: skip
 flags.DEFINE_float("confidence", 0.95, "Of intervals.", lower_bound=0.5, upper_bound=0.999)
-flags.DEFINE_list(
-    "cost_lengths", ["16", "32", "64", "128"], "Tokens of a sentence at which costs are measured; "
-    "empty for none."
-)  # fmt: skip
+if "cost_lengths" not in FLAGS:  # memory measures its own
+    flags.DEFINE_list(
+        "cost_lengths", ["16", "32", "64", "128"], "Tokens of a sentence at which costs of "
+        "translation are measured; empty for none."
+    )  # fmt: skip
 flags.DEFINE_bool("train", True, "Train what is missing; --notrain only draws what there is.")
 flags.DEFINE_enum(
     "launcher", "local", ["local", "ray"], "Where runs go: local, one after another with all "
@@ -76,6 +78,7 @@ flags.DEFINE_float("gpus_per_run", 0.0, "GPUs of each run on Ray; 0: none, 0.5: 
                    lower_bound=0.0)  # fmt: skip
 
 _PER_CONTENDER = ("model", "attention", "attention_file", "cell")
+_PER_RUN = ("run", "resume", "overwrite")
 # Where things are; an attention's file is copied into the folder of its run.
 _PLACES = ("attention_file", "compile_cache", "data_dir")
 
@@ -83,22 +86,26 @@ _PLACES = ("attention_file", "compile_cache", "data_dir")
 def main() -> None:
     """Plans, trains, measures costs, and reports."""
     check_flags()
-    folder = Path(FLAGS.folder or f"runs/compare-{FLAGS.preset or FLAGS.task}")
-    options = {"transformer": FLAGS.transformer_option, "rnn": FLAGS.rnn_option}
-    rivals, left_out = compare_plan.contenders(FLAGS.models, FLAGS.attentions, options)
-    task = common.load_task()
+    contest = contests.EXPERIMENTS[FLAGS.experiment]()
+    check_score(contest)
+    folder = Path(FLAGS.folder or f"runs/compare-{default_name()}")
+    options: Any = {kind: FLAGS[f"{kind}_option"].value for kind in ("transformer", "rnn", "cnn")}
+    rivals, left_out = compare_plan.contenders(
+        FLAGS.models, FLAGS.attentions, options, contest.models
+    )
     folder.mkdir(parents=True, exist_ok=True)
     with launchers.alone(folder / "compare.lock"):
         known = compare_plan.load_plans(folder, measure(), is_new=is_new)
-        vocabulary = common.learn_vocabulary(task, folder)
-        plans = make_plans(rivals, known, task, vocabulary, folder)
+        data = contest.load(folder)
+        judge = contest.judge(data)
+        plans = make_plans(rivals, known, contest, data, folder)
         if FLAGS.train:
-            carry_out(rivals, plans, folder)
+            carry_out(rivals, plans, contest, folder)
         runs = [run for rival in rivals for run in all_runs(rival, folder)]
         found = compare_results.collect(
-            runs, plans, left_out, task, vocabulary, folder, compare_results.Options(
+            runs, plans, left_out, judge, folder, compare_results.Options(
                 match=FLAGS.match, score=score(), confidence=FLAGS.confidence, seeds=FLAGS.seeds,
-                rates=[rate_text(rate) for rate in tried()], max_length=FLAGS.max_length,
+                rates=[rate_text(rate) for rate in tried()],
             ),
         )  # fmt: skip
         compare_report.write(found, folder)
@@ -115,6 +122,9 @@ def check_flags() -> None:
     for name in _PER_CONTENDER:
         if FLAGS[name].present:
             raise ValueError(f"`--{name}` is that of one run; here `--models` and `--attentions`.")
+    for name in _PER_RUN:
+        if FLAGS[name].present:
+            raise ValueError(f"`--{name}` is that of one run; here `--folder`, which goes on.")
     if (FLAGS.match == "time") != (FLAGS.max_seconds is not None):
         raise ValueError(
             "`--match=time` and `--max_seconds` go together; "
@@ -149,14 +159,30 @@ def rate_text(rate: float) -> str:
 
 def score() -> str:
     """What is compared."""
-    return FLAGS.score or ("bleu" if FLAGS.task == "parallel" else "exact_match")
+    if FLAGS.score or FLAGS.experiment != "translation":
+        return FLAGS.score or "accuracy"
+    return "bleu" if FLAGS.task == "parallel" else "exact_match"
+
+
+def check_score(contest: Contest) -> None:
+    """Refuses a score that runs do not have."""
+    if score() not in contest.measures:
+        listed = ", ".join(contest.measures)
+        raise ValueError(f"`--score` must be among {listed}; got {score()!r}.")
+
+
+def default_name() -> str:
+    """What the folder is named after, where nobody says."""
+    if FLAGS.experiment != "translation":
+        return FLAGS.experiment
+    return FLAGS.preset or FLAGS.task
 
 
 def measure() -> dict[str, Any]:
     """All that must be the same in two calls for their runs to be comparable."""
-    own = {"learning_rate", *_PER_CONTENDER, *_PLACES}
+    own = {"learning_rate", "seed", *_PER_CONTENDER, *_PLACES}
     lines = [x for x in common.flagfile().splitlines() if flag_name(x) not in own]
-    options = [*FLAGS.transformer_option, *FLAGS.rnn_option]
+    options = [*FLAGS.transformer_option, *FLAGS.rnn_option, *FLAGS.cnn_option]
     return {"flags": lines, "options": options, "match": FLAGS.match, "first": FLAGS.models[0]}
 
 
@@ -173,25 +199,23 @@ def flag_name(line: str) -> str:
 
 
 def make_plans(
-    rivals: list[Contender], known: dict[str, Any], task: Any, vocabulary: Any, folder: Path
+    rivals: list[Contender], known: dict[str, Any], contest: Contest, data: Any, folder: Path
 ) -> dict[str, Any]:
     """The plan of each contender; those of an earlier call stay."""
     missing = [rival for rival in rivals if rival.name not in known]
     if missing:
-        batches = BucketedBatches(
-            encode_examples(task.train, vocabulary),
-            tokens_per_batch=FLAGS.tokens_per_batch,
-            max_length=FLAGS.max_length,
-        )
+        program = Program(lambda: contest.builder(data), contest.objective, contest.batches(data))
     plans = dict(known)
     for rival in missing:
         first = plans.get(rivals[0].name)
-        plans[rival.name] = compare_plan.plan(rival, first, batches, vocabulary.size)
+        plans[rival.name] = compare_plan.plan(rival, first, program)
         compare_plan.save_plans(folder, measure(), plans)
     return plans
 
 
-def carry_out(rivals: list[Contender], plans: dict[str, Any], folder: Path) -> None:
+def carry_out(
+    rivals: list[Contender], plans: dict[str, Any], contest: Contest, folder: Path
+) -> None:
     """Trains what is missing, the runs that choose learning rates first, and measures costs."""
     sweep = [run for rival in rivals for run in runs_of(rival, folder, rates(rival), [FLAGS.seed])]
     launch(sweep, plans)
@@ -204,7 +228,7 @@ def carry_out(rivals: list[Contender], plans: dict[str, Any], folder: Path) -> N
         for run in runs_of(rival, folder, [float(best)], [seed])
     ]
     launch(rest, plans)
-    for job in cost_jobs(rivals, chosen, folder):
+    for job in cost_jobs(rivals, chosen, folder) if contest.has_costs else ():
         launch_jobs([job])  # alone, so that none disturbs what another measures
 
 
@@ -239,7 +263,7 @@ def launch(runs: list[Run], plans: dict[str, Any]) -> None:
         begun = run.folder / "run.flags"
         if begun.exists() and begun.read_text().strip():
             check_same(run, lines)
-        command = [sys.executable, "-m", "experiments.translation", f"--run={run.folder}"]
+        command = [sys.executable, "-m", f"experiments.{EXPERIMENT}", f"--run={run.folder}"]
         jobs.append(launchers.Job(run.name, (*command, *lines), run.log, ("--resume",), begun))
     launch_jobs(jobs)
 
@@ -265,9 +289,9 @@ def launcher() -> Callable[[Iterable[launchers.Job]], Iterator[launchers.Finishe
 
 def run_flags(changes: dict[str, Any], run: Run) -> list[str]:
     """All flags of a run, in full, so that it depends on no default."""
-    with compare_plan.flags_set(changes | {"learning_rate": float(run.rate)}):
+    with compare_plan.flags_set(changes | {"learning_rate": float(run.rate), "seed": run.seed}):
         lines = common.flagfile().splitlines()
-    return [*lines, f"--seed={run.seed}", f"--compile_cache={FLAGS.compile_cache}"]
+    return [*lines, f"--compile_cache={FLAGS.compile_cache}"]
 
 
 def check_same(run: Run, lines: list[str]) -> None:

@@ -28,8 +28,21 @@ DARK = Palette(
     ("#56b4e9", "#ff8c42", "#3fcf9f", "#e79cc9", "#e6c34a", "#d0d0d0", "#b392e0", "#ff8080"),
 )  # fmt: skip
 _MARKS, _PIXELS_PER_INCH, _WIDTH, _HEIGHT = "os^vDP<>X", 110, 4.6, 3.4
-SCORES = {"exact_match": "exact match, %", "bleu": "BLEU"}
-_CURVES = {"loss": "validation loss, nats a token", "exact_match": "exact match", "bleu": "BLEU"}
+SCORES = {
+    "exact_match": "exact match, %",
+    "bleu": "BLEU",
+    "accuracy": "accuracy, %",
+    "wer": "word error rate, %",
+    "cer": "character error rate, %",
+}
+_CURVES = {
+    "loss": "validation loss",
+    "exact_match": "exact match",
+    "bleu": "BLEU",
+    "accuracy": "accuracy",
+    "wer": "word error rate",
+    "cer": "character error rate",
+}
 _COSTS = {
     "training_tokens_per_second": ("training, tokens a second", 1.0),
     "one_sentence_seconds": ("translating one sentence, ms", 1e3),

@@ -7,6 +7,7 @@ evaluations and checkpoints keep their share of the steps. The first contender s
 import contextlib
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,14 +17,16 @@ from absl import flags
 from flax import nnx
 
 from attention_jax import matching, training, variants
-from attention_jax.batches import BucketedBatches, pad, pipeline
+from attention_jax.batches import Batches, pipeline
+from attention_jax.models.rnn import serves
+from attention_jax.objectives import Objective
 from experiments import common
 
 FLAGS = flags.FLAGS
-MODELS = {"transformer": {}, "gru": {"cell": "gru"}, "lstm": {"cell": "lstm"}}
 MATCHES = ("parameters", "flops", "time", "steps")
 # In the time of a step: as many as show it, after all shapes are compiled.
 TIMED_SECONDS = 3.0
+_DEFAULTS = {"transformer": "scaled_dot", "rnn": "additive", "cnn": "none"}
 _STRETCHED = ("warmup_steps", "evaluate_every", "checkpoint_every")
 
 
@@ -42,15 +45,19 @@ class LeftOut(NamedTuple):
 
 
 def contenders(
-    models: Iterable[str], attentions: Iterable[str], options: dict[str, Iterable[str]]
+    models: Iterable[str],
+    attentions: Iterable[str],
+    options: dict[str, Iterable[str]],
+    known: dict[str, dict[str, Any]],
 ) -> tuple[list[Contender], list[LeftOut]]:
     """Each model with each attention; one written model:attention stands as it is.
 
     Args:
-      models: names of `MODELS`.
+      models: names among those that are known.
       attentions: of variants, or files of them; "none" for RNNs. Without any, each model gets
         its default.
-      options: flags of "transformer" and "rnn", as name=value.
+      options: flags of "transformer", "rnn" and "cnn", as name=value.
+      known: the flags that each model stands for.
 
     Raises:
       ValueError: a name is unknown, there is nothing to compare, or a pair named as one does not
@@ -60,18 +67,18 @@ def contenders(
     left: list[LeftOut] = []
     for item in models:
         model, colon, own = item.partition(":")
-        if model not in MODELS:
-            raise ValueError(f"`--models` must be among {', '.join(MODELS)}; got {model!r}.")
-        default = "scaled_dot" if model == "transformer" else "additive"
-        for attention in [own] if colon else (list(attentions) or [default]):
+        if model not in known:
+            raise ValueError(f"`--models` must be among {', '.join(known)}; got {model!r}.")
+        kind = known[model]["model"]
+        for attention in [own] if colon else (list(attentions) or [_DEFAULTS[kind]]):
             name = f"{model}-{Path(attention).stem}"
-            reason = _why_not(model, attention)
+            reason = _why_not(kind, attention)
             if reason and colon:
                 raise ValueError(f"`--models` must name what goes together; got {item}. {reason}")
             if reason:
                 left.append(LeftOut(name, reason))
                 continue
-            rival = Contender(name, _flags(model, attention, options))
+            rival = Contender(name, _flags(known[model], attention, options))
             if found.setdefault(name, rival) != rival:
                 raise ValueError(f"`--attentions` must differ in name; two of them are {name}.")
     if not found:
@@ -80,20 +87,22 @@ def contenders(
     return list(found.values()), left
 
 
-def _why_not(model: str, attention: str) -> str:
+def _why_not(kind: str, attention: str) -> str:
     """Why a model cannot have an attention; empty where it can."""
     if attention == "none":
-        return "A Transformer is its attention." if model == "transformer" else ""
-    variant = variants.get(attention)
-    if model != "transformer" and variant.score is None:
+        return "A Transformer is its attention." if kind == "transformer" else ""
+    if kind == "cnn":
+        return "A CNN has no attention."
+    if kind == "rnn" and not serves(variants.get(attention)):
         return f"An RNN needs the score of one query and one key; {attention} is more than that."
     return ""
 
 
-def _flags(model: str, attention: str, options: dict[str, Iterable[str]]) -> dict[str, Any]:
-    kind = "transformer" if model == "transformer" else "rnn"
+def _flags(
+    of_model: dict[str, Any], attention: str, options: dict[str, Iterable[str]]
+) -> dict[str, Any]:
+    kind, chosen = of_model["model"], dict(of_model)
     is_file = attention.endswith(".py")
-    chosen: dict[str, Any] = {"model": kind, **MODELS[model]}
     chosen["attention_file" if is_file else "attention"] = attention
     for item in options.get(kind, ()):
         name, equals, text = item.partition("=")
@@ -121,26 +130,36 @@ def flags_set(values: dict[str, Any]) -> Generator[None, None, None]:
             setattr(FLAGS, name, value)
 
 
-def plan(
-    contender: Contender, first: dict[str, Any] | None, batches: BucketedBatches, vocabulary: int
-) -> dict[str, Any]:
+class Program(NamedTuple):
+    """What runs train, and on what, as flags say when it is called.
+
+    Attributes:
+      builder: `() -> (key -> model)`.
+      objective: `() -> Objective`.
+      batches: those of training.
+    """
+
+    builder: Callable[[], Callable[..., Any]]
+    objective: Callable[[], Objective]
+    batches: Batches
+
+
+def plan(contender: Contender, first: dict[str, Any] | None, program: Program) -> dict[str, Any]:
     """What a contender gets, beside what it has then: plain data.
 
     Args:
       first: the plan of the first contender, with which the others are matched; None for itself.
-      batches: the training batches.
-      vocabulary: its size.
 
     Raises:
       ValueError: the model cannot be built so, or no width has as many parameters.
     """
     changes = dict(contender.flags)
     if FLAGS.match == "parameters" and first is not None:
-        changes |= _width(changes, first["parameters"], vocabulary)
+        changes |= _width(changes, first["parameters"], program)
     with flags_set(changes):
-        parameters = count_parameters(vocabulary)
-        operations = flops_of_step(batches, vocabulary)
-        seconds = seconds_of_step(batches, vocabulary) if FLAGS.match == "time" else None
+        parameters = count_parameters(program)
+        operations = flops_of_step(program)
+        seconds = seconds_of_step(program) if FLAGS.match == "time" else None
     if FLAGS.match == "flops" and first is not None:
         changes |= _stretched(first["flops"] / operations)
     if seconds is not None:
@@ -157,7 +176,7 @@ def plan(
     }
 
 
-def _width(changes: dict[str, Any], target: int, vocabulary: int) -> dict[str, Any]:
+def _width(changes: dict[str, Any], target: int, program: Program) -> dict[str, Any]:
     """The width with as many parameters; a feed-forward layer keeps its share of it."""
     with flags_set(changes):
         is_transformer = FLAGS.model == "transformer"
@@ -171,7 +190,7 @@ def _width(changes: dict[str, Any], target: int, vocabulary: int) -> dict[str, A
 
     def size(width: int) -> int:
         with flags_set(changes | sizes(width)):
-            return count_parameters(vocabulary)
+            return count_parameters(program)
 
     return sizes(matching.nearest_width(size, target, multiple=multiple))
 
@@ -183,35 +202,42 @@ def _stretched(steps: float) -> dict[str, Any]:
     return {"steps": whole} | {x: max(1, round(getattr(FLAGS, x) * share)) for x in _STRETCHED}
 
 
-def count_parameters(vocabulary: int) -> int:
+def count_parameters(program: Program) -> int:
     """Of the model that flags name; nothing is computed."""
-    build = common.model_builder(vocabulary)
+    build = program.builder()
     params = nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))[1]
     return sum(leaf.size for leaf in jax.tree.leaves(nnx.as_pure(params)))
 
 
-def flops_of_step(batches: BucketedBatches, vocabulary: int) -> float:
-    """Operations of a mean step: of each length, as often as it comes."""
-    state, step = training.stepper(common.model_builder(vocabulary), common.settings())
+def _stepper(program: Program) -> Any:
+    return training.stepper(program.builder(), common.settings(), program.objective())
+
+
+def flops_of_step(program: Program) -> float:
+    """Operations of a mean step: of each shape of batches, as often as it comes."""
+    state, step = _stepper(program)
     state = jax.eval_shape(lambda: state)
-    shapes = [batch.source.shape for batch in batches.epoch()]
-    total = sum(
-        shapes.count(shape) * matching.flops(step, state, pad([], rows=shape[0], length=shape[1]))
-        for shape in sorted(set(shapes))
-    )
-    return total / len(shapes) * FLAGS.accumulate
+    counts: Counter = Counter()
+    of_shapes: dict[Any, Any] = {}
+    for batch in program.batches.epoch():
+        like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch)
+        shapes = tuple(x.shape for x in jax.tree.leaves(like))
+        counts[shapes] += 1
+        of_shapes[shapes] = like
+    total = sum(n * matching.flops(step, state, of_shapes[x]) for x, n in sorted(counts.items()))
+    return total / counts.total() * FLAGS.accumulate
 
 
-def seconds_of_step(batches: BucketedBatches, vocabulary: int) -> float:
-    """Seconds of a mean step, over a few seconds of training after all lengths are compiled."""
-    state, step = training.stepper(common.model_builder(vocabulary), common.settings())
-    seen = set()
-    for batch in batches.epoch():
-        if batch.source.shape not in seen:
-            seen.add(batch.source.shape)
+def seconds_of_step(program: Program) -> float:
+    """Seconds of a mean step, over a few seconds of training after all shapes are compiled."""
+    (state, step), seen = _stepper(program), set()
+    for batch in program.batches.epoch():
+        shapes = tuple(x.shape for x in jax.tree.leaves(batch))
+        if shapes not in seen:
+            seen.add(shapes)
             state, _ = step(state, batch)
     jax.block_until_ready(state)
-    iterator, count, start = pipeline(batches), 0, time.perf_counter()
+    iterator, count, start = pipeline(program.batches), 0, time.perf_counter()
     while count < 5 or time.perf_counter() - start < TIMED_SECONDS:
         state, _ = step(state, next(iterator))
         jax.block_until_ready(state)

@@ -107,6 +107,14 @@ def _quality(found: dict[str, Any], drawn: Drawn) -> list[str]:
         "paired bootstrap: sentences are drawn anew, runs stay. The p-value for all pairs is "
         "Holm's.</p>",
         _figure("scores", drawn, "Mean of each contender with its interval; ticks are runs."),
+        *_by_length(found, drawn),
+    ]
+
+
+def _by_length(found: dict[str, Any], drawn: Drawn) -> list[str]:
+    if not found["lengths"]["buckets"]:
+        return []
+    return [
         "<h2>Quality against length</h2>",
         _figure("by_length", drawn, "Score of sentences of like lengths, with intervals."),
         length_table(found),

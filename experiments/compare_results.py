@@ -5,7 +5,7 @@ Nothing is trained or translated here, so a report can be drawn again at any tim
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from attention_jax import metrics, statistics
-from attention_jax.types import Example, Task
-from experiments import common, launchers
+from attention_jax import statistics
+from experiments import common, judges, launchers
 from experiments.compare_plan import LeftOut
+from experiments.judges import Judge, read_json
 
 INSIDE, BEYOND = 5, 3  # buckets of lengths, within those of training and beyond
 # Of metrics.jsonl, in the learning curves.
-CURVES = ("loss", "exact_match", "bleu")
+CURVES = ("loss", "accuracy", "exact_match", "bleu", "wer", "cer")
 
 
 class Run(NamedTuple):
@@ -63,12 +63,6 @@ class Options(NamedTuple):
     confidence: float
     seeds: int
     rates: list[str]
-    max_length: int
-
-
-def read_json(path: Path) -> Any:
-    """A file of JSON."""
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def rows(run: Run) -> list[dict[str, Any]]:
@@ -105,8 +99,7 @@ def collect(
     runs: Sequence[Run],
     plans: dict[str, Any],
     left_out: Sequence[LeftOut],
-    task: Task,
-    vocabulary: Any,
+    judge: Judge,
     folder: Path,
     options: Options,
 ) -> dict[str, Any]:
@@ -117,9 +110,13 @@ def collect(
         name: [r for r in runs if r.contender == name and r.rate == chosen[name] and r.is_done()]
         for name in names
     }
-    counts = {name: [sentence_counts(run, task, options) for run in kept[name]] for name in names}
+    counts = {
+        name: [judge.counts(run.folder, options.score) for run in kept[name]] for name in names
+    }
+    tests = dict.fromkeys(test for own in counts.values() for run in own for test in run)
+    score = partial(judge.score, options.score)
     return {
-        "task": task.name,
+        "task": judge.task,
         "options": options._asdict(),
         "environment": common.environment(),
         "left_out": [x._asdict() for x in left_out],
@@ -127,8 +124,8 @@ def collect(
             name: contender(kept[name], plans[name], chosen[name], options) for name in names
         },
         "runs": [describe(run, chosen[run.contender]) for run in runs],
-        "tests": {test: compare(test, counts, options) for test in task.tests},
-        "lengths": by_length(counts, task, vocabulary, options),
+        "tests": {test: compare(test, counts, score, options) for test in tests},
+        "lengths": by_length(counts, lengths(kept, judge), score, options),
         "curves": {name: curves(kept[name], options) for name in names},
         "costs": {
             name: read_json(path) for name in names if (path := costs_file(folder, name)).exists()
@@ -196,32 +193,19 @@ def spread(values: Sequence[float], confidence: float) -> dict[str, Any]:
     return {**found._asdict(), "values": numbers}
 
 
-def sentence_counts(run: Run, task: Task, options: Options) -> dict[str, np.ndarray]:
-    """Of each test, what each sentence adds to the score."""
-    translations = read_json(run.folder / "translations.json")
-    return {
-        test: metrics.sentence_counts(
-            options.score,
-            translations[test],
-            [example.references for example in examples],
-            lowercase=task.lowercase,
-        )
-        for test, examples in task.tests.items()
-    }
+Counts = dict[str, list[judges.Counts]]  # contender -> runs -> test -> [n c]
+Score = Callable[[np.ndarray], Any]  # of sums
 
 
-Counts = dict[str, list[dict[str, np.ndarray]]]  # contender -> runs -> test -> [n c]
-
-
-def compare(test: str, counts: Counts, options: Options) -> dict[str, Any]:
+def compare(test: str, counts: Counts, score: Score, options: Options) -> dict[str, Any]:
     """Scores of all contenders on a test, best first, and every pair of them."""
-    score = partial(metrics.score_of_counts, options.score)
+    is_error = options.score in judges.ERRORS
     stacked = {name: np.stack([run[test] for run in runs]) for name, runs in counts.items() if runs}
     scores = {
         name: spread(score(x.sum(axis=1)).tolist(), options.confidence)
         for name, x in stacked.items()
     }
-    order = sorted(scores, key=lambda name: -scores[name]["mean"])
+    order = sorted(scores, key=lambda name: scores[name]["mean"], reverse=not is_error)
     found = {}
     for pair in combinations(order, 2):
         found[pair] = statistics.paired_bootstrap(
@@ -238,7 +222,8 @@ def compare(test: str, counts: Counts, options: Options) -> dict[str, Any]:
         }
         for (first, second), p in zip(found, adjusted, strict=True)
     ]
-    return {"scores": {name: scores[name] for name in order}, "pairs": pairs}
+    better = "below" if is_error else "above"
+    return {"scores": {name: scores[name] for name in order}, "pairs": pairs, "better": better}
 
 
 def as_interval(found: dict[str, Any]) -> statistics.Interval:
@@ -246,19 +231,22 @@ def as_interval(found: dict[str, Any]) -> statistics.Interval:
     return statistics.Interval(*(found[name] for name in statistics.Interval._fields))
 
 
-def by_length(counts: Counts, task: Task, vocabulary: Any, options: Options) -> dict[str, Any]:
-    """Scores of sentences of like lengths, all tests together."""
+def lengths(kept: dict[str, list[Run]], judge: Judge) -> tuple[dict[str, np.ndarray], int] | None:
+    """Those of each test's items, which are the same in all runs; None where they have none."""
+    done = [run for runs in kept.values() for run in runs]
+    return judge.lengths(done[0].folder) if done else None
 
-    def lengths(examples: Iterable[Example]) -> np.ndarray:
-        return np.array([len(vocabulary.encode(example.source)) for example in examples])
 
-    # A sentence has EOS too, and longer ones were left out.
-    trained = lengths(task.train)
-    longest = int(trained[trained < options.max_length].max())
-    tested = np.concatenate([lengths(examples) for examples in task.tests.values()])
-    score = partial(metrics.score_of_counts, options.score)
+def by_length(
+    counts: Counts, items: tuple[dict[str, np.ndarray], int] | None, score: Score, options: Options
+) -> dict[str, Any]:
+    """Scores of items of like lengths, all tests together."""
+    if items is None:
+        return {"longest_in_training": None, "buckets": []}
+    of_tests, longest = items
+    tested = np.concatenate(list(of_tests.values()))
     together = {
-        name: [np.concatenate([run[test] for test in task.tests]) for run in runs]
+        name: [np.concatenate([run[test] for test in of_tests]) for run in runs]
         for name, runs in counts.items()
         if runs
     }

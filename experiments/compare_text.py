@@ -94,7 +94,7 @@ def verdicts(test: dict[str, Any]) -> list[str]:
         if min(counts) < 2:
             said = f"{first} and {second}: no ranking, for one run has no interval"
         elif pair["apart"]:
-            said = f"{first} is above {second}"
+            said = f"{first} is {test['better']} {second}"
         else:
             said = f"{first} and {second}: no ranking, their intervals overlap"
         found.append(

@@ -12,6 +12,7 @@ from flax import nnx
 
 from attention_jax import image_data
 from attention_jax.cells import RNNConfig
+from attention_jax.image_batches import ImageBatches
 from attention_jax.image_data import ImageData
 from attention_jax.models import cnn, vision, vision_rnn
 from attention_jax.patches import ImageConfig
@@ -36,7 +37,7 @@ def define_flags() -> None:
     )  # fmt: skip
     flags.DEFINE_bool("skip_bad", False, "Leave out what is damaged or wrong, and count it.")
     flags.DEFINE_integer("images_per_batch", 64, "Pictures a batch.", lower_bound=1)
-    flags.DEFINE_integer("shift", 1, "Move training pictures by up to so many pixels.",
+    flags.DEFINE_integer("shift", 0, "Move training pictures by up to so many pixels.",
                          lower_bound=0)  # fmt: skip
     flags.DEFINE_bool("flip", False, "Mirror half of the training pictures, left to right.")
     flags.DEFINE_integer(
@@ -72,6 +73,17 @@ def load() -> ImageData:
     if data.skipped:
         print(f"{data.name}: {data.skipped} pictures are damaged or wrong, and left out")
     return data
+
+
+def training_batches(data: ImageData) -> ImageBatches:
+    """The pictures to learn from, changed as flags say."""
+    return ImageBatches(
+        *data.train,
+        rows=FLAGS.images_per_batch,
+        seed=FLAGS.seed,
+        shift=FLAGS.shift,
+        flip=FLAGS.flip,
+    )
 
 
 def image_of(data: ImageData) -> ImageConfig:

@@ -58,12 +58,11 @@ def main() -> None:
     print(f"{data.name}: {len(data.train.labels)} pictures to learn from, "
           f"{len(data.validation.labels)} for validation, {len(data.test.labels)} for the test; "
           f"{len(data.classes)} classes")  # fmt: skip
-    rows = FLAGS.images_per_batch
-    validation = ImageBatches(*data.validation, rows=rows, shuffle=False)
+    validation = ImageBatches(*data.validation, rows=FLAGS.images_per_batch, shuffle=False)
     losses = evaluation.losses(graphdef, objectives.classification)
     result = training.fit(
         build,
-        ImageBatches(*data.train, rows=rows, seed=FLAGS.seed, shift=FLAGS.shift, flip=FLAGS.flip),
+        image_models.training_batches(data),
         lambda params: losses(params, validation),
         folder,
         common.settings(),

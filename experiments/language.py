@@ -18,7 +18,7 @@ import jax
 from absl import flags
 
 from attention_jax import evaluation, objectives, training, visualize
-from attention_jax.windows import AllWindows, RandomWindows
+from attention_jax.windows import AllWindows
 from attention_jax.writing import outcomes
 from experiments import common, texts, trained
 
@@ -53,7 +53,7 @@ def main() -> None:
     losses = evaluation.losses(graphdef, objectives.next_token)
     result = training.fit(
         build,
-        RandomWindows(text.training, rows=FLAGS.windows, length=FLAGS.context, seed=FLAGS.seed),
+        texts.training_batches(text),
         lambda params: losses(params, validation),
         folder,
         common.settings(),

@@ -13,6 +13,7 @@ from attention_jax.evaluation import Search
 from attention_jax.models import language
 from attention_jax.reading import read_text
 from attention_jax.vocabulary import Vocabulary
+from attention_jax.windows import RandomWindows
 from attention_jax.writing import Writer
 from experiments import common, trained
 
@@ -61,6 +62,11 @@ def load() -> Text:
     vocabulary = Vocabulary.learn([text], kind="character")
     ids = [np.asarray(vocabulary.encode(part), np.int32) for part in parts]
     return Text(FLAGS.preset or path.stem, vocabulary, *ids)
+
+
+def training_batches(text: Text) -> RandomWindows:
+    """Windows of the part to learn from."""
+    return RandomWindows(text.training, rows=FLAGS.windows, length=FLAGS.context, seed=FLAGS.seed)
 
 
 def text_path() -> Path:

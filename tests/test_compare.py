@@ -20,12 +20,14 @@ from experiments import (
     compare_report,
     compare_results,
     compare_text,
+    contests,
+    judges,
     launchers,
 )
 from experiments.compare_results import Options, Run
 from tests.comparisons import ENVIRONMENT, ROOT, TINY, holders, run, scores_of
 
-OPTIONS = Options("parameters", "exact_match", 0.95, 2, ["0.001", "0.01"], 32)
+OPTIONS = Options("parameters", "exact_match", 0.95, 2, ["0.001", "0.01"])
 PLAN = {
     "flags": {}, "width": 16, "parameters": 1000, "steps": 20, "flops_of_step": 10.0,
     "flops": 200.0, "seconds_of_step": None,
@@ -99,8 +101,7 @@ def found(tmp_path_factory, task, vocabulary):
         [*runs, lost],
         {name: PLAN for name in ("good", "bad", "lost")},
         [compare_plan.LeftOut("transformer-none", "It is its attention.")],
-        task,
-        vocabulary,
+        judges.of_translations(task, vocabulary, max_length=32),
         folder,
         OPTIONS,
     )
@@ -244,16 +245,15 @@ def test_curves_are_means_at_the_same_step(found):
 
 def test_nothing_trained_is_a_report_too(task, vocabulary, tmp_path):
     one = Run("good", "0.1", 0, tmp_path / "runs")
-    found = compare_results.collect(
-        [one], {"good": PLAN}, [], task, vocabulary, tmp_path, OPTIONS
-    )  # fmt: skip
+    judge = judges.of_translations(task, vocabulary, max_length=32)
+    found = compare_results.collect([one], {"good": PLAN}, [], judge, tmp_path, OPTIONS)
     compare_report.write(found, tmp_path)
     assert "good rate 0.1 seed 0 missing: it was not started" in compare_text.table(found)
 
 
 def test_a_grid_is_every_model_with_every_attention_it_can_have():
     rivals, left = compare_plan.contenders(
-        ["transformer", "gru", "lstm:none"], ["dot", "alibi", "none"], {}
+        ["transformer", "gru", "lstm:none"], ["dot", "alibi", "none"], {}, contests.MODELS
     )
     names = [rival.name for rival in rivals]
     assert names == ["transformer-dot", "transformer-alibi", "gru-dot", "gru-none", "lstm-none"]
@@ -270,14 +270,14 @@ def test_two_files_of_one_name_are_not_one_contender(tmp_path):
             "from attention_jax import scores\nfrom attention_jax.attention import from_score\n\n"
             "def mine():\n    return from_score(lambda params: scores.dot)\n"
         )
-    rivals, _ = compare_plan.contenders(["gru"], [str(files[0])], {})
+    rivals, _ = compare_plan.contenders(["gru"], [str(files[0])], {}, contests.MODELS)
     assert rivals[0].name == "gru-mine" and rivals[0].flags["attention_file"] == str(files[0])
     with pytest.raises(ValueError, match="must differ in name; two of them are gru-mine"):
-        compare_plan.contenders(["gru"], [str(file) for file in files], {})
+        compare_plan.contenders(["gru"], [str(file) for file in files], {}, contests.MODELS)
 
 
 def test_without_attentions_each_model_has_its_own():
-    rivals, _ = compare_plan.contenders(["transformer", "gru"], [], {})
+    rivals, _ = compare_plan.contenders(["transformer", "gru"], [], {}, contests.MODELS)
     assert [x.name for x in rivals] == ["transformer-scaled_dot", "gru-additive"]
 
 
@@ -293,7 +293,7 @@ def test_without_attentions_each_model_has_its_own():
 )
 def test_what_cannot_be_compared_is_named(models, attentions, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        compare_plan.contenders(models, attentions, {})
+        compare_plan.contenders(models, attentions, {}, contests.MODELS)
 
 
 def test_a_folder_keeps_to_one_comparison(tmp_path):
@@ -387,6 +387,8 @@ def test_a_job_that_outlives_a_killed_call_keeps_its_lock(tmp_path):
         (["--model=rnn"], "here `--models` and `--attentions`"),
         (["--match=time"], "`--match=time` and `--max_seconds` go together"),
         (["--learning_rates=fast"], "`--learning_rates` must be numbers; got fast"),
+        (["--resume"], "`--resume` is that of one run; here `--folder`"),
+        (["--score=wer"], "`--score` must be among exact_match, bleu; got 'wer'"),
         (["--rnn_option=layer=1"], "`--rnn_option` must be flag=value"),
         (["--rnn_option=layers=two"], "`--rnn_option=layers=two` is no value of its flag"),
         (["--models=elman"], "must be among transformer, gru, lstm"),
