@@ -93,51 +93,69 @@ class Translator:
                 keys = np.zeros(self.rows, np.uint32)
                 keys[: len(rows)] = [crc32(sources[i].encode()) for i in rows]
                 decoded = self._decode(params, batch, keys, max_length=2 * length + 16)
-                for i, hypotheses in zip(rows, self._hypotheses(decoded), strict=False):
-                    found[i] = hypotheses
+                read = hypotheses(decoded, self.vocabulary)
+                for i, of_row in zip(rows, read, strict=False):
+                    found[i] = of_row
         return found
 
     def _decode_batch(
         self, params: Params, batch: Batch, keys: jax.Array, *, max_length: int
     ) -> decoding.Decoded:
-        model, search = nnx.merge(self.graphdef, params), self.search
-        state = model.start(model.encode(batch.source, batch.source_mask), max_length)
+        model = nnx.merge(self.graphdef, params)
+        return decode(model, batch, keys, self.search, max_length=max_length)
 
-        def step(state, token):
-            return model.step(state, token)[:2]
 
-        if search.method == "greedy":
-            return decoding.greedy(step, state, max_length=max_length)
-        if search.method == "sample":
-            fold = partial(jax.random.fold_in, jax.random.key(search.seed))
-            return decoding.sample(
-                step,
-                state,
-                key=jax.vmap(fold)(keys),
-                max_length=max_length,
-                temperature=search.temperature,
-                top_k=search.top_k,
-                top_p=search.top_p,
-            )
-        return decoding.beam(
+def decode(
+    model: Any, batch: Batch, keys: jax.Array, search: Search, *, max_length: int
+) -> decoding.Decoded:
+    """What a `types.Seq2Seq` writes for each source of a batch.
+
+    Args:
+      model: the model.
+      batch: its sources; targets are not looked at.
+      keys: a whole number for each row, which a sampled sentence depends on.
+      search: how to search.
+      max_length: the most tokens of a sentence, EOS included.
+    """
+    state = model.start(model.encode(batch.source, batch.source_mask), max_length)
+
+    def step(state, token):
+        return model.step(state, token)[:2]
+
+    if search.method == "greedy":
+        return decoding.greedy(step, state, max_length=max_length)
+    if search.method == "sample":
+        fold = partial(jax.random.fold_in, jax.random.key(search.seed))
+        return decoding.sample(
             step,
             state,
+            key=jax.vmap(fold)(keys),
             max_length=max_length,
-            beam_size=search.beam_size,
-            length_penalty=search.length_penalty,
-            nbest=search.nbest,
+            temperature=search.temperature,
+            top_k=search.top_k,
+            top_p=search.top_p,
         )
+    return decoding.beam(
+        step,
+        state,
+        max_length=max_length,
+        beam_size=search.beam_size,
+        length_penalty=search.length_penalty,
+        nbest=search.nbest,
+    )
 
-    def _hypotheses(self, decoded: decoding.Decoded) -> list[list[Hypothesis]]:
-        tokens, scores, lengths = (np.asarray(x) for x in decoded)
 
-        def hypothesis(row: int, rank: int) -> Hypothesis:
-            ids = tuple(int(token) for token in tokens[row, rank, : lengths[row, rank]])
-            return Hypothesis(self.vocabulary.decode(ids), ids, float(scores[row, rank]))
+def hypotheses(decoded: decoding.Decoded, vocabulary: Vocabulary) -> list[list[Hypothesis]]:
+    """The sentences of each row as text, the best first."""
+    tokens, scores, lengths = (np.asarray(x) for x in decoded)
 
-        return [
-            [hypothesis(row, rank) for rank in range(scores.shape[1])] for row in range(len(scores))
-        ]
+    def hypothesis(row: int, rank: int) -> Hypothesis:
+        ids = tuple(int(token) for token in tokens[row, rank, : lengths[row, rank]])
+        return Hypothesis(vocabulary.decode(ids), ids, float(scores[row, rank]))
+
+    return [
+        [hypothesis(row, rank) for rank in range(scores.shape[1])] for row in range(len(scores))
+    ]
 
 
 def _padded(ids: Sequence[int]) -> int:
@@ -174,7 +192,8 @@ def score(
 
 
 @partial(jax.jit, static_argnums=(0,))
-def _alignment(graphdef: Any, params: Params, batch: Batch) -> jax.Array | None:
+def cross_weights(graphdef: Any, params: Params, batch: Batch) -> jax.Array | None:
+    """Cross-attention [t b l h s] of the steps that read the batch's targets; None without any."""
     model = nnx.merge(graphdef, params)
     memory = model.encode(batch.source, batch.source_mask)
     state = model.start(memory, batch.target_in.shape[1])
@@ -183,7 +202,7 @@ def _alignment(graphdef: Any, params: Params, batch: Batch) -> jax.Array | None:
         state, _, weights = model.step(state, token, return_weights=True)
         return state, weights
 
-    return jax.lax.scan(step, state, batch.target_in.T)[1]  # [t b l h s]
+    return jax.lax.scan(step, state, batch.target_in.T)[1]
 
 
 def alignment(
@@ -197,7 +216,7 @@ def alignment(
     # The step that reads BOS writes the first target token.
     batch = pad([(ids, tuple(target)[:-1])], rows=1, length=max(len(ids) + 1, len(target)))
     assert batch.target_in[0, 0] == BOS
-    weights = _alignment(graphdef, params, batch)
+    weights = cross_weights(graphdef, params, batch)
     if weights is None:
         return None
     drawn = np.asarray(weights, np.float32)[: len(target), 0, :, :, : len(ids) + 1]
@@ -215,7 +234,7 @@ def focus(graphdef: Any, params: Params, pairs: Sequence[Pair]) -> Focus | None:
     """
     longest = max(max(len(source), len(target)) for source, target in pairs) + 1
     batch = pad(pairs, rows=len(pairs), length=-(-longest // 8) * 8)
-    weights = _alignment(graphdef, params, batch)
+    weights = cross_weights(graphdef, params, batch)
     if weights is None:
         return None
     shares = np.abs(np.asarray(weights, np.float64))  # [t b l h s]

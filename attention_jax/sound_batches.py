@@ -34,7 +34,7 @@ def make(
     seed: int = 0,
     shuffle: bool = True,
 ) -> BucketedBatches:
-    """Batches of recordings; each bucket holds about as many recordings as any other.
+    """Batches of recordings, in buckets of the lengths that need the least padding.
 
     Args:
       utterances: what is heard.
@@ -51,7 +51,7 @@ def make(
     """
     lengths = [frames_of(utterance, settings) for utterance in utterances]
     kept = [length for length in lengths if length <= max_frames] or lengths
-    boundaries = quantiles(kept, buckets)
+    boundaries = tight(kept, buckets)
     items = [(utterance, vocabulary.encode(utterance.transcript)) for utterance in utterances]
     longest = max(len(ids) for _, ids in items) + 1
     collate = Collate(settings, sound.padded_length(longest, _MULTIPLE))
@@ -82,17 +82,35 @@ def frames_of(utterance: Utterance, settings: Spectrogram) -> int:
     return frames
 
 
-def quantiles(lengths: Sequence[int], buckets: int) -> tuple[int, ...]:
-    """Bucket lengths that share out the recordings evenly, rounded up to multiples of 8.
+def tight(lengths: Sequence[int], buckets: int) -> tuple[int, ...]:
+    """The bucket lengths, at most so many and multiples of 8, that need the least padding.
 
-    >>> quantiles([10, 20, 30, 99], 2)
-    (24, 104)
+        least[k, j] = min over i < j of least[k - 1, i] + end[j] count(end[i] < length <= end[j])
+
+    >>> tight([10, 11, 12, 50, 99], 2)
+    (16, 104)
     """
     if buckets < 1:
         raise ValueError(f"`buckets` must be at least 1; got {buckets}.")
-    ordered = sorted(lengths)
-    ends = [ordered[-(-len(ordered) * (i + 1) // buckets) - 1] for i in range(buckets)]
-    return tuple(sorted({sound.padded_length(end, _MULTIPLE) for end in ends}))
+    rounded = [sound.padded_length(length, _MULTIPLE) for length in lengths]
+    ends = sorted(set(rounded))
+    upto = np.searchsorted(np.sort(rounded), ends, side="right")
+    # Of the first j ends: the least that they need, and which ends these are.
+    least: list[tuple[int, tuple[int, ...]]] = [
+        (end * int(count), (end,)) for end, count in zip(ends, upto, strict=True)
+    ]
+    for _ in range(min(buckets, len(ends)) - 1):
+        least = [
+            min(
+                [least[j]]
+                + [
+                    (least[i][0] + ends[j] * int(upto[j] - upto[i]), (*least[i][1], ends[j]))
+                    for i in range(j)
+                ]
+            )
+            for j in range(len(ends))
+        ]
+    return least[-1][1]
 
 
 class Collate:

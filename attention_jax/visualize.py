@@ -29,6 +29,8 @@ _PANELS = {
     "accuracy": "token accuracy",
     "bleu": "BLEU",
     "exact_match": "exact match",
+    "cer": "character error rate (%)",
+    "wer": "word error rate (%)",
 }
 
 
@@ -82,14 +84,14 @@ def attention_heatmap(
 
 
 def curves(metrics_jsonl_path: str | PathLike[str], path: str | PathLike[str]) -> None:
-    """Draws loss, token accuracy, BLEU and exact match over the steps of a run.
+    """Draws loss, token accuracy and other measures over the steps of a run.
 
     Measures that no row has get no panel, and rows without a measure are passed over. A last line
     that is still being written is left out.
 
     Args:
       metrics_jsonl_path: one JSON object a line, with `step`, `split` (train or validation) and
-        any of `loss`, `accuracy`, `bleu` and `exact_match`.
+        any of `loss`, `accuracy`, `bleu`, `exact_match`, `cer` and `wer`.
       path: the picture to write; its suffix names the format.
 
     Raises:

@@ -96,7 +96,9 @@ MAY_IMPORT = {
     "image_pictures": "",
     "recognition": "types",
     "explorer": "maps",
+    "transcription": "types vocabulary sound sound_batches utterances ctc decoding evaluation",
     "visualize": "",
+    "sound_pictures": "",
     "catalogue": "types masks variants",
     "pictures": "types variants catalogue",
     "gallery": "catalogue pictures",
@@ -108,11 +110,11 @@ MAY_IMPORT = {
 OWNERS = {
     "absl": "",
     "experiments": "",
-    "matplotlib": "visualize pictures image_pictures",
+    "matplotlib": "visualize pictures sound_pictures image_pictures",
     "orbax": "checkpoint",
     "grain": "batches",
-    "flax": "layers sublayers cells patches models/* training_step evaluation writing maps "
-    "image_maps recognition",
+    "flax": "layers sublayers cells patches models/* training_step evaluation transcription "
+    "writing maps image_maps recognition",
     "PIL": "image_files",
     "sklearn": "image_data",
     "tokenizers": "vocabulary",

@@ -1,5 +1,7 @@
 """Batches of recordings: their frames, their transcripts, and that they can be resumed."""
 
+import itertools
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -82,3 +84,20 @@ def test_one_batch_of_what_is_given():
     batch = sound_batches.one(items, Spectrogram(), rows=4)
     assert batch.source.shape[0] == 4 and batch.source.shape[1] % 8 == 0
     assert not batch.source_mask[3].any()
+
+
+def test_bucket_lengths_need_the_least_padding():
+    lengths = np.random.default_rng(0).integers(1, 80, 40).tolist()
+    ends = sorted({-(-length // 8) * 8 for length in lengths})
+
+    def needed(chosen):
+        return sum(min(end for end in chosen if end >= length) for length in lengths)
+
+    for buckets in (1, 2, 3):
+        ways = itertools.combinations(ends[:-1], buckets - 1)
+        best = min(needed((*way, ends[-1])) for way in ways)
+        found = sound_batches.tight(lengths, buckets)
+        assert needed(found) == best and len(found) <= buckets
+    assert sound_batches.tight([9, 9], 5) == (16,)
+    with pytest.raises(ValueError, match="`buckets` must be at least 1; got 0"):
+        sound_batches.tight([9], 0)

@@ -1,0 +1,171 @@
+"""What a trained model hears in recordings, and where it listens."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+from zlib import crc32
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Float
+
+from attention_jax import ctc, decoding, evaluation, sound_batches
+from attention_jax.evaluation import Hypothesis, Search
+from attention_jax.sound import Spectrogram
+from attention_jax.types import Batch, Params
+from attention_jax.utterances import Utterance
+from attention_jax.vocabulary import Vocabulary
+
+
+class Transcriber:
+    """Transcribes recordings; compiled once for each padded length.
+
+    A recording is padded to one of the lengths 32, 48, 64, 96, 128, ... frames, and transcribed in
+    at most a token every 4 frames and 16 more. Every call pads to the same number of rows, so a
+    transcript does not depend on what is transcribed beside it.
+
+    Args:
+      graphdef: of the model: a `types.Seq2Seq` of frames; with `aligned`, one that gives a
+        distribution at each position, as `models.speech.AlignedModel`.
+      vocabulary: of the transcripts.
+      settings: of the spectrogram.
+      search: how to search. With `aligned`, the most probable path or a beam over labels.
+      aligned: whether the model was trained by CTC.
+      rows: recordings transcribed at once.
+
+    Raises:
+      ValueError: labels of paths are to be drawn at random.
+    """
+
+    def __init__(
+        self,
+        graphdef: Any,
+        vocabulary: Vocabulary,
+        settings: Spectrogram,
+        search: Search | None = None,
+        *,
+        aligned: bool = False,
+        rows: int = 32,
+    ):
+        self.search = Search() if search is None else search
+        if aligned and self.search.method == "sample":
+            raise ValueError("`search` must be greedy or a beam with CTC; got sample. Use a beam.")
+        self.graphdef, self.vocabulary, self.settings = graphdef, vocabulary, settings
+        self.aligned, self.rows = aligned, rows
+        self._collate = sound_batches.Collate(settings, 8)
+        self._decode = jax.jit(self._decode_batch, static_argnames="max_length")
+        self._log_probabilities = jax.jit(self._align_batch)
+
+    def __call__(self, params: Params, utterances: Sequence[Utterance]) -> list[list[Hypothesis]]:
+        """The `nbest` hypotheses of each recording, best first."""
+        lengths = [
+            padded(sound_batches.frames_of(utterance, self.settings)) for utterance in utterances
+        ]
+        found: list[list[Hypothesis]] = [[] for _ in utterances]
+        for length in sorted(set(lengths)):
+            inside = [i for i, own in enumerate(lengths) if own == length]
+            for first in range(0, len(inside), self.rows):
+                rows = inside[first : first + self.rows]
+                of = [utterances[i] for i in rows]
+                for i, hypotheses in zip(rows, self._transcribe(params, of, length), strict=False):
+                    found[i] = hypotheses
+        return found
+
+    def _transcribe(
+        self, params: Params, utterances: list[Utterance], length: int
+    ) -> list[list[Hypothesis]]:
+        items = [(utterance, ()) for utterance in utterances]
+        batch = self._collate(items, rows=self.rows, length=length)
+        if self.aligned:
+            return self._labels(params, batch, len(items))
+        keys = np.zeros(self.rows, np.uint32)
+        keys[: len(items)] = [crc32(utterance.name.encode()) for utterance in utterances]
+        decoded = self._decode(params, batch, keys, max_length=length // 4 + 16)
+        return evaluation.hypotheses(decoded, self.vocabulary)
+
+    def _decode_batch(
+        self, params: Params, batch: Batch, keys: jax.Array, *, max_length: int
+    ) -> decoding.Decoded:
+        model = nnx.merge(self.graphdef, params)
+        return evaluation.decode(model, batch, keys, self.search, max_length=max_length)
+
+    def _align_batch(self, params: Params, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        model = nnx.merge(self.graphdef, params)
+        memory = model.encode(batch.source, batch.source_mask)
+        return jax.nn.log_softmax(model.align(memory), axis=-1), memory.mask
+
+    def _labels(self, params: Params, batch: Batch, count: int) -> list[list[Hypothesis]]:
+        log_p, mask = self._log_probabilities(params, batch)
+        if self.search.method == "greedy":
+            tokens, lengths = (np.asarray(x) for x in ctc.greedy(log_p, mask))
+            best = np.asarray(jnp.where(mask, log_p.max(axis=-1), 0).sum(axis=1))
+            rows = [tuple(tokens[i, : lengths[i]].tolist()) for i in range(count)]
+            return [
+                [Hypothesis(self.vocabulary.decode(ids), ids, float(score))]
+                for ids, score in zip(rows, best, strict=False)
+            ]
+        numbers, real = np.asarray(log_p), np.asarray(mask)
+        search = partial(ctc.beam, beam_size=self.search.beam_size, nbest=self.search.nbest)
+        return [
+            [Hypothesis(self.vocabulary.decode(x.tokens), *x) for x in search(numbers[i, real[i]])]
+            for i in range(count)
+        ]
+
+
+def padded(frames: int) -> int:
+    """The first of 32, 48, 64, 96, ... that holds so many frames.
+
+    >>> padded(32), padded(33), padded(100)
+    (32, 48, 128)
+    """
+    length = 32
+    while length < frames:
+        length = length * 3 // 2 if length & (length - 1) == 0 else length * 4 // 3
+    return length
+
+
+def alignment(
+    transcriber: Transcriber, params: Params, utterance: Utterance, target: Sequence[int]
+) -> tuple[Float[np.ndarray, "l h t s"], list[str], int] | None:
+    """Where the model listens while it writes `target`: weights, tokens, frames a position.
+
+    With CTC these are the probabilities of the tokens at each position, blanks left aside. None
+    where the model has no attention, or nothing was written.
+
+    Args:
+      transcriber: of the model.
+      params: its parameters.
+      utterance: what is heard.
+      target: ids as a `Hypothesis` has them.
+    """
+    if not len(target):
+        return None
+    settings, ids = transcriber.settings, tuple(target)
+    frames = sound_batches.frames_of(utterance, settings)
+    collate = sound_batches.Collate(settings)
+    # The step that reads BOS writes the first token.
+    batch = collate([(utterance, ids[:-1])], rows=1, length=padded(frames))
+    if transcriber.aligned:
+        log_p, mask = transcriber._log_probabilities(params, batch)
+        weights = np.exp(np.asarray(log_p[0]))[None, None][..., list(ids)].swapaxes(-1, -2)
+    else:
+        found = evaluation.cross_weights(transcriber.graphdef, params, batch)
+        if found is None:
+            return None
+        weights = np.asarray(found, np.float32)[: len(ids), 0].transpose(1, 2, 0, 3)
+    per_position = -(-batch.source.shape[1] // weights.shape[-1])
+    positions = -(-frames // per_position)
+    return weights[..., :positions], transcriber.vocabulary.tokens(ids), per_position
+
+
+def monotone(weights: Float[np.ndarray, "t s"]) -> float:
+    """The share of tokens that are listened to later than the one before, by the weights' middle.
+
+    >>> monotone(np.eye(4))
+    1.0
+    """
+    total = np.maximum(weights.sum(axis=1), 1e-9)
+    middle = (weights * np.arange(weights.shape[1])).sum(axis=1) / total
+    return float(np.mean(np.diff(middle) > 0)) if len(middle) > 1 else 1.0

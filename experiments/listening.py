@@ -1,0 +1,246 @@
+"""What scripts of speech recognition share: sounds, model and search, as flags say."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from absl import flags
+from flax import nnx
+
+from attention_jax import ctc, objectives, recordings, sound_batches, spoken_digits, tones
+from attention_jax.cells import RNNConfig
+from attention_jax.evaluation import Search
+from attention_jax.models.rnn import RNN
+from attention_jax.models.speech import (
+    AlignedModel,
+    Listening,
+    PyramidListener,
+    TransformerListener,
+)
+from attention_jax.models.transformer import Transformer
+from attention_jax.objectives import Objective
+from attention_jax.sound import Augment, Spectrogram
+from attention_jax.transcription import Transcriber
+from attention_jax.utterances import Corpus, Utterance
+from attention_jax.vocabulary import KINDS, Vocabulary
+from experiments import common, trained
+
+FLAGS = flags.FLAGS
+SOUNDS = ("tones", "fsdd", "fsdd_joined")
+LOSSES = ("attention", "ctc")
+DIGITS = "fsdd/fsdd_recordings.zip"
+
+
+def define_flags() -> None:
+    """The sounds, how they become frames, and how these are read."""
+    flags.DEFINE_string(
+        "sounds", "tones", f"What is heard: {', '.join(SOUNDS)}; or a folder of WAV files, each "
+        "with a .txt beside it, or a table of lines file<TAB>transcript[<TAB>split]."
+    )  # fmt: skip
+    flags.DEFINE_multi_string(
+        "sound_option", [], "An option of tones or fsdd_joined, as name=value; may be repeated."
+    )
+    # Pictures have such a flag too, and a script may read runs of both.
+    if "skip_bad" not in FLAGS:
+        flags.DEFINE_bool("skip_bad", False, "Leave out what is damaged or wrong, and count it.")
+    flags.DEFINE_bool("resample", False, "Resample recordings of another --rate.")
+    flags.DEFINE_integer("rate", 8000, "Samples a second of recordings of your own.", lower_bound=1)
+    flags.DEFINE_integer("mels", 40, "Bands of the spectrogram.", lower_bound=1)
+    flags.DEFINE_enum("transcript_tokens", None, KINDS, "Default: those that suit the sounds.")
+    flags.DEFINE_integer("frames_per_batch", 6000, "Padded frames a batch.", lower_bound=1)
+    flags.DEFINE_integer("max_frames", 3000, "Longer recordings are left out, and counted.")
+    flags.DEFINE_integer("buckets", 3, "Padded lengths, at most.", lower_bound=1)
+    flags.DEFINE_enum("loss", "attention", LOSSES, "Trained by a decoder that attends, or by CTC.")
+    flags.DEFINE_integer("halvings", 2, "Convolutions in front, of stride 2.", lower_bound=0)
+    flags.DEFINE_integer("pyramid", 1, "RNN: layers of the listener that halve.", lower_bound=0)
+    flags.DEFINE_integer("encoder_layers", None, "Transformer: of the encoder. Default: --layers.")
+    flags.DEFINE_integer("frequency_masks", 2, "SpecAugment: runs of bands that are hidden.")
+    flags.DEFINE_integer("frequency_width", 8, "SpecAugment: the most bands in one.")
+    flags.DEFINE_integer("time_masks", 2, "SpecAugment: runs of frames that are hidden.")
+    flags.DEFINE_integer("time_width", 20, "SpecAugment: the most frames in one.")
+    flags.DEFINE_float("time_share", 0.2, "SpecAugment: the largest share of frames in one.")
+    flags.DEFINE_integer("time_warp", 0, "SpecAugment: the most frames by which time is bent.")
+
+
+common.keep_flags_of(__name__)
+
+
+def load_corpus() -> Corpus:
+    """The recordings that flags name."""
+    if FLAGS.sounds == "tones":
+        return tones.tones(**{"seed": FLAGS.seed} | _options(tones.tones))
+    if FLAGS.sounds in SOUNDS:
+        path = Path(FLAGS.data_dir) / DIGITS
+        if FLAGS.sounds == "fsdd":
+            return spoken_digits.single(path, skip_bad=FLAGS.skip_bad)
+        options = _options(spoken_digits.sequences)
+        return spoken_digits.sequences(path, skip_bad=FLAGS.skip_bad, **options)
+    return recordings.read(
+        FLAGS.sounds,
+        rate=FLAGS.rate,
+        resample=FLAGS.resample,
+        skip_bad=FLAGS.skip_bad,
+        seed=FLAGS.seed,
+    )
+
+
+def _options(function: Callable[..., Corpus]) -> dict[str, Any]:
+    """The values of --sound_option, as numbers."""
+    known = inspect.signature(function).parameters
+    found: dict[str, Any] = {}
+    for item in FLAGS.sound_option:
+        name, _, value = item.partition("=")
+        if name not in known or name in ("path", "skip_bad"):
+            listed = [one for one in known if one not in ("path", "skip_bad")]
+            raise ValueError(
+                f"`--sound_option` must be name=value with a name among {', '.join(listed)}; got "
+                f"{item!r}."
+            )
+        kind = known[name].annotation
+        try:
+            found[name] = kind(value)
+        except ValueError as error:
+            raise ValueError(
+                f"`--sound_option` {name} must be a number ({kind.__name__}); got {value!r}."
+            ) from error
+    return found
+
+
+def spectrogram(rate: int) -> Spectrogram:
+    """How sound becomes frames."""
+    return Spectrogram.at(rate, mels=FLAGS.mels)
+
+
+def listening() -> Listening:
+    """How frames are read."""
+    return Listening(
+        features=FLAGS.mels,
+        halvings=FLAGS.halvings,
+        pyramid=FLAGS.pyramid if FLAGS.model == "rnn" else 0,
+        augment=Augment(
+            FLAGS.frequency_masks,
+            FLAGS.frequency_width,
+            FLAGS.time_masks,
+            FLAGS.time_width,
+            FLAGS.time_share,
+            FLAGS.time_warp,
+        ),
+    )
+
+
+def builder(vocabulary_size: int) -> Callable[[jax.Array], Any]:
+    """`key -> model`, as flags say."""
+    config, front = common.model_config(vocabulary_size, max_length=FLAGS.max_frames), listening()
+    if isinstance(config, RNNConfig):
+        listen: Any = lambda rngs: PyramidListener(config, front, rngs=rngs)  # noqa: E731
+    else:
+        own = config._replace(layers=FLAGS.encoder_layers or config.layers)
+        listen = lambda rngs: TransformerListener(own, front, rngs=rngs)  # noqa: E731
+
+    def build(key: jax.Array) -> Any:
+        rngs = nnx.Rngs(key)
+        if FLAGS.loss == "ctc":
+            return AlignedModel(
+                vocabulary_size,
+                config.width,
+                encoder=listen,
+                dropout_rate=config.dropout_rate,
+                rngs=rngs,
+            )
+        if isinstance(config, RNNConfig):
+            return RNN(config, encoder=listen, rngs=rngs)
+        return Transformer(config, encoder=listen, rngs=rngs)
+
+    return build
+
+
+def objective() -> Objective:
+    """What is minimised."""
+    return objectives.ctc if FLAGS.loss == "ctc" else objectives.translation
+
+
+def transcriber(
+    graphdef: Any,
+    vocabulary: Vocabulary,
+    rate: int,
+    search: Search | None = None,
+    *,
+    rows: int = 32,
+) -> Transcriber:
+    """Transcribes by a model that flags describe."""
+    return Transcriber(
+        graphdef, vocabulary, spectrogram(rate), search, aligned=FLAGS.loss == "ctc", rows=rows
+    )
+
+
+def usable(
+    utterances: Sequence[Utterance], vocabulary: Vocabulary, settings: Spectrogram
+) -> tuple[list[Utterance], list[str]]:
+    """Recordings that can be learned from, and why others cannot: too short for what they say.
+
+    Raises:
+      ValueError: one cannot, and --skip_bad is not given.
+    """
+    kept, reasons = [], []
+    for utterance in utterances:
+        try:
+            frames = sound_batches.frames_of(utterance, settings)
+            if FLAGS.loss == "ctc":
+                _check_path(utterance, vocabulary, frames)
+            kept.append(utterance)
+        except ValueError as error:
+            if not FLAGS.skip_bad:
+                raise ValueError(f"{error} Or leave such recordings out by --skip_bad.") from error
+            reasons.append(str(error))
+    return kept, reasons
+
+
+def _check_path(utterance: Utterance, vocabulary: Vocabulary, frames: int) -> None:
+    """CTC needs a position for each token, and one between two that are equal."""
+    shortening = listening().shortening
+    positions, needed = -(-frames // shortening), 0
+    needed = ctc.frames_needed(vocabulary.encode(utterance.transcript))
+    if positions < needed:
+        raise ValueError(
+            f"`--loss=ctc` needs {needed} positions to spell {utterance.transcript!r}; "
+            f"{utterance.name} has {frames} frames, of which {shortening} make a position. Lower "
+            "--halvings or --pyramid."
+        )
+
+
+class Trained(NamedTuple):
+    """A run's model, and what transcribes by it."""
+
+    graphdef: Any
+    params: Any
+    vocabulary: Vocabulary
+    transcriber: Transcriber
+
+
+def load_run(folder: Path, search: Callable[[], Search], *, rows: int = 8) -> Trained:
+    """A run's model; afterwards flags are the run's, where this command gives no others.
+
+    Args:
+      folder: of the run.
+      search: gives the search, once flags are those.
+      rows: recordings transcribed at once.
+
+    Raises:
+      ValueError: the folder is none of a run, or holds no trained model.
+    """
+    trained.adopt_flags(folder)
+    vocabulary = Vocabulary.load(folder / "vocabulary.json")
+    build = builder(vocabulary.size)
+    graphdef = trained.graphdef_of(build)
+    params = trained.load_final(folder, build)
+    own = transcriber(graphdef, vocabulary, run_rate(), search(), rows=rows)
+    return Trained(graphdef, params, vocabulary, own)
+
+
+def run_rate() -> int:
+    """Samples a second of the sounds that flags name."""
+    return {"tones": tones.RATE, "fsdd": spoken_digits.RATE, "fsdd_joined": spoken_digits.RATE}.get(
+        FLAGS.sounds, FLAGS.rate
+    )

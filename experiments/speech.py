@@ -1,0 +1,223 @@
+"""Trains a model to write down what it hears, and scores it on recordings it never heard.
+
+    python -m experiments.speech                                       # tones that spell words
+    python -m experiments.speech --flagfile=experiments/presets/fsdd_joined_transformer.flags
+    python -m experiments.speech --model=rnn --attention=location_aware      # listen, attend, spell
+    python -m experiments.speech --sounds=my_recordings --rate=16000 --loss=ctc --skip_bad
+
+A run's folder is that of experiments.translation, with transcripts.json, and alignment_1.png and so
+on: where the model listens, under the spectrogram. Killed, it goes on by --resume.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+
+from attention_jax import (
+    error_rates,
+    evaluation,
+    sound_batches,
+    sound_pictures,
+    training,
+    transcription,
+    visualize,
+)
+from attention_jax.batches import BucketedBatches
+from attention_jax.evaluation import Hypothesis
+from attention_jax.transcription import Transcriber
+from attention_jax.utterances import Corpus, Utterance
+from attention_jax.vocabulary import Vocabulary
+from experiments import common, listening, trained
+
+FLAGS = flags.FLAGS
+common.define_run_flags()
+common.define_data_flags()
+common.define_model_flags()
+common.define_training_flags()
+common.define_search_flags()
+common.define_device_flags()
+listening.define_flags()
+flags.adopt_module_key_flags(common)
+flags.adopt_module_key_flags(listening)
+FLAGS.set_default("cell", "lstm")
+
+SAMPLES = 4
+
+
+def main() -> None:
+    """Trains, scores, draws."""
+    if FLAGS.list:
+        print(f"sounds: {', '.join(listening.SOUNDS)}\n{common.list_names()}")
+        return
+    search = common.search(nbest=1)
+    corpus = listening.load_corpus()
+    vocabulary = learn_vocabulary(corpus)
+    corpus = without_unusable(corpus, vocabulary)
+    build = listening.builder(vocabulary.size)
+    graphdef = trained.graphdef_of(build)
+    folder = common.open_run(corpus.name)
+    vocabulary.save(folder / "vocabulary.json")
+    note = common.attention_line(common.model_config(vocabulary.size, max_length=FLAGS.max_frames))
+    if note and FLAGS.loss == "attention":
+        print(note)
+    result = training.fit(
+        build,
+        make_batches("train", corpus, vocabulary),
+        evaluator(graphdef, vocabulary, corpus),
+        folder,
+        common.settings(),
+        objective=listening.objective(),
+        resume=FLAGS.resume,
+    )
+    transcriber = listening.transcriber(graphdef, vocabulary, corpus.rate, search)
+    report(result, corpus, transcriber, folder)
+
+
+def learn_vocabulary(corpus: Corpus) -> Vocabulary:
+    """The tokens of the training transcripts."""
+    kind = FLAGS.transcript_tokens or corpus.tokenizer
+    return Vocabulary.learn((utterance.transcript for utterance in corpus.train), kind=kind)
+
+
+def without_unusable(corpus: Corpus, vocabulary: Vocabulary) -> Corpus:
+    """The corpus without recordings that are too short; says how many were left out in all."""
+    settings = listening.spectrogram(corpus.rate)
+    train, too_short = listening.usable(corpus.train, vocabulary, settings)
+    validation, more = listening.usable(corpus.validation, vocabulary, settings)
+    skipped = (*corpus.skipped, *too_short, *more)
+    if skipped:
+        print(f"{len(skipped)} recordings are bad, and left out; the first: {skipped[0]}")
+    return corpus._replace(train=train, validation=validation, skipped=skipped)
+
+
+def make_batches(split: str, corpus: Corpus, vocabulary: Vocabulary) -> BucketedBatches:
+    """Batches of a split; says how many recordings are too long."""
+    utterances = corpus.train if split == "train" else corpus.validation
+    batches = sound_batches.make(
+        utterances,
+        vocabulary,
+        listening.spectrogram(corpus.rate),
+        frames_per_batch=FLAGS.frames_per_batch,
+        max_frames=FLAGS.max_frames,
+        buckets=FLAGS.buckets,
+        seed=FLAGS.seed,
+        shuffle=split == "train",
+    )
+    if batches.too_long:
+        print(
+            f"{split}: {batches.too_long} of {len(utterances)} recordings are longer than "
+            f"--max_frames={FLAGS.max_frames} and left out"
+        )
+    return batches
+
+
+def evaluator(graphdef: Any, vocabulary: Vocabulary, corpus: Corpus) -> Any:
+    """`params -> scores` on the validation split; its transcripts are greedy."""
+    losses = evaluation.losses(graphdef, listening.objective())
+    batches = make_batches("validation", corpus, vocabulary)
+    transcriber = listening.transcriber(graphdef, vocabulary, corpus.rate)
+    utterances = corpus.validation[: FLAGS.evaluate_sentences]
+
+    def evaluate(params: Any) -> dict[str, float]:
+        best = [found[0].text for found in transcriber(params, utterances)]
+        rates = error_rates.rates(error_rates.counts(best, [u.transcript for u in utterances]))
+        whole = rates.pop("accuracy") / 100
+        return losses(params, batches) | rates | {"exact_match": whole}
+
+    return evaluate
+
+
+def report(result: training.Result, corpus: Corpus, transcriber: Transcriber, folder: Path) -> None:
+    """Scores the tests and writes result.json, outcomes.json, samples.txt and the pictures."""
+    memory = common.peak_memory_bytes()
+    trained.save_final(folder, result.params)
+    scores, outcomes, transcripts, samples = {}, {}, {}, []
+    for name, utterances in corpus.tests.items():
+        print(f"transcribing {len(utterances)} recordings of {name} ...")
+        best = [found[0] for found in transcriber(result.params, utterances)]
+        said = [utterance.transcript for utterance in utterances]
+        counted = error_rates.counts([one.text for one in best], said)
+        scores[name] = error_rates.rates(counted)
+        outcomes[name] = {measure: pairs.tolist() for measure, pairs in counted.items()}
+        transcripts[name] = [one.text for one in best]
+        # Evenly spread: recordings may stand in the order of what they say.
+        spread = list(zip(utterances, best, strict=True))[:: max(1, len(best) // SAMPLES)]
+        samples = samples or spread[:SAMPLES]
+    summary = {
+        "task": corpus.name,
+        "model": FLAGS.model,
+        "attention": common.attention_name(),
+        "loss": FLAGS.loss,
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(result.params)),
+        "steps": result.steps,
+        "seconds": round(result.seconds, 1),
+        "first_step_seconds": round(result.first_step_seconds, 2),
+        "target_tokens": result.tokens,
+        "peak_memory_bytes": memory,
+        "skipped": len(corpus.skipped),
+        "tests": scores,
+    }
+    (folder / "samples.txt").write_text("\n\n".join(map(sample_text, samples)) + "\n")
+    draw(result, transcriber, samples, folder)
+    (folder / "transcripts.json").write_text(json.dumps(transcripts, indent=1) + "\n")
+    (folder / "outcomes.json").write_text(json.dumps(outcomes) + "\n")
+    # The last file: where it stands, the run is whole.
+    (folder / "result.json").write_text(json.dumps(summary, indent=2) + "\n")
+    show(summary, samples, folder)
+
+
+def sample_text(sample: tuple[Utterance, Hypothesis]) -> str:
+    """One transcript beside what was said."""
+    utterance, found = sample
+    return f"said   {utterance.transcript}\nmodel  {found.text}"
+
+
+def draw(
+    result: training.Result,
+    transcriber: Transcriber,
+    samples: Sequence[tuple[Utterance, Hypothesis]],
+    folder: Path,
+) -> None:
+    """Writes curves.png and, where the model attends, alignment_1.png and so on."""
+    visualize.curves(folder / "metrics.jsonl", folder / "curves.png")
+    settings = transcriber.settings
+    for number, (utterance, found) in enumerate(samples, 1):
+        drawn = transcription.alignment(transcriber, result.params, utterance, found.tokens)
+        if drawn is None:
+            continue
+        weights, tokens, frames_per_position = drawn
+        frames = sound_batches.one([(utterance, ())], settings)
+        sound_pictures.alignment(
+            frames.source[0][frames.source_mask[0]],
+            weights,
+            tokens,
+            folder / f"alignment_{number}.png",
+            frames_per_position=frames_per_position,
+            seconds_per_frame=settings.hop / settings.rate,
+            title=f"said: {utterance.transcript}\nmodel: {found.text}",
+        )
+        share = transcription.monotone(np.mean(weights, axis=(0, 1)))
+        print(f"alignment_{number}.png: {share:.0%} of the tokens are heard after the one before")
+
+
+def show(
+    summary: dict[str, Any], samples: Sequence[tuple[Utterance, Hypothesis]], folder: Path
+) -> None:
+    """Prints the table and the samples."""
+    print()
+    for sample in samples:
+        print(sample_text(sample), end="\n\n")
+    print(f"{'test':<12}{'right':>9}{'wrong characters':>18}{'wrong words':>13}")
+    for name, rates in summary["tests"].items():
+        print(f"{name:<12}{rates['accuracy']:>8.2f}%{rates['cer']:>17.2f}%{rates['wer']:>12.2f}%")
+    print(f"\n{summary['parameters']:,} parameters, {summary['seconds']:.0f} s of training")
+    print(f"pictures: {folder}/curves.png {folder}/alignment_1.png")
+
+
+if __name__ == "__main__":
+    common.launch(main)

@@ -1,0 +1,84 @@
+"""Transcripts of a trained model: independent of their neighbours, and where it listened."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from attention_jax import ctc, sound_batches, tones, transcription
+from attention_jax.evaluation import Search
+from attention_jax.models.speech import AlignedModel, Listening, TransformerListener
+from attention_jax.models.transformer import Transformer
+from attention_jax.sound import Spectrogram
+from attention_jax.sublayers import TransformerConfig
+from attention_jax.transcription import Transcriber
+from attention_jax.vocabulary import Vocabulary
+
+CORPUS = tones.tones(train_size=20, validation_size=5, test_size=5)
+VOCABULARY = Vocabulary.learn((u.transcript for u in CORPUS.train), kind="character")
+CONFIG = TransformerConfig(VOCABULARY.size, width=8, layers=1, heads=2, feed_forward=8)
+
+
+def listen(rngs):
+    return TransformerListener(CONFIG, Listening(halvings=2), rngs=rngs)
+
+
+def made(aligned):
+    if aligned:
+        model = AlignedModel(VOCABULARY.size, 8, encoder=listen, rngs=nnx.Rngs(0))
+    else:
+        model = Transformer(CONFIG, encoder=listen, rngs=nnx.Rngs(0))
+    graphdef, state = nnx.split(model)
+    return model, graphdef, nnx.as_pure(state)
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+@pytest.mark.parametrize("method", ["greedy", "beam"])
+def test_a_transcript_does_not_depend_on_its_neighbours(aligned, method):
+    _, graphdef, params = made(aligned)
+    search = Search(method=method, beam_size=2, nbest=1 + (method == "beam"))
+    transcribe = Transcriber(graphdef, VOCABULARY, Spectrogram(), search, aligned=aligned, rows=3)
+    utterances = CORPUS.tests["test"]
+    together = transcribe(params, utterances)
+    assert len(together) == 5 and all(len(found) == search.nbest for found in together)
+    alone = transcribe(params, utterances[3:4])[0]
+    assert [one.text for one in alone] == [one.text for one in together[3]]
+    np.testing.assert_allclose(
+        [one.score for one in alone], [one.score for one in together[3]], rtol=1e-4
+    )
+
+
+def test_labels_of_a_beam_are_those_of_the_recording_alone():
+    model, graphdef, params = made(True)
+    utterance = CORPUS.tests["test"][0]
+    batch = sound_batches.one([(utterance, ())], Spectrogram())
+    memory = model.encode(jnp.asarray(batch.source), jnp.asarray(batch.source_mask))
+    log_p = np.asarray(jax.nn.log_softmax(model.align(memory), axis=-1))[0]
+    expected = ctc.beam(log_p[np.asarray(memory.mask[0])], beam_size=4)[0]
+    search = Search(method="beam", beam_size=4)
+    transcribe = Transcriber(graphdef, VOCABULARY, Spectrogram(), search, aligned=True, rows=2)
+    found = transcribe(params, [utterance])[0][0]
+    assert found.tokens == expected.tokens
+    assert found.score == pytest.approx(expected.score, rel=1e-4)
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+def test_where_it_listens_is_over_the_recording(aligned):
+    _, graphdef, params = made(aligned)
+    transcribe = Transcriber(graphdef, VOCABULARY, Spectrogram(), aligned=aligned, rows=1)
+    utterance = CORPUS.tests["test"][0]
+    target = [*VOCABULARY.encode("tea"), 2]
+    weights, tokens, per = transcription.alignment(transcribe, params, utterance, target)
+    frames = Spectrogram().frames(utterance.length)
+    assert per == 4 and weights.shape[-2:] == (4, -(-frames // 4)) and len(tokens) == 4
+    assert (weights >= 0).all() and (weights <= 1 + 1e-6).all()
+    if not aligned:
+        assert weights.shape[:2] == (1, 2)
+        np.testing.assert_allclose(weights.sum(axis=-1), 1, rtol=1e-4)
+    assert transcription.alignment(transcribe, params, utterance, []) is None
+
+
+def test_paths_are_not_drawn():
+    with pytest.raises(ValueError, match="must be greedy or a beam with CTC; got sample"):
+        Transcriber(None, VOCABULARY, Spectrogram(), Search(method="sample"), aligned=True)
