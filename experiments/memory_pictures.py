@@ -40,7 +40,7 @@ def draw(results: dict[str, dict[str, Any]], path: str | Path) -> None:
         tests = sorted(own["tests"], key=own["lengths"].__getitem__)
         axes[0].plot([own["lengths"][test] for test in tests],
                      [100 * own["tests"][test]["accuracy"] for test in tests], **style)  # fmt: skip
-        rows = own["distances"]["test"]
+        rows = own["distances"][tests[-1]]
         axes[1].plot([row[0] for row in rows], [100 * row[2] / row[3] for row in rows], **style)
         for axis, key, unit in zip(
             axes[2:], ("training_seconds", "temporary_bytes"), (1e3, 2**-20), strict=False
@@ -50,7 +50,7 @@ def draw(results: dict[str, dict[str, Any]], path: str | Path) -> None:
     for length in {own["length"] for own in results.values()}:
         axes[0].axvline(length, color="#777777", linestyle=":", linewidth=1)
     _dress(axes[0], "length (dotted: of training)", "accuracy (%)")
-    _dress(axes[1], "distance, from a power of two to the next", "accuracy (%)")
+    _dress(axes[1], "distance in the longest test, up to twice as far", "accuracy (%)")
     for axis, what in zip(axes[2:], ("ms a training step", "MiB a training step"), strict=False):
         _dress(axis, "length", what)
         axis.set_yscale("log")
