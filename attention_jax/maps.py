@@ -92,7 +92,26 @@ def sentence(
     # A multiple of 8, so that sentences of similar lengths share one compiled program.
     length = -(-max(s, t) // 8) * 8
     batch = pad([(tuple(source), tuple(target)[:-1])], rows=1, length=length)
-    sizes = {"encoder": (s, s), "decoder": (t, t), "cross": (t, s)}
+    return of_batch(graphdef, params, batch, positions=s, tokens=t)
+
+
+def of_batch(
+    graphdef: Any, params: Params, batch: Batch, *, positions: int, tokens: int
+) -> dict[str, Map]:
+    """`sentence` of the first row of a batch, whose source may be frames.
+
+    Args:
+      graphdef: of the model, a `types.Seq2Seq`.
+      params: its parameters.
+      batch: the source, and the target that is written.
+      positions: how many of the encoder's are real.
+      tokens: how many of the target are, EOS included.
+    """
+    sizes = {
+        "encoder": (positions, positions),
+        "decoder": (tokens, tokens),
+        "cross": (tokens, positions),
+    }
     views = _views(graphdef, params, batch)
     return {place: _cropped(view, *sizes[place]) for place, view in views.items()}
 
@@ -136,12 +155,12 @@ def _views(graphdef: Any, params: Params, batch: Batch) -> dict[str, View]:
 
 
 def _of_transformer(model: Transformer, batch: Batch) -> dict[str, View]:
-    visible = masks.keys(batch.source_mask)
-    x, found = model.embedding(batch.source), {"encoder": [], "decoder": [], "cross": []}
+    (x, seen), found = model.enter(batch.source, batch.source_mask), _nothing()
+    visible = masks.keys(seen)
     for layer in model.encoder.each():
         inside = layer.around_attention.enter(x)
         found["encoder"].append(view(layer.attention, inside, inside, visible))
-        x = layer(x, batch.source_mask)
+        x = layer(x, seen)
     memory = model.encode(batch.source, batch.source_mask)
     x = model.embedding(batch.target_in)
     for layer in model.decoder.each():
@@ -153,6 +172,10 @@ def _of_transformer(model: Transformer, batch: Batch) -> dict[str, View]:
         place: jax.tree.map(lambda *layers: jnp.stack(layers, axis=1), *views)
         for place, views in found.items()
     }
+
+
+def _nothing() -> dict[str, list[View]]:
+    return {"encoder": [], "decoder": [], "cross": []}
 
 
 def _of_decoder(layer: DecoderLayer, x: Array, memory: Memory) -> tuple[View, View]:

@@ -7,7 +7,9 @@ import pytest
 from flax import nnx
 
 from attention_jax import evaluation, maps
+from attention_jax.batches import pad
 from attention_jax.models.rnn import RNN, RNNConfig
+from attention_jax.models.speech import Listening, TransformerListener
 from attention_jax.models.transformer import Transformer, TransformerConfig
 from attention_jax.types import BOS, EOS
 from attention_jax.vocabulary import Vocabulary
@@ -156,3 +158,20 @@ def test_an_empty_sentence_is_refused():
     graphdef, params = split(transformer(layers=1))
     with pytest.raises(ValueError, match="`source` must hold at least one token"):
         maps.sentence(graphdef, params, [], TARGET)
+
+
+def test_of_frames_the_weights_are_those_of_the_steps():
+    config = TransformerConfig(12, **SIZES)
+    listening = Listening(features=5, halvings=1)
+    model = Transformer(
+        config,
+        encoder=lambda rngs: TransformerListener(config, listening, rngs=rngs),
+        rngs=nnx.Rngs(0),
+    )
+    frames = np.random.default_rng(0).normal(size=(1, 16, 5)).astype(np.float32)
+    tokens = pad([(TARGET[:-1], TARGET[:-1])], rows=1, length=8)
+    batch = tokens._replace(source=frames, source_mask=np.arange(16)[None] < 13)
+    drawn = maps.of_batch(*split(model), batch, positions=7, tokens=5)
+    assert drawn["encoder"].weights.shape == (2, 2, 7, 7) and drawn["cross"].is_exact.all()
+    steps = np.asarray(evaluation.cross_weights(*split(model), batch))[:5, 0, :, :, :7]
+    np.testing.assert_allclose(drawn["cross"].weights, steps.transpose(1, 2, 0, 3), atol=1e-5)
