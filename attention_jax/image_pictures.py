@@ -26,7 +26,7 @@ def overview(
     lost: Float[np.ndarray, "n rows columns"],
     path: str | PathLike[str],
 ) -> None:
-    """A row for each picture: itself, where the model looks, and the patches that decided.
+    """A column for each picture: itself, where the model looks, and the patches that decided.
 
     Weights are shown from 0 to the largest of their picture. Of the patches that decided, red ones
     spoke for the answer and blue ones against it; the frame is around those that count at least
@@ -35,23 +35,25 @@ def overview(
     Args:
       images: from 0 to 255.
       titles: what is written above each.
-      weights: by what is written above their column; there may be none.
+      weights: by what is written beside their row; there may be none.
       lost: as `image_maps.decisive` gives it.
       path: the picture to write; its suffix names the format.
     """
-    columns = 2 + len(weights)
-    figure = Figure((columns * _INCHES + 0.6, len(images) * (_INCHES + 0.25) + 0.3))
+    rows = 2 + len(weights)
+    figure = Figure((len(images) * _INCHES + 0.6, rows * (_INCHES + 0.1) + 0.4))
     figure.set_layout_engine("constrained", w_pad=0.04, h_pad=0.04)
-    panels = figure.subplots(len(images), columns, squeeze=False)
-    for row, (image, title) in enumerate(zip(images, titles, strict=True)):
-        _draw_image(panels[row, 0], image, title)
-        for column, (name, maps) in enumerate(weights.items(), 1):
-            _draw_image(panels[row, column], image, name if row == 0 else "")
-            _lay_over(panels[row, column], maps[row], image, "viridis", (0.0, maps[row].max()))
-        _draw_image(panels[row, -1], image, "patches that decided" if row == 0 else "")
-        most = np.abs(lost[row]).max()
-        _lay_over(panels[row, -1], lost[row], image, "RdBu_r", (-most, most))
-        _frame(panels[row, -1], lost[row], image)
+    panels = figure.subplots(rows, len(images), squeeze=False)
+    for panel, name in zip(panels[:, 0], ("image", *weights, "what decided"), strict=True):
+        panel.set_ylabel(name, fontsize=_LETTER_POINTS, color=_INK)
+    for column, (image, title) in enumerate(zip(images, titles, strict=True)):
+        _draw_image(panels[0, column], image, title)
+        for row, maps in enumerate(weights.values(), 1):
+            _draw_image(panels[row, column], image)
+            _lay_over(panels[row, column], maps[column], image, "viridis", (0, maps[column].max()))
+        _draw_image(panels[-1, column], image)
+        most = np.abs(lost[column]).max()
+        _lay_over(panels[-1, column], lost[column], image, "RdBu_r", (-most, most))
+        _frame(panels[-1, column], lost[column], image)
     _save(figure, path)
 
 
@@ -86,11 +88,13 @@ def heads(
     _save(figure, path)
 
 
-def _draw_image(panel: Axes, image: np.ndarray, title: str) -> None:
+def _draw_image(panel: Axes, image: np.ndarray, title: str = "") -> None:
     grey = image.shape[-1] == 1
     shown = image[..., 0] if grey else image
     panel.imshow(shown, cmap="gray" if grey else None, vmin=0, vmax=255)
-    panel.set_axis_off()
+    panel.set_xticks([])
+    panel.set_yticks([])
+    panel.spines[:].set_visible(False)
     panel.set_title(title, fontsize=_LETTER_POINTS, color=_INK).set_parse_math(False)
 
 
