@@ -59,8 +59,9 @@ flags.DEFINE_list(
     "learning_rates", [], "Tried by each with the first seed; the best by validation loss is kept. "
     "Default: --learning_rate alone."
 )  # fmt: skip
-flags.DEFINE_string("score", None, "What is compared: exact_match or bleu of translations, else "
-                    "accuracy. Default: BLEU of real text, else exact matches.")  # fmt: skip
+flags.DEFINE_string("score", None, "What is compared: exact_match or bleu of translations, wer, "
+                    "cer or accuracy of speech, else accuracy. Default: the first, but bleu of "
+                    "real text.")  # fmt: skip
 flags.DEFINE_float("confidence", 0.95, "Of intervals.", lower_bound=0.5, upper_bound=0.999)
 if "cost_lengths" not in FLAGS:  # memory measures its own
     flags.DEFINE_list(
@@ -87,7 +88,7 @@ def main() -> None:
     """Plans, trains, measures costs, and reports."""
     check_flags()
     contest = contests.EXPERIMENTS[FLAGS.experiment]()
-    check_score(contest)
+    measured = score(contest)
     folder = Path(FLAGS.folder or f"runs/compare-{default_name()}")
     options: Any = {kind: FLAGS[f"{kind}_option"].value for kind in ("transformer", "rnn", "cnn")}
     rivals, left_out = compare_plan.contenders(
@@ -104,7 +105,7 @@ def main() -> None:
         runs = [run for rival in rivals for run in all_runs(rival, folder)]
         found = compare_results.collect(
             runs, plans, left_out, judge, folder, compare_results.Options(
-                match=FLAGS.match, score=score(), confidence=FLAGS.confidence, seeds=FLAGS.seeds,
+                match=FLAGS.match, score=measured, confidence=FLAGS.confidence, seeds=FLAGS.seeds,
                 rates=[rate_text(rate) for rate in tried()],
             ),
         )  # fmt: skip
@@ -157,18 +158,18 @@ def rate_text(rate: float) -> str:
     return f"{rate:g}"
 
 
-def score() -> str:
-    """What is compared."""
-    if FLAGS.score or FLAGS.experiment != "translation":
-        return FLAGS.score or "accuracy"
-    return "bleu" if FLAGS.task == "parallel" else "exact_match"
+def score(contest: Contest) -> str:
+    """What is compared.
 
-
-def check_score(contest: Contest) -> None:
-    """Refuses a score that runs do not have."""
-    if score() not in contest.measures:
+    Raises:
+      ValueError: `--score` is none that the runs have.
+    """
+    default = "bleu" if "task" in FLAGS and FLAGS.task == "parallel" else contest.measures[0]
+    found = FLAGS.score or default
+    if found not in contest.measures:
         listed = ", ".join(contest.measures)
-        raise ValueError(f"`--score` must be among {listed}; got {score()!r}.")
+        raise ValueError(f"`--score` must be among {listed}; got {found!r}.")
+    return found
 
 
 def default_name() -> str:

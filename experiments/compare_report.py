@@ -103,9 +103,9 @@ def _quality(found: dict[str, Any], drawn: Drawn) -> list[str]:
     return [
         f"<h2>Quality</h2>{tests}",
         "<p class='faint'>Intervals are Student's over runs. One stands above another only where "
-        "their intervals do not meet. The difference over sentences and its p-value are of a "
-        "paired bootstrap: sentences are drawn anew, runs stay. The p-value for all pairs is "
-        "Holm's.</p>",
+        "their intervals do not meet. The difference over items and its p-value are of a "
+        "paired bootstrap: test items, such as sentences, are drawn anew, runs stay. The p-value "
+        "for all pairs is Holm's.</p>",
         _figure("scores", drawn, "Mean of each contender with its interval; ticks are runs."),
         *_by_length(found, drawn),
     ]

@@ -295,5 +295,5 @@ def curves(runs: Sequence[Run], options: Options) -> list[dict[str, Any]]:
 
 def attention_pictures(runs: Sequence[Run]) -> list[str]:
     """Paths of the pictures of the first run's attention, at most two."""
-    found = sorted(runs[0].folder.glob("attention_*.png")) if runs else []
+    found = sorted(runs[0].folder.glob("attention*.png")) if runs else []
     return [str(path) for path in found[:2]]

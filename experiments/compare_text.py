@@ -99,7 +99,7 @@ def verdicts(test: dict[str, Any]) -> list[str]:
             said = f"{first} and {second}: no ranking, their intervals overlap"
         found.append(
             f"{said}; difference {pair['difference']:.2f} ({pair['low']:.2f} to {pair['high']:.2f} "
-            f"over sentences, p = {pair['p_value']:.3f}, {pair['p_value_of_all_pairs']:.3f} for "
+            f"over items, p = {pair['p_value']:.3f}, {pair['p_value_of_all_pairs']:.3f} for "
             "all pairs)"
         )
     return found

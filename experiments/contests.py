@@ -114,11 +114,34 @@ def memory() -> Contest:
     )
 
 
+def speech() -> Contest:
+    """Recordings, of which each has some words: `data` is the corpus and its vocabulary."""
+    from experiments import listening
+    from experiments import speech as script
+
+    def load(folder: Path) -> Any:
+        del folder
+        corpus = listening.load_corpus()
+        vocabulary = script.learn_vocabulary(corpus)
+        return script.without_unusable(corpus, vocabulary), vocabulary
+
+    return Contest(
+        MODELS,
+        ("wer", "cer", "accuracy"),
+        load,
+        lambda data: script.make_batches("train", *data),
+        lambda data: listening.builder(data[1].size),
+        listening.objective,
+        lambda data: judges.of_outcomes(data[0].name),
+    )
+
+
 EXPERIMENTS: dict[str, Callable[[], Contest]] = {
     "translation": translation,
     "images": images,
     "language": language,
     "memory": memory,
+    "speech": speech,
 }
 
 
