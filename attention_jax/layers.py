@@ -266,7 +266,8 @@ class Embedding(nnx.Module):
     """Token vectors, scaled by the root of the width, with positions added; tied to the output.
 
     Args:
-      positions: "sinusoidal", "learned" (up to `max_length`), or "none".
+      positions: "sinusoidal", "learned" (up to `max_length`, scaled likewise, so that they weigh
+        as much as the tokens), or "none".
     """
 
     def __init__(
@@ -293,7 +294,7 @@ class Embedding(nnx.Module):
         length = x.shape[1]
         if self.positions == "learned":
             checks.at_most("length", length, "max_length", self.max_length)
-            return x + self.learned(offset + jnp.arange(length))[None]
+            return x + self.learned(offset + jnp.arange(length))[None] * self.width**0.5
         if self.positions == "sinusoidal":
             added = positions.sinusoidal(offset + jnp.arange(length), self.width)
             return x + added.astype(x.dtype)[None]

@@ -14,6 +14,8 @@ from attention_jax.settings import Settings
 from attention_jax.sublayers import TransformerConfig
 from attention_jax.types import Window
 
+EPSILON = 1e-6  # as Flax has it
+
 
 class Block(nn.Module):
     """Causal self-attention, then feed-forward, each with its norm first and its shortcut."""
@@ -22,7 +24,7 @@ class Block(nn.Module):
         super().__init__()
         width, hidden = config.width, config.feed_forward
         self.heads, self.dropout_rate = config.heads, config.dropout_rate
-        self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.first, self.second = (nn.LayerNorm(width, eps=EPSILON) for _ in range(2))
         self.query_key_value, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width)
 
@@ -47,7 +49,7 @@ class Language(nn.Module):
         self.tokens = nn.Embedding(config.vocabulary_size, config.width)
         self.positions = nn.Embedding(config.max_length, config.width)
         self.blocks = nn.Sequential(*(Block(config) for _ in range(config.layers)))
-        self.norm = nn.LayerNorm(config.width)
+        self.norm = nn.LayerNorm(config.width, eps=EPSILON)
         for name, parameter in self.named_parameters():
             if parameter.ndim == 2:
                 last = name.endswith(("out.weight", "down.weight"))

@@ -13,6 +13,7 @@ from attention_jax.batches import pad
 from attention_jax.models.rnn import RNN, RNNConfig
 from attention_jax.objectives import Sums
 from attention_jax.settings import Settings
+from attention_jax.types import Series, Window
 
 
 def test_translation_is_the_cross_entropy_of_the_next_token():
@@ -29,6 +30,41 @@ def test_translation_is_the_cross_entropy_of_the_next_token():
         loss -= 0.9 * log_p[row, at, right] + 0.1 * log_p[row, at].mean()
         correct += logits[row, at].argmax() == right
     np.testing.assert_allclose(found, (loss, 3 + 4, correct), rtol=1e-5)
+
+
+class Given:
+    """A model that answers as it was told to."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def logits(self, tokens, *, rngs=None):
+        return self.answer
+
+    def predict(self, vectors, *, rngs=None):
+        return self.answer
+
+
+def test_next_token_is_the_cross_entropy_of_what_counts(draw):
+    logits, tokens = draw(2, 3, 5), np.arange(6).reshape(2, 3) % 5
+    weights = np.array([[1, 1, 0], [0, 0, 1]], np.float32)
+    batch = Window(tokens, (tokens + 1) % 5, weights)
+    found = objectives.next_token(Given(logits), jax.tree.map(jnp.asarray, batch))
+    log_p = np.asarray(logits, np.float64)
+    log_p = log_p - np.log(np.exp(log_p).sum(-1, keepdims=True))
+    places = [(0, 0), (0, 1), (1, 2)]
+    loss = -sum(log_p[at][batch.targets[at]] for at in places)
+    right = sum(log_p[at].argmax() == batch.targets[at] for at in places)
+    np.testing.assert_allclose(found, (loss, 3, right), rtol=1e-5)
+
+
+def test_regression_is_the_squared_error_and_right_within_0_04():
+    answer, targets = jnp.array([1.0, 0.5, 0.3]), jnp.array([1.03, 0.45, 0.3])
+    batch = Series(jnp.zeros((3, 4, 2)), targets, jnp.array([1.0, 1.0, 0.0]))
+    found = objectives.regression(Given(answer), batch)
+    np.testing.assert_allclose(found, (0.03**2 + 0.05**2, 2, 1), rtol=1e-4)
+    with pytest.raises(ValueError, match="`label_smoothing` must be 0 where a number is"):
+        objectives.regression(Given(answer), batch, label_smoothing=0.1)
 
 
 class Points(NamedTuple):

@@ -46,6 +46,15 @@ def test_a_schedule_is_its_formula(name):
     np.testing.assert_allclose([rate(n) for n in range(steps)], want, rtol=1e-5, atol=1e-6)
 
 
+def test_a_cosine_may_end_above_0():
+    peak, final, w, steps = 2.0, 0.5, 4, 20
+    rate = optimizers.schedule("cosine", peak=peak, warmup_steps=w, steps=steps, final=final)
+    decay = [DECAYS["cosine"](n, w, steps) for n in range(w, steps + 1)]
+    want = [peak * n / w for n in range(1, w)] + [final + (peak - final) * d for d in decay]
+    np.testing.assert_allclose([rate(n) for n in range(steps)], want, rtol=1e-5)
+    np.testing.assert_allclose(rate(steps + 5), final, rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", optimizers.schedule_names())
 def test_without_warm_up_the_first_rate_is_the_peak(name):
     assert float(optimizers.schedule(name, peak=0.5, warmup_steps=0, steps=9)(0)) == 0.5
@@ -112,3 +121,6 @@ def test_wrong_schedules_are_named():
         optimizers.schedule("linear", peak=1.0, warmup_steps=1, steps=1)
     with pytest.raises(ValueError, match="must not be negative; got 1.0 and -1"):
         optimizers.schedule("cosine", peak=1.0, warmup_steps=-1, steps=1)
+    for name, final in (("constant", 0.5), ("cosine", 2.0)):
+        with pytest.raises(ValueError, match="`final` must lie between 0 and the peak, 1.0"):
+            optimizers.schedule(name, peak=1.0, warmup_steps=1, steps=9, final=final)

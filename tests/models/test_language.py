@@ -137,7 +137,7 @@ def test_the_small_model_of_nanogpt_is_that_of_torch(text):
         return x.reshape(2, 9, 2, 8).transpose(1, 2)
 
     table = params["embedding"]["table"]["embedding"]
-    x = table[tokens] * 4 + params["embedding"]["learned"]["embedding"][:9]
+    x = 4 * (table[tokens] + params["embedding"]["learned"]["embedding"][:9])
     for layer in params["stack"]["layers"].values():
         own = layer["attention"]
         look = norm(x, layer["around_attention"]["norm"])

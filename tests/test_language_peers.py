@@ -1,0 +1,91 @@
+"""The language model in torch: with our parameters it gives our logits, and our update."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+torch = pytest.importorskip("torch")
+
+from attention_jax import objectives, training  # noqa: E402
+from attention_jax.models import language  # noqa: E402
+from attention_jax.settings import Settings  # noqa: E402
+from attention_jax.sublayers import TransformerConfig  # noqa: E402
+from attention_jax.windows import RandomWindows  # noqa: E402
+from experiments import language_peers  # noqa: E402
+
+CONFIG = TransformerConfig(
+    vocabulary_size=11, width=8, layers=2, heads=2, feed_forward=16, positions="learned",
+    activation="gelu", dropout_rate=0.0, max_length=6,
+)  # fmt: skip
+SETTINGS = Settings(
+    steps=8, optimizer="adamw", learning_rate=0.01, schedule="cosine", final_rate=1e-3,
+    warmup_steps=3, weight_decay=0.1, adam_b2=0.99,
+)  # fmt: skip
+WINDOWS = RandomWindows(np.random.default_rng(0).integers(0, 11, 200), rows=4, length=6, seed=0)
+
+
+def copy_into(model, params):
+    """Gives the model in torch our parameters: our embeddings are scaled, theirs are not."""
+
+    def put(parameter, value):
+        with torch.no_grad():
+            parameter.copy_(torch.tensor(np.asarray(value)))
+
+    put(model.tokens.weight, params["embedding"]["table"]["embedding"])
+    put(model.positions.weight, params["embedding"]["learned"]["embedding"])
+    put(model.norm.weight, params["norm"]["scale"])
+    put(model.norm.bias, params["norm"]["bias"])
+    for number, block in enumerate(model.blocks):
+        own = params["stack"]["layers"][number]
+        parts = [own["attention"][part] for part in ("query", "key", "value")]
+        joined = {
+            name: np.concatenate([np.asarray(part[name]) for part in parts], axis=-1)
+            for name in ("kernel", "bias")
+        }
+        maps = {
+            block.query_key_value: joined,
+            block.out: own["attention"]["out"],
+            block.up: own["feed_forward"]["up"],
+            block.down: own["feed_forward"]["down"],
+        }
+        for linear, values in maps.items():
+            put(linear.weight, np.asarray(values["kernel"]).T)
+            put(linear.bias, values["bias"])
+        norms = {block.first: "around_attention", block.second: "around_feed_forward"}
+        for norm, around in norms.items():
+            put(norm.weight, own[around]["norm"]["scale"])
+            put(norm.bias, own[around]["norm"]["bias"])
+
+
+def test_with_our_parameters_it_gives_our_logits():
+    ours = language.build(CONFIG, rngs=nnx.Rngs(0))
+    # Our embeddings are scaled by the root of the width, and the table of the output is not.
+    ours.embedding.width = 1
+    theirs = language_peers.Language(CONFIG)
+    copy_into(theirs, nnx.as_pure(nnx.state(ours)))
+    tokens = WINDOWS[0].tokens
+    expected = theirs(torch.as_tensor(tokens).long()).detach().numpy()
+    x = ours.embedding(jnp.asarray(tokens))
+    found = ours.read(x) @ ours.embedding.table.embedding[...].T
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_both_have_as_many_parameters_and_learn():
+    size, step = language_peers.training(CONFIG, SETTINGS)
+    state, update = training.stepper(
+        lambda key: language.build(CONFIG, rngs=nnx.Rngs(key)), SETTINGS, objectives.next_token
+    )
+    assert size == sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    ours, theirs = [], []
+    for index in range(8):
+        state, totals = update(state, WINDOWS[index % 2])
+        ours.append(float(totals.loss / totals.tokens))
+        theirs.append(step(WINDOWS[index % 2]))
+    assert ours[-1] < ours[0] and theirs[-1] < theirs[0]
+
+
+def test_another_model_is_refused():
+    with pytest.raises(ValueError, match="'positions': 'rope'.*tiny_shakespeare.flags"):
+        language_peers.training(CONFIG._replace(positions="rope"), SETTINGS)
