@@ -56,6 +56,7 @@ def sequences(
     *,
     fewest: int = 3,
     most: int = 7,
+    train_fewest: int = 1,
     train_size: int = 8000,
     validation_size: int = 150,
     test_size: int = 500,
@@ -65,6 +66,8 @@ def sequences(
     """Every recording is `fewest` to `most` digits of one speaker, with pauses of 50 to 400 ms.
 
     They are drawn from `seed`; recordings of a split are joined with those of the same alone.
+    Training recordings begin at `train_fewest` digits: attention that does not yet know where to
+    look learns it on short ones first.
 
     Raises:
       FileNotFoundError, ValueError: as `single`; or a size out of range.
@@ -72,10 +75,11 @@ def sequences(
     sizes = {"train": train_size, "validation": validation_size, "test": test_size}
     for split, size in sizes.items():
         checks.positive(f"{split}_size", size)
-    if not 1 <= fewest <= most:
-        raise ValueError(
-            f"`fewest` must be at least 1 and at most `most`; got fewest={fewest}, most={most}."
-        )
+    for name, least in (("fewest", fewest), ("train_fewest", train_fewest)):
+        if not 1 <= least <= most:
+            raise ValueError(
+                f"`{name}` must be at least 1 and at most `most`; got {name}={least}, most={most}."
+            )
     digits, skipped = _read(Path(path), skip_bad=skip_bad)
 
     def make(split: str) -> list[Utterance]:
@@ -84,9 +88,9 @@ def sequences(
             pools.setdefault(digit.speaker, []).append(digit.utterance)
         if not pools:
             raise ValueError(f"`path` must hold recordings of the {split} split; got none.")
-        speakers = sorted(pools)
+        speakers, least = sorted(pools), train_fewest if split == "train" else fewest
         return [
-            _sequence(f"{split} {i}", pools, speakers, (fewest, most), (seed, _SPLITS[split], i))
+            _sequence(f"{split} {i}", pools, speakers, (least, most), (seed, _SPLITS[split], i))
             for i in range(sizes[split])
         ]
 

@@ -91,7 +91,7 @@ def test_resumed_is_as_undisturbed(trained, tmp_path):
     "options",
     [
         ["--model=rnn", "--attention=location_aware"],
-        ["--model=rnn", "--loss=ctc"],
+        ["--model=rnn", "--loss=ctc", "--halvings=1"],
         ["--loss=ctc", "--beam=3", "--halvings=1"],
         ["--attention=alibi", "--positions=none", "--beam=2"],
     ],

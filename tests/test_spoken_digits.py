@@ -61,6 +61,7 @@ def test_sequences_are_of_one_speaker_and_one_split(tmp_path):
         ]
         assert max(fits) == pytest.approx(1, abs=0.05)
     assert counts == {3, 4, 5, 6, 7}
+    assert {len(u.transcript.split()) for u in corpus.train} >= {1, 2, 7}
     for one, other in zip(corpus.train, again.train, strict=True):
         assert one.transcript == other.transcript
         np.testing.assert_array_equal(one.samples(), other.samples())
