@@ -66,7 +66,7 @@ def read_idx(
     count = min(len(images.array), len(labels.array))
     wrong = labels.array[:count] >= classes
     if wrong.any() and not skip_bad:
-        first = int(wrong.argmax())
+        first = int(np.argmax(wrong))
         raise ValueError(
             f"labels of `data` must lie between 0 and {classes - 1}; that of picture {first} in "
             f"{paths[1]} is {labels.array[first]}, {wrong.sum()} such in all. Name the number of "

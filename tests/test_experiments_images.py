@@ -46,6 +46,7 @@ def test_every_model_trains_and_a_run_goes_on_where_it_stopped(tmp_path, model):
     # It stops after its first step, as if it were killed there.
     done = run("images", *own, f"--run={parted}", "--max_seconds=0.001")
     assert done.returncode == 0, done.stderr
+    assert json.loads((parted / "result.json").read_text())["steps"] == 1
     done = run("images", *own, f"--run={parted}", "--resume")
     assert done.returncode == 0, done.stderr
     results = [json.loads((f / "result.json").read_text()) for f in (whole, parted)]
@@ -80,7 +81,14 @@ def test_bad_pictures_are_left_out_where_it_is_asked_for(tmp_path):
 
 def test_help_names_what_there_is():
     shown = run("images", "--help").stdout
-    for flag in ("--data", "--patch", "--pooling", "--reads", "--skip_bad", "--resume"):
+    for flag in (
+        "--data:",
+        "--patch:",
+        "--pooling:",
+        "--reads:",
+        "--[no]skip_bad:",
+        "--[no]resume:",
+    ):
         assert flag in shown, flag
 
 
