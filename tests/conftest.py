@@ -17,6 +17,21 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
+# One of each family of variants, which stand for it in the longer of the fast tests.
+SAMPLED = {
+    "additive", "alibi", "coverage", "differential", "entmax15", "gated_delta", "grouped_query",
+    "hierarchical", "latent", "linear", "mocha", "reformer", "relative", "scaled_dot",
+    "sliding_window", "synthesizer", "talking_heads",
+}  # fmt: skip
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Tests marked `sampled` are slow for all variants but those of `SAMPLED`."""
+    for item in items:
+        if item.get_closest_marker("sampled") and item.callspec.params["case"] not in SAMPLED:
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture
 def draw():

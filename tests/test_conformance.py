@@ -107,6 +107,7 @@ def test_a_masked_key_equals_an_absent_one(case, qkv):
         close(masked[:, :-1], absent)
 
 
+@pytest.mark.sampled
 def test_a_row_that_sees_nothing_is_zero_and_so_is_its_gradient(case, qkv):
     nothing = jnp.zeros_like(HIDDEN)
     np.testing.assert_array_equal(case.padded(qkv, nothing), np.zeros((2, 5, 4, 6)))
@@ -131,6 +132,7 @@ def test_every_parameter_learns(case, qkv):
     assert not dead
 
 
+@pytest.mark.sampled
 def test_forward_mode_agrees_with_reverse_mode(case, qkv, draw):
     direction = tuple(draw(*x.shape) for x in qkv)
     run = jax.jit(lambda qkv, d: jax.jvp(lambda *x: case.attend(x, case.mask), qkv, d))
@@ -166,6 +168,7 @@ def test_jit_changes_nothing(case, qkv):
     close(case.attend(qkv, case.mask), case.out(qkv))
 
 
+@pytest.mark.sampled
 def test_vmap_changes_nothing(case, qkv):
     expected = case.out(qkv)
     each = jax.vmap(lambda q, k, v: case.attend((q[None], k[None], v[None]), case.mask)[0])
@@ -187,6 +190,7 @@ def test_heads_that_share_a_key_read_the_same_one(case, qkv):
     close(case.out(qkv), repeated)
 
 
+@pytest.mark.sampled
 def test_a_length_of_one_and_one_beyond_a_block(case, draw):
     q, k, v = draw(1, LONG, 4, 8), draw(1, LONG, 2, 8), draw(1, LONG, 2, 6)
     out = case.out((q, k, v))
@@ -233,6 +237,7 @@ def test_one_alignment_after_another_reproduces_the_pass(case, qkv):
     close(jnp.stack(rows, 1), case.padded(qkv, HIDDEN))
 
 
+@pytest.mark.sampled
 def test_keys_that_start_later_keep_their_positions(case, qkv):
     case.need(case.causal and case.variant.masks == "pairs", "it takes no window")
     q, k, v = qkv

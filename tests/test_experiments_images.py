@@ -37,6 +37,7 @@ def test_a_run_leaves_its_folder(trained):
     assert count == 355 and right / count == pytest.approx(result["tests"]["test"]["accuracy"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["rnn", "cnn"])
 def test_every_model_trains_and_a_run_goes_on_where_it_stopped(tmp_path, model):
     whole, parted = tmp_path / "whole", tmp_path / "parted"

@@ -44,6 +44,7 @@ def test_a_language_run_leaves_its_folder(trained):
     assert right / count == pytest.approx(result["tests"]["validation"]["accuracy"])
 
 
+@pytest.mark.slow
 def test_predict_goes_on_with_a_text(trained):
     options = ("predict", f"--run={trained[0]}", "--characters=20")
     one = run(*options, "--text=7 and")
@@ -54,6 +55,7 @@ def test_predict_goes_on_with_a_text(trained):
     assert run(*options, "--text=7 and", "--nosample").stdout != one.stdout
 
 
+@pytest.mark.slow
 def test_an_interrupted_language_run_goes_on(trained, text_file, tmp_path):
     options = [*TINY, f"--text_file={text_file}", f"--run={tmp_path / 'run'}", "--context=16"]
     assert run("language", *options, "--characters=30", "--steps=1").returncode == 0
@@ -94,8 +96,16 @@ def test_what_a_user_can_mend_ends_in_one_line(script, arguments, message, train
     ("problem", "options"),
     [
         ("associative", ["--vocabulary=16", "--pairs=2", "--cost_lengths=8,16"]),
-        ("copying", ["--symbols=3", "--model=rnn", "--attention=none", "--cost_lengths=16"]),
-        ("induction", ["--vocabulary=8", "--model=rnn", "--attention=additive"]),
+        pytest.param(
+            "copying",
+            ["--symbols=3", "--model=rnn", "--attention=none", "--cost_lengths=16"],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "induction",
+            ["--vocabulary=8", "--model=rnn", "--attention=additive"],
+            marks=pytest.mark.slow,
+        ),
         ("adding", ["--positions=learned", "--cost_lengths=8"]),
     ],
 )

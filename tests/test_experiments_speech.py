@@ -63,6 +63,7 @@ def test_a_run_leaves_its_folder(trained):
             assert result["tests"][test][measure] == pytest.approx(100 * top / bottom)
 
 
+@pytest.mark.slow
 def test_resumed_is_as_undisturbed(trained, tmp_path):
     folder, _ = trained
     stopped = tmp_path / "stopped"
@@ -115,6 +116,7 @@ def recordings(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_recordings_of_ones_own_without_the_bad(recordings, tmp_path):
     (recordings / "3.wav").write_bytes(b"nothing")
     (recordings / "4.txt").write_text(" ")

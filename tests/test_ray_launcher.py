@@ -110,6 +110,7 @@ def test_jobs_end_as_they_do_here_and_a_lost_one_goes_on(tmp_path):
     assert ended["always"].endswith("its last line: step 3")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", [False, True])
 def test_a_signal_reaches_every_job(group, tmp_path):
     """A process that is told, and a key that tells the whole group."""
@@ -127,6 +128,7 @@ def test_a_signal_reaches_every_job(group, tmp_path):
     assert all(log.read_text() == "ready\nsaved\n" for log in logs)
 
 
+@pytest.mark.slow
 def test_more_than_the_machine_has_is_refused(tmp_path):
     process = start([job("say", SAY, tmp_path)], cores=1, gpus=1000)
     (message,) = lines(process)

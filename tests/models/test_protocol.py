@@ -55,7 +55,15 @@ def build(name):
     return transformer.Transformer(config, rngs=rngs)
 
 
-@pytest.fixture(params=[*TRANSFORMERS, *RNNS], scope="module")
+# Others stand for these in the fast tests.
+LONG = ("alibi", "additive", "lstm, untied", "lstm, location aware, without feeding")
+ALL = [
+    pytest.param(name, marks=pytest.mark.slow) if name in LONG else name
+    for name in (*TRANSFORMERS, *RNNS)
+]
+
+
+@pytest.fixture(params=ALL, scope="module")
 def model(request):
     return build(request.param)
 
