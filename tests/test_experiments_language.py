@@ -92,6 +92,7 @@ def test_what_a_user_can_mend_ends_in_one_line(script, arguments, message, train
     assert "Traceback" not in done.stderr and done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("problem", "options"),
     [
