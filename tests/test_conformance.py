@@ -95,6 +95,7 @@ def test_the_future_does_not_leak(case, qkv):
     np.testing.assert_array_equal(case.out(changed)[:, :3], before[:, :3])
 
 
+@pytest.mark.sampled
 def test_a_masked_key_equals_an_absent_one(case, qkv):
     q, k, v = qkv
     q = q if case.both_ways else q.at[:, -1].set(0.0)
@@ -184,6 +185,7 @@ def test_bfloat16_in_and_out(case, qkv):
     np.testing.assert_allclose(out.astype(jnp.float32), wide, rtol=2**-8, atol=1e-6)
 
 
+@pytest.mark.sampled
 def test_heads_that_share_a_key_read_the_same_one(case, qkv):
     q, k, v = qkv
     repeated = case.out((q, jnp.repeat(k, 2, axis=2), jnp.repeat(v, 2, axis=2)))

@@ -55,6 +55,12 @@ def delta_oracle(q, k, v, strength, log_decay):
     return out
 
 
+def near(got, expected):
+    """Small entries are what sums of large ones leave, and so are as coarse as these."""
+    size = float(np.abs(expected).max())
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=max(1e-5, 3e-6 * size))
+
+
 def close(got, expected):
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
@@ -99,7 +105,7 @@ def test_chunks_equal_steps_and_so_do_their_gradients(draw, width):
         jax.jit(jax.grad(functools.partial(loss, run), everything, has_aux=True))(*inputs)
         for run in (plain, chunked)
     ]
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), *results)
+    jax.tree.map(near, *results)
 
 
 @pytest.mark.parametrize("width", [1, 8])

@@ -33,6 +33,7 @@ def made(aligned):
     return model, graphdef, nnx.as_pure(state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("aligned", [False, True])
 @pytest.mark.parametrize("method", ["greedy", "beam"])
 def test_a_transcript_does_not_depend_on_its_neighbours(aligned, method):

@@ -56,7 +56,13 @@ def build(name):
 
 
 # Others stand for these in the fast tests.
-LONG = ("alibi", "additive", "lstm, untied", "lstm, location aware, without feeding")
+LONG = (
+    "scanned",
+    "alibi",
+    "additive",
+    "lstm, untied",
+    "lstm, location aware, without feeding",
+)
 ALL = [
     pytest.param(name, marks=pytest.mark.slow) if name in LONG else name
     for name in (*TRANSFORMERS, *RNNS)
