@@ -176,6 +176,7 @@ def test_vmap_changes_nothing(case, qkv):
     close(jax.jit(each)(*qkv), expected)
 
 
+@pytest.mark.sampled
 def test_bfloat16_in_and_out(case, qkv):
     narrow = tuple(x.astype(jnp.bfloat16) for x in qkv)
     out = case.out(narrow)
