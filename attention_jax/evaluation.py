@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from attention_jax import checks, decoding, metrics, objectives
+from attention_jax import checks, decoding, metrics, objectives, statistics
 from attention_jax.batches import Batches, Pair, pad
 from attention_jax.objectives import Objective
 from attention_jax.types import BOS, EOS, Batch, Example, Params
@@ -237,13 +237,10 @@ def focus(graphdef: Any, params: Params, pairs: Sequence[Pair]) -> Focus | None:
     weights = cross_weights(graphdef, params, batch)
     if weights is None:
         return None
-    shares = np.abs(np.asarray(weights, np.float64))  # [t b l h s]
-    total = shares.sum(axis=-1, keepdims=True)
-    shares = shares / np.where(total > 0, total, 1)
-    logarithms = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
-    effective = np.exp(-(shares * logarithms).sum(axis=-1))
+    shares, looks = statistics.shares(np.asarray(weights, np.float64))  # [t b l h s]
+    effective = 2 ** statistics.entropy(shares)
     # Rows without any weight look at nothing, and padding is not looked from.
-    counts = (total[..., 0] > 0) * batch.weights.T[:, :, None, None]
+    counts = looks * batch.weights.T[:, :, None, None]
     of_heads = (effective * counts).sum(axis=(0, 1)) / counts.sum(axis=(0, 1))
     lengths = [len(source) + 1 for source, target in pairs for _ in range(len(target) + 1)]
     return Focus(float(of_heads.mean()), float(of_heads.min()), float(np.mean(lengths)))

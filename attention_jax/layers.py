@@ -262,6 +262,33 @@ def attention_function(variant: Variant, params: Any = None) -> Callable[..., Ar
     return attend
 
 
+def placed(
+    x: Float[Array, "b t m"],
+    kind: str,
+    learned: nnx.Embed | None = None,
+    *,
+    offset: int | Array = 0,
+    scale: float = 1.0,
+) -> Float[Array, "b t m"]:
+    """Vectors with their positions added, the first of which is `offset`.
+
+    Args:
+      kind: "sinusoidal", or another that adds nothing by itself.
+      learned: vectors of positions, where they are learned; they count `scale` times.
+
+    Raises:
+      ValueError: there are more vectors than learned positions.
+    """
+    length, width = x.shape[1:]
+    if learned is not None:
+        checks.at_most("length", length, "max_length", learned.num_embeddings)
+        return x + learned(offset + jnp.arange(length))[None] * scale
+    if kind == "sinusoidal":
+        added = positions.sinusoidal(offset + jnp.arange(length), width)
+        return x + added.astype(x.dtype)[None]
+    return x
+
+
 class Embedding(nnx.Module):
     """Token vectors, scaled by the root of the width, with positions added; tied to the output.
 
@@ -282,23 +309,19 @@ class Embedding(nnx.Module):
     ):
         init = nnx.initializers.normal(width**-0.5)
         self.table = nnx.Embed(vocabulary_size, width, embedding_init=init, dtype=dtype, rngs=rngs)
-        self.positions, self.width, self.max_length = positions, width, max_length
-        if positions == "learned":
-            self.learned = nnx.Embed(max_length, width, embedding_init=init, dtype=dtype, rngs=rngs)
+        self.positions, self.width = positions, width
+        self.learned = (
+            nnx.Embed(max_length, width, embedding_init=init, dtype=dtype, rngs=rngs)
+            if positions == "learned"
+            else None
+        )
 
     def __call__(self, tokens: Int[Array, "b t"], offset: int | Array = 0) -> Array:
         return self.place(self.table(tokens) * self.width**0.5, offset)
 
     def place(self, x: Float[Array, "b t m"], offset: int | Array = 0) -> Array:
         """Vectors with their positions added, the first of which is `offset`."""
-        length = x.shape[1]
-        if self.positions == "learned":
-            checks.at_most("length", length, "max_length", self.max_length)
-            return x + self.learned(offset + jnp.arange(length))[None] * self.width**0.5
-        if self.positions == "sinusoidal":
-            added = positions.sinusoidal(offset + jnp.arange(length), self.width)
-            return x + added.astype(x.dtype)[None]
-        return x
+        return placed(x, self.positions, self.learned, offset=offset, scale=self.width**0.5)
 
     def logits(self, x: Array) -> Array:
         """Scores of all tokens, from the same table."""

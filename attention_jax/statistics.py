@@ -1,4 +1,4 @@
-"""How sure a comparison is: intervals over runs, and differences over sentences.
+"""Intervals over runs, differences over sentences, and how widely weights are spread.
 
     interval = statistics.mean_interval([41.2, 40.8, 41.5])       # one score of each seed
     found = statistics.paired_bootstrap(ours, theirs, score)      # counts [r n c] of r runs
@@ -15,6 +15,19 @@ from jaxtyping import Float
 
 Counts = Float[np.ndarray, "_ n c"]  # of each run and sentence, what a score is made of
 Score = Callable[[np.ndarray], np.ndarray]  # sums [... c] -> scores [...]
+
+
+def shares(weights: Float[np.ndarray, "*n s"]) -> tuple[np.ndarray, np.ndarray]:
+    """Weights without signs, of sum 1 in each row; and which rows have any."""
+    size = np.abs(weights).astype(np.float64)
+    total = size.sum(axis=-1, keepdims=True)
+    return size / np.where(total > 0, total, 1), total[..., 0] > 0
+
+
+def entropy(shares: Float[np.ndarray, "*n s"]) -> Float[np.ndarray, "*n"]:
+    """`-sum_j p_j log2 p_j` of each row, in bits; 0 of a row of zeros."""
+    logs = np.log2(shares, where=shares > 0, out=np.zeros_like(shares))
+    return np.asarray(-(shares * logs).sum(axis=-1))
 
 
 class Interval(NamedTuple):

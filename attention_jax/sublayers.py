@@ -5,6 +5,7 @@ The models of `models/` share these; none of them imports another.
 References: Vaswani et al. 2017, arXiv:1706.03762; norm first: Xiong et al. 2020, arXiv:2002.04745.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from flax import nnx
 from jaxtyping import Array
 
 from attention_jax import checks, masks, variants
-from attention_jax.layers import Linear, MultiHeadAttention, dropout
+from attention_jax.layers import Linear, MultiHeadAttention, Stack, dropout
 from attention_jax.types import MaskFunction, State, Variant
 
 POSITIONS = ("sinusoidal", "learned", "rope", "none")
@@ -187,3 +188,25 @@ def name_at(config: TransformerConfig, place: str) -> str:
         return config.cross_attention
     own = variants.get(config.attention)
     return config.attention if place in own.serves else STAND_IN
+
+
+def stack(layer: Callable[..., nnx.Module], config: TransformerConfig, *, rngs: nnx.Rngs) -> Stack:
+    """As many layers as the configuration says, built by `layer(config, rngs=rngs)`."""
+    return Stack(
+        lambda rngs: layer(config, rngs=rngs),
+        config.layers,
+        scan=config.scan,
+        remat=config.remat,
+        rngs=rngs,
+    )
+
+
+def last_norm(config: TransformerConfig, *, rngs: nnx.Rngs) -> Callable[[Array], Array]:
+    """The norm after the last layer; none after a post-norm layer, which ends in its own."""
+    if config.norm == "post":
+        return _unchanged
+    return nnx.LayerNorm(config.width, dtype=jnp.dtype(config.dtype), rngs=rngs)
+
+
+def _unchanged(x: Array) -> Array:
+    return x

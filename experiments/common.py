@@ -27,8 +27,8 @@ except ImportError:  # Windows has none
 
 FLAGS = flags.FLAGS
 MODELS = ("transformer", "rnn")
-# These say where and how a run goes, not what it computes; run.flags leaves them out.
 _MODULES = [__name__]  # whose flags decide the result
+# These say where and how a run goes, not what it computes; run.flags leaves them out.
 _NOT_KEPT = ("run", "resume", "overwrite", "list", "flagfile", "compile_cache", "attention_file")
 
 

@@ -7,9 +7,7 @@ Source and target are as long as each other, and decoding is greedy and never st
 """
 
 import json
-import statistics
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ from attention_jax import decoding, matching, training_step
 from attention_jax.batches import pad
 from attention_jax.types import EOS, Batch
 from attention_jax.vocabulary import Vocabulary
-from experiments import common, trained
+from experiments import common, timing, trained
 
 FLAGS = flags.FLAGS
 common.define_run_flags()
@@ -47,18 +45,11 @@ def main() -> None:
     jax.config.update("jax_enable_compilation_cache", False)
     vocabulary = Vocabulary.load(folder / "vocabulary.json")
     rows = []
-    for length in lengths(FLAGS.cost_lengths):
+    for length in timing.lengths(FLAGS.cost_lengths):
         rows.append(measure(length, vocabulary.size))
         print(json.dumps(rows[-1]), flush=True)
     if FLAGS.output:
         Path(FLAGS.output).write_text(json.dumps(rows, indent=2) + "\n")
-
-
-def lengths(texts: list[str]) -> tuple[int, ...]:
-    """A flag's list of lengths, as numbers."""
-    if not all(text.isdigit() and int(text) > 1 for text in texts):
-        raise ValueError(f"`--cost_lengths` must be lengths above 1; got {','.join(texts)}.")
-    return tuple(map(int, texts))
 
 
 def measure(length: int, vocabulary_size: int) -> dict[str, Any]:
@@ -78,29 +69,25 @@ def measure(length: int, vocabulary_size: int) -> dict[str, Any]:
     params = jax.tree.map(jnp.copy, state.params)  # the step overwrites those of the state
     held = [state]
 
-    def train() -> None:
+    def train() -> Any:
         held[0], totals = compiled(held[0], batch)
-        jax.block_until_ready(totals)
+        return totals
 
-    tokens_per_second = [rows * length / seconds for seconds in seconds_of(train)]
+    seconds = timing.seconds_of(train, FLAGS.cost_repeats)
+    tokens_per_second = [rows * length / x for x in seconds]
     one = decoding_seconds(graphdef, params, batch, 1)
     many = decoding_seconds(graphdef, params, batch, FLAGS.cost_sentences)
     return {
         "length": length,
         "rows": rows,
-        **spread("training_tokens_per_second", tokens_per_second),
+        **timing.spread("training_tokens_per_second", tokens_per_second),
         "training_flops_per_token": operations / (rows * length),
         "compile_seconds": compile_seconds,
         "temporary_bytes": getattr(memory, "temp_size_in_bytes", None),
-        **spread("one_sentence_seconds", one),
-        **spread("many_sentences_seconds", many),
+        **timing.spread("one_sentence_seconds", one),
+        **timing.spread("many_sentences_seconds", many),
         "many_sentences": FLAGS.cost_sentences,
     }
-
-
-def spread(name: str, values: list[float]) -> dict[str, Any]:
-    """The median under its name, and the lowest and the highest beside it."""
-    return {name: statistics.median(values), f"{name}_range": [min(values), max(values)]}
 
 
 def random_batch(rows: int, length: int, vocabulary_size: int) -> Batch:
@@ -128,18 +115,7 @@ def decoding_seconds(graphdef: Any, params: Any, batch: Batch, sentences: int) -
         state = model.start(model.encode(source, mask), length)
         return decoding.greedy(step, state, max_length=length)
 
-    return seconds_of(lambda: jax.block_until_ready(decode(params, source, mask)))
-
-
-def seconds_of(call: Callable[[], Any]) -> list[float]:
-    """Those of a few calls, after one that is not counted."""
-    call()
-    times = []
-    for _ in range(FLAGS.cost_repeats):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return times
+    return timing.seconds_of(lambda: decode(params, source, mask), FLAGS.cost_repeats)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from absl import flags
 
@@ -74,20 +73,12 @@ def main() -> None:
 
 def report(result: training.Result, data: ImageData, folder: Path) -> None:
     """Scores the test and writes outcomes.json, the pictures and, last of all, result.json."""
-    memory = common.peak_memory_bytes()
-    trained.save_final(folder, result.params)
+    facts = trained.end_training(result, folder)
     found = recognition.recogniser(result.graphdef)(result.params, data.test.images)
     labels = data.test.labels
     summary = {
         "task": data.name,
-        "model": FLAGS.model,
-        "attention": common.attention_name(),
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(result.params)),
-        "steps": result.steps,
-        "seconds": round(result.seconds, 1),
-        "first_step_seconds": round(result.first_step_seconds, 2),
-        "target_tokens": result.tokens,
-        "peak_memory_bytes": memory,
+        **facts,
         "tests": {"test": recognition.scores(found, labels)},
         "of_classes": {"test": recognition.of_classes(found, labels, data.classes)},
         "skipped": data.skipped,
@@ -96,8 +87,7 @@ def report(result: training.Result, data: ImageData, folder: Path) -> None:
     (folder / "outcomes.json").write_text(json.dumps({"test": {"accuracy": right}}) + "\n")
     visualize.curves(folder / "metrics.jsonl", folder / "curves.png")
     pictures = [folder / "curves.png", *draw(result, data, found, folder)]
-    # The last file: where it stands, the run is whole.
-    (folder / "result.json").write_text(json.dumps(summary, indent=2) + "\n")
+    trained.write_result(folder, summary)
     show(summary, pictures, folder)
 
 

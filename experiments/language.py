@@ -14,7 +14,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jax
 from absl import flags
 
 from attention_jax import evaluation, objectives, training, visualize
@@ -60,48 +59,34 @@ def main() -> None:
         objective=objectives.next_token,
         resume=FLAGS.resume,
     )
-    memory = common.peak_memory_bytes()
-    trained.save_final(folder, result.params)
+    facts = trained.end_training(result, folder)
     scores = {"validation": losses(result.params, validation)}
     right = outcomes(graphdef)(result.params, validation)
     (folder / "outcomes.json").write_text(json.dumps({"validation": {"accuracy": right}}) + "\n")
-    report(result, text, scores, memory, folder, texts.writer(graphdef, text.vocabulary, search))
+    write = texts.writer(graphdef, text.vocabulary, search)
+    sample = write(result.params, first_of(text), FLAGS.characters)
+    report(facts | {"tests": scores}, text, sample, folder)
 
 
-def report(
-    result: training.Result,
-    text: texts.Text,
-    scores: dict[str, dict[str, float]],
-    memory: int | None,
-    folder: Path,
-    write: Any,
-) -> None:
+def first_of(text: texts.Text) -> str:
+    """The character from which a sample goes on."""
+    return text.vocabulary.decode(text.validation[:1])
+
+
+def report(facts: dict[str, Any], text: texts.Text, sample: str, folder: Path) -> None:
     """Writes samples.txt, curves.png and result.json, and prints what they hold."""
-    first = text.vocabulary.decode(text.validation[:1])
-    sample = write(result.params, first, FLAGS.characters)
     (folder / "samples.txt").write_text(sample + "\n")
     visualize.curves(folder / "metrics.jsonl", folder / "curves.png")
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(result.params))
-    summary = {
-        "task": text.name,
-        "model": FLAGS.model,
-        "attention": common.attention_name(),
-        "parameters": parameters,
-        "steps": result.steps,
-        "seconds": round(result.seconds, 1),
-        "first_step_seconds": round(result.first_step_seconds, 2),
-        "target_tokens": result.tokens,
-        "peak_memory_bytes": memory,
-        "tests": scores,
-    }
-    # The last file: where it stands, the run is whole.
-    (folder / "result.json").write_text(json.dumps(summary, indent=2) + "\n")
-    own = scores["validation"]
+    summary: dict[str, Any] = {"task": text.name, **facts}
+    trained.write_result(folder, summary)
+    own = summary["tests"]["validation"]
     print(f"{sample}\n\nvalidation, all {len(text.validation) - 1:,} characters: "
           f"{own['loss']:.4f} nats a character, {own['accuracy']:.1%} right")  # fmt: skip
-    print(f"{parameters:,} parameters, {result.seconds:.0f} s of training")
+    print(f"{summary['parameters']:,} parameters, {summary['seconds']:.0f} s of training")
     print(f"picture: {folder}/curves.png")
-    print(f'next: {common.python()} -m experiments.predict --run={folder} --text="{first}"')
+    print(
+        f'next: {common.python()} -m experiments.predict --run={folder} --text="{first_of(text)}"'
+    )
 
 
 if __name__ == "__main__":

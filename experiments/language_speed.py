@@ -23,7 +23,7 @@ from absl import flags
 from attention_jax import objectives, training
 from attention_jax.types import Window
 from attention_jax.windows import RandomWindows
-from experiments import common, texts
+from experiments import common, texts, timing
 
 FLAGS = flags.FLAGS
 common.define_run_flags()
@@ -53,9 +53,7 @@ def main() -> None:
     own_size, ours = our_training(texts.builder(text.vocabulary.size))
     if size != own_size:
         raise ValueError(f"both sides must have as many parameters; ours {own_size}, torch {size}.")
-    windows = RandomWindows(
-        text.training, rows=FLAGS.windows, length=FLAGS.context, seed=FLAGS.seed
-    )
+    windows = texts.training_batches(text)
     found = {"parameters": size, "block": FLAGS.block} | alternate(ours, theirs, windows)
     environment = common.environment() | {"torch": language_peers.torch.__version__}
     print(json.dumps({name: x for name, x in found.items() if name != "blocks"}, indent=2))
@@ -89,22 +87,18 @@ def alternate(ours: Step, theirs: Step, windows: RandomWindows) -> dict[str, Any
             seconds, row[f"{name}_loss"] = timed(sides[name], batch)
             row[f"{name}_seconds_an_update"] = seconds / FLAGS.block
         blocks.append(row)
-    ratios = [row["torch_seconds_an_update"] / row["ours_seconds_an_update"] for row in blocks]
+    own, other = (f"{name}_seconds_an_update" for name in sides)
+    ratios = [row[other] / row[own] for row in blocks]
     return {
         **{f"{name}_first_update_seconds": seconds for name, seconds in first.items()},
-        **spread("ours_seconds_an_update", [row["ours_seconds_an_update"] for row in blocks]),
-        **spread("torch_seconds_an_update", [row["torch_seconds_an_update"] for row in blocks]),
-        **spread("ratio", ratios),
+        **timing.spread(own, [row[own] for row in blocks]),
+        **timing.spread(other, [row[other] for row in blocks]),
+        **timing.spread("ratio", ratios),
         "updates": FLAGS.block * FLAGS.repeats,
         "ours_last_loss": blocks[-1]["ours_loss"],
         "torch_last_loss": blocks[-1]["torch_loss"],
         "blocks": blocks,
     }
-
-
-def spread(name: str, values: list[float]) -> dict[str, Any]:
-    """The median under its name, and the lowest and the highest beside it."""
-    return {name: statistics.median(values), f"{name}_range": [min(values), max(values)]}
 
 
 def timed(step: Step, batch: list[Window]) -> tuple[float, float]:

@@ -20,7 +20,7 @@ import jax
 from absl import flags
 
 from attention_jax import evaluation, training, visualize
-from experiments import common, memory_costs, memory_pictures, problems, trained
+from experiments import common, memory_costs, memory_pictures, problems, timing, trained
 
 FLAGS = flags.FLAGS
 common.define_run_flags()
@@ -45,7 +45,7 @@ def main() -> None:
     if FLAGS.list:
         print(f"problems: {', '.join(problems.PROBLEMS)}\n{common.list_names()}")
         return
-    lengths, costs_at = problems.test_lengths(), memory_costs.lengths(FLAGS.cost_lengths)
+    lengths, costs_at = problems.test_lengths(), timing.lengths(FLAGS.cost_lengths)
     build, objective = problems.builder(max(lengths)), problems.objective()
     tests = {length: problems.batches(length, test=True) for length in lengths}
     validation = problems.batches(FLAGS.length, test=True, rows=VALIDATION_ROWS)
@@ -61,8 +61,7 @@ def main() -> None:
         objective=objective,
         resume=FLAGS.resume,
     )
-    memory = common.peak_memory_bytes()
-    trained.save_final(folder, result.params)
+    facts = trained.end_training(result, folder)
     # What a program needs is not told where it comes from the cache.
     jax.config.update("jax_enable_compilation_cache", not costs_at)
     score = problems.scorer(graphdef)
@@ -76,7 +75,7 @@ def main() -> None:
         "distances": {test: own["distances"] for test, own in found.items()},
         "costs": [memory_costs.measure(length, FLAGS.cost_repeats) for length in costs_at],
     }
-    report(result, {"peak_memory_bytes": memory, "tests": scores} | extra, folder)
+    report(facts | {"tests": scores} | extra, folder)
 
 
 def name(length: int) -> str:
@@ -89,24 +88,16 @@ def measures(scores: dict[str, float]) -> dict[str, float]:
     return {key: x for key, x in scores.items() if FLAGS.problem != "adding" or key != "perplexity"}
 
 
-def report(result: training.Result, found: dict[str, Any], folder: Path) -> None:
+def report(found: dict[str, Any], folder: Path) -> None:
     """Writes the pictures and result.json, and prints the tables."""
     summary: dict[str, Any] = {
         "task": FLAGS.problem,
-        "model": FLAGS.model,
-        "attention": common.attention_name(),
         "positions": FLAGS.positions if FLAGS.model == "transformer" else None,
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(result.params)),
-        "steps": result.steps,
-        "seconds": round(result.seconds, 1),
-        "first_step_seconds": round(result.first_step_seconds, 2),
-        "target_tokens": result.tokens,
         **found,
     }
     visualize.curves(folder / "metrics.jsonl", folder / "curves.png")
     memory_pictures.draw({memory_pictures.label(summary): summary}, folder / "memory.png")
-    # The last file: where it stands, the run is whole.
-    (folder / "result.json").write_text(json.dumps(summary, indent=2) + "\n")
+    trained.write_result(folder, summary)
     print(f"\n{'length':>8}{'accuracy':>10}{'loss':>9}   accuracy by distance")
     for test, scores in summary["tests"].items():
         by_distance = "  ".join(

@@ -1,8 +1,5 @@
 """Time and memory of a step as sequences grow: one of training, and one of reading on."""
 
-import statistics
-import time
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -12,16 +9,9 @@ from absl import flags
 from flax import nnx
 
 from attention_jax import training_step
-from experiments import common, problems
+from experiments import common, problems, timing
 
 FLAGS = flags.FLAGS
-
-
-def lengths(texts: Sequence[str]) -> tuple[int, ...]:
-    """A flag's list of lengths, as numbers."""
-    if not all(text.isdigit() and int(text) > 1 for text in texts):
-        raise ValueError(f"`--cost_lengths` must be lengths above 1; got {','.join(texts)}.")
-    return tuple(map(int, texts))
 
 
 def measure(length: int, repeats: int) -> dict[str, Any]:
@@ -45,7 +35,7 @@ def measure(length: int, repeats: int) -> dict[str, Any]:
 
     found = {
         "length": length,
-        **spread("training_seconds", train, repeats),
+        **timing.spread("training_seconds", timing.seconds_of(train, repeats)),
         "temporary_bytes": getattr(compiled.memory_analysis(), "temp_size_in_bytes", None),
     }
     if FLAGS.problem != "adding":  # whose model reads no tokens
@@ -59,21 +49,11 @@ def reading(graphdef: Any, params: Any, length: int, repeats: int) -> dict[str, 
     past = past._replace(position=past.position + length - 1)
     token = jnp.zeros(1, jnp.int32)
     step = jax.jit(lambda params, past: nnx.merge(graphdef, params).step(past, token))
+    seconds = timing.seconds_of(lambda: step(params, past), repeats)
     return {
-        **spread("reading_seconds", lambda: step(params, past), repeats),
+        **timing.spread("reading_seconds", seconds),
         "state_bytes": sum(leaf.nbytes for leaf in jax.tree.leaves(past)),
     }
-
-
-def spread(name: str, call: Callable[[], Any], repeats: int) -> dict[str, Any]:
-    """Seconds of a call: the median under its name, and the lowest and the highest."""
-    jax.block_until_ready(call())
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        jax.block_until_ready(call())
-        times.append(time.perf_counter() - start)
-    return {name: statistics.median(times), f"{name}_range": [min(times), max(times)]}
 
 
 def line(row: dict[str, Any]) -> str:

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from absl import flags
 
@@ -134,8 +133,7 @@ def evaluator(graphdef: Any, vocabulary: Vocabulary, corpus: Corpus) -> Any:
 
 def report(result: training.Result, corpus: Corpus, transcriber: Transcriber, folder: Path) -> None:
     """Scores the tests and writes result.json, outcomes.json, samples.txt and the pictures."""
-    memory = common.peak_memory_bytes()
-    trained.save_final(folder, result.params)
+    facts = trained.end_training(result, folder)
     scores, outcomes, transcripts, samples = {}, {}, {}, []
     for name, utterances in corpus.tests.items():
         print(f"transcribing {len(utterances)} recordings of {name} ...")
@@ -150,15 +148,8 @@ def report(result: training.Result, corpus: Corpus, transcriber: Transcriber, fo
         samples = samples or spread[:SAMPLES]
     summary = {
         "task": corpus.name,
-        "model": FLAGS.model,
-        "attention": common.attention_name(),
+        **facts,
         "loss": FLAGS.loss,
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(result.params)),
-        "steps": result.steps,
-        "seconds": round(result.seconds, 1),
-        "first_step_seconds": round(result.first_step_seconds, 2),
-        "target_tokens": result.tokens,
-        "peak_memory_bytes": memory,
         "skipped": len(corpus.skipped),
         "tests": scores,
     }
@@ -166,8 +157,7 @@ def report(result: training.Result, corpus: Corpus, transcriber: Transcriber, fo
     draw(result, transcriber, samples, folder)
     (folder / "transcripts.json").write_text(json.dumps(transcripts, indent=1) + "\n")
     (folder / "outcomes.json").write_text(json.dumps(outcomes) + "\n")
-    # The last file: where it stands, the run is whole.
-    (folder / "result.json").write_text(json.dumps(summary, indent=2) + "\n")
+    trained.write_result(folder, summary)
     show(summary, samples, folder)
 
 

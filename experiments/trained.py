@@ -1,5 +1,6 @@
 """A trained run, read from its folder; and the sentences that it is given."""
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import jax
 from absl import flags
 from flax import nnx
 
+from attention_jax import training
 from attention_jax.checkpoint import Checkpoints
 from attention_jax.types import Params, Seq2Seq
 from attention_jax.vocabulary import Vocabulary
@@ -88,6 +90,27 @@ def read_lines(path: str) -> list[str]:
 def graphdef_of(build: Callable[[jax.Array], Seq2Seq]) -> Any:
     """The structure of a model, without its parameters."""
     return nnx.graphdef(nnx.eval_shape(lambda: build(jax.random.key(0))))
+
+
+def end_training(result: training.Result, folder: Path) -> dict[str, Any]:
+    """Keeps the parameters, and returns what result.json says of every run."""
+    memory = common.peak_memory_bytes()
+    save_final(folder, result.params)
+    return {
+        "model": FLAGS.model,
+        "attention": common.attention_name(),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(result.params)),
+        "steps": result.steps,
+        "seconds": round(result.seconds, 1),
+        "first_step_seconds": round(result.first_step_seconds, 2),
+        "target_tokens": result.tokens,
+        "peak_memory_bytes": memory,
+    }
+
+
+def write_result(folder: Path, summary: dict[str, Any]) -> None:
+    """Writes result.json, the last file of a run: where it stands, the run is whole."""
+    (folder / "result.json").write_text(json.dumps(summary, indent=2) + "\n")
 
 
 def save_final(folder: Path, params: Any) -> None:

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 from absl import flags
 
 from attention_jax import evaluation, training, visualize
@@ -106,8 +105,7 @@ def report(
     folder: Path,
 ) -> None:
     """Scores the test splits and writes result.json, samples.txt and the pictures."""
-    memory = common.peak_memory_bytes()
-    trained.save_final(folder, result.params)
+    facts = trained.end_training(result, folder)
     translator = evaluation.Translator(result.graphdef, vocabulary, search)
     scores, translations = {}, {}
     for name, examples in task.tests.items():
@@ -117,14 +115,7 @@ def report(
         )
     summary = {
         "task": task.name,
-        "model": FLAGS.model,
-        "attention": common.attention_name(),
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(result.params)),
-        "steps": result.steps,
-        "seconds": round(result.seconds, 1),
-        "first_step_seconds": round(result.first_step_seconds, 2),
-        "target_tokens": result.tokens,
-        "peak_memory_bytes": memory,
+        **facts,
         "tests": scores,
     }
     first = next(iter(task.tests))
@@ -133,8 +124,7 @@ def report(
     (folder / "samples.txt").write_text("\n\n".join(map(sample_text, samples)) + "\n")
     draw(result, vocabulary, search, folder, [example.source for example, _ in samples])
     (folder / "translations.json").write_text(json.dumps(translations, indent=1) + "\n")
-    # The last file: where it stands, the run is whole.
-    (folder / "result.json").write_text(json.dumps(summary, indent=2) + "\n")
+    trained.write_result(folder, summary)
     show(summary, samples, folder)
 
 

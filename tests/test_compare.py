@@ -25,7 +25,7 @@ from experiments import (
     launchers,
 )
 from experiments.compare_results import Options, Run
-from tests.comparisons import ENVIRONMENT, ROOT, TINY, holders, run, scores_of
+from tests.scripts import ENVIRONMENT, ROOT, TINY, holders, run, scores_of
 
 OPTIONS = Options("parameters", "exact_match", 0.95, 2, ["0.001", "0.01"])
 PLAN = {

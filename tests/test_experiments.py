@@ -1,17 +1,13 @@
 """Each script as a user runs it: in a process of its own, from the command line."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from attention_jax.models import rnn, transformer
 from experiments import common
+from tests.scripts import script as run
 
-ROOT = Path(__file__).parents[1]
 TINY = (
     "--task=copy --task_option=train_size=60 --task_option=test_size=8 --width=8 --heads=2 "
     "--layers=1 --feed_forward=8 --steps=2 --max_length=32 --tokens_per_batch=256 "
@@ -24,22 +20,6 @@ from attention_jax import from_score
 def gaussian():
     return from_score(lambda params: lambda q, k: -jnp.sum((q - k) ** 2))
 """
-
-
-def run(script, *arguments, stdin=None):
-    environment = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
-    }
-    return subprocess.run(
-        [sys.executable, "-m", f"experiments.{script}", *arguments],
-        cwd=ROOT,
-        env=environment,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
 
 
 @pytest.fixture(scope="module")

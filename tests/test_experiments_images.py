@@ -7,7 +7,7 @@ import pytest
 
 from experiments import image_models
 from tests.mnist_files import IMAGES, LABELS, write
-from tests.test_experiments import run
+from tests.scripts import script as run
 
 TINY = (
     "--width=8 --heads=2 --layers=1 --feed_forward=8 --steps=2 --evaluate_every=2 "

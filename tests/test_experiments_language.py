@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.test_experiments import run
+from tests.scripts import script as run
 
 TINY = (
     "--width=8 --heads=2 --layers=1 --feed_forward=8 --steps=2 --evaluate_every=2 "

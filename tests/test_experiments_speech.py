@@ -1,17 +1,14 @@
 """The script of speech as a user runs it, on tones and on files, and the data that it refuses."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import pytest
 
 from attention_jax import wav_files
+from tests.scripts import script
 
-ROOT = Path(__file__).parents[1]
 TINY = (
     "--width=8 --heads=2 --layers=1 --feed_forward=8 --steps=2 --frames_per_batch=600 --buckets=1 "
     "--evaluate_every=2 --evaluate_sentences=2 --checkpoint_every=1 --platform=cpu "
@@ -20,16 +17,7 @@ TINY = (
 ).split()
 
 
-def run(*arguments):
-    environment = os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
-    return subprocess.run(
-        [sys.executable, "-m", "experiments.speech", *arguments],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+run = partial(script, "speech", timeout=600)
 
 
 @pytest.fixture(scope="module")

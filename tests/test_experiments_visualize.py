@@ -6,7 +6,8 @@ import shutil
 
 import pytest
 
-from tests.test_experiments import TINY, run
+from tests.scripts import script as run
+from tests.test_experiments import TINY
 
 
 def train(folder, *options):

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from attention_jax import statistics
 from attention_jax.maps import Map
 
 # Below this share of a map's largest weight, a negative one is rounding.
@@ -122,24 +123,16 @@ def quantised(weights: Float[np.ndarray, "*n s"]) -> Quantised:
 
 def entropy(weights: Float[np.ndarray, "*n t s"]) -> Float[np.ndarray, "*n"]:
     """Mean over the rows of `-sum_j p_j log2 p_j`, in bits, where p are the shares of a row."""
-    shares, rows = _shares(weights)
-    logs = np.log2(shares, where=shares > 0, out=np.zeros_like(shares))
-    return _mean(-(shares * logs).sum(axis=-1), rows)
+    shares, rows = statistics.shares(weights)
+    return _mean(statistics.entropy(shares), rows)
 
 
 def distance(weights: Float[np.ndarray, "*n t s"]) -> Float[np.ndarray, "*n"]:
     """Mean over the rows i of `sum_j p_j |i - j|`, in tokens, where p are the shares of a row."""
-    shares, rows = _shares(weights)
+    shares, rows = statistics.shares(weights)
     t, s = weights.shape[-2:]
     apart = np.abs(np.arange(t)[:, None] - np.arange(s)[None])
     return _mean((shares * apart).sum(axis=-1), rows)
-
-
-def _shares(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weights without signs, of sum 1 in each row; and which rows have any."""
-    size = np.abs(weights).astype(np.float64)
-    total = size.sum(axis=-1, keepdims=True)
-    return size / np.where(total > 0, total, 1), total[..., 0] > 0
 
 
 def _mean(numbers: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -17,9 +17,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from attention_jax import checks, masks, variants
+from attention_jax import checks, masks, sublayers, variants
 from attention_jax.cells import CELLS, RNNConfig, nothing
-from attention_jax.layers import Embedding, Linear, MultiHeadAttention, Stack, dropout
+from attention_jax.layers import Embedding, Linear, MultiHeadAttention, dropout
 from attention_jax.sublayers import POSITIONS, Layer, TransformerConfig
 from attention_jax.types import State, Variant
 
@@ -65,16 +65,8 @@ class Transformer(nnx.Module):
             dtype=dtype,
             rngs=rngs,
         )
-        self.stack = Stack(
-            lambda rngs: CausalLayer(config, rngs=rngs),
-            config.layers,
-            scan=config.scan,
-            remat=config.remat,
-            rngs=rngs,
-        )
-        # A post-norm layer ends in a norm of its own.
-        if config.norm == "pre":
-            self.norm = nnx.LayerNorm(config.width, dtype=dtype, rngs=rngs)
+        self.stack = sublayers.stack(CausalLayer, config, rngs=rngs)
+        self.norm = sublayers.last_norm(config, rngs=rngs)
         if not config.tied:
             self.output = Linear(
                 config.width, config.vocabulary_size, use_bias=False, dtype=dtype, rngs=rngs
@@ -90,7 +82,7 @@ class Transformer(nnx.Module):
         self, x: Float[Array, "b t m"], *, rngs: nnx.Rngs | None = None
     ) -> Float[Array, "b t m"]:
         """What is made of vectors that hold their positions, before the output."""
-        return self._leave(self.stack(dropout(x, self.config.dropout_rate, rngs), rngs=rngs))
+        return self.norm(self.stack(dropout(x, self.config.dropout_rate, rngs), rngs=rngs))
 
     def start(self, batch: int, max_length: int) -> Progress:
         """Before the first of at most `max_length` tokens."""
@@ -109,10 +101,7 @@ class Transformer(nnx.Module):
             x, cache = layer.advance(x, cache, position)
             x = layer.think(x)
             caches.append(cache)
-        return Progress(state.position + 1, caches), self._logits(self._leave(x))[:, 0]
-
-    def _leave(self, x: Array) -> Array:
-        return self.norm(x) if self.config.norm == "pre" else x
+        return Progress(state.position + 1, caches), self._logits(self.norm(x))[:, 0]
 
     def _logits(self, x: Array) -> Array:
         if self.config.tied:

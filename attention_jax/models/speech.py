@@ -19,9 +19,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from attention_jax import checks, positions, sound
+from attention_jax import checks, sound, sublayers
 from attention_jax.cells import CELLS, RNNConfig, read
-from attention_jax.layers import Linear, Stack, dropout
+from attention_jax.layers import Linear, dropout, placed
 from attention_jax.sound import Augment
 from attention_jax.sublayers import POSITIONS, EncoderLayer, TransformerConfig
 from attention_jax.types import Memory
@@ -90,21 +90,14 @@ class TransformerListener(nnx.Module):
         dtype = jnp.dtype(config.dtype)
         self.config, self.listening = config, listening
         self.subsampling = Subsampling(listening, config.width, dtype=dtype, rngs=rngs)
-        if config.positions == "learned":
-            init = nnx.initializers.normal(config.width**-0.5)
-            self.learned = nnx.Embed(
-                config.max_length, config.width, embedding_init=init, dtype=dtype, rngs=rngs
-            )
-        self.layers = Stack(
-            lambda rngs: EncoderLayer(config, rngs=rngs),
-            config.layers,
-            scan=config.scan,
-            remat=config.remat,
-            rngs=rngs,
+        init = nnx.initializers.normal(config.width**-0.5)
+        self.learned = (
+            nnx.Embed(config.max_length, config.width, embedding_init=init, dtype=dtype, rngs=rngs)
+            if config.positions == "learned"
+            else None
         )
-        # A post-norm layer ends in a norm of its own.
-        if config.norm == "pre":
-            self.norm = nnx.LayerNorm(config.width, dtype=dtype, rngs=rngs)
+        self.layers = sublayers.stack(EncoderLayer, config, rngs=rngs)
+        self.norm = sublayers.last_norm(config, rngs=rngs)
 
     def __call__(
         self,
@@ -115,7 +108,7 @@ class TransformerListener(nnx.Module):
     ) -> Memory:
         x, mask = self.enter(source, source_mask, rngs=rngs)
         x = self.layers(x, mask, rngs=rngs)
-        return Memory(self.norm(x) if self.config.norm == "pre" else x, mask)
+        return Memory(self.norm(x), mask)
 
     def enter(
         self, source: Array, source_mask: Array, *, rngs: nnx.Rngs | None = None
@@ -123,20 +116,12 @@ class TransformerListener(nnx.Module):
         """What the first layer reads, and which of it is real."""
         x = augmented(source, source_mask, self.listening.augment, rngs)
         x, mask = self.subsampling(x, source_mask)
-        return dropout(self._placed(x), self.config.dropout_rate, rngs), mask
+        x = placed(x, self.config.positions, self.learned)
+        return dropout(x, self.config.dropout_rate, rngs), mask
 
     def each(self) -> list[EncoderLayer]:
         """The layers, however they are stored."""
         return self.layers.each()
-
-    def _placed(self, x: Array) -> Array:
-        length = x.shape[1]
-        if self.config.positions == "learned":
-            checks.at_most("length", length, "max_length", self.config.max_length)
-            return x + self.learned(jnp.arange(length))[None]
-        if self.config.positions == "sinusoidal":
-            return x + positions.sinusoidal(length, self.config.width).astype(x.dtype)[None]
-        return x
 
 
 class PyramidListener(nnx.Module):

@@ -4,14 +4,15 @@ Reference: Vaswani et al. 2017, arXiv:1706.03762; norm first: Xiong et al. 2020,
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from attention_jax import checks, masks
-from attention_jax.layers import Embedding, Linear, Source, Stack, dropout
+from attention_jax import checks, masks, sublayers
+from attention_jax.layers import Embedding, Linear, Source, dropout
 from attention_jax.sublayers import (
     POSITIONS,
     EncoderLayer,
@@ -93,16 +94,7 @@ class Transformer(nnx.Module):
         self.config = config
         dtype = jnp.dtype(config.dtype)
         added = "none" if config.positions == "rope" else config.positions
-
-        def stack(layer: type) -> Stack:
-            return Stack(
-                lambda rngs: layer(config, rngs=rngs),
-                config.layers,
-                scan=config.scan,
-                remat=config.remat,
-                rngs=rngs,
-            )
-
+        stack = partial(sublayers.stack, config=config, rngs=rngs)
         self.embedding = Embedding(
             config.vocabulary_size,
             config.width,
@@ -114,11 +106,9 @@ class Transformer(nnx.Module):
         self.reads = encoder is None  # tokens
         self.encoder: Any = stack(EncoderLayer) if encoder is None else encoder(rngs)
         self.decoder = stack(DecoderLayer)
-        # A post-norm layer ends in a norm of its own.
-        if config.norm == "pre":
-            if self.reads:
-                self.encoder_norm = nnx.LayerNorm(config.width, dtype=dtype, rngs=rngs)
-            self.decoder_norm = nnx.LayerNorm(config.width, dtype=dtype, rngs=rngs)
+        if self.reads:
+            self.encoder_norm = sublayers.last_norm(config, rngs=rngs)
+        self.decoder_norm = sublayers.last_norm(config, rngs=rngs)
         if not config.tied:
             self.output = Linear(
                 config.width, config.vocabulary_size, use_bias=False, dtype=dtype, rngs=rngs
@@ -135,7 +125,7 @@ class Transformer(nnx.Module):
         if not self.reads:
             return self.encoder(source, source_mask, rngs=rngs)
         x = self.encoder(self._embed(source, rngs), source_mask, rngs=rngs)
-        return Memory(self.encoder_norm(x) if self.config.norm == "pre" else x, source_mask)
+        return Memory(self.encoder_norm(x), source_mask)
 
     def enter(self, source: Array, source_mask: Array) -> tuple[Array, Array]:
         """What the encoder's first layer reads, and which of it is real; without dropout."""
@@ -187,7 +177,7 @@ class Transformer(nnx.Module):
         return dropout(self.embedding(tokens), self.config.dropout_rate, rngs)
 
     def _logits(self, x: Array) -> Array:
-        x = self.decoder_norm(x) if self.config.norm == "pre" else x
+        x = self.decoder_norm(x)
         if self.config.tied:
             return self.embedding.logits(x)
         return self.output(x).astype(jnp.float32)

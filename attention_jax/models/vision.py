@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from attention_jax import checks, positions
-from attention_jax.layers import Linear, Stack, dropout
+from attention_jax import checks, positions, sublayers
+from attention_jax.layers import Linear, dropout
 from attention_jax.patches import (
     SPREAD,
     AttentionPooling,
@@ -68,16 +68,8 @@ class VisionTransformer(nnx.Module):
         pixels = image.patch**2 * image.channels
         self.embed = Linear(pixels, width, dtype=dtype, rngs=rngs)
         self._learn_places(rngs)
-        self.encoder = Stack(
-            lambda rngs: PatchLayer(config, rngs=rngs),
-            config.layers,
-            scan=config.scan,
-            remat=config.remat,
-            rngs=rngs,
-        )
-        # A post-norm layer ends in a norm of its own.
-        if config.norm == "pre":
-            self.norm = nnx.LayerNorm(width, dtype=dtype, rngs=rngs)
+        self.encoder = sublayers.stack(PatchLayer, config, rngs=rngs)
+        self.norm = sublayers.last_norm(config, rngs=rngs)
         if pooling == "token":
             self.token = nnx.Param(SPREAD * rngs.params.normal((width,)))
         if pooling == "attention":
@@ -160,4 +152,4 @@ class VisionTransformer(nnx.Module):
         return Looks(found, pooling)
 
     def _normed(self, x: Array) -> Array:
-        return self.norm(x) if self.config.norm == "pre" else x
+        return self.norm(x)

@@ -8,7 +8,8 @@ from attention_jax import variants
 @pytest.mark.parametrize("groups", [1, 2, 4])
 def test_matches_attention_with_projections_averaged_in_groups(draw, groups):
     """As section 2.2 of arXiv:2305.13245 converts: the mean of the projections of a group."""
-    x, w_q, w_k, w_v = draw(2, 5, 7), draw(8, 7, 8), draw(4, 7, 8), draw(4, 7, 6)
+    x = draw(2, 5, 7)
+    w_q, w_k, w_v = (draw(h, 7, d) / 7**0.5 for h, d in ((8, 8), (4, 8), (4, 6)))
     q, k, v = (np.einsum("btm,hmd->bthd", x, w) for w in (w_q, w_k, w_v))
     got = jax.jit(variants.get("grouped_query", groups=groups).attend)({}, q, k, v)
     x, w_q, w_k, w_v = (np.asarray(y, np.float64) for y in (x, w_q, w_k, w_v))

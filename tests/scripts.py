@@ -1,9 +1,10 @@
-"""What tests of comparisons share: a tiny one, run as a user runs it, and who holds a lock."""
+"""What tests of scripts share: running one as a user does, a tiny comparison, who holds a lock."""
 
 import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -20,15 +21,20 @@ ENVIRONMENT = os.environ | {
 }
 
 
-def run(*arguments):
+def script(name, *arguments, stdin=None, timeout=300):
+    """Runs a script of `experiments` as a user does."""
     return subprocess.run(
-        [sys.executable, "-m", "experiments.compare", *arguments],
+        [sys.executable, "-m", f"experiments.{name}", *arguments],
         cwd=ROOT,
         env=ENVIRONMENT,
+        input=stdin,
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=timeout,
     )
+
+
+run = partial(script, "compare", timeout=900)
 
 
 def holders(path):
