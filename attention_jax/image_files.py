@@ -191,7 +191,27 @@ def read_pictures(
     return images.reshape(*images.shape[:3], -1), numbers
 
 
-def _open(path: Path, size: int | None) -> Image.Image:
+def read_picture(
+    path: Path, *, height: int, width: int, channels: int, argument: str = "data"
+) -> tuple[UInt8[np.ndarray, "y x c"], tuple[int, int]]:
+    """The picture of a file in another size and with other channels, and its own height and width.
+
+    Args:
+      path: of a PNG or JPEG file.
+      height, width: it is resized to so many pixels, as `read_pictures` does.
+      channels: 1 for grey, 3 for colours.
+      argument: the caller's name for the file, as errors should say it.
+
+    Raises:
+      ValueError: the file is damaged, or has more than eight bits a channel.
+    """
+    picture = _open(path, None, argument)
+    fitted = picture.resize((width, height), Image.Resampling.BILINEAR)
+    pixels = np.asarray(fitted.convert("L" if channels == 1 else "RGB"))
+    return pixels.reshape(height, width, channels), picture.size[::-1]
+
+
+def _open(path: Path, size: int | None, argument: str = "data") -> Image.Image:
     """One picture, grey or of three colours."""
     try:
         with Image.open(path) as file:
@@ -203,12 +223,12 @@ def _open(path: Path, size: int | None) -> Image.Image:
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).replace(str(path), "it").split())
         raise ValueError(
-            f"`data` must hold pictures that can be read; {path} is damaged or no picture "
+            f"`{argument}` must hold pictures that can be read; {path} is damaged or no picture "
             f"({reason}). Fetch it again, or leave such files out by --skip_bad."
         ) from error
     if picture.mode not in ("L", "RGB"):
         raise ValueError(
-            f"pictures of `data` must have eight bits a channel; {path} is of Pillow's mode "
+            f"pictures of `{argument}` must have eight bits a channel; {path} is of Pillow's mode "
             f"{mode}. Convert it first, or leave such files out by --skip_bad."
         )
     return picture if size is None else picture.resize((size, size), Image.Resampling.BILINEAR)

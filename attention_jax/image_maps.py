@@ -59,6 +59,22 @@ def attention(graphdef: Any, params: Params, images: Float[Any, "b y x c"]) -> I
     )
 
 
+def of_picture(graphdef: Any, params: Params, image: Float[Any, "y x c"]) -> dict[str, maps.Map]:
+    """The weights with which a model reads one picture, as `maps.sentence` gives those of a text.
+
+    Returns:
+      A `Map` for "encoder" [l h n n], where there are layers of attention, and for "cross"
+      [1 h 1 n], from the question to each position, where attention pools.
+    """
+    layers, pooling = _views(graphdef, params, jnp.asarray(image)[None])
+    views = {"encoder": layers, "cross": [] if pooling is None else [pooling]}
+    return {
+        place: maps.cropped(maps.stacked(found), *found[0].weights.shape[-2:])
+        for place, found in views.items()
+        if found
+    }
+
+
 def rollout(found: ImageMaps) -> Float[np.ndarray, "b rows columns"]:
     """How much of each patch reaches the answer, if what is read is mixed by attention alone.
 

@@ -2,8 +2,10 @@
 
 image_pictures.overview(images, titles, {"rollout": weights}, lost, "attention.png")
 image_pictures.heads(image, weights, "heads_1.png", names=["layer 1", "layer 2", "pooling"])
+image_pictures.enlarged(image)          # the picture alone, as the bytes of a PNG
 """
 
+import io
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any
@@ -12,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import imsave
 from matplotlib.patches import Rectangle
 
 _INCHES, _LETTER_POINTS, _PIXELS_PER_INCH = 1.5, 8, 120
@@ -86,6 +89,20 @@ def heads(
     if title:
         figure.suptitle(title, fontsize=_LETTER_POINTS + 2, color=_INK)
     _save(figure, path)
+
+
+def enlarged(image: UInt8[np.ndarray, "y x c"], *, side: int = 280) -> bytes:
+    """A PNG of a picture, enlarged a whole number of times, so that its pixels stay squares.
+
+    Args:
+      image: from 0 to 255.
+      side: the most pixels each way; a picture that has more stays as it is.
+    """
+    times = max(1, side // max(image.shape[:2]))
+    large = image.repeat(times, axis=0).repeat(times, axis=1)
+    buffer = io.BytesIO()
+    imsave(buffer, np.broadcast_to(large, (*large.shape[:2], 3)), format="png")
+    return buffer.getvalue()
 
 
 def _draw_image(panel: Axes, image: np.ndarray, title: str = "") -> None:

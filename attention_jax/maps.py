@@ -27,7 +27,8 @@ from jaxtyping import Array, Bool, Float
 from attention_jax import masks
 from attention_jax.batches import pad
 from attention_jax.layers import MultiHeadAttention
-from attention_jax.models.transformer import DecoderLayer, Transformer
+from attention_jax.models.speech import AlignedModel, TransformerListener
+from attention_jax.models.transformer import DecoderLayer, EncoderLayer, Transformer
 from attention_jax.types import Batch, Memory, Params
 
 # How far rounding may take the output from its sum of values, in shares of the largest output.
@@ -100,8 +101,10 @@ def of_batch(
 ) -> dict[str, Map]:
     """`sentence` of the first row of a batch, whose source may be frames.
 
+    A model without decoder, as CTC trains it, has "encoder" alone.
+
     Args:
-      graphdef: of the model, a `types.Seq2Seq`.
+      graphdef: of the model, a `types.Seq2Seq` or a `models.speech.AlignedModel`.
       params: its parameters.
       batch: the source, and the target that is written.
       positions: how many of the encoder's are real.
@@ -113,7 +116,7 @@ def of_batch(
         "cross": (tokens, positions),
     }
     views = _views(graphdef, params, batch)
-    return {place: _cropped(view, *sizes[place]) for place, view in views.items()}
+    return {place: cropped(view, *sizes[place]) for place, view in views.items()}
 
 
 def view(attention: MultiHeadAttention, x: Array, memory: Array, mask: Any) -> View:
@@ -145,37 +148,68 @@ def view(attention: MultiHeadAttention, x: Array, memory: Array, mask: Any) -> V
     return View(weights.sum(axis=3), error, rest, size)
 
 
+def stacked(layers: Sequence[View]) -> View:
+    """Views of several layers as one, [b l ...]."""
+    return jax.tree.map(lambda *views: jnp.stack(views, axis=1), *layers)
+
+
+def cropped(found: View, t: int, s: int) -> Map:
+    """The first row of a batch [b l ...] without padding, and with errors as shares.
+
+    Args:
+      found: views as `stacked` gives them.
+      t: how many of the queries are real.
+      s: how many of the keys are.
+    """
+    weights, *rows = (np.asarray(x[0]) for x in found)
+    error, rest, size = (x[:, :, :t].max(axis=-1) for x in rows)
+    size = np.where(size > 0, size, 1)
+    error, rest = error / size, rest / size
+    # NaN is not exact, compared this way round.
+    is_exact = error <= ROUNDING[weights.dtype.itemsize]
+    return Map(weights[:, :, :t, :s].astype(np.float32), error, rest, is_exact)
+
+
 @partial(jax.jit, static_argnums=(0,))
 def _views(graphdef: Any, params: Params, batch: Batch) -> dict[str, View]:
     """Views of all layers, [b l ...]."""
     model = nnx.merge(graphdef, params)
     if isinstance(model, Transformer):
         return _of_transformer(model, batch)
+    if isinstance(model, AlignedModel):
+        return _of_aligned(model, batch)
     return _of_steps(model, batch)
 
 
 def _of_transformer(model: Transformer, batch: Batch) -> dict[str, View]:
-    (x, seen), found = model.enter(batch.source, batch.source_mask), _nothing()
-    visible = masks.keys(seen)
-    for layer in model.encoder.each():
-        inside = layer.around_attention.enter(x)
-        found["encoder"].append(view(layer.attention, inside, inside, visible))
-        x = layer(x, seen)
+    encoder = _of_encoder(model.encoder.each(), *model.enter(batch.source, batch.source_mask))
+    decoder, cross = [], []
     memory = model.encode(batch.source, batch.source_mask)
     x = model.embedding(batch.target_in)
     for layer in model.decoder.each():
-        own, cross = _of_decoder(layer, x, memory)
-        found["decoder"].append(own)
-        found["cross"].append(cross)
+        own, to_source = _of_decoder(layer, x, memory)
+        decoder.append(own)
+        cross.append(to_source)
         x = layer(x, memory)
-    return {
-        place: jax.tree.map(lambda *layers: jnp.stack(layers, axis=1), *views)
-        for place, views in found.items()
-    }
+    return {"encoder": encoder, "decoder": stacked(decoder), "cross": stacked(cross)}
 
 
-def _nothing() -> dict[str, list[View]]:
-    return {"encoder": [], "decoder": [], "cross": []}
+def _of_aligned(model: AlignedModel, batch: Batch) -> dict[str, View]:
+    """Of a model without decoder: its encoder, where that attends."""
+    listener = model.encoder
+    if not isinstance(listener, TransformerListener):
+        return {}
+    entered = listener.enter(batch.source, batch.source_mask)
+    return {"encoder": _of_encoder(listener.each(), *entered)}
+
+
+def _of_encoder(layers: Sequence[EncoderLayer], x: Array, seen: Array) -> View:
+    visible, found = masks.keys(seen), []
+    for layer in layers:
+        inside = layer.around_attention.enter(x)
+        found.append(view(layer.attention, inside, inside, visible))
+        x = layer(x, seen)
+    return stacked(found)
 
 
 def _of_decoder(layer: DecoderLayer, x: Array, memory: Memory) -> tuple[View, View]:
@@ -199,14 +233,3 @@ def _of_steps(model: Any, batch: Batch) -> dict[str, View]:
     weights = jnp.moveaxis(weights, 0, -2).astype(jnp.float32)  # [t b l h s] -> [b l h t s]
     zero = jnp.zeros(weights.shape[:-1])
     return {"cross": View(weights, zero, zero, zero + 1)}
-
-
-def _cropped(found: View, t: int, s: int) -> Map:
-    """Without padding, and with errors as shares."""
-    weights, *rows = (np.asarray(x[0]) for x in found)
-    error, rest, size = (x[:, :, :t].max(axis=-1) for x in rows)
-    size = np.where(size > 0, size, 1)
-    error, rest = error / size, rest / size
-    # NaN is not exact, compared this way round.
-    is_exact = error <= ROUNDING[weights.dtype.itemsize]
-    return Map(weights[:, :, :t, :s].astype(np.float32), error, rest, is_exact)

@@ -1,5 +1,6 @@
 """Pictures of what a model hears: its attention under the spectrogram, on one axis of time."""
 
+import io
 from collections.abc import Sequence
 from os import PathLike
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import imsave
 
 _INK, _FAINT, _POINTS = "#222222", "#777777", 9
 
@@ -73,6 +75,21 @@ def alignment(
     if title:
         figure.suptitle(title, fontsize=_POINTS + 2, color=_INK).set_parse_math(False)
     figure.savefig(path, dpi=120, facecolor="white")
+
+
+def spectrogram(frames: Float[Any, "s f"], *, width: int = 720, height: int = 160) -> bytes:
+    """A PNG of a spectrogram alone: time from left to right, low bands below.
+
+    Args:
+      frames: of the recording, without padding.
+      width, height: the most pixels; where there are more frames or bands, one for each.
+    """
+    bands = np.asarray(frames).T
+    down, across = (max(1, n // have) for n, have in zip((height, width), bands.shape, strict=True))
+    buffer = io.BytesIO()
+    large = bands.repeat(down, axis=0).repeat(across, axis=1)
+    imsave(buffer, large, format="png", cmap="magma", origin="lower")
+    return buffer.getvalue()
 
 
 def _panels(weights: np.ndarray) -> list[tuple[str, np.ndarray]]:

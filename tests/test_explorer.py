@@ -117,6 +117,8 @@ def test_a_picture_has_a_box_for_each_position():
     boxes = np.concatenate([np.zeros((1, 4)), explorer.tiles(2, 2)])
     np.testing.assert_array_equal(boxes[3], [0, 0.5, 0.5, 0.5])  # second row, first column
     np.testing.assert_array_equal(explorer.strips(4)[1], [0.25, 0, 0.25, 1])
+    # Three frames, of which the second strip has one.
+    np.testing.assert_allclose(explorer.strips(2, across=1.5)[1], [2 / 3, 0, 1 / 3, 1])
     picture = explorer.Picture(b"png", boxes, "A shoe.")
     reading = Reading(["class", "a", "b", "c", "d"], ["shoe"], [], {}, picture)
     (read,) = data_of(explorer.page([Run("a")], [("x", [reading])]))["sentences"][0]["readings"]
@@ -132,6 +134,8 @@ def test_a_sentence_needs_a_reading_of_each_run():
         explorer.page([Run("a"), Run("b")], [("a", [reading])])
     with pytest.raises(ValueError, match="must hold at least one"):
         explorer.page([Run("a")], [])
+    with pytest.raises(ValueError, match="`of` must be one of .*'picture'.*; got 'film'"):
+        explorer.page([Run("a")], [("a", [reading])], of="film")
 
 
 # ---- In a browser ------------------------------------------------------------------------------
@@ -278,7 +282,7 @@ class TestInABrowser:
         assert "no weights to show" in text and "off by 37 %" in text
         assert page.evaluate("document.querySelectorAll('.matrix').length") == 0
 
-    def test_a_picture_is_bright_where_it_is_looked_at(self, page, tmp_path, opened):
+    def test_a_picture_is_clear_where_it_is_looked_at(self, page, tmp_path, opened):
         weights = np.full((1, 1, 1, 5), 0.05, np.float32)
         weights[..., 2] = 0.8  # upper right
         boxes = np.concatenate([np.zeros((1, 4)), explorer.tiles(2, 2)])
@@ -286,7 +290,8 @@ class TestInABrowser:
         names = ["class", "1,1", "1,2", "2,1", "2,2"]
         reading = Reading(names, ["square"], [], {"cross": a_map(weights)}, picture)
         file = tmp_path / "picture.html"
-        file.write_text(explorer.page([Run("a")], [("square", [reading])]), encoding="utf-8")
+        html = explorer.page([Run("a")], [("square", [reading])], of="picture")
+        file.write_text(html, encoding="utf-8")
         page.send("Emulation.setEmulatedMedia",
                   features=[{"name": "prefers-color-scheme", "value": "dark"}])  # fmt: skip
         page.open(file.as_uri())
@@ -303,6 +308,10 @@ class TestInABrowser:
                                   ".getBoundingClientRect())")  # fmt: skip
         page.mouse("mouseMoved", left + 30, top + 10)
         assert page.evaluate(SAID)[0].startswith("“1,2” gives most to “square” 0.80")
+        # It speaks of pictures, and offers to hide no tokens.
+        text = page.evaluate("document.body.innerText")
+        assert "Point at a patch" in text and "Picture" in text and "Pooling" in text
+        assert "token" not in text and "sentence" not in text.lower()
         assert all(x.startswith(("file:", "data:")) for x in page.requests)
         page.open(opened[1])
         page.wait(READY)

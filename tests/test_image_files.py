@@ -8,7 +8,13 @@ import pytest
 from PIL import Image
 
 from attention_jax import image_files
-from attention_jax.image_files import labels_of, read_idx, read_items, read_pictures
+from attention_jax.image_files import (
+    labels_of,
+    read_idx,
+    read_items,
+    read_picture,
+    read_pictures,
+)
 from tests.mnist_files import IMAGES, LABELS, write
 
 
@@ -100,6 +106,24 @@ def test_pictures_keep_their_pixels_and_colours(tmp_path, grey):
     np.testing.assert_array_equal(images, [np.stack([grey] * 3, axis=-1), coloured])
     assert numbers.tolist() == [0, 1]
     assert read_pictures(paths, size=3)[0].shape == (2, 3, 3, 3)
+
+
+def test_one_picture_takes_the_size_and_channels_of_others(tmp_path, grey):
+    coloured = np.random.default_rng(1).integers(0, 256, (5, 3, 3), np.uint8)
+    paths = [save(tmp_path / "a.png", grey), save(tmp_path / "b.png", coloured)]
+    both, _ = read_pictures(paths, size=3)
+    for path, wanted, own in zip(paths, both, ((4, 6), (5, 3)), strict=True):
+        found, size = read_picture(path, height=3, width=3, channels=3)
+        np.testing.assert_array_equal(found, wanted)
+        assert size == own
+    found, _ = read_picture(paths[0], height=4, width=6, channels=1)
+    np.testing.assert_array_equal(found[..., 0], grey)
+    # Grey as ITU-R 601 weighs colours, which Pillow rounds.
+    found, _ = read_picture(paths[1], height=5, width=3, channels=1)
+    assert np.abs(found[..., 0] - coloured @ [0.299, 0.587, 0.114]).max() <= 1
+    paths[0].write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="`--file` must hold pictures that can be read"):
+        read_picture(paths[0], height=3, width=3, channels=1, argument="--file")
 
 
 def test_bad_pictures_are_one_clear_line_each(tmp_path, grey):

@@ -54,6 +54,22 @@ def test_weights_are_those_of_the_output(images, attention):
     np.testing.assert_allclose(model.classify(jnp.asarray(images)), wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("model", [vit, lambda: vit("attention"), rnn])
+def test_of_one_picture_the_weights_are_those_of_many(images, model):
+    graphdef, params = split(model())
+    many = image_maps.attention(graphdef, params, images)
+    one = image_maps.of_picture(graphdef, params, images[1])
+    assert ("encoder" in one, "cross" in one) == (
+        many.layers is not None,
+        many.pooling is not None,
+    )
+    if "encoder" in one:
+        np.testing.assert_allclose(one["encoder"].weights, many.layers[1], atol=1e-6)
+    if "cross" in one:
+        np.testing.assert_allclose(one["cross"].weights[0, :, 0], many.pooling[1], atol=1e-6)
+    assert all(found.is_exact.all() for found in one.values())
+
+
 def test_an_rnn_has_the_pooling_alone_and_others_nothing(images):
     found = image_maps.attention(*split(rnn()), images)
     assert found.layers is None and found.pooling.shape == (3, 1, 6) and found.grid == (6, 1)
@@ -61,6 +77,7 @@ def test_an_rnn_has_the_pooling_alone_and_others_nothing(images):
     assert image_maps.attention(*split(rnn(attention="none")), images) is None
     cnn = CNN(IMAGE, CNNConfig(5, width=4), rngs=nnx.Rngs(0))
     assert image_maps.attention(*split(cnn), images) is None
+    assert image_maps.of_picture(*split(cnn), images[0]) == {}
 
 
 def drawn(layers, *, tokens=0, pooling=None):

@@ -1,5 +1,7 @@
 """Pictures over pictures: every panel is there, and colours follow the weights."""
 
+import io
+
 import numpy as np
 import pytest
 from matplotlib.image import imread
@@ -32,3 +34,12 @@ def test_heads_have_a_row_for_each_layer(tmp_path):
                              names=names, title="a cat")  # fmt: skip
     one, three = (imread(tmp_path / f"{layers}.png").shape for layers in (1, 3))
     assert three[0] > 2 * one[0] and abs(three[1] - one[1]) < 20
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_enlarged_picture_has_the_same_pixels(channels):
+    image = np.random.default_rng(0).integers(0, 256, (4, 6, channels), np.uint8)
+    found = np.rint(255 * imread(io.BytesIO(image_pictures.enlarged(image, side=20)))[..., :3])
+    assert found.shape == (12, 18, 3)
+    np.testing.assert_array_equal(found[1::3, 1::3], np.broadcast_to(image, (4, 6, 3)))
+    assert imread(io.BytesIO(image_pictures.enlarged(image, side=2))).shape[:2] == (4, 6)

@@ -95,7 +95,7 @@ MAY_IMPORT = {
     "image_maps": "types maps",
     "image_pictures": "",
     "recognition": "types",
-    "explorer": "maps statistics",
+    "explorer": "checks maps statistics",
     "transcription": "types vocabulary sound sound_batches utterances ctc decoding evaluation",
     "visualize": "",
     "sound_pictures": "",

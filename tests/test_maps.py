@@ -9,7 +9,12 @@ from flax import nnx
 from attention_jax import evaluation, maps
 from attention_jax.batches import pad
 from attention_jax.models.rnn import RNN, RNNConfig
-from attention_jax.models.speech import Listening, TransformerListener
+from attention_jax.models.speech import (
+    AlignedModel,
+    Listening,
+    PyramidListener,
+    TransformerListener,
+)
 from attention_jax.models.transformer import Transformer, TransformerConfig
 from attention_jax.types import BOS, EOS
 from attention_jax.vocabulary import Vocabulary
@@ -173,5 +178,23 @@ def test_of_frames_the_weights_are_those_of_the_steps():
     batch = tokens._replace(source=frames, source_mask=np.arange(16)[None] < 13)
     drawn = maps.of_batch(*split(model), batch, positions=7, tokens=5)
     assert drawn["encoder"].weights.shape == (2, 2, 7, 7) and drawn["cross"].is_exact.all()
+    # Without a decoder, the same encoder looks where it did.
+    aligned = AlignedModel(12, 16, encoder=lambda rngs: model.encoder, rngs=nnx.Rngs(0))
+    alone = maps.of_batch(*split(aligned), batch, positions=7, tokens=5)
+    assert set(alone) == {"encoder"}
+    np.testing.assert_array_equal(alone["encoder"].weights, drawn["encoder"].weights)
     steps = np.asarray(evaluation.cross_weights(*split(model), batch))[:5, 0, :, :, :7]
     np.testing.assert_allclose(drawn["cross"].weights, steps.transpose(1, 2, 0, 3), atol=1e-5)
+
+
+def test_cells_that_ctc_trains_have_no_maps():
+    config = RNNConfig(12, width=8)
+    model = AlignedModel(
+        12,
+        8,
+        encoder=lambda rngs: PyramidListener(config, Listening(features=5), rngs=rngs),
+        rngs=nnx.Rngs(0),
+    )
+    tokens = pad([(TARGET[:-1], TARGET[:-1])], rows=1, length=8)
+    batch = tokens._replace(source=np.zeros((1, 8, 5), np.float32))
+    assert maps.of_batch(*split(model), batch, positions=2, tokens=5) == {}

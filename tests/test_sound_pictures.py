@@ -1,5 +1,7 @@
 """Pictures of attention under a spectrogram: they are drawn, and misfits are refused."""
 
+import io
+
 import matplotlib.image
 import numpy as np
 import pytest
@@ -32,3 +34,12 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
         sound_pictures.alignment(
             np.zeros((8, 5)), np.zeros((1, 1, 1, 3)), ["a"], tmp_path / "x.png", **SIZES
         )
+
+
+def test_a_spectrogram_has_time_across_and_low_bands_below():
+    frames = np.zeros((30, 5), np.float32)
+    frames[20:, 0] = 1  # the lowest band, in the last third
+    png = sound_pictures.spectrogram(frames, width=70, height=11)
+    loud = matplotlib.image.imread(io.BytesIO(png))[..., :3].sum(axis=-1) > 1.5
+    assert loud.shape == (10, 60)
+    assert loud[8:, 40:].all() and not loud[:8].any() and not loud[:, :40].any()

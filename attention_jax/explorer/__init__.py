@@ -18,12 +18,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from attention_jax import statistics
+from attention_jax import checks, statistics
 from attention_jax.maps import Map
 
 # Below this share of a map's largest weight, a negative one is rounding.
 _NOISE = 1e-5
-_SCRIPTS = ("data.js", "picture.js", "panel.js", "page.js")
+_SCRIPTS = ("data.js", "words.js", "picture.js", "panel.js", "page.js")
+# What a source can be; words.js has the words for each.
+KINDS = ("sentence", "picture", "recording")
 
 
 class Run(NamedTuple):
@@ -74,16 +76,21 @@ class Quantised(NamedTuple):
     zero: int
 
 
-def page(runs: Sequence[Run], sentences: Sequence[tuple[str, Sequence[Reading]]]) -> str:
+def page(
+    runs: Sequence[Run], sentences: Sequence[tuple[str, Sequence[Reading]]], *, of: str = "sentence"
+) -> str:
     """The page of one or two runs, as HTML.
 
     Args:
       runs: the models, in the order of their columns.
-      sentences: each with the reading of every run.
+      sentences: each with the reading of every run; or what stands for sentences.
+      of: what these are, one of `KINDS`: the page speaks of patches and classes where they are
+        pictures, of moments and transcripts where they are recordings.
 
     Raises:
       ValueError: there is no sentence, or one has not as many readings as there are runs.
     """
+    checks.one_of("of", of, KINDS)
     if not sentences:
         raise ValueError("`sentences` must hold at least one; got none.")
     for text, readings in sentences:
@@ -93,6 +100,7 @@ def page(runs: Sequence[Run], sentences: Sequence[tuple[str, Sequence[Reading]]]
                 f"got {len(readings)} of {text!r}."
             )
     data = {
+        "of": of,
         "runs": [run._asdict() for run in runs],
         "sentences": [
             {"text": text, "readings": [_reading(reading) for reading in readings]}
@@ -162,10 +170,20 @@ def _picture(picture: Picture, source: Sequence[str]) -> dict[str, Any]:
     return {"png": png, "boxes": boxes, "about": picture.about}
 
 
-def strips(parts: int) -> Float[np.ndarray, "s 4"]:
-    """Boxes of a picture in so many upright strips, left to right: a sound's frames."""
-    left = np.arange(parts) / parts
-    return np.stack([left, 0 * left, 0 * left + 1 / parts, 0 * left + 1], axis=1)
+def strips(parts: int, *, across: float | None = None) -> Float[np.ndarray, "s 4"]:
+    """Boxes of a picture in so many upright strips, left to right: a sound's frames.
+
+    Args:
+      parts: how many there are.
+      across: how many strips the picture is wide, where its end cuts the last one.
+
+    >>> strips(2, across=1.5)[:, [0, 2]].round(2).tolist()
+    [[0.0, 0.67], [0.67, 0.33]]
+    """
+    whole = parts if across is None else across
+    left = np.arange(parts) / whole
+    width = np.minimum(1 / whole, 1 - left)
+    return np.stack([left, 0 * left, width, 0 * left + 1], axis=1)
 
 
 def tiles(rows: int, columns: int) -> Float[np.ndarray, "s 4"]:

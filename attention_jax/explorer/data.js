@@ -3,15 +3,6 @@
 // error, rest: [l][h]; codes, steps: base64 of zlib}. A weight is (code - zero) * step of its row.
 const data = JSON.parse(document.getElementById("data").textContent);
 const PLACES = ["encoder", "decoder", "cross"];
-const TITLES = {encoder: "Encoder", decoder: "Decoder", cross: "Cross"};
-const SAYS = {
-  encoder: ["reads", "looked at"], decoder: ["writes", "has written"], cross: ["writes", "source"],
-};
-const ABOUT = {
-  encoder: "How much each source token draws from each source token.",
-  decoder: "How much each token, while it is written, draws from those before it.",
-  cross: "How much each token, while it is written, draws from each source token.",
-};
 const SPECIAL = new Set(["<bos>", "<eos>", "<pad>"]);
 const THUMB = 84, LEAST_THUMB = 46, MOST_CELL = 36, LEAST_CELL = 3, LEAST_TEXT = 9, TALLEST = 900;
 const $ = id => document.getElementById(id);

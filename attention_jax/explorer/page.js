@@ -22,11 +22,16 @@ function select(place, focus = false) {
 function start() {
   const readings = data.sentences.flatMap(sentence => sentence.readings);
   const places = PLACES.filter(place => readings.some(reading => reading.maps[place]));
+  for (const node of document.querySelectorAll("[data-word]")) {
+    node.textContent = words[node.dataset.word];
+  }
+  // A picture has no tokens that one could hide.
+  $("hide").hidden = data.of === "picture";
   document.title = `Attention: ${data.runs.map(run => run.name).join(" and ")}`;
   panels = data.runs.map((_, run) => new Panel(run));
   for (const place of places) {
     const tab = make("button", {type: "button", role: "tab", id: `tab-${place}`,
-      "aria-controls": "runs"}, TITLES[place]);
+      "aria-controls": "runs"}, words.titles[place]);
     tab.addEventListener("click", () => select(place));
     $("tabs").append(tab);
   }

@@ -20,7 +20,7 @@ class Panel {
     if (!map) {
       this.map = null;
       this.node.append(make("p", {class: "warning"}, Object.keys(reading.maps).length
-        ? `This model has no ${TITLES[place].toLowerCase()} attention.`
+        ? `This model has no ${words.titles[place].toLowerCase()} attention.`
         : "This model has no attention."));
       return;
     }
@@ -42,8 +42,8 @@ class Panel {
     const rows = reading.alternatives.map(([text, score]) =>
       make("tr", {}, make("td", {}, score.toFixed(3)), make("td", {dir: "auto"}, text || "(empty)")));
     return make("table", {class: "beam"},
-      make("thead", {}, make("tr", {}, make("th", {scope: "col"}, "score"),
-        make("th", {scope: "col"}, "translation"))), make("tbody", {}, ...rows));
+      make("thead", {}, make("tr", {}, make("th", {scope: "col"}, words.score),
+        make("th", {scope: "col"}, words.answer))), make("tbody", {}, ...rows));
   }
 
   // The thumbnails: a group of radio buttons, a row a layer.
@@ -69,8 +69,8 @@ class Panel {
       this.choose((l + move[0] + layers) % layers, (h + move[1] + heads) % heads, true);
     });
     return make("div", {}, make("h3", {}, "Heads"),
-      make("p", {class: "hint"}, ABOUT[state.place]
-        + " H: entropy of a row, in bits; d: distance between the positions, in tokens; means of a head."), group);
+      make("p", {class: "hint"}, words.about[state.place]
+        + ` H: entropy of a row, in bits${words.distance}; means of a head.`), group);
   }
 
   thumb(l, h) {
@@ -79,8 +79,10 @@ class Panel {
       "aria-label": `Layer ${l + 1}, head ${h + 1}: ${facts.join(", ")}`},
     exact ? make("canvas", {"aria-hidden": "true"}) : make("div", {class: "none"}, "no weights"));
     if (exact) {
-      node.append(make("span", {}, `H ${this.map.entropy[l][h].toFixed(2)}`),
-        make("span", {}, `d ${this.map.distance[l][h].toFixed(1)}`));
+      node.append(make("span", {}, `H ${this.map.entropy[l][h].toFixed(2)}`));
+      if (words.distance) {
+        node.append(make("span", {}, `d ${this.map.distance[l][h].toFixed(1)}`));
+      }
     }
     node.place = [l, h];
     this.thumbs.push(node);
@@ -89,8 +91,9 @@ class Panel {
 
   facts(l, h) {
     if (!this.map.exact[l][h]) return ["no weights"];
-    return [`entropy ${this.map.entropy[l][h].toFixed(2)} bits`,
-      `distance ${this.map.distance[l][h].toFixed(1)} tokens`];
+    const entropy = `entropy ${this.map.entropy[l][h].toFixed(2)} bits`;
+    return words.distance
+      ? [entropy, `distance ${this.map.distance[l][h].toFixed(1)} ${words.parts}`] : [entropy];
   }
 
   drawHeads() {
@@ -135,18 +138,18 @@ class Panel {
     }
     const rest = map.rest[l][h];
     if (rest > 1e-4) this.view.append(make("p", {class: "hint"}, "The output also holds a part that "
-      + `no token brings, of up to ${(100 * rest).toPrecision(2)} % of its largest entry.`));
+      + `no value brings, of up to ${(100 * rest).toPrecision(2)} % of its largest entry.`));
     const [rows, columns] = this.seen;
     if (!rows.length || !columns.length) {
-      this.view.append(make("p", {class: "warning"}, "All tokens are hidden."));
+      this.view.append(make("p", {class: "warning"}, "All is hidden."));
       return;
     }
     this.said = make("output", {class: "said", "aria-live": "polite"});
     this.options = [0, 1].map(axis => this.list(axis));
     this.view.append(...this.options.map((list, axis) =>
-      make("div", {class: "axis"}, make("span", {}, SAYS[state.place][axis]), list)), this.said);
-    this.matrix();
+      make("div", {class: "axis"}, make("span", {}, words.says[state.place][axis]), list)), this.said);
     this.showPicture();
+    this.matrix();
     this.point(null, false);
   }
 
@@ -175,7 +178,7 @@ class Panel {
   }
 
   list(axis) {
-    const list = make("div", {role: "listbox", "aria-label": `Tokens: ${SAYS[state.place][axis]}`},
+    const list = make("div", {role: "listbox", "aria-label": `Tokens: ${words.says[state.place][axis]}`},
       ...this.seen[axis].map((index, order) => {
         const node = make("span", {role: "option", "aria-selected": "false", dir: "auto",
           tabindex: order ? "-1" : "0"}, shown(this.tokens[axis][index]));
@@ -259,7 +262,7 @@ class Panel {
 
   say(active, weight) {
     if (!active) {
-      this.said.textContent = "Point at a token or a cell.";
+      this.said.textContent = words.point;
       return;
     }
     const other = 1 - active.axis, tokens = this.tokens[other];

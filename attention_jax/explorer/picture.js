@@ -1,7 +1,8 @@
 // ---- The picture that the source's positions are parts of ---------------------------------------
 // reading.picture: {png: base64, boxes: [s][left, top, width, height] as shares of it, about}
 
-const VEIL = .82;  // what is not looked at is covered by so much of the ground
+// What is not looked at is covered by so much of a grey that both black and white stand out from.
+const VEIL = .82, GREY = "128 128 128";
 
 class Picture {
   /** `on.enter(index)`, `on.leave()` and `on.pick(index)` hear of the pointer. */
@@ -10,7 +11,7 @@ class Picture {
     this.image = make("img", {alt: about, src: `data:image/png;base64,${png}`});
     this.canvas = make("canvas", {"aria-hidden": "true"});
     this.node = make("figure", {}, make("div", {class: "picture"}, this.image, this.canvas),
-      make("figcaption", {class: "hint"}, `${about} Bright: looked at.`));
+      make("figcaption", {class: "hint"}, `${about} Clear: looked at; veiled: not.`));
     this.image.addEventListener("load", () => this.draw(this.drawn));
     this.canvas.addEventListener("pointermove", event => {
       const index = this.at(event);
@@ -45,7 +46,7 @@ class Picture {
     this.boxes.forEach(([left, top, w, h], index) => {
       if (!w || !h) return;
       const share = Math.abs(weights[index]) / peak;
-      context.fillStyle = `rgb(${palette.card.join(" ")} / ${(VEIL * (1 - share)).toFixed(3)})`;
+      context.fillStyle = `rgb(${GREY} / ${(VEIL * (1 - share)).toFixed(3)})`;
       context.fillRect(left * width, top * height, w * width, h * height);
       if (!marked.includes(index)) return;
       context.strokeStyle = palette.link;
