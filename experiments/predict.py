@@ -1,68 +1,87 @@
-"""Translates by a trained run, or writes on: a text, a file, standard input, or what you type.
+"""Says what a trained run makes of your input: it translates, writes on, recognises or transcribes.
 
 python -m experiments.predict --run=runs/spanish-transformer-scaled_dot --text="the cat sleeps"
 python -m experiments.predict --run=... --file=sentences.txt --beam=5 --nbest=3 --scores
 echo "the cat sleeps" | python -m experiments.predict --run=...
 python -m experiments.predict --run=runs/tiny_shakespeare-transformer-scaled_dot --text="ROMEO:"
+python -m experiments.predict --run=runs/digits-transformer-scaled_dot --file=picture.png --scores
+python -m experiments.predict --run=runs/tones-rnn-additive --file=recording.wav --beam=5
+
+Sentences come by --text, from a file, from standard input, or as you type them. Pictures (PNG or
+JPEG) and recordings (WAV) come by --file, one or a whole folder: then each line begins with the
+name of its file.
 """
 
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from absl import flags
 
 from attention_jax import evaluation
-from experiments import common, texts, trained
+from experiments import common, image_models, listening, perceive, texts, trained
 
 FLAGS = flags.FLAGS
 common.define_run_flags()
 common.define_task_flags()
-common.define_model_flags()
+common.define_model_flags(image_models.MODELS)
 common.define_training_flags()
 common.define_search_flags()
 common.define_device_flags()
 texts.define_flags()
-flags.adopt_module_key_flags(common)
-flags.adopt_module_key_flags(texts)
+# Before those of speech, which knows that it shares one with them.
+image_models.define_flags()
+listening.define_flags()
+for module in (common, texts, image_models, listening):
+    flags.adopt_module_key_flags(module)
 flags.DEFINE_string("text", None, "A sentence to translate, or a text to go on with.")
-flags.DEFINE_string("file", None, "A file of sentences, one a line.")
-flags.DEFINE_bool("scores", False, "Also print the score of each translation, in nats.")
+flags.DEFINE_string(
+    "file", None, "A file of sentences, one a line; a picture or a recording, or a folder of them."
+)
+flags.DEFINE_bool(
+    "scores", False, "Also print scores: of translations and transcripts in nats, of a picture the "
+    "probabilities of its three most probable classes."
+)  # fmt: skip
 
 # The same for one sentence and for many, so that both get the same translation.
 ROWS = 8
 
 
 def main() -> None:
-    """Translates whatever the flags point at."""
-    kind, folder = trained.kind(trained.run_folder()), trained.run_folder()
-    if kind == "language":
-        write(texts.load_run(folder))
-        return
-    if kind != "translation":
+    """Does what the run has learned with whatever the flags point at."""
+    folder = trained.run_folder()
+    kind = trained.kind(folder)
+    if kind not in KINDS:
         raise ValueError(
-            "`--run` must be of experiments.translation or experiments.language; "
-            f"{folder} is of experiments.{kind}."
+            f"`--run` must be of experiments.{', experiments.'.join(KINDS)}; {folder} is of "
+            f"experiments.{kind}."
         )
-    translate = load_translator()
+    KINDS[kind](folder)
+
+
+def translate(folder: Path) -> None:
+    """Prints translations of the sentences that flags or standard input give."""
+    translator = load_translator(folder)
     if FLAGS.text is not None:
-        show(translate, [FLAGS.text])
+        show(translator, [FLAGS.text])
     elif FLAGS.file is not None:
-        show(translate, trained.read_lines(FLAGS.file))
+        show(translator, trained.read_lines(FLAGS.file))
     elif sys.stdin.isatty():
-        converse(translate)
+        converse(translator)
     else:
-        show(translate, [line.rstrip("\n") for line in sys.stdin])
+        show(translator, [line.rstrip("\n") for line in sys.stdin])
 
 
-def load_translator() -> Callable[[list[str]], list[list[evaluation.Hypothesis]]]:
+def load_translator(folder: Path) -> Callable[[list[str]], list[list[evaluation.Hypothesis]]]:
     """The run's model behind the search that flags ask for."""
-    run = trained.load(trained.run_folder())
+    run = trained.load(folder)
     translator = evaluation.Translator(run.graphdef, run.vocabulary, common.search(), rows=ROWS)
     return lambda texts: translator(run.params, texts)
 
 
-def write(go_on: Callable[[str], str]) -> None:
+def write(folder: Path) -> None:
     """Prints the text that flags give or standard input holds, and what the model adds."""
+    go_on = texts.load_run(folder)
     if FLAGS.scores or FLAGS.file is not None:
         raise ValueError("--scores and --file go with translations; give a text by --text.")
     if FLAGS.text is None and sys.stdin.isatty():
@@ -95,6 +114,14 @@ def converse(translate: Callable) -> None:
             return None
         show(translate, [text])
 
+
+# By the script that the run is of.
+KINDS = {
+    "translation": translate,
+    "language": write,
+    "images": perceive.recognise,
+    "speech": perceive.transcribe,
+}
 
 if __name__ == "__main__":
     common.launch(main)

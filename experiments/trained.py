@@ -48,14 +48,20 @@ def adopt_flags(folder: Path) -> None:
     """Sets the flags that a run was trained by, where this command gives no others.
 
     Raises:
-      ValueError: the folder is none of a run.
+      ValueError: the folder is none of a run, or --model is of another kind of run.
     """
-    kind(folder)
+    own = kind(folder)
     # What another run set must not stay.
     for name in FLAGS:
         FLAGS[name].unparse()
     # The run's flags first, so that those of this command win.
     FLAGS([sys.argv[0], f"--flagfile={folder / 'run.flags'}", *sys.argv[1:]])
+    # A script that also reads runs of pictures knows their models too.
+    if FLAGS.model not in common.MODELS and own != "images":
+        raise ValueError(
+            f"`--model` must be one of {', '.join(common.MODELS)} for a run of experiments.{own}; "
+            f"got {FLAGS.model}."
+        )
 
 
 def kind(folder: Path) -> str:
@@ -71,6 +77,25 @@ def kind(folder: Path) -> str:
     # Runs of the first versions are all translations, and do not say so.
     named = first.startswith("# python -m experiments.")
     return first.rpartition(".")[2] if named else "translation"
+
+
+def refuse(own: str, *names: str) -> None:
+    """Refuses flags that this command gives, but that runs of a kind cannot honour.
+
+    Raises:
+      ValueError: one of them is given.
+    """
+    for name in names:
+        if FLAGS[name].value != FLAGS[name].default:
+            raise ValueError(
+                f"`--{name}` does not go with a run of experiments.{own}; leave it out. What is "
+                "to be read is named by --file."
+            )
+
+
+def about() -> str:
+    """The model that flags name, in a few words."""
+    return f"{FLAGS.model}, attention {Path(common.attention_name()).stem}"
 
 
 def run_folder() -> Path:

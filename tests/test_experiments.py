@@ -87,6 +87,13 @@ def test_a_checkpoint_of_another_model_is_refused(trained):
     assert "Traceback" not in done.stderr and done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
+def test_models_of_pictures_read_no_sentences(trained):
+    done = run("predict", f"--run={trained[0]}", "--model=cnn", "--text=3")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "`--model` must be one of transformer, rnn for a run of experiments.tr" in done.stderr
+
+
 def test_a_run_says_where_scaled_dot_stands_in(trained, tmp_path):
     done = run("translation", *TINY, "--attention=retention", f"--run={tmp_path / 'run'}")
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,114 @@
+"""Files of pictures and recordings that a trained run is given, as it learned to read them."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from attention_jax import image_files, sound_batches, utterances, wav_files
+from attention_jax.patches import ImageConfig
+from attention_jax.sound import Spectrogram
+from attention_jax.utterances import Utterance
+
+Picture = UInt8[np.ndarray, "y x c"]
+
+
+def pictures(
+    file: str | None, image: ImageConfig, *, skip_bad: bool = False
+) -> list[tuple[str, Picture]]:
+    """Pictures in the size and channels of a run, each with its file's name.
+
+    Says on standard error which were resized.
+
+    Args:
+      file: what --file says: a picture, or a folder of such.
+      image: what the run learned from.
+      skip_bad: leaves out of a folder what cannot be read, and says so on standard error.
+
+    Raises:
+      ValueError: there are none, or one is damaged.
+    """
+    wanted, resized = (image.height, image.width), []
+
+    def read(path: Path) -> tuple[str, Picture]:
+        picture, own = image_files.read_picture(
+            path,
+            height=image.height,
+            width=image.width,
+            channels=image.channels,
+            argument="--file",
+        )
+        if own != wanted:
+            resized.append(f"{path.name}, of {own[1]} x {own[0]}")
+        return path.name, picture
+
+    found = _whole(files(file, "picture", image_files.SUFFIXES), read, skip_bad)
+    if resized:
+        more = f", and {len(resized) - 1} more" if len(resized) > 1 else ""
+        print(
+            f"resized to {image.width} x {image.height} pixels: {resized[0]}{more}", file=sys.stderr
+        )
+    return found
+
+
+def recordings(
+    file: str | None, settings: Spectrogram, *, resample: bool = False, skip_bad: bool = False
+) -> list[Utterance]:
+    """Recordings at the rate of a run, called by their files' names.
+
+    Args:
+      file: what --file says: a WAV file, or a folder of such.
+      settings: of the run's spectrogram.
+      resample: whether recordings of another rate are resampled; else they are bad.
+      skip_bad: leaves out of a folder what is bad, and says so on standard error.
+
+    Raises:
+      ValueError: there are none, or one is no such WAV file, of another rate, or too short.
+    """
+
+    def read(path: Path) -> Utterance:
+        samples = wav_files.read(
+            path.read_bytes(), name=str(path), rate=settings.rate, resample=resample
+        )
+        found = utterances.of_array(path.name, "", samples)
+        sound_batches.frames_of(found, settings)
+        return found
+
+    return _whole(files(file, "WAV file", (".wav",)), read, skip_bad)
+
+
+def files(file: str | None, noun: str, suffixes: Sequence[str]) -> list[Path]:
+    """The file that --file names, or those of the folder that it names, in order.
+
+    Raises:
+      ValueError: there are none.
+    """
+    if file is None:
+        raise ValueError(f"`--file` must name a {noun}, or a folder of such; got none.")
+    path = Path(file)
+    if path.is_file():
+        return [path]
+    inside = sorted(path.iterdir()) if path.is_dir() else []
+    found = [f for f in inside if f.suffix.lower() in suffixes and f.name[0] != "." and f.is_file()]
+    if not found:
+        none = f"holds no file in {', '.join(suffixes)}" if path.is_dir() else "does not exist"
+        raise ValueError(f"`--file` must name a {noun}, or a folder of such; {path} {none}.")
+    return found
+
+
+def _whole(paths: Sequence[Path], read: Callable[[Path], Any], skip_bad: bool) -> list[Any]:
+    """What `read` gives of each file; those left out are named on standard error."""
+    found = []
+    for path in paths:
+        try:
+            found.append(read(path))
+        except ValueError as error:
+            # Where nothing is left, the last of them says why.
+            nothing_left = path == paths[-1] and not found
+            if nothing_left or not skip_bad:
+                raise
+            print(f"left out: {error}", file=sys.stderr)
+    return found
