@@ -3,66 +3,105 @@
 python -m experiments.visualize --run=runs/spanish-transformer-scaled_dot --text="the cat sleeps"
 python -m experiments.visualize --run=... --file=sentences.txt --output=sentences.html
 python -m experiments.visualize --run=runs/a --other_run=runs/b --text="the cat sleeps"
+python -m experiments.visualize --run=runs/digits-transformer-scaled_dot --examples=6
+python -m experiments.visualize --run=runs/tones-rnn-additive --file=recording.wav
 
 It opens by a double click: every layer and head, the weights of each token, and the alternatives
-of the beam with their scores; two runs of one vocabulary stand side by side.
+of the beam with their scores; two runs of one vocabulary stand side by side. Of a run of
+experiments.images it shows patches of pictures and the most probable classes, of one of
+experiments.speech moments of a spectrogram: those of the test, or what --file names.
 """
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from absl import flags
 
-from attention_jax import evaluation, explorer, maps
-from attention_jax.types import EOS, Params
-from attention_jax.vocabulary import Vocabulary
-from experiments import common, trained
+from attention_jax import explorer
+from experiments import (
+    common,
+    image_models,
+    listening,
+    trained,
+    visualize_images,
+    visualize_speech,
+    visualize_text,
+)
 
 FLAGS = flags.FLAGS
 common.define_run_flags()
 common.define_task_flags()
-common.define_model_flags()
+common.define_model_flags(image_models.MODELS)
 common.define_training_flags()
 common.define_search_flags()
 common.define_device_flags()
-flags.adopt_module_key_flags(common)
+# Before those of speech, which knows that it shares one with them.
+image_models.define_flags()
+listening.define_flags()
+for module in (common, image_models, listening):
+    flags.adopt_module_key_flags(module)
 flags.DEFINE_string("other_run", None, "Folder of a second run, to stand beside the first.")
 flags.DEFINE_multi_string("text", [], "A sentence to read; may be repeated.")
-flags.DEFINE_string("file", None, "A file of sentences, one a line.")
+flags.DEFINE_string(
+    "file", None, "A file of sentences, one a line; a picture or a recording, or a folder of them."
+)
 flags.DEFINE_string("output", None, "The page to write. Default: explorer.html in --run.")
-flags.DEFINE_integer("alternatives", 5, "Translations shown of each sentence.", lower_bound=1)
+flags.DEFINE_integer("examples", 4, "Pictures or recordings of the test shown, without --file.",
+                     lower_bound=1)  # fmt: skip
+flags.DEFINE_integer(
+    "alternatives", None, "Translations, transcripts or classes shown of each. Default: "
+    f"{visualize_text.ALTERNATIVES}; of classes {visualize_images.ALTERNATIVES}.",
+    lower_bound=1,
+)  # fmt: skip
 
-# Sentences translated at once.
-ROWS = 8
-
-
-class Loaded(NamedTuple):
-    """A trained run."""
-
-    run: explorer.Run
-    task: str
-    graphdef: Any
-    params: Params
-    vocabulary: Vocabulary
-    translate: evaluation.Translator
+# By the script that the run is of.
+KINDS: dict[str, Any] = {
+    "translation": visualize_text,
+    "images": visualize_images,
+    "speech": visualize_speech,
+}
 
 
 def main() -> None:
-    """Reads the sentences with each run and writes the page."""
+    """Reads what is given with each run and writes the page."""
     refuse_other_searches()
-    first = trained.run_folder()
-    texts = read_texts()
-    output = Path(FLAGS.output or first / "explorer.html")
-    folders = [Path(folder) for folder in (FLAGS.run, FLAGS.other_run) if folder]
-    runs = [load(folder) for folder in folders]
-    check_alike(runs, folders)
-    check_tokens(texts, runs[0].vocabulary)
-    readings = zip(*(read(run, texts) for run in runs), strict=True)
-    page = explorer.page([run.run for run in runs], list(zip(texts, readings, strict=True)))
+    folders = [trained.run_folder(), *([Path(FLAGS.other_run)] if FLAGS.other_run else [])]
+    kind = KINDS[kind_of(folders)]
+    output = Path(FLAGS.output or folders[0] / "explorer.html")
+    first = kind.load(folders[0])
+    # As long as flags are those of the first run.
+    items = kind.given(first)
+    runs = [first, *map(kind.load, folders[1:])]
+    kind.check_alike(first, runs[-1])
+    titles = [title for title, _ in items]
+    readings = zip(*(kind.read(run, items) for run in runs), strict=True)
+    shown = list(zip(titles, readings, strict=True))
+    page = explorer.page([run.run for run in runs], shown, of=kind.OF)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(page, encoding="utf-8")
-    noun = "sentence" if len(texts) == 1 else "sentences"
-    print(f"{output}: {len(texts)} {noun}, {output.stat().st_size / 1e6:.2f} MB")
+    noun = kind.OF if len(items) == 1 else f"{kind.OF}s"
+    print(f"{output}: {len(items)} {noun}, {output.stat().st_size / 1e6:.2f} MB")
+
+
+def kind_of(folders: list[Path]) -> str:
+    """The script that the runs are of.
+
+    Raises:
+      ValueError: they are of two, or of one that has no page.
+    """
+    kinds = [trained.kind(folder) for folder in folders]
+    for kind, folder in zip(kinds, folders, strict=True):
+        if kind not in KINDS:
+            raise ValueError(
+                f"`--run` must be of experiments.{', experiments.'.join(KINDS)}; {folder} is of "
+                f"experiments.{kind}."
+            )
+    if len(set(kinds)) > 1:
+        raise ValueError(
+            f"`--other_run` must be of the script of `--run`; got experiments.{kinds[1]} beside "
+            f"experiments.{kinds[0]}. Write a page of each."
+        )
+    return kinds[0]
 
 
 def refuse_other_searches() -> None:
@@ -71,75 +110,8 @@ def refuse_other_searches() -> None:
         if FLAGS[name].value != FLAGS[name].default:
             raise ValueError(
                 f"`--{name}` does not go with this page, which shows what the beam finds; "
-                "leave it out. --alternatives says how many translations are shown."
+                "leave it out. --alternatives says how many are shown."
             )
-
-
-def read_texts() -> list[str]:
-    """The sentences that flags name."""
-    texts = list(FLAGS.text)
-    if FLAGS.file is not None:
-        texts += [line for line in trained.read_lines(FLAGS.file) if line.strip()]
-    if not texts:
-        raise ValueError(
-            "`--text` or `--file` must hold a sentence to read; got none. "
-            'Add for instance --text="the cat sleeps".'
-        )
-    return texts
-
-
-def load(folder: Path) -> Loaded:
-    """A run's model, with the flags that it was trained by."""
-    found = trained.load(folder)
-    search = evaluation.Search(
-        method="beam",
-        beam_size=max(FLAGS.beam, FLAGS.alternatives),
-        length_penalty=FLAGS.length_penalty,
-        nbest=FLAGS.alternatives,
-    )
-    about = f"{FLAGS.model}, attention {Path(common.attention_name()).stem}"
-    if FLAGS.model == "transformer" and FLAGS.cross_attention:
-        about += f", to the source {Path(FLAGS.cross_attention).stem}"
-    translator = evaluation.Translator(found.graphdef, found.vocabulary, search, rows=ROWS)
-    run = explorer.Run(folder.resolve().name, about)
-    return Loaded(run, FLAGS.task, *found, translator)
-
-
-def check_alike(runs: list[Loaded], folders: list[Path]) -> None:
-    """Only runs that read the same tokens can stand side by side."""
-    first, last = runs[0], runs[-1]
-    if first.task != last.task:
-        raise ValueError(
-            f"`--other_run` must be of the task of `--run`; got {last.task} beside {first.task}. "
-            "Write a page of each."
-        )
-    if len({(folder / "vocabulary.json").read_bytes() for folder in folders}) > 1:
-        raise ValueError(
-            f"`--other_run` must have the vocabulary of `--run`; those of {folders[0]} and "
-            f"{folders[1]} differ. Write a page of each."
-        )
-
-
-def check_tokens(texts: list[str], vocabulary: Vocabulary) -> None:
-    for text in texts:
-        if not text.strip() or not vocabulary.encode(text):
-            raise ValueError(f"`--text` must hold at least one token; got {text!r}.")
-
-
-def read(run: Loaded, texts: list[str]) -> list[explorer.Reading]:
-    """What a run makes of each sentence: translations, and the weights of the best."""
-    readings = []
-    for text, found in zip(texts, run.translate(run.params, texts), strict=True):
-        source, target = run.vocabulary.encode(text), found[0].tokens
-        readings.append(
-            explorer.Reading(
-                source=run.vocabulary.tokens([*source, EOS]),
-                target=run.vocabulary.tokens(target),
-                alternatives=[(one.text, one.score) for one in found],
-                maps=maps.sentence(run.graphdef, run.params, source, target),
-            )
-        )
-    return readings
 
 
 if __name__ == "__main__":

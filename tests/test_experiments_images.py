@@ -4,10 +4,19 @@ import json
 
 import numpy as np
 import pytest
+from flax import nnx
+from PIL import Image
 
-from experiments import image_models
+from attention_jax import image_data, image_maps, recognition
+from attention_jax.models.vision import VisionTransformer
+from attention_jax.patches import ImageConfig
+from attention_jax.sublayers import TransformerConfig
+from experiments import image_models, visualize_images
+from experiments.trained import load_final
+from tests.browser import PROGRAM, Browser
 from tests.mnist_files import IMAGES, LABELS, write
 from tests.scripts import script as run
+from tests.test_explorer import READY, SAID, data_of, middle, weights_of
 
 TINY = (
     "--width=8 --heads=2 --layers=1 --feed_forward=8 --steps=2 --evaluate_every=2 "
@@ -53,6 +62,13 @@ def test_every_model_trains_and_a_run_goes_on_where_it_stopped(tmp_path, model):
     results = [json.loads((f / "result.json").read_text()) for f in (whole, parted)]
     assert results[0]["steps"] == results[1]["steps"] == 2
     assert results[0]["tests"] == results[1]["tests"]
+    done = run("visualize", f"--run={whole}", "--examples=1")
+    if model == "cnn":
+        assert done.returncode == 1 and "must be of a model with attention" in done.stderr
+    else:
+        data = data_of((whole / "explorer.html").read_text(encoding="utf-8"))
+        (reading,) = data["sentences"][0]["readings"]
+        assert set(reading["maps"]) == {"cross"} and len(reading["source"]) == 8
 
 
 @pytest.mark.parametrize(
@@ -97,3 +113,109 @@ def test_pictures_are_drawn_of_all_classes():
     labels = np.array([2, 2, 0, 1, 0, 2])
     assert image_models.some_of_each(labels, 4).tolist() == [2, 3, 0, 4]
     assert image_models.some_of_each(labels, 9).tolist() == [2, 3, 0, 4, 1, 5]
+
+
+@pytest.fixture(scope="module")
+def read_back(trained):
+    """The structure of the trained model and its parameters, without the script."""
+    config = TransformerConfig(10, width=8, layers=1, heads=2, feed_forward=8, attention="additive")
+
+    def build(key):
+        image = ImageConfig(8, 8, patch=2)
+        return VisionTransformer(image, config, pooling="attention", rngs=nnx.Rngs(key))
+
+    return nnx.graphdef(nnx.eval_shape(lambda: build(0))), load_final(trained[0], build)
+
+
+@pytest.mark.slow
+def test_predict_says_what_the_recogniser_says(trained, read_back, tmp_path):
+    test = image_data.load("digits").test
+    for number, image in enumerate(test.images[:3]):
+        Image.fromarray(image[..., 0]).save(tmp_path / f"{number}.png")
+    Image.fromarray(test.images[0][..., 0]).resize((30, 20)).convert("RGB").save(tmp_path / "3.jpg")
+    done = run("predict", f"--run={trained[0]}", f"--file={tmp_path}", "--scores")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "resized to 8 x 8 pixels: 3.jpg, of 30 x 20\n"
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [row[0] for row in rows] == [f"{n}.png" for n in range(3) for _ in range(3)] + [
+        "3.jpg"
+    ] * 3
+    logs = recognition.recogniser(read_back[0])(read_back[1], test.images[:3])
+    for number, row in enumerate(np.exp(logs)):
+        shown = rows[3 * number : 3 * number + 3]
+        best = row.argsort()[::-1][:3]
+        assert [name for *_, name in shown] == [str(label) for label in best]
+        np.testing.assert_allclose([float(p) for _, p, _ in shown], row[best], atol=1e-4)
+    done = run("predict", f"--run={trained[0]}", f"--file={tmp_path / '1.png'}")
+    assert done.stdout == f"{logs[1].argmax()}\n" and not done.stderr
+
+
+@pytest.mark.slow
+def test_the_page_holds_the_weights_of_test_pictures(trained, read_back, tmp_path):
+    output = tmp_path / "page.html"
+    done = run("visualize", f"--run={trained[0]}", f"--output={output}", "--examples=2",
+               f"--other_run={trained[0]}")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"{output}: 2 pictures" in done.stdout
+    data, test = data_of(output.read_text(encoding="utf-8")), image_data.load("digits").test
+    chosen = image_models.some_of_each(test.labels, 2)
+    images = test.images[chosen]
+    found = image_maps.attention(*read_back, images.astype(np.float32) / np.float32(255))
+    logs = recognition.recogniser(read_back[0])(read_back[1], images)
+    for number, shown in enumerate(data["sentences"]):
+        first, second = shown["readings"]
+        assert first == second and shown["text"].endswith(f"class {test.labels[chosen[number]]}")
+        assert first["target"] == [str(logs[number].argmax())]
+        np.testing.assert_allclose(first["alternatives"][0][1], logs[number].max(), atol=1e-4)
+        assert first["source"] == visualize_images.names((4, 4), 0)
+        for place, wanted in (
+            ("encoder", found.layers[number]),
+            ("cross", found.pooling[number][None, :, None]),
+        ):
+            got = weights_of(first["maps"][place])
+            np.testing.assert_allclose(got, wanted, atol=wanted.max() / 255)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(PROGRAM is None, reason="no Chromium or Chrome is installed")
+def test_the_picture_answers_to_the_mouse(trained, tmp_path):
+    output = tmp_path / "page.html"
+    done = run("visualize", f"--run={trained[0]}", f"--output={output}", "--examples=1")
+    assert done.returncode == 0, done.stderr
+    browser = Browser(tmp_path / "profile")
+    browser.open(output.as_uri())
+    browser.wait(READY + " && document.querySelector('.picture canvas').width == 280")
+    x, y = middle(browser, ".picture canvas")
+    # A little up and left of the middle.
+    browser.mouse("mouseMoved", x - 5, y - 5)
+    assert browser.evaluate(SAID)[0].startswith("“row 2, column 2” gives most to “")
+    assert not browser.errors
+    browser.close()
+
+
+@pytest.mark.slow
+def test_what_its_runs_cannot_serve_is_said(trained, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"nothing")
+    own = f"--run={trained[0]}"
+    for script, arguments, message in (
+        ("predict", [own], "`--file` must name a picture, or a folder of such; got none"),
+        ("predict", [own, f"--file={tmp_path}"], "bad.png is damaged or no picture"),
+        ("predict", [own, "--text=a"], "`--text` does not go with a run of experiments.images"),
+        ("predict", [own, "--beam=2"], "`--beam` does not go with a run of experiments.images"),
+        ("visualize", [own, "--text=a"], "`--text` does not go with a run of experiments.images"),
+        ("visualize", [own, f"--file={tmp_path}"], "bad.png is damaged or no picture"),
+    ):
+        done = run(script, *arguments)
+        assert done.returncode == 1 and message in done.stderr, done.stderr
+        assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+def test_places_of_a_picture_have_names():
+    assert visualize_images.names((2, 2), 1) == [
+        "[class]",
+        "row 1, column 1",
+        "row 1, column 2",
+        "row 2, column 1",
+        "row 2, column 2",
+    ]
+    assert visualize_images.names((2, 1), 0) == ["row 1", "row 2"]

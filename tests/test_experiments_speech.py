@@ -5,9 +5,18 @@ from functools import partial
 
 import numpy as np
 import pytest
+from flax import nnx
 
-from attention_jax import wav_files
+from attention_jax import sound, tones, transcription, wav_files
+from attention_jax.evaluation import Search
+from attention_jax.models.speech import Listening, TransformerListener
+from attention_jax.models.transformer import Transformer
+from attention_jax.sublayers import TransformerConfig
+from attention_jax.vocabulary import Vocabulary
+from experiments import visualize_speech
+from experiments.trained import load_final
 from tests.scripts import script
+from tests.test_explorer import data_of, weights_of
 
 TINY = (
     "--width=8 --heads=2 --layers=1 --feed_forward=8 --steps=2 --frames_per_batch=600 --buckets=1 "
@@ -90,6 +99,15 @@ def test_other_models_and_losses_run(options, tmp_path):
     done = run(*TINY, f"--run={tmp_path / 'run'}", *options)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "result.json").exists()
+    done = script("visualize", f"--run={tmp_path / 'run'}", "--examples=1", timeout=600)
+    if "--model=rnn" in options and "--loss=ctc" in options:
+        assert done.returncode == 1 and "that CTC trained, without decoder" in done.stderr
+        return
+    assert done.returncode == 0, done.stderr
+    data = data_of((tmp_path / "run" / "explorer.html").read_text(encoding="utf-8"))
+    places = set(data["sentences"][0]["readings"][0]["maps"])
+    assert ("encoder" in places) == ("--model=rnn" not in options)
+    assert ("cross" in places) == ("--loss=ctc" not in options)
 
 
 @pytest.fixture
@@ -138,3 +156,83 @@ def test_what_a_user_can_mend_ends_in_one_clear_line(arguments, message, tmp_pat
     done = run(*TINY, f"--run={tmp_path / 'run'}", *arguments)
     assert done.returncode != 0 and message in done.stderr, done.stderr
     assert "Traceback" not in done.stderr
+
+
+CORPUS = tones.tones(train_size=12, validation_size=2, test_size=2, most_words=1)
+
+
+@pytest.fixture
+def heard(tmp_path):
+    """The recordings of the test as files."""
+    folder = tmp_path / "heard"
+    folder.mkdir()
+    for number, one in enumerate(CORPUS.tests["test"]):
+        (folder / f"{number}.wav").write_bytes(wav_files.write(one.samples(), rate=8000))
+    return folder
+
+
+@pytest.mark.slow
+def test_predict_transcribes_as_the_run_did(trained, heard):
+    own = f"--run={trained[0]}"
+    done = script("predict", own, f"--file={heard}")
+    assert done.returncode == 0, done.stderr
+    wanted = json.loads((trained[0] / "transcripts.json").read_text())["test"]
+    assert done.stdout.splitlines() == [f"{n}.wav\t{text}" for n, text in enumerate(wanted)]
+    one = f"--file={heard / '0.wav'}"
+    done = script("predict", own, one, "--beam=3", "--nbest=2", "--scores")
+    scores = [float(line.split("\t")[0]) for line in done.stdout.splitlines()]
+    assert len(scores) == 2 and scores[0] >= scores[1]
+    fast = heard / "0.wav"
+    fast.write_bytes(wav_files.write(CORPUS.tests["test"][0].samples(), rate=16000))
+    done = script("predict", own, one)
+    assert done.returncode == 1 and "must have 8000 samples a second" in done.stderr
+    assert script("predict", own, one, "--resample").returncode == 0
+    done = script("predict", own, "--text=a")
+    assert done.returncode == 1 and "`--text` does not go with" in done.stderr
+    done = script("visualize", own, "--text=a")
+    assert done.returncode == 1 and "`--text` does not go with" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_page_shows_where_it_listens(trained, heard, tmp_path):
+    folder, output = trained[0], tmp_path / "page.html"
+    done = script("visualize", f"--run={folder}", f"--other_run={folder}", f"--output={output}")
+    assert done.returncode == 0, done.stderr
+    assert f"{output}: 2 recordings" in done.stdout
+    data = data_of(output.read_text(encoding="utf-8"))
+    by_file = script("visualize", f"--run={folder}", f"--file={heard / '0.wav'}")
+    assert f"{folder / 'explorer.html'}: 1 recording," in by_file.stdout, by_file.stderr
+    vocabulary = Vocabulary.load(folder / "vocabulary.json")
+    graphdef, params = read_back(folder, vocabulary)
+    search = Search(method="beam", beam_size=5, nbest=5)
+    transcriber = transcription.Transcriber(
+        graphdef, vocabulary, sound.Spectrogram(), search, rows=8
+    )
+    for one, shown in zip(CORPUS.tests["test"], data["sentences"], strict=True):
+        first, second = shown["readings"]
+        assert first == second and shown["text"].endswith(f": {one.transcript}")
+        (found,) = transcriber(params, [one])
+        assert [text for text, _ in first["alternatives"]] == [best.text for best in found]
+        wanted, tokens, frames = transcription.alignment(transcriber, params, one, found[0].tokens)
+        assert first["target"] == tokens and frames == 4
+        assert len(first["source"]) == len(first["picture"]["boxes"]) == wanted.shape[-1]
+        got = weights_of(first["maps"]["cross"])
+        np.testing.assert_allclose(got, wanted, atol=wanted.max() / 255)
+        assert set(first["maps"]) == {"encoder", "decoder", "cross"}
+
+
+def read_back(folder, vocabulary):
+    """The structure of the trained model and its parameters, without the script."""
+    config = TransformerConfig(vocabulary.size, width=8, layers=1, heads=2, feed_forward=8)
+
+    def build(key):
+        def listen(rngs):
+            return TransformerListener(config, Listening(), rngs=rngs)
+
+        return Transformer(config, encoder=listen, rngs=nnx.Rngs(key))
+
+    return nnx.graphdef(nnx.eval_shape(lambda: build(0))), load_final(folder, build)
+
+
+def test_moments_have_names():
+    assert visualize_speech.names(9, 4, 0.01) == ["0.00 s", "0.04 s", "0.08 s"]

@@ -54,7 +54,7 @@ def test_weights_are_those_of_the_output(images, attention):
     np.testing.assert_allclose(model.classify(jnp.asarray(images)), wanted, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("model", [vit, lambda: vit("attention"), rnn])
+@pytest.mark.parametrize("model", [lambda: vit("attention", layers=1), rnn], ids=["vit", "rnn"])
 def test_of_one_picture_the_weights_are_those_of_many(images, model):
     graphdef, params = split(model())
     many = image_maps.attention(graphdef, params, images)
