@@ -184,7 +184,8 @@ def prepare_device() -> None:
 
 def list_names() -> str:
     """Tasks, models and attentions, a line each."""
-    rows = (("tasks", tasks.names()), ("models", MODELS), ("attentions", variants.names()))
+    models = FLAGS["model"].parser.enum_values
+    rows = (("tasks", tasks.names()), ("models", models), ("attentions", variants.names()))
     return "\n".join(f"{kind}: {', '.join(names)}" for kind, names in rows)
 
 
@@ -338,17 +339,23 @@ def model_config(
     )
 
 
-def attention_line(config: transformer.TransformerConfig | rnn.RNNConfig) -> str | None:
+def attention_line(
+    config: transformer.TransformerConfig | rnn.RNNConfig, places: Sequence[str] = PLACES
+) -> str | None:
     """Says what stands where, if it is not the named attention throughout.
 
     None where scaled dot stands in for nothing.
+
+    Args:
+      config: of the model.
+      places: those of `types.PLACES` that the model has.
     """
     if isinstance(config, rnn.RNNConfig):
         return None
-    phrases = ("in the encoder", "in the decoder", "between the two")
+    phrases = dict(bidirectional="in the encoder", causal="in the decoder", cross="between the two")
     where: dict[str, list[str]] = {config.attention: []}
-    for place, phrase in zip(PLACES, phrases, strict=True):
-        where.setdefault(sublayers.name_at(config, place), []).append(phrase)
+    for place in places:
+        where.setdefault(sublayers.name_at(config, place), []).append(phrases[place])
     named = (config.attention, config.cross_attention)
     if all(name in named for name in where):
         return None

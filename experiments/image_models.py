@@ -118,6 +118,13 @@ def builder(image: ImageConfig, classes: int) -> Callable[[jax.Array], Classifie
     )
 
 
+def attention_line() -> str | None:
+    """Says where scaled dot stands in for the named attention; None where it does not."""
+    if FLAGS.model == "cnn":
+        return None
+    return common.attention_line(common.model_config(1, max_length=1), ("bidirectional",))
+
+
 def load_run(folder: Path) -> Trained:
     """A run's model and data; afterwards flags are the run's, where this command gives no others.
 

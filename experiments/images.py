@@ -57,6 +57,9 @@ def main() -> None:
     print(f"{data.name}: {len(data.train.labels)} pictures to learn from, "
           f"{len(data.validation.labels)} for validation, {len(data.test.labels)} for the test; "
           f"{len(data.classes)} classes")  # fmt: skip
+    note = image_models.attention_line()
+    if note:
+        print(note)
     validation = ImageBatches(*data.validation, rows=FLAGS.images_per_batch, shuffle=False)
     losses = evaluation.losses(graphdef, objectives.classification)
     result = training.fit(
