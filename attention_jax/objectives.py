@@ -12,9 +12,9 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from attention_jax import checks, metrics
 from attention_jax import ctc as paths
-from attention_jax import metrics
-from attention_jax.types import EOS, PAD, Batch, ImageBatch, Series, Window
+from attention_jax.types import EOS, PAD, Batch, ImageBatch, Memory, Series, Window
 
 
 class Sums(NamedTuple):
@@ -48,6 +48,10 @@ def translation(
     loss = -sum_t log p(y_t | y_1 .. y_(t-1), x)
     """
     memory = model.encode(batch.source, batch.source_mask, rngs=rngs)
+    return _written(model, memory, batch, rngs, label_smoothing)
+
+
+def _written(model: Any, memory: Memory, batch: Batch, rngs: Any, label_smoothing: float) -> Sums:
     logits = model.decode(batch.target_in, memory, rngs=rngs)
     return of_logits(logits, batch.target_out, batch.weights, label_smoothing=label_smoothing)
 
@@ -112,7 +116,11 @@ def ctc(model: Any, batch: Batch, *, rngs: Any = None, label_smoothing: float = 
             f"`label_smoothing` must be 0 with CTC; got {label_smoothing}. Use the decoder's loss."
         )
     memory = model.encode(batch.source, batch.source_mask, rngs=rngs)
-    logits = model.align(memory, rngs=rngs)
+    return _aligned(model, memory, batch, rngs)
+
+
+def _aligned(model: Any, memory: Memory, batch: Batch, rngs: Any) -> Sums:
+    logits = model.aligner(memory, rngs=rngs)
     real = jnp.where(jnp.asarray(batch.target_out) == EOS, 0.0, batch.weights)
     count = real.sum(axis=1)
     labels = jnp.where(real > 0, batch.target_out, PAD)
@@ -120,6 +128,32 @@ def ctc(model: Any, batch: Batch, *, rngs: Any = None, label_smoothing: float = 
     nats = jnp.where(count > 0, paths.loss(logits, memory.mask, labels, real), 0.0)
     right = paths.right(logits, memory.mask, labels, real) * count
     return Sums(nats.sum(), count.sum(), right.sum())
+
+
+def joint(share: float = 0.3) -> Objective:
+    """The target by a decoder, and by paths through its encoder, which teaches it the order early.
+
+    loss = (1 - share) translation + share ctc
+
+    The model is a `types.Seq2Seq` with an `aligner`, as `models.speech.Aligner`. What is right is
+    counted as in `translation`, and labels are smoothed in it alone.
+
+    Raises:
+      ValueError: `share` lies outside [0, 1).
+
+    Reference: Kim, Hori and Watanabe 2017, arXiv:1609.06773, equation 12.
+    """
+    checks.fraction("share", share)
+
+    def objective(
+        model: Any, batch: Batch, *, rngs: Any = None, label_smoothing: float = 0.0
+    ) -> Sums:
+        memory = model.encode(batch.source, batch.source_mask, rngs=rngs)
+        written = _written(model, memory, batch, rngs, label_smoothing)
+        aligned = _aligned(model, memory, batch, rngs)
+        return written._replace(loss=(1 - share) * written.loss + share * aligned.loss)
+
+    return objective
 
 
 def of_logits(

@@ -94,7 +94,7 @@ class Transcriber:
     def _align_batch(self, params: Params, batch: Batch) -> tuple[jax.Array, jax.Array]:
         model = nnx.merge(self.graphdef, params)
         memory = model.encode(batch.source, batch.source_mask)
-        return jax.nn.log_softmax(model.align(memory), axis=-1), memory.mask
+        return jax.nn.log_softmax(model.aligner(memory), axis=-1), memory.mask
 
     def _labels(self, params: Params, batch: Batch, count: int) -> list[list[Hypothesis]]:
         log_p, mask = self._log_probabilities(params, batch)

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from attention_jax.evaluation import Search
 from attention_jax.models.rnn import RNN
 from attention_jax.models.speech import (
     AlignedModel,
+    Aligner,
     Listening,
     PyramidListener,
     TransformerListener,
@@ -29,7 +31,7 @@ from experiments import common, trained
 
 FLAGS = flags.FLAGS
 SOUNDS = ("tones", "fsdd", "fsdd_joined")
-LOSSES = ("attention", "ctc")
+LOSSES = ("attention", "ctc", "joint")
 DIGITS = "fsdd/fsdd_recordings.zip"
 
 
@@ -52,7 +54,9 @@ def define_flags() -> None:
     flags.DEFINE_integer("frames_per_batch", 6000, "Padded frames a batch.", lower_bound=1)
     flags.DEFINE_integer("max_frames", 3000, "Longer recordings are left out, and counted.")
     flags.DEFINE_integer("buckets", 3, "Padded lengths, at most.", lower_bound=1)
-    flags.DEFINE_enum("loss", "attention", LOSSES, "Trained by a decoder that attends, or by CTC.")
+    flags.DEFINE_enum("loss", "attention", LOSSES, "Trained by a decoder that attends, by CTC, or "
+                      "by both at once, where the decoder writes.")  # fmt: skip
+    flags.DEFINE_float("ctc_share", 0.3, "Of --loss=joint: the share of CTC.")
     flags.DEFINE_integer("halvings", 2, "Convolutions in front, of stride 2.", lower_bound=0)
     flags.DEFINE_integer("pyramid", 1, "RNN: layers of the listener that halve.", lower_bound=0)
     flags.DEFINE_integer("encoder_layers", None, "Transformer: of the encoder. Default: --layers.")
@@ -140,24 +144,23 @@ def builder(vocabulary_size: int) -> Callable[[jax.Array], Any]:
         listen = lambda rngs: TransformerListener(own, front, rngs=rngs)  # noqa: E731
 
     def build(key: jax.Array) -> Any:
-        rngs = nnx.Rngs(key)
+        rngs, sizes = nnx.Rngs(key), (config.width, vocabulary_size)
+        aligner = partial(Aligner, *sizes, dropout_rate=config.dropout_rate, rngs=rngs)
         if FLAGS.loss == "ctc":
-            return AlignedModel(
-                vocabulary_size,
-                config.width,
-                encoder=listen,
-                dropout_rate=config.dropout_rate,
-                rngs=rngs,
-            )
-        if isinstance(config, RNNConfig):
-            return RNN(config, encoder=listen, rngs=rngs)
-        return Transformer(config, encoder=listen, rngs=rngs)
+            return AlignedModel(listen(rngs), aligner())
+        kind: Any = RNN if isinstance(config, RNNConfig) else Transformer
+        model = kind(config, encoder=listen, rngs=rngs)
+        if FLAGS.loss == "joint":
+            model.aligner = aligner()
+        return model
 
     return build
 
 
 def objective() -> Objective:
     """What is minimised."""
+    if FLAGS.loss == "joint":
+        return objectives.joint(FLAGS.ctc_share)
     return objectives.ctc if FLAGS.loss == "ctc" else objectives.translation
 
 
@@ -187,7 +190,7 @@ def usable(
     for utterance in utterances:
         try:
             frames = sound_batches.frames_of(utterance, settings)
-            if FLAGS.loss == "ctc":
+            if FLAGS.loss != "attention":
                 _check_path(utterance, vocabulary, frames)
             kept.append(utterance)
         except ValueError as error:
@@ -204,7 +207,7 @@ def _check_path(utterance: Utterance, vocabulary: Vocabulary, frames: int) -> No
     needed = ctc.frames_needed(vocabulary.encode(utterance.transcript))
     if positions < needed:
         raise ValueError(
-            f"`--loss=ctc` needs {needed} positions to spell {utterance.transcript!r}; "
+            f"`--loss={FLAGS.loss}` needs {needed} positions to spell {utterance.transcript!r}; "
             f"{utterance.name} has {frames} frames, of which {shortening} make a position. Lower "
             "--halvings or --pyramid."
         )

@@ -91,6 +91,7 @@ def test_resumed_is_as_undisturbed(trained, tmp_path):
         ["--model=rnn", "--attention=location_aware"],
         ["--model=rnn", "--loss=ctc", "--halvings=1"],
         ["--loss=ctc", "--beam=3", "--halvings=1"],
+        ["--loss=joint", "--ctc_share=0.5"],
         ["--attention=alibi", "--positions=none", "--beam=2"],
     ],
     ids=" ".join,

@@ -84,7 +84,7 @@ MAY_IMPORT = {
     "matching": "",
     "ctc": "types",
     "error_rates": "",
-    "objectives": "types metrics ctc",
+    "objectives": "types checks metrics ctc",
     "training_step": "types objectives",
     "training": f"{TRAINING} interruption objectives progress settings training_step",
     "evaluation": "types checks vocabulary batches metrics decoding objectives statistics",

@@ -8,7 +8,7 @@ from flax import nnx
 
 from attention_jax import ctc, sound_batches, tones, transcription
 from attention_jax.evaluation import Search
-from attention_jax.models.speech import AlignedModel, Listening, TransformerListener
+from attention_jax.models.speech import AlignedModel, Aligner, Listening, TransformerListener
 from attention_jax.models.transformer import Transformer
 from attention_jax.sound import Spectrogram
 from attention_jax.sublayers import TransformerConfig
@@ -26,7 +26,8 @@ def listen(rngs):
 
 def made(aligned):
     if aligned:
-        model = AlignedModel(VOCABULARY.size, 8, encoder=listen, rngs=nnx.Rngs(0))
+        rngs = nnx.Rngs(0)
+        model = AlignedModel(listen(rngs), Aligner(8, VOCABULARY.size, rngs=rngs))
     else:
         model = Transformer(CONFIG, encoder=listen, rngs=nnx.Rngs(0))
     graphdef, state = nnx.split(model)
@@ -55,7 +56,7 @@ def test_labels_of_a_beam_are_those_of_the_recording_alone():
     utterance = CORPUS.tests["test"][0]
     batch = sound_batches.one([(utterance, ())], Spectrogram())
     memory = model.encode(jnp.asarray(batch.source), jnp.asarray(batch.source_mask))
-    log_p = np.asarray(jax.nn.log_softmax(model.align(memory), axis=-1))[0]
+    log_p = np.asarray(jax.nn.log_softmax(model.aligner(memory), axis=-1))[0]
     expected = ctc.beam(log_p[np.asarray(memory.mask[0])], beam_size=4)[0]
     search = Search(method="beam", beam_size=4)
     transcribe = Transcriber(graphdef, VOCABULARY, Spectrogram(), search, aligned=True, rows=2)

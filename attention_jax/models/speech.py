@@ -1,8 +1,8 @@
 """Encoders that listen: they read frames of sound, and stand where others read tokens.
 
     listen = lambda rngs: TransformerListener(config, Listening(), rngs=rngs)
-    model = Transformer(config, encoder=listen, rngs=nnx.Rngs(0))       # encoder and decoder
-    model = AlignedModel(config.vocabulary_size, config.width, encoder=listen, rngs=nnx.Rngs(0))
+    model = Transformer(config, encoder=listen, rngs=rngs)              # encoder and decoder
+    model = AlignedModel(listen(rngs), Aligner(config.width, config.vocabulary_size, rngs=rngs))
 
 An encoder is called as `(source [b s f], source_mask [b s], rngs=...)` and gives a `Memory`.
 
@@ -11,7 +11,6 @@ attend and spell: Chan et al. 2016, arXiv:1508.01211; connectionist temporal cla
 et al. 2006, ICML.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -25,8 +24,6 @@ from attention_jax.layers import Linear, dropout, placed
 from attention_jax.sound import Augment
 from attention_jax.sublayers import POSITIONS, EncoderLayer, TransformerConfig
 from attention_jax.types import Memory
-
-Build = Callable[[nnx.Rngs], Any]
 
 
 class Listening(NamedTuple):
@@ -186,29 +183,35 @@ class PyramidListener(nnx.Module):
         return Memory(x, mask, last[-self.config.layers :])
 
 
-class AlignedModel(nnx.Module):
-    """An encoder with a distribution over tokens at each position; for `objectives.ctc`.
+class Aligner(nnx.Module):
+    """Logits over tokens at each position of a memory; PAD is the blank.
 
-    PAD is the blank. There is no decoder: positions do not see what others say.
+    For `objectives.joint` it is given to a model that has a decoder too: `model.aligner = ...`.
 
     Args:
+      width: of the memory's states.
       vocabulary_size: tokens, special ones included.
-      width: of the encoder's states.
-      encoder: makes it.
-      dropout_rate: on its states.
+      dropout_rate: on the states.
     """
 
     def __init__(
-        self,
-        vocabulary_size: int,
-        width: int,
-        *,
-        encoder: Build,
-        dropout_rate: float = 0.0,
-        rngs: nnx.Rngs,
+        self, width: int, vocabulary_size: int, *, dropout_rate: float = 0.0, rngs: nnx.Rngs
     ):
-        self.encoder, self.dropout_rate = encoder(rngs), dropout_rate
-        self.output = Linear(width, vocabulary_size, rngs=rngs)
+        self.output, self.dropout_rate = Linear(width, vocabulary_size, rngs=rngs), dropout_rate
+
+    def __call__(self, memory: Memory, *, rngs: nnx.Rngs | None = None) -> Float[Array, "b s v"]:
+        x = dropout(memory.states.astype(jnp.float32), self.dropout_rate, rngs)
+        return self.output(x)
+
+
+class AlignedModel(nnx.Module):
+    """An encoder with logits at each position; for `objectives.ctc`.
+
+    There is no decoder: positions do not see what others say.
+    """
+
+    def __init__(self, encoder: nnx.Module, aligner: Aligner):
+        self.encoder, self.aligner = encoder, aligner
 
     def encode(
         self,
@@ -219,11 +222,6 @@ class AlignedModel(nnx.Module):
     ) -> Memory:
         """States of the source."""
         return self.encoder(source, source_mask, rngs=rngs)
-
-    def align(self, memory: Memory, *, rngs: nnx.Rngs | None = None) -> Float[Array, "b s v"]:
-        """Logits of each position."""
-        x = dropout(memory.states.astype(jnp.float32), self.dropout_rate, rngs)
-        return self.output(x)
 
 
 def augmented(

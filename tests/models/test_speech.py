@@ -11,6 +11,7 @@ from attention_jax.cells import RNNConfig
 from attention_jax.models.rnn import RNN
 from attention_jax.models.speech import (
     AlignedModel,
+    Aligner,
     Listening,
     PyramidListener,
     Subsampling,
@@ -60,8 +61,8 @@ def build(name):
 
 
 def aligned(name):
-    config, encoder = listener(name)
-    return AlignedModel(11, config.width, encoder=encoder, rngs=nnx.Rngs(0))
+    (config, encoder), rngs = listener(name), nnx.Rngs(0)
+    return AlignedModel(encoder(rngs), Aligner(config.width, 11, rngs=rngs))
 
 
 @pytest.fixture(params=LISTENING, scope="module")
@@ -205,8 +206,22 @@ def test_positions_align_with_tokens(name, speech):
     gradient = jax.jit(jax.grad(loss))(nnx.as_pure(state))
     leaves = jax.tree_util.tree_leaves_with_path(gradient)
     assert all(jnp.isfinite(leaf).all() for _, leaf in leaves)
-    logits = model.align(model.encode(source, mask))
+    logits = model.aligner(model.encode(source, mask))
     assert logits.shape == (3, 4, 11) and logits.dtype == jnp.float32
+
+
+def test_the_joint_objective_is_the_weighted_sum_of_both(speech):
+    source, mask, target = speech
+    model = build("transformer")
+    model.aligner = Aligner(model.config.width, 11, rngs=nnx.Rngs(1))
+    batch = Batch(source, mask, target[:, :2], target[:, :2], jnp.ones(target[:, :2].shape))
+    written = objectives.translation(model, batch, label_smoothing=0.1)
+    got = objectives.joint(0.25)(model, batch, label_smoothing=0.1)
+    expected = 0.75 * written.loss + 0.25 * objectives.ctc(model, batch).loss
+    np.testing.assert_allclose(got.loss, expected, rtol=1e-6)
+    assert (got.count, got.correct) == (written.count, written.correct)
+    with pytest.raises(ValueError, match=r"`share` must be a Python number in \[0, 1\); got 1.5"):
+        objectives.joint(1.5)
 
 
 def test_a_decoder_deeper_than_the_pyramid_is_refused():
