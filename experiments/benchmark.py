@@ -34,6 +34,7 @@ from experiments import (
     attention_report,
     attention_speed,
     common,
+    run_folders,
     variants_report,
     variants_speed,
 )
@@ -169,7 +170,7 @@ def measure_training() -> None:
             f"  {row['ratio_lowest']:.2f} to {row['ratio_highest']:.2f}"
             f"   first step {row['first_step_seconds']:.1f} s"
         )
-    write({"environment": common.environment(), "suite": FLAGS.suite, "results": results})
+    write({"environment": run_folders.environment(), "suite": FLAGS.suite, "results": results})
 
 
 def measure_attention() -> None:
@@ -178,7 +179,7 @@ def measure_attention() -> None:
     # Compile times are measured, so nothing may come from the cache.
     jax.config.update("jax_enable_compilation_cache", False)
     peers = attention_peers()
-    environment = common.environment() | {"torch": peers and peers.torch.__version__}
+    environment = run_folders.environment() | {"torch": peers and peers.torch.__version__}
     jobs, rows = attention_speed.jobs(settings), []
     efforts = [attention_speed.effort(job) for job in jobs]
     print(attention_report.header(), flush=True)
@@ -244,7 +245,7 @@ def measure_variants() -> None:
     )
     # Compile times are measured, so nothing may come from the cache.
     jax.config.update("jax_enable_compilation_cache", False)
-    environment, rows = common.environment(), []
+    environment, rows = run_folders.environment(), []
     print(variants_report.header(settings.lengths), flush=True)
     for number, name in enumerate(settings.names, 1):
         own = list(variants_speed.measure(name, settings))

@@ -26,6 +26,7 @@ from experiments import (
     contests,
     launchers,
     ray_launcher,
+    run_folders,
 )
 from experiments.compare_plan import Contender, Program
 from experiments.compare_results import Run
@@ -182,7 +183,7 @@ def default_name() -> str:
 def measure() -> dict[str, Any]:
     """All that must be the same in two calls for their runs to be comparable."""
     own = {"learning_rate", "seed", *_PER_CONTENDER, *_PLACES}
-    lines = [x for x in common.flagfile().splitlines() if flag_name(x) not in own]
+    lines = [x for x in run_folders.flagfile().splitlines() if flag_name(x) not in own]
     options = [*FLAGS.transformer_option, *FLAGS.rnn_option, *FLAGS.cnn_option]
     return {"flags": lines, "options": options, "match": FLAGS.match, "first": FLAGS.models[0]}
 
@@ -291,7 +292,7 @@ def launcher() -> Callable[[Iterable[launchers.Job]], Iterator[launchers.Finishe
 def run_flags(changes: dict[str, Any], run: Run) -> list[str]:
     """All flags of a run, in full, so that it depends on no default."""
     with compare_plan.flags_set(changes | {"learning_rate": float(run.rate), "seed": run.seed}):
-        lines = common.flagfile().splitlines()
+        lines = run_folders.flagfile().splitlines()
     return [*lines, f"--compile_cache={FLAGS.compile_cache}"]
 
 

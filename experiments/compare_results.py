@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from attention_jax import statistics
-from experiments import common, judges, launchers
+from experiments import judges, launchers, run_folders
 from experiments.compare_plan import LeftOut
 from experiments.judges import Judge, read_json
 
@@ -118,7 +118,7 @@ def collect(
     return {
         "task": judge.task,
         "options": options._asdict(),
-        "environment": common.environment(),
+        "environment": run_folders.environment(),
         "left_out": [x._asdict() for x in left_out],
         "contenders": {
             name: contender(kept[name], plans[name], chosen[name], options) for name in names

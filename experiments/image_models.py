@@ -17,7 +17,7 @@ from attention_jax.image_data import ImageData
 from attention_jax.models import cnn, vision, vision_rnn
 from attention_jax.patches import ImageConfig
 from attention_jax.types import Classifier, Params
-from experiments import common, trained
+from experiments import common, run_folders, trained
 
 FLAGS = flags.FLAGS
 MODELS = (*common.MODELS, "cnn")
@@ -49,7 +49,7 @@ def define_flags() -> None:
                       "--attention pools its states; none takes the last.")  # fmt: skip
 
 
-common.keep_flags_of(__name__)
+run_folders.keep_flags_of(__name__)
 
 
 class Trained(NamedTuple):

@@ -28,7 +28,7 @@ from attention_jax import (
 )
 from attention_jax.image_batches import ImageBatches
 from attention_jax.image_data import ImageData
-from experiments import common, image_models, trained
+from experiments import common, image_models, run_folders, trained
 
 FLAGS = flags.FLAGS
 common.define_run_flags()
@@ -53,7 +53,7 @@ def main() -> None:
     image = image_models.image_of(data)
     build: Any = image_models.builder(image, len(data.classes))
     graphdef = trained.graphdef_of(build)
-    folder = common.open_run(data.name)
+    folder = run_folders.open_run(data.name)
     print(f"{data.name}: {len(data.train.labels)} pictures to learn from, "
           f"{len(data.validation.labels)} for validation, {len(data.test.labels)} for the test; "
           f"{len(data.classes)} classes")  # fmt: skip

@@ -19,7 +19,7 @@ from absl import flags
 from attention_jax import evaluation, objectives, training, visualize
 from attention_jax.windows import AllWindows
 from attention_jax.writing import outcomes
-from experiments import common, texts, trained
+from experiments import common, run_folders, texts, trained
 
 FLAGS = flags.FLAGS
 common.define_run_flags()
@@ -46,7 +46,7 @@ def main() -> None:
     text = texts.load()
     build = texts.builder(text.vocabulary.size)
     graphdef = trained.graphdef_of(build)
-    folder = common.open_run(text.name)
+    folder = run_folders.open_run(text.name)
     text.vocabulary.save(folder / "vocabulary.json")
     validation = AllWindows(text.validation, rows=VALIDATION_ROWS, length=FLAGS.context)
     losses = evaluation.losses(graphdef, objectives.next_token)

@@ -23,7 +23,7 @@ from absl import flags
 from attention_jax import objectives, training
 from attention_jax.types import Window
 from attention_jax.windows import RandomWindows
-from experiments import common, texts, timing
+from experiments import common, run_folders, texts, timing
 
 FLAGS = flags.FLAGS
 common.define_run_flags()
@@ -55,7 +55,7 @@ def main() -> None:
         raise ValueError(f"both sides must have as many parameters; ours {own_size}, torch {size}.")
     windows = texts.training_batches(text)
     found = {"parameters": size, "block": FLAGS.block} | alternate(ours, theirs, windows)
-    environment = common.environment() | {"torch": language_peers.torch.__version__}
+    environment = run_folders.environment() | {"torch": language_peers.torch.__version__}
     print(json.dumps({name: x for name, x in found.items() if name != "blocks"}, indent=2))
     if FLAGS.output:
         written = {"environment": environment, "results": found}

@@ -27,7 +27,7 @@ from attention_jax.sound import Augment, Spectrogram
 from attention_jax.transcription import Transcriber
 from attention_jax.utterances import Corpus, Utterance
 from attention_jax.vocabulary import KINDS, Vocabulary
-from experiments import common, trained
+from experiments import common, run_folders, trained
 
 FLAGS = flags.FLAGS
 SOUNDS = ("tones", "fsdd", "fsdd_joined")
@@ -68,7 +68,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("time_warp", 0, "SpecAugment: the most frames by which time is bent.")
 
 
-common.keep_flags_of(__name__)
+run_folders.keep_flags_of(__name__)
 
 
 def load_corpus() -> Corpus:

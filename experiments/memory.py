@@ -20,7 +20,15 @@ import jax
 from absl import flags
 
 from attention_jax import evaluation, training, visualize
-from experiments import common, memory_costs, memory_pictures, problems, timing, trained
+from experiments import (
+    common,
+    memory_costs,
+    memory_pictures,
+    problems,
+    run_folders,
+    timing,
+    trained,
+)
 
 FLAGS = flags.FLAGS
 common.define_run_flags()
@@ -50,7 +58,7 @@ def main() -> None:
     tests = {length: problems.batches(length, test=True) for length in lengths}
     validation = problems.batches(FLAGS.length, test=True, rows=VALIDATION_ROWS)
     graphdef = trained.graphdef_of(build)
-    folder = common.open_run(f"{FLAGS.problem}_{FLAGS.length}")
+    folder = run_folders.open_run(f"{FLAGS.problem}_{FLAGS.length}")
     losses = evaluation.losses(graphdef, objective)
     result = training.fit(
         build,

@@ -14,7 +14,7 @@ from attention_jax import objectives, recall
 from attention_jax.models import language
 from attention_jax.recall import DrawnBatches
 from attention_jax.types import Params
-from experiments import common
+from experiments import common, run_folders
 
 FLAGS = flags.FLAGS
 PROBLEMS = ("associative", "copying", "induction", "adding")
@@ -38,7 +38,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("test_rows", 1024, "Sequences of each test.", lower_bound=1)
 
 
-common.keep_flags_of(__name__)
+run_folders.keep_flags_of(__name__)
 
 
 def problem(length: int) -> recall.Problem:

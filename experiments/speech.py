@@ -31,7 +31,7 @@ from attention_jax.evaluation import Hypothesis
 from attention_jax.transcription import Transcriber
 from attention_jax.utterances import Corpus, Utterance
 from attention_jax.vocabulary import Vocabulary
-from experiments import common, listening, trained
+from experiments import common, listening, run_folders, trained
 
 FLAGS = flags.FLAGS
 common.define_run_flags()
@@ -59,7 +59,7 @@ def main() -> None:
     corpus = without_unusable(corpus, vocabulary)
     build = listening.builder(vocabulary.size)
     graphdef = trained.graphdef_of(build)
-    folder = common.open_run(corpus.name)
+    folder = run_folders.open_run(corpus.name)
     vocabulary.save(folder / "vocabulary.json")
     note = common.attention_line(common.model_config(vocabulary.size, max_length=FLAGS.max_frames))
     if note and FLAGS.loss == "attention":

@@ -15,7 +15,7 @@ from attention_jax.reading import read_text
 from attention_jax.vocabulary import Vocabulary
 from attention_jax.windows import RandomWindows
 from attention_jax.writing import Writer
-from experiments import common, trained
+from experiments import common, run_folders, trained
 
 FLAGS = flags.FLAGS
 PRESETS = {"tiny_shakespeare": "tinyshakespeare/input.txt"}
@@ -31,7 +31,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("characters", 500, "Characters to write.", lower_bound=1)
 
 
-common.keep_flags_of(__name__)
+run_folders.keep_flags_of(__name__)
 
 
 class Text(NamedTuple):

@@ -16,6 +16,11 @@ from attention_jax.types import Params, Seq2Seq
 from attention_jax.vocabulary import Vocabulary
 from experiments import common
 
+try:
+    import resource
+except ImportError:  # Windows has none
+    resource = None
+
 FLAGS = flags.FLAGS
 
 
@@ -119,7 +124,7 @@ def graphdef_of(build: Callable[[jax.Array], Seq2Seq]) -> Any:
 
 def end_training(result: training.Result, folder: Path) -> dict[str, Any]:
     """Keeps the parameters, and returns what result.json says of every run."""
-    memory = common.peak_memory_bytes()
+    memory = peak_memory_bytes()
     save_final(folder, result.params)
     return {
         "model": FLAGS.model,
@@ -131,6 +136,16 @@ def end_training(result: training.Result, folder: Path) -> dict[str, Any]:
         "target_tokens": result.tokens,
         "peak_memory_bytes": memory,
     }
+
+
+def peak_memory_bytes() -> int | None:
+    """The most memory that this process held: of its first device, or of a CPU's process."""
+    found = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+    if found is not None or resource is None:
+        return found
+    # Linux counts kibibytes, macOS bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def write_result(folder: Path, summary: dict[str, Any]) -> None:

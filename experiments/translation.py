@@ -20,7 +20,7 @@ from attention_jax import evaluation, training, visualize
 from attention_jax.batches import BucketedBatches, encode_examples
 from attention_jax.types import Example, Task
 from attention_jax.vocabulary import Vocabulary
-from experiments import common, trained
+from experiments import common, run_folders, trained
 
 FLAGS = flags.FLAGS
 common.define_run_flags()
@@ -42,7 +42,7 @@ def main() -> None:
         return
     search = common.search(nbest=1)
     task = common.load_task()
-    folder = common.open_run()
+    folder = run_folders.open_run()
     vocabulary = common.learn_vocabulary(task, folder)
     batches, validation = (
         make_batches(split, part, vocabulary)
