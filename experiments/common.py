@@ -172,9 +172,8 @@ def prepare_device() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
-def list_names() -> str:
+def list_names(models: Sequence[str] = MODELS) -> str:
     """Tasks, models and attentions, a line each."""
-    models = FLAGS["model"].parser.enum_values
     rows = (("tasks", tasks.names()), ("models", models), ("attentions", variants.names()))
     return "\n".join(f"{kind}: {', '.join(names)}" for kind, names in rows)
 

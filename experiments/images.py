@@ -47,7 +47,7 @@ WITH_HEADS = 3  # those of them of which all heads are
 def main() -> None:
     """Trains, scores, draws."""
     if FLAGS.list:
-        print(common.list_names())
+        print(common.list_names(image_models.MODELS))
         return
     data = image_models.load()
     image = image_models.image_of(data)
