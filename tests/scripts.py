@@ -1,9 +1,12 @@
 """What tests of scripts share: running one as a user does, a tiny comparison, who holds a lock."""
 
 import json
+import multiprocessing
 import os
+import runpy
 import subprocess
 import sys
+import tempfile
 from functools import partial
 from pathlib import Path
 
@@ -21,17 +24,43 @@ ENVIRONMENT = os.environ | {
 }
 
 
-def script(name, *arguments, stdin=None, timeout=300):
-    """Runs a script of `experiments` as a user does."""
-    return subprocess.run(
-        [sys.executable, "-m", f"experiments.{name}", *arguments],
-        cwd=ROOT,
-        env=ENVIRONMENT,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
+# What scripts import takes longer than most of what they are asked here: it is imported once, and
+# each script is forked from there. What runs scripts in processes of their own: test_scripts.
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(
+    ["attention_jax.training", "attention_jax.visualize", "scipy.signal", "sklearn.datasets"]
+)
+
+
+def script(name, *arguments, stdin="", timeout=300):
+    """Runs a script of `experiments` as `python -m` does."""
+    with tempfile.TemporaryDirectory() as folder:
+        streams = [Path(folder) / name for name in ("in", "out", "err")]
+        streams[0].write_text(stdin)
+        process = _FORKS.Process(target=_as_main, args=(name, arguments, streams))
+        process.start()
+        process.join(timeout)
+        if process.is_alive():
+            process.kill()
+            raise subprocess.TimeoutExpired(name, timeout)
+        out, err = (path.read_text() for path in streams[1:])
+    return subprocess.CompletedProcess(arguments, process.exitcode, out, err)
+
+
+def _as_main(name, arguments, streams):
+    for number, path in enumerate(streams):
+        mode = os.O_WRONLY | os.O_CREAT if number else os.O_RDONLY
+        os.dup2(os.open(path, mode), number)
+    sys.stdin = open(0)
+    os.environ.update(ENVIRONMENT)
+    # JAX has read its own when it was imported.
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")
+    os.chdir(ROOT)
+    sys.path.insert(0, str(ROOT))
+    sys.argv = [name, *map(str, arguments)]
+    runpy.run_module(f"experiments.{name}", run_name="__main__", alter_sys=True)
 
 
 run = partial(script, "compare", timeout=900)
