@@ -124,6 +124,7 @@ def test_a_row_that_sees_nothing_is_zero_and_so_is_its_gradient(case, qkv):
 
 
 def test_every_parameter_learns(case, qkv):
+    case.need(jax.tree.leaves(case.params), "it has none")
     of_params, _ = case.gradient(case.params, qkv, jnp.ones_like(HIDDEN))
     dead = [
         jax.tree_util.keystr(path)

@@ -134,6 +134,7 @@ def test_memory_is_measured_at_lengths_and_distances(problem, options, tmp_path)
     assert done.returncode == 0 and (tmp_path / "all.png").stat().st_size > 0, done.stderr
 
 
+@pytest.mark.slow
 def test_the_models_in_torch_and_ours_are_as_large(text_file, tmp_path):
     pytest.importorskip("torch")
     output = tmp_path / "speed.json"

@@ -60,7 +60,11 @@ LONG = (
     "scanned",
     "alibi",
     "additive",
+    "coverage",
+    "linear",
+    "one way, without feeding",
     "lstm, untied",
+    "gru, coverage",
     "lstm, location aware, without feeding",
 )
 ALL = [
@@ -89,11 +93,15 @@ def logits_of(model, source, mask, target):
 
 @nnx.jit
 def stepwise(model, source, mask, target):
-    state, logits = model.start(model.encode(source, mask), 8), []
-    for token in target.T:
-        state, out, _ = model.step(state, token)
-        logits.append(out)
-    return jnp.stack(logits, axis=1)
+    state = model.start(model.encode(source, mask), 8)
+    _, logits = jax.lax.scan(lambda state, token: model.step(state, token)[:2], state, target.T)
+    return logits.swapaxes(0, 1)
+
+
+@nnx.jit
+def first_weights(model, source, mask, target):
+    state = model.start(model.encode(source, mask), 8)
+    return model.step(state, target[:, 0], return_weights=True)[2]
 
 
 def test_steps_reproduce_the_teacher_forced_pass(model, text):
@@ -153,9 +161,8 @@ def test_dropout_is_drawn_from_the_key(model, text):
 
 
 def test_weights_are_those_of_a_mean_over_what_is_visible(model, text):
-    source, mask, target = text
-    state = model.start(model.encode(source, mask), 8)
-    weights = model.step(state, target[:, 0], return_weights=True)[2]
+    _, mask, _ = text
+    weights = first_weights(model, *text)
     if weights is None:
         return
     assert weights.shape[0] == 3 and weights.shape[3] == 6
@@ -222,7 +229,13 @@ def test_an_rnn_takes_scores_of_a_pair_and_alignments():
 
 
 @pytest.mark.parametrize("feeding", [True, False])
-@pytest.mark.parametrize("attention", ["local_monotonic", "monotonic", "neural_turing"])
+@pytest.mark.parametrize(
+    "attention",
+    [
+        "local_monotonic",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("monotonic", "neural_turing")),
+    ],
+)
 def test_an_rnn_goes_from_query_to_query(text, attention, feeding):
     sizes = {"width": 8, "vocabulary_size": 11, "dropout_rate": 0.0}
     config = rnn.RNNConfig(**sizes, attention=attention, input_feeding=feeding)
