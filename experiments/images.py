@@ -137,6 +137,7 @@ def show(summary: dict[str, Any], pictures: list[Path], folder: Path) -> None:
     print(f"{'test':<{width}}{own['accuracy']:>8.2%}   {own['loss']:.4f} nats a picture")
     print(f"\n{summary['parameters']:,} parameters, {summary['seconds']:.0f} s of training")
     print("pictures:", *pictures)
+    print(f"next: {common.python()} -m experiments.predict --run={folder} --file=picture.png")
 
 
 if __name__ == "__main__":

@@ -206,7 +206,9 @@ def show(
     for name, rates in summary["tests"].items():
         print(f"{name:<12}{rates['accuracy']:>8.2f}%{rates['cer']:>17.2f}%{rates['wer']:>12.2f}%")
     print(f"\n{summary['parameters']:,} parameters, {summary['seconds']:.0f} s of training")
-    print(f"pictures: {folder}/curves.png {folder}/alignment_1.png")
+    drawn = sorted(folder.glob("*.png"), reverse=True)
+    print("pictures:", *drawn)
+    print(f"next: {common.python()} -m experiments.predict --run={folder} --file=recording.wav")
 
 
 if __name__ == "__main__":
