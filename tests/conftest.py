@@ -1,7 +1,10 @@
 """Every test runs with checked shapes, and without promotion of ranks or dtypes."""
 
+import gc
 import os
 
+# Tracing makes many objects that stay: looking through them all costs more than it frees.
+gc.set_threshold(100_000, 50, 100)
 # Tests compile much and compute little.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
@@ -19,8 +22,8 @@ import pytest  # noqa: E402
 
 # One of each family of variants, which stand for it in the longer of the fast tests.
 SAMPLED = {
-    "additive", "alibi", "coverage", "differential", "entmax15", "gated_delta", "grouped_query",
-    "hierarchical", "linear", "reformer", "scaled_dot",
+    "additive", "alibi", "coverage", "entmax15", "gated_delta", "grouped_query", "linear",
+    "reformer", "scaled_dot",
 }  # fmt: skip
 
 

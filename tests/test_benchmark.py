@@ -91,6 +91,7 @@ def test_a_side_without_the_memory_is_left_out_and_says_so(tmp_path):
     assert "jax.nn skipped: needs" in shown
 
 
+@pytest.mark.slow
 def test_what_ours_refuses_stands_in_its_row(tmp_path):
     options = ("--cases=full", "--dtypes=float32", "--implementation=abacus")
     results, _ = measured(tmp_path, *options, before=WITHOUT_TORCH)
@@ -200,6 +201,7 @@ def test_growth_is_between_the_two_longest_lengths(of_variants):
     assert results["growth"]["entmax"][BOTH]["temporary_bytes"] > 1.5
 
 
+@pytest.mark.slow
 def test_a_variant_that_needs_too_much_memory_is_left_out_and_says_so(tmp_path):
     options = "--suite=variants --variants=linear --lengths=8,64,128 --gigabytes=0.0004"
     results, shown = measured(tmp_path, *options.split())

@@ -46,7 +46,14 @@ def several(draw):
 
 
 @pytest.mark.parametrize(
-    "names", ["query", "key value", "table slopes", "visible", "offset", "dropout_key", "all"]
+    "names",
+    [
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("query", "key value", "table slopes", "visible", "offset", "dropout_key")
+        ),
+        "all",
+    ],
 )
 def test_vmap_over_each_argument(names, several):
     mapped = names.split() if names != "all" else list(several)

@@ -207,6 +207,7 @@ def test_a_length_of_one_and_one_beyond_a_block(case, draw):
         np.testing.assert_allclose(case.out(part), out[:, :67], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.sampled
 def test_one_query_at_a_time_reproduces_the_causal_pass(case, qkv):
     case.need(case.causal, "it sees all")
     q, k, v = qkv

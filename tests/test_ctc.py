@@ -128,7 +128,7 @@ class Fixed:
     def encode(self, source, source_mask, *, rngs=None):
         return Memory(self.logits, jnp.asarray(source_mask))
 
-    def align(self, memory, *, rngs=None):
+    def aligner(self, memory, *, rngs=None):
         return memory.states
 
 

@@ -94,6 +94,7 @@ def test_models_of_pictures_read_no_sentences(trained):
     assert "`--model` must be one of transformer, rnn for a run of experiments.tr" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_says_where_scaled_dot_stands_in(trained, tmp_path):
     done = run("translation", *TINY, "--attention=retention", f"--run={tmp_path / 'run'}")
     assert done.returncode == 0, done.stderr

@@ -30,6 +30,7 @@ def data_of(path):
     return json.loads(found[1])
 
 
+@pytest.mark.slow
 def test_a_page_of_one_run_lies_in_its_folder(runs):
     rnn, _ = runs
     done = run("visualize", f"--run={rnn}", "--text=3 4 5", "--text=7", "--alternatives=2")
@@ -42,6 +43,7 @@ def test_a_page_of_one_run_lies_in_its_folder(runs):
     assert reading["maps"]["cross"]["shape"][:2] == [1, 1] and set(reading["maps"]) == {"cross"}
 
 
+@pytest.mark.slow
 def test_two_runs_read_the_same_file(runs, tmp_path):
     rnn, transformer = runs
     (tmp_path / "sentences.txt").write_text("3 4 5\n\n7 8\n")
@@ -73,6 +75,18 @@ def test_two_runs_read_the_same_file(runs, tmp_path):
     [
         ([], "`--run` must name"),
         (["--run=nowhere", "--text=a"], "nowhere holds no run.flags"),
+    ],
+)
+def test_what_is_no_run_ends_in_one_clear_line(arguments, message):
+    done = run("visualize", *arguments)
+    assert done.returncode == 1 and done.stderr.startswith("error: ")
+    assert message in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
         (["--run=RUN"], "`--text` or `--file` must hold a sentence"),
         (["--run=RUN", "--text= "], "`--text` must hold at least one token; got ' '"),
         (["--run=RUN", "--file=none.txt"], "there is none at none.txt"),

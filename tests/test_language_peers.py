@@ -72,6 +72,7 @@ def test_with_our_parameters_it_gives_our_logits():
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_both_have_as_many_parameters_and_learn():
     size, step = language_peers.training(CONFIG, SETTINGS)
     state, update = training.stepper(

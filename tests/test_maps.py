@@ -11,6 +11,7 @@ from attention_jax.batches import pad
 from attention_jax.models.rnn import RNN, RNNConfig
 from attention_jax.models.speech import (
     AlignedModel,
+    Aligner,
     Listening,
     PyramidListener,
     TransformerListener,
@@ -179,7 +180,7 @@ def test_of_frames_the_weights_are_those_of_the_steps():
     drawn = maps.of_batch(*split(model), batch, positions=7, tokens=5)
     assert drawn["encoder"].weights.shape == (2, 2, 7, 7) and drawn["cross"].is_exact.all()
     # Without a decoder, the same encoder looks where it did.
-    aligned = AlignedModel(12, 16, encoder=lambda rngs: model.encoder, rngs=nnx.Rngs(0))
+    aligned = AlignedModel(model.encoder, Aligner(16, 12, rngs=nnx.Rngs(0)))
     alone = maps.of_batch(*split(aligned), batch, positions=7, tokens=5)
     assert set(alone) == {"encoder"}
     np.testing.assert_array_equal(alone["encoder"].weights, drawn["encoder"].weights)
@@ -189,12 +190,9 @@ def test_of_frames_the_weights_are_those_of_the_steps():
 
 def test_cells_that_ctc_trains_have_no_maps():
     config = RNNConfig(12, width=8)
-    model = AlignedModel(
-        12,
-        8,
-        encoder=lambda rngs: PyramidListener(config, Listening(features=5), rngs=rngs),
-        rngs=nnx.Rngs(0),
-    )
+    rngs = nnx.Rngs(0)
+    listener = PyramidListener(config, Listening(features=5), rngs=rngs)
+    model = AlignedModel(listener, Aligner(8, 12, rngs=rngs))
     tokens = pad([(TARGET[:-1], TARGET[:-1])], rows=1, length=8)
     batch = tokens._replace(source=np.zeros((1, 8, 5), np.float32))
     assert maps.of_batch(*split(model), batch, positions=2, tokens=5) == {}

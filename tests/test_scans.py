@@ -167,6 +167,7 @@ def test_a_key_of_full_strength_holds_its_latest_value(draw):
     close(out, v)
 
 
+@pytest.mark.slow
 def test_memory_of_a_training_step_grows_linearly_with_length():
     def used(run, length, *widths):
         shapes = [jax.ShapeDtypeStruct((1, length, 2, *width), jnp.float32) for width in widths]

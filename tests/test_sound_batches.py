@@ -13,7 +13,7 @@ from attention_jax.types import BOS, EOS
 from attention_jax.utterances import of_array
 from attention_jax.vocabulary import Vocabulary
 
-CORPUS = tones.tones(train_size=30, validation_size=3, test_size=3)
+CORPUS = tones.tones(train_size=12, validation_size=3, test_size=3)
 VOCABULARY = Vocabulary.learn((u.transcript for u in CORPUS.train), kind="character")
 
 
@@ -63,9 +63,9 @@ def test_batches_depend_on_seed_and_index_alone():
 
 def test_longer_recordings_are_left_out_and_counted():
     frames = sorted(Spectrogram().frames(u.length) for u in CORPUS.train)
-    batches = make(max_frames=frames[19])
+    batches = make(max_frames=frames[7])
     rows = sum(int(batch.weights.any(axis=1).sum()) for batch in batches.epoch())
-    assert batches.too_long == 30 - rows and rows >= 20
+    assert batches.too_long == 12 - rows and rows >= 8
 
 
 def test_no_batch_is_larger_than_asked():

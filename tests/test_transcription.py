@@ -51,6 +51,7 @@ def test_a_transcript_does_not_depend_on_its_neighbours(aligned, method):
     )
 
 
+@pytest.mark.slow
 def test_labels_of_a_beam_are_those_of_the_recording_alone():
     model, graphdef, params = made(True)
     utterance = CORPUS.tests["test"][0]

@@ -45,7 +45,7 @@ def greedily(model, ids, length, context):
     return ids
 
 
-@pytest.mark.parametrize("length", [1, 3, 17])
+@pytest.mark.parametrize("length", [1, 17])
 def test_greedy_text_is_that_of_the_definition(model, length):
     model, graphdef, params = model
     writer = Writer(graphdef, VOCABULARY, Search("greedy"), context=model.context)

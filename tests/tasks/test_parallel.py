@@ -195,7 +195,13 @@ def test_tatoeba_splits_by_english_sentence():
 
 
 @multi30k
-@pytest.mark.parametrize("pair", list(itertools.permutations(("de", "en", "fr"), 2)))
+@pytest.mark.parametrize(
+    "pair",
+    [
+        pytest.param(pair, marks=() if pair == ("de", "en") else pytest.mark.slow)
+        for pair in itertools.permutations(("de", "en", "fr"), 2)
+    ],
+)
 def test_multi30k_in_every_direction(pair):
     task = parallel(preset="multi30k_{}_{}".format(*pair), data_dir=str(DATA))
     splits = [task.train, task.validation, task.tests["test"]]
