@@ -75,6 +75,7 @@ def test_gradients_of_mapped_attention(several):
         jax.tree.map(lambda x, y, n=n: close(x[n], y), got, expected)
 
 
+@pytest.mark.slow
 def test_scanned_checkpointed_and_linearized(several):
     def compute(attend, floats):
         def scanned(floats):
@@ -119,6 +120,7 @@ def test_shards_of_heads_and_sequences():
     assert "2 devices agree" in done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_memory_of_derivatives_grows_with_the_length_and_not_its_square():
     def loss(*x):
         request = asked({"slopes": x[3]}, score_mod="alibi", mask="causal")

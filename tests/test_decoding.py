@@ -85,6 +85,7 @@ def test_a_beam_that_holds_everything_finds_what_brute_force_finds(length_penalt
         np.testing.assert_allclose(decoded.scores[row], [s for s, _ in expected], rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nbest", [1, 2, 5])
 @pytest.mark.parametrize("length_penalty", [0.0, 1.0])
 def test_stopping_early_changes_no_answer(nbest, length_penalty):
@@ -195,6 +196,7 @@ def test_the_other_rows_of_a_batch_change_nothing(name):
             np.testing.assert_array_equal(ours[0], whole[row])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", decoders())
 def test_jit_changes_nothing(name):
     decode, state = decoders()[name], start(tables(4, seed=6))

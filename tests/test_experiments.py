@@ -72,6 +72,7 @@ def test_predict_gives_the_same_by_text_file_and_standard_input(trained, tmp_pat
     assert by_text.stdout.splitlines() == by_file.stdout.splitlines()[3:]
 
 
+@pytest.mark.slow
 def test_a_drawn_translation_depends_on_seed_and_sentence_alone(trained):
     folder, _ = trained
     options = (f"--run={folder}", "--sample", "--temperature=2", "--top_p=0.9", "--scores")

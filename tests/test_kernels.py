@@ -97,6 +97,7 @@ def test_output_sums_and_gradients_are_those_of_the_definition(mask, score_mod, 
     close(*results)
 
 
+@pytest.mark.slow
 def test_traced_offsets_and_arrays_count(arrays, draw):
     """Nothing of the mask is known before, so nothing is skipped."""
 
@@ -145,6 +146,7 @@ def test_half_precision_comes_back_as_it_came(dtype, arrays, draw):
     close((gradients, (out, lse)), define(*half), rtol=0.05, atol=0.05)
 
 
+@pytest.mark.slow
 def test_captured_floats_get_their_gradient(arrays, draw):
     weights, table = draw(B, T, H, E), draw(8, H)
 
@@ -169,6 +171,7 @@ def test_what_is_captured_but_not_learned_costs_no_loop_of_xla(arrays):
     assert program.count("pallas_call[") == 3
 
 
+@pytest.mark.slow
 def test_forward_mode_and_second_derivatives_are_exact(arrays, draw):
     weights = draw(B, T, H, E)
     moved = tuple(draw(*x.shape) for x in arrays)
@@ -181,6 +184,7 @@ def test_forward_mode_and_second_derivatives_are_exact(arrays, draw):
     close(*(jax.jit(run, static_argnums=0)(f, arrays, moved) for f in (kernel, expected)))
 
 
+@pytest.mark.slow
 def test_vmap_maps_queries_and_what_is_captured(arrays, draw):
     q, k, v = arrays
     many, tables = draw(3, *q.shape), draw(3, 8, H)

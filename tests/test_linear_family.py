@@ -26,6 +26,7 @@ def test_a_later_key_that_is_not_finite_reaches_no_earlier_row(qkv, name):
     assert jnp.isnan(out[:, 3:]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_STATES)
 def test_hidden_padding_before_a_sequence_changes_nothing(qkv, name):
     """Where a position counts at all, it is the distance that does."""

@@ -58,6 +58,7 @@ def test_one_that_draws_draws_alike():
     assert pictures.weights(noisy, None, positions=16, heads=2).shape == (2, 2, 16, 16)
 
 
+@pytest.mark.slow
 def test_a_pattern_wider_than_a_short_sequence_gets_a_long_one(monkeypatch):
     monkeypatch.setattr(pictures, "LONG", 96)
     assert pictures.patterns("sliding_window", heads=1, size=64).positions == 96

@@ -65,6 +65,7 @@ def test_output_and_gradients_are_those_of_the_definition(mask, arrays, draw):
     compare(arrays, draw(B, T, H, E), mask=MASKS[mask])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("h", "g", "t", "s"), [(3, 3, 260, 70), (2, 1, 1, 128)])
 def test_heads_and_lengths_are_free(h, g, t, s, draw):
     arrays = draw(1, t, h, D), draw(1, s, g, D), draw(1, s, g, D)

@@ -311,6 +311,7 @@ def test_a_crash_is_resumed_from_the_last_checkpoint(tmp_path, undisturbed, cras
     assert_same_end(tmp_path / "run", undisturbed)
 
 
+@pytest.mark.slow
 def test_an_accumulating_average_resumes_exactly(tmp_path):
     def crash(params):
         raise RuntimeError("a crash")

@@ -126,6 +126,7 @@ def test_every_kind_learns(images, pooling, changes):
     )
 
 
+@pytest.mark.slow
 def test_half_the_precision_is_close(images):
     half = build("attention", dtype="bfloat16", positions="learned")
     # Flax's norms promote by themselves.

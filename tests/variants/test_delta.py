@@ -50,6 +50,7 @@ def test_matches_section_3(qkv, options, normalize):
     np.testing.assert_allclose(got, oracle(params, *qkv, normalize), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_more_than_three_chunks_match_too(draw):
     variant, params = made(normalize=False)
     qkv = draw(1, 213, 4, 8), draw(1, 213, 2, 8), draw(1, 213, 2, 6)

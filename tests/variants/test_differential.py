@@ -35,6 +35,7 @@ def test_matches_its_equations(qkv, draw, initial):
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_dropout_takes_a_pair_from_both_softmaxes(qkv, draw):
     params, key = {name: 0.3 * draw(4) for name in VECTORS}, jax.random.key(3)
     attend = variants.get("differential").attend

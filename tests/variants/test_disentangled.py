@@ -32,6 +32,7 @@ def test_matches_its_equation(qkv, draw, most):
         np.testing.assert_allclose(got[b, t, h], expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_blocks_and_one_tile_agree_in_their_gradients(draw):
     variant = variants.get("disentangled", max_distance=3)
     params = {"key": draw(6, 4, 8), "query": draw(6, 4, 8)}

@@ -42,6 +42,7 @@ def test_matches_its_equation(qkv, params):
     np.testing.assert_allclose(run(params, qkv), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_many_blocks_match_too(draw, params):
     qkv = draw(1, 150, 4, 8), draw(1, 150, 2, 8), draw(1, 150, 2, 6)
     expected = oracle(params, *qkv, np.ones((1, 150)))
@@ -96,6 +97,7 @@ def test_gradients_of_the_gates_are_those_of_the_plain_sums(qkv, params):
     )
 
 
+@pytest.mark.slow
 def test_dropout_and_the_log_sum_are_those_of_attention(qkv, params):
     dropped = run(params, qkv, dropout_rate=0.5, dropout_key=jax.random.key(0))
     assert (dropped != run(params, qkv)).any()

@@ -38,6 +38,7 @@ def test_with_a_key_it_draws_from_the_softmax(draw, estimator):
     assert abs(together - p[0, 0] * p[1, 0]) < 0.04
 
 
+@pytest.mark.slow
 def test_a_draw_depends_on_the_place_alone(qkv):
     q, k, v = qkv
     variant, key = variants.get("hard"), jax.random.key(3)
@@ -92,6 +93,7 @@ def gumbel(key, *shape):
     return jax.jit(jax.vmap(one))(*(x.ravel() for x in jnp.indices(shape))).reshape(shape)
 
 
+@pytest.mark.slow
 def test_log_probability_is_that_of_the_draw(qkv):
     q, k, _ = qkv
     mask, key = masks.causal & (lambda b, h, i, j: i != 2), jax.random.key(5)

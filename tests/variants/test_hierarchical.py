@@ -70,6 +70,7 @@ def test_segments_of_one_word_are_the_softmax_where_w_starts(qkv):
     )
 
 
+@pytest.mark.slow
 def test_dropout_acts_on_both_levels(qkv):
     q, k, _ = qkv
     # Equal scores: each weight is 1 / 2 within a segment of 2 and 1 / 3 between, or half of that

@@ -32,6 +32,7 @@ def test_a_noisy_pattern_is_recalled(draw):
     np.testing.assert_allclose(recall({}, noisy, patterns, patterns), patterns, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_dropout_leaves_the_steps_before_alone(qkv):
     q, k, v = qkv
     variant, key = variants.get("hopfield", steps=3), jax.random.key(0)

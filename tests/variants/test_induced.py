@@ -50,6 +50,7 @@ def test_parameters_have_a_point_for_each_head():
     assert params["points"].shape == (16, 4, 8)
 
 
+@pytest.mark.slow
 def test_dropout_drops_readings_and_answers(draw):
     """Values are unit vectors: the output is what a query takes of each key."""
     variant = variants.get("induced", points=1)

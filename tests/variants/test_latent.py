@@ -63,6 +63,7 @@ def test_only_the_latents_are_kept():
     assert [(x.shape, x.dtype) for x in state] == [((3, 7, 5), jnp.bfloat16), ((3,), jnp.int32)]
 
 
+@pytest.mark.slow
 def test_sequences_of_a_batch_may_stand_at_different_positions(qkv):
     variant, params = made(latent_width=5)
     sizes = {"heads": 4, "kv_heads": 2, "head_width": 8, "value_width": 6, "dtype": jnp.float32}
@@ -78,6 +79,7 @@ def test_sequences_of_a_batch_may_stand_at_different_positions(qkv):
     np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_hidden_key_that_is_not_finite_leaves_gradients_finite(qkv):
     variant, params = made(latent_width=5)
     q, k, v = qkv

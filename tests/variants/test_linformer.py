@@ -40,6 +40,7 @@ def test_as_many_mixtures_of_one_key_each_are_attention(qkv):
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_keys_that_start_later_use_later_columns(qkv):
     variant = variants.get("linformer", rank=3, max_length=7)
     params = variant.init(jax.random.key(0), heads=4, kv_heads=2, head_width=8)
@@ -50,6 +51,7 @@ def test_keys_that_start_later_use_later_columns(qkv):
     assert jnp.isnan(moved(3)).all() and jnp.isnan(moved(-1)).all()
 
 
+@pytest.mark.slow
 def test_dropout_drops_weights_of_mixtures(qkv):
     q, k, v = qkv
     variant = variants.get("linformer", rank=5, max_length=5)

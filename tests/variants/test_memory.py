@@ -28,6 +28,7 @@ def test_every_key_and_value_head_has_its_slots():
     assert (params["key"] != params["value"]).all()
 
 
+@pytest.mark.slow
 def test_dropout_reaches_input_and_memory(qkv, draw):
     q, k, v = qkv
     # Equal scores: each of 8 weights is 1 / 8, or 0, or 2 / 8.

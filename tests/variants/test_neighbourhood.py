@@ -40,6 +40,7 @@ def test_a_window_of_the_whole_grid_is_scaled_dot(draw):
     np.testing.assert_allclose(got, expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_looking_back_it_sees_the_neighbours_before(draw):
     qkv = draw(1, 9, 4, 8), draw(1, 9, 2, 8), draw(1, 9, 2, 6)
     attend = variants.get("neighbourhood", size=1, width=3).attend

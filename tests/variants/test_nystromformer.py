@@ -67,6 +67,7 @@ def test_hidden_positions_reach_nothing(long, visible):
         np.testing.assert_array_equal(own[~visible], 0)
 
 
+@pytest.mark.slow
 def test_as_few_keys_as_landmarks_are_attention(long, visible):
     variant = variants.get("nystromformer", landmarks=7)  # as many as each sequence shows
     visible[1, 6] = True

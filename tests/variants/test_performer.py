@@ -60,6 +60,7 @@ def test_products_of_features_are_right_on_average(draw):
     assert abs(np.mean(products) - np.exp(x @ y)) < 4 * error
 
 
+@pytest.mark.slow
 def test_many_features_come_near_to_the_softmax(qkv):
     q, k, v = qkv
     q, k = q / 2, k / 2

@@ -71,6 +71,7 @@ def test_queries_that_are_keys_share_their_bucket(draw):
     assert weights.sum() > 18, "some share their bucket with another"
 
 
+@pytest.mark.slow
 def test_more_rounds_show_more_and_two_buckets_of_many_rounds_all(draw):
     q, k = draw(1, 9, 2, 8), draw(1, 9, 2, 8)
     own = jnp.broadcast_to(jnp.eye(9)[None, :, None], (1, 9, 2, 9))

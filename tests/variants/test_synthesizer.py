@@ -35,6 +35,7 @@ def test_matches_its_equation(qkv, draw, kind):
         np.testing.assert_allclose(got[b, t, h], expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["dense", "random"])
 def test_scores_go_along_with_positions(qkv, draw, kind):
     q, k, v = qkv
