@@ -50,13 +50,7 @@ ROWS = 8
 def main() -> None:
     """Does what the run has learned with whatever the flags point at."""
     folder = trained.run_folder()
-    kind = trained.kind(folder)
-    if kind not in KINDS:
-        raise ValueError(
-            f"`--run` must be of experiments.{', experiments.'.join(KINDS)}; {folder} is of "
-            f"experiments.{kind}."
-        )
-    KINDS[kind](folder)
+    KINDS[trained.kind(folder, among=KINDS)](folder)
 
 
 def translate(folder: Path) -> None:

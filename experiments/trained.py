@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,11 +38,7 @@ def load(folder: Path) -> Trained:
     Raises:
       ValueError: the folder is none of a run, or holds no trained model.
     """
-    if kind(folder) != "translation":
-        raise ValueError(
-            f"`--run` must be of experiments.translation; {folder} is of experiments."
-            f"{kind(folder)}."
-        )
+    kind(folder, among=("translation",))
     adopt_flags(folder)
     vocabulary = Vocabulary.load(folder / "vocabulary.json")
     build = common.model_builder(vocabulary.size)
@@ -69,11 +65,11 @@ def adopt_flags(folder: Path) -> None:
         )
 
 
-def kind(folder: Path) -> str:
+def kind(folder: Path, *, among: Collection[str] | None = None) -> str:
     """The script that a run is of, as the first line of its run.flags says.
 
     Raises:
-      ValueError: the folder is none of a run.
+      ValueError: the folder is none of a run, or of another script than those of `among`.
     """
     kept = folder / "run.flags"
     if not kept.exists():
@@ -81,7 +77,13 @@ def kind(folder: Path) -> str:
     first = kept.read_text().partition("\n")[0]
     # Runs of the first versions are all translations, and do not say so.
     named = first.startswith("# python -m experiments.")
-    return first.rpartition(".")[2] if named else "translation"
+    script = first.rpartition(".")[2] if named else "translation"
+    if among is not None and script not in among:
+        raise ValueError(
+            f"`--run` must be of experiments.{', experiments.'.join(among)}; {folder} is of "
+            f"experiments.{script}."
+        )
+    return script
 
 
 def refuse(own: str, *names: str) -> None:

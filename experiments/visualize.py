@@ -89,13 +89,7 @@ def kind_of(folders: list[Path]) -> str:
     Raises:
       ValueError: they are of two, or of one that has no page.
     """
-    kinds = [trained.kind(folder) for folder in folders]
-    for kind, folder in zip(kinds, folders, strict=True):
-        if kind not in KINDS:
-            raise ValueError(
-                f"`--run` must be of experiments.{', experiments.'.join(KINDS)}; {folder} is of "
-                f"experiments.{kind}."
-            )
+    kinds = [trained.kind(folder, among=KINDS) for folder in folders]
     if len(set(kinds)) > 1:
         raise ValueError(
             f"`--other_run` must be of the script of `--run`; got experiments.{kinds[1]} beside "

@@ -134,7 +134,7 @@ class VisionTransformer(nnx.Module):
         self, images: Float[Array, "b y x c"], *, rngs: nnx.Rngs | None = None
     ) -> Float[Array, "b k"]:
         """Logits of each class."""
-        x = self._normed(self.encoder(self.start(images, rngs=rngs), rngs=rngs))
+        x = self.norm(self.encoder(self.start(images, rngs=rngs), rngs=rngs))
         if self.pooling == "attention":
             pooled = self.pool(x, rngs=rngs)
         else:
@@ -148,8 +148,5 @@ class VisionTransformer(nnx.Module):
             inside = layer.around_attention.enter(x)
             found.append(Look(layer.attention, inside, inside))
             x = layer(x)
-        pooling = self.pool.look(self._normed(x)) if self.pooling == "attention" else None
+        pooling = self.pool.look(self.norm(x)) if self.pooling == "attention" else None
         return Looks(found, pooling)
-
-    def _normed(self, x: Array) -> Array:
-        return self.norm(x)
