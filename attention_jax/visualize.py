@@ -25,8 +25,8 @@ _CELL_INCHES, _LETTER_POINTS, _PIXELS_PER_INCH = 0.18, 8, 120
 _INK, _FAINT = "#222222", "#777777"
 _SPLITS = {"train": ("training", "#0072b2"), "validation": ("validation", "#d55e00")}
 _PANELS = {
-    "loss": "loss (nats a token)",
-    "accuracy": "token accuracy",
+    "loss": "loss",
+    "accuracy": "accuracy",
     "bleu": "BLEU",
     "exact_match": "exact match",
     "cer": "character error rate (%)",
@@ -84,7 +84,7 @@ def attention_heatmap(
 
 
 def curves(metrics_jsonl_path: str | PathLike[str], path: str | PathLike[str]) -> None:
-    """Draws loss, token accuracy and other measures over the steps of a run.
+    """Draws loss, accuracy and other measures over the steps of a run.
 
     Measures that no row has get no panel, and rows without a measure are passed over. A last line
     that is still being written is left out.

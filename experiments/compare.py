@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 from absl import flags
 
 from experiments import (
@@ -71,11 +72,12 @@ if "cost_lengths" not in FLAGS:  # memory measures its own
     )  # fmt: skip
 flags.DEFINE_bool("train", True, "Train what is missing; --notrain only draws what there is.")
 flags.DEFINE_enum(
-    "launcher", "local", ["local", "ray"], "Where runs go: local, one after another with all "
-    "cores; ray, as many at a time as there are cores for, here or on a cluster."
+    "launcher", "local", ["local", "ray"], "Where runs go: this machine, or Ray, here or on a "
+    "cluster. Both train as many at a time as there are cores for."
 )  # fmt: skip
 flags.DEFINE_string("ray_address", None, "Of a Ray cluster. Default: this machine alone.")
-flags.DEFINE_integer("cores_per_run", 1, "Cores of each run on Ray.", lower_bound=1)
+flags.DEFINE_integer("cores_per_run", 1, "Cores of each run. On a GPU or TPU local runs go one "
+                     "after another.", lower_bound=1)  # fmt: skip
 flags.DEFINE_float("gpus_per_run", 0.0, "GPUs of each run on Ray; 0: none, 0.5: two share one.",
                    lower_bound=0.0)  # fmt: skip
 
@@ -131,6 +133,11 @@ def check_flags() -> None:
         raise ValueError(
             "`--match=time` and `--max_seconds` go together; "
             f"got --match={FLAGS.match}, --max_seconds={FLAGS.max_seconds}."
+        )
+    if FLAGS.launcher == "local" and FLAGS.cores_per_run > launchers.cores():
+        raise ValueError(
+            f"`--cores_per_run` must be at most what there are here, {launchers.cores()}; got "
+            f"{FLAGS.cores_per_run}. Ask for less, or use a cluster by --launcher=ray."
         )
     tried()
 
@@ -231,7 +238,7 @@ def carry_out(
     ]
     launch(rest, plans)
     for job in cost_jobs(rivals, chosen, folder) if contest.has_costs else ():
-        launch_jobs([job])  # alone, so that none disturbs what another measures
+        launch_jobs([job], alone=True)  # so that none disturbs what another measures
 
 
 def runs_of(
@@ -270,17 +277,21 @@ def launch(runs: list[Run], plans: dict[str, Any]) -> None:
     launch_jobs(jobs)
 
 
-def launch_jobs(jobs: list[launchers.Job]) -> None:
+def launch_jobs(jobs: list[launchers.Job], alone: bool = False) -> None:
     """Carries jobs out, and says how each ended."""
-    for number, done in enumerate(launcher()(jobs) if jobs else (), 1):
+    for number, done in enumerate(launcher(alone)(jobs) if jobs else (), 1):
         ended = "done" if done.reason is None else f"failed: {done.reason}"
         print(f"{number}/{len(jobs)} {done.job.name}: {ended}, {done.seconds:.0f} s", flush=True)
 
 
-def launcher() -> Callable[[Iterable[launchers.Job]], Iterator[launchers.Finished]]:
-    """Where runs go, as flags say."""
+def launcher(alone: bool) -> Callable[[Iterable[launchers.Job]], Iterator[launchers.Finished]]:
+    """Where runs go, as flags say; one that is `alone` gets all cores of this machine."""
     if FLAGS.launcher == "local":
-        return launchers.local
+        if alone or jax.default_backend() != "cpu":
+            return launchers.local
+        at_once = launchers.cores() // FLAGS.cores_per_run
+        own = launchers.threads(FLAGS.cores_per_run)
+        return partial(launchers.local, at_once=at_once, environment=own)
     return partial(
         ray_launcher.on_ray,
         address=FLAGS.ray_address,

@@ -7,10 +7,12 @@ process holds its lock: one that a killed launcher left behind is waited for, ne
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -20,6 +22,9 @@ try:
     import fcntl
 except ImportError:  # Windows has none; there two comparisons must not share a folder
     fcntl: Any = None
+
+_PAUSE = 0.05  # seconds between two looks at the jobs
+_HELD = "an earlier call still holds {}; waiting for it"
 
 
 class Job(NamedTuple):
@@ -66,42 +71,62 @@ class Stopped(Interrupted):
         return type(self), (self.signal, self._name)
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    own = getattr(os, "sched_getaffinity", None)
+    return len(own(0)) if own else os.cpu_count() or 1
+
+
+def threads(count: int) -> dict[str, str]:
+    """Variables of a process that is to compute in so many threads."""
+    return {"NPROC": str(count)}  # which XLA reads
+
+
 @contextlib.contextmanager
-def alone(path: Path) -> Generator[IO[str], None, None]:
+def alone(path: Path) -> Generator[None, None, None]:
     """Waits until no other holds a lock's file, nor a process that a killed one left behind."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as lock:
+        if not _take(lock):
+            print(_HELD.format(path), file=sys.stderr)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _take(lock: IO[str]) -> bool:
+    """Takes a lock, unless another holds it."""
+    try:
         if fcntl is not None:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                print(f"an earlier call still holds {path}; waiting for it", file=sys.stderr)
-                fcntl.flock(lock, fcntl.LOCK_EX)
-        yield lock
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
-def local(jobs: Iterable[Job]) -> Iterator[Finished]:
-    """Runs the jobs here, one after another.
-
-    Raises:
-      Stopped: SIGTERM or SIGINT arrived.
-    """
-    return map(run, jobs)
-
-
-def run(job: Job, environment: dict[str, str] | None = None) -> Finished:
-    """Runs one job in a process of its own, once none is left that runs it.
+def local(
+    jobs: Iterable[Job], *, at_once: int = 1, environment: Mapping[str, str] | None = None
+) -> Iterator[Finished]:
+    """Runs jobs here, each in a process of its own, once none is left that runs it.
 
     Args:
-      environment: variables that it has beside those of this process.
+      at_once: how many at a time.
+      environment: variables that they have beside those of this process.
 
     Raises:
       Stopped: SIGTERM or SIGINT arrived.
     """
-    start = time.monotonic()
-    with alone(job.lock) as lock:
-        code = _exit_code(job, lock, environment or {})
-    return Finished(job, last_words(job.log, code) if code else None, time.monotonic() - start)
+    waiting, working = deque(jobs), list[_Work]()
+    with Signals() as signals:
+        while waiting or working or signals.received:
+            if signals.received:
+                raise _stopped(signals.received, working, len(waiting))
+            while waiting and len(working) < at_once:
+                working.append(_Work(waiting.popleft(), environment or {}))
+            ended = [done for one in working if (done := one.finished())]
+            working = [one for one in working if not one.lock.closed]
+            yield from ended
+            if not ended:
+                time.sleep(_PAUSE)
 
 
 def last_words(log: Path, code: int | None = None) -> str:
@@ -114,30 +139,68 @@ def last_words(log: Path, code: int | None = None) -> str:
     return f"{ended}; its last line: {said[-1]}" if said else f"{ended}, and said nothing"
 
 
-def _exit_code(job: Job, lock: IO[str], environment: dict[str, str]) -> int:
-    """The exit code of the job's command; a signal is handed on to it, once."""
-    with open(job.log, "w") as log, Signals() as signals:
-        # In a session of its own a key pressed here reaches it once, by way of this process.
-        process = subprocess.Popen(
-            job.arguments(),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"} | environment,
-            pass_fds=() if fcntl is None else (lock.fileno(),),
-            start_new_session=True,
-        )
-        told = False
-        while True:
-            try:
-                code = process.wait(timeout=0.2)
-                break
-            except subprocess.TimeoutExpired:
-                if signals.received and not told:
-                    process.terminate()  # whatever arrived; workers of Ray block SIGINT
-                    told = True
-            except KeyboardInterrupt:
-                process.kill()
-        if signals.received:
-            raise Stopped(signals.received, job.name)
-    return code
+class _Work:
+    """A job at work, or waiting for the process that an earlier call left behind.
+
+    Attributes:
+      lock: its file, held by the process too; closed when the job has ended.
+    """
+
+    def __init__(self, job: Job, environment: Mapping[str, str]):
+        self.job, self._environment, self._start = job, environment, time.monotonic()
+        job.lock.parent.mkdir(parents=True, exist_ok=True)
+        self.lock = open(job.lock, "w")
+        self._process = self._begun()
+        if self._process is None:
+            print(_HELD.format(job.lock), file=sys.stderr)
+
+    def finished(self) -> Finished | None:
+        """How it ended, unless it is still at work."""
+        self._process = self._process or self._begun()
+        if self._process is None or (code := self._process.poll()) is None:
+            return None
+        self.lock.close()
+        reason = last_words(self.job.log, code) if code else None
+        return Finished(self.job, reason, time.monotonic() - self._start)
+
+    def tell(self, number: int) -> None:
+        """Sends it a signal."""
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def wait(self) -> None:
+        """Waits for its end."""
+        if self._process is not None:
+            self._process.wait()
+        self.lock.close()
+
+    def _begun(self) -> subprocess.Popen[bytes] | None:
+        """Its process, once the lock is free."""
+        if not _take(self.lock):
+            return None
+        with open(self.job.log, "w") as log:
+            # In a session of its own a key pressed here reaches it once, by way of this process.
+            return subprocess.Popen(
+                self.job.arguments(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **self._environment},
+                pass_fds=() if fcntl is None else (self.lock.fileno(),),
+                start_new_session=True,
+            )
+
+
+def _stopped(number: int, working: list[_Work], waiting: int) -> Stopped:
+    """Hands a signal on, and waits until all have saved what they had; a second one kills."""
+    for one in working:
+        one.tell(signal.SIGTERM)  # whatever arrived; workers of Ray block SIGINT
+    try:
+        for one in working:
+            one.wait()
+    except KeyboardInterrupt:
+        for one in working:
+            one.tell(signal.SIGKILL)
+            one.wait()
+    alone = len(working) == 1 and not waiting
+    return Stopped(number, working[0].job.name if alone else f"{len(working) + waiting} jobs")

@@ -60,6 +60,7 @@ def draw(results: dict[str, dict[str, Any]], path: str | Path) -> None:
 
 def _dress(axis: Axes, across: str, up: str) -> None:
     axis.set_xscale("log", base=2)
+    axis.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
     axis.set_xlabel(across)
     axis.set_ylabel(up)
     if "accuracy" in up:

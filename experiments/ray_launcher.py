@@ -85,10 +85,11 @@ def _check(had: dict[str, float], asked: dict[str, float]) -> None:
 
 def _carry_out(job: Job, cores: int, gpus: float) -> Finished:
     """The task: on its worker, a process of the job."""
-    own = {"NPROC": str(cores)}  # XLA's number of threads
+    own = launchers.threads(cores)
     if 0 < gpus < 1:
         own["XLA_CLIENT_MEM_FRACTION"] = f"{0.9 * gpus:.3f}"
-    return launchers.run(job, own)
+    (finished,) = launchers.local([job], environment=own)
+    return finished
 
 
 def _stop(ray: Any, tasks: list[Any]) -> None:

@@ -1,9 +1,7 @@
 """Comparisons: numbers from run folders, a page that needs nothing else, runs that go on."""
 
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -22,10 +20,9 @@ from experiments import (
     compare_text,
     contests,
     judges,
-    launchers,
 )
 from experiments.compare_results import Options, Run
-from tests.scripts import ENVIRONMENT, ROOT, TINY, holders, run, scores_of
+from tests.scripts import ENVIRONMENT, ROOT, TINY, run, scores_of
 
 OPTIONS = Options("parameters", "exact_match", 0.95, 2, ["0.001", "0.01"])
 PLAN = {
@@ -317,76 +314,13 @@ def test_a_folder_keeps_to_one_comparison(tmp_path):
         compare_plan.load_plans(tmp_path, measure)
 
 
-def job(code, tmp_path, name="job"):
-    return launchers.Job(name, (sys.executable, "-c", code), tmp_path / f"{name}.log")
-
-
-def test_jobs_end_well_or_with_their_last_words(tmp_path):
-    jobs = [
-        job("print('hello')", tmp_path, "a"),
-        job("import sys; print('before'); sys.exit('error: no such data')", tmp_path, "b"),
-        job("import sys; print('step 3'); sys.exit(7)", tmp_path, "c"),
-    ]
-    done = list(launchers.local(jobs))
-    assert [x.job.name for x in done] == ["a", "b", "c"]
-    assert done[0].reason is None and done[1].reason == "no such data"
-    assert done[2].reason == "it ended with code 7; its last line: step 3"
-
-
-LAUNCH = """
-import sys
-from pathlib import Path
-from experiments import launchers
-folder = Path(sys.argv[1])
-code = ("import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(3));"
-        "print('ready', flush=True); time.sleep(60)")
-job = launchers.Job("sleeper", (sys.executable, "-c", code), folder / "sleeper.log")
-try:
-    list(launchers.local([job]))
-except launchers.Stopped as stop:
-    print(stop)
-    sys.exit(stop.exit_code)
-"""
-
-
-def start_launcher(folder):
-    process = subprocess.Popen([sys.executable, "-c", LAUNCH, str(folder)], cwd=ROOT,
-                               stdout=subprocess.PIPE, text=True)  # fmt: skip
-    limit = time.monotonic() + 60
-    while "ready" not in (x.read_text() if (x := folder / "sleeper.log").exists() else ""):
-        assert time.monotonic() < limit and process.poll() is None
-        time.sleep(0.05)
-    return process
-
-
-def test_a_signal_is_handed_on_to_the_job(tmp_path):
-    process = start_launcher(tmp_path)
-    process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=30)
-    assert process.returncode == 128 + signal.SIGTERM
-    assert out == "Stopped during sleeper. Repeat the command to go on.\n"
-
-
-@pytest.mark.skipif(launchers.fcntl is None, reason="needs locks of files")
-def test_a_job_that_outlives_a_killed_call_keeps_its_lock(tmp_path):
-    process = start_launcher(tmp_path)
-    process.kill()
-    process.communicate(timeout=30)
-    with open(tmp_path / "sleeper.lock", "w") as lock:
-        with pytest.raises(BlockingIOError):
-            launchers.fcntl.flock(lock, launchers.fcntl.LOCK_EX | launchers.fcntl.LOCK_NB)
-        # End the one that was left behind: it is in a session of its own.
-        (child,) = holders(tmp_path / "sleeper.lock")
-        os.kill(child, signal.SIGTERM)
-        launchers.fcntl.flock(lock, launchers.fcntl.LOCK_EX)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--model=rnn"], "here `--models` and `--attentions`"),
         (["--match=time"], "`--match=time` and `--max_seconds` go together"),
         (["--learning_rates=fast"], "`--learning_rates` must be numbers; got fast"),
+        (["--cores_per_run=999"], "`--cores_per_run` must be at most what there are here"),
         (["--resume"], "`--resume` is that of one run; here `--folder`"),
         (["--score=wer"], "`--score` must be among exact_match, bleu; got 'wer'"),
         (["--rnn_option=layer=1"], "`--rnn_option` must be flag=value"),

@@ -134,16 +134,16 @@ def test_curves_show_what_the_rows_hold(figures, tmp_path):
     )
     visualize.curves(path, tmp_path / "curves.png")
     panels = {x.get_title(loc="left"): x for x in figures[0].axes if x.get_visible()}
-    assert list(panels) == ["loss (nats a token)", "token accuracy", "BLEU"]
+    assert list(panels) == ["loss", "accuracy", "BLEU"]
     drawn = {
         (title, line.get_label()): line.get_xydata().tolist()
         for title, panel in panels.items()
         for line in panel.lines
     }
     assert drawn == {
-        ("loss (nats a token)", "training"): [[10, 3.0], [30, 2.0]],
-        ("loss (nats a token)", "validation"): [[20, 2.5]],
-        ("token accuracy", "training"): [[10, 0.1], [20, 0.2], [30, 0.3]],
+        ("loss", "training"): [[10, 3.0], [30, 2.0]],
+        ("loss", "validation"): [[20, 2.5]],
+        ("accuracy", "training"): [[10, 0.1], [20, 0.2], [30, 0.3]],
         ("BLEU", "validation"): [[20, 7.0]],
     }
     assert imread(tmp_path / "curves.png").ndim == 3
