@@ -7,7 +7,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from attention_jax import checks
-from attention_jax.layers import MultiHeadAttention
+from attention_jax.layers import Linear, MultiHeadAttention
 from attention_jax.types import Variant
 
 SPREAD = 0.02  # of learned vectors as they start: arXiv:2010.11929, the authors' code
@@ -71,6 +71,46 @@ def patches(images: Float[Array, "b y x c"], config: ImageConfig) -> Float[Array
     (rows, columns), side = config.grid, config.patch
     cut = images.reshape(-1, rows, side, columns, side, config.channels)
     return cut.swapaxes(2, 3).reshape(-1, rows * columns, side * side * config.channels)
+
+
+class ConvolutionalStem(nnx.Module):
+    """Patches by convolutions that halve the picture, in place of one linear map of each.
+
+        x_0 = image      x_i = relu(norm(conv_i x_(i-1))), of 3 x 3 and stride 2      out = W x_n
+
+    n is log2 of a patch's side. The last convolution has `width` channels, each before it half of
+    those after. A vector so sees its patch and a border of others.
+
+    Raises:
+      ValueError: the side is no power of two above 1, or the width cannot be halved so often.
+
+    Reference: Xiao et al. 2021, arXiv:2106.14881, section 4; norms here are of layers, not batches.
+    """
+
+    def __init__(self, image: ImageConfig, width: int, *, dtype: str, rngs: nnx.Rngs):
+        count, kind = image.patch.bit_length() - 1, jnp.dtype(dtype)
+        if image.patch != 2**count or not count:
+            raise ValueError(
+                "`patch` must be a power of two above 1 where convolutions make the patches; got "
+                f"{image.patch}. Use 2, 4 or 8, or the linear stem."
+            )
+        checks.divides("2 to the power of convolutions - 1", 2 ** (count - 1), "width", width)
+        channels = [image.channels] + [width // 2 ** (count - 1 - i) for i in range(count)]
+        pairs = list(zip(channels, channels[1:], strict=False))
+        self.image = image
+        self.convolutions = nnx.List(
+            nnx.Conv(inside, outside, (3, 3), strides=2, padding=1, dtype=kind, rngs=rngs)
+            for inside, outside in pairs
+        )
+        self.norms = nnx.List(nnx.LayerNorm(n, dtype=kind, rngs=rngs) for _, n in pairs)
+        self.out = Linear(width, width, dtype=kind, rngs=rngs)
+
+    def __call__(self, images: Float[Array, "b y x c"]) -> Float[Array, "b n m"]:
+        check_size(images, self.image)
+        x = images
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            x = nnx.relu(norm(convolution(x)))
+        return self.out(x.reshape(len(x), -1, x.shape[-1]))
 
 
 class AttentionPooling(nnx.Module):

@@ -45,6 +45,8 @@ def define_flags() -> None:
         f"{_MOST_PATCHES} a side.", lower_bound=1
     )  # fmt: skip
     flags.DEFINE_enum("pooling", "token", vision.POOLINGS, "Transformer: where the answer is read.")
+    flags.DEFINE_enum("stem", "linear", vision.STEMS, "Transformer: what makes a patch a vector; "
+                      "convolutional wants a --patch of 2, 4 or 8.")  # fmt: skip
     flags.DEFINE_enum("reads", "rows", vision_rnn.READS, "RNN: what it reads, one after another. "
                       "--attention pools its states; none takes the last.")  # fmt: skip
 
@@ -114,7 +116,7 @@ def builder(image: ImageConfig, classes: int) -> Callable[[jax.Array], Classifie
     if isinstance(config, RNNConfig):
         return lambda key: vision_rnn.ImageRNN(image, config, reads=FLAGS.reads, rngs=nnx.Rngs(key))
     return lambda key: vision.VisionTransformer(
-        image, config, pooling=FLAGS.pooling, rngs=nnx.Rngs(key)
+        image, config, pooling=FLAGS.pooling, stem=FLAGS.stem, rngs=nnx.Rngs(key)
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 
 from attention_jax import variants
-from attention_jax.patches import AttentionPooling, ImageConfig, patches
+from attention_jax.patches import AttentionPooling, ConvolutionalStem, ImageConfig, patches
 
 
 def test_patches_are_cut_row_by_row(draw):
@@ -23,6 +23,44 @@ def test_patches_are_cut_row_by_row(draw):
     assert found.shape == (2, number, 12)
 
 
+def numbers(variable):
+    return np.asarray(variable[...], np.float64)
+
+
+def linear(layer, x):
+    return x @ numbers(layer.kernel) + numbers(layer.bias)
+
+
+def halved(image, convolution, norm):
+    """A convolution of 3 x 3 and stride 2 with a border of zeros, a norm, a ReLU."""
+    kernel = numbers(convolution.kernel)
+    wide = np.pad(image, [(1, 1), (1, 1), (0, 0)])
+    out = np.zeros((image.shape[0] // 2, image.shape[1] // 2, kernel.shape[-1]))
+    for y, x in np.ndindex(out.shape[:2]):
+        window = wide[2 * y : 2 * y + 3, 2 * x : 2 * x + 3]
+        out[y, x] = np.einsum("yxc,yxcd->d", window, kernel) + numbers(convolution.bias)
+    centred = out - out.mean(axis=-1, keepdims=True)
+    scaled = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-6)
+    return np.maximum(scaled * numbers(norm.scale) + numbers(norm.bias), 0)
+
+
+def test_a_convolutional_stem_is_that_of_its_equation(draw):
+    images = draw(2, 8, 4, 3)
+    stem = ConvolutionalStem(ImageConfig(8, 4, 3, patch=4), 6, dtype="float32", rngs=nnx.Rngs(0))
+    assert [x.out_features for x in stem.convolutions] == [3, 6]
+    for image, found in zip(np.asarray(images, np.float64), stem(images), strict=True):
+        for convolution, norm in zip(stem.convolutions, stem.norms, strict=True):
+            image = halved(image, convolution, norm)
+        np.testing.assert_allclose(found, linear(stem.out, image.reshape(2, 6)), atol=1e-5)
+
+
+@pytest.mark.parametrize("patch", [1, 3])
+def test_convolutions_halve(patch):
+    image = ImageConfig(6, 6, 1, patch=patch)
+    with pytest.raises(ValueError, match=f"power of two above 1 .* got {patch}. Use 2, 4 or 8"):
+        ConvolutionalStem(image, 8, dtype="float32", rngs=nnx.Rngs(0))
+
+
 def softmax(x):
     weights = np.exp(x - x.max())
     return weights / weights.sum()
@@ -34,11 +72,8 @@ def test_pooling_is_the_mean_by_the_weights_of_one_question(draw):
     )
     states = draw(3, 5, 8)
 
-    def linear(layer, x):
-        return x @ np.asarray(layer.kernel[...], np.float64) + np.asarray(layer.bias[...])
-
     attention, x = pool.attention, np.asarray(states, np.float64)
-    query = linear(attention.query, np.asarray(pool.query[...], np.float64))
+    query = linear(attention.query, numbers(pool.query))
     keys, values = linear(attention.key, x), linear(attention.value, x)
     wanted = np.zeros((3, 8))
     for b, h in np.ndindex(3, 2):

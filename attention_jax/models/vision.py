@@ -12,6 +12,7 @@ from attention_jax.layers import Linear, dropout
 from attention_jax.patches import (
     SPREAD,
     AttentionPooling,
+    ConvolutionalStem,
     ImageConfig,
     Look,
     Looks,
@@ -21,6 +22,7 @@ from attention_jax.patches import (
 from attention_jax.sublayers import POSITIONS, Layer, TransformerConfig, variant_at
 
 POOLINGS = ("token", "attention", "mean")
+STEMS = ("linear", "convolutional")
 
 
 class PatchLayer(Layer):
@@ -46,6 +48,8 @@ class VisionTransformer(nnx.Module):
       config: sizes of the encoder; `vocabulary_size` is the number of classes.
       pooling: where the answer is read: at a class "token" before the patches, from "attention"
         pooling of the patches, or from their "mean".
+      stem: what makes a vector of a patch: the "linear" map W, or "convolutional" layers, which
+        learn more from few pictures.
 
     Reference: Dosovitskiy et al. 2021, arXiv:2010.11929, section 3.1 and, of two-dimensional
     places, appendix D.4.
@@ -57,16 +61,20 @@ class VisionTransformer(nnx.Module):
         config: TransformerConfig,
         *,
         pooling: str = "token",
+        stem: str = "linear",
         rngs: nnx.Rngs,
     ):
         checks.one_of("pooling", pooling, POOLINGS)
+        checks.one_of("stem", stem, STEMS)
         checks.one_of("positions", config.positions, POSITIONS)
         checks.one_of("norm", config.norm, ("pre", "post"))
         checks.one_of("dtype", config.dtype, ("float32", "bfloat16"))
-        self.image, self.config, self.pooling = image, config, pooling
+        self.image, self.config, self.pooling, self.stem = image, config, pooling, stem
         width, dtype = config.width, jnp.dtype(config.dtype)
-        pixels = image.patch**2 * image.channels
-        self.embed = Linear(pixels, width, dtype=dtype, rngs=rngs)
+        if stem == "linear":
+            self.embed = Linear(image.patch**2 * image.channels, width, dtype=dtype, rngs=rngs)
+        else:
+            self.embed = ConvolutionalStem(image, width, dtype=config.dtype, rngs=rngs)
         self._learn_places(rngs)
         self.encoder = sublayers.stack(PatchLayer, config, rngs=rngs)
         self.norm = sublayers.last_norm(config, rngs=rngs)
@@ -122,7 +130,8 @@ class VisionTransformer(nnx.Module):
         self, images: Float[Array, "b y x c"], *, rngs: nnx.Rngs | None = None
     ) -> Float[Array, "b n m"]:
         """What the encoder reads."""
-        x = self.embed(patches(centred(images), self.image))
+        x = centred(images)
+        x = self.embed(patches(x, self.image) if self.stem == "linear" else x)
         places = self.places()
         x = x if places is None else x + places.astype(x.dtype)[None]
         if self.pooling == "token":

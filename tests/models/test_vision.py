@@ -14,9 +14,9 @@ IMAGE = ImageConfig(6, 4, 1, patch=2)
 SIZES = {"vocabulary_size": 5, "width": 8, "layers": 2, "heads": 2, "feed_forward": 16}
 
 
-def build(pooling="token", **changes):
+def build(pooling="token", stem="linear", **changes):
     config = TransformerConfig(**(SIZES | changes))
-    return VisionTransformer(IMAGE, config, pooling=pooling, rngs=nnx.Rngs(0))
+    return VisionTransformer(IMAGE, config, pooling=pooling, stem=stem, rngs=nnx.Rngs(0))
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_without_places_the_order_of_patches_does_not_count(images, pooling):
         ("mean", {"positions": "learned", "norm": "post"}),
         ("token", {"positions": "rope", "kv_heads": 1, "attention": "alibi"}),
         ("attention", {"scan": True, "attention": "additive"}),
-        ("attention", {"remat": True, "attention": "retention"}),
+        ("attention", {"remat": True, "attention": "retention", "stem": "convolutional"}),
     ],
     ids=str,
 )
@@ -121,8 +121,8 @@ def test_every_kind_learns(images, pooling, changes):
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
     assert all(jnp.abs(leaf).max() > 0 for leaf in jax.tree.leaves(found["embed"]))
     assert not np.allclose(
-        found["embed"]["kernel"],
-        gradient(nnx.as_pure(state), jax.random.key(1))["embed"]["kernel"],
+        found["head"]["kernel"],
+        gradient(nnx.as_pure(state), jax.random.key(1))["head"]["kernel"],
     )
 
 
