@@ -18,6 +18,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from attention_jax import maps
+from attention_jax.statistics import shares
 from attention_jax.types import Params
 
 
@@ -90,7 +91,7 @@ def rollout(found: ImageMaps) -> Float[np.ndarray, "b rows columns"]:
         mixed = np.eye(found.layers.shape[-1], dtype=np.float32)[None]
         for layer in np.moveaxis(np.abs(found.layers), 1, 0):
             step = layer.mean(axis=1) / 2 + np.eye(layer.shape[-1], dtype=np.float32) / 2
-            mixed = _shares(step) @ mixed
+            mixed = shares(step)[0] @ mixed
         reads = np.einsum("bn,bnm->bm", reads, mixed)
     return _on_grid(found, reads)
 
@@ -185,16 +186,11 @@ def _exact(found: maps.View) -> np.ndarray:
 def _answer(found: ImageMaps) -> np.ndarray:
     """What the answer reads of the last layer's positions, [b n]; a row sums to 1."""
     if found.pooling is not None:
-        return _shares(np.abs(found.pooling).mean(axis=1))
+        return shares(np.abs(found.pooling).mean(axis=1))[0]
     assert found.layers is not None  # there is one or the other
     b, _, _, n, _ = found.layers.shape
     row = np.eye(n)[0] if found.tokens else np.full(n, 1 / n)
     return np.broadcast_to(row.astype(np.float32), (b, n))
-
-
-def _shares(x: np.ndarray) -> np.ndarray:
-    total = x.sum(axis=-1, keepdims=True)
-    return x / np.where(total > 0, total, 1)
 
 
 def _on_grid(found: ImageMaps, x: np.ndarray) -> np.ndarray:

@@ -45,7 +45,7 @@ def main() -> None:
     jax.config.update("jax_enable_compilation_cache", False)
     vocabulary = Vocabulary.load(folder / "vocabulary.json")
     rows = []
-    for length in timing.lengths(FLAGS.cost_lengths):
+    for length in timing.lengths("cost_lengths", FLAGS.cost_lengths):
         rows.append(measure(length, vocabulary.size))
         print(json.dumps(rows[-1]), flush=True)
     if FLAGS.output:

@@ -53,7 +53,8 @@ def main() -> None:
     if FLAGS.list:
         print(f"problems: {', '.join(problems.PROBLEMS)}\n{common.list_names()}")
         return
-    lengths, costs_at = problems.test_lengths(), timing.lengths(FLAGS.cost_lengths)
+    lengths = problems.test_lengths()
+    costs_at = timing.lengths("cost_lengths", FLAGS.cost_lengths)
     build, objective = problems.builder(max(lengths)), problems.objective()
     tests = {length: problems.batches(length, test=True) for length in lengths}
     validation = problems.batches(FLAGS.length, test=True, rows=VALIDATION_ROWS)

@@ -14,7 +14,7 @@ from attention_jax import objectives, recall
 from attention_jax.models import language
 from attention_jax.recall import DrawnBatches
 from attention_jax.types import Params
-from experiments import common, run_folders
+from experiments import common, run_folders, timing
 
 FLAGS = flags.FLAGS
 PROBLEMS = ("associative", "copying", "induction", "adding")
@@ -73,9 +73,7 @@ def test_lengths() -> tuple[int, ...]:
     texts = FLAGS.test_lengths
     if texts is None:
         return FLAGS.length, 2 * FLAGS.length, 4 * FLAGS.length
-    if not all(text.isdigit() and int(text) > 1 for text in texts):
-        raise ValueError(f"`--test_lengths` must be lengths above 1; got {','.join(texts)}.")
-    return tuple(dict.fromkeys((FLAGS.length, *map(int, texts))))
+    return tuple(dict.fromkeys((FLAGS.length, *timing.lengths("test_lengths", texts))))
 
 
 def builder(max_length: int) -> Callable[[jax.Array], Any]:

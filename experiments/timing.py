@@ -8,10 +8,10 @@ from typing import Any
 import jax
 
 
-def lengths(texts: Sequence[str]) -> tuple[int, ...]:
-    """The list of --cost_lengths, as numbers."""
+def lengths(flag: str, texts: Sequence[str]) -> tuple[int, ...]:
+    """The list of lengths that a flag holds, as numbers."""
     if not all(text.isdigit() and int(text) > 1 for text in texts):
-        raise ValueError(f"`--cost_lengths` must be lengths above 1; got {','.join(texts)}.")
+        raise ValueError(f"`--{flag}` must be lengths above 1; got {','.join(texts)}.")
     return tuple(map(int, texts))
 
 

@@ -92,7 +92,7 @@ MAY_IMPORT = {
     "recall": "types",
     "writing": "types checks vocabulary batches metrics decoding evaluation",
     "maps": "types masks batches layers models",
-    "image_maps": "types maps",
+    "image_maps": "types maps statistics",
     "image_pictures": "",
     "recognition": "types",
     "explorer": "checks maps statistics",
