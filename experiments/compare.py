@@ -10,6 +10,7 @@ stopped, trains only what is missing, and draws anew: report.html, report.json, 
 """
 
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -76,8 +77,8 @@ flags.DEFINE_enum(
     "cluster. Both train as many at a time as there are cores for."
 )  # fmt: skip
 flags.DEFINE_string("ray_address", None, "Of a Ray cluster. Default: this machine alone.")
-flags.DEFINE_integer("cores_per_run", 1, "Cores of each run. On a GPU or TPU local runs go one "
-                     "after another.", lower_bound=1)  # fmt: skip
+flags.DEFINE_integer("cores_per_run", 1, "Cores of each run. Local runs go one after another, "
+                     "with all cores, on a GPU or TPU and by --match=time.", lower_bound=1)  # fmt: skip
 flags.DEFINE_float("gpus_per_run", 0.0, "GPUs of each run on Ray; 0: none, 0.5: two share one.",
                    lower_bound=0.0)  # fmt: skip
 
@@ -278,16 +279,24 @@ def launch(runs: list[Run], plans: dict[str, Any]) -> None:
 
 
 def launch_jobs(jobs: list[launchers.Job], alone: bool = False) -> None:
-    """Carries jobs out, and says how each ended."""
-    for number, done in enumerate(launcher(alone)(jobs) if jobs else (), 1):
+    """Carries jobs out, and says how each ended and about how long the rest will take."""
+    if not jobs:
+        return
+    print(f"{len(jobs)} to do, {jobs[0].name} first: {jobs[0].log}", flush=True)
+    start = time.monotonic()
+    for number, done in enumerate(launcher(alone)(jobs), 1):
         ended = "done" if done.reason is None else f"failed: {done.reason}"
-        print(f"{number}/{len(jobs)} {done.job.name}: {ended}, {done.seconds:.0f} s", flush=True)
+        left = (time.monotonic() - start) / number * (len(jobs) - number) / 60
+        rest = f"; about {left:.0f} min left" if number < len(jobs) else ""
+        print(f"{number}/{len(jobs)} {done.job.name}: {ended}, {done.seconds:.0f} s{rest}",
+              flush=True)  # fmt: skip
 
 
 def launcher(alone: bool) -> Callable[[Iterable[launchers.Job]], Iterator[launchers.Finished]]:
     """Where runs go, as flags say; one that is `alone` gets all cores of this machine."""
     if FLAGS.launcher == "local":
-        if alone or jax.default_backend() != "cpu":
+        # Time is planned with all cores, and others beside a run would take some of its own.
+        if alone or FLAGS.match == "time" or jax.default_backend() != "cpu":
             return launchers.local
         at_once = launchers.cores() // FLAGS.cores_per_run
         own = launchers.threads(FLAGS.cores_per_run)
