@@ -78,7 +78,8 @@ flags.DEFINE_enum(
 )  # fmt: skip
 flags.DEFINE_string("ray_address", None, "Of a Ray cluster. Default: this machine alone.")
 flags.DEFINE_integer("cores_per_run", 1, "Cores of each run. Local runs go one after another, "
-                     "with all cores, on a GPU or TPU and by --match=time.", lower_bound=1)  # fmt: skip
+                     "with all of them, on a GPU or TPU and by --match=time.",
+                     lower_bound=1)  # fmt: skip
 flags.DEFINE_float("gpus_per_run", 0.0, "GPUs of each run on Ray; 0: none, 0.5: two share one.",
                    lower_bound=0.0)  # fmt: skip
 

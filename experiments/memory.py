@@ -102,6 +102,7 @@ def report(found: dict[str, Any], folder: Path) -> None:
     summary: dict[str, Any] = {
         "task": FLAGS.problem,
         "positions": FLAGS.positions if FLAGS.model == "transformer" else None,
+        "cell": FLAGS.cell.upper() if FLAGS.model == "rnn" else None,
         **found,
     }
     visualize.curves(folder / "metrics.jsonl", folder / "curves.png")

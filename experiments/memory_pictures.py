@@ -18,9 +18,10 @@ MARKS = "osD^vPX*"
 
 def label(result: dict[str, Any]) -> str:
     """What a run is called in a picture."""
-    model = "RNN" if result["model"] == "rnn" else "Transformer"
-    positions = f", {result['positions']}" if result.get("positions") else ""
-    return f"{model}, {Path(result['attention']).stem}{positions}"
+    model = "Transformer" if result["model"] == "transformer" else (result.get("cell") or "RNN")
+    parts = {"attention": Path(result["attention"]).stem, "positions": result.get("positions")}
+    said = [f"no {kind}" if name == "none" else name for kind, name in parts.items() if name]
+    return ", ".join([model, *said])
 
 
 def draw(results: dict[str, dict[str, Any]], path: str | Path) -> None:
@@ -54,7 +55,10 @@ def draw(results: dict[str, dict[str, Any]], path: str | Path) -> None:
     for axis, what in zip(axes[2:], ("ms a training step", "MiB a training step"), strict=False):
         _dress(axis, "length", what)
         axis.set_yscale("log")
-    axes[0].legend(fontsize=8, frameon=False)
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8,
+        frameon=False,
+    )  # fmt: skip
     figure.savefig(path, dpi=120)
 
 
