@@ -169,6 +169,13 @@ def adding(draw: np.random.Generator, rows: int, *, length: int) -> Drawn:
     return Drawn(Series(vectors, sums, np.ones(rows, np.float32)), length - 1 - marked[:, 0])
 
 
+def mixed(*problems: Problem) -> Problem:
+    """Each batch is of one of the problems, all as likely; one alone is drawn as it is."""
+    if len(problems) == 1:
+        return problems[0]
+    return lambda draw, rows: problems[draw.integers(len(problems))](draw, rows)
+
+
 class DrawnBatches:
     """Batches of a problem: batch i is drawn from `(seed, i)` alone.
 

@@ -107,7 +107,7 @@ def memory() -> Contest:
         MODELS,
         ("accuracy",),
         lambda folder: None,
-        lambda data: problems.batches(FLAGS.length, test=False),
+        lambda data: problems.training(),
         lambda data: problems.builder(max(problems.test_lengths())),
         problems.objective,
         lambda data: judges.of_outcomes(FLAGS.problem),

@@ -56,14 +56,14 @@ def main() -> None:
     lengths = problems.test_lengths()
     costs_at = timing.lengths("cost_lengths", FLAGS.cost_lengths)
     build, objective = problems.builder(max(lengths)), problems.objective()
-    tests = {length: problems.batches(length, test=True) for length in lengths}
-    validation = problems.batches(FLAGS.length, test=True, rows=VALIDATION_ROWS)
+    tests = {length: problems.tests(length) for length in lengths}
+    validation = problems.tests(FLAGS.length, rows=VALIDATION_ROWS)
     graphdef = trained.graphdef_of(build)
     folder = run_folders.open_run(f"{FLAGS.problem}_{FLAGS.length}")
     losses = evaluation.losses(graphdef, objective)
     result = training.fit(
         build,
-        problems.batches(FLAGS.length, test=False),
+        problems.training(),
         lambda params: measures(losses(params, validation)),
         folder,
         common.settings(),

@@ -33,6 +33,10 @@ def define_flags() -> None:
     flags.DEFINE_integer("symbols", 10, "Copying: how many.", lower_bound=1)
     flags.DEFINE_integer("alphabet", 8, "Copying: of how many different ones.", lower_bound=1)
     flags.DEFINE_list(
+        "shorter_lengths", [], "Train on sequences of these lengths too, one length a batch, all as "
+        "likely; associative: with --pairs in proportion."
+    )  # fmt: skip
+    flags.DEFINE_list(
         "test_lengths", None, "Lengths of tests beside --length. Default: its double and fourfold."
     )
     flags.DEFINE_integer("test_rows", 1024, "Sequences of each test.", lower_bound=1)
@@ -41,11 +45,11 @@ def define_flags() -> None:
 run_folders.keep_flags_of(__name__)
 
 
-def problem(length: int) -> recall.Problem:
-    """The problem that flags name, at a length."""
+def problem(length: int, pairs: int | None = None) -> recall.Problem:
+    """The problem that flags name, at a length; associative: with as many pairs as they say."""
     own: dict[str, dict[str, Any]] = {
         "associative": {
-            "pairs": FLAGS.pairs,
+            "pairs": pairs or FLAGS.pairs,
             "vocabulary": FLAGS.vocabulary,
             "power": FLAGS.power,
         },
@@ -56,16 +60,30 @@ def problem(length: int) -> recall.Problem:
     return partial(getattr(recall, FLAGS.problem), length=length, **own[FLAGS.problem])
 
 
-def batches(length: int, *, test: bool, rows: int | None = None) -> DrawnBatches:
-    """Those of training, or of a test of `rows` sequences at least."""
-    drawn = DrawnBatches(
-        problem(length),
-        rows=FLAGS.rows,
-        seed=FLAGS.seed + (TEST_SEED if test else 0),
-        batches_per_epoch=-(-(rows or FLAGS.test_rows) // FLAGS.rows),
+def training() -> DrawnBatches:
+    """Batches to learn from: of --length, and of shorter ones where flags add such."""
+    whole, shorter = FLAGS.length, timing.lengths("shorter_lengths", FLAGS.shorter_lengths)
+    if max(shorter, default=0) >= whole:
+        raise ValueError(
+            f"`--shorter_lengths` must be below --length={whole}; got {max(shorter)}. Where longer "
+            "ones are to be learned, make --length the longest."
+        )
+    parts = [problem(length, max(1, FLAGS.pairs * length // whole)) for length in shorter]
+    return _batches(problem(whole), *parts, seed=FLAGS.seed, rows=FLAGS.test_rows)
+
+
+def tests(length: int, *, rows: int | None = None) -> DrawnBatches:
+    """Batches of a test of `rows` sequences at least."""
+    return _batches(problem(length), seed=FLAGS.seed + TEST_SEED, rows=rows or FLAGS.test_rows)
+
+
+def _batches(*parts: recall.Problem, seed: int, rows: int) -> DrawnBatches:
+    for part in parts:
+        part(np.random.default_rng(0), 1)  # what does not fit is said before anything is trained
+    per_epoch = -(-rows // FLAGS.rows)
+    return DrawnBatches(
+        recall.mixed(*parts), rows=FLAGS.rows, seed=seed, batches_per_epoch=per_epoch
     )
-    drawn.drawn(0)  # what does not fit is said before anything is trained
-    return drawn
 
 
 def test_lengths() -> tuple[int, ...]:

@@ -79,6 +79,7 @@ def test_an_interrupted_language_run_goes_on(trained, text_file, tmp_path):
         ("visualize", ["--run=RUN", "--text=a"], "is of experiments.language"),
         ("memory", ["--pairs=9", "--length=32"], "at most a quarter of the length"),
         ("memory", ["--test_lengths=x"], "`--test_lengths` must be lengths above 1; got x"),
+        ("memory", ["--shorter_lengths=64"], "`--shorter_lengths` must be below --length=64"),
         ("memory", ["--cost_lengths=1"], "`--cost_lengths` must be lengths above 1; got 1"),
         ("memory_pictures", ["--runs=RUN"], "must name finished runs of experiments.memory"),
     ],
@@ -96,7 +97,10 @@ def test_what_a_user_can_mend_ends_in_one_line(script, arguments, message, train
 @pytest.mark.parametrize(
     ("problem", "options"),
     [
-        ("associative", ["--vocabulary=16", "--pairs=2", "--cost_lengths=8,16"]),
+        (
+            "associative",
+            ["--vocabulary=16", "--pairs=2", "--shorter_lengths=8", "--cost_lengths=8,16"],
+        ),
         pytest.param(
             "copying",
             ["--symbols=3", "--model=rnn", "--attention=none", "--cost_lengths=16"],

@@ -97,6 +97,15 @@ def test_a_batch_depends_on_seed_and_index_alone(problem):
     np.testing.assert_array_equal(next(one.epoch(2)).targets, one[200].targets)
 
 
+def test_a_mixture_draws_each_of_its_problems():
+    parts = [partial(recall.copying, length=n, symbols=2) for n in (6, 8)]
+    batches = recall.DrawnBatches(recall.mixed(*parts), rows=2, seed=0)
+    lengths = [batches[i].tokens.shape[1] for i in range(200)]
+    assert set(lengths) == {6, 8} and 60 < lengths.count(6) < 140
+    assert lengths == [batches[i].tokens.shape[1] for i in range(200)]
+    assert recall.mixed(parts[0]) is parts[0]
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
