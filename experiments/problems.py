@@ -33,8 +33,8 @@ def define_flags() -> None:
     flags.DEFINE_integer("symbols", 10, "Copying: how many.", lower_bound=1)
     flags.DEFINE_integer("alphabet", 8, "Copying: of how many different ones.", lower_bound=1)
     flags.DEFINE_list(
-        "shorter_lengths", [], "Train on sequences of these lengths too, one length a batch, all as "
-        "likely; associative: with --pairs in proportion."
+        "shorter_lengths", [], "Train on sequences of these lengths too, one length a batch, all "
+        "as likely; associative: with --pairs in proportion."
     )  # fmt: skip
     flags.DEFINE_list(
         "test_lengths", None, "Lengths of tests beside --length. Default: its double and fourfold."
