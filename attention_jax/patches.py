@@ -1,6 +1,7 @@
 """Pictures as models read them: sizes, patches, the query that pools them, and who looks where."""
 
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from flax import nnx
@@ -73,6 +74,23 @@ def patches(images: Float[Array, "b y x c"], config: ImageConfig) -> Float[Array
     return cut.swapaxes(2, 3).reshape(-1, rows * columns, side * side * config.channels)
 
 
+class LinearStem(Linear):
+    """One linear map of each patch.
+
+    Reference: Dosovitskiy et al. 2021, arXiv:2010.11929, equation 1.
+    """
+
+    def __init__(self, image: ImageConfig, width: int, *, dtype: str, rngs: nnx.Rngs):
+        pixels = image.patch**2 * image.channels
+        super().__init__(pixels, width, dtype=jnp.dtype(dtype), rngs=rngs)
+        self.image = image
+
+    def __call__(
+        self, inputs: Float[Array, "b y x c"], out_sharding: Any = None
+    ) -> Float[Array, "b n m"]:
+        return super().__call__(patches(inputs, self.image), out_sharding)
+
+
 class ConvolutionalStem(nnx.Module):
     """Patches by convolutions that halve the picture, in place of one linear map of each.
 
@@ -94,9 +112,7 @@ class ConvolutionalStem(nnx.Module):
                 "`patch` must be a power of two above 1 where convolutions make the patches; got "
                 f"{image.patch}. Use 2, 4 or 8, or the linear stem."
             )
-        checks.divides("2 to the power of convolutions - 1", 2 ** (count - 1), "width", width)
-        channels = [image.channels] + [width // 2 ** (count - 1 - i) for i in range(count)]
-        pairs = list(zip(channels, channels[1:], strict=False))
+        pairs = doubling(image.channels, width, count, name="convolutions")
         self.image = image
         self.convolutions = nnx.List(
             nnx.Conv(inside, outside, (3, 3), strides=2, padding=1, dtype=kind, rngs=rngs)
@@ -111,6 +127,9 @@ class ConvolutionalStem(nnx.Module):
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             x = nnx.relu(norm(convolution(x)))
         return self.out(x.reshape(len(x), -1, x.shape[-1]))
+
+
+STEMS = {"linear": LinearStem, "convolutional": ConvolutionalStem}
 
 
 class AttentionPooling(nnx.Module):
@@ -138,6 +157,19 @@ class AttentionPooling(nnx.Module):
     ) -> Float[Array, "b m"]:
         look = self.look(states)
         return self.attention(look.x, look.memory, rngs=rngs)[:, 0]
+
+
+def doubling(channels: int, width: int, count: int, *, name: str) -> list[tuple[int, int]]:
+    """Channels in and out of convolutions: the last has `width`, each half of those after.
+
+    Args:
+      channels: of the picture.
+      width: of the last convolution.
+      count: of convolutions.
+      name: of the count, for errors.
+    """
+    checks.divides(f"2 to the power of {name} - 1", 2 ** (count - 1), "width", width)
+    return list(pairwise([channels, *(width // 2**i for i in reversed(range(count)))]))
 
 
 def centred(images: Array) -> Array:

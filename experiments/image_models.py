@@ -15,7 +15,7 @@ from attention_jax.cells import RNNConfig
 from attention_jax.image_batches import ImageBatches
 from attention_jax.image_data import ImageData
 from attention_jax.models import cnn, vision, vision_rnn
-from attention_jax.patches import ImageConfig
+from attention_jax.patches import STEMS, ImageConfig
 from attention_jax.types import Classifier, Params
 from experiments import common, run_folders, trained
 
@@ -45,7 +45,7 @@ def define_flags() -> None:
         f"{_MOST_PATCHES} a side.", lower_bound=1
     )  # fmt: skip
     flags.DEFINE_enum("pooling", "token", vision.POOLINGS, "Transformer: where the answer is read.")
-    flags.DEFINE_enum("stem", "linear", vision.STEMS, "Transformer: what makes a patch a vector; "
+    flags.DEFINE_enum("stem", "linear", STEMS, "Transformer: what makes a patch a vector; "
                       "convolutional wants a --patch of 2, 4 or 8.")  # fmt: skip
     flags.DEFINE_enum("reads", "rows", vision_rnn.READS, "RNN: what it reads, one after another. "
                       "--attention pools its states; none takes the last.")  # fmt: skip

@@ -202,5 +202,5 @@ def _stopped(number: int, working: list[_Work], waiting: int) -> Stopped:
         for one in working:
             one.tell(signal.SIGKILL)
             one.wait()
-    alone = len(working) == 1 and not waiting
-    return Stopped(number, working[0].job.name if alone else f"{len(working) + waiting} jobs")
+    is_one = len(working) == 1 and not waiting
+    return Stopped(number, working[0].job.name if is_one else f"{len(working) + waiting} jobs")

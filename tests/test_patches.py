@@ -7,6 +7,7 @@ from flax import nnx
 
 from attention_jax import variants
 from attention_jax.patches import AttentionPooling, ConvolutionalStem, ImageConfig, patches
+from tests.equations import linear, norm, numbers
 
 
 def test_patches_are_cut_row_by_row(draw):
@@ -23,15 +24,7 @@ def test_patches_are_cut_row_by_row(draw):
     assert found.shape == (2, number, 12)
 
 
-def numbers(variable):
-    return np.asarray(variable[...], np.float64)
-
-
-def linear(layer, x):
-    return x @ numbers(layer.kernel) + numbers(layer.bias)
-
-
-def halved(image, convolution, norm):
+def halved(image, convolution, layer_norm):
     """A convolution of 3 x 3 and stride 2 with a border of zeros, a norm, a ReLU."""
     kernel = numbers(convolution.kernel)
     wide = np.pad(image, [(1, 1), (1, 1), (0, 0)])
@@ -39,9 +32,7 @@ def halved(image, convolution, norm):
     for y, x in np.ndindex(out.shape[:2]):
         window = wide[2 * y : 2 * y + 3, 2 * x : 2 * x + 3]
         out[y, x] = np.einsum("yxc,yxcd->d", window, kernel) + numbers(convolution.bias)
-    centred = out - out.mean(axis=-1, keepdims=True)
-    scaled = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-6)
-    return np.maximum(scaled * numbers(norm.scale) + numbers(norm.bias), 0)
+    return np.maximum(norm(layer_norm, out), 0)
 
 
 def test_a_convolutional_stem_is_that_of_its_equation(draw):
@@ -49,8 +40,8 @@ def test_a_convolutional_stem_is_that_of_its_equation(draw):
     stem = ConvolutionalStem(ImageConfig(8, 4, 3, patch=4), 6, dtype="float32", rngs=nnx.Rngs(0))
     assert [x.out_features for x in stem.convolutions] == [3, 6]
     for image, found in zip(np.asarray(images, np.float64), stem(images), strict=True):
-        for convolution, norm in zip(stem.convolutions, stem.norms, strict=True):
-            image = halved(image, convolution, norm)
+        for convolution, layer_norm in zip(stem.convolutions, stem.norms, strict=True):
+            image = halved(image, convolution, layer_norm)
         np.testing.assert_allclose(found, linear(stem.out, image.reshape(2, 6)), atol=1e-5)
 
 

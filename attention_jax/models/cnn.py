@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from attention_jax import checks
 from attention_jax.layers import Linear, dropout
-from attention_jax.patches import ImageConfig, Looks, centred, check_size
+from attention_jax.patches import ImageConfig, Looks, centred, check_size, doubling
 
 
 class CNNConfig(NamedTuple):
@@ -39,15 +39,11 @@ class CNN(nnx.Module):
 
     def __init__(self, image: ImageConfig, config: CNNConfig, *, rngs: nnx.Rngs):
         checks.one_of("dtype", config.dtype, ("float32", "bfloat16"))
-        last = config.layers - 1
-        checks.divides("2 to the power of layers - 1", 2**last, "width", config.width)
         self.image, self.config, dtype = image, config, jnp.dtype(config.dtype)
-        channels = [image.channels] + [config.width // 2 ** (last - i) for i in range(last + 1)]
+        channels = doubling(image.channels, config.width, config.layers, name="layers")
         self.convolutions = nnx.List(
-            [
-                nnx.Conv(inside, outside, (3, 3), dtype=dtype, rngs=rngs)
-                for inside, outside in zip(channels, channels[1:], strict=False)
-            ]
+            nnx.Conv(inside, outside, (3, 3), dtype=dtype, rngs=rngs)
+            for inside, outside in channels
         )
         height, width = image.height, image.width
         for _ in range(config.layers):

@@ -11,18 +11,16 @@ from attention_jax import checks, positions, sublayers
 from attention_jax.layers import Linear, dropout
 from attention_jax.patches import (
     SPREAD,
+    STEMS,
     AttentionPooling,
-    ConvolutionalStem,
     ImageConfig,
     Look,
     Looks,
     centred,
-    patches,
 )
 from attention_jax.sublayers import POSITIONS, Layer, TransformerConfig, variant_at
 
 POOLINGS = ("token", "attention", "mean")
-STEMS = ("linear", "convolutional")
 
 
 class PatchLayer(Layer):
@@ -65,16 +63,13 @@ class VisionTransformer(nnx.Module):
         rngs: nnx.Rngs,
     ):
         checks.one_of("pooling", pooling, POOLINGS)
-        checks.one_of("stem", stem, STEMS)
+        checks.one_of("stem", stem, tuple(STEMS))
         checks.one_of("positions", config.positions, POSITIONS)
         checks.one_of("norm", config.norm, ("pre", "post"))
         checks.one_of("dtype", config.dtype, ("float32", "bfloat16"))
-        self.image, self.config, self.pooling, self.stem = image, config, pooling, stem
+        self.image, self.config, self.pooling = image, config, pooling
         width, dtype = config.width, jnp.dtype(config.dtype)
-        if stem == "linear":
-            self.embed = Linear(image.patch**2 * image.channels, width, dtype=dtype, rngs=rngs)
-        else:
-            self.embed = ConvolutionalStem(image, width, dtype=config.dtype, rngs=rngs)
+        self.embed = STEMS[stem](image, width, dtype=config.dtype, rngs=rngs)
         self._learn_places(rngs)
         self.encoder = sublayers.stack(PatchLayer, config, rngs=rngs)
         self.norm = sublayers.last_norm(config, rngs=rngs)
@@ -130,8 +125,7 @@ class VisionTransformer(nnx.Module):
         self, images: Float[Array, "b y x c"], *, rngs: nnx.Rngs | None = None
     ) -> Float[Array, "b n m"]:
         """What the encoder reads."""
-        x = centred(images)
-        x = self.embed(patches(x, self.image) if self.stem == "linear" else x)
+        x = self.embed(centred(images))
         places = self.places()
         x = x if places is None else x + places.astype(x.dtype)[None]
         if self.pooling == "token":
