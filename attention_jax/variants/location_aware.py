@@ -25,6 +25,8 @@ from attention_jax import checks, normalizers
 from attention_jax.alignment import energies, from_weights, init_energies
 from attention_jax.types import Params, Variant
 
+BLOCK = 64  # keys whose surroundings are taken at once
+
 
 def location_aware(
     *,
@@ -91,16 +93,21 @@ def location_aware(
 def _convolved(
     last: Float[Array, "b h s"], kernel: Float[Array, "taps n"]
 ) -> Float[Array, "b h s n"]:
-    """Each filter around each key; beyond the ends there is nothing."""
+    """Each filter around each key; beyond the ends there is nothing.
+
+    Keys are taken in blocks, each a product of what lies around it and one banded matrix. That
+    matrix depends on the filters alone, so a loop over queries makes it once.
+    """
     (b, h, s), (taps, n) = last.shape, kernel.shape
-    reach = min(taps // 2, s - 1)
-    kernel = kernel[taps // 2 - reach : taps // 2 + reach + 1]
-    out = jax.lax.conv_general_dilated(
-        last.reshape(b * h, s, 1),
-        kernel[:, None],
-        window_strides=(1,),
-        padding=[(reach, reach)],
-        dimension_numbers=("NWC", "WIO", "NWC"),
-        precision=jax.lax.Precision.HIGHEST,
+    reach, size = min(taps // 2, s - 1), min(s, BLOCK)
+    around, blocks = size + 2 * reach, -(-s // size)
+    tap = jnp.arange(around)[:, None] - jnp.arange(size)[None]
+    inside = (tap >= 0) & (tap <= 2 * reach)
+    own = kernel[jnp.clip(tap + taps // 2 - reach, 0, taps - 1)]
+    banded = jnp.where(inside[..., None], own, 0)
+    padded = jnp.pad(last, ((0, 0), (0, 0), (reach, reach + blocks * size - s)))
+    views = [padded[..., i * size : i * size + around] for i in range(blocks)]
+    out = jnp.einsum(
+        "bhiw,wjn->bhijn", jnp.stack(views, axis=2), banded, precision=jax.lax.Precision.HIGHEST
     )
-    return out.reshape(b, h, s, n)
+    return out.reshape(b, h, blocks * size, n)[:, :, :s]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from attention_jax import masks, variants
+from attention_jax.variants.location_aware import BLOCK
 
 SIZES = {"heads": 4, "kv_heads": 2, "head_width": 8}
 PADDED = jnp.array([[True, True, False, True, True], [False, True, True, True, False]])
@@ -49,6 +50,18 @@ def test_matches_equations_8_and_9(qkv, draw, options):
     got = jax.jit(lambda *x: variant.attend(params, *x, mask=masks.keys(PADDED)))(*qkv)
     smoothing, sharpness = options.get("smoothing", False), options.get("sharpness", 1.0)
     expected = oracle(params, *qkv, np.asarray(PADDED), smoothing, sharpness)
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("taps", [7, 201])
+def test_many_keys_are_taken_in_blocks(draw, taps):
+    """Those on both sides of a border between blocks, and those that fill no block."""
+    variant = variants.get("location_aware", taps=taps, filters=2)
+    params = variant.init(jax.random.key(0), heads=1, kv_heads=1, head_width=4)
+    params["filters"] = draw(taps, 2)
+    q, k, v = draw(1, 2, 1, 4), draw(1, 2 * BLOCK + 5, 1, 4), draw(1, 2 * BLOCK + 5, 1, 3)
+    got = jax.jit(lambda *x: variant.attend(params, *x))(q, k, v)
+    expected = oracle(params, q, k, v, np.ones((1, k.shape[1])), False, 1.0)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
