@@ -160,12 +160,16 @@ def alignment(
     return weights[..., :positions], transcriber.vocabulary.tokens(ids), per_position
 
 
-def monotone(weights: Float[np.ndarray, "t s"]) -> float:
-    """The share of tokens that are listened to later than the one before, by the weights' middle.
+def order(weights: Float[np.ndarray, "t s"]) -> float:
+    """How well the order of tokens is that in which they are heard, -1 to 1; 1 on a diagonal.
 
-    >>> monotone(np.eye(4))
-    1.0
+    Pearson's correlation between the number of a token and the middle of its weights.
+
+    >>> order(np.eye(4)), order(np.eye(4)[::-1])
+    (1.0, -1.0)
     """
     total = np.maximum(weights.sum(axis=1), 1e-9)
     middle = (weights * np.arange(weights.shape[1])).sum(axis=1) / total
-    return float(np.mean(np.diff(middle) > 0)) if len(middle) > 1 else 1.0
+    if np.ptp(middle) == 0:  # one token, or all heard at one place: there is no order
+        return 0.0
+    return round(float(np.corrcoef(np.arange(len(middle)), middle)[0, 1]), 6)

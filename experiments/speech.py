@@ -191,8 +191,8 @@ def draw(
             seconds_per_frame=settings.hop / settings.rate,
             title=f"said: {utterance.transcript}\nmodel: {found.text}",
         )
-        share = transcription.monotone(np.mean(weights, axis=(0, 1)))
-        print(f"alignment_{number}.png: {share:.0%} of the tokens are heard after the one before")
+        order = transcription.order(np.mean(weights, axis=(0, 1)))
+        print(f"alignment_{number}.png: tokens and when they are heard correlate at {order:.3f}")
 
 
 def show(

@@ -82,6 +82,15 @@ def test_where_it_listens_is_over_the_recording(aligned):
     assert transcription.alignment(transcribe, params, utterance, []) is None
 
 
+def test_order_is_the_correlation_of_tokens_and_their_middles():
+    weights = np.random.default_rng(0).random((5, 7))
+    middles = [sum(j * row[j] for j in range(7)) / sum(row) for row in weights]
+    centred = np.array(middles) - np.mean(middles)
+    expected = sum((i - 2) * centred[i] for i in range(5)) / (10 * (centred**2).sum()) ** 0.5
+    assert transcription.order(weights) == pytest.approx(expected, abs=1e-6)
+    assert transcription.order(np.ones((3, 4))) == transcription.order(np.eye(1)) == 0
+
+
 def test_paths_are_not_drawn():
     with pytest.raises(ValueError, match="must be greedy or a beam with CTC; got sample"):
         Transcriber(None, VOCABULARY, Spectrogram(), Search(method="sample"), aligned=True)
