@@ -5,6 +5,7 @@ transform = optimizer("adamw", learning_rate=rate, weight_decay=0.01, clip_norm=
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -99,9 +100,10 @@ def optimizer(
     """An optimizer that first scales the whole gradient down to a norm of `clip_norm`.
 
     Weights decay only where they are matrices, as `adamw` and `muon` do it: apart from the
-    gradient, times the learning rate. Muon orthogonalizes the momentum of hidden matrices and
-    scales it to the size of an Adam update, so that one learning rate serves both; embeddings,
-    vectors and stacked projections go to AdamW.
+    gradient, times the learning rate. Muon orthogonalizes the momentum of matrices and scales it
+    to the size of an Adam update, so that one learning rate serves both; embeddings, vectors and
+    arrays of more axes go to AdamW. An output that is not tied to the embedding is a matrix. Each
+    layer of a scanned stack is as if it stood alone.
 
     Args:
       name: one of `optimizer_names()`.
@@ -163,17 +165,25 @@ def _with_implicit_promotion(transform: optax.GradientTransformation):
 
 
 def _matrices(params: Any) -> Any:
-    return jax.tree.map(lambda x: x.ndim >= 2, params)
+    return jax.tree_util.tree_map_with_path(lambda path, x: _rank(path, x) >= 2, params)
 
 
 def _hidden_matrices(params: Any) -> Any:
-    """Muon's own specification of a matrix on the hidden ones, None on everything else."""
+    """Muon's own specification of a matrix on all but embeddings, None on everything else."""
 
     def specification(path, x):
-        hidden = x.ndim == 2 and "embed" not in jax.tree_util.keystr(path).lower()
-        return contrib.MuonDimensionNumbers() if hidden else None
+        if _rank(path, x) != 2 or "embed" in jax.tree_util.keystr(path).lower():
+            return None
+        return contrib.MuonDimensionNumbers(x.ndim - 2, x.ndim - 1)
 
     return jax.tree_util.tree_map_with_path(specification, params)
+
+
+def _rank(path: tuple, x: Any) -> int:
+    """Axes of a parameter, without that of the layers where `layers.Stack` scans over them."""
+    names = [getattr(key, "key", getattr(key, "name", None)) for key in path]
+    scanned = any(a == "layers" and isinstance(b, str) for a, b in pairwise(names))
+    return x.ndim - scanned
 
 
 def _check_name(argument: str, name: str, known: tuple[str, ...]) -> None:

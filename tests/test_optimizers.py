@@ -90,6 +90,27 @@ def test_muon_makes_the_update_of_hidden_matrices_nearly_orthogonal():
     np.testing.assert_allclose(flat, flat[0, 0] * np.ones((5, 4)), rtol=1e-6)  # Adam's
 
 
+@pytest.mark.parametrize("name", optimizers.optimizer_names())
+def test_layers_that_are_scanned_learn_as_those_that_stand_alone(name, draw):
+    """A stack that scans keeps each parameter of all layers in one array."""
+    shapes = {"kernel": (3, 4, 6), "bias": (3, 6), "learned": (3, 2, 4, 6)}
+    stacked = {"layers": {name: draw(*shape) for name, shape in shapes.items()}}
+    gradient = {"layers": {name: draw(*shape) for name, shape in shapes.items()}}
+
+    def apart(tree):
+        return {"layers": [jax.tree.map(lambda x, i=i: x[i], tree["layers"]) for i in range(3)]}
+
+    decay = {} if name == "adam" else {"weight_decay": 0.5}
+    transform = optimizers.optimizer(name, learning_rate=0.1, **decay)
+
+    @jax.jit
+    def change(gradient, params):
+        return transform.update(gradient, transform.init(params), params)[0]
+
+    got, expected = apart(change(gradient, stacked)), change(apart(gradient), apart(stacked))
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6), got, expected)
+
+
 def test_clipping_scales_the_whole_gradient():
     transform = optimizers.optimizer("adam", learning_rate=0.0, clip_norm=1.0)
     state = transform.init(params())
