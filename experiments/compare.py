@@ -101,7 +101,7 @@ def main() -> None:
     )
     folder.mkdir(parents=True, exist_ok=True)
     with launchers.alone(folder / "compare.lock"):
-        known = compare_plan.load_plans(folder, measure(), is_new=is_new)
+        known = compare_plan.load_plans(folder, measure(), is_new=run_folders.is_new)
         data = contest.load(folder)
         judge = contest.judge(data)
         plans = make_plans(rivals, known, contest, data, folder)
@@ -192,21 +192,9 @@ def default_name() -> str:
 def measure() -> dict[str, Any]:
     """All that must be the same in two calls for their runs to be comparable."""
     own = {"learning_rate", "seed", *_PER_CONTENDER, *_PLACES}
-    lines = [x for x in run_folders.flagfile().splitlines() if flag_name(x) not in own]
+    lines = [x for x in run_folders.flagfile().splitlines() if run_folders.flag_name(x) not in own]
     options = [*FLAGS.transformer_option, *FLAGS.rnn_option, *FLAGS.cnn_option]
     return {"flags": lines, "options": options, "match": FLAGS.match, "first": FLAGS.models[0]}
-
-
-def is_new(line: str, kept: Iterable[str]) -> bool:
-    """Whether a flag came into being after these were kept, and nobody has set it since."""
-    name = flag_name(line)
-    return FLAGS[name].using_default_value and name not in map(flag_name, kept)
-
-
-def flag_name(line: str) -> str:
-    """`steps` of --steps=3, `tied` of --notied."""
-    name = line.removeprefix("--").partition("=")[0]
-    return name if name in FLAGS or not name.startswith("no") else name.removeprefix("no")
 
 
 def make_plans(
@@ -319,9 +307,11 @@ def run_flags(changes: dict[str, Any], run: Run) -> list[str]:
 
 def check_same(run: Run, lines: list[str]) -> None:
     """Refuses a run that was made with other flags."""
-    kept = set((run.folder / "run.flags").read_text().splitlines())
-    ours = {line for line in lines if flag_name(line) not in _PLACES}
-    other = sorted(line for line in ours - kept if not is_new(line, kept))
+    kept = (run.folder / "run.flags").read_text().splitlines()
+    other = [
+        new for old, new in run_folders.changes(kept[1:], lines)
+        if run_folders.flag_name(old or new) not in _PLACES
+    ]  # fmt: skip
     if other:
         raise ValueError(
             f"`--folder` must not hold another comparison; {run.folder} was not run with "

@@ -5,6 +5,7 @@ import os
 import platform
 import shutil
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,14 @@ FLAGS = flags.FLAGS
 _MODULES = [common.__name__]  # whose flags decide the result
 # These say where and how a run goes, not what it computes; run.flags leaves them out.
 _NOT_KEPT = ("run", "resume", "overwrite", "list", "flagfile", "compile_cache", "attention_file")
+# These may change when a run goes on: how long, how often it reports, where things are, and what
+# is done with the trained model.
+_MAY_CHANGE = (
+    "steps", "max_seconds", "patience", "evaluate_every", "checkpoint_every", "profile_steps",
+    "tensorboard", "average", "platform", "data_dir", "characters", "test_lengths", "test_rows",
+    "beam", "length_penalty", "nbest", "sample", "temperature",
+    "top_k", "top_p",
+)  # fmt: skip
 
 
 def open_run(task: str | None = None) -> Path:
@@ -43,17 +52,84 @@ def open_run(task: str | None = None) -> Path:
         shutil.rmtree(folder)
     if FLAGS.resume and not (folder / "run.flags").exists():
         raise ValueError(f"`--resume` needs a run that was started; {folder} holds no run.flags.")
+    script = f"# python -m experiments.{Path(sys.argv[0]).stem}\n"
+    if FLAGS.resume:
+        _check_same_run(folder, script + flagfile())
     folder.mkdir(parents=True, exist_ok=True)
     if FLAGS.attention_file:
-        kept = folder / Path(FLAGS.attention_file).name
-        variants.get(FLAGS.attention_file)
-        if kept.resolve() != Path(FLAGS.attention_file).resolve():
-            shutil.copyfile(FLAGS.attention_file, kept)
-        FLAGS.attention_file = str(kept)
-    script = f"# python -m experiments.{Path(sys.argv[0]).stem}\n"
+        _keep_attention(folder)
     (folder / "run.flags").write_text(script + flagfile())
     (folder / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n")
     return folder
+
+
+def _check_same_run(folder: Path, ours: str) -> None:
+    """Refuses to go on with a run that another call began."""
+    kept = (folder / "run.flags").read_text().splitlines()
+    changed = [
+        (old, new) for old, new in changes(kept, ours.splitlines())
+        if flag_name(old or new) not in _MAY_CHANGE
+        and not (old and new and flag_name(new) == "attention_file")  # `_keep_attention` compares
+    ]  # fmt: skip
+    if changed:
+        old, new = (line or "no such flag" for line in changed[0])
+        raise ValueError(
+            f"`--resume` goes on with what the run began with; {folder} has {old}, and this call "
+            f"{new}. Give --flagfile={folder / 'run.flags'}, or start another run by --run."
+        )
+
+
+def _keep_attention(folder: Path) -> None:
+    """Copies the file of an attention into the folder, which is where it is read from then on."""
+    given, kept = Path(FLAGS.attention_file), folder / Path(FLAGS.attention_file).name
+    variants.get(FLAGS.attention_file)
+    if FLAGS.resume and kept.exists() and kept.read_bytes() != given.read_bytes():
+        raise ValueError(
+            f"`--attention_file` must be as it was when the run began; {given} differs from "
+            f"{kept}. Give that one, or start another run by --run."
+        )
+    if kept.resolve() != given.resolve():
+        shutil.copyfile(given, kept)
+    FLAGS.attention_file = str(kept)
+
+
+def changes(kept: Sequence[str], ours: Sequence[str]) -> list[tuple[str, str]]:
+    """Lines of a flagfile that were kept and are other now; "" where there is none.
+
+    A flag that came into being since, and that nobody has set, is no change; nor is one that is
+    no more.
+    """
+    then, now = _by_name(kept), _by_name(ours)
+    names = [
+        name for name in sorted(then | now)
+        if then.get(name) != now.get(name)
+        and (name in FLAGS or name == "#")
+        and (name in then or not is_new(now[name], kept))
+    ]  # fmt: skip
+    return [(then.get(name, ""), now.get(name, "")) for name in names]
+
+
+def is_new(line: str, kept: Iterable[str]) -> bool:
+    """Whether a flag came into being after these were kept, and nobody has set it since."""
+    name = flag_name(line)
+    return FLAGS[name].using_default_value and name not in map(flag_name, kept)
+
+
+def flag_name(line: str) -> str:
+    """`steps` of --steps=3, `tied` of --notied, `#` of the line that names the script."""
+    if line.startswith("#"):
+        return "#"
+    name = line.removeprefix("--").partition("=")[0]
+    return name if name in FLAGS or not name.startswith("no") else name.removeprefix("no")
+
+
+def _by_name(lines: Iterable[str]) -> dict[str, str]:
+    """The line of each flag; one that was given several times has one with all."""
+    found: dict[str, str] = {}
+    for line in lines:
+        name = flag_name(line)
+        found[name] = f"{found[name]} {line}" if name in found else line
+    return found
 
 
 def keep_flags_of(module: str) -> None:

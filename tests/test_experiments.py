@@ -1,6 +1,7 @@
 """Each script as a user runs it: in a process of its own, from the command line."""
 
 import json
+import re
 
 import pytest
 
@@ -56,6 +57,30 @@ def test_a_run_in_use_is_kept(trained):
     done = run("translation", *TINY, f"--run={folder}")
     assert done.returncode == 1 and "is in use" in done.stderr and "--resume" in done.stderr
     assert (folder / "result.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--attention_file=OWN", "--width=24"],
+            "has --width=8, and this call --width=24. Give --flagfile=",
+        ),
+        (["--attention_file=OWN", "--kv_heads=1"], "has no such flag, and this call --kv_heads=1"),
+        (["--width=8"], "has --attention_file=.*gaussian.py, and this call no such flag"),
+        (["--attention_file=OTHER"], "must be as it was when the run began; .* differs from"),
+    ],
+)
+def test_a_run_goes_on_with_its_own_flags_only(trained, tmp_path, arguments, message):
+    folder, _ = trained
+    other = tmp_path / "gaussian.py"
+    other.write_text((folder / "gaussian.py").read_text() + "# changed\n")
+    before = {path: path.read_bytes() for path in folder.glob("*.*") if path.is_file()}
+    kept = str(folder / "gaussian.py")
+    own = [x.replace("OTHER", str(other)).replace("OWN", kept) for x in arguments]
+    done = run("translation", *TINY, f"--run={folder}", "--resume", *own)
+    assert done.returncode == 1 and re.search(message, done.stderr), done.stderr
+    assert {path: path.read_bytes() for path in folder.glob("*.*") if path.is_file()} == before
 
 
 def test_predict_gives_the_same_by_text_file_and_standard_input(trained, tmp_path):
