@@ -16,7 +16,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jax
 from absl import flags
 
 from attention_jax import evaluation, training, visualize
@@ -45,8 +44,6 @@ flags.DEFINE_list(
 flags.DEFINE_integer("cost_repeats", 3, "Counted calls of each cost.", lower_bound=1)
 FLAGS.set_default("dropout", 0.0)
 
-VALIDATION_ROWS = 256
-
 
 def main() -> None:
     """Trains, tests, measures, draws."""
@@ -55,9 +52,10 @@ def main() -> None:
         return
     lengths = problems.test_lengths()
     costs_at = timing.lengths("cost_lengths", FLAGS.cost_lengths)
+    problems.check(costs_at)
     build, objective = problems.builder(max(lengths)), problems.objective()
     tests = {length: problems.tests(length) for length in lengths}
-    validation = problems.tests(FLAGS.length, rows=VALIDATION_ROWS)
+    validation = problems.validation()
     graphdef = trained.graphdef_of(build)
     folder = run_folders.open_run(f"{FLAGS.problem}_{FLAGS.length}")
     losses = evaluation.losses(graphdef, objective)
@@ -71,8 +69,6 @@ def main() -> None:
         resume=FLAGS.resume,
     )
     facts = trained.end_training(result, folder)
-    # What a program needs is not told where it comes from the cache.
-    jax.config.update("jax_enable_compilation_cache", not costs_at)
     score = problems.scorer(graphdef)
     found = {name(length): score(result.params, own) for length, own in tests.items()}
     scores = {name(length): measures(losses(result.params, own)) for length, own in tests.items()}

@@ -1,6 +1,6 @@
 """What scripts of memory share: the problem, the model and its objective, as flags say."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,8 +18,10 @@ from experiments import common, run_folders, timing
 
 FLAGS = flags.FLAGS
 PROBLEMS = ("associative", "copying", "induction", "adding")
-# Added to --seed where a model is tested, so that no training batch is drawn again.
-TEST_SEED = 1_000_000
+# Added to --seed, so that no batch of one of the three is drawn for another.
+VALIDATION_SEED, TEST_SEED = 2_000_000, 1_000_000
+VALIDATION_ROWS = 256
+EPOCH_ROWS = 1024  # training never repeats itself; an epoch is a name for so many sequences
 
 
 def define_flags() -> None:
@@ -60,6 +62,12 @@ def problem(length: int, pairs: int | None = None) -> recall.Problem:
     return partial(getattr(recall, FLAGS.problem), length=length, **own[FLAGS.problem])
 
 
+def check(lengths: Sequence[int]) -> None:
+    """Refuses lengths that the problem does not fit into, before anything is trained."""
+    for length in lengths:
+        problem(length)(np.random.default_rng(0), 1)
+
+
 def training() -> DrawnBatches:
     """Batches to learn from: of --length, and of shorter ones where flags add such."""
     whole, shorter = FLAGS.length, timing.lengths("shorter_lengths", FLAGS.shorter_lengths)
@@ -69,12 +77,18 @@ def training() -> DrawnBatches:
             "ones are to be learned, make --length the longest."
         )
     parts = [problem(length, max(1, FLAGS.pairs * length // whole)) for length in shorter]
-    return _batches(problem(whole), *parts, seed=FLAGS.seed, rows=FLAGS.test_rows)
+    return _batches(problem(whole), *parts, seed=FLAGS.seed, rows=EPOCH_ROWS)
 
 
-def tests(length: int, *, rows: int | None = None) -> DrawnBatches:
-    """Batches of a test of `rows` sequences at least."""
-    return _batches(problem(length), seed=FLAGS.seed + TEST_SEED, rows=rows or FLAGS.test_rows)
+def validation() -> DrawnBatches:
+    """Batches that pick the best checkpoint, of the length of training."""
+    seed = FLAGS.seed + VALIDATION_SEED
+    return _batches(problem(FLAGS.length), seed=seed, rows=VALIDATION_ROWS)
+
+
+def tests(length: int) -> DrawnBatches:
+    """Batches of a test of --test_rows sequences at least."""
+    return _batches(problem(length), seed=FLAGS.seed + TEST_SEED, rows=FLAGS.test_rows)
 
 
 def _batches(*parts: recall.Problem, seed: int, rows: int) -> DrawnBatches:
