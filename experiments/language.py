@@ -46,6 +46,7 @@ def main() -> None:
     text = texts.load()
     build = texts.builder(text.vocabulary.size)
     graphdef = trained.graphdef_of(build)
+    write = texts.writer(graphdef, text.vocabulary, search)
     folder = run_folders.open_run(text.name)
     text.vocabulary.save(folder / "vocabulary.json")
     validation = AllWindows(text.validation, rows=VALIDATION_ROWS, length=FLAGS.context)
@@ -63,7 +64,6 @@ def main() -> None:
     scores = {"validation": losses(result.params, validation)}
     right = outcomes(graphdef)(result.params, validation)
     (folder / "outcomes.json").write_text(json.dumps({"validation": {"accuracy": right}}) + "\n")
-    write = texts.writer(graphdef, text.vocabulary, search)
     sample = write(result.params, first_of(text), FLAGS.characters)
     report(facts | {"tests": scores}, text, sample, folder)
 

@@ -4,6 +4,7 @@ Sizes, biases, tied embeddings, GELU, norms, AdamW on matrices and the schedule 
 model that it stands beside.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -14,7 +15,7 @@ from attention_jax.settings import Settings
 from attention_jax.sublayers import TransformerConfig
 from attention_jax.types import Window
 
-EPSILON = 1e-6  # as Flax has it
+NORM_EPSILON, ADAM_EPSILON = 1e-6, 1e-9  # as Flax and `optimizers` have them
 
 
 class Block(nn.Module):
@@ -24,7 +25,7 @@ class Block(nn.Module):
         super().__init__()
         width, hidden = config.width, config.feed_forward
         self.heads, self.dropout_rate = config.heads, config.dropout_rate
-        self.first, self.second = (nn.LayerNorm(width, eps=EPSILON) for _ in range(2))
+        self.first, self.second = (nn.LayerNorm(width, eps=NORM_EPSILON) for _ in range(2))
         self.query_key_value, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width)
 
@@ -49,7 +50,7 @@ class Language(nn.Module):
         self.tokens = nn.Embedding(config.vocabulary_size, config.width)
         self.positions = nn.Embedding(config.max_length, config.width)
         self.blocks = nn.Sequential(*(Block(config) for _ in range(config.layers)))
-        self.norm = nn.LayerNorm(config.width, eps=EPSILON)
+        self.norm = nn.LayerNorm(config.width, eps=NORM_EPSILON)
         for name, parameter in self.named_parameters():
             if parameter.ndim == 2:
                 last = name.endswith(("out.weight", "down.weight"))
@@ -71,24 +72,39 @@ def training(
     Raises:
       ValueError: what this twin does not have.
     """
+    _check(config, settings)
+    model = Language(config)
+    return sum(p.numel() for p in model.parameters()), updater(model, settings)
+
+
+def _check(config: TransformerConfig, settings: Settings) -> None:
+    """Refuses what would make the two sides do different work."""
     plain = {"attention": "scaled_dot", "positions": "learned", "norm": "pre", "tied": True,
-             "activation": "gelu", "kv_heads": None, "dtype": "float32"}  # fmt: skip
+             "activation": "gelu", "kv_heads": None, "dtype": "float32",
+             "attention_dropout_rate": 0.0, "scan": False, "remat": False}  # fmt: skip
+    usual = {"optimizer": "adamw", "label_smoothing": 0.0, "accumulate": 1}
     other = {name: getattr(config, name) for name in plain if getattr(config, name) != plain[name]}
-    clip_norm = settings.clip_norm
-    if other or settings.optimizer != "adamw" or clip_norm is None:
+    other |= {x: getattr(settings, x) for x in usual if getattr(settings, x) != usual[x]}
+    if settings.clip_norm is None:
+        other["clip_norm"] = None
+    if other:
         raise ValueError(
             "the model in torch is that of the preset tiny_shakespeare, of any size; got "
-            f"{other or settings.optimizer}. Use --flagfile=experiments/presets/"
-            "tiny_shakespeare.flags."
+            f"{other}. Use --flagfile=experiments/presets/tiny_shakespeare.flags."
         )
-    model = Language(config)
+
+
+def updater(model: Language, settings: Settings) -> Callable[[Window], float]:
+    """An update of the model by AdamW, after which it gives the loss."""
     parameters = list(model.parameters())
     groups = [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
     betas = settings.adam_b1, settings.adam_b2
-    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=betas, fused=True)
+    optimizer = torch.optim.AdamW(
+        groups, lr=settings.learning_rate, betas=betas, eps=ADAM_EPSILON, fused=True
+    )
     rates = [float(settings.rate()(n)) for n in range(settings.steps)]
     done = [0]
 
@@ -100,9 +116,9 @@ def training(
         targets = torch.as_tensor(window.targets).long()
         loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
         loss.backward()
-        nn.utils.clip_grad_norm_(parameters, clip_norm)
+        nn.utils.clip_grad_norm_(parameters, settings.clip_norm or math.inf)
         optimizer.step()
         done[0] += 1
         return loss.item()
 
-    return sum(p.numel() for p in parameters), step
+    return step

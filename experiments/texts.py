@@ -93,7 +93,16 @@ def builder(vocabulary_size: int) -> Callable[[jax.Array], Any]:
 
 
 def writer(graphdef: Any, vocabulary: Vocabulary, search: Search) -> Writer:
-    """Writes on from a text, as flags say."""
+    """Writes on from a text, as flags say.
+
+    Raises:
+      ValueError: a beam is asked for.
+    """
+    if search.method == "beam":
+        raise ValueError(
+            f"`--beam` and `--nbest` must be 1 for a text, which is written a token at a time; got "
+            f"{FLAGS.beam} and {FLAGS.nbest}. Use --sample, or --nosample for the most probable."
+        )
     context = None if FLAGS.model == "rnn" else FLAGS.context
     return Writer(graphdef, vocabulary, search, context=context)
 

@@ -1,8 +1,9 @@
-"""The language model in torch: with our parameters it gives our logits, and our update."""
+"""The language model in torch: our parameters give our logits; updates are our optimizer's."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 
@@ -22,6 +23,7 @@ CONFIG = TransformerConfig(
 SETTINGS = Settings(
     steps=8, optimizer="adamw", learning_rate=0.01, schedule="cosine", final_rate=1e-3,
     warmup_steps=3, weight_decay=0.1, adam_b2=0.99,
+    clip_norm=0.1,
 )  # fmt: skip
 WINDOWS = RandomWindows(np.random.default_rng(0).integers(0, 11, 200), rows=4, length=6, seed=0)
 
@@ -87,6 +89,37 @@ def test_both_have_as_many_parameters_and_learn():
     assert ours[-1] < ours[0] and theirs[-1] < theirs[0]
 
 
-def test_another_model_is_refused():
-    with pytest.raises(ValueError, match="'positions': 'rope'.*tiny_shakespeare.flags"):
-        language_peers.training(CONFIG._replace(positions="rope"), SETTINGS)
+def test_its_updates_are_those_of_our_optimizer():
+    """Rates, decay of matrices alone, and clipping: optax with torch's own gradients."""
+    model = language_peers.Language(CONFIG)
+    step = language_peers.updater(model, SETTINGS)
+    transform = SETTINGS.transform()
+    values = {name: jnp.asarray(p.detach().numpy()) for name, p in model.named_parameters()}
+    state = transform.init(values)
+    for index in range(3):
+        step(WINDOWS[index])
+        # Clipped already, which a second clipping leaves as it is.
+        gradient = {name: jnp.asarray(p.grad.numpy()) for name, p in model.named_parameters()}
+        change, state = transform.update(gradient, state, values)
+        values = jax.tree.map(jnp.add, values, change)
+        for name, parameter in model.named_parameters():
+            np.testing.assert_allclose(
+                parameter.detach().numpy(), values[name], rtol=1e-5, atol=1e-6, err_msg=name
+            )
+    assert optax.tree.norm(gradient) == pytest.approx(SETTINGS.clip_norm, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "message"),
+    [
+        ({"positions": "rope"}, {}, "'positions': 'rope'.*tiny_shakespeare.flags"),
+        ({"attention_dropout_rate": 0.5}, {}, "'attention_dropout_rate': 0.5"),
+        ({"remat": True}, {}, "'remat': True"),
+        ({}, {"label_smoothing": 0.2, "accumulate": 4}, "'label_smoothing': 0.2, 'accumulate': 4"),
+        ({}, {"clip_norm": None}, "'clip_norm': None"),
+        ({}, {"optimizer": "muon"}, "'optimizer': 'muon'"),
+    ],
+)
+def test_another_model_is_refused(model, settings, message):
+    with pytest.raises(ValueError, match=message):
+        language_peers.training(CONFIG._replace(**model), SETTINGS._replace(**settings))
