@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -151,10 +152,11 @@ def named_in(arguments: Sequence[str]) -> str:
     Its script is imported, so that its flags and their defaults are known.
     """
     name = "translation"
-    for item in FLAGS.read_flags_from_files(list(arguments), force_gnu=True):
-        option, equals, value = item.lstrip("-").partition("=")
-        if option == "experiment" and equals:
-            name = value
+    given = FLAGS.read_flags_from_files(list(arguments), force_gnu=True)
+    for item, after in pairwise([*given, ""]):
+        option, equals, value = item.partition("=")
+        if option in ("--experiment", "-experiment"):
+            name = value if equals else after
     if name in EXPERIMENTS:  # absl refuses others, with a list
         importlib.import_module(f"experiments.{name}")
     return name

@@ -259,6 +259,29 @@ def test_a_grid_is_every_model_with_every_attention_it_can_have():
     assert "score of one query and one key" in left[1].reason
 
 
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ([], "translation"),
+        (["--experiment=images"], "images"),
+        (["--experiment", "images", "--seeds=2"], "images"),
+        (["--seeds", "2", "-experiment", "images"], "images"),
+        (["--experiment=images", "--experiment", "translation"], "translation"),
+        (["--folder", "experiment", "--experiment=images"], "images"),
+        (["--folder", "experiment", "images"], "translation"),
+        (["--flagfile=FILE", "--seeds=2"], "images"),
+        (["--experiment"], ""),
+    ],
+)
+def test_the_experiment_is_known_before_flags_are(arguments, named, monkeypatch, tmp_path):
+    imported = []
+    monkeypatch.setattr(contests.importlib, "import_module", imported.append)
+    (tmp_path / "own.flags").write_text("--experiment=images\n")
+    arguments = [x.replace("FILE", str(tmp_path / "own.flags")) for x in arguments]
+    assert contests.named_in(arguments) == named
+    assert imported == ([f"experiments.{named}"] if named else [])
+
+
 def test_two_files_of_one_name_are_not_one_contender(tmp_path):
     files = [tmp_path / folder / "mine.py" for folder in ("a", "b")]
     for file in files:
