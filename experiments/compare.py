@@ -96,9 +96,7 @@ def main() -> None:
     measured = score(contest)
     folder = Path(FLAGS.folder or f"runs/compare-{default_name()}")
     options: Any = {kind: FLAGS[f"{kind}_option"].value for kind in ("transformer", "rnn", "cnn")}
-    rivals, left_out = compare_plan.contenders(
-        FLAGS.models, FLAGS.attentions, options, contest.models
-    )
+    rivals, left_out = compare_plan.contenders(FLAGS.models, FLAGS.attentions, options, contest)
     folder.mkdir(parents=True, exist_ok=True)
     with launchers.alone(folder / "compare.lock"):
         known = compare_plan.load_plans(folder, measure(), is_new=is_new)
