@@ -411,6 +411,21 @@ def test_what_a_user_can_mend_ends_in_one_clear_line(arguments, message, tmp_pat
     assert done.stderr.count("\n") == 1 and not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--cost_lengths=16,32"], "`--cost_lengths` must be left out but for costs of tr"),
+        (["--cost_repeats=2"], "experiments.memory itself measures those of memory"),
+        (["--models=gru:coverage", "--cost_lengths="], "coverage cannot look back only"),
+    ],
+)
+def test_memory_has_rules_of_its_own(arguments, message, tmp_path):
+    folder = tmp_path / "new"
+    done = run("--experiment", "memory", "--rows=8", f"--folder={folder}", *arguments)
+    assert done.returncode == 1 and message in done.stderr
+    assert done.stderr.count("\n") == 1 and not folder.exists()
+
+
 @pytest.mark.parametrize("preset", sorted(ROOT.glob("experiments/presets/compare_*.flags")))
 def test_presets_are_read(preset, tmp_path):
     done = run(f"--flagfile={preset}", "--models=elman", f"--folder={tmp_path / 'new'}")
