@@ -20,6 +20,7 @@ from attention_jax.vocabulary import KINDS, Vocabulary
 
 FLAGS = flags.FLAGS
 MODELS = ("transformer", "rnn")
+SAMPLING = ("temperature", "top_k", "top_p")  # flags that go with --sample
 
 
 def define_run_flags() -> None:
@@ -317,7 +318,7 @@ def search(**changes: Any) -> Search:
     beams = max(FLAGS.beam, FLAGS.nbest)
     if FLAGS.sample and FLAGS.nbest > 1:
         raise ValueError(f"--sample draws one translation a sentence; got --nbest={FLAGS.nbest}.")
-    for name in ("temperature", "top_k", "top_p"):
+    for name in SAMPLING:
         if FLAGS[name].value != FLAGS[name].default and not FLAGS.sample:
             raise ValueError(f"--{name} goes with --sample; add it, or leave --{name} out.")
     own = Search(
