@@ -29,7 +29,7 @@ def define_run_flags() -> None:
     flags.DEFINE_bool("resume", False, "Go on with the run in this folder, where it stopped.")
     flags.DEFINE_bool("overwrite", False, "Delete what the run's folder holds, and start anew.")
     flags.DEFINE_bool("list", False, "List tasks, models and attentions, and stop.")
-    flags.DEFINE_integer("seed", 0, "Seed of parameters, dropout and data order.")
+    flags.DEFINE_integer("seed", 0, "Seed of parameters, dropout and data order.", lower_bound=0)
 
 
 def define_device_flags() -> None:
