@@ -20,6 +20,7 @@ from attention_jax.vocabulary import KINDS, Vocabulary
 
 FLAGS = flags.FLAGS
 MODELS = ("transformer", "rnn")
+SAMPLING = ("temperature", "top_k", "top_p")  # flags that go with --sample
 
 
 def define_run_flags() -> None:
@@ -28,7 +29,7 @@ def define_run_flags() -> None:
     flags.DEFINE_bool("resume", False, "Go on with the run in this folder, where it stopped.")
     flags.DEFINE_bool("overwrite", False, "Delete what the run's folder holds, and start anew.")
     flags.DEFINE_bool("list", False, "List tasks, models and attentions, and stop.")
-    flags.DEFINE_integer("seed", 0, "Seed of parameters, dropout and data order.")
+    flags.DEFINE_integer("seed", 0, "Seed of parameters, dropout and data order.", lower_bound=0)
 
 
 def define_device_flags() -> None:
@@ -317,7 +318,7 @@ def search(**changes: Any) -> Search:
     beams = max(FLAGS.beam, FLAGS.nbest)
     if FLAGS.sample and FLAGS.nbest > 1:
         raise ValueError(f"--sample draws one translation a sentence; got --nbest={FLAGS.nbest}.")
-    for name in ("temperature", "top_k", "top_p"):
+    for name in SAMPLING:
         if FLAGS[name].value != FLAGS[name].default and not FLAGS.sample:
             raise ValueError(f"--{name} goes with --sample; add it, or leave --{name} out.")
     own = Search(

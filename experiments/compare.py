@@ -91,14 +91,12 @@ _PLACES = ("attention_file", "compile_cache", "data_dir")
 
 def main() -> None:
     """Plans, trains, measures costs, and reports."""
-    check_flags()
     contest = contests.EXPERIMENTS[FLAGS.experiment]()
+    check_flags(contest)
     measured = score(contest)
     folder = Path(FLAGS.folder or f"runs/compare-{default_name()}")
     options: Any = {kind: FLAGS[f"{kind}_option"].value for kind in ("transformer", "rnn", "cnn")}
-    rivals, left_out = compare_plan.contenders(
-        FLAGS.models, FLAGS.attentions, options, contest.models
-    )
+    rivals, left_out = compare_plan.contenders(FLAGS.models, FLAGS.attentions, options, contest)
     folder.mkdir(parents=True, exist_ok=True)
     with launchers.alone(folder / "compare.lock"):
         known = compare_plan.load_plans(folder, measure(), is_new=run_folders.is_new)
@@ -123,7 +121,7 @@ def main() -> None:
                  "first; the same call tries again.")  # fmt: skip
 
 
-def check_flags() -> None:
+def check_flags(contest: Contest) -> None:
     """Refuses flags that contradict each other."""
     for name in _PER_CONTENDER:
         if FLAGS[name].present:
@@ -141,7 +139,21 @@ def check_flags() -> None:
             f"`--cores_per_run` must be at most what there are here, {launchers.cores()}; got "
             f"{FLAGS.cores_per_run}. Ask for less, or use a cluster by --launcher=ray."
         )
+    if not contest.has_costs:
+        check_no_costs()
     tried()
+
+
+def check_no_costs() -> None:
+    """Refuses flags of costs, which here only translations have."""
+    is_memory = FLAGS.experiment == "memory"
+    remedy = " experiments.memory itself measures those of memory." if is_memory else ""
+    for name in ("cost_lengths", "cost_repeats"):
+        if name in FLAGS and FLAGS[name].present and FLAGS[name].value:
+            raise ValueError(
+                f"`--{name}` must be left out but for costs of translations; got "
+                f"--experiment={FLAGS.experiment}.{remedy}"
+            )
 
 
 def rates(rival: Contender) -> list[float]:

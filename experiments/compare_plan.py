@@ -16,11 +16,11 @@ import jax
 from absl import flags
 from flax import nnx
 
-from attention_jax import matching, training, variants
+from attention_jax import matching, training
 from attention_jax.batches import Batches, pipeline
-from attention_jax.models.rnn import serves
 from attention_jax.objectives import Objective
 from experiments import common
+from experiments.contests import Contest
 
 FLAGS = flags.FLAGS
 MATCHES = ("parameters", "flops", "time", "steps")
@@ -48,7 +48,7 @@ def contenders(
     models: Iterable[str],
     attentions: Iterable[str],
     options: dict[str, Iterable[str]],
-    known: dict[str, dict[str, Any]],
+    contest: Contest,
 ) -> tuple[list[Contender], list[LeftOut]]:
     """Each model with each attention; one written model:attention stands as it is.
 
@@ -57,7 +57,7 @@ def contenders(
       attentions: of variants, or files of them; "none" for RNNs. Without any, each model gets
         its default.
       options: flags of "transformer", "rnn" and "cnn", as name=value.
-      known: the flags that each model stands for.
+      contest: says which models there are, and which attentions each can have.
 
     Raises:
       ValueError: a name is unknown, there is nothing to compare, or a pair named as one does not
@@ -67,18 +67,19 @@ def contenders(
     left: list[LeftOut] = []
     for item in models:
         model, colon, own = item.partition(":")
-        if model not in known:
-            raise ValueError(f"`--models` must be among {', '.join(known)}; got {model!r}.")
-        kind = known[model]["model"]
+        if model not in contest.models:
+            listed = ", ".join(contest.models)
+            raise ValueError(f"`--models` must be among {listed}; got {model!r}.")
+        kind = contest.models[model]["model"]
         for attention in [own] if colon else (list(attentions) or [_DEFAULTS[kind]]):
             name = f"{model}-{Path(attention).stem}"
-            reason = _why_not(kind, attention)
+            reason = _why_not(kind, attention, contest)
             if reason and colon:
                 raise ValueError(f"`--models` must name what goes together; got {item}. {reason}")
             if reason:
                 left.append(LeftOut(name, reason))
                 continue
-            rival = Contender(name, _flags(known[model], attention, options))
+            rival = Contender(name, _flags(contest.models[model], attention, options))
             if found.setdefault(name, rival) != rival:
                 raise ValueError(f"`--attentions` must differ in name; two of them are {name}.")
     if not found:
@@ -87,15 +88,13 @@ def contenders(
     return list(found.values()), left
 
 
-def _why_not(kind: str, attention: str) -> str:
+def _why_not(kind: str, attention: str, contest: Contest) -> str:
     """Why a model cannot have an attention; empty where it can."""
     if attention == "none":
         return "A Transformer is its attention." if kind == "transformer" else ""
     if kind == "cnn":
         return "A CNN has no attention."
-    if kind == "rnn" and not serves(variants.get(attention)):
-        return f"An RNN needs the score of one query and one key; {attention} is more than that."
-    return ""
+    return contest.why_not(kind, attention)
 
 
 def _flags(

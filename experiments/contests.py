@@ -2,13 +2,17 @@
 
 import importlib
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 from absl import flags
 
-from attention_jax import metrics, objectives
+from attention_jax import metrics, objectives, variants
 from attention_jax.batches import Batches, BucketedBatches, encode_examples
+from attention_jax.models import rnn
 from attention_jax.objectives import Objective
 from experiments import common, judges
 from experiments.judges import Judge
@@ -23,6 +27,8 @@ class Contest(NamedTuple):
 
     Attributes:
       models: what --models may name, and the flags that each stands for.
+      why_not: `(model, attention) -> why a Transformer ("transformer") or an RNN ("rnn") cannot
+        have an attention by name or file`; empty where it can.
       measures: what --score may name.
       load: `(folder of the comparison) -> data`, once.
       batches: `(data) -> batches` of training.
@@ -33,6 +39,7 @@ class Contest(NamedTuple):
     """
 
     models: dict[str, dict[str, Any]]
+    why_not: Callable[[str, str], str]
     measures: tuple[str, ...]
     load: Callable[[Path], Any]
     batches: Callable[[Any], Batches]
@@ -40,6 +47,45 @@ class Contest(NamedTuple):
     objective: Callable[[], Objective]
     judge: Callable[[Any], Judge]
     has_costs: bool = False
+
+
+def _why_not_decode(model: str, attention: str) -> str:
+    """Of models that write: in a Transformer, scaled dot stands where another cannot."""
+    if model == "transformer" or rnn.serves(variants.get(attention)):
+        return ""
+    return (
+        "An RNN needs the score of one query and one key, or what goes from one query to the next; "
+        f"{attention} is neither."
+    )
+
+
+def _why_not_pool(model: str, attention: str) -> str:
+    """Of models that read pictures: an RNN asks one question of its states."""
+    if model == "transformer":
+        return ""
+    if "cross" in variants.get(attention).serves:
+        return _why_not_one_head(attention)
+    return (
+        "An RNN asks one question of all states of a picture; "
+        f"{attention} does not serve between two sequences."
+    )
+
+
+def _why_not_look_back(model: str, attention: str) -> str:
+    """Of language models, in which nothing else stands in."""
+    if "causal" in variants.get(attention).serves:
+        return "" if model == "transformer" else _why_not_one_head(attention)
+    return f"A language model sees what came before; {attention} cannot look back only."
+
+
+def _why_not_one_head(attention: str) -> str:
+    """Of RNNs that take any variant, but have one head, which some cannot do with."""
+    init = partial(variants.get(attention).init, heads=1, kv_heads=1, head_width=64)
+    try:
+        jax.eval_shape(init, jax.random.key(0))
+    except ValueError as error:
+        return f"An RNN attends with one head. {error}"
+    return ""
 
 
 def translation() -> Contest:
@@ -59,6 +105,7 @@ def translation() -> Contest:
 
     return Contest(
         MODELS,
+        _why_not_decode,
         metrics.MEASURES,
         load,
         batches,
@@ -75,6 +122,7 @@ def images() -> Contest:
 
     return Contest(
         {**MODELS, "cnn": {"model": "cnn"}},
+        _why_not_pool,
         ("accuracy",),
         lambda folder: image_models.load(),
         image_models.training_batches,
@@ -90,6 +138,7 @@ def language() -> Contest:
 
     return Contest(
         MODELS,
+        _why_not_look_back,
         ("accuracy",),
         lambda folder: texts.load(),
         texts.training_batches,
@@ -105,6 +154,7 @@ def memory() -> Contest:
 
     return Contest(
         MODELS,
+        _why_not_look_back,
         ("accuracy",),
         lambda folder: None,
         lambda data: problems.training(),
@@ -127,6 +177,7 @@ def speech() -> Contest:
 
     return Contest(
         MODELS,
+        _why_not_decode,
         ("wer", "cer", "accuracy"),
         load,
         lambda data: script.make_batches("train", *data),
@@ -151,10 +202,11 @@ def named_in(arguments: Sequence[str]) -> str:
     Its script is imported, so that its flags and their defaults are known.
     """
     name = "translation"
-    for item in FLAGS.read_flags_from_files(list(arguments), force_gnu=True):
-        option, equals, value = item.lstrip("-").partition("=")
-        if option == "experiment" and equals:
-            name = value
+    given = FLAGS.read_flags_from_files(list(arguments), force_gnu=True)
+    for item, after in pairwise([*given, ""]):
+        option, equals, value = item.partition("=")
+        if option in ("--experiment", "-experiment"):
+            name = value if equals else after
     if name in EXPERIMENTS:  # absl refuses others, with a list
         importlib.import_module(f"experiments.{name}")
     return name

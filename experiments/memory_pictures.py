@@ -4,6 +4,8 @@ python -m experiments.memory_pictures --runs=runs/a,runs/b,runs/c --output=memor
 """
 
 import json
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,37 @@ def label(result: dict[str, Any]) -> str:
     parts = {"attention": Path(result["attention"]).stem, "positions": result.get("positions")}
     said = [f"no {kind}" if name == "none" else name for kind, name in parts.items() if name]
     return ", ".join([model, *said])
+
+
+def read(folders: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """Results of runs by their labels, those of one label by their folders too.
+
+    Raises:
+      ValueError: a folder holds no finished run, or two runs are of different problems.
+    """
+    results = {folder: _result(folder) for folder in folders}
+    first = next(iter(results))
+    for folder, own in results.items():
+        if own["task"] != results[first]["task"]:
+            raise ValueError(
+                f"`--runs` must be of one problem, for they share axes; got {first} of "
+                f"{results[first]['task']} and {folder} of {own['task']}. Draw them apart."
+            )
+    shared = Counter(label(own) for own in results.values())
+    return {
+        label(own) if shared[label(own)] == 1 else f"{label(own)} ({folder})": own
+        for folder, own in results.items()
+    }
+
+
+def _result(folder: Path) -> dict[str, Any]:
+    file = folder / "result.json"
+    found = json.loads(file.read_text()) if file.is_file() else {}
+    if "distances" not in found:
+        raise ValueError(
+            f"`--runs` must name finished runs of experiments.memory; {folder} is none."
+        )
+    return found
 
 
 def draw(results: dict[str, dict[str, Any]], path: str | Path) -> None:
@@ -77,17 +110,7 @@ def main() -> None:
     """Draws the runs that flags name."""
     if not flags.FLAGS.runs:
         raise ValueError("`--runs` must name folders of experiments.memory; got none.")
-    results: dict[str, dict[str, Any]] = {}
-    for folder in map(Path, flags.FLAGS.runs):
-        file = folder / "result.json"
-        found = json.loads(file.read_text()) if file.is_file() else {}
-        if "distances" not in found:
-            raise ValueError(
-                f"`--runs` must name finished runs of experiments.memory; {folder} is none."
-            )
-        name = label(found)
-        results[name if name not in results else f"{name} ({folder.name})"] = found
-    draw(results, flags.FLAGS.output)
+    draw(read(map(Path, flags.FLAGS.runs)), flags.FLAGS.output)
     print(f"picture: {flags.FLAGS.output}")
 
 

@@ -48,6 +48,8 @@ def load(folder: Path) -> Trained:
 def adopt_flags(folder: Path) -> None:
     """Sets the flags that a run was trained by, where this command gives no others.
 
+    Those of sampling mean nothing where this command does not sample, and are dropped then.
+
     Raises:
       ValueError: the folder is none of a run, or --model is of another kind of run.
     """
@@ -56,7 +58,12 @@ def adopt_flags(folder: Path) -> None:
     for name in FLAGS:
         FLAGS[name].unparse()
     # The run's flags first, so that those of this command win.
-    FLAGS([sys.argv[0], f"--flagfile={folder / 'run.flags'}", *sys.argv[1:]])
+    FLAGS([sys.argv[0], f"--flagfile={folder / 'run.flags'}"])
+    inherited = {name: FLAGS[name].present for name in common.SAMPLING if name in FLAGS}
+    FLAGS(sys.argv)
+    for name, times in inherited.items():
+        if not FLAGS.sample and FLAGS[name].present == times:
+            FLAGS[name].unparse()
     # A script that also reads runs of pictures knows their models too.
     if FLAGS.model not in common.MODELS and own != "images":
         raise ValueError(

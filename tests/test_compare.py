@@ -5,12 +5,15 @@ import re
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
+from flax import nnx
 
-from attention_jax import statistics, tasks
+from attention_jax import patches, statistics, tasks, variants
+from attention_jax.models import language, rnn, vision_rnn
 from attention_jax.vocabulary import Vocabulary
 from experiments import (
     compare_pictures,
@@ -250,13 +253,87 @@ def test_nothing_trained_is_a_report_too(task, vocabulary, tmp_path):
 
 def test_a_grid_is_every_model_with_every_attention_it_can_have():
     rivals, left = compare_plan.contenders(
-        ["transformer", "gru", "lstm:none"], ["dot", "alibi", "none"], {}, contests.MODELS
+        ["transformer", "gru", "lstm:none"], ["dot", "alibi", "none"], {}, contests.translation()
     )
     names = [rival.name for rival in rivals]
     assert names == ["transformer-dot", "transformer-alibi", "gru-dot", "gru-none", "lstm-none"]
     assert rivals[2].flags == {"model": "rnn", "attention": "dot", "cell": "gru"}
     assert [x.name for x in left] == ["transformer-none", "gru-alibi"]
     assert "score of one query and one key" in left[1].reason
+
+
+@pytest.mark.parametrize("name", ["language", "memory"])
+def test_language_models_have_what_looks_back(name):
+    rivals, left = compare_plan.contenders(
+        ["transformer", "gru", "gru:linear", "lstm:none"], ["alibi", "linformer", "coverage"], {},
+        contests.EXPERIMENTS[name](),
+    )  # fmt: skip
+    names = [rival.name for rival in rivals]
+    assert names == ["transformer-alibi", "gru-alibi", "gru-linear", "lstm-none"]
+    assert [x.name for x in left] == [
+        "transformer-linformer", "transformer-coverage", "gru-linformer", "gru-coverage",
+    ]  # fmt: skip
+    assert left[0].reason.endswith("linformer cannot look back only.")
+    with pytest.raises(ValueError, match="one head. `groups` must divide `kv_heads`"):
+        compare_plan.contenders(["gru:grouped_query"], [], {}, contests.EXPERIMENTS[name]())
+
+
+def test_networks_that_read_pictures_have_what_pools():
+    rivals, left = compare_plan.contenders(
+        ["transformer", "gru", "cnn"], ["gated", "coverage", "alibi", "none"], {},
+        contests.images(),
+    )  # fmt: skip
+    names = [rival.name for rival in rivals]
+    assert names == [
+        "transformer-gated", "transformer-coverage", "transformer-alibi", "gru-gated",
+        "gru-coverage", "gru-none", "cnn-none",
+    ]  # fmt: skip
+    assert [x.name for x in left] == [
+        "transformer-none", "gru-alibi", "cnn-gated", "cnn-coverage", "cnn-alibi",
+    ]  # fmt: skip
+    assert "alibi does not serve between two sequences" in left[1].reason
+
+
+RECURRENT = {
+    "translation": lambda config: rnn.RNN(config, rngs=nnx.Rngs(0)),
+    "images": lambda config: vision_rnn.ImageRNN(
+        patches.ImageConfig(4, 4, 1, 2), config, rngs=nnx.Rngs(0)
+    ),
+    "language": lambda config: language.RNN(config, rngs=nnx.Rngs(0)),
+}
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("case", variants.names())
+@pytest.mark.parametrize("experiment", RECURRENT)
+def test_an_rnn_is_left_out_where_it_cannot_be_built(experiment, case):
+    config = rnn.RNNConfig(vocabulary_size=8, width=4, layers=1, attention=case)
+    reason = contests.EXPERIMENTS[experiment]().why_not("rnn", case)
+    with pytest.raises(ValueError) if reason else nullcontext():
+        nnx.eval_shape(lambda: RECURRENT[experiment](config))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ([], "translation"),
+        (["--experiment=images"], "images"),
+        (["--experiment", "images", "--seeds=2"], "images"),
+        (["--seeds", "2", "-experiment", "images"], "images"),
+        (["--experiment=images", "--experiment", "translation"], "translation"),
+        (["--folder", "experiment", "--experiment=images"], "images"),
+        (["--folder", "experiment", "images"], "translation"),
+        (["--flagfile=FILE", "--seeds=2"], "images"),
+        (["--experiment"], ""),
+    ],
+)
+def test_the_experiment_is_known_before_flags_are(arguments, named, monkeypatch, tmp_path):
+    imported = []
+    monkeypatch.setattr(contests.importlib, "import_module", imported.append)
+    (tmp_path / "own.flags").write_text("--experiment=images\n")
+    arguments = [x.replace("FILE", str(tmp_path / "own.flags")) for x in arguments]
+    assert contests.named_in(arguments) == named
+    assert imported == ([f"experiments.{named}"] if named else [])
 
 
 def test_two_files_of_one_name_are_not_one_contender(tmp_path):
@@ -267,14 +344,14 @@ def test_two_files_of_one_name_are_not_one_contender(tmp_path):
             "from attention_jax import scores\nfrom attention_jax.attention import from_score\n\n"
             "def mine():\n    return from_score(lambda params: scores.dot)\n"
         )
-    rivals, _ = compare_plan.contenders(["gru"], [str(files[0])], {}, contests.MODELS)
+    rivals, _ = compare_plan.contenders(["gru"], [str(files[0])], {}, contests.translation())
     assert rivals[0].name == "gru-mine" and rivals[0].flags["attention_file"] == str(files[0])
     with pytest.raises(ValueError, match="must differ in name; two of them are gru-mine"):
-        compare_plan.contenders(["gru"], [str(file) for file in files], {}, contests.MODELS)
+        compare_plan.contenders(["gru"], [str(file) for file in files], {}, contests.translation())
 
 
 def test_without_attentions_each_model_has_its_own():
-    rivals, _ = compare_plan.contenders(["transformer", "gru"], [], {}, contests.MODELS)
+    rivals, _ = compare_plan.contenders(["transformer", "gru"], [], {}, contests.translation())
     assert [x.name for x in rivals] == ["transformer-scaled_dot", "gru-additive"]
 
 
@@ -290,7 +367,7 @@ def test_without_attentions_each_model_has_its_own():
 )
 def test_what_cannot_be_compared_is_named(models, attentions, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        compare_plan.contenders(models, attentions, {}, contests.MODELS)
+        compare_plan.contenders(models, attentions, {}, contests.translation())
 
 
 def test_a_folder_keeps_to_one_comparison(tmp_path):
@@ -332,6 +409,21 @@ def test_what_a_user_can_mend_ends_in_one_clear_line(arguments, message, tmp_pat
     done = run(*TINY, f"--folder={tmp_path / 'new'}", *arguments)
     assert done.returncode == 1 and message in done.stderr
     assert done.stderr.count("\n") == 1 and not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--cost_lengths=16,32"], "`--cost_lengths` must be left out but for costs of tr"),
+        (["--cost_repeats=2"], "experiments.memory itself measures those of memory"),
+        (["--models=gru:coverage", "--cost_lengths="], "coverage cannot look back only"),
+    ],
+)
+def test_memory_has_rules_of_its_own(arguments, message, tmp_path):
+    folder = tmp_path / "new"
+    done = run("--experiment", "memory", "--rows=8", f"--folder={folder}", *arguments)
+    assert done.returncode == 1 and message in done.stderr
+    assert done.stderr.count("\n") == 1 and not folder.exists()
 
 
 @pytest.mark.parametrize("preset", sorted(ROOT.glob("experiments/presets/compare_*.flags")))

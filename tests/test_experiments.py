@@ -162,6 +162,7 @@ def test_help_and_list_name_what_there_is():
         ("translation", ["--task=parallel", "--task_option=tsv=none.tsv"], "none.tsv"),
         ("translation", ["--preset=multi30k_de_en"], "goes with --task=parallel"),
         ("translation", ["--temperature=2"], "--temperature goes with --sample"),
+        ("translation", ["--seed=-1"], "flag --seed=-1: -1 is not a non-negative integer"),
         ("translation", ["spanish"], "unexpected argument"),
         ("predict", ["--text=a"], "`--run` must name"),
         ("predict", ["--run=nowhere", "--text=a"], "nowhere holds no run.flags"),

@@ -24,7 +24,7 @@ def text_file(tmp_path_factory):
 def trained(text_file):
     folder = text_file.parent / "run"
     done = run("language", *TINY, f"--text_file={text_file}", f"--run={folder}", "--context=16",
-               "--characters=30")  # fmt: skip
+               "--characters=30", "--temperature=0.8", "--top_k=9")  # fmt: skip
     assert done.returncode == 0, done.stderr
     return folder, done
 
@@ -53,6 +53,14 @@ def test_predict_goes_on_with_a_text(trained):
     assert run(*options, stdin="7 and").stdout == one.stdout
     assert run(*options, "--text=7 and", "--seed=1").stdout != one.stdout
     assert run(*options, "--text=7 and", "--nosample").stdout != one.stdout
+
+
+def test_what_a_run_sampled_by_is_no_matter_without_sampling(trained):
+    options = ("predict", f"--run={trained[0]}", "--characters=5", "--text=7 and", "--nosample")
+    done = run(*options)
+    assert done.returncode == 0 and len(done.stdout) >= 11, done.stderr
+    given = run(*options, "--top_k=9")
+    assert given.returncode == 1 and "--top_k goes with --sample" in given.stderr
 
 
 @pytest.mark.slow
