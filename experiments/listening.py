@@ -60,12 +60,23 @@ def define_flags() -> None:
     flags.DEFINE_integer("halvings", 2, "Convolutions in front, of stride 2.", lower_bound=0)
     flags.DEFINE_integer("pyramid", 1, "RNN: layers of the listener that halve.", lower_bound=0)
     flags.DEFINE_integer("encoder_layers", None, "Transformer: of the encoder. Default: --layers.")
-    flags.DEFINE_integer("frequency_masks", 2, "SpecAugment: runs of bands that are hidden.")
-    flags.DEFINE_integer("frequency_width", 8, "SpecAugment: the most bands in one.")
-    flags.DEFINE_integer("time_masks", 2, "SpecAugment: runs of frames that are hidden.")
-    flags.DEFINE_integer("time_width", 20, "SpecAugment: the most frames in one.")
-    flags.DEFINE_float("time_share", 0.2, "SpecAugment: the largest share of frames in one.")
-    flags.DEFINE_integer("time_warp", 0, "SpecAugment: the most frames by which time is bent.")
+    _define_augment_flags()
+
+
+def _define_augment_flags() -> None:
+    """The numbers of `sound.Augment`."""
+    for name, value, meaning in (
+        ("frequency_masks", 2, "runs of bands that are hidden"),
+        ("frequency_width", 8, "the most bands in one"),
+        ("time_masks", 2, "runs of frames that are hidden"),
+        ("time_width", 20, "the most frames in one"),
+        ("time_warp", 0, "the most frames by which time is bent"),
+    ):
+        flags.DEFINE_integer(name, value, f"SpecAugment: {meaning}.", lower_bound=0)
+    flags.DEFINE_float(
+        "time_share", 0.2, "SpecAugment: the largest share of frames in one.",
+        lower_bound=0.0, upper_bound=1.0,
+    )  # fmt: skip
 
 
 run_folders.keep_flags_of(__name__)
