@@ -131,8 +131,8 @@ def alignment(
 ) -> tuple[Float[np.ndarray, "l h t s"], list[str], int] | None:
     """Where the model listens while it writes `target`: weights, tokens, frames a position.
 
-    With CTC these are the probabilities of the tokens at each position, blanks left aside. None
-    where the model has no attention, or nothing was written.
+    With CTC these are the probabilities that each token is said at each position, given that all
+    of them are. None where the model has no attention, or nothing was written.
 
     Args:
       transcriber: of the model.
@@ -149,13 +149,14 @@ def alignment(
     batch = collate([(utterance, ids[:-1])], rows=1, length=padded(frames))
     if transcriber.aligned:
         log_p, mask = transcriber._log_probabilities(params, batch)
-        weights = np.exp(np.asarray(log_p[0]))[None, None][..., list(ids)].swapaxes(-1, -2)
+        weights = ctc.posteriors(np.asarray(log_p)[0, np.asarray(mask)[0]], ids)[None, None]
     else:
         found = evaluation.cross_weights(transcriber.graphdef, params, batch)
         if found is None:
             return None
         weights = np.asarray(found, np.float32)[: len(ids), 0].transpose(1, 2, 0, 3)
-    per_position = -(-batch.source.shape[1] // weights.shape[-1])
+    # How often the padded length was halved does not follow from what it became.
+    per_position = nnx.merge(transcriber.graphdef, params).encoder.listening.shortening
     positions = -(-frames // per_position)
     return weights[..., :positions], transcriber.vocabulary.tokens(ids), per_position
 
