@@ -25,7 +25,7 @@ from attention_jax.models.transformer import Transformer
 from attention_jax.objectives import Objective
 from attention_jax.sound import Augment, Spectrogram
 from attention_jax.transcription import Transcriber
-from attention_jax.utterances import Corpus, Utterance
+from attention_jax.utterances import Corpus, Skipped, Utterance
 from attention_jax.vocabulary import KINDS, Vocabulary
 from experiments import common, run_folders, trained
 
@@ -52,7 +52,8 @@ def define_flags() -> None:
     flags.DEFINE_integer("mels", 40, "Bands of the spectrogram.", lower_bound=1)
     flags.DEFINE_enum("transcript_tokens", None, KINDS, "Default: those that suit the sounds.")
     flags.DEFINE_integer("frames_per_batch", 6000, "Padded frames a batch.", lower_bound=1)
-    flags.DEFINE_integer("max_frames", 3000, "Longer recordings are left out, and counted.")
+    flags.DEFINE_integer("max_frames", 3000, "Longer recordings are left out of training, and "
+                         "counted. Learned positions go no further.")  # fmt: skip
     flags.DEFINE_integer("buckets", 3, "Padded lengths, at most.", lower_bound=1)
     flags.DEFINE_enum("loss", "attention", LOSSES, "Trained by a decoder that attends, by CTC, or "
                       "by both at once, where the decoder writes.")  # fmt: skip
@@ -184,44 +185,44 @@ def transcriber(
     rows: int = 32,
 ) -> Transcriber:
     """Transcribes by a model that flags describe."""
+    learned = FLAGS.model == "transformer" and FLAGS.positions == "learned"
     return Transcriber(
-        graphdef, vocabulary, spectrogram(rate), search, aligned=FLAGS.loss == "ctc", rows=rows
+        graphdef,
+        vocabulary,
+        spectrogram(rate),
+        search,
+        aligned=FLAGS.loss == "ctc",
+        rows=rows,
+        longest=FLAGS.max_frames if learned else None,
     )
 
 
-def usable(
-    utterances: Sequence[Utterance], vocabulary: Vocabulary, settings: Spectrogram
-) -> tuple[list[Utterance], list[str]]:
-    """Recordings that can be learned from, and why others cannot: too short for what they say.
+def passing(
+    utterances: Sequence[Utterance], check: Callable[[Utterance], int], bad: Skipped
+) -> list[Utterance]:
+    """Recordings that a check does not refuse.
 
     Raises:
-      ValueError: one cannot, and --skip_bad is not given.
+      ValueError: as `check` does, where bad recordings are not left out.
     """
-    kept, reasons = [], []
-    for utterance in utterances:
-        try:
-            frames = sound_batches.frames_of(utterance, settings)
-            if FLAGS.loss != "attention":
-                _check_path(utterance, vocabulary, frames)
-            kept.append(utterance)
-        except ValueError as error:
-            if not FLAGS.skip_bad:
-                raise ValueError(f"{error} Or leave such recordings out by --skip_bad.") from error
-            reasons.append(str(error))
-    return kept, reasons
+    return [one for one in utterances if bad.attempt(partial(check, one)) is not None]
 
 
-def _check_path(utterance: Utterance, vocabulary: Vocabulary, frames: int) -> None:
-    """CTC needs a position for each token, and one between two that are equal."""
-    shortening = listening().shortening
-    positions, needed = -(-frames // shortening), 0
+def learnable(utterance: Utterance, *, vocabulary: Vocabulary, settings: Spectrogram) -> int:
+    """The frames of a recording; CTC needs a position for each token, and one between equals.
+
+    Raises:
+      ValueError: they are too few.
+    """
+    frames, shortening = sound_batches.frames_of(utterance, settings), listening().shortening
     needed = ctc.frames_needed(vocabulary.encode(utterance.transcript))
-    if positions < needed:
+    if FLAGS.loss != "attention" and -(-frames // shortening) < needed:
         raise ValueError(
             f"`--loss={FLAGS.loss}` needs {needed} positions to spell {utterance.transcript!r}; "
             f"{utterance.name} has {frames} frames, of which {shortening} make a position. Lower "
             "--halvings or --pyramid."
         )
+    return frames
 
 
 class Trained(NamedTuple):

@@ -11,6 +11,7 @@ on: where the model listens, under the spectrogram. Killed, it goes on by --resu
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from attention_jax import (
 from attention_jax.batches import BucketedBatches
 from attention_jax.evaluation import Hypothesis
 from attention_jax.transcription import Transcriber
-from attention_jax.utterances import Corpus, Utterance
+from attention_jax.utterances import Corpus, Skipped, Utterance
 from attention_jax.vocabulary import Vocabulary
 from experiments import common, listening, run_folders, trained
 
@@ -84,14 +85,27 @@ def learn_vocabulary(corpus: Corpus) -> Vocabulary:
 
 
 def without_unusable(corpus: Corpus, vocabulary: Vocabulary) -> Corpus:
-    """The corpus without recordings that are too short; says how many were left out in all."""
-    settings = listening.spectrogram(corpus.rate)
-    train, too_short = listening.usable(corpus.train, vocabulary, settings)
-    validation, more = listening.usable(corpus.validation, vocabulary, settings)
-    skipped = (*corpus.skipped, *too_short, *more)
+    """The corpus without recordings that are too short; says how many were left out in all.
+
+    Raises:
+      ValueError: one is, and bad ones are not left out; or none is left of a split.
+    """
+    bad, settings = Skipped(FLAGS.skip_bad), listening.spectrogram(corpus.rate)
+    read = listening.transcriber(None, vocabulary, corpus.rate).padded_length
+    learn = partial(listening.learnable, vocabulary=vocabulary, settings=settings)
+    train = listening.passing(corpus.train, learn, bad)
+    validation = listening.passing(listening.passing(corpus.validation, learn, bad), read, bad)
+    tests = {name: listening.passing(own, read, bad) for name, own in corpus.tests.items()}
+    for name, kept in {"train": train, "validation": validation, **tests}.items():
+        if bad.reasons and not kept:
+            raise ValueError(
+                f"`--skip_bad` must leave a recording of each split; it left none of {name}. The "
+                f"first that is bad: {bad.reasons[0]}"
+            )
+    skipped = (*corpus.skipped, *bad.reasons)
     if skipped:
         print(f"{len(skipped)} recordings are bad, and left out; the first: {skipped[0]}")
-    return corpus._replace(train=train, validation=validation, skipped=skipped)
+    return corpus._replace(train=train, validation=validation, tests=tests, skipped=skipped)
 
 
 def make_batches(split: str, corpus: Corpus, vocabulary: Vocabulary) -> BucketedBatches:

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from absl import flags
 
-from attention_jax import explorer, maps, sound, sound_batches, sound_pictures, transcription
+from attention_jax import explorer, maps, sound, sound_batches, sound_pictures
 from attention_jax.evaluation import Hypothesis
-from attention_jax.utterances import Utterance
+from attention_jax.utterances import Skipped, Utterance
 from experiments import common, inputs, listening, trained
 from experiments.visualize_text import ALTERNATIVES, beam, check_vocabularies
 
@@ -63,6 +63,8 @@ def given(loaded: Loaded) -> list[tuple[str, Utterance]]:
         )
         return [(utterance.name, utterance) for utterance in own]
     first_test = next(iter(listening.load_corpus().tests.values()))
+    read = loaded.found.transcriber.padded_length
+    first_test = listening.passing(first_test, read, Skipped(FLAGS.skip_bad))
     return [(f"{one.name}: {one.transcript}", one) for one in first_test[: FLAGS.examples]]
 
 
@@ -86,11 +88,12 @@ def _reading(
     utterance: Utterance,
     found: list[Hypothesis],
 ) -> explorer.Reading:
-    graphdef, params, vocabulary, _ = loaded.found
+    graphdef, params, vocabulary, transcriber = loaded.found
     settings, target = collate.settings, found[0].tokens
     count = sound_batches.frames_of(utterance, settings)
     # The step that reads BOS writes the first token.
-    batch = collate([(utterance, target[:-1])], rows=1, length=transcription.padded(count))
+    length = transcriber.padded_length(utterance)
+    batch = collate([(utterance, target[:-1])], rows=1, length=length)
     moments = names(count, loaded.shortening, settings.hop / settings.rate)
     return explorer.Reading(
         source=moments,

@@ -91,6 +91,15 @@ def test_a_position_has_as_many_frames_as_the_encoder_says():
     assert per == 32 and weights.shape[-1] == 2
 
 
+def test_padding_goes_no_further_than_positions_were_learned():
+    transcribe = Transcriber(None, VOCABULARY, Spectrogram(), longest=40)
+    lengths = [200 + 80 * (frames - 1) for frames in (20, 36, 40, 41)]
+    *heard, longer = (of_array("x.wav", "", np.ones(n, np.float32)) for n in lengths)
+    assert [transcribe.padded_length(one) for one in heard] == [32, 40, 40]
+    with pytest.raises(ValueError, match="at most 40 frames, for which .*; x.wav has 41"):
+        transcribe.padded_length(longer)
+
+
 def test_letters_of_one_kind_are_heard_one_after_the_other():
     _, graphdef, params = made(True)
     transcribe = Transcriber(graphdef, VOCABULARY, Spectrogram(), aligned=True, rows=1)
