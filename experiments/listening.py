@@ -10,7 +10,16 @@ import jax
 from absl import flags
 from flax import nnx
 
-from attention_jax import ctc, objectives, recordings, sound_batches, spoken_digits, tones
+from attention_jax import (
+    checks,
+    ctc,
+    objectives,
+    recordings,
+    sound_batches,
+    spoken_digits,
+    sublayers,
+    tones,
+)
 from attention_jax.cells import RNNConfig
 from attention_jax.evaluation import Search
 from attention_jax.models.rnn import RNN
@@ -25,6 +34,7 @@ from attention_jax.models.transformer import Transformer
 from attention_jax.objectives import Objective
 from attention_jax.sound import Augment, Spectrogram
 from attention_jax.transcription import Transcriber
+from attention_jax.types import PLACES
 from attention_jax.utterances import Corpus, Skipped, Utterance
 from attention_jax.vocabulary import KINDS, Vocabulary
 from experiments import common, run_folders, trained
@@ -169,9 +179,37 @@ def builder(vocabulary_size: int) -> Callable[[jax.Array], Any]:
     return build
 
 
+def attention_name() -> str:
+    """The attention that the model has: with CTC there is no decoder, so that of the encoder."""
+    if FLAGS.loss != "ctc":
+        return common.attention_name()
+    if FLAGS.model == "rnn":
+        return "none"
+    return sublayers.name_at(common.model_config(1, max_length=1), "bidirectional")
+
+
+def attention_line() -> str | None:
+    """Says what stands where, if it is not the named attention throughout; else None."""
+    own, named = attention_name(), common.attention_name()
+    if own == "none":
+        return None if named == "none" else f"attention: {named} nowhere"
+    places = ("bidirectional",) if FLAGS.loss == "ctc" else PLACES
+    return common.attention_line(common.model_config(1, max_length=1), places)
+
+
 def objective() -> Objective:
-    """What is minimised."""
+    """What is minimised.
+
+    Raises:
+      ValueError: numbers that do not go with --loss.
+    """
+    if FLAGS.loss == "ctc" and FLAGS.label_smoothing:
+        raise ValueError(
+            f"`--label_smoothing` must be 0 with --loss=ctc; got {FLAGS.label_smoothing}. Leave it "
+            "out, or use another loss."
+        )
     if FLAGS.loss == "joint":
+        checks.fraction("--ctc_share", FLAGS.ctc_share)
         return objectives.joint(FLAGS.ctc_share)
     return objectives.ctc if FLAGS.loss == "ctc" else objectives.translation
 

@@ -58,23 +58,26 @@ def main() -> None:
     corpus = listening.load_corpus()
     vocabulary = learn_vocabulary(corpus)
     corpus = without_unusable(corpus, vocabulary)
-    build = listening.builder(vocabulary.size)
+    build, objective = listening.builder(vocabulary.size), listening.objective()
     graphdef = trained.graphdef_of(build)
+    # What cannot be honoured is refused before there is a folder.
+    transcriber = listening.transcriber(graphdef, vocabulary, corpus.rate, search)
+    batches = make_batches("train", corpus, vocabulary)
+    evaluate = evaluator(graphdef, vocabulary, corpus)
     folder = run_folders.open_run(corpus.name)
     vocabulary.save(folder / "vocabulary.json")
-    note = common.attention_line(common.model_config(vocabulary.size, max_length=FLAGS.max_frames))
-    if note and FLAGS.loss == "attention":
+    note = listening.attention_line()
+    if note:
         print(note)
     result = training.fit(
         build,
-        make_batches("train", corpus, vocabulary),
-        evaluator(graphdef, vocabulary, corpus),
+        batches,
+        evaluate,
         folder,
         common.settings(),
-        objective=listening.objective(),
+        objective=objective,
         resume=FLAGS.resume,
     )
-    transcriber = listening.transcriber(graphdef, vocabulary, corpus.rate, search)
     report(result, corpus, transcriber, folder)
 
 
@@ -163,6 +166,7 @@ def report(result: training.Result, corpus: Corpus, transcriber: Transcriber, fo
     summary = {
         "task": corpus.name,
         **facts,
+        "attention": listening.attention_name(),
         "loss": FLAGS.loss,
         "skipped": len(corpus.skipped),
         "tests": scores,

@@ -8,7 +8,7 @@ from absl import flags
 from attention_jax import explorer, maps, sound, sound_batches, sound_pictures
 from attention_jax.evaluation import Hypothesis
 from attention_jax.utterances import Skipped, Utterance
-from experiments import common, inputs, listening, trained
+from experiments import inputs, listening, trained
 from experiments.visualize_text import ALTERNATIVES, beam, check_vocabularies
 
 FLAGS = flags.FLAGS
@@ -33,12 +33,13 @@ def load(folder: Path) -> Loaded:
     trained.refuse("speech", "text")
     found = listening.load_run(folder, lambda: beam(FLAGS.alternatives or ALTERNATIVES))
     ctc = FLAGS.loss == "ctc"
-    if common.attention_name() == "none" or (ctc and FLAGS.model == "rnn"):
+    if listening.attention_name() == "none":
         raise ValueError(
             f"`--run` must be of a model with attention; {folder} is of an RNN "
             f"{'that CTC trained, without decoder' if ctc else 'without'}. Use another run."
         )
-    about = f"{trained.about()}{', CTC: no decoder' if ctc else ''}"
+    attention = Path(listening.attention_name()).stem
+    about = f"{FLAGS.model}, attention {attention}{', CTC: no decoder' if ctc else ''}"
     run = explorer.Run(folder.resolve().name, about)
     return Loaded(run, folder, found, listening.listening().shortening)
 
