@@ -85,7 +85,7 @@ class Transcriber:
         if frames > self.longest:
             raise ValueError(
                 f"`audio` must have at most {self.longest} frames, for which positions were "
-                f"learned; {utterance.name} has {frames}. Leave it out."
+                f"learned; {utterance.name} has {frames}. Learn more of them, or leave it out."
             )
         return min(padded(frames), self.longest)
 
