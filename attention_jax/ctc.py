@@ -7,6 +7,7 @@ is the blank, so that it is in every vocabulary and in no transcript.
 
     tokens = ctc.greedy(logits, mask)                            # in jit, [b s]
     best = ctc.beam(log_probabilities, beam_size=8)              # on the host, one recording
+    when = ctc.posteriors(log_probabilities, best[0].tokens)     # where each label is said
 
 Reference: Graves et al. 2006, ICML, "Connectionist temporal classification".
 """
@@ -117,6 +118,52 @@ def beam(
         kept = _best(_advanced(kept, at, beam_size), beam_size)
     ranked = sorted(kept.items(), key=lambda item: -np.logaddexp(*item[1]))
     return [Labels(tokens, float(np.logaddexp(*both))) for tokens, both in ranked[:nbest]]
+
+
+def posteriors(
+    log_probabilities: Float[np.ndarray, "s v"], labels: Sequence[int]
+) -> Float[np.ndarray, "t s"]:
+    """How probable it is that a path to all labels is at each of them, frame by frame.
+
+        out[i, s] = p(path[s] stands for label i | y, x)
+
+    Equal labels have rows of their own. A column sums to 1 less what the blanks have.
+
+    Args:
+      log_probabilities: of one recording, at its real frames.
+      labels: y, at least one.
+
+    Raises:
+      ValueError: there are fewer frames than a path to `labels` has.
+
+    Reference: Graves et al. 2006, section 4.1.
+    """
+    log_p, needed = np.asarray(log_probabilities, np.float64), frames_needed(labels)
+    if len(log_p) < needed:
+        raise ValueError(
+            f"`labels` must fit into the frames; got {len(log_p)} frames for labels that need "
+            f"{needed}. Give fewer labels."
+        )
+    states = np.full(2 * len(labels) + 1, BLANK)
+    states[1::2] = labels
+    # What cannot be stays a number, so that it can be taken away again.
+    at = np.maximum(log_p[:, states], -1e9)
+    both = _forward(at, states) + _forward(at[::-1, ::-1], states[::-1])[::-1, ::-1] - at
+    return np.exp(both - np.logaddexp.reduce(both, axis=1, keepdims=True)).T[1::2]
+
+
+def _forward(at: Float[np.ndarray, "s n"], states: np.ndarray) -> Float[np.ndarray, "s n"]:
+    """The log-probability of all beginnings of paths that are in each state after each frame."""
+    n, never = len(states), np.full(2, -np.inf)
+    # Only from a token to the next, where they differ, is the blank between them left out.
+    skips = (states != BLANK) & (states != np.concatenate([[BLANK] * 2, states])[:n])
+    now, found = np.where(np.arange(n) == 0, 0.0, -np.inf), []
+    for row in at:
+        before = np.concatenate([never, now])
+        leap = np.where(skips, before[:n], -np.inf)
+        now = row + np.logaddexp(np.logaddexp(now, before[1 : n + 1]), leap)
+        found.append(now)
+    return np.array(found)
 
 
 _Beginnings = dict[tuple[int, ...], tuple[float, float]]  # ending in the blank, and in a token

@@ -90,6 +90,14 @@ class Augment(NamedTuple):
     def none(cls) -> "Augment":
         return cls(0, 0, 0, 0, 0.0, 0)
 
+    def check(self) -> None:
+        """Raises ValueError where a number is below 0, or the share above 1."""
+        for name, value in self._asdict().items():
+            if value < 0:
+                raise ValueError(f"`{name}` must be at least 0; got {value}. 0 hides nothing.")
+        if self.time_share > 1:
+            raise ValueError(f"`time_share` must be at most 1; got {self.time_share}.")
+
 
 def mel(hertz: float) -> float:
     """The mel scale of HTK: 2595 log10(1 + f / 700).
@@ -194,8 +202,12 @@ def spec_augment(
       key: what is drawn from.
       settings: how much.
 
+    Raises:
+      ValueError: a number of `settings` out of range.
+
     Reference: Park et al. 2019, arXiv:1904.08779, section 2.
     """
+    settings.check()
     rows = jax.vmap(partial(_augment, settings=settings))
     return rows(frames, mask.sum(-1, dtype=jnp.int32), jax.random.split(key, len(frames)))
 

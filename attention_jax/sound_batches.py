@@ -47,10 +47,17 @@ def make(
       shuffle: whether to shuffle.
 
     Raises:
-      ValueError: a recording shorter than one frame, or an argument out of range.
+      ValueError: a recording shorter than one frame, none of at most `max_frames`, or an argument
+        out of range.
     """
     lengths = [frames_of(utterance, settings) for utterance in utterances]
-    kept = [length for length in lengths if length <= max_frames] or lengths
+    kept = [length for length in lengths if length <= max_frames]
+    if not kept:
+        raise ValueError(
+            f"`max_frames` must allow a recording; got max_frames={max_frames}, and of "
+            f"{len(lengths)} recordings the shortest has {min(lengths, default=0)} frames. Raise "
+            "`max_frames`."
+        )
     boundaries = tight(kept, buckets)
     items = [(utterance, vocabulary.encode(utterance.transcript)) for utterance in utterances]
     longest = max(len(ids) for _, ids in items) + 1

@@ -34,6 +34,7 @@ class Transcriber:
       search: how to search. With `aligned`, the most probable path or a beam over labels.
       aligned: whether the model was trained by CTC.
       rows: recordings transcribed at once.
+      longest: the most frames that the model reads, where its positions are learned.
 
     Raises:
       ValueError: labels of paths are to be drawn at random.
@@ -48,21 +49,20 @@ class Transcriber:
         *,
         aligned: bool = False,
         rows: int = 32,
+        longest: int | None = None,
     ):
         self.search = Search() if search is None else search
         if aligned and self.search.method == "sample":
             raise ValueError("`search` must be greedy or a beam with CTC; got sample. Use a beam.")
         self.graphdef, self.vocabulary, self.settings = graphdef, vocabulary, settings
-        self.aligned, self.rows = aligned, rows
+        self.aligned, self.rows, self.longest = aligned, rows, longest
         self._collate = sound_batches.Collate(settings, 8)
         self._decode = jax.jit(self._decode_batch, static_argnames="max_length")
         self._log_probabilities = jax.jit(self._align_batch)
 
     def __call__(self, params: Params, utterances: Sequence[Utterance]) -> list[list[Hypothesis]]:
         """The `nbest` hypotheses of each recording, best first."""
-        lengths = [
-            padded(sound_batches.frames_of(utterance, self.settings)) for utterance in utterances
-        ]
+        lengths = [self.padded_length(utterance) for utterance in utterances]
         found: list[list[Hypothesis]] = [[] for _ in utterances]
         for length in sorted(set(lengths)):
             inside = [i for i, own in enumerate(lengths) if own == length]
@@ -72,6 +72,22 @@ class Transcriber:
                 for i, hypotheses in zip(rows, self._transcribe(params, of, length), strict=False):
                     found[i] = hypotheses
         return found
+
+    def padded_length(self, utterance: Utterance) -> int:
+        """How many frames a recording is padded to.
+
+        Raises:
+          ValueError: it is shorter than a window, or longer than `longest`.
+        """
+        frames = sound_batches.frames_of(utterance, self.settings)
+        if self.longest is None:
+            return padded(frames)
+        if frames > self.longest:
+            raise ValueError(
+                f"`audio` must have at most {self.longest} frames, for which positions were "
+                f"learned; {utterance.name} has {frames}. Learn more of them, or leave it out."
+            )
+        return min(padded(frames), self.longest)
 
     def _transcribe(
         self, params: Params, utterances: list[Utterance], length: int
@@ -131,8 +147,8 @@ def alignment(
 ) -> tuple[Float[np.ndarray, "l h t s"], list[str], int] | None:
     """Where the model listens while it writes `target`: weights, tokens, frames a position.
 
-    With CTC these are the probabilities of the tokens at each position, blanks left aside. None
-    where the model has no attention, or nothing was written.
+    With CTC these are the probabilities that each token is said at each position, given that all
+    of them are. None where the model has no attention, or nothing was written.
 
     Args:
       transcriber: of the model.
@@ -146,16 +162,18 @@ def alignment(
     frames = sound_batches.frames_of(utterance, settings)
     collate = sound_batches.Collate(settings)
     # The step that reads BOS writes the first token.
-    batch = collate([(utterance, ids[:-1])], rows=1, length=padded(frames))
+    length = transcriber.padded_length(utterance)
+    batch = collate([(utterance, ids[:-1])], rows=1, length=length)
     if transcriber.aligned:
         log_p, mask = transcriber._log_probabilities(params, batch)
-        weights = np.exp(np.asarray(log_p[0]))[None, None][..., list(ids)].swapaxes(-1, -2)
+        weights = ctc.posteriors(np.asarray(log_p)[0, np.asarray(mask)[0]], ids)[None, None]
     else:
         found = evaluation.cross_weights(transcriber.graphdef, params, batch)
         if found is None:
             return None
         weights = np.asarray(found, np.float32)[: len(ids), 0].transpose(1, 2, 0, 3)
-    per_position = -(-batch.source.shape[1] // weights.shape[-1])
+    # How often the padded length was halved does not follow from what it became.
+    per_position = nnx.merge(transcriber.graphdef, params).encoder.listening.shortening
     positions = -(-frames // per_position)
     return weights[..., :positions], transcriber.vocabulary.tokens(ids), per_position
 

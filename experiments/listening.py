@@ -10,7 +10,16 @@ import jax
 from absl import flags
 from flax import nnx
 
-from attention_jax import ctc, objectives, recordings, sound_batches, spoken_digits, tones
+from attention_jax import (
+    checks,
+    ctc,
+    objectives,
+    recordings,
+    sound_batches,
+    spoken_digits,
+    sublayers,
+    tones,
+)
 from attention_jax.cells import RNNConfig
 from attention_jax.evaluation import Search
 from attention_jax.models.rnn import RNN
@@ -25,7 +34,8 @@ from attention_jax.models.transformer import Transformer
 from attention_jax.objectives import Objective
 from attention_jax.sound import Augment, Spectrogram
 from attention_jax.transcription import Transcriber
-from attention_jax.utterances import Corpus, Utterance
+from attention_jax.types import PLACES
+from attention_jax.utterances import Corpus, Skipped, Utterance
 from attention_jax.vocabulary import KINDS, Vocabulary
 from experiments import common, run_folders, trained
 
@@ -52,7 +62,8 @@ def define_flags() -> None:
     flags.DEFINE_integer("mels", 40, "Bands of the spectrogram.", lower_bound=1)
     flags.DEFINE_enum("transcript_tokens", None, KINDS, "Default: those that suit the sounds.")
     flags.DEFINE_integer("frames_per_batch", 6000, "Padded frames a batch.", lower_bound=1)
-    flags.DEFINE_integer("max_frames", 3000, "Longer recordings are left out, and counted.")
+    flags.DEFINE_integer("max_frames", 3000, "Longer recordings are left out of training, and "
+                         "counted. Learned positions go no further.")  # fmt: skip
     flags.DEFINE_integer("buckets", 3, "Padded lengths, at most.", lower_bound=1)
     flags.DEFINE_enum("loss", "attention", LOSSES, "Trained by a decoder that attends, by CTC, or "
                       "by both at once, where the decoder writes.")  # fmt: skip
@@ -60,12 +71,23 @@ def define_flags() -> None:
     flags.DEFINE_integer("halvings", 2, "Convolutions in front, of stride 2.", lower_bound=0)
     flags.DEFINE_integer("pyramid", 1, "RNN: layers of the listener that halve.", lower_bound=0)
     flags.DEFINE_integer("encoder_layers", None, "Transformer: of the encoder. Default: --layers.")
-    flags.DEFINE_integer("frequency_masks", 2, "SpecAugment: runs of bands that are hidden.")
-    flags.DEFINE_integer("frequency_width", 8, "SpecAugment: the most bands in one.")
-    flags.DEFINE_integer("time_masks", 2, "SpecAugment: runs of frames that are hidden.")
-    flags.DEFINE_integer("time_width", 20, "SpecAugment: the most frames in one.")
-    flags.DEFINE_float("time_share", 0.2, "SpecAugment: the largest share of frames in one.")
-    flags.DEFINE_integer("time_warp", 0, "SpecAugment: the most frames by which time is bent.")
+    _define_augment_flags()
+
+
+def _define_augment_flags() -> None:
+    """The numbers of `sound.Augment`."""
+    for name, value, meaning in (
+        ("frequency_masks", 2, "runs of bands that are hidden"),
+        ("frequency_width", 8, "the most bands in one"),
+        ("time_masks", 2, "runs of frames that are hidden"),
+        ("time_width", 20, "the most frames in one"),
+        ("time_warp", 0, "the most frames by which time is bent"),
+    ):
+        flags.DEFINE_integer(name, value, f"SpecAugment: {meaning}.", lower_bound=0)
+    flags.DEFINE_float(
+        "time_share", 0.2, "SpecAugment: the largest share of frames in one.",
+        lower_bound=0.0, upper_bound=1.0,
+    )  # fmt: skip
 
 
 run_folders.keep_flags_of(__name__)
@@ -157,9 +179,37 @@ def builder(vocabulary_size: int) -> Callable[[jax.Array], Any]:
     return build
 
 
+def attention_name() -> str:
+    """The attention that the model has: with CTC there is no decoder, so that of the encoder."""
+    if FLAGS.loss != "ctc":
+        return common.attention_name()
+    if FLAGS.model == "rnn":
+        return "none"
+    return sublayers.name_at(common.model_config(1, max_length=1), "bidirectional")
+
+
+def attention_line() -> str | None:
+    """Says what stands where, if it is not the named attention throughout; else None."""
+    own, named = attention_name(), common.attention_name()
+    if own == "none":
+        return None if named == "none" else f"attention: {named} nowhere"
+    places = ("bidirectional",) if FLAGS.loss == "ctc" else PLACES
+    return common.attention_line(common.model_config(1, max_length=1), places)
+
+
 def objective() -> Objective:
-    """What is minimised."""
+    """What is minimised.
+
+    Raises:
+      ValueError: numbers that do not go with --loss.
+    """
+    if FLAGS.loss == "ctc" and FLAGS.label_smoothing:
+        raise ValueError(
+            f"`--label_smoothing` must be 0 with --loss=ctc; got {FLAGS.label_smoothing}. Leave it "
+            "out, or use another loss."
+        )
     if FLAGS.loss == "joint":
+        checks.fraction("--ctc_share", FLAGS.ctc_share)
         return objectives.joint(FLAGS.ctc_share)
     return objectives.ctc if FLAGS.loss == "ctc" else objectives.translation
 
@@ -173,44 +223,44 @@ def transcriber(
     rows: int = 32,
 ) -> Transcriber:
     """Transcribes by a model that flags describe."""
+    learned = FLAGS.model == "transformer" and FLAGS.positions == "learned"
     return Transcriber(
-        graphdef, vocabulary, spectrogram(rate), search, aligned=FLAGS.loss == "ctc", rows=rows
+        graphdef,
+        vocabulary,
+        spectrogram(rate),
+        search,
+        aligned=FLAGS.loss == "ctc",
+        rows=rows,
+        longest=FLAGS.max_frames if learned else None,
     )
 
 
-def usable(
-    utterances: Sequence[Utterance], vocabulary: Vocabulary, settings: Spectrogram
-) -> tuple[list[Utterance], list[str]]:
-    """Recordings that can be learned from, and why others cannot: too short for what they say.
+def passing(
+    utterances: Sequence[Utterance], check: Callable[[Utterance], int], bad: Skipped
+) -> list[Utterance]:
+    """Recordings that a check does not refuse.
 
     Raises:
-      ValueError: one cannot, and --skip_bad is not given.
+      ValueError: as `check` does, where bad recordings are not left out.
     """
-    kept, reasons = [], []
-    for utterance in utterances:
-        try:
-            frames = sound_batches.frames_of(utterance, settings)
-            if FLAGS.loss != "attention":
-                _check_path(utterance, vocabulary, frames)
-            kept.append(utterance)
-        except ValueError as error:
-            if not FLAGS.skip_bad:
-                raise ValueError(f"{error} Or leave such recordings out by --skip_bad.") from error
-            reasons.append(str(error))
-    return kept, reasons
+    return [one for one in utterances if bad.attempt(partial(check, one)) is not None]
 
 
-def _check_path(utterance: Utterance, vocabulary: Vocabulary, frames: int) -> None:
-    """CTC needs a position for each token, and one between two that are equal."""
-    shortening = listening().shortening
-    positions, needed = -(-frames // shortening), 0
+def learnable(utterance: Utterance, *, vocabulary: Vocabulary, settings: Spectrogram) -> int:
+    """The frames of a recording; CTC needs a position for each token, and one between equals.
+
+    Raises:
+      ValueError: they are too few.
+    """
+    frames, shortening = sound_batches.frames_of(utterance, settings), listening().shortening
     needed = ctc.frames_needed(vocabulary.encode(utterance.transcript))
-    if positions < needed:
+    if FLAGS.loss != "attention" and -(-frames // shortening) < needed:
         raise ValueError(
             f"`--loss={FLAGS.loss}` needs {needed} positions to spell {utterance.transcript!r}; "
             f"{utterance.name} has {frames} frames, of which {shortening} make a position. Lower "
             "--halvings or --pyramid."
         )
+    return frames
 
 
 class Trained(NamedTuple):

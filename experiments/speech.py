@@ -11,6 +11,7 @@ on: where the model listens, under the spectrogram. Killed, it goes on by --resu
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from attention_jax import (
 from attention_jax.batches import BucketedBatches
 from attention_jax.evaluation import Hypothesis
 from attention_jax.transcription import Transcriber
-from attention_jax.utterances import Corpus, Utterance
+from attention_jax.utterances import Corpus, Skipped, Utterance
 from attention_jax.vocabulary import Vocabulary
 from experiments import common, listening, run_folders, trained
 
@@ -57,23 +58,26 @@ def main() -> None:
     corpus = listening.load_corpus()
     vocabulary = learn_vocabulary(corpus)
     corpus = without_unusable(corpus, vocabulary)
-    build = listening.builder(vocabulary.size)
+    build, objective = listening.builder(vocabulary.size), listening.objective()
     graphdef = trained.graphdef_of(build)
+    # What cannot be honoured is refused before there is a folder.
+    transcriber = listening.transcriber(graphdef, vocabulary, corpus.rate, search)
+    batches = make_batches("train", corpus, vocabulary)
+    evaluate = evaluator(graphdef, vocabulary, corpus)
     folder = run_folders.open_run(corpus.name)
     vocabulary.save(folder / "vocabulary.json")
-    note = common.attention_line(common.model_config(vocabulary.size, max_length=FLAGS.max_frames))
-    if note and FLAGS.loss == "attention":
+    note = listening.attention_line()
+    if note:
         print(note)
     result = training.fit(
         build,
-        make_batches("train", corpus, vocabulary),
-        evaluator(graphdef, vocabulary, corpus),
+        batches,
+        evaluate,
         folder,
         common.settings(),
-        objective=listening.objective(),
+        objective=objective,
         resume=FLAGS.resume,
     )
-    transcriber = listening.transcriber(graphdef, vocabulary, corpus.rate, search)
     report(result, corpus, transcriber, folder)
 
 
@@ -84,14 +88,27 @@ def learn_vocabulary(corpus: Corpus) -> Vocabulary:
 
 
 def without_unusable(corpus: Corpus, vocabulary: Vocabulary) -> Corpus:
-    """The corpus without recordings that are too short; says how many were left out in all."""
-    settings = listening.spectrogram(corpus.rate)
-    train, too_short = listening.usable(corpus.train, vocabulary, settings)
-    validation, more = listening.usable(corpus.validation, vocabulary, settings)
-    skipped = (*corpus.skipped, *too_short, *more)
+    """The corpus without recordings that are too short; says how many were left out in all.
+
+    Raises:
+      ValueError: one is, and bad ones are not left out; or none is left of a split.
+    """
+    bad, settings = Skipped(FLAGS.skip_bad), listening.spectrogram(corpus.rate)
+    read = listening.transcriber(None, vocabulary, corpus.rate).padded_length
+    learn = partial(listening.learnable, vocabulary=vocabulary, settings=settings)
+    train = listening.passing(corpus.train, learn, bad)
+    validation = listening.passing(listening.passing(corpus.validation, learn, bad), read, bad)
+    tests = {name: listening.passing(own, read, bad) for name, own in corpus.tests.items()}
+    for name, kept in {"train": train, "validation": validation, **tests}.items():
+        if bad.reasons and not kept:
+            raise ValueError(
+                f"`--skip_bad` must leave a recording of each split; it left none of {name}. The "
+                f"first that is bad: {bad.reasons[0]}"
+            )
+    skipped = (*corpus.skipped, *bad.reasons)
     if skipped:
         print(f"{len(skipped)} recordings are bad, and left out; the first: {skipped[0]}")
-    return corpus._replace(train=train, validation=validation, skipped=skipped)
+    return corpus._replace(train=train, validation=validation, tests=tests, skipped=skipped)
 
 
 def make_batches(split: str, corpus: Corpus, vocabulary: Vocabulary) -> BucketedBatches:
@@ -149,6 +166,7 @@ def report(result: training.Result, corpus: Corpus, transcriber: Transcriber, fo
     summary = {
         "task": corpus.name,
         **facts,
+        "attention": listening.attention_name(),
         "loss": FLAGS.loss,
         "skipped": len(corpus.skipped),
         "tests": scores,

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from absl import flags
 
-from attention_jax import explorer, maps, sound, sound_batches, sound_pictures, transcription
+from attention_jax import explorer, maps, sound, sound_batches, sound_pictures
 from attention_jax.evaluation import Hypothesis
-from attention_jax.utterances import Utterance
-from experiments import common, inputs, listening, trained
+from attention_jax.utterances import Skipped, Utterance
+from experiments import inputs, listening, trained
 from experiments.visualize_text import ALTERNATIVES, beam, check_vocabularies
 
 FLAGS = flags.FLAGS
@@ -33,12 +33,13 @@ def load(folder: Path) -> Loaded:
     trained.refuse("speech", "text")
     found = listening.load_run(folder, lambda: beam(FLAGS.alternatives or ALTERNATIVES))
     ctc = FLAGS.loss == "ctc"
-    if common.attention_name() == "none" or (ctc and FLAGS.model == "rnn"):
+    if listening.attention_name() == "none":
         raise ValueError(
             f"`--run` must be of a model with attention; {folder} is of an RNN "
             f"{'that CTC trained, without decoder' if ctc else 'without'}. Use another run."
         )
-    about = f"{trained.about()}{', CTC: no decoder' if ctc else ''}"
+    attention = Path(listening.attention_name()).stem
+    about = f"{FLAGS.model}, attention {attention}{', CTC: no decoder' if ctc else ''}"
     run = explorer.Run(folder.resolve().name, about)
     return Loaded(run, folder, found, listening.listening().shortening)
 
@@ -63,6 +64,8 @@ def given(loaded: Loaded) -> list[tuple[str, Utterance]]:
         )
         return [(utterance.name, utterance) for utterance in own]
     first_test = next(iter(listening.load_corpus().tests.values()))
+    read = loaded.found.transcriber.padded_length
+    first_test = listening.passing(first_test, read, Skipped(FLAGS.skip_bad))
     return [(f"{one.name}: {one.transcript}", one) for one in first_test[: FLAGS.examples]]
 
 
@@ -86,11 +89,12 @@ def _reading(
     utterance: Utterance,
     found: list[Hypothesis],
 ) -> explorer.Reading:
-    graphdef, params, vocabulary, _ = loaded.found
+    graphdef, params, vocabulary, transcriber = loaded.found
     settings, target = collate.settings, found[0].tokens
     count = sound_batches.frames_of(utterance, settings)
     # The step that reads BOS writes the first token.
-    batch = collate([(utterance, target[:-1])], rows=1, length=transcription.padded(count))
+    length = transcriber.padded_length(utterance)
+    batch = collate([(utterance, target[:-1])], rows=1, length=length)
     moments = names(count, loaded.shortening, settings.hop / settings.rate)
     return explorer.Reading(
         source=moments,

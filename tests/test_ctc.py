@@ -107,6 +107,32 @@ def test_greedy_collapses_the_best_path():
         assert not np.asarray(tokens[row, counts[row] :]).any()
 
 
+def at_labels(path):
+    """Which label the path is at, frame by frame; None at the blank."""
+    found, label, before = [], -1, ctc.BLANK
+    for token in path:
+        label += token not in (ctc.BLANK, before)
+        found.append(None if token == ctc.BLANK else label)
+        before = token
+    return found
+
+
+@pytest.mark.parametrize("labels", [(1,), (1, 2), (2, 2), (1, 2, 2), (1, 2, 1)], ids=str)
+def test_labels_are_where_their_paths_are(labels):
+    log_p = random_log_p(1)
+    log_p[3, 2] = -np.inf
+    expected, total = np.zeros((len(labels), 5)), 0.0
+    for path in itertools.product(range(4), repeat=5):
+        if collapse(path) == labels:
+            p = np.exp(sum(log_p[i, token] for i, token in enumerate(path)))
+            total += p
+            for frame, label in enumerate(at_labels(path)):
+                if label is not None:
+                    expected[label, frame] += p
+    found = ctc.posteriors(log_p, labels)
+    np.testing.assert_allclose(found, expected / total, rtol=1e-6, atol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("labels", "expected"), [([], 0), ([4], 1), ([4, 5], 2), ([4, 4], 3), ([4, 4, 4, 5], 6)]
 )
@@ -152,3 +178,5 @@ def test_what_goes_without_tokens_of_their_own_is_refused():
         objectives.ctc(Fixed(np.zeros((1, 3, 6))), batch, label_smoothing=0.1)
     with pytest.raises(ValueError, match="`nbest` between 1 and `beam_size`; got beam_size=2, nb"):
         ctc.beam(np.zeros((2, 3)), beam_size=2, nbest=3)
+    with pytest.raises(ValueError, match="got 2 frames for labels that need 3"):
+        ctc.posteriors(np.zeros((2, 3)), (1, 1))

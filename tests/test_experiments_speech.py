@@ -1,6 +1,8 @@
 """The script of speech as a user runs it, on tones and on files, and the data that it refuses."""
 
 import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -111,6 +113,46 @@ def test_other_models_and_losses_run(options, tmp_path):
     assert ("cross" in places) == ("--loss=ctc" not in options)
 
 
+def attention_of(arguments):
+    """What the script says of its attention, and what its result names."""
+    from experiments import listening, speech
+
+    speech.FLAGS(["speech", *arguments])
+    return listening.attention_line(), listening.attention_name()
+
+
+@pytest.mark.parametrize(
+    ("options", "told", "attention"),
+    [
+        ("--attention=retention --loss=ctc", "retention nowhere; scaled_dot in", "scaled_dot"),
+        ("--attention=alibi --loss=ctc", None, "alibi"),
+        (
+            "--attention=retention --loss=joint",
+            "retention in the decoder; scaled_dot in the encoder and between the two",
+            "retention",
+        ),
+        ("--model=rnn --attention=location_aware --loss=ctc", "location_aware nowhere", "none"),
+        ("--model=rnn --attention=location_aware --loss=joint", None, "location_aware"),
+    ],
+)
+def test_nothing_stands_in_unsaid(options, told, attention):
+    # Flags of a script are of its process alone.
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("forkserver")) as pool:
+        line, name = pool.submit(attention_of, options.split()).result()
+    assert line is None if told is None else line.startswith(f"attention: {told}")
+    assert name == attention
+
+
+@pytest.mark.slow
+def test_a_run_says_where_scaled_dot_stands_in(tmp_path):
+    options = ["--loss=ctc", "--attention=retention", "--halvings=1"]
+    done = run(*TINY, f"--run={tmp_path / 'run'}", *options)
+    assert done.returncode == 0, done.stderr
+    assert "attention: retention nowhere; scaled_dot in the encoder\n" in done.stdout
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["attention"] == "scaled_dot"
+
+
 @pytest.fixture
 def recordings(tmp_path):
     folder = tmp_path / "sounds"
@@ -139,6 +181,54 @@ def test_recordings_of_ones_own_without_the_bad(recordings, tmp_path):
     assert json.loads((tmp_path / "run" / "result.json").read_text())["skipped"] == 3
 
 
+def table(folder, lengths):
+    """Recordings of so many samples each, as a table of lines with their splits."""
+    folder.mkdir(exist_ok=True)
+    draw, lines = np.random.default_rng(0), []
+    for i, (split, length) in enumerate(lengths):
+        (folder / f"{i}.wav").write_bytes(
+            wav_files.write(0.1 * draw.normal(size=length), rate=8000)
+        )
+        lines.append(f"{i}.wav\tab\t{split}\n")
+    (folder / "table.tsv").write_text("".join(lines))
+    return f"--sounds={folder / 'table.tsv'}"
+
+
+LEARNED = ["--positions=learned", "--halvings=0", "--max_frames=40"]
+HEARD = [("train", 3000), ("train", 2900), ("validation", 3000)]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "message"),
+    [
+        ([3000, 150], "4.wav has 150. Leave it out. Or leave such recordings out by --skip_bad"),
+        ([3000, 4000], "at most 40 frames, for which positions were learned; "),
+    ],
+)
+def test_a_test_recording_is_refused_before_training(lengths, message, tmp_path):
+    sounds = table(tmp_path / "sounds", [*HEARD, *[("test", length) for length in lengths]])
+    done = run(*TINY[:-4], *LEARNED, sounds, f"--run={tmp_path / 'run'}")
+    assert done.returncode == 1 and message in done.stderr, done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_split_of_which_nothing_is_left_is_refused(tmp_path):
+    sounds = table(tmp_path / "sounds", [*HEARD, ("test", 150)])
+    done = run(*TINY[:-4], sounds, f"--run={tmp_path / 'run'}", "--skip_bad")
+    assert done.returncode == 1 and "it left none of test" in done.stderr, done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_bad_test_recordings_are_left_out_and_learned_positions_suffice(tmp_path):
+    # 36 frames would be padded to 48, of which only 40 have positions.
+    sounds = table(tmp_path / "sounds", [*HEARD, ("test", 3000), ("test", 150), ("test", 4000)])
+    done = run(*TINY[:-4], *LEARNED, sounds, f"--run={tmp_path / 'run'}", "--skip_bad")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["skipped"] == 2
+    assert len(json.loads((tmp_path / "run" / "transcripts.json").read_text())["test"]) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -147,7 +237,12 @@ def test_recordings_of_ones_own_without_the_bad(recordings, tmp_path):
         (["--sound_option=color=red"], "with a name among train_size, "),
         (["--sound_option=noise=loud"], "noise must be a number (float); got 'loud'"),
         (["--loss=ctc", "--halvings=6"], "`--loss=ctc` needs "),
-        (["--loss=ctc", "--label_smoothing=0.1"], "`label_smoothing` must be 0 with CTC"),
+        (["--loss=ctc", "--label_smoothing=0.1"], "`--label_smoothing` must be 0 with --loss=ctc"),
+        (["--loss=ctc", "--sample"], "must be greedy or a beam with CTC; got sample"),
+        (["--loss=joint", "--ctc_share=1.5"], "`--ctc_share` must be a Python number in [0, 1)"),
+        (["--time_masks=-1"], "--time_masks=-1"),
+        (["--time_share=1.5"], "--time_share=1.5"),
+        (["--max_frames=10"], "Raise `max_frames`"),
         (["--model=rnn", "--attention=alibi"], "'alibi' does neither"),
         (["--model=rnn", "--pyramid=0", "--layers=2"], "Raise `pyramid`"),
     ],
@@ -157,6 +252,7 @@ def test_what_a_user_can_mend_ends_in_one_clear_line(arguments, message, tmp_pat
     done = run(*TINY, f"--run={tmp_path / 'run'}", *arguments)
     assert done.returncode != 0 and message in done.stderr, done.stderr
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 CORPUS = tones.tones(train_size=12, validation_size=2, test_size=2, most_words=1)

@@ -157,3 +157,18 @@ def test_nothing_is_hidden_where_nothing_is_asked(draw):
     frames, mask = draw(2, 6, 4), jnp.ones((2, 6), bool)
     found = sound.spec_augment(frames, mask, jax.random.key(0), Augment.none())
     np.testing.assert_array_equal(found, frames)
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        ({"time_masks": -1}, "`time_masks` must be at least 0; got -1"),
+        ({"frequency_width": -2}, "`frequency_width` must be at least 0; got -2"),
+        ({"time_share": 1.5}, "`time_share` must be at most 1; got 1.5"),
+    ],
+    ids=str,
+)
+def test_numbers_of_spec_augment_out_of_range_are_refused(number, message):
+    frames, mask = jnp.ones((1, 6, 4)), jnp.ones((1, 6), bool)
+    with pytest.raises(ValueError, match=message):
+        sound.spec_augment(frames, mask, jax.random.key(0), Augment()._replace(**number))

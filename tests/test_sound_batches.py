@@ -68,6 +68,13 @@ def test_longer_recordings_are_left_out_and_counted():
     assert batches.too_long == 12 - rows and rows >= 8
 
 
+def test_a_bound_below_every_recording_is_refused():
+    shortest = min(Spectrogram().frames(u.length) for u in CORPUS.train)
+    with pytest.raises(ValueError, match=f"the shortest has {shortest} frames. Raise `max_frames`"):
+        make(max_frames=shortest - 1)
+    assert make(max_frames=shortest).too_long < len(CORPUS.train)
+
+
 def test_no_batch_is_larger_than_asked():
     for batch in make(frames_per_batch=700).epoch():
         assert batch.source.shape[0] * batch.source.shape[1] <= 700

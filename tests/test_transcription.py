@@ -13,6 +13,7 @@ from attention_jax.models.transformer import Transformer
 from attention_jax.sound import Spectrogram
 from attention_jax.sublayers import TransformerConfig
 from attention_jax.transcription import Transcriber
+from attention_jax.utterances import of_array
 from attention_jax.vocabulary import Vocabulary
 
 CORPUS = tones.tones(train_size=20, validation_size=5, test_size=5)
@@ -20,11 +21,10 @@ VOCABULARY = Vocabulary.learn((u.transcript for u in CORPUS.train), kind="charac
 CONFIG = TransformerConfig(VOCABULARY.size, width=8, layers=1, heads=2, feed_forward=8)
 
 
-def listen(rngs):
-    return TransformerListener(CONFIG, Listening(halvings=2), rngs=rngs)
+def made(aligned, halvings=2):
+    def listen(rngs):
+        return TransformerListener(CONFIG, Listening(halvings=halvings), rngs=rngs)
 
-
-def made(aligned):
     if aligned:
         rngs = nnx.Rngs(0)
         model = AlignedModel(listen(rngs), Aligner(8, VOCABULARY.size, rngs=rngs))
@@ -80,6 +80,32 @@ def test_where_it_listens_is_over_the_recording(aligned):
         assert weights.shape[:2] == (1, 2)
         np.testing.assert_allclose(weights.sum(axis=-1), 1, rtol=1e-4)
     assert transcription.alignment(transcribe, params, utterance, []) is None
+
+
+def test_a_position_has_as_many_frames_as_the_encoder_says():
+    _, graphdef, params = made(True, halvings=5)
+    transcribe = Transcriber(graphdef, VOCABULARY, Spectrogram(), aligned=True, rows=1)
+    heard = of_array("x.wav", "", np.ones(Spectrogram().window + 39 * 80, np.float32))
+    # 40 frames are padded to 48, of which 2 positions come.
+    weights, _, per = transcription.alignment(transcribe, params, heard, VOCABULARY.encode("t"))
+    assert per == 32 and weights.shape[-1] == 2
+
+
+def test_padding_goes_no_further_than_positions_were_learned():
+    transcribe = Transcriber(None, VOCABULARY, Spectrogram(), longest=40)
+    lengths = [200 + 80 * (frames - 1) for frames in (20, 36, 40, 41)]
+    *heard, longer = (of_array("x.wav", "", np.ones(n, np.float32)) for n in lengths)
+    assert [transcribe.padded_length(one) for one in heard] == [32, 40, 40]
+    with pytest.raises(ValueError, match="at most 40 frames, for which .*; x.wav has 41"):
+        transcribe.padded_length(longer)
+
+
+def test_letters_of_one_kind_are_heard_one_after_the_other():
+    _, graphdef, params = made(True)
+    transcribe = Transcriber(graphdef, VOCABULARY, Spectrogram(), aligned=True, rows=1)
+    target = VOCABULARY.encode("tt")
+    weights, _, _ = transcription.alignment(transcribe, params, CORPUS.tests["test"][0], target)
+    assert transcription.order(weights[0, 0]) == 1
 
 
 def test_order_is_the_correlation_of_tokens_and_their_middles():

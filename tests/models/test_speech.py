@@ -44,9 +44,10 @@ OPTIONS = {
 }
 
 
-def listener(name):
+def listener(name, *, augment=None, **more):
     """The configuration, and what makes the encoder."""
-    listening, options = LISTENING[name], OPTIONS.get(name, {})
+    listening, options = LISTENING[name], OPTIONS.get(name, {}) | more
+    listening = listening if augment is None else listening._replace(augment=augment)
     if name.startswith("las"):
         config = RNNConfig(**SIZES | options)
         return config, lambda rngs: PyramidListener(config, listening, rngs=rngs)
@@ -134,20 +135,22 @@ def test_every_parameter_has_a_gradient(model, speech):
 
 @pytest.mark.parametrize("name", ["transformer", "las"])
 def test_parts_are_hidden_in_training_alone(name, speech):
-    source, mask, target = speech
-    config, _ = listener(name)
-    without = build(name)
-    without.config = config._replace(dropout_rate=0.0)
-    without.encoder.config = without.config
-    for layer in without.decoder.each() if name == "transformer" else ():
-        layer.feed_forward.dropout_rate = 0.0
+    source, mask, _ = speech
 
-    @jax.jit
-    def heard(seed):
-        return without.encode(source, mask, rngs=nnx.Rngs(dropout=jax.random.key(seed))).states
+    def encoder(augment):
+        # Without dropout, nothing else is drawn.
+        return listener(name, augment=augment, dropout_rate=0.0)[1](nnx.Rngs(0))
 
-    np.testing.assert_array_equal(heard(1), heard(1))
-    assert not np.allclose(heard(1), heard(2))
+    @nnx.jit
+    def heard(module, seed=None):
+        rngs = None if seed is None else nnx.Rngs(dropout=jax.random.key(seed))
+        return module(source, mask, rngs=rngs).states
+
+    hiding, plain = encoder(HIDING), encoder(Augment.none())
+    np.testing.assert_array_equal(heard(hiding, 1), heard(hiding, 1))
+    assert not np.allclose(heard(hiding, 1), heard(hiding, 2))
+    np.testing.assert_array_equal(heard(hiding), heard(plain))
+    np.testing.assert_array_equal(heard(plain, 1), heard(plain))
 
 
 @pytest.mark.parametrize("length", [12, 13])
