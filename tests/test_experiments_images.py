@@ -1,6 +1,7 @@
 """experiments.images as a user runs it: in a process of its own, from the command line."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -23,11 +24,13 @@ TINY = (
     "--checkpoint_every=1 --images_per_batch=16 --shift=1 --flip"
 ).split()
 
+POOLED = [*TINY, "--attention=additive", "--pooling=attention"]
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "digits"
-    done = run("images", *TINY, f"--run={folder}", "--attention=additive", "--pooling=attention")
+    done = run("images", *POOLED, f"--run={folder}")
     assert done.returncode == 0, done.stderr
     return folder, done
 
@@ -44,6 +47,28 @@ def test_a_run_leaves_its_folder(trained):
     outcomes = json.loads((folder / "outcomes.json").read_text())["test"]["accuracy"]
     right, count = np.sum(outcomes, axis=0)
     assert count == 355 and right / count == pytest.approx(result["tests"]["test"]["accuracy"])
+
+
+def test_classes_and_sizes_are_those_of_the_run_whatever_became_of_its_data(trained, tmp_path):
+    folder, picture = tmp_path / "run", tmp_path / "picture.png"
+    shutil.copytree(trained[0], folder)
+    Image.fromarray(image_data.load("digits").test.images[0][..., 0]).save(picture)
+    own = json.loads((folder / "pictures.json").read_text())
+    assert own["image"] == {"height": 8, "width": 8, "channels": 1, "patch": 2}
+    # As if the data had other names today, and then were gone.
+    own["classes"] = [f"once {name}" for name in own["classes"]]
+    (folder / "pictures.json").write_text(json.dumps(own))
+    asked = f"--run={folder}", f"--file={picture}"
+    done = run("predict", *asked, "--data=gone")
+    assert done.returncode == 0 and done.stdout.startswith("once "), done.stderr
+    for script, arguments in (("visualize", []), ("images", [*POOLED, "--resume"])):
+        done = run(script, f"--run={folder}", *arguments)
+        assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+        assert "`--data` must have the classes that" in done.stderr and "once 0" in done.stderr
+    # Runs of the first versions do not say what they know.
+    (folder / "pictures.json").unlink()
+    known = run("predict", *asked)
+    assert known.stdout.strip() in set("0123456789") and not known.stderr
 
 
 @pytest.mark.slow
