@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ from flax import nnx
 from attention_jax import sublayers, tasks, training, variants
 from attention_jax.evaluation import Search
 from attention_jax.models import rnn, transformer
-from attention_jax.types import PLACES, Seq2Seq, Task
+from attention_jax.types import Seq2Seq, Task
 from attention_jax.vocabulary import KINDS, Vocabulary
 
 FLAGS = flags.FLAGS
 MODELS = ("transformer", "rnn")
+# What the places of `types.PLACES` are called.
+WHERE = {"bidirectional": "in the encoder", "causal": "in the decoder", "cross": "between the two"}
 
 
 def define_run_flags() -> None:
@@ -262,7 +264,8 @@ def model_config(
 
 
 def attention_line(
-    config: transformer.TransformerConfig | rnn.RNNConfig, places: Sequence[str] = PLACES
+    config: transformer.TransformerConfig | rnn.RNNConfig,
+    places: Mapping[str, str] = WHERE,
 ) -> str | None:
     """Says what stands where, if it is not the named attention throughout.
 
@@ -270,14 +273,13 @@ def attention_line(
 
     Args:
       config: of the model.
-      places: those of `types.PLACES` that the model has.
+      places: those of `types.PLACES` that the model has, and what each is called.
     """
     if isinstance(config, rnn.RNNConfig):
         return None
-    phrases = dict(bidirectional="in the encoder", causal="in the decoder", cross="between the two")
     where: dict[str, list[str]] = {config.attention: []}
-    for place in places:
-        where.setdefault(sublayers.name_at(config, place), []).append(phrases[place])
+    for place, called in places.items():
+        where.setdefault(sublayers.name_at(config, place), []).append(called)
     named = (config.attention, config.cross_attention)
     if all(name in named for name in where):
         return None

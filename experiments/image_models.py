@@ -137,7 +137,10 @@ def attention_line() -> str | None:
     """Says where scaled dot stands in for the named attention; None where it does not."""
     if FLAGS.model == "cnn":
         return None
-    return common.attention_line(common.model_config(1, max_length=1), ("bidirectional",))
+    places = {"bidirectional": "in the encoder"}
+    if FLAGS.pooling == "attention":
+        places["cross"] = "in the pooling"
+    return common.attention_line(common.model_config(1, max_length=1), places)
 
 
 def known_of(data: ImageData) -> Known:

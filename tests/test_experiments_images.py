@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from attention_jax import image_data, image_maps, recognition
 from attention_jax.models.vision import VisionTransformer
 from attention_jax.patches import ImageConfig
 from attention_jax.sublayers import TransformerConfig
-from experiments import image_models, visualize_images
+from experiments import common, image_models, visualize_images
 from experiments.trained import load_final
 from tests.browser import PROGRAM, Browser
 from tests.mnist_files import IMAGES, LABELS, write
@@ -132,6 +133,23 @@ def test_help_names_what_there_is():
         "--[no]resume:",
     ):
         assert flag in shown, flag
+
+
+@pytest.mark.parametrize(
+    ("pooling", "attention", "line"),
+    [
+        ("attention", "relative", "attention: relative in the encoder; scaled_dot in the pooling"),
+        ("attention", "dot", None),
+        ("mean", "relative", None),
+        ("token", "coverage", "attention: coverage nowhere; scaled_dot in the encoder"),
+    ],
+)
+def test_nothing_stands_in_unsaid(monkeypatch, pooling, attention, line):
+    config = TransformerConfig(10, attention=attention)
+    monkeypatch.setattr(common, "model_config", lambda *_, **__: config)
+    own = SimpleNamespace(model="transformer", pooling=pooling)
+    monkeypatch.setattr(image_models, "FLAGS", own)
+    assert image_models.attention_line() == line
 
 
 def test_pictures_are_drawn_of_all_classes():
