@@ -20,6 +20,10 @@ from attention_jax.vocabulary import KINDS, Vocabulary
 
 FLAGS = flags.FLAGS
 MODELS = ("transformer", "rnn")
+LOSSES = ("loss", "perplexity", "accuracy")  # what `evaluation.losses` gives
+OF_TEXTS = (*LOSSES, "exact_match", "bleu", "chrf")
+OF_SPEECH = (*LOSSES, "exact_match", "cer", "wer")
+MEASURES = tuple(dict.fromkeys((*OF_TEXTS, *OF_SPEECH)))
 # What the places of `types.PLACES` are called.
 WHERE = {"bidirectional": "in the encoder", "causal": "in the decoder", "cross": "between the two"}
 
@@ -102,8 +106,12 @@ def define_model_flags(models: Sequence[str] = MODELS) -> None:
     flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Type of the computation.")
 
 
-def define_training_flags() -> None:
-    """The optimiser, its schedule, and how often what happens."""
+def define_training_flags(measures: Sequence[str] = MEASURES) -> None:
+    """The optimiser, its schedule, and how often what happens.
+
+    Args:
+      measures: what the script validates by. Default: all that runs of any script do.
+    """
     flags.DEFINE_integer("steps", 1000, "Training steps.", lower_bound=1)
     flags.DEFINE_enum("optimizer", "adam", ["adam", "adamw", "muon"], "Optimiser.")
     flags.DEFINE_float("learning_rate", 2e-3, "Peak learning rate.")
@@ -122,8 +130,7 @@ def define_training_flags() -> None:
                        "which it stops before --steps. Default: no limit.")  # fmt: skip
     flags.DEFINE_integer("patience", None, "Evaluations without a better one before it stops.")
     flags.DEFINE_enum(
-        "select", "loss", ["loss", "accuracy", "exact_match", "bleu", "chrf"], "Validation score "
-        "that picks the best checkpoint."
+        "select", "loss", measures, "Validation score that picks the best checkpoint."
     )  # fmt: skip
     flags.DEFINE_integer("average", 1, "Average the last so many checkpoints; 1: take the best.")
     flags.DEFINE_integer("profile_steps", 0, "Steps to profile, into the run's folder.")

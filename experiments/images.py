@@ -35,7 +35,7 @@ FLAGS = flags.FLAGS
 common.define_run_flags()
 common.define_data_flags()
 common.define_model_flags(image_models.MODELS)
-common.define_training_flags()
+common.define_training_flags(common.LOSSES)
 common.define_device_flags()
 image_models.define_flags()
 flags.adopt_module_key_flags(common)

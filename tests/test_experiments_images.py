@@ -18,6 +18,7 @@ from experiments.trained import load_final
 from tests.browser import PROGRAM, Browser
 from tests.mnist_files import IMAGES, LABELS, write
 from tests.scripts import script as run
+from tests.scripts import validated
 from tests.test_explorer import READY, SAID, data_of, middle, weights_of
 
 TINY = (
@@ -42,6 +43,7 @@ def test_a_run_leaves_its_folder(trained):
     for name in ("run.flags", "environment.json", "metrics.jsonl", "curves.png", "attention.png",
                  "heads_1.png", "heads_3.png"):  # fmt: skip
         assert (folder / name).stat().st_size > 0, name
+    assert validated(folder) == set(common.LOSSES)
     result = json.loads((folder / "result.json").read_text())
     assert result["steps"] == 2 and result["target_tokens"] == 32 and not result["skipped"]
     assert set(result["of_classes"]["test"]) == set("0123456789")
