@@ -17,7 +17,8 @@ from attention_jax.image_files import Labelled
 DIGITS = "digits"
 FASHION = ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker",
            "bag", "ankle boot")  # fmt: skip
-SPLITS = ("train", "validation", "test")
+# What the folder of each split may be called.
+SPLITS = {"train": ("train",), "validation": ("validation", "valid", "val"), "test": ("test",)}
 
 
 class ImageData(NamedTuple):
@@ -52,8 +53,8 @@ def load(
       data: "digits"; or a folder, as it is or in `data_dir`, that holds the four files of MNIST
         (train-images-idx3-ubyte, train-labels-idx1-ubyte and the two of t10k, each also as .gz)
         or a folder of PNG or JPEG files for each label. Splits are the folders train, validation
-        and test where there are such, each with its labels; what is not there is held out, a
-        tenth of each label.
+        (or valid, or val) and test where there is train, each with its labels; what is not there
+        is held out, a tenth of each label.
       data_dir: where data sets lie.
       classes: of MNIST's files, if not 10: labels go from 0 to one less.
       image_size: of a folder of pictures: all are resized to so many pixels each way.
@@ -62,7 +63,8 @@ def load(
 
     Raises:
       FileNotFoundError: there is no such folder, or a file is missing.
-      ValueError: a file is damaged, sizes differ, or a label is out of range.
+      ValueError: a file is damaged, sizes differ, a label is out of range, or a folder of
+        pictures belongs to no split.
     """
     if data == DIGITS:
         return _digits()
@@ -111,9 +113,7 @@ def _mnist(folder: Path, classes: int, skip_bad: bool) -> ImageData:
 
 
 def _pictures(folder: Path, image_size: int | None, skip_bad: bool) -> ImageData:
-    roots = {name: folder / name for name in SPLITS if (folder / name).is_dir()}
-    if "train" not in roots:
-        roots = {"train": folder}
+    roots = _roots(folder)
     names = image_files.labels_of(roots["train"])
     paths, splits, labels = [], [], []
     for split, root in roots.items():
@@ -129,6 +129,28 @@ def _pictures(folder: Path, image_size: int | None, skip_bad: bool) -> ImageData
         if missing not in found:
             found["train"], found[missing] = held_out(found["train"])
     return ImageData(folder.name, names, **found, skipped=len(paths) - len(kept))
+
+
+def _roots(folder: Path) -> dict[str, Path]:
+    """The folder of each split that has one; all is for training where there is no train."""
+    found = {
+        split: folder / name
+        for split, names in SPLITS.items()
+        for name in names
+        if (folder / name).is_dir()
+    }
+    if "train" in found:
+        unused = sorted(set(filter(Path.is_dir, folder.iterdir())) - set(found.values()))
+    else:
+        unused, found = list(found.values()), {"train": folder}
+    for other in unused:
+        if any(image_files.pictures_in(label) for label in other.iterdir() if label.is_dir()):
+            raise ValueError(
+                "`data` must hold its splits as train, validation (or valid, or val) and test, one "
+                f"folder of each and never without train; what {other} holds would not be used. "
+                "Rename it, or move it elsewhere."
+            )
+    return found
 
 
 def _known(found: Sequence[str], names: Sequence[str], root: Path) -> Sequence[str]:

@@ -39,7 +39,7 @@ class Items(NamedTuple):
 
 def is_idx(folder: Path) -> bool:
     """Whether a folder holds files of MNIST's format."""
-    return any(folder.glob("*-idx[13]-ubyte*"))
+    return any(folder.glob("*[-.]idx[13]-ubyte*"))
 
 
 def read_idx(

@@ -116,18 +116,29 @@ def heads(found: ImageMaps) -> Float[np.ndarray, "b l h rows columns"]:
 def names(found: ImageMaps) -> list[str]:
     """What the rows of `heads` are; a star where a head's weights are not those of its output."""
     layers = () if found.is_exact is None else found.is_exact.all(axis=1)
-    rows = [f"layer {number}{'' if exact else '*'}" for number, exact in enumerate(layers, 1)]
+    rows = [_starred(f"layer {number}", exact) for number, exact in enumerate(layers, 1)]
     if found.pooling_is_exact is not None:
-        rows.append("pooling" if found.pooling_is_exact.all() else "pooling*")
+        rows.append(_starred("pooling", found.pooling_is_exact.all()))
     return rows
 
 
 def columns(found: ImageMaps) -> dict[str, Float[np.ndarray, "b rows columns"]]:
-    """What sums all heads up: the rollout, where there are layers, and the mean pooling head."""
-    summed = {} if found.layers is None else {"attention rollout": rollout(found)}
+    """What sums all heads up: the rollout, where there are layers, and the mean pooling head.
+
+    A star where the weights of a head in the sum are not those of its output, as in `names`.
+    """
+    summed, pooled = {}, found.pooling_is_exact is None or bool(found.pooling_is_exact.all())
+    if found.is_exact is not None:
+        exact = pooled and bool(found.is_exact.all())
+        summed[_starred("attention rollout", exact)] = rollout(found)
     if found.pooling is not None:
-        summed["attention pooling"] = _on_grid(found, found.pooling.mean(axis=1))
+        mean = found.pooling.mean(axis=1)
+        summed[_starred("attention pooling", pooled)] = _on_grid(found, mean)
     return summed
+
+
+def _starred(name: str, exact: bool | np.bool_) -> str:
+    return name if exact else f"{name}*"
 
 
 def decisive(

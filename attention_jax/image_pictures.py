@@ -6,7 +6,7 @@ image_pictures.enlarged(image)          # the picture alone, as the bytes of a P
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from matplotlib.patches import Rectangle
 
+STAR = "* Some head's output is not\nmade by its weights:\nthey mean nothing."
 _INCHES, _LETTER_POINTS, _PIXELS_PER_INCH = 1.5, 8, 120
 _INK, _FRAME = "#222222", "#d55e00"
 _OPACITY = 0.6
@@ -38,7 +39,8 @@ def overview(
     Args:
       images: from 0 to 255.
       titles: what is written above each.
-      weights: by what is written beside their row; there may be none.
+      weights: by what is written beside their row; there may be none. What a star after it
+        means is written below.
       lost: as `image_maps.decisive` gives it.
       path: the picture to write; its suffix names the format.
     """
@@ -57,6 +59,7 @@ def overview(
         most = np.abs(lost[column]).max()
         _lay_over(panels[-1, column], lost[column], image, "RdBu_r", (-most, most))
         _frame(panels[-1, column], lost[column], image)
+    _explain(figure, weights)
     _save(figure, path)
 
 
@@ -74,7 +77,7 @@ def heads(
       image: from 0 to 255.
       weights: as `image_maps.heads` gives them.
       path: the picture to write; its suffix names the format.
-      names: of the layers.
+      names: of the layers. What a star after one means is written below.
       title: shown above all.
     """
     rows, columns = weights.shape[:2]
@@ -88,6 +91,7 @@ def heads(
         _lay_over(panel, own, image, "viridis", (min(0.0, own.min()), own.max()))
     if title:
         figure.suptitle(title, fontsize=_LETTER_POINTS + 2, color=_INK)
+    _explain(figure, names)
     _save(figure, path)
 
 
@@ -103,6 +107,12 @@ def enlarged(image: UInt8[np.ndarray, "y x c"], *, side: int = 280) -> bytes:
     buffer = io.BytesIO()
     imsave(buffer, np.broadcast_to(large, (*large.shape[:2], 3)), format="png")
     return buffer.getvalue()
+
+
+def _explain(figure: Figure, names: Iterable[str]) -> None:
+    """Says what a star means, where there is one."""
+    if any(name.endswith("*") for name in names):
+        figure.supxlabel(STAR, fontsize=_LETTER_POINTS, color=_INK)
 
 
 def _draw_image(panel: Axes, image: np.ndarray, title: str = "") -> None:

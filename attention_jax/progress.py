@@ -3,6 +3,8 @@
 import math
 from typing import NamedTuple
 
+MINIMISED = ("loss", "perplexity", "cer", "wer")
+
 
 class Progress(NamedTuple):
     """The plain data of a checkpoint: they resume a run together with the arrays.
@@ -62,5 +64,5 @@ class Progress(NamedTuple):
 
 
 def goodness(metric: str, value: float) -> float:
-    """`value` where more is better, its negative where less is: loss and perplexity."""
-    return -value if metric in ("loss", "perplexity") else value
+    """`value` where more is better, its negative where less is, as of `MINIMISED`."""
+    return -value if metric in MINIMISED else value

@@ -80,17 +80,17 @@ def _samples(path: Path, rate: int, resample: bool):
 
 
 def _of_folder(path: Path) -> list[Row]:
-    files = sorted(path.rglob("*.wav"))
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() == ".wav")
     if not files:
         raise ValueError(f"`data` must be a folder of WAV files; {path} holds none.")
     return [Row(file, _text_beside(file)) for file in files]
 
 
 def _text_beside(file: Path) -> str:
-    text = file.with_suffix(".txt")
-    if not text.is_file():
-        return ""
-    return " ".join(reading.read_lines(text, argument="transcript"))
+    for text in (file.with_suffix(".txt"), file.with_suffix(".TXT")):
+        if text.is_file():
+            return " ".join(reading.read_lines(text, argument="transcript"))
+    return ""
 
 
 def _of_table(path: Path) -> list[Row]:

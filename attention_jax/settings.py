@@ -34,7 +34,7 @@ class Settings(NamedTuple):
       keep_last: checkpoints that stay, and that are averaged.
       average: whether the result is the mean of the last `keep_last` checkpoints instead of
         the best one.
-      maximise: the metric that decides; "loss" and "perplexity" are minimised.
+      maximise: the metric that decides; those of `progress.MINIMISED` are minimised.
       profile_steps: updates to profile.
       tensorboard: whether to write for TensorBoard too.
     """

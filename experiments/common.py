@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,18 @@ from flax import nnx
 from attention_jax import sublayers, tasks, training, variants
 from attention_jax.evaluation import Search
 from attention_jax.models import rnn, transformer
-from attention_jax.types import PLACES, Seq2Seq, Task
+from attention_jax.types import Seq2Seq, Task
 from attention_jax.vocabulary import KINDS, Vocabulary
 
 FLAGS = flags.FLAGS
 MODELS = ("transformer", "rnn")
 SAMPLING = ("temperature", "top_k", "top_p")  # flags that go with --sample
+LOSSES = ("loss", "perplexity", "accuracy")  # what `evaluation.losses` gives
+OF_TEXTS = (*LOSSES, "exact_match", "bleu", "chrf")
+OF_SPEECH = (*LOSSES, "exact_match", "cer", "wer")
+MEASURES = tuple(dict.fromkeys((*OF_TEXTS, *OF_SPEECH)))
+# What the places of `types.PLACES` are called.
+WHERE = {"bidirectional": "in the encoder", "causal": "in the decoder", "cross": "between the two"}
 
 
 def define_run_flags() -> None:
@@ -101,8 +107,12 @@ def define_model_flags(models: Sequence[str] = MODELS) -> None:
     flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Type of the computation.")
 
 
-def define_training_flags() -> None:
-    """The optimiser, its schedule, and how often what happens."""
+def define_training_flags(measures: Sequence[str] = MEASURES) -> None:
+    """The optimiser, its schedule, and how often what happens.
+
+    Args:
+      measures: what the script validates by. Default: all that runs of any script do.
+    """
     flags.DEFINE_integer("steps", 1000, "Training steps.", lower_bound=1)
     flags.DEFINE_enum("optimizer", "adam", ["adam", "adamw", "muon"], "Optimiser.")
     flags.DEFINE_float("learning_rate", 2e-3, "Peak learning rate.")
@@ -121,8 +131,7 @@ def define_training_flags() -> None:
                        "which it stops before --steps. Default: no limit.")  # fmt: skip
     flags.DEFINE_integer("patience", None, "Evaluations without a better one before it stops.")
     flags.DEFINE_enum(
-        "select", "loss", ["loss", "accuracy", "exact_match", "bleu", "chrf"], "Validation score "
-        "that picks the best checkpoint."
+        "select", "loss", measures, "Validation score that picks the best checkpoint."
     )  # fmt: skip
     flags.DEFINE_integer("average", 1, "Average the last so many checkpoints; 1: take the best.")
     flags.DEFINE_integer("profile_steps", 0, "Steps to profile, into the run's folder.")
@@ -263,7 +272,8 @@ def model_config(
 
 
 def attention_line(
-    config: transformer.TransformerConfig | rnn.RNNConfig, places: Sequence[str] = PLACES
+    config: transformer.TransformerConfig | rnn.RNNConfig,
+    places: Mapping[str, str] = WHERE,
 ) -> str | None:
     """Says what stands where, if it is not the named attention throughout.
 
@@ -271,14 +281,13 @@ def attention_line(
 
     Args:
       config: of the model.
-      places: those of `types.PLACES` that the model has.
+      places: those of `types.PLACES` that the model has, and what each is called.
     """
     if isinstance(config, rnn.RNNConfig):
         return None
-    phrases = dict(bidirectional="in the encoder", causal="in the decoder", cross="between the two")
     where: dict[str, list[str]] = {config.attention: []}
-    for place in places:
-        where.setdefault(sublayers.name_at(config, place), []).append(phrases[place])
+    for place, called in places.items():
+        where.setdefault(sublayers.name_at(config, place), []).append(called)
     named = (config.attention, config.cross_attention)
     if all(name in named for name in where):
         return None

@@ -1,5 +1,6 @@
 """What scripts about pictures share: the data, the model and the trained run, as flags say."""
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from experiments import common, run_folders, trained
 
 FLAGS = flags.FLAGS
 MODELS = (*common.MODELS, "cnn")
+_KNOWN = "pictures.json"  # in a run's folder
 _MOST_PATCHES = 7  # a side, where --patch does not say
 
 
@@ -54,13 +56,24 @@ def define_flags() -> None:
 run_folders.keep_flags_of(__name__)
 
 
+class Known(NamedTuple):
+    """What a model knows of the pictures that it is made for.
+
+    Attributes:
+      classes: what its answers mean.
+      image: sizes of the pictures and of their patches.
+    """
+
+    classes: tuple[str, ...]
+    image: ImageConfig
+
+
 class Trained(NamedTuple):
     """A run's model, and what it knows."""
 
     graphdef: Any
     params: Params
-    data: ImageData
-    image: ImageConfig
+    known: Known
 
 
 def load() -> ImageData:
@@ -124,20 +137,73 @@ def attention_line() -> str | None:
     """Says where scaled dot stands in for the named attention; None where it does not."""
     if FLAGS.model == "cnn":
         return None
-    return common.attention_line(common.model_config(1, max_length=1), ("bidirectional",))
+    places = {"bidirectional": "in the encoder"}
+    if FLAGS.pooling == "attention":
+        places["cross"] = "in the pooling"
+    return common.attention_line(common.model_config(1, max_length=1), places)
+
+
+def known_of(data: ImageData) -> Known:
+    """What a model of the data is to know, as flags say."""
+    return Known(data.classes, image_of(data))
+
+
+def keep_known(known: Known, folder: Path) -> None:
+    """Writes what the run's model knows into its folder; a run that goes on knows it already.
+
+    Raises:
+      ValueError: the run began with other classes or sizes.
+    """
+    path = folder / _KNOWN
+    if path.exists():
+        _check_alike(known, _read_known(path), folder)
+    else:
+        own = {"classes": known.classes, "image": known.image._asdict()}
+        path.write_text(json.dumps(own, indent=1) + "\n", encoding="utf-8")
 
 
 def load_run(folder: Path) -> Trained:
-    """A run's model and data; afterwards flags are the run's, where this command gives no others.
+    """A run's model; afterwards flags are the run's, where this command gives no others.
 
     Raises:
       ValueError: the folder is none of a run, or holds no trained model.
     """
     trained.adopt_flags(folder)
+    path = folder / _KNOWN
+    # Runs of the first versions ask their data.
+    known = _read_known(path) if path.exists() else known_of(load())
+    build: Any = builder(known.image, len(known.classes))
+    return Trained(trained.graphdef_of(build), trained.load_final(folder, build), known)
+
+
+def load_alike(known: Known, folder: Path) -> ImageData:
+    """The pictures that flags name, if they are still such as the run in a folder has learned.
+
+    Raises:
+      ValueError: they have other classes, or are of another size.
+    """
     data = load()
-    image = image_of(data)
-    build: Any = builder(image, len(data.classes))
-    return Trained(trained.graphdef_of(build), trained.load_final(folder, build), data, image)
+    _check_alike(Known(data.classes, ImageConfig(*data.train.images.shape[1:])), known, folder)
+    return data
+
+
+def _read_known(path: Path) -> Known:
+    own = json.loads(path.read_text(encoding="utf-8"))
+    return Known(tuple(own["classes"]), ImageConfig(**own["image"]))
+
+
+def _check_alike(found: Known, wanted: Known, folder: Path) -> None:
+    """Numbers stand for classes, so that others in their place would make all answers wrong."""
+    for name, own, other in (
+        ("the classes", found.classes, wanted.classes),
+        ("the height, width and channels", found.image[:3], wanted.image[:3]),
+    ):
+        if own != other:
+            raise ValueError(
+                f"`--data` must have {name} that {folder} was trained with, "
+                f"{', '.join(map(str, other))}; {FLAGS.data} has {', '.join(map(str, own))}. Name "
+                "the data of that time, or train anew."
+            )
 
 
 def some_of_each(labels: np.ndarray, count: int) -> np.ndarray:

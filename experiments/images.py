@@ -6,8 +6,9 @@
     python -m experiments.images --data=my_pictures --image_size=32 --model=cnn --width=64
 
 The first learns the digits that scikit-learn brings; my_pictures holds <label>/<file>.png. A run's
-folder is that of experiments.translation, with attention.png (where the model looks at a few
-test pictures, and which patches decided), heads_1.png and so on. Killed, it goes on by --resume.
+folder is that of experiments.translation, with pictures.json (classes and sizes), attention.png
+(where the model looks at a few test pictures, and which patches decided), heads_1.png and so on.
+Killed, it goes on by --resume.
 """
 
 import json
@@ -34,7 +35,7 @@ FLAGS = flags.FLAGS
 common.define_run_flags()
 common.define_data_flags()
 common.define_model_flags(image_models.MODELS)
-common.define_training_flags()
+common.define_training_flags(common.LOSSES)
 common.define_device_flags()
 image_models.define_flags()
 flags.adopt_module_key_flags(common)
@@ -50,10 +51,11 @@ def main() -> None:
         print(common.list_names(image_models.MODELS))
         return
     data = image_models.load()
-    image = image_models.image_of(data)
-    build: Any = image_models.builder(image, len(data.classes))
+    known = image_models.known_of(data)
+    build: Any = image_models.builder(known.image, len(known.classes))
     graphdef = trained.graphdef_of(build)
     folder = run_folders.open_run(data.name)
+    image_models.keep_known(known, folder)
     print(f"{data.name}: {len(data.train.labels)} pictures to learn from, "
           f"{len(data.validation.labels)} for validation, {len(data.test.labels)} for the test; "
           f"{len(data.classes)} classes")  # fmt: skip

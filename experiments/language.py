@@ -25,7 +25,7 @@ FLAGS = flags.FLAGS
 common.define_run_flags()
 common.define_data_flags()
 common.define_model_flags()
-common.define_training_flags()
+common.define_training_flags(common.LOSSES)
 common.define_search_flags()
 common.define_device_flags()
 texts.define_flags()

@@ -32,7 +32,8 @@ from experiments import (
 FLAGS = flags.FLAGS
 common.define_run_flags()
 common.define_model_flags()
-common.define_training_flags()
+# Of a number, which --problem=adding asks for, there is no perplexity.
+common.define_training_flags(("loss", "accuracy"))
 common.define_device_flags()
 problems.define_flags()
 flags.adopt_module_key_flags(common)

@@ -17,12 +17,12 @@ def recognise(folder: Path) -> None:
     """Prints what the pictures that --file names show, by a run of experiments.images."""
     trained.refuse("images", "text", "beam", "nbest", "sample")
     run = image_models.load_run(folder)
-    given = inputs.pictures(FLAGS.file, run.image, skip_bad=FLAGS.skip_bad)
+    given = inputs.pictures(FLAGS.file, run.known.image, skip_bad=FLAGS.skip_bad)
     names, pictures = zip(*given, strict=True)
     logs = recognition.recogniser(run.graphdef)(run.params, np.stack(pictures))
     for name, row in zip(names, logs, strict=True):
         best = np.argsort(-row, kind="stable")[: MOST if FLAGS.scores else 1]
-        show(name, [(float(np.exp(row[label])), run.data.classes[label]) for label in best])
+        show(name, [(float(np.exp(row[label])), run.known.classes[label]) for label in best])
 
 
 def transcribe(folder: Path) -> None:

@@ -38,7 +38,7 @@ FLAGS = flags.FLAGS
 common.define_run_flags()
 common.define_data_flags()
 common.define_model_flags()
-common.define_training_flags()
+common.define_training_flags(common.OF_SPEECH)
 common.define_search_flags()
 common.define_device_flags()
 listening.define_flags()

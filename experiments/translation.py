@@ -26,7 +26,7 @@ FLAGS = flags.FLAGS
 common.define_run_flags()
 common.define_task_flags()
 common.define_model_flags()
-common.define_training_flags()
+common.define_training_flags(common.OF_TEXTS)
 common.define_search_flags()
 common.define_device_flags()
 flags.adopt_module_key_flags(common)

@@ -20,6 +20,7 @@ class Loaded(NamedTuple):
     """A trained run, and how its model cuts a picture up."""
 
     run: explorer.Run
+    folder: Path
     found: image_models.Trained
     tokens: int
     grid: tuple[int, int]
@@ -41,31 +42,32 @@ def load(folder: Path) -> Loaded:
     how = f"reads {FLAGS.reads}" if FLAGS.model == "rnn" else f"pooling {FLAGS.pooling}"
     run = explorer.Run(folder.resolve().name, f"{trained.about()}, {how}")
     model = nnx.merge(found.graphdef, found.params)
-    return Loaded(run, found, model.tokens, model.grid)
+    return Loaded(run, folder, found, model.tokens, model.grid)
 
 
 def check_alike(first: Loaded, other: Loaded) -> None:
     """Only runs of one size of pictures, with the same classes, can stand side by side."""
-    sizes = [loaded.found.image[:3] for loaded in (first, other)]
+    known = [loaded.found.known for loaded in (first, other)]
+    sizes = [one.image[:3] for one in known]
     if sizes[0] != sizes[1]:
         shown = [" x ".join(map(str, size)) for size in sizes]
         raise ValueError(
             f"`--other_run` must read pictures as `--run` does, of {shown[0]} numbers; got "
             f"{shown[1]}. Write a page of each."
         )
-    if first.found.data.classes != other.found.data.classes:
+    if known[0].classes != known[1].classes:
         raise ValueError(
             "`--other_run` must know the classes of `--run`; got "
-            f"{', '.join(other.found.data.classes)} beside {', '.join(first.found.data.classes)}. "
-            "Write a page of each."
+            f"{', '.join(known[1].classes)} beside {', '.join(known[0].classes)}. Write a page of "
+            "each."
         )
 
 
 def given(loaded: Loaded) -> list[tuple[str, inputs.Picture]]:
     """The pictures that --file names, or some of the test, with titles."""
     if FLAGS.file is not None:
-        return inputs.pictures(FLAGS.file, loaded.found.image, skip_bad=FLAGS.skip_bad)
-    data = loaded.found.data
+        return inputs.pictures(FLAGS.file, loaded.found.known.image, skip_bad=FLAGS.skip_bad)
+    data = image_models.load_alike(loaded.found.known, loaded.folder)
     chosen = image_models.some_of_each(data.test.labels, FLAGS.examples)
     return [
         (f"Test picture {i + 1}, of class {data.classes[data.test.labels[i]]}", data.test.images[i])
@@ -83,7 +85,7 @@ def read(loaded: Loaded, items: list[tuple[str, inputs.Picture]]) -> list[explor
     readings = []
     for (title, image), row in zip(items, logs, strict=True):
         best = np.argsort(-row, kind="stable")[: FLAGS.alternatives or ALTERNATIVES]
-        classes = [found.data.classes[label] for label in best]
+        classes = [found.known.classes[label] for label in best]
         inside = image.astype(np.float32) / np.float32(255)
         readings.append(
             explorer.Reading(

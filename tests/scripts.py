@@ -78,5 +78,12 @@ def holders(path):
     return [number for number in found if number != os.getpid()]
 
 
+def validated(folder):
+    """The measures of a run's validation."""
+    rows = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    found = [row for row in rows if row["split"] == "validation"]
+    return {name for row in found for name in row} - {"step", "split", "seconds"}
+
+
 def scores_of(folder):
     return json.loads((folder / "report.json").read_text())["tests"]

@@ -8,6 +8,7 @@ import pytest
 from attention_jax.models import rnn, transformer
 from experiments import common
 from tests.scripts import script as run
+from tests.scripts import validated
 
 TINY = (
     "--task=copy --task_option=train_size=60 --task_option=test_size=8 --width=8 --heads=2 "
@@ -47,6 +48,7 @@ def test_a_run_leaves_its_folder(trained):
         "attention_1.png",
     ):
         assert (folder / name).stat().st_size > 0, name
+    assert validated(folder) == set(common.OF_TEXTS)
     result = json.loads((folder / "result.json").read_text())
     assert result["steps"] == 2 and set(result["tests"]) == {"test", "longer"}
 
@@ -175,6 +177,22 @@ def test_what_a_user_can_mend_ends_in_one_clear_line(script, arguments, message,
     assert done.returncode != 0
     assert message in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "measure"),
+    [
+        ("translation", "cer"),
+        ("speech", "bleu"),
+        ("images", "exact_match"),
+        ("language", "chrf"),
+        ("memory", "perplexity"),
+    ],
+)
+def test_a_script_selects_by_what_it_validates(script, measure, tmp_path):
+    done = run(script, f"--select={measure}", f"--run={tmp_path / 'run'}")
+    assert done.returncode == 1 and not (tmp_path / "run").exists()
+    assert f"--select={measure}: value should be one of <loss|" in done.stderr + done.stdout
 
 
 @pytest.mark.parametrize(

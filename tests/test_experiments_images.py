@@ -1,6 +1,8 @@
 """experiments.images as a user runs it: in a process of its own, from the command line."""
 
 import json
+import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,11 +13,12 @@ from attention_jax import image_data, image_maps, recognition
 from attention_jax.models.vision import VisionTransformer
 from attention_jax.patches import ImageConfig
 from attention_jax.sublayers import TransformerConfig
-from experiments import image_models, visualize_images
+from experiments import common, image_models, visualize_images
 from experiments.trained import load_final
 from tests.browser import PROGRAM, Browser
 from tests.mnist_files import IMAGES, LABELS, write
 from tests.scripts import script as run
+from tests.scripts import validated
 from tests.test_explorer import READY, SAID, data_of, middle, weights_of
 
 TINY = (
@@ -23,11 +26,13 @@ TINY = (
     "--checkpoint_every=1 --images_per_batch=16 --shift=1 --flip"
 ).split()
 
+POOLED = [*TINY, "--attention=additive", "--pooling=attention"]
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "digits"
-    done = run("images", *TINY, f"--run={folder}", "--attention=additive", "--pooling=attention")
+    done = run("images", *POOLED, f"--run={folder}")
     assert done.returncode == 0, done.stderr
     return folder, done
 
@@ -38,12 +43,35 @@ def test_a_run_leaves_its_folder(trained):
     for name in ("run.flags", "environment.json", "metrics.jsonl", "curves.png", "attention.png",
                  "heads_1.png", "heads_3.png"):  # fmt: skip
         assert (folder / name).stat().st_size > 0, name
+    assert validated(folder) == set(common.LOSSES)
     result = json.loads((folder / "result.json").read_text())
     assert result["steps"] == 2 and result["target_tokens"] == 32 and not result["skipped"]
     assert set(result["of_classes"]["test"]) == set("0123456789")
     outcomes = json.loads((folder / "outcomes.json").read_text())["test"]["accuracy"]
     right, count = np.sum(outcomes, axis=0)
     assert count == 355 and right / count == pytest.approx(result["tests"]["test"]["accuracy"])
+
+
+def test_classes_and_sizes_are_those_of_the_run_whatever_became_of_its_data(trained, tmp_path):
+    folder, picture = tmp_path / "run", tmp_path / "picture.png"
+    shutil.copytree(trained[0], folder)
+    Image.fromarray(image_data.load("digits").test.images[0][..., 0]).save(picture)
+    own = json.loads((folder / "pictures.json").read_text())
+    assert own["image"] == {"height": 8, "width": 8, "channels": 1, "patch": 2}
+    # As if the data had other names today, and then were gone.
+    own["classes"] = [f"once {name}" for name in own["classes"]]
+    (folder / "pictures.json").write_text(json.dumps(own))
+    asked = f"--run={folder}", f"--file={picture}"
+    done = run("predict", *asked, "--data=gone")
+    assert done.returncode == 0 and done.stdout.startswith("once "), done.stderr
+    for script, arguments in (("visualize", []), ("images", [*POOLED, "--resume"])):
+        done = run(script, f"--run={folder}", *arguments)
+        assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+        assert "`--data` must have the classes that" in done.stderr and "once 0" in done.stderr
+    # Runs of the first versions do not say what they know.
+    (folder / "pictures.json").unlink()
+    known = run("predict", *asked)
+    assert known.stdout.strip() in set("0123456789") and not known.stderr
 
 
 @pytest.mark.slow
@@ -107,6 +135,23 @@ def test_help_names_what_there_is():
         "--[no]resume:",
     ):
         assert flag in shown, flag
+
+
+@pytest.mark.parametrize(
+    ("pooling", "attention", "line"),
+    [
+        ("attention", "relative", "attention: relative in the encoder; scaled_dot in the pooling"),
+        ("attention", "dot", None),
+        ("mean", "relative", None),
+        ("token", "coverage", "attention: coverage nowhere; scaled_dot in the encoder"),
+    ],
+)
+def test_nothing_stands_in_unsaid(monkeypatch, pooling, attention, line):
+    config = TransformerConfig(10, attention=attention)
+    monkeypatch.setattr(common, "model_config", lambda *_, **__: config)
+    own = SimpleNamespace(model="transformer", pooling=pooling)
+    monkeypatch.setattr(image_models, "FLAGS", own)
+    assert image_models.attention_line() == line
 
 
 def test_pictures_are_drawn_of_all_classes():

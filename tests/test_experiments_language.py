@@ -4,7 +4,9 @@ import json
 
 import pytest
 
+from experiments import common
 from tests.scripts import script as run
+from tests.scripts import validated
 
 TINY = (
     "--width=8 --heads=2 --layers=1 --feed_forward=8 --steps=2 --evaluate_every=2 "
@@ -36,6 +38,7 @@ def test_a_language_run_leaves_its_folder(trained):
         assert (folder / name).stat().st_size > 0, name
     assert (folder / "run.flags").read_text().startswith("# python -m experiments.language\n")
     assert len((folder / "samples.txt").read_text()) == 32  # a character, 30 more, a line's end
+    assert validated(folder) == set(common.LOSSES)
     result = json.loads((folder / "result.json").read_text())
     assert result["task"] == "sums" and result["steps"] == 2
     rows = json.loads((folder / "outcomes.json").read_text())["validation"]["accuracy"]

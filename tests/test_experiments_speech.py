@@ -15,9 +15,9 @@ from attention_jax.models.speech import Listening, TransformerListener
 from attention_jax.models.transformer import Transformer
 from attention_jax.sublayers import TransformerConfig
 from attention_jax.vocabulary import Vocabulary
-from experiments import visualize_speech
+from experiments import common, visualize_speech
 from experiments.trained import load_final
-from tests.scripts import script
+from tests.scripts import script, validated
 from tests.test_explorer import data_of, weights_of
 
 TINY = (
@@ -34,7 +34,7 @@ run = partial(script, "speech", timeout=600)
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "tones"
-    done = run(*TINY, f"--run={folder}")
+    done = run(*TINY, f"--run={folder}", "--select=cer")
     assert done.returncode == 0, done.stderr
     return folder, done
 
@@ -53,6 +53,7 @@ def test_a_run_leaves_its_folder(trained):
     ):
         assert (folder / name).stat().st_size > 0, name
     assert "--sounds=tones" in (folder / "run.flags").read_text()
+    assert validated(folder) == set(common.OF_SPEECH)
     result = json.loads((folder / "result.json").read_text())
     outcomes = json.loads((folder / "outcomes.json").read_text())
     assert set(result["tests"]) == set(outcomes) == {"test", "unseen"}

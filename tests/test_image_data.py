@@ -1,5 +1,6 @@
 """Data sets of pictures: their splits share nothing, and are the same in every run."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,19 @@ def draw(folder, label, count, *, seed):
         Image.fromarray(pixels).save(folder / label / f"{number}.png")
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_names_of_mnist_format_may_have_a_dot_before_idx(tmp_path, packed):
+    images = struct.pack(">4BIII", 0, 0, 8, 3, 6, 2, 3) + bytes(36)
+    labels = struct.pack(">4BI", 0, 0, 8, 1, 6) + bytes([0, 1] * 3)
+    for split in ("train", "t10k"):
+        write(tmp_path, images, labels, packed, split)
+    for path in list(tmp_path.iterdir()):
+        path.rename(tmp_path / path.name.replace("-idx", ".idx"))
+    data = load(str(tmp_path), classes=2)
+    sizes = [len(part.labels) for part in (data.train, data.validation, data.test)]
+    assert sizes == [4, 2, 6]
+
+
 def test_a_folder_is_split_where_it_is_not(tmp_path):
     draw(tmp_path, "cat", 10, seed=0)
     draw(tmp_path, "dog", 10, seed=1)
@@ -76,6 +90,26 @@ def test_given_splits_stay_as_they_are(tmp_path):
     assert sizes == [8, 2, 4]
     draw(tmp_path / "test", "emu", 1, seed=0)
     with pytest.raises(ValueError, match="those of its folder train; .*test has emu too"):
+        load(str(tmp_path))
+
+
+@pytest.mark.parametrize("called", ["validation", "valid", "val"])
+def test_a_validation_split_goes_by_its_usual_names(tmp_path, called):
+    for split, count in (("train", 4), (called, 3)):
+        draw(tmp_path / split, "cat", count, seed=0)
+        draw(tmp_path / split, "dog", count, seed=1)
+    data = load(str(tmp_path))
+    sizes = [len(part.labels) for part in (data.train, data.validation, data.test)]
+    assert sizes == [6, 6, 2]
+
+
+@pytest.mark.parametrize("splits", [("train", "dev"), ("train", "val", "valid"), ("test",)])
+def test_no_folder_of_pictures_is_left_out_unsaid(tmp_path, splits):
+    (tmp_path / "notes").mkdir()
+    for label in ("cat", "dog"):
+        for folder in (tmp_path, *(tmp_path / split for split in splits)):
+            draw(folder, label, 4, seed=0)
+    with pytest.raises(ValueError, match="`data` must hold its splits as train.* would not be"):
         load(str(tmp_path))
 
 

@@ -141,6 +141,13 @@ def test_weights_that_mean_nothing_have_a_star(images, tmp_path):
     )
     found = image_maps.attention(*split(vit(attention=str(file))), images)
     assert image_maps.names(found) == ["layer 1*", "layer 2*"]
+    assert list(image_maps.columns(found)) == ["attention rollout*"]
+    found = drawn(2, pooling=np.ones((2, 3, 4), np.float32))
+    # The rollout begins at what the pooling reads.
+    unsure = found._replace(pooling_is_exact=np.array([True, False, True]))
+    assert list(image_maps.columns(unsure)) == ["attention rollout*", "attention pooling*"]
+    unsure = found._replace(is_exact=~found.is_exact)
+    assert list(image_maps.columns(unsure)) == ["attention rollout*", "attention pooling"]
 
 
 @pytest.mark.parametrize("build", [vit, rnn], ids=["patches", "rows"])

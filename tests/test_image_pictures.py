@@ -36,6 +36,16 @@ def test_heads_have_a_row_for_each_layer(tmp_path):
     assert three[0] > 2 * one[0] and abs(three[1] - one[1]) < 20
 
 
+@pytest.mark.parametrize(("star", "wanted"), [("", ""), ("*", image_pictures.STAR)])
+def test_a_star_is_explained_below(monkeypatch, star, wanted):
+    drawn = []
+    monkeypatch.setattr(image_pictures, "_save", lambda figure, path: drawn.append(figure))
+    image, ones = np.zeros((6, 6, 1), np.uint8), np.ones((1, 3, 3))
+    image_pictures.overview(image[None], ["cat"], {f"rollout{star}": ones}, ones, "")
+    image_pictures.heads(image, ones[None], "", names=[f"layer 1{star}"])
+    assert [figure.get_supxlabel() for figure in drawn] == [wanted] * 2
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_an_enlarged_picture_has_the_same_pixels(channels):
     image = np.random.default_rng(0).integers(0, 256, (4, 6, channels), np.uint8)

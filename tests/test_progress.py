@@ -18,6 +18,8 @@ def judge(values, *, metric="bleu", patience=None):
         ("bleu", [1.0, 3.0, 2.0], 3.0, 2),
         ("loss", [3.0, 1.0, 2.0], 1.0, 2),
         ("perplexity", [3.0, 1.0, 2.0], 1.0, 2),
+        ("cer", [30.0, 10.0, 20.0], 10.0, 2),
+        ("wer", [30.0, 10.0, 20.0], 10.0, 2),
         ("bleu", [2.0, 2.0], 2.0, 1),
         ("loss", [float("nan"), 5.0, float("nan")], 5.0, 2),
     ],
@@ -34,8 +36,8 @@ def test_patience_counts_evaluations_without_a_better_one():
     assert not judge([1.0, 0.5, 2.0], patience=2).stopped
 
 
-def test_more_is_better_except_of_loss():
-    assert goodness("chrf", 2.0) == 2.0 and goodness("loss", 2.0) == -2.0
+def test_more_is_better_except_of_losses_and_error_rates():
+    assert goodness("chrf", 2.0) == 2.0 and goodness("loss", 2.0) == goodness("wer", 2.0) == -2.0
 
 
 def test_a_missing_metric_is_named():

@@ -34,6 +34,13 @@ def test_a_folder_of_recordings_beside_their_texts(folder):
     assert [u.name for u in corpus.train] != [u.name for u in other.train]
 
 
+def test_no_recording_is_left_out_for_the_letters_of_its_suffix(folder):
+    for old, new in (("3.wav", "3.WAV"), ("4.wav", "4.Wav"), ("4.txt", "4.TXT")):
+        (folder / old).rename(folder / new)
+    found = everything(recordings.read(folder, rate=8000))
+    assert {u.transcript for u in found} == {f"word {i}" for i in range(12)}
+
+
 def test_a_table_names_files_and_splits(folder):
     table = folder / "all.tsv"
     splits = ["train", "validation", "test"] * 4
