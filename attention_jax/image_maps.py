@@ -116,9 +116,9 @@ def heads(found: ImageMaps) -> Float[np.ndarray, "b l h rows columns"]:
 def names(found: ImageMaps) -> list[str]:
     """What the rows of `heads` are; a star where a head's weights are not those of its output."""
     layers = () if found.is_exact is None else found.is_exact.all(axis=1)
-    rows = [_starred(f"layer {number}", exact) for number, exact in enumerate(layers, 1)]
+    rows = [_starred(f"layer {number}", exact) for number, exact in enumerate(map(bool, layers), 1)]
     if found.pooling_is_exact is not None:
-        rows.append(_starred("pooling", found.pooling_is_exact.all()))
+        rows.append(_starred("pooling", bool(found.pooling_is_exact.all())))
     return rows
 
 
@@ -137,7 +137,7 @@ def columns(found: ImageMaps) -> dict[str, Float[np.ndarray, "b rows columns"]]:
     return summed
 
 
-def _starred(name: str, exact: bool | np.bool_) -> str:
+def _starred(name: str, exact: bool) -> str:
     return name if exact else f"{name}*"
 
 

@@ -34,7 +34,6 @@ from attention_jax.models.transformer import Transformer
 from attention_jax.objectives import Objective
 from attention_jax.sound import Augment, Spectrogram
 from attention_jax.transcription import Transcriber
-from attention_jax.types import PLACES
 from attention_jax.utterances import Corpus, Skipped, Utterance
 from attention_jax.vocabulary import KINDS, Vocabulary
 from experiments import common, run_folders, trained
@@ -185,7 +184,8 @@ def attention_name() -> str:
         return common.attention_name()
     if FLAGS.model == "rnn":
         return "none"
-    return sublayers.name_at(common.model_config(1, max_length=1), "bidirectional")
+    config: Any = common.model_config(1, max_length=1)
+    return sublayers.name_at(config, "bidirectional")
 
 
 def attention_line() -> str | None:
@@ -193,7 +193,8 @@ def attention_line() -> str | None:
     own, named = attention_name(), common.attention_name()
     if own == "none":
         return None if named == "none" else f"attention: {named} nowhere"
-    places = ("bidirectional",) if FLAGS.loss == "ctc" else PLACES
+    places = {place: called for place, called in common.WHERE.items()
+              if FLAGS.loss != "ctc" or place == "bidirectional"}  # fmt: skip
     return common.attention_line(common.model_config(1, max_length=1), places)
 
 

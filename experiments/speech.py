@@ -98,7 +98,9 @@ def without_unusable(corpus: Corpus, vocabulary: Vocabulary) -> Corpus:
     learn = partial(listening.learnable, vocabulary=vocabulary, settings=settings)
     train = listening.passing(corpus.train, learn, bad)
     validation = listening.passing(listening.passing(corpus.validation, learn, bad), read, bad)
-    tests = {name: listening.passing(own, read, bad) for name, own in corpus.tests.items()}
+    tests: dict[str, Sequence[Utterance]] = {
+        name: listening.passing(own, read, bad) for name, own in corpus.tests.items()
+    }
     for name, kept in {"train": train, "validation": validation, **tests}.items():
         if bad.reasons and not kept:
             raise ValueError(
