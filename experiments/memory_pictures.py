@@ -12,6 +12,7 @@ from typing import Any
 from absl import flags
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 # Okabe and Ito's colours, which the colour-blind tell apart.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
@@ -97,6 +98,7 @@ def draw(results: dict[str, dict[str, Any]], path: str | Path) -> None:
 
 def _dress(axis: Axes, across: str, up: str) -> None:
     axis.set_xscale("log", base=2)
+    axis.xaxis.set_major_locator(LogLocator(2, numticks=6))  # more would run into each other
     axis.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
     axis.set_xlabel(across)
     axis.set_ylabel(up)
