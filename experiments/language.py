@@ -46,6 +46,7 @@ def main() -> None:
     text = texts.load()
     build = texts.builder(text.vocabulary.size)
     graphdef = trained.graphdef_of(build)
+    batches = texts.training_batches(text)
     write = texts.writer(graphdef, text.vocabulary, search)
     folder = run_folders.open_run(text.name)
     text.vocabulary.save(folder / "vocabulary.json")
@@ -53,7 +54,7 @@ def main() -> None:
     losses = evaluation.losses(graphdef, objectives.next_token)
     result = training.fit(
         build,
-        texts.training_batches(text),
+        batches,
         lambda params: losses(params, validation),
         folder,
         common.settings(),

@@ -56,13 +56,13 @@ def main() -> None:
     problems.check(costs_at)
     build, objective = problems.builder(max(lengths)), problems.objective()
     tests = {length: problems.tests(length) for length in lengths}
-    validation = problems.validation()
+    batches, validation = problems.training(), problems.validation()
     graphdef = trained.graphdef_of(build)
     folder = run_folders.open_run(f"{FLAGS.problem}_{FLAGS.length}")
     losses = evaluation.losses(graphdef, objective)
     result = training.fit(
         build,
-        problems.training(),
+        batches,
         lambda params: measures(losses(params, validation)),
         folder,
         common.settings(),

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from experiments import common
+from tests.scripts import ROOT, validated
 from tests.scripts import script as run
-from tests.scripts import validated
 
 TINY = (
     "--width=8 --heads=2 --layers=1 --feed_forward=8 --steps=2 --evaluate_every=2 "
@@ -99,9 +99,11 @@ def test_what_a_user_can_mend_ends_in_one_line(script, arguments, message, train
     places = {"RUN": str(trained[0]), "TEXT": str(text_file)}
     for old, new in places.items():
         arguments = [argument.replace(old, new) for argument in arguments]
+    before = set(ROOT.glob("runs/*"))
     done = run(script, *arguments)
     assert done.returncode == 1 and message in done.stderr
     assert "Traceback" not in done.stderr and done.stderr.count("\n") == 1
+    assert set(ROOT.glob("runs/*")) == before, "a folder was made for what is refused"
 
 
 @pytest.mark.slow
