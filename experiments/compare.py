@@ -320,10 +320,8 @@ def run_flags(changes: dict[str, Any], run: Run) -> list[str]:
 def check_same(run: Run, lines: list[str]) -> None:
     """Refuses a run that was made with other flags."""
     kept = (run.folder / "run.flags").read_text().splitlines()
-    other = [
-        new for old, new in run_folders.changes(kept[1:], lines)
-        if run_folders.flag_name(old or new) not in _PLACES
-    ]  # fmt: skip
+    found = run_folders.changes(kept[1:], lines)
+    other = [new for name, (_, new) in found.items() if name not in _PLACES]
     if other:
         raise ValueError(
             f"`--folder` must not hold another comparison; {run.folder} was not run with "

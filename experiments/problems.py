@@ -64,8 +64,7 @@ def problem(length: int, pairs: int | None = None) -> recall.Problem:
 
 def check(lengths: Sequence[int]) -> None:
     """Refuses lengths that the problem does not fit into, before anything is trained."""
-    for length in lengths:
-        problem(length)(np.random.default_rng(0), 1)
+    _check(*map(problem, lengths))
 
 
 def training() -> DrawnBatches:
@@ -92,12 +91,16 @@ def tests(length: int) -> DrawnBatches:
 
 
 def _batches(*parts: recall.Problem, seed: int, rows: int) -> DrawnBatches:
-    for part in parts:
-        part(np.random.default_rng(0), 1)  # what does not fit is said before anything is trained
+    _check(*parts)
     per_epoch = -(-rows // FLAGS.rows)
     return DrawnBatches(
         recall.mixed(*parts), rows=FLAGS.rows, seed=seed, batches_per_epoch=per_epoch
     )
+
+
+def _check(*parts: recall.Problem) -> None:
+    for part in parts:
+        part(np.random.default_rng(0), 1)
 
 
 def test_lengths() -> tuple[int, ...]:

@@ -25,8 +25,7 @@ _NOT_KEPT = ("run", "resume", "overwrite", "list", "flagfile", "compile_cache", 
 _MAY_CHANGE = (
     "steps", "max_seconds", "patience", "evaluate_every", "checkpoint_every", "profile_steps",
     "tensorboard", "average", "platform", "data_dir", "characters", "test_lengths", "test_rows",
-    "beam", "length_penalty", "nbest", "sample", "temperature",
-    "top_k", "top_p",
+    "beam", "length_penalty", "nbest", "sample", *common.SAMPLING,
 )  # fmt: skip
 
 
@@ -66,11 +65,10 @@ def open_run(task: str | None = None) -> Path:
 def _check_same_run(folder: Path, ours: str) -> None:
     """Refuses to go on with a run that another call began."""
     kept = (folder / "run.flags").read_text().splitlines()
-    changed = [
-        (old, new) for old, new in changes(kept, ours.splitlines())
-        if flag_name(old or new) not in _MAY_CHANGE
-        and not (old and new and flag_name(new) == "attention_file")  # `_keep_attention` compares
-    ]  # fmt: skip
+    found = changes(kept, ours.splitlines())
+    if all(found.get("attention_file", ())):  # two places, whose files `_keep_attention` compares
+        found.pop("attention_file", None)
+    changed = [both for name, both in found.items() if name not in _MAY_CHANGE]
     if changed:
         old, new = (line or "no such flag" for line in changed[0])
         raise ValueError(
@@ -93,8 +91,8 @@ def _keep_attention(folder: Path) -> None:
     FLAGS.attention_file = str(kept)
 
 
-def changes(kept: Sequence[str], ours: Sequence[str]) -> list[tuple[str, str]]:
-    """Lines of a flagfile that were kept and are other now; "" where there is none.
+def changes(kept: Sequence[str], ours: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Flags whose lines are other now: the line that was kept and ours, "" where there is none.
 
     A flag that came into being since, and that nobody has set, is no change; nor is one that is
     no more.
@@ -106,7 +104,7 @@ def changes(kept: Sequence[str], ours: Sequence[str]) -> list[tuple[str, str]]:
         and (name in FLAGS or name == "#")
         and (name in then or not is_new(now[name], kept))
     ]  # fmt: skip
-    return [(then.get(name, ""), now.get(name, "")) for name in names]
+    return {name: (then.get(name, ""), now.get(name, "")) for name in names}
 
 
 def is_new(line: str, kept: Iterable[str]) -> bool:

@@ -107,9 +107,13 @@ def refuse(own: str, *names: str) -> None:
             )
 
 
-def about() -> str:
-    """The model that flags name, in a few words."""
-    return f"{FLAGS.model}, attention {Path(common.attention_name()).stem}"
+def about(attention: str | None = None) -> str:
+    """The model that flags name, in a few words.
+
+    Args:
+      attention: that it has. Default: the one that flags name.
+    """
+    return f"{FLAGS.model}, attention {Path(attention or common.attention_name()).stem}"
 
 
 def run_folder() -> Path:

@@ -33,13 +33,13 @@ def load(folder: Path) -> Loaded:
     trained.refuse("speech", "text")
     found = listening.load_run(folder, lambda: beam(FLAGS.alternatives or ALTERNATIVES))
     ctc = FLAGS.loss == "ctc"
-    if listening.attention_name() == "none":
+    attention = listening.attention_name()
+    if attention == "none":
         raise ValueError(
             f"`--run` must be of a model with attention; {folder} is of an RNN "
             f"{'that CTC trained, without decoder' if ctc else 'without'}. Use another run."
         )
-    attention = Path(listening.attention_name()).stem
-    about = f"{FLAGS.model}, attention {attention}{', CTC: no decoder' if ctc else ''}"
+    about = f"{trained.about(attention)}{', CTC: no decoder' if ctc else ''}"
     run = explorer.Run(folder.resolve().name, about)
     return Loaded(run, folder, found, listening.listening().shortening)
 
