@@ -68,6 +68,7 @@ def fit(
     *,
     objective: Objective = objectives.translation,
     resume: bool = False,
+    on_accepted: Callable[[], None] | None = None,
 ) -> Result:
     """Trains a model.
 
@@ -81,6 +82,8 @@ def fit(
       objective: what is minimised.
       resume: whether to go on where the folder's last whole checkpoint ends; where it has none,
         training starts at the beginning.
+      on_accepted: called once nothing can be refused any more, before anything that the folder
+        holds is changed.
 
     Raises:
       FileExistsError: the folder holds a run, and `resume` is False.
@@ -97,7 +100,7 @@ def fit(
             "--resume, or start it anew by --overwrite."
         )
     folder.mkdir(parents=True, exist_ok=True)
-    loop = _Loop(build, batches, evaluate, folder, settings, objective)
+    loop = _Loop(build, batches, evaluate, folder, settings, objective, on_accepted)
     with contextlib.closing(loop), Signals() as signals:
         loop.run(signals)
         return loop.result()
@@ -133,7 +136,7 @@ def _compile(graphdef: Any, settings: Settings, objective: Objective) -> trainin
 class _Loop:
     """One run in progress: what changes from step to step, and the files it writes."""
 
-    def __init__(self, build, batches, evaluate, folder, settings, objective):
+    def __init__(self, build, batches, evaluate, folder, settings, objective, on_accepted):
         self.settings, self.evaluate, self.folder = settings, evaluate, folder
         self.started = self.window_start = time.monotonic()
         self.window_tokens, self.first_step_seconds = 0, 0.0
@@ -143,6 +146,9 @@ class _Loop:
         self.checkpoints = Checkpoints(folder / "checkpoints", keep_last=settings.keep_last)
         self.progress, self.step, self.saved = Progress(), 0, -1
         self._restore()
+        if on_accepted is not None:
+            on_accepted()
+        self.checkpoints.delete_after(self.step)
         self.metrics = MetricsFile(
             folder / "metrics.jsonl",
             size=self.progress.metrics_size,
@@ -299,7 +305,6 @@ class _Loop:
                 f"{extra['batches_per_epoch']}, and has {self.batches.batches_per_epoch}. Resume "
                 "with the same data, seed, lengths and tokens per batch."
             )
-        self.checkpoints.delete_after(step)
         state = training_step.TrainState(**tree["counters"], params=tree["params"], opt=tree["opt"])
         self.state, self.step = state, step
         self.progress = Progress(**extra["progress"])

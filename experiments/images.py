@@ -12,6 +12,7 @@ Killed, it goes on by --resume.
 """
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,7 @@ def main() -> None:
         common.settings(),
         objective=objectives.classification,
         resume=FLAGS.resume,
+        on_accepted=partial(run_folders.accepted, folder),
     )
     report(result, data, folder)
 

@@ -11,6 +11,7 @@ samples.txt; `experiments.predict --run=... --text=...` goes on with a text. Kil
 """
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def main() -> None:
     batches = texts.training_batches(text)
     write = texts.writer(graphdef, text.vocabulary, search)
     folder = run_folders.open_run(text.name)
-    text.vocabulary.save(folder / "vocabulary.json")
+    run_folders.keep_vocabulary(text.vocabulary, folder)
     validation = AllWindows(text.validation, rows=VALIDATION_ROWS, length=FLAGS.context)
     losses = evaluation.losses(graphdef, objectives.next_token)
     result = training.fit(
@@ -60,6 +61,7 @@ def main() -> None:
         common.settings(),
         objective=objectives.next_token,
         resume=FLAGS.resume,
+        on_accepted=partial(run_folders.accepted, folder),
     )
     facts = trained.end_training(result, folder)
     scores = {"validation": losses(result.params, validation)}

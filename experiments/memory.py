@@ -13,6 +13,7 @@ runs in one picture: experiments.memory_pictures.
 """  # noqa: E501
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,7 @@ def main() -> None:
         common.settings(),
         objective=objective,
         resume=FLAGS.resume,
+        on_accepted=partial(run_folders.accepted, folder),
     )
     facts = trained.end_training(result, folder)
     score = problems.scorer(graphdef)

@@ -14,6 +14,7 @@ from absl import flags
 
 import attention_jax
 from attention_jax import variants
+from attention_jax.vocabulary import Vocabulary
 from experiments import common
 
 FLAGS = flags.FLAGS
@@ -30,9 +31,9 @@ _MAY_CHANGE = (
 
 
 def open_run(task: str | None = None) -> Path:
-    """Makes the run's folder and writes what repeats it: flags, environment, attention file.
+    """The run's folder. A new one is made and holds what repeats it: flags, environment, attention.
 
-    The first line of run.flags names the script, which `trained.kind` reads.
+    One that is gone on with stays as it is until `accepted`, since the call may yet be refused.
 
     Args:
       task: what the folder is named after. Default: the preset or task of a translation.
@@ -51,15 +52,45 @@ def open_run(task: str | None = None) -> Path:
         shutil.rmtree(folder)
     if FLAGS.resume and not (folder / "run.flags").exists():
         raise ValueError(f"`--resume` needs a run that was started; {folder} holds no run.flags.")
-    script = f"# python -m experiments.{Path(sys.argv[0]).stem}\n"
     if FLAGS.resume:
-        _check_same_run(folder, script + flagfile())
+        _check_same_run(folder, _script() + flagfile())
     folder.mkdir(parents=True, exist_ok=True)
     if FLAGS.attention_file:
         _keep_attention(folder)
-    (folder / "run.flags").write_text(script + flagfile())
-    (folder / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n")
+    if not FLAGS.resume:
+        accepted(folder)
     return folder
+
+
+def accepted(folder: Path) -> None:
+    """Writes the flags and the environment of a call that nothing refuses any more.
+
+    The first line of run.flags names the script, which `trained.kind` reads.
+    """
+    (folder / "run.flags").write_text(_script() + flagfile())
+    (folder / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n")
+
+
+def keep_vocabulary(vocabulary: Vocabulary, folder: Path) -> None:
+    """Writes a new run's vocabulary; one that is gone on with must have the same.
+
+    Raises:
+      ValueError: the run began with another.
+    """
+    path = folder / "vocabulary.json"
+    if not path.exists():
+        return vocabulary.save(path)
+    ours, kept = (one.tokens(range(one.size)) for one in (vocabulary, Vocabulary.load(path)))
+    if ours != kept:
+        raise ValueError(
+            f"`--resume` goes on with the data that the run began with; {folder} has learned "
+            f"{len(kept)} tokens, and these data have {len(ours)}, which differ. Name the data of "
+            "that time, or start another run by --run."
+        )
+
+
+def _script() -> str:
+    return f"# python -m experiments.{Path(sys.argv[0]).stem}\n"
 
 
 def _check_same_run(folder: Path, ours: str) -> None:

@@ -65,7 +65,7 @@ def main() -> None:
     batches = make_batches("train", corpus, vocabulary)
     evaluate = evaluator(graphdef, vocabulary, corpus)
     folder = run_folders.open_run(corpus.name)
-    vocabulary.save(folder / "vocabulary.json")
+    run_folders.keep_vocabulary(vocabulary, folder)
     note = listening.attention_line()
     if note:
         print(note)
@@ -77,6 +77,7 @@ def main() -> None:
         common.settings(),
         objective=objective,
         resume=FLAGS.resume,
+        on_accepted=partial(run_folders.accepted, folder),
     )
     report(result, corpus, transcriber, folder)
 

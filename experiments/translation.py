@@ -11,6 +11,7 @@ Killed, it goes on by --resume.
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ def main() -> None:
         folder,
         common.settings(),
         resume=FLAGS.resume,
+        on_accepted=partial(run_folders.accepted, folder),
     )
     report(result, task, vocabulary, search, folder)
 

@@ -1,6 +1,7 @@
 """The scripts of language models and of memory, as a user runs them."""
 
 import json
+import shutil
 
 import pytest
 
@@ -74,6 +75,31 @@ def test_an_interrupted_language_run_goes_on(trained, text_file, tmp_path):
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["steps"] == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text + "é" * 9, "these data have"),
+        (lambda text: 20 * text, "`batches` must be those that the run began with"),
+    ],
+    ids=["vocabulary", "length"],
+)
+def test_a_refused_resume_changes_nothing(trained, tmp_path, change, message):
+    folder, text_file = tmp_path / "run", tmp_path / "sums.txt"
+    shutil.copytree(trained[0], folder)
+    flags = folder / "run.flags"
+    flags.write_text(flags.read_text().replace(str(trained[0].parent), str(tmp_path)))
+    text_file.write_text(change(TEXT))
+    before = contents(folder)
+    done = run("language", f"--flagfile={flags}", f"--run={folder}", "--resume", "--characters=9")
+    assert done.returncode == 1 and message in done.stderr, done.stderr
+    assert contents(folder) == before
+
+
+def contents(folder):
+    """Every file under a folder, whole."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize(
