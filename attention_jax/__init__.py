@@ -8,8 +8,10 @@ it would run. `variants` holds one mechanism of the literature a file; `scores`,
 submodules of their own, to be imported by name, so that this import stays light.
 """
 
-from attention_jax import masks, normalizers, positions, scores, variants
-from attention_jax.attention import attention, from_mask, from_score, plan
+from attention_jax import variants
+from attention_jax.core import masks, normalizers, positions, scores
+from attention_jax.engine.api import attention, plan
+from attention_jax.variants._builders.pair import from_mask, from_score
 
 __version__ = "0.1.0"
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from attention_jax import variants
-from attention_jax.catalogue import Entry, describe
+from attention_jax.analysis.variant_info import Entry, describe
 
 _COLUMNS = {
     "bidirectional": lambda entry: "bidirectional" in entry.serves,
@@ -68,11 +68,11 @@ def _run(flags: argparse.Namespace) -> None:
         _print_one(describe(flags.name, **options))
         return
     # Drawing is not imported where only words are asked for.
-    from attention_jax import pictures
+    from attention_jax.analysis.plots import variant_patterns
 
-    found = pictures.patterns(flags.name, **options)
-    pictures.draw(found, flags.picture, title=flags.name)
-    print(f"{flags.picture}: {flags.name}, {pictures.caption(found)}")
+    found = variant_patterns.patterns(flags.name, **options)
+    variant_patterns.draw(found, flags.picture, title=flags.name)
+    print(f"{flags.picture}: {flags.name}, {variant_patterns.caption(found)}")
 
 
 def _print_all() -> None:
@@ -106,7 +106,8 @@ def _cut(text: str, length: int) -> str:
 
 
 def _write_gallery(path: str) -> None:
-    from attention_jax import gallery, pictures
+    from attention_jax.analysis.pages import variant_gallery
+    from attention_jax.analysis.plots import variant_patterns
 
     entries, patterns = [], {}
     names = variants.names()
@@ -114,11 +115,11 @@ def _write_gallery(path: str) -> None:
         print(f"\r{number}/{len(names)} {name:<30}", end="", file=sys.stderr, flush=True)
         entries.append(describe(name))
         try:
-            patterns[name] = pictures.patterns(name)
+            patterns[name] = variant_patterns.patterns(name)
         except ValueError as error:
             patterns[name] = str(error)
     print(file=sys.stderr)
-    Path(path).write_text(gallery.page(entries, patterns), encoding="utf-8")
+    Path(path).write_text(variant_gallery.page(entries, patterns), encoding="utf-8")
     print(path)
 
 

@@ -19,7 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attention_jax import attention, masks, positions, scores
+from attention_jax import attention
+from attention_jax.core import masks, positions, scores
 
 HEADS, WIDTH, WINDOW, CAP, TEMPERATURE = 8, 64, 256, 30.0, 0.1
 TOKENS, SLOW_SECONDS, SLOW_REPEATS, LONGEST_CHECKED = 2048, 2.0, 3, 2048

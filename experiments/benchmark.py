@@ -26,10 +26,15 @@ import numpy as np
 from absl import flags
 from flax import nnx
 
-from attention_jax import optimizers, training_step, variants
-from attention_jax.batches import pad
-from attention_jax.models import rnn, transformer
-from attention_jax.types import Batch, Seq2Seq
+from attention_jax import variants
+from attention_jax.data.batching import pad
+from attention_jax.data.types import Seq2SeqBatch
+from attention_jax.models import seq2seq_rnn, seq2seq_transformer
+from attention_jax.nn import recurrent, transformer
+from attention_jax.nn.protocols import Seq2Seq
+from attention_jax.training import optimizers
+from attention_jax.training.step import compile_steps
+from attention_jax.training.step import start as step_start
 from experiments import (
     attention_report,
     attention_speed,
@@ -89,20 +94,20 @@ def contenders() -> dict[str, tuple[Any, Callable[[jax.Array], Seq2Seq]]]:
     tiny = transformer.TransformerConfig(
         vocabulary_size=FLAGS.vocabulary, dropout_rate=FLAGS.dropout
     )
-    gru = rnn.RNNConfig(vocabulary_size=FLAGS.vocabulary, dropout_rate=FLAGS.dropout)
+    gru = recurrent.RNNConfig(vocabulary_size=FLAGS.vocabulary, dropout_rate=FLAGS.dropout)
     return {
         "transformer 4+4 layers, d 128, ffn 256, 4 heads": (
             tiny,
-            lambda key: transformer.Transformer(tiny, rngs=nnx.Rngs(key)),
+            lambda key: seq2seq_transformer.Seq2SeqTransformer(tiny, rngs=nnx.Rngs(key)),
         ),
         "gru d 256, additive attention, input feeding": (
             gru,
-            lambda key: rnn.RNN(gru, rngs=nnx.Rngs(key)),
+            lambda key: seq2seq_rnn.Seq2SeqRNN(gru, rngs=nnx.Rngs(key)),
         ),
     }
 
 
-def random_batch() -> Batch:
+def random_batch() -> Seq2SeqBatch:
     """Full rows of random tokens."""
     draw = np.random.default_rng(0)
     shape = (2, FLAGS.sentences, FLAGS.length - 1)
@@ -111,11 +116,11 @@ def random_batch() -> Batch:
     return pad(pairs, rows=FLAGS.sentences, length=FLAGS.length)
 
 
-def our_step(build: Callable[[jax.Array], Seq2Seq], batch: Batch) -> Callable[[], float]:
+def our_step(build: Callable[[jax.Array], Seq2Seq], batch: Seq2SeqBatch) -> Callable[[], float]:
     """One training step of ours, as `training.fit` takes it; waits for its loss."""
     transform = optimizers.optimizer("adam", learning_rate=LEARNING_RATE)
-    graphdef, state = training_step.start(build, transform, seed=0)
-    whole = training_step.compile_steps(graphdef, transform, label_smoothing=0.1).whole
+    graphdef, state = step_start(build, transform, seed=0)
+    whole = compile_steps(graphdef, transform, label_smoothing=0.1).whole
     held = [state]
 
     def step() -> float:

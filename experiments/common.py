@@ -12,11 +12,16 @@ import jax
 from absl import app, flags, logging
 from flax import nnx
 
-from attention_jax import sublayers, tasks, training, variants
-from attention_jax.evaluation import Search
-from attention_jax.models import rnn, transformer
-from attention_jax.types import Seq2Seq, Task
-from attention_jax.vocabulary import KINDS, Vocabulary
+from attention_jax import variants
+from attention_jax.data import tasks
+from attention_jax.data.tokenizer import KINDS, Tokenizer
+from attention_jax.data.types import Task
+from attention_jax.decoding.translate import DecodingConfig
+from attention_jax.models import seq2seq_rnn, seq2seq_transformer
+from attention_jax.nn import recurrent, transformer
+from attention_jax.nn.protocols import Seq2Seq
+from attention_jax.training import loop, preemption
+from attention_jax.training.config import TrainConfig
 
 FLAGS = flags.FLAGS
 MODELS = ("transformer", "rnn")
@@ -94,12 +99,12 @@ def define_model_flags(models: Sequence[str] = MODELS) -> None:
     flags.DEFINE_enum("positions", "sinusoidal", transformer.POSITIONS, "Transformer: positions.")
     flags.DEFINE_enum("norm", "pre", ["pre", "post"], "Transformer: norm before or after.")
     flags.DEFINE_enum(
-        "activation", "relu", sorted(sublayers.ACTIVATIONS), "Transformer: of hidden units."
+        "activation", "relu", sorted(transformer.ACTIVATIONS), "Transformer: of hidden units."
     )
     flags.DEFINE_bool("scan", False, "Transformer: loop over layers; compiles faster.")
     flags.DEFINE_bool("remat", False, "Transformer: recompute layers; saves memory.")
     flags.DEFINE_float("attention_dropout", 0.0, "Transformer: dropout on attention weights.")
-    flags.DEFINE_enum("cell", "gru", sorted(rnn.CELLS), "RNN: cell.")
+    flags.DEFINE_enum("cell", "gru", sorted(recurrent.CELLS), "RNN: cell.")
     flags.DEFINE_bool("bidirectional", True, "RNN: read the source both ways.")
     flags.DEFINE_bool("input_feeding", True, "RNN: feed the attentional vector back.")
     flags.DEFINE_bool("tied", True, "One table for embeddings and output.")
@@ -162,10 +167,10 @@ def launch(main: Callable[[], None]) -> None:
         try:
             prepare_device()
             main()
-        except training.Interrupted as stop:
+        except preemption.Preempted as stop:
             print(stop, file=sys.stderr)
             sys.exit(stop.exit_code)
-        except (ValueError, OSError, training.TrainingDiverged, ImportError) as error:
+        except (ValueError, OSError, loop.TrainingDiverged, ImportError) as error:
             if os.environ.get("ATTENTION_JAX_TRACEBACK"):
                 raise
             sys.exit(f"error: {error}")
@@ -214,15 +219,15 @@ def load_task() -> Task:
     return tasks.get(FLAGS.task, **options)
 
 
-def learn_vocabulary(task: Task, folder: Path) -> Vocabulary:
+def learn_vocabulary(task: Task, folder: Path) -> Tokenizer:
     """The run's vocabulary: learned on the training side once, then read from the folder."""
     path = folder / "vocabulary.json"
     if path.exists():
-        return Vocabulary.load(path)
+        return Tokenizer.load(path)
     kind = FLAGS.tokenizer or task.tokenizer
     texts = (text for e in task.train for text in (e.source, e.references[0]))
     size = FLAGS.vocabulary_size if kind == "bpe" else None
-    vocabulary = Vocabulary.learn(texts, kind=kind, size=size, lowercase=task.lowercase)
+    vocabulary = Tokenizer.learn(texts, kind=kind, size=size, lowercase=task.lowercase)
     vocabulary.save(path)
     return vocabulary
 
@@ -230,14 +235,14 @@ def learn_vocabulary(task: Task, folder: Path) -> Vocabulary:
 def model_builder(vocabulary_size: int) -> Callable[[jax.Array], Seq2Seq]:
     """`key -> model`, as flags say."""
     config = model_config(vocabulary_size)
-    if isinstance(config, rnn.RNNConfig):
-        return lambda key: rnn.RNN(config, rngs=nnx.Rngs(key))
-    return lambda key: transformer.Transformer(config, rngs=nnx.Rngs(key))
+    if isinstance(config, recurrent.RNNConfig):
+        return lambda key: seq2seq_rnn.Seq2SeqRNN(config, rngs=nnx.Rngs(key))
+    return lambda key: seq2seq_transformer.Seq2SeqTransformer(config, rngs=nnx.Rngs(key))
 
 
 def model_config(
     vocabulary_size: int, *, max_length: int | None = None
-) -> transformer.TransformerConfig | rnn.RNNConfig:
+) -> transformer.TransformerConfig | recurrent.RNNConfig:
     """Sizes and choices of the model, as flags say; positions may be learned up to `max_length`."""
     shared = {
         "vocabulary_size": vocabulary_size,
@@ -249,7 +254,7 @@ def model_config(
         "dtype": FLAGS.dtype,
     }
     if FLAGS.model == "rnn":
-        return rnn.RNNConfig(
+        return recurrent.RNNConfig(
             **shared,
             cell=FLAGS.cell,
             bidirectional=FLAGS.bidirectional,
@@ -272,7 +277,7 @@ def model_config(
 
 
 def attention_line(
-    config: transformer.TransformerConfig | rnn.RNNConfig,
+    config: transformer.TransformerConfig | recurrent.RNNConfig,
     places: Mapping[str, str] = WHERE,
 ) -> str | None:
     """Says what stands where, if it is not the named attention throughout.
@@ -283,11 +288,11 @@ def attention_line(
       config: of the model.
       places: those of `types.PLACES` that the model has, and what each is called.
     """
-    if isinstance(config, rnn.RNNConfig):
+    if isinstance(config, recurrent.RNNConfig):
         return None
     where: dict[str, list[str]] = {config.attention: []}
     for place, called in places.items():
-        where.setdefault(sublayers.name_at(config, place), []).append(called)
+        where.setdefault(transformer.name_at(config, place), []).append(called)
     named = (config.attention, config.cross_attention)
     if all(name in named for name in where):
         return None
@@ -295,9 +300,9 @@ def attention_line(
     return f"attention: {'; '.join(parts)}"
 
 
-def settings() -> training.Settings:
+def settings() -> TrainConfig:
     """The trainer's settings, as flags say."""
-    return training.Settings(
+    return TrainConfig(
         steps=FLAGS.steps,
         seed=FLAGS.seed,
         optimizer=FLAGS.optimizer,
@@ -322,7 +327,7 @@ def settings() -> training.Settings:
     )
 
 
-def search(**changes: Any) -> Search:
+def search(**changes: Any) -> DecodingConfig:
     """The search, as flags say."""
     beams = max(FLAGS.beam, FLAGS.nbest)
     if FLAGS.sample and FLAGS.nbest > 1:
@@ -330,7 +335,7 @@ def search(**changes: Any) -> Search:
     for name in SAMPLING:
         if FLAGS[name].value != FLAGS[name].default and not FLAGS.sample:
             raise ValueError(f"--{name} goes with --sample; add it, or leave --{name} out.")
-    own = Search(
+    own = DecodingConfig(
         method="sample" if FLAGS.sample else "beam" if beams > 1 else "greedy",
         temperature=FLAGS.temperature,
         top_k=FLAGS.top_k,

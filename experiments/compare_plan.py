@@ -16,9 +16,10 @@ import jax
 from absl import flags
 from flax import nnx
 
-from attention_jax import matching, training
-from attention_jax.batches import Batches, pipeline
-from attention_jax.objectives import Objective
+from attention_jax.data.batching import Batches, pipeline
+from attention_jax.evaluation import budgets
+from attention_jax.training import loop
+from attention_jax.training.objectives import Objective
 from experiments import common
 from experiments.contests import Contest
 
@@ -191,7 +192,7 @@ def _width(changes: dict[str, Any], target: int, program: Program) -> dict[str, 
         with flags_set(changes | sizes(width)):
             return count_parameters(program)
 
-    return sizes(matching.nearest_width(size, target, multiple=multiple))
+    return sizes(budgets.nearest_width(size, target, multiple=multiple))
 
 
 def _stretched(steps: float) -> dict[str, Any]:
@@ -209,7 +210,7 @@ def count_parameters(program: Program) -> int:
 
 
 def _stepper(program: Program) -> Any:
-    return training.stepper(program.builder(), common.settings(), program.objective())
+    return loop.stepper(program.builder(), common.settings(), program.objective())
 
 
 def flops_of_step(program: Program) -> float:
@@ -223,7 +224,7 @@ def flops_of_step(program: Program) -> float:
         shapes = tuple(x.shape for x in jax.tree.leaves(like))
         counts[shapes] += 1
         of_shapes[shapes] = like
-    total = sum(n * matching.flops(step, state, of_shapes[x]) for x, n in sorted(counts.items()))
+    total = sum(n * budgets.flops(step, state, of_shapes[x]) for x, n in sorted(counts.items()))
     return total / counts.total() * FLAGS.accumulate
 
 

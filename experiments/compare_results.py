@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from attention_jax import statistics
+from attention_jax.evaluation import significance
 from experiments import judges, launchers, run_folders
 from experiments.compare_plan import LeftOut
 from experiments.judges import Judge, read_json
@@ -189,7 +189,7 @@ def interval(values: Sequence[float], confidence: float) -> dict[str, Any] | Non
 def spread(values: Sequence[float], confidence: float) -> dict[str, Any]:
     """Mean and interval as plain data, with the values, of which there is one at least."""
     numbers = [float(x) for x in values]
-    found = statistics.mean_interval(numbers, confidence=confidence)
+    found = significance.mean_interval(numbers, confidence=confidence)
     return {**found._asdict(), "values": numbers}
 
 
@@ -208,15 +208,15 @@ def compare(test: str, counts: Counts, score: Score, options: Options) -> dict[s
     order = sorted(scores, key=lambda name: scores[name]["mean"], reverse=not is_error)
     found = {}
     for pair in combinations(order, 2):
-        found[pair] = statistics.paired_bootstrap(
+        found[pair] = significance.paired_bootstrap(
             *(stacked[name] for name in pair), score, confidence=options.confidence
         )
-    adjusted = statistics.holm([x.p_value for x in found.values()])
+    adjusted = significance.holm([x.p_value for x in found.values()])
     pairs = [
         {
             "first": first,
             "second": second,
-            "apart": statistics.are_apart(*(as_interval(scores[x]) for x in (first, second))),
+            "apart": significance.are_apart(*(as_interval(scores[x]) for x in (first, second))),
             **found[first, second]._asdict(),
             "p_value_of_all_pairs": p,
         }
@@ -226,9 +226,9 @@ def compare(test: str, counts: Counts, score: Score, options: Options) -> dict[s
     return {"scores": {name: scores[name] for name in order}, "pairs": pairs, "better": better}
 
 
-def as_interval(found: dict[str, Any]) -> statistics.Interval:
+def as_interval(found: dict[str, Any]) -> significance.Interval:
     """An interval of plain data."""
-    return statistics.Interval(*(found[name] for name in statistics.Interval._fields))
+    return significance.Interval(*(found[name] for name in significance.Interval._fields))
 
 
 def lengths(kept: dict[str, list[Run]], judge: Judge) -> tuple[dict[str, np.ndarray], int] | None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from attention_jax import statistics
+from attention_jax.evaluation import significance
 from experiments import compare_pictures
 
 HEADER = (
@@ -172,13 +172,13 @@ def _change(before: dict[str, Any], after: dict[str, Any], where: str) -> str:
     """Whether a score falls or rises by more than its intervals leave open."""
     if before["low"] is None or after["low"] is None:
         return f"{where} no interval"
-    if not statistics.are_apart(*(_interval(x) for x in (before, after))):
+    if not significance.are_apart(*(_interval(x) for x in (before, after))):
         return f"no change {where} that intervals would show"
     return f"it {'falls' if after['mean'] < before['mean'] else 'rises'} {where}"
 
 
-def _interval(x: dict[str, Any]) -> statistics.Interval:
-    return statistics.Interval(x["mean"], x["low"], x["high"], x["count"])
+def _interval(x: dict[str, Any]) -> significance.Interval:
+    return significance.Interval(x["mean"], x["low"], x["high"], x["count"])
 
 
 def bounds(bucket: dict[str, Any]) -> str:

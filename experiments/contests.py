@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 import jax
 from absl import flags
 
-from attention_jax import metrics, objectives, variants
-from attention_jax.batches import Batches, BucketedBatches, encode_examples
-from attention_jax.models import rnn
-from attention_jax.objectives import Objective
+from attention_jax import variants
+from attention_jax.data.batching import Batches, BucketedBatches, encode_examples
+from attention_jax.evaluation import text
+from attention_jax.models import seq2seq_rnn
+from attention_jax.training import objectives
+from attention_jax.training.objectives import Objective
 from experiments import common, judges
 from experiments.judges import Judge
 
@@ -51,7 +53,7 @@ class Contest(NamedTuple):
 
 def _why_not_decode(model: str, attention: str) -> str:
     """Of models that write: in a Transformer, scaled dot stands where another cannot."""
-    if model == "transformer" or rnn.serves(variants.get(attention)):
+    if model == "transformer" or seq2seq_rnn.serves(variants.get(attention)):
         return ""
     return (
         "An RNN needs the score of one query and one key, or what goes from one query to the next; "
@@ -106,7 +108,7 @@ def translation() -> Contest:
     return Contest(
         MODELS,
         _why_not_decode,
-        metrics.MEASURES,
+        text.MEASURES,
         load,
         batches,
         lambda data: common.model_builder(data[1].size),

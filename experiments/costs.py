@@ -17,10 +17,13 @@ import numpy as np
 from absl import flags
 from flax import nnx
 
-from attention_jax import decoding, matching, training_step
-from attention_jax.batches import pad
-from attention_jax.types import EOS, Batch
-from attention_jax.vocabulary import Vocabulary
+from attention_jax.data.batching import pad
+from attention_jax.data.tokenizer import Tokenizer
+from attention_jax.data.types import EOS, Seq2SeqBatch
+from attention_jax.decoding import search
+from attention_jax.evaluation import budgets
+from attention_jax.training.step import compile_steps
+from attention_jax.training.step import start as step_start
 from experiments import common, timing, trained
 
 FLAGS = flags.FLAGS
@@ -43,7 +46,7 @@ def main() -> None:
     trained.adopt_flags(folder)
     # Compile times are measured, so nothing may come from the cache.
     jax.config.update("jax_enable_compilation_cache", False)
-    vocabulary = Vocabulary.load(folder / "vocabulary.json")
+    vocabulary = Tokenizer.load(folder / "vocabulary.json")
     rows = []
     for length in timing.lengths("cost_lengths", FLAGS.cost_lengths):
         rows.append(measure(length, vocabulary.size))
@@ -55,13 +58,13 @@ def main() -> None:
 def measure(length: int, vocabulary_size: int) -> dict[str, Any]:
     """The costs at one length."""
     build, settings = common.model_builder(vocabulary_size), common.settings()
-    graphdef, state = training_step.start(build, settings.transform(), settings.seed)
+    graphdef, state = step_start(build, settings.transform(), settings.seed)
     rows = max(1, FLAGS.tokens_per_batch // length)
     batch = random_batch(rows, length, vocabulary_size)
-    step: Any = training_step.compile_steps(
+    step: Any = compile_steps(
         graphdef, settings.transform(), label_smoothing=settings.label_smoothing
     ).whole
-    operations = matching.flops(step, state, batch)
+    operations = budgets.flops(step, state, batch)
     start = time.perf_counter()
     compiled = step.lower(state, batch).compile()
     compile_seconds = time.perf_counter() - start
@@ -90,7 +93,7 @@ def measure(length: int, vocabulary_size: int) -> dict[str, Any]:
     }
 
 
-def random_batch(rows: int, length: int, vocabulary_size: int) -> Batch:
+def random_batch(rows: int, length: int, vocabulary_size: int) -> Seq2SeqBatch:
     """Full rows of random tokens."""
     draw = np.random.default_rng(0)
     low = min(4, vocabulary_size - 1)
@@ -98,7 +101,9 @@ def random_batch(rows: int, length: int, vocabulary_size: int) -> Batch:
     return pad(list(zip(sources, targets, strict=True)), rows=rows, length=length)
 
 
-def decoding_seconds(graphdef: Any, params: Any, batch: Batch, sentences: int) -> list[float]:
+def decoding_seconds(
+    graphdef: Any, params: Any, batch: Seq2SeqBatch, sentences: int
+) -> list[float]:
     """Seconds to read so many sentences and to write as many tokens for each, call by call."""
     length = batch.source.shape[1]
     row = np.arange(sentences) % len(batch.source)
@@ -113,7 +118,7 @@ def decoding_seconds(graphdef: Any, params: Any, batch: Batch, sentences: int) -
             return state, logits.at[:, EOS].set(-jnp.inf)
 
         state = model.start(model.encode(source, mask), length)
-        return decoding.greedy(step, state, max_length=length)
+        return search.greedy(step, state, max_length=length)
 
     return timing.seconds_of(lambda: decode(params, source, mask), FLAGS.cost_repeats)
 

@@ -11,13 +11,14 @@ import numpy as np
 from absl import flags
 from flax import nnx
 
-from attention_jax import image_data
-from attention_jax.cells import RNNConfig
-from attention_jax.image_batches import ImageBatches
-from attention_jax.image_data import ImageData
-from attention_jax.models import cnn, vision, vision_rnn
-from attention_jax.patches import STEMS, ImageConfig
-from attention_jax.types import Classifier, Params
+from attention_jax.core.types import Params
+from attention_jax.data.images import datasets
+from attention_jax.data.images.batches import ImageBatches
+from attention_jax.data.images.datasets import ImageData
+from attention_jax.models import image_cnn, image_rnn, image_transformer
+from attention_jax.nn.patches import STEMS, ImageConfig
+from attention_jax.nn.protocols import Classifier
+from attention_jax.nn.recurrent import RNNConfig
 from experiments import common, run_folders, trained
 
 FLAGS = flags.FLAGS
@@ -29,7 +30,7 @@ _MOST_PATCHES = 7  # a side, where --patch does not say
 def define_flags() -> None:
     """The pictures, and how models read them."""
     flags.DEFINE_string(
-        "data", image_data.DIGITS, "Pictures: digits, which scikit-learn brings; or a folder, as "
+        "data", datasets.DIGITS, "Pictures: digits, which scikit-learn brings; or a folder, as "
         "it is or in --data_dir, of the four files of MNIST's format or of <label>/<file>.png."
     )  # fmt: skip
     flags.DEFINE_integer("classes", None, "Of MNIST's format: number of classes. Default: 10.")
@@ -46,10 +47,12 @@ def define_flags() -> None:
         "patch", None, "Side of a patch in pixels. Default: the smallest that leaves at most "
         f"{_MOST_PATCHES} a side.", lower_bound=1
     )  # fmt: skip
-    flags.DEFINE_enum("pooling", "token", vision.POOLINGS, "Transformer: where the answer is read.")
+    flags.DEFINE_enum(
+        "pooling", "token", image_transformer.POOLINGS, "Transformer: where the answer is read."
+    )
     flags.DEFINE_enum("stem", "linear", STEMS, "Transformer: what makes a patch a vector; "
                       "convolutional wants a --patch of 2, 4 or 8.")  # fmt: skip
-    flags.DEFINE_enum("reads", "rows", vision_rnn.READS, "RNN: what it reads, one after another. "
+    flags.DEFINE_enum("reads", "rows", image_rnn.READS, "RNN: what it reads, one after another. "
                       "--attention pools its states; none takes the last.")  # fmt: skip
 
 
@@ -78,7 +81,7 @@ class Trained(NamedTuple):
 
 def load() -> ImageData:
     """The pictures that flags name; says how many were left out."""
-    data = image_data.load(
+    data = datasets.load(
         FLAGS.data,
         data_dir=FLAGS.data_dir,
         classes=FLAGS.classes,
@@ -123,12 +126,12 @@ def image_of(data: ImageData) -> ImageConfig:
 def builder(image: ImageConfig, classes: int) -> Callable[[jax.Array], Classifier]:
     """`key -> model`, as flags say."""
     if FLAGS.model == "cnn":
-        sizes = cnn.CNNConfig(classes, FLAGS.width, FLAGS.layers, FLAGS.dropout, FLAGS.dtype)
-        return lambda key: cnn.CNN(image, sizes, rngs=nnx.Rngs(key))
+        sizes = image_cnn.CNNConfig(classes, FLAGS.width, FLAGS.layers, FLAGS.dropout, FLAGS.dtype)
+        return lambda key: image_cnn.CNN(image, sizes, rngs=nnx.Rngs(key))
     config = common.model_config(classes, max_length=1)
     if isinstance(config, RNNConfig):
-        return lambda key: vision_rnn.ImageRNN(image, config, reads=FLAGS.reads, rngs=nnx.Rngs(key))
-    return lambda key: vision.VisionTransformer(
+        return lambda key: image_rnn.ImageRNN(image, config, reads=FLAGS.reads, rngs=nnx.Rngs(key))
+    return lambda key: image_transformer.VisionTransformer(
         image, config, pooling=FLAGS.pooling, stem=FLAGS.stem, rngs=nnx.Rngs(key)
     )
 

@@ -19,17 +19,13 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from attention_jax import (
-    evaluation,
-    image_maps,
-    image_pictures,
-    objectives,
-    recognition,
-    training,
-    visualize,
-)
-from attention_jax.image_batches import ImageBatches
-from attention_jax.image_data import ImageData
+from attention_jax.analysis import image_attribution
+from attention_jax.analysis.plots import image_overlays, run_plots
+from attention_jax.data.images.batches import ImageBatches
+from attention_jax.data.images.datasets import ImageData
+from attention_jax.decoding import classify
+from attention_jax.evaluation import classification
+from attention_jax.training import evaluate, loop, objectives
 from experiments import common, image_models, run_folders, trained
 
 FLAGS = flags.FLAGS
@@ -64,8 +60,8 @@ def main() -> None:
     if note:
         print(note)
     validation = ImageBatches(*data.validation, rows=FLAGS.images_per_batch, shuffle=False)
-    losses = evaluation.losses(graphdef, objectives.classification)
-    result = training.fit(
+    losses = evaluate.loss_evaluator(graphdef, objectives.classification)
+    result = loop.fit(
         build,
         image_models.training_batches(data),
         lambda params: losses(params, validation),
@@ -78,27 +74,27 @@ def main() -> None:
     report(result, data, folder)
 
 
-def report(result: training.Result, data: ImageData, folder: Path) -> None:
+def report(result: loop.Result, data: ImageData, folder: Path) -> None:
     """Scores the test and writes outcomes.json, the pictures and, last of all, result.json."""
     facts = trained.end_training(result, folder)
-    found = recognition.recogniser(result.graphdef)(result.params, data.test.images)
+    found = classify.classifier(result.graphdef)(result.params, data.test.images)
     labels = data.test.labels
     summary = {
         "task": data.name,
         **facts,
-        "tests": {"test": recognition.scores(found, labels)},
-        "of_classes": {"test": recognition.of_classes(found, labels, data.classes)},
+        "tests": {"test": classification.scores(found, labels)},
+        "of_classes": {"test": classification.of_classes(found, labels, data.classes)},
         "skipped": data.skipped,
     }
     right = [[int(hit), 1] for hit in found.argmax(axis=-1) == labels]
     (folder / "outcomes.json").write_text(json.dumps({"test": {"accuracy": right}}) + "\n")
-    visualize.curves(folder / "metrics.jsonl", folder / "curves.png")
+    run_plots.curves(folder / "metrics.jsonl", folder / "curves.png")
     pictures = [folder / "curves.png", *draw(result, data, found, folder)]
     trained.write_result(folder, summary)
     show(summary, pictures, folder)
 
 
-def draw(result: training.Result, data: ImageData, found: np.ndarray, folder: Path) -> list[Path]:
+def draw(result: loop.Result, data: ImageData, found: np.ndarray, folder: Path) -> list[Path]:
     """Draws where the model looks in a few test pictures of each class, and what decided."""
     chosen = image_models.some_of_each(data.test.labels, DRAWN)
     images = data.test.images[chosen]
@@ -107,19 +103,19 @@ def draw(result: training.Result, data: ImageData, found: np.ndarray, folder: Pa
         title(data.classes[label], data.classes[log.argmax()], float(np.exp(log.max())))
         for label, log in zip(data.test.labels[chosen], found[chosen], strict=True)
     ]
-    seen = image_maps.attention(result.graphdef, result.params, inputs)
-    lost = image_maps.decisive(result.graphdef, result.params, inputs)
-    weights = {} if seen is None else image_maps.columns(seen)
+    seen = image_attribution.attention(result.graphdef, result.params, inputs)
+    lost = image_attribution.occlusion(result.graphdef, result.params, inputs)
+    weights = {} if seen is None else image_attribution.columns(seen)
     paths = [folder / "attention.png"]
-    image_pictures.overview(images, titles, weights, lost, paths[0])
+    image_overlays.overview(images, titles, weights, lost, paths[0])
     if seen is not None:
         for number in range(min(WITH_HEADS, len(images))):
             paths.append(folder / f"heads_{number + 1}.png")
-            image_pictures.heads(
+            image_overlays.heads(
                 images[number],
-                image_maps.heads(seen)[number],
+                image_attribution.heads(seen)[number],
                 paths[-1],
-                names=image_maps.names(seen),
+                names=image_attribution.names(seen),
                 title=titles[number],
             )
     return paths

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from attention_jax import image_files, sound_batches, utterances, wav_files
-from attention_jax.patches import ImageConfig
-from attention_jax.sound import Spectrogram
-from attention_jax.utterances import Utterance
+from attention_jax.data.audio import batches, corpus, wav
+from attention_jax.data.audio.corpus import Utterance
+from attention_jax.data.audio.spectrogram import Spectrogram
+from attention_jax.data.images.files import SUFFIXES, read_picture
+from attention_jax.nn.patches import ImageConfig
 
 Picture = UInt8[np.ndarray, "y x c"]
 
@@ -34,7 +35,7 @@ def pictures(
     wanted, resized = (image.height, image.width), []
 
     def read(path: Path) -> tuple[str, Picture]:
-        picture, own = image_files.read_picture(
+        picture, own = read_picture(
             path,
             height=image.height,
             width=image.width,
@@ -45,7 +46,7 @@ def pictures(
             resized.append(f"{path.name}, of {own[1]} x {own[0]}")
         return path.name, picture
 
-    found = _whole(files(file, "picture", image_files.SUFFIXES), read, skip_bad)
+    found = _whole(files(file, "picture", SUFFIXES), read, skip_bad)
     if resized:
         more = f", and {len(resized) - 1} more" if len(resized) > 1 else ""
         print(
@@ -70,11 +71,9 @@ def recordings(
     """
 
     def read(path: Path) -> Utterance:
-        samples = wav_files.read(
-            path.read_bytes(), name=str(path), rate=settings.rate, resample=resample
-        )
-        found = utterances.of_array(path.name, "", samples)
-        sound_batches.frames_of(found, settings)
+        samples = wav.read(path.read_bytes(), name=str(path), rate=settings.rate, resample=resample)
+        found = corpus.of_array(path.name, "", samples)
+        batches.frames_of(found, settings)
         return found
 
     return _whole(files(file, "WAV file", (".wav",)), read, skip_bad)

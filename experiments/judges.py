@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from attention_jax import metrics
-from attention_jax.types import Example, Task
+from attention_jax.data.types import Example, Task
+from attention_jax.evaluation import text
 
 Counts = dict[str, np.ndarray]  # test -> [n c], what each item adds to a score
 # Of these less is better.
@@ -38,7 +38,7 @@ def of_translations(task: Task, vocabulary: Any, max_length: int) -> Judge:
     def counts(folder: Path, measure: str) -> Counts:
         translations = read_json(folder / "translations.json")
         return {
-            test: metrics.sentence_counts(
+            test: text.sentence_counts(
                 measure,
                 translations[test],
                 [example.references for example in examples],
@@ -57,7 +57,7 @@ def of_translations(task: Task, vocabulary: Any, max_length: int) -> Judge:
         longest = int(trained[trained < max_length].max())
         return {test: lengths(examples) for test, examples in task.tests.items()}, longest
 
-    return Judge(task.name, counts, metrics.score_of_counts, all_lengths)
+    return Judge(task.name, counts, text.score_of_counts, all_lengths)
 
 
 def of_outcomes(task: str) -> Judge:

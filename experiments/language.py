@@ -17,9 +17,10 @@ from typing import Any
 
 from absl import flags
 
-from attention_jax import evaluation, objectives, training, visualize
-from attention_jax.windows import AllWindows
-from attention_jax.writing import outcomes
+from attention_jax.analysis.plots import run_plots
+from attention_jax.data.text_windows import AllWindows
+from attention_jax.evaluation.language import outcomes
+from attention_jax.training import evaluate, loop, objectives
 from experiments import common, run_folders, texts, trained
 
 FLAGS = flags.FLAGS
@@ -52,8 +53,8 @@ def main() -> None:
     folder = run_folders.open_run(text.name)
     run_folders.keep_vocabulary(text.vocabulary, folder)
     validation = AllWindows(text.validation, rows=VALIDATION_ROWS, length=FLAGS.context)
-    losses = evaluation.losses(graphdef, objectives.next_token)
-    result = training.fit(
+    losses = evaluate.loss_evaluator(graphdef, objectives.next_token)
+    result = loop.fit(
         build,
         batches,
         lambda params: losses(params, validation),
@@ -79,7 +80,7 @@ def first_of(text: texts.Text) -> str:
 def report(facts: dict[str, Any], text: texts.Text, sample: str, folder: Path) -> None:
     """Writes samples.txt, curves.png and result.json, and prints what they hold."""
     (folder / "samples.txt").write_text(sample + "\n")
-    visualize.curves(folder / "metrics.jsonl", folder / "curves.png")
+    run_plots.curves(folder / "metrics.jsonl", folder / "curves.png")
     summary: dict[str, Any] = {"task": text.name, **facts}
     trained.write_result(folder, summary)
     own = summary["tests"]["validation"]

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from attention_jax.settings import Settings
-from attention_jax.sublayers import TransformerConfig
-from attention_jax.types import Window
+from attention_jax.data.types import TokenBatch
+from attention_jax.nn.transformer import TransformerConfig
+from attention_jax.training.config import TrainConfig
 
 NORM_EPSILON, ADAM_EPSILON = 1e-6, 1e-9  # as Flax and `optimizers` have them
 
@@ -65,8 +65,8 @@ class Language(nn.Module):
 
 
 def training(
-    config: TransformerConfig, settings: Settings
-) -> tuple[int, Callable[[Window], float]]:
+    config: TransformerConfig, settings: TrainConfig
+) -> tuple[int, Callable[[TokenBatch], float]]:
     """How many parameters there are, and an eager update, which gives its loss.
 
     Raises:
@@ -77,7 +77,7 @@ def training(
     return sum(p.numel() for p in model.parameters()), updater(model, settings)
 
 
-def _check(config: TransformerConfig, settings: Settings) -> None:
+def _check(config: TransformerConfig, settings: TrainConfig) -> None:
     """Refuses what would make the two sides do different work."""
     plain = {"attention": "scaled_dot", "positions": "learned", "norm": "pre", "tied": True,
              "activation": "gelu", "kv_heads": None, "dtype": "float32",
@@ -94,7 +94,7 @@ def _check(config: TransformerConfig, settings: Settings) -> None:
         )
 
 
-def updater(model: Language, settings: Settings) -> Callable[[Window], float]:
+def updater(model: Language, settings: TrainConfig) -> Callable[[TokenBatch], float]:
     """An update of the model by AdamW, after which it gives the loss."""
     parameters = list(model.parameters())
     groups = [
@@ -108,7 +108,7 @@ def updater(model: Language, settings: Settings) -> Callable[[Window], float]:
     rates = [float(settings.rate()(n)) for n in range(settings.steps)]
     done = [0]
 
-    def step(window: Window) -> float:
+    def step(window: TokenBatch) -> float:
         for group in optimizer.param_groups:
             group["lr"] = rates[min(done[0], len(rates) - 1)]
         optimizer.zero_grad(set_to_none=True)

@@ -20,9 +20,9 @@ from typing import Any
 import jax
 from absl import flags
 
-from attention_jax import objectives, training
-from attention_jax.types import Window
-from attention_jax.windows import RandomWindows
+from attention_jax.data.text_windows import RandomWindows
+from attention_jax.data.types import TokenBatch
+from attention_jax.training import loop, objectives
 from experiments import common, run_folders, texts, timing
 
 FLAGS = flags.FLAGS
@@ -38,7 +38,7 @@ flags.DEFINE_integer("block", 20, "Updates of one side before the other's turn."
 flags.DEFINE_integer("repeats", 25, "Counted blocks of each side.", lower_bound=1)
 flags.DEFINE_string("output", None, "JSON file of the results.")
 
-Step = Callable[[Window], float]
+Step = Callable[[TokenBatch], float]
 
 
 def main() -> None:
@@ -64,10 +64,10 @@ def main() -> None:
 
 def our_training(build: Any) -> tuple[int, Step]:
     """How many parameters there are, and an update as `training.fit` makes it."""
-    state, update = training.stepper(build, common.settings(), objectives.next_token)
+    state, update = loop.stepper(build, common.settings(), objectives.next_token)
     held = [state]
 
-    def step(window: Window) -> float:
+    def step(window: TokenBatch) -> float:
         held[0], totals = update(held[0], window)
         return float(totals.loss / totals.tokens)
 
@@ -101,7 +101,7 @@ def alternate(ours: Step, theirs: Step, windows: RandomWindows) -> dict[str, Any
     }
 
 
-def timed(step: Step, batch: list[Window]) -> tuple[float, float]:
+def timed(step: Step, batch: list[TokenBatch]) -> tuple[float, float]:
     """Seconds of updates, and the mean of their losses."""
     start = time.perf_counter()
     losses = [step(window) for window in batch]

@@ -16,7 +16,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from attention_jax.interruption import Interrupted, Signals
+from attention_jax.training.preemption import Preempted, PreemptionGuard
 
 try:
     import fcntl
@@ -60,7 +60,7 @@ class Finished(NamedTuple):
     seconds: float
 
 
-class Stopped(Interrupted):
+class Stopped(Preempted):
     """A signal arrived; the jobs at work were told, and saved what they had."""
 
     def __init__(self, number: int, name: str):
@@ -116,7 +116,7 @@ def local(
       Stopped: SIGTERM or SIGINT arrived.
     """
     waiting, working = deque(jobs), list[_Work]()
-    with Signals() as signals:
+    with PreemptionGuard() as signals:
         while waiting or working or signals.received:
             if signals.received:
                 raise _stopped(signals.received, working, len(waiting))

@@ -10,32 +10,29 @@ import jax
 from absl import flags
 from flax import nnx
 
-from attention_jax import (
-    checks,
-    ctc,
-    objectives,
-    recordings,
-    sound_batches,
-    spoken_digits,
-    sublayers,
-    tones,
-)
-from attention_jax.cells import RNNConfig
-from attention_jax.evaluation import Search
-from attention_jax.models.rnn import RNN
+from attention_jax.core import checks
+from attention_jax.data.audio import batches, spoken_digits, tone_words
+from attention_jax.data.audio.corpus import Corpus, Skipped, Utterance
+from attention_jax.data.audio.folder import read
+from attention_jax.data.audio.spectrogram import Spectrogram
+from attention_jax.data.tokenizer import KINDS, Tokenizer
+from attention_jax.decoding import ctc
+from attention_jax.decoding.transcribe import Transcriber
+from attention_jax.decoding.translate import DecodingConfig
+from attention_jax.models.seq2seq_rnn import Seq2SeqRNN
+from attention_jax.models.seq2seq_transformer import Seq2SeqTransformer
 from attention_jax.models.speech import (
-    AlignedModel,
-    Aligner,
-    Listening,
-    PyramidListener,
-    TransformerListener,
+    AudioFrontEnd,
+    CTCHead,
+    CTCModel,
+    PyramidalRNNEncoder,
+    SpeechTransformerEncoder,
 )
-from attention_jax.models.transformer import Transformer
-from attention_jax.objectives import Objective
-from attention_jax.sound import Augment, Spectrogram
-from attention_jax.transcription import Transcriber
-from attention_jax.utterances import Corpus, Skipped, Utterance
-from attention_jax.vocabulary import KINDS, Vocabulary
+from attention_jax.nn import transformer
+from attention_jax.nn.recurrent import RNNConfig
+from attention_jax.nn.spec_augment import Augment
+from attention_jax.training import objectives
+from attention_jax.training.objectives import Objective
 from experiments import common, run_folders, trained
 
 FLAGS = flags.FLAGS
@@ -95,14 +92,14 @@ run_folders.keep_flags_of(__name__)
 def load_corpus() -> Corpus:
     """The recordings that flags name."""
     if FLAGS.sounds == "tones":
-        return tones.tones(**{"seed": FLAGS.seed} | _options(tones.tones))
+        return tone_words.tones(**{"seed": FLAGS.seed} | _options(tone_words.tones))
     if FLAGS.sounds in SOUNDS:
         path = Path(FLAGS.data_dir) / DIGITS
         if FLAGS.sounds == "fsdd":
             return spoken_digits.single(path, skip_bad=FLAGS.skip_bad)
         options = _options(spoken_digits.sequences)
         return spoken_digits.sequences(path, skip_bad=FLAGS.skip_bad, **options)
-    return recordings.read(
+    return read(
         FLAGS.sounds,
         rate=FLAGS.rate,
         resample=FLAGS.resample,
@@ -138,9 +135,9 @@ def spectrogram(rate: int) -> Spectrogram:
     return Spectrogram.at(rate, mels=FLAGS.mels)
 
 
-def listening() -> Listening:
+def listening() -> AudioFrontEnd:
     """How frames are read."""
-    return Listening(
+    return AudioFrontEnd(
         features=FLAGS.mels,
         halvings=FLAGS.halvings,
         pyramid=FLAGS.pyramid if FLAGS.model == "rnn" else 0,
@@ -159,17 +156,17 @@ def builder(vocabulary_size: int) -> Callable[[jax.Array], Any]:
     """`key -> model`, as flags say."""
     config, front = common.model_config(vocabulary_size, max_length=FLAGS.max_frames), listening()
     if isinstance(config, RNNConfig):
-        listen: Any = lambda rngs: PyramidListener(config, front, rngs=rngs)  # noqa: E731
+        listen: Any = lambda rngs: PyramidalRNNEncoder(config, front, rngs=rngs)  # noqa: E731
     else:
         own = config._replace(layers=FLAGS.encoder_layers or config.layers)
-        listen = lambda rngs: TransformerListener(own, front, rngs=rngs)  # noqa: E731
+        listen = lambda rngs: SpeechTransformerEncoder(own, front, rngs=rngs)  # noqa: E731
 
     def build(key: jax.Array) -> Any:
         rngs, sizes = nnx.Rngs(key), (config.width, vocabulary_size)
-        aligner = partial(Aligner, *sizes, dropout_rate=config.dropout_rate, rngs=rngs)
+        aligner = partial(CTCHead, *sizes, dropout_rate=config.dropout_rate, rngs=rngs)
         if FLAGS.loss == "ctc":
-            return AlignedModel(listen(rngs), aligner())
-        kind: Any = RNN if isinstance(config, RNNConfig) else Transformer
+            return CTCModel(listen(rngs), aligner())
+        kind: Any = Seq2SeqRNN if isinstance(config, RNNConfig) else Seq2SeqTransformer
         model = kind(config, encoder=listen, rngs=rngs)
         if FLAGS.loss == "joint":
             model.aligner = aligner()
@@ -185,7 +182,7 @@ def attention_name() -> str:
     if FLAGS.model == "rnn":
         return "none"
     config: Any = common.model_config(1, max_length=1)
-    return sublayers.name_at(config, "bidirectional")
+    return transformer.name_at(config, "bidirectional")
 
 
 def attention_line() -> str | None:
@@ -217,9 +214,9 @@ def objective() -> Objective:
 
 def transcriber(
     graphdef: Any,
-    vocabulary: Vocabulary,
+    vocabulary: Tokenizer,
     rate: int,
-    search: Search | None = None,
+    search: DecodingConfig | None = None,
     *,
     rows: int = 32,
 ) -> Transcriber:
@@ -247,13 +244,13 @@ def passing(
     return [one for one in utterances if bad.attempt(partial(check, one)) is not None]
 
 
-def learnable(utterance: Utterance, *, vocabulary: Vocabulary, settings: Spectrogram) -> int:
+def learnable(utterance: Utterance, *, vocabulary: Tokenizer, settings: Spectrogram) -> int:
     """The frames of a recording; CTC needs a position for each token, and one between equals.
 
     Raises:
       ValueError: they are too few.
     """
-    frames, shortening = sound_batches.frames_of(utterance, settings), listening().shortening
+    frames, shortening = batches.frames_of(utterance, settings), listening().shortening
     needed = ctc.frames_needed(vocabulary.encode(utterance.transcript))
     if FLAGS.loss != "attention" and -(-frames // shortening) < needed:
         raise ValueError(
@@ -269,11 +266,11 @@ class Trained(NamedTuple):
 
     graphdef: Any
     params: Any
-    vocabulary: Vocabulary
+    vocabulary: Tokenizer
     transcriber: Transcriber
 
 
-def load_run(folder: Path, search: Callable[[], Search], *, rows: int = 8) -> Trained:
+def load_run(folder: Path, search: Callable[[], DecodingConfig], *, rows: int = 8) -> Trained:
     """A run's model; afterwards flags are the run's, where this command gives no others.
 
     Args:
@@ -285,7 +282,7 @@ def load_run(folder: Path, search: Callable[[], Search], *, rows: int = 8) -> Tr
       ValueError: the folder is none of a run, or holds no trained model.
     """
     trained.adopt_flags(folder)
-    vocabulary = Vocabulary.load(folder / "vocabulary.json")
+    vocabulary = Tokenizer.load(folder / "vocabulary.json")
     build = builder(vocabulary.size)
     graphdef = trained.graphdef_of(build)
     params = trained.load_final(folder, build)
@@ -295,6 +292,8 @@ def load_run(folder: Path, search: Callable[[], Search], *, rows: int = 8) -> Tr
 
 def run_rate() -> int:
     """Samples a second of the sounds that flags name."""
-    return {"tones": tones.RATE, "fsdd": spoken_digits.RATE, "fsdd_joined": spoken_digits.RATE}.get(
-        FLAGS.sounds, FLAGS.rate
-    )
+    return {
+        "tones": tone_words.RATE,
+        "fsdd": spoken_digits.RATE,
+        "fsdd_joined": spoken_digits.RATE,
+    }.get(FLAGS.sounds, FLAGS.rate)

@@ -19,7 +19,8 @@ from typing import Any
 
 from absl import flags
 
-from attention_jax import evaluation, training, visualize
+from attention_jax.analysis.plots import run_plots
+from attention_jax.training import evaluate, loop
 from experiments import (
     common,
     memory_costs,
@@ -60,8 +61,8 @@ def main() -> None:
     batches, validation = problems.training(), problems.validation()
     graphdef = trained.graphdef_of(build)
     folder = run_folders.open_run(f"{FLAGS.problem}_{FLAGS.length}")
-    losses = evaluation.losses(graphdef, objective)
-    result = training.fit(
+    losses = evaluate.loss_evaluator(graphdef, objective)
+    result = loop.fit(
         build,
         batches,
         lambda params: measures(losses(params, validation)),
@@ -104,7 +105,7 @@ def report(found: dict[str, Any], folder: Path) -> None:
         "cell": FLAGS.cell.upper() if FLAGS.model == "rnn" else None,
         **found,
     }
-    visualize.curves(folder / "metrics.jsonl", folder / "curves.png")
+    run_plots.curves(folder / "metrics.jsonl", folder / "curves.png")
     memory_pictures.draw({memory_pictures.label(summary): summary}, folder / "memory.png")
     trained.write_result(folder, summary)
     print(f"\n{'length':>8}{'accuracy':>10}{'loss':>9}   accuracy by distance")

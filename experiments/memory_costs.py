@@ -8,7 +8,7 @@ import numpy as np
 from absl import flags
 from flax import nnx
 
-from attention_jax import training_step
+from attention_jax.training import step
 from experiments import common, problems, timing
 
 FLAGS = flags.FLAGS
@@ -22,9 +22,9 @@ def measure(length: int, repeats: int) -> dict[str, Any]:
     what the update needs beside its arguments, and `state_bytes` what reading on keeps.
     """
     build, settings = problems.builder(length), common.settings()
-    graphdef, state = training_step.start(build, settings.transform(), settings.seed)
+    graphdef, state = step.start(build, settings.transform(), settings.seed)
     batch, _ = problems.problem(length)(np.random.default_rng(0), 1)
-    whole: Any = training_step.compile_steps(
+    whole: Any = step.compile_steps(
         graphdef, settings.transform(), objective=problems.objective()
     ).whole
     compiled = whole.lower(state, batch).compile()

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from attention_jax.models.rnn import RNNConfig
-from attention_jax.models.transformer import TransformerConfig
-from attention_jax.types import PAD, Batch
+from attention_jax.data.types import PAD, Seq2SeqBatch
+from attention_jax.nn.recurrent import RNNConfig
+from attention_jax.nn.transformer import TransformerConfig
 
 
 class Transformer(nn.Module):
@@ -115,7 +115,7 @@ def sinusoids(length: int, width: int) -> torch.Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
-def training_step(config: Any, batch: Batch, *, learning_rate: float) -> Callable[[], float]:
+def training_step(config: Any, batch: Seq2SeqBatch, *, learning_rate: float) -> Callable[[], float]:
     """One eager training step of the twin of `config`: label smoothing 0.1, Adam."""
     model = AttentiveGRU(config) if isinstance(config, RNNConfig) else Transformer(config)
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True)

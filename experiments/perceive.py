@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from attention_jax import recognition
+from attention_jax.decoding import classify
 from experiments import common, image_models, inputs, listening, trained
 
 FLAGS = flags.FLAGS
@@ -19,7 +19,7 @@ def recognise(folder: Path) -> None:
     run = image_models.load_run(folder)
     given = inputs.pictures(FLAGS.file, run.known.image, skip_bad=FLAGS.skip_bad)
     names, pictures = zip(*given, strict=True)
-    logs = recognition.recogniser(run.graphdef)(run.params, np.stack(pictures))
+    logs = classify.classifier(run.graphdef)(run.params, np.stack(pictures))
     for name, row in zip(names, logs, strict=True):
         best = np.argsort(-row, kind="stable")[: MOST if FLAGS.scores else 1]
         show(name, [(float(np.exp(row[label])), run.known.classes[label]) for label in best])

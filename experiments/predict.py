@@ -18,7 +18,7 @@ from pathlib import Path
 
 from absl import flags
 
-from attention_jax import evaluation
+from attention_jax.decoding.translate import Hypothesis, Translator
 from experiments import common, image_models, listening, perceive, texts, trained
 
 FLAGS = flags.FLAGS
@@ -66,10 +66,10 @@ def translate(folder: Path) -> None:
         show(translator, [line.rstrip("\n") for line in sys.stdin])
 
 
-def load_translator(folder: Path) -> Callable[[list[str]], list[list[evaluation.Hypothesis]]]:
+def load_translator(folder: Path) -> Callable[[list[str]], list[list[Hypothesis]]]:
     """The run's model behind the search that flags ask for."""
     run = trained.load(folder)
-    translator = evaluation.Translator(run.graphdef, run.vocabulary, common.search(), rows=ROWS)
+    translator = Translator(run.graphdef, run.vocabulary, common.search(), rows=ROWS)
     return lambda texts: translator(run.params, texts)
 
 

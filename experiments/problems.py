@@ -10,10 +10,11 @@ import numpy as np
 from absl import flags
 from flax import nnx
 
-from attention_jax import objectives, recall
+from attention_jax.core.types import Params
+from attention_jax.data import memory_tasks
+from attention_jax.data.memory_tasks import DrawnBatches
 from attention_jax.models import language
-from attention_jax.recall import DrawnBatches
-from attention_jax.types import Params
+from attention_jax.training import objectives
 from experiments import common, run_folders, timing
 
 FLAGS = flags.FLAGS
@@ -47,7 +48,7 @@ def define_flags() -> None:
 run_folders.keep_flags_of(__name__)
 
 
-def problem(length: int, pairs: int | None = None) -> recall.Problem:
+def problem(length: int, pairs: int | None = None) -> memory_tasks.Problem:
     """The problem that flags name, at a length; associative: with as many pairs as they say."""
     own: dict[str, dict[str, Any]] = {
         "associative": {
@@ -59,7 +60,7 @@ def problem(length: int, pairs: int | None = None) -> recall.Problem:
         "induction": {"vocabulary": FLAGS.vocabulary},
         "adding": {},
     }
-    return partial(getattr(recall, FLAGS.problem), length=length, **own[FLAGS.problem])
+    return partial(getattr(memory_tasks, FLAGS.problem), length=length, **own[FLAGS.problem])
 
 
 def check(lengths: Sequence[int]) -> None:
@@ -90,15 +91,15 @@ def tests(length: int) -> DrawnBatches:
     return _batches(problem(length), seed=FLAGS.seed + TEST_SEED, rows=FLAGS.test_rows)
 
 
-def _batches(*parts: recall.Problem, seed: int, rows: int) -> DrawnBatches:
+def _batches(*parts: memory_tasks.Problem, seed: int, rows: int) -> DrawnBatches:
     _check(*parts)
     per_epoch = -(-rows // FLAGS.rows)
     return DrawnBatches(
-        recall.mixed(*parts), rows=FLAGS.rows, seed=seed, batches_per_epoch=per_epoch
+        memory_tasks.mixed(*parts), rows=FLAGS.rows, seed=seed, batches_per_epoch=per_epoch
     )
 
 
-def _check(*parts: recall.Problem) -> None:
+def _check(*parts: memory_tasks.Problem) -> None:
     for part in parts:
         part(np.random.default_rng(0), 1)
 
@@ -119,7 +120,7 @@ def builder(max_length: int) -> Callable[[jax.Array], Any]:
     def build(key: jax.Array) -> Any:
         rngs = nnx.Rngs(key)
         body = language.build(config, rngs=rngs)
-        return language.Regressor(body, 2, rngs=rngs) if FLAGS.problem == "adding" else body
+        return language.SequenceRegressor(body, 2, rngs=rngs) if FLAGS.problem == "adding" else body
 
     return build
 

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from attention_jax.interruption import Signals
+from attention_jax.training.preemption import PreemptionGuard
 from experiments import launchers
 from experiments.launchers import Finished, Job
 
@@ -37,7 +37,7 @@ def on_ray(
         num_cpus=cores, num_gpus=gpus, max_retries=RETRIES, retry_exceptions=[launchers.Stopped]
     )
     waiting = {task.remote(job, cores, gpus): job for job in jobs}
-    with Signals() as signals:
+    with PreemptionGuard() as signals:
         while waiting:
             done, rest = ray.wait(list(waiting), timeout=0.5)
             if signals.received:

@@ -14,7 +14,7 @@ from absl import flags
 
 import attention_jax
 from attention_jax import variants
-from attention_jax.vocabulary import Vocabulary
+from attention_jax.data.tokenizer import Tokenizer
 from experiments import common
 
 FLAGS = flags.FLAGS
@@ -71,7 +71,7 @@ def accepted(folder: Path) -> None:
     (folder / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n")
 
 
-def keep_vocabulary(vocabulary: Vocabulary, folder: Path) -> None:
+def keep_vocabulary(vocabulary: Tokenizer, folder: Path) -> None:
     """Writes a new run's vocabulary; one that is gone on with must have the same.
 
     Raises:
@@ -80,7 +80,7 @@ def keep_vocabulary(vocabulary: Vocabulary, folder: Path) -> None:
     path = folder / "vocabulary.json"
     if not path.exists():
         return vocabulary.save(path)
-    ours, kept = (one.tokens(range(one.size)) for one in (vocabulary, Vocabulary.load(path)))
+    ours, kept = (one.tokens(range(one.size)) for one in (vocabulary, Tokenizer.load(path)))
     if ours != kept:
         raise ValueError(
             f"`--resume` goes on with the data that the run began with; {folder} has learned "

@@ -18,20 +18,19 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from attention_jax import (
-    error_rates,
-    evaluation,
-    sound_batches,
-    sound_pictures,
-    training,
-    transcription,
-    visualize,
-)
-from attention_jax.batches import BucketedBatches
-from attention_jax.evaluation import Hypothesis
-from attention_jax.transcription import Transcriber
-from attention_jax.utterances import Corpus, Skipped, Utterance
-from attention_jax.vocabulary import Vocabulary
+from attention_jax.analysis import speech_alignment
+from attention_jax.analysis.plots import run_plots
+from attention_jax.analysis.plots.speech_alignment import alignment
+from attention_jax.data.audio.batches import make
+from attention_jax.data.audio.batches import one as batches_one
+from attention_jax.data.audio.corpus import Corpus, Skipped, Utterance
+from attention_jax.data.batching import BucketedBatches
+from attention_jax.data.tokenizer import Tokenizer
+from attention_jax.decoding.transcribe import Transcriber
+from attention_jax.decoding.translate import Hypothesis
+from attention_jax.evaluation import error_rates
+from attention_jax.training import loop
+from attention_jax.training.evaluate import loss_evaluator
 from experiments import common, listening, run_folders, trained
 
 FLAGS = flags.FLAGS
@@ -69,7 +68,7 @@ def main() -> None:
     note = listening.attention_line()
     if note:
         print(note)
-    result = training.fit(
+    result = loop.fit(
         build,
         batches,
         evaluate,
@@ -82,13 +81,13 @@ def main() -> None:
     report(result, corpus, transcriber, folder)
 
 
-def learn_vocabulary(corpus: Corpus) -> Vocabulary:
+def learn_vocabulary(corpus: Corpus) -> Tokenizer:
     """The tokens of the training transcripts."""
     kind = FLAGS.transcript_tokens or corpus.tokenizer
-    return Vocabulary.learn((utterance.transcript for utterance in corpus.train), kind=kind)
+    return Tokenizer.learn((utterance.transcript for utterance in corpus.train), kind=kind)
 
 
-def without_unusable(corpus: Corpus, vocabulary: Vocabulary) -> Corpus:
+def without_unusable(corpus: Corpus, vocabulary: Tokenizer) -> Corpus:
     """The corpus without recordings that are too short; says how many were left out in all.
 
     Raises:
@@ -114,10 +113,10 @@ def without_unusable(corpus: Corpus, vocabulary: Vocabulary) -> Corpus:
     return corpus._replace(train=train, validation=validation, tests=tests, skipped=skipped)
 
 
-def make_batches(split: str, corpus: Corpus, vocabulary: Vocabulary) -> BucketedBatches:
+def make_batches(split: str, corpus: Corpus, vocabulary: Tokenizer) -> BucketedBatches:
     """Batches of a split; says how many recordings are too long."""
     utterances = corpus.train if split == "train" else corpus.validation
-    batches = sound_batches.make(
+    batches = make(
         utterances,
         vocabulary,
         listening.spectrogram(corpus.rate),
@@ -135,9 +134,9 @@ def make_batches(split: str, corpus: Corpus, vocabulary: Vocabulary) -> Bucketed
     return batches
 
 
-def evaluator(graphdef: Any, vocabulary: Vocabulary, corpus: Corpus) -> Any:
+def evaluator(graphdef: Any, vocabulary: Tokenizer, corpus: Corpus) -> Any:
     """`params -> scores` on the validation split; its transcripts are greedy."""
-    losses = evaluation.losses(graphdef, listening.objective())
+    losses = loss_evaluator(graphdef, listening.objective())
     batches = make_batches("validation", corpus, vocabulary)
     transcriber = listening.transcriber(graphdef, vocabulary, corpus.rate)
     utterances = corpus.validation[: FLAGS.evaluate_sentences]
@@ -151,7 +150,7 @@ def evaluator(graphdef: Any, vocabulary: Vocabulary, corpus: Corpus) -> Any:
     return evaluate
 
 
-def report(result: training.Result, corpus: Corpus, transcriber: Transcriber, folder: Path) -> None:
+def report(result: loop.Result, corpus: Corpus, transcriber: Transcriber, folder: Path) -> None:
     """Scores the tests and writes result.json, outcomes.json, samples.txt and the pictures."""
     facts = trained.end_training(result, folder)
     scores, outcomes, transcripts, samples = {}, {}, {}, []
@@ -189,21 +188,21 @@ def sample_text(sample: tuple[Utterance, Hypothesis]) -> str:
 
 
 def draw(
-    result: training.Result,
+    result: loop.Result,
     transcriber: Transcriber,
     samples: Sequence[tuple[Utterance, Hypothesis]],
     folder: Path,
 ) -> None:
     """Writes curves.png and, where the model attends, alignment_1.png and so on."""
-    visualize.curves(folder / "metrics.jsonl", folder / "curves.png")
+    run_plots.curves(folder / "metrics.jsonl", folder / "curves.png")
     settings = transcriber.settings
     for number, (utterance, found) in enumerate(samples, 1):
-        drawn = transcription.alignment(transcriber, result.params, utterance, found.tokens)
+        drawn = speech_alignment.alignment(transcriber, result.params, utterance, found.tokens)
         if drawn is None:
             continue
         weights, tokens, frames_per_position = drawn
-        frames = sound_batches.one([(utterance, ())], settings)
-        sound_pictures.alignment(
+        frames = batches_one([(utterance, ())], settings)
+        alignment(
             frames.source[0][frames.source_mask[0]],
             weights,
             tokens,
@@ -212,7 +211,7 @@ def draw(
             seconds_per_frame=settings.hop / settings.rate,
             title=f"said: {utterance.transcript}\nmodel: {found.text}",
         )
-        order = transcription.order(np.mean(weights, axis=(0, 1)))
+        order = speech_alignment.order(np.mean(weights, axis=(0, 1)))
         print(f"alignment_{number}.png: tokens and when they are heard correlate at {order:.3f}")
 
 

@@ -9,12 +9,12 @@ import numpy as np
 from absl import flags
 from flax import nnx
 
-from attention_jax.evaluation import Search
+from attention_jax.data.text_files import read_text
+from attention_jax.data.text_windows import RandomWindows
+from attention_jax.data.tokenizer import Tokenizer
+from attention_jax.decoding.generate import TextGenerator
+from attention_jax.decoding.translate import DecodingConfig
 from attention_jax.models import language
-from attention_jax.reading import read_text
-from attention_jax.vocabulary import Vocabulary
-from attention_jax.windows import RandomWindows
-from attention_jax.writing import Writer
 from experiments import common, run_folders, trained
 
 FLAGS = flags.FLAGS
@@ -38,7 +38,7 @@ class Text(NamedTuple):
     """A text as ids, in two parts."""
 
     name: str
-    vocabulary: Vocabulary
+    vocabulary: Tokenizer
     training: np.ndarray
     validation: np.ndarray
 
@@ -59,7 +59,7 @@ def load() -> Text:
             f"its two parts, nine tenths and one; {path} has {len(text)} in all. Give a longer "
             "text, or a smaller --context."
         )
-    vocabulary = Vocabulary.learn([text], kind="character")
+    vocabulary = Tokenizer.learn([text], kind="character")
     ids = [np.asarray(vocabulary.encode(part), np.int32) for part in parts]
     return Text(FLAGS.preset or path.stem, vocabulary, *ids)
 
@@ -92,7 +92,7 @@ def builder(vocabulary_size: int) -> Callable[[jax.Array], Any]:
     return lambda key: language.build(config, rngs=nnx.Rngs(key))
 
 
-def writer(graphdef: Any, vocabulary: Vocabulary, search: Search) -> Writer:
+def writer(graphdef: Any, vocabulary: Tokenizer, search: DecodingConfig) -> TextGenerator:
     """Writes on from a text, as flags say.
 
     Raises:
@@ -104,7 +104,7 @@ def writer(graphdef: Any, vocabulary: Vocabulary, search: Search) -> Writer:
             f"{FLAGS.beam} and {FLAGS.nbest}. Use --sample, or --nosample for the most probable."
         )
     context = None if FLAGS.model == "rnn" else FLAGS.context
-    return Writer(graphdef, vocabulary, search, context=context)
+    return TextGenerator(graphdef, vocabulary, search, context=context)
 
 
 def load_run(folder: Path) -> Callable[[str], str]:
@@ -116,7 +116,7 @@ def load_run(folder: Path) -> Callable[[str], str]:
       ValueError: the folder is none of a run, or holds no trained model.
     """
     trained.adopt_flags(folder)
-    vocabulary = Vocabulary.load(folder / "vocabulary.json")
+    vocabulary = Tokenizer.load(folder / "vocabulary.json")
     build = builder(vocabulary.size)
     graphdef, params = trained.graphdef_of(build), trained.load_final(folder, build)
     write = writer(graphdef, vocabulary, common.search(nbest=1))

@@ -10,10 +10,11 @@ import jax
 from absl import flags
 from flax import nnx
 
-from attention_jax import training
-from attention_jax.checkpoint import Checkpoints
-from attention_jax.types import Params, Seq2Seq
-from attention_jax.vocabulary import Vocabulary
+from attention_jax.core.types import Params
+from attention_jax.data.tokenizer import Tokenizer
+from attention_jax.nn.protocols import Seq2Seq
+from attention_jax.training import loop
+from attention_jax.training.checkpoints import Checkpoints
 from experiments import common
 
 try:
@@ -29,7 +30,7 @@ class Trained(NamedTuple):
 
     graphdef: Any
     params: Params
-    vocabulary: Vocabulary
+    vocabulary: Tokenizer
 
 
 def load(folder: Path) -> Trained:
@@ -40,7 +41,7 @@ def load(folder: Path) -> Trained:
     """
     kind(folder, among=("translation",))
     adopt_flags(folder)
-    vocabulary = Vocabulary.load(folder / "vocabulary.json")
+    vocabulary = Tokenizer.load(folder / "vocabulary.json")
     build = common.model_builder(vocabulary.size)
     return Trained(graphdef_of(build), load_final(folder, build), vocabulary)
 
@@ -135,7 +136,7 @@ def graphdef_of(build: Callable[[jax.Array], Seq2Seq]) -> Any:
     return nnx.graphdef(nnx.eval_shape(lambda: build(jax.random.key(0))))
 
 
-def end_training(result: training.Result, folder: Path) -> dict[str, Any]:
+def end_training(result: loop.Result, folder: Path) -> dict[str, Any]:
     """Keeps the parameters, and returns what result.json says of every run."""
     memory = peak_memory_bytes()
     save_final(folder, result.params)

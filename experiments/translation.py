@@ -17,10 +17,15 @@ from typing import Any
 
 from absl import flags
 
-from attention_jax import evaluation, training, visualize
-from attention_jax.batches import BucketedBatches, encode_examples
-from attention_jax.types import Example, Task
-from attention_jax.vocabulary import Vocabulary
+from attention_jax.analysis import attention_entropy
+from attention_jax.analysis.plots import run_plots
+from attention_jax.data.batching import BucketedBatches, encode_examples
+from attention_jax.data.tokenizer import Tokenizer
+from attention_jax.data.types import Example, Task
+from attention_jax.decoding.translate import DecodingConfig, Translator
+from attention_jax.evaluation.translation import score
+from attention_jax.training import loop
+from attention_jax.training.evaluate import loss_evaluator
 from experiments import common, run_folders, trained
 
 FLAGS = flags.FLAGS
@@ -54,7 +59,7 @@ def main() -> None:
         print(note)
     build = common.model_builder(vocabulary.size)
     graphdef = trained.graphdef_of(build)
-    result = training.fit(
+    result = loop.fit(
         build,
         batches,
         evaluator(graphdef, vocabulary, validation, task),
@@ -66,9 +71,7 @@ def main() -> None:
     report(result, task, vocabulary, search, folder)
 
 
-def make_batches(
-    split: str, examples: Sequence[Example], vocabulary: Vocabulary
-) -> BucketedBatches:
+def make_batches(split: str, examples: Sequence[Example], vocabulary: Tokenizer) -> BucketedBatches:
     """Batches of a split; says how many sentences are too long."""
     batches = BucketedBatches(
         encode_examples(examples, vocabulary),
@@ -85,14 +88,14 @@ def make_batches(
     return batches
 
 
-def evaluator(graphdef: Any, vocabulary: Vocabulary, batches: BucketedBatches, task: Task) -> Any:
+def evaluator(graphdef: Any, vocabulary: Tokenizer, batches: BucketedBatches, task: Task) -> Any:
     """`params -> scores` on the validation split; its translations are greedy."""
-    losses = evaluation.losses(graphdef)
-    translator = evaluation.Translator(graphdef, vocabulary)
+    losses = loss_evaluator(graphdef)
+    translator = Translator(graphdef, vocabulary)
     examples = task.validation[: FLAGS.evaluate_sentences]
 
     def evaluate(params: Any) -> dict[str, Any]:
-        scores, _ = evaluation.score(translator, params, examples, lowercase=task.lowercase)
+        scores, _ = score(translator, params, examples, lowercase=task.lowercase)
         numbers = {name: x for name, x in scores.items() if isinstance(x, float)}
         return losses(params, batches) | numbers
 
@@ -100,19 +103,19 @@ def evaluator(graphdef: Any, vocabulary: Vocabulary, batches: BucketedBatches, t
 
 
 def report(
-    result: training.Result,
+    result: loop.Result,
     task: Task,
-    vocabulary: Vocabulary,
-    search: evaluation.Search,
+    vocabulary: Tokenizer,
+    search: DecodingConfig,
     folder: Path,
 ) -> None:
     """Scores the test splits and writes result.json, samples.txt and the pictures."""
     facts = trained.end_training(result, folder)
-    translator = evaluation.Translator(result.graphdef, vocabulary, search)
+    translator = Translator(result.graphdef, vocabulary, search)
     scores, translations = {}, {}
     for name, examples in task.tests.items():
         print(f"translating {len(examples)} sentences of {name} ...")
-        scores[name], translations[name] = evaluation.score(
+        scores[name], translations[name] = score(
             translator, result.params, examples, lowercase=task.lowercase
         )
     summary = {
@@ -131,12 +134,16 @@ def report(
 
 
 def focus(
-    result: training.Result, examples: Sequence[Example], vocabulary: Vocabulary
+    result: loop.Result, examples: Sequence[Example], vocabulary: Tokenizer
 ) -> dict[str, float] | None:
     """How widely the model looks while it writes the references of a few sentences."""
     pairs = encode_examples(examples, vocabulary)
     short = [pair for pair in pairs if max(map(len, pair)) < FLAGS.max_length]
-    found = evaluation.focus(result.graphdef, result.params, short[:FOCUSED]) if short else None
+    found = (
+        attention_entropy.effective_tokens(result.graphdef, result.params, short[:FOCUSED])
+        if short
+        else None
+    )
     return None if found is None else found._asdict()
 
 
@@ -148,24 +155,24 @@ def sample_text(sample: tuple[Example, str]) -> str:
 
 
 def draw(
-    result: training.Result,
-    vocabulary: Vocabulary,
-    search: evaluation.Search,
+    result: loop.Result,
+    vocabulary: Tokenizer,
+    search: DecodingConfig,
     folder: Path,
     sources: list[str],
 ) -> None:
     """Writes curves.png and, where the model attends, attention_1.png and so on."""
-    visualize.curves(folder / "metrics.jsonl", folder / "curves.png")
-    translate = evaluation.Translator(result.graphdef, vocabulary, search, rows=8)
+    run_plots.curves(folder / "metrics.jsonl", folder / "curves.png")
+    translate = Translator(result.graphdef, vocabulary, search, rows=8)
     for number, (source, found) in enumerate(
         zip(sources, translate(result.params, sources), strict=True), 1
     ):
-        drawn = evaluation.alignment(
+        drawn = attention_entropy.alignment(
             result.graphdef, result.params, vocabulary, source, found[0].tokens
         )
         if drawn is not None:
             path = folder / f"attention_{number}.png"
-            visualize.attention_heatmap(*drawn, path, title=f"{source}\n{found[0].text}")
+            run_plots.attention_heatmap(*drawn, path, title=f"{source}\n{found[0].text}")
 
 
 def show(summary: dict[str, Any], samples: list[tuple[Example, str]], folder: Path) -> None:

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from attention_jax.catalogue import FAMILIES
+from attention_jax.analysis.variant_info import FAMILIES
 from experiments.attention_speed import BOTH, FORWARD, Row
 from experiments.variants_speed import growth
 

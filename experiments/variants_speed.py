@@ -20,8 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attention_jax import catalogue, variants
-from attention_jax.types import MaskFunction, Variant
+from attention_jax import variants
+from attention_jax.analysis import variant_info
+from attention_jax.core.types import MaskFunction, Variant
 from experiments.attention_speed import BOTH, FORWARD, Row, seconds
 
 HEADS, WIDTH, SLOW_SECONDS = 4, 32, 0.5
@@ -42,11 +43,11 @@ def measure(name: str, settings: Settings) -> Iterator[Row]:
     """The rows of one variant, one after another."""
     jax.clear_caches()  # so that compile seconds do not depend on the variants before
     longest = {"max_length": max(settings.lengths)}
-    entry = catalogue.describe(name)
+    entry = variant_info.describe(name)
     sized = longest if "max_length" in entry.signature else {}
     variant = variants.get(name, **sized)
     # Causal where it serves, whole where not.
-    way, mask = list(catalogue.ways(variant).items())[-1]
+    way, mask = list(variant_info.ways(variant).items())[-1]
     facts = {"variant": name, "way": way, "family": entry.family}
     params = variant.init(jax.random.key(0), heads=HEADS, kv_heads=HEADS, head_width=WIDTH)
     for direction in DIRECTIONS:

@@ -17,7 +17,7 @@ from typing import Any
 
 from absl import flags
 
-from attention_jax import explorer
+from attention_jax.analysis.pages import explorer
 from experiments import (
     common,
     image_models,

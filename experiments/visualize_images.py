@@ -7,7 +7,10 @@ import numpy as np
 from absl import flags
 from flax import nnx
 
-from attention_jax import explorer, image_maps, image_pictures, recognition
+from attention_jax.analysis import image_attribution
+from attention_jax.analysis.pages import explorer
+from attention_jax.analysis.plots import image_overlays
+from attention_jax.decoding import classify
 from experiments import common, image_models, inputs, trained
 
 FLAGS = flags.FLAGS
@@ -79,7 +82,7 @@ def read(loaded: Loaded, items: list[tuple[str, inputs.Picture]]) -> list[explor
     """What a run makes of each picture: the most probable classes, and the weights of patches."""
     found = loaded.found
     images = np.stack([image for _, image in items])
-    logs = recognition.recogniser(found.graphdef)(found.params, images)
+    logs = classify.classifier(found.graphdef)(found.params, images)
     no_part = np.zeros((loaded.tokens, 4))
     boxes = np.concatenate([no_part, explorer.tiles(*loaded.grid)])
     readings = []
@@ -92,8 +95,8 @@ def read(loaded: Loaded, items: list[tuple[str, inputs.Picture]]) -> list[explor
                 source=names(loaded.grid, loaded.tokens),
                 target=classes[:1],
                 alternatives=list(zip(classes, row[best].tolist(), strict=True)),
-                maps=image_maps.of_picture(found.graphdef, found.params, inside),
-                picture=explorer.Picture(image_pictures.enlarged(image), boxes, f"{title}."),
+                maps=image_attribution.of_picture(found.graphdef, found.params, inside),
+                picture=explorer.Picture(image_overlays.enlarged(image), boxes, f"{title}."),
             )
         )
     return readings

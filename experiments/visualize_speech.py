@@ -5,9 +5,12 @@ from typing import NamedTuple
 
 from absl import flags
 
-from attention_jax import explorer, maps, sound, sound_batches, sound_pictures
-from attention_jax.evaluation import Hypothesis
-from attention_jax.utterances import Skipped, Utterance
+from attention_jax.analysis import attention_maps
+from attention_jax.analysis.pages import explorer
+from attention_jax.analysis.plots import speech_alignment
+from attention_jax.data.audio import batches, spectrogram
+from attention_jax.data.audio.corpus import Skipped, Utterance
+from attention_jax.decoding.translate import Hypothesis
 from experiments import inputs, listening, trained
 from experiments.visualize_text import ALTERNATIVES, beam, check_vocabularies
 
@@ -75,7 +78,7 @@ def read(loaded: Loaded, items: list[tuple[str, Utterance]]) -> list[explorer.Re
     heard = transcriber(loaded.found.params, [utterance for _, utterance in items])
     # One length of all targets, so that few programs are compiled.
     longest = max(len(found[0].tokens) for found in heard)
-    collate = sound_batches.Collate(transcriber.settings, sound.padded_length(longest + 1, 8))
+    collate = batches.Collate(transcriber.settings, spectrogram.padded_length(longest + 1, 8))
     return [
         _reading(loaded, collate, title, utterance, found)
         for (title, utterance), found in zip(items, heard, strict=True)
@@ -84,14 +87,14 @@ def read(loaded: Loaded, items: list[tuple[str, Utterance]]) -> list[explorer.Re
 
 def _reading(
     loaded: Loaded,
-    collate: sound_batches.Collate,
+    collate: batches.Collate,
     title: str,
     utterance: Utterance,
     found: list[Hypothesis],
 ) -> explorer.Reading:
     graphdef, params, vocabulary, transcriber = loaded.found
     settings, target = collate.settings, found[0].tokens
-    count = sound_batches.frames_of(utterance, settings)
+    count = batches.frames_of(utterance, settings)
     # The step that reads BOS writes the first token.
     length = transcriber.padded_length(utterance)
     batch = collate([(utterance, target[:-1])], rows=1, length=length)
@@ -100,9 +103,11 @@ def _reading(
         source=moments,
         target=vocabulary.tokens(target),
         alternatives=[(one.text, one.score) for one in found],
-        maps=maps.of_batch(graphdef, params, batch, positions=len(moments), tokens=len(target)),
+        maps=attention_maps.of_batch(
+            graphdef, params, batch, positions=len(moments), tokens=len(target)
+        ),
         picture=explorer.Picture(
-            sound_pictures.spectrogram(batch.source[0, :count]),
+            speech_alignment.spectrogram(batch.source[0, :count]),
             explorer.strips(len(moments), across=count / loaded.shortening),
             f"{title}. Time runs from left to right, high tones are above.",
         ),

@@ -5,8 +5,10 @@ from typing import NamedTuple
 
 from absl import flags
 
-from attention_jax import evaluation, explorer, maps
-from attention_jax.types import EOS
+from attention_jax.analysis import attention_maps
+from attention_jax.analysis.pages import explorer
+from attention_jax.data.types import EOS
+from attention_jax.decoding.translate import DecodingConfig, Translator
 from experiments import trained
 
 FLAGS = flags.FLAGS
@@ -23,7 +25,7 @@ class Loaded(NamedTuple):
     folder: Path
     task: str
     found: trained.Trained
-    translate: evaluation.Translator
+    translate: Translator
 
 
 def load(folder: Path) -> Loaded:
@@ -34,14 +36,14 @@ def load(folder: Path) -> Loaded:
     if FLAGS.model == "transformer" and FLAGS.cross_attention:
         about += f", to the source {Path(FLAGS.cross_attention).stem}"
     search = beam(FLAGS.alternatives or ALTERNATIVES)
-    translator = evaluation.Translator(found.graphdef, found.vocabulary, search, rows=ROWS)
+    translator = Translator(found.graphdef, found.vocabulary, search, rows=ROWS)
     run = explorer.Run(folder.resolve().name, about)
     return Loaded(run, folder, FLAGS.task, found, translator)
 
 
-def beam(alternatives: int) -> evaluation.Search:
+def beam(alternatives: int) -> DecodingConfig:
     """The search for so many alternatives, as flags say."""
-    return evaluation.Search(
+    return DecodingConfig(
         method="beam",
         beam_size=max(FLAGS.beam, alternatives),
         length_penalty=FLAGS.length_penalty,
@@ -95,7 +97,7 @@ def read(loaded: Loaded, items: list[tuple[str, str]]) -> list[explorer.Reading]
                 source=vocabulary.tokens([*source, EOS]),
                 target=vocabulary.tokens(target),
                 alternatives=[(one.text, one.score) for one in found],
-                maps=maps.sentence(graphdef, params, source, target),
+                maps=attention_maps.sentence(graphdef, params, source, target),
             )
         )
     return readings

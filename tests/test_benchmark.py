@@ -6,13 +6,12 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from experiments import variants_report, variants_speed
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 BOTH = "forward+backward"
 NEEDS_TORCH = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="torch is not installed: the extra `peers`"

@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from attention_jax import patches, statistics, tasks, variants
-from attention_jax.models import language, rnn, vision_rnn
-from attention_jax.vocabulary import Vocabulary
+from attention_jax import variants
+from attention_jax.data import tasks
+from attention_jax.data.tokenizer import Tokenizer
+from attention_jax.evaluation import significance
+from attention_jax.models import image_rnn, language, seq2seq_rnn
+from attention_jax.nn import patches, recurrent
 from experiments import (
     compare_pictures,
     compare_plan,
@@ -25,7 +28,7 @@ from experiments import (
     judges,
 )
 from experiments.compare_results import Options, Run
-from tests.scripts import ENVIRONMENT, ROOT, TINY, run, scores_of
+from tests.support.scripts import ENVIRONMENT, ROOT, TINY, run, scores_of
 
 OPTIONS = Options("parameters", "exact_match", 0.95, 2, ["0.001", "0.01"])
 PLAN = {
@@ -43,7 +46,7 @@ def task():
 @pytest.fixture(scope="module")
 def vocabulary(task):
     texts = [text for e in task.train for text in (e.source, e.references[0])]
-    return Vocabulary.learn(texts, kind="word")
+    return Tokenizer.learn(texts, kind="word")
 
 
 def fake(run, task, *, right, loss=1.0, picture=None):
@@ -127,7 +130,7 @@ def test_scores_are_means_of_the_runs_with_intervals(found, task):
         hits = [t in e.references for t, e in zip(translated, task.tests["test"], strict=True)]
         shares.append(100 * np.mean(hits))
     assert score["values"] == pytest.approx(shares)
-    want = statistics.mean_interval(score["values"])
+    want = significance.mean_interval(score["values"])
     assert (score["mean"], score["low"], score["high"]) == pytest.approx(want[:3])
 
 
@@ -295,11 +298,11 @@ def test_networks_that_read_pictures_have_what_pools():
 
 
 RECURRENT = {
-    "translation": lambda config: rnn.RNN(config, rngs=nnx.Rngs(0)),
-    "images": lambda config: vision_rnn.ImageRNN(
+    "translation": lambda config: seq2seq_rnn.Seq2SeqRNN(config, rngs=nnx.Rngs(0)),
+    "images": lambda config: image_rnn.ImageRNN(
         patches.ImageConfig(4, 4, 1, 2), config, rngs=nnx.Rngs(0)
     ),
-    "language": lambda config: language.RNN(config, rngs=nnx.Rngs(0)),
+    "language": lambda config: language.RNNLM(config, rngs=nnx.Rngs(0)),
 }
 
 
@@ -307,7 +310,7 @@ RECURRENT = {
 @pytest.mark.parametrize("case", variants.names())
 @pytest.mark.parametrize("experiment", RECURRENT)
 def test_an_rnn_is_left_out_where_it_cannot_be_built(experiment, case):
-    config = rnn.RNNConfig(vocabulary_size=8, width=4, layers=1, attention=case)
+    config = recurrent.RNNConfig(vocabulary_size=8, width=4, layers=1, attention=case)
     reason = contests.EXPERIMENTS[experiment]().why_not("rnn", case)
     with pytest.raises(ValueError) if reason else nullcontext():
         nnx.eval_shape(lambda: RECURRENT[experiment](config))

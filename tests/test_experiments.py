@@ -5,10 +5,10 @@ import re
 
 import pytest
 
-from attention_jax.models import rnn, transformer
+from attention_jax.nn import recurrent, transformer
 from experiments import common
-from tests.scripts import script as run
-from tests.scripts import validated
+from tests.support.scripts import script as run
+from tests.support.scripts import validated
 
 TINY = (
     "--task=copy --task_option=train_size=60 --task_option=test_size=8 --width=8 --heads=2 "
@@ -145,7 +145,7 @@ def test_nothing_stands_in_unsaid(named, line):
     config = transformer.TransformerConfig(vocabulary_size=8, **named)
     told = common.attention_line(config)
     assert told is None if line is None else told.startswith(f"attention: {line}")
-    assert common.attention_line(rnn.RNNConfig(vocabulary_size=8)) is None
+    assert common.attention_line(recurrent.RNNConfig(vocabulary_size=8)) is None
 
 
 def test_help_and_list_name_what_there_is():

@@ -9,17 +9,19 @@ import pytest
 from flax import nnx
 from PIL import Image
 
-from attention_jax import image_data, image_maps, recognition
-from attention_jax.models.vision import VisionTransformer
-from attention_jax.patches import ImageConfig
-from attention_jax.sublayers import TransformerConfig
+from attention_jax.analysis import image_attribution
+from attention_jax.data.images import datasets
+from attention_jax.decoding import classify
+from attention_jax.models.image_transformer import VisionTransformer
+from attention_jax.nn.patches import ImageConfig
+from attention_jax.nn.transformer import TransformerConfig
 from experiments import common, image_models, visualize_images
 from experiments.trained import load_final
-from tests.browser import PROGRAM, Browser
-from tests.mnist_files import IMAGES, LABELS, write
-from tests.scripts import script as run
-from tests.scripts import validated
-from tests.test_explorer import READY, SAID, data_of, middle, weights_of
+from tests.analysis.pages.test_explorer import READY, SAID, data_of, middle, weights_of
+from tests.support.browser import PROGRAM, Browser
+from tests.support.mnist_files import IMAGES, LABELS, write
+from tests.support.scripts import script as run
+from tests.support.scripts import validated
 
 TINY = (
     "--width=8 --heads=2 --layers=1 --feed_forward=8 --steps=2 --evaluate_every=2 "
@@ -55,7 +57,7 @@ def test_a_run_leaves_its_folder(trained):
 def test_classes_and_sizes_are_those_of_the_run_whatever_became_of_its_data(trained, tmp_path):
     folder, picture = tmp_path / "run", tmp_path / "picture.png"
     shutil.copytree(trained[0], folder)
-    Image.fromarray(image_data.load("digits").test.images[0][..., 0]).save(picture)
+    Image.fromarray(datasets.load("digits").test.images[0][..., 0]).save(picture)
     own = json.loads((folder / "pictures.json").read_text())
     assert own["image"] == {"height": 8, "width": 8, "channels": 1, "patch": 2}
     # As if the data had other names today, and then were gone.
@@ -174,7 +176,7 @@ def read_back(trained):
 
 @pytest.mark.slow
 def test_predict_says_what_the_recogniser_says(trained, read_back, tmp_path):
-    test = image_data.load("digits").test
+    test = datasets.load("digits").test
     for number, image in enumerate(test.images[:3]):
         Image.fromarray(image[..., 0]).save(tmp_path / f"{number}.png")
     Image.fromarray(test.images[0][..., 0]).resize((30, 20)).convert("RGB").save(tmp_path / "3.jpg")
@@ -185,7 +187,7 @@ def test_predict_says_what_the_recogniser_says(trained, read_back, tmp_path):
     assert [row[0] for row in rows] == [f"{n}.png" for n in range(3) for _ in range(3)] + [
         "3.jpg"
     ] * 3
-    logs = recognition.recogniser(read_back[0])(read_back[1], test.images[:3])
+    logs = classify.classifier(read_back[0])(read_back[1], test.images[:3])
     for number, row in enumerate(np.exp(logs)):
         shown = rows[3 * number : 3 * number + 3]
         best = row.argsort()[::-1][:3]
@@ -202,11 +204,11 @@ def test_the_page_holds_the_weights_of_test_pictures(trained, read_back, tmp_pat
                f"--other_run={trained[0]}")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert f"{output}: 2 pictures" in done.stdout
-    data, test = data_of(output.read_text(encoding="utf-8")), image_data.load("digits").test
+    data, test = data_of(output.read_text(encoding="utf-8")), datasets.load("digits").test
     chosen = image_models.some_of_each(test.labels, 2)
     images = test.images[chosen]
-    found = image_maps.attention(*read_back, images.astype(np.float32) / np.float32(255))
-    logs = recognition.recogniser(read_back[0])(read_back[1], images)
+    found = image_attribution.attention(*read_back, images.astype(np.float32) / np.float32(255))
+    logs = classify.classifier(read_back[0])(read_back[1], images)
     for number, shown in enumerate(data["sentences"]):
         first, second = shown["readings"]
         assert first == second and shown["text"].endswith(f"class {test.labels[chosen[number]]}")

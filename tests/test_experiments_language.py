@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from experiments import common
-from tests.scripts import ROOT, validated
-from tests.scripts import script as run
+from tests.support.scripts import ROOT, validated
+from tests.support.scripts import script as run
 
 TINY = (
     "--width=8 --heads=2 --layers=1 --feed_forward=8 --steps=2 --evaluate_every=2 "

@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from attention_jax import sound, tones, transcription, wav_files
-from attention_jax.evaluation import Search
-from attention_jax.models.speech import Listening, TransformerListener
-from attention_jax.models.transformer import Transformer
-from attention_jax.sublayers import TransformerConfig
-from attention_jax.vocabulary import Vocabulary
+from attention_jax.analysis import speech_alignment
+from attention_jax.data.audio import spectrogram, tone_words, wav
+from attention_jax.data.tokenizer import Tokenizer
+from attention_jax.decoding import transcribe
+from attention_jax.decoding.translate import DecodingConfig
+from attention_jax.models.seq2seq_transformer import Seq2SeqTransformer
+from attention_jax.models.speech import AudioFrontEnd, SpeechTransformerEncoder
+from attention_jax.nn.transformer import TransformerConfig
 from experiments import common, visualize_speech
 from experiments.trained import load_final
-from tests.scripts import script, validated
-from tests.test_explorer import data_of, weights_of
+from tests.analysis.pages.test_explorer import data_of, weights_of
+from tests.support.scripts import script, validated
 
 TINY = (
     "--width=8 --heads=2 --layers=1 --feed_forward=8 --steps=2 --frames_per_batch=600 --buckets=1 "
@@ -161,7 +163,7 @@ def recordings(tmp_path):
     draw = np.random.default_rng(0)
     for i in range(10):
         samples = 0.1 * draw.normal(size=3000)
-        (folder / f"{i}.wav").write_bytes(wav_files.write(samples, rate=8000))
+        (folder / f"{i}.wav").write_bytes(wav.write(samples, rate=8000))
         (folder / f"{i}.txt").write_text("ab ba"[: 2 + i % 4].strip())
     return folder
 
@@ -170,7 +172,7 @@ def recordings(tmp_path):
 def test_recordings_of_ones_own_without_the_bad(recordings, tmp_path):
     (recordings / "3.wav").write_bytes(b"nothing")
     (recordings / "4.txt").write_text(" ")
-    short = wav_files.write(np.zeros(150), rate=8000)
+    short = wav.write(np.zeros(150), rate=8000)
     (recordings / "5.wav").write_bytes(short)
     flags = [*TINY[:-4], f"--sounds={recordings}", f"--run={tmp_path / 'run'}"]
     done = run(*flags)
@@ -187,9 +189,7 @@ def table(folder, lengths):
     folder.mkdir(exist_ok=True)
     draw, lines = np.random.default_rng(0), []
     for i, (split, length) in enumerate(lengths):
-        (folder / f"{i}.wav").write_bytes(
-            wav_files.write(0.1 * draw.normal(size=length), rate=8000)
-        )
+        (folder / f"{i}.wav").write_bytes(wav.write(0.1 * draw.normal(size=length), rate=8000))
         lines.append(f"{i}.wav\tab\t{split}\n")
     (folder / "table.tsv").write_text("".join(lines))
     return f"--sounds={folder / 'table.tsv'}"
@@ -256,7 +256,7 @@ def test_what_a_user_can_mend_ends_in_one_clear_line(arguments, message, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
-CORPUS = tones.tones(train_size=12, validation_size=2, test_size=2, most_words=1)
+CORPUS = tone_words.tones(train_size=12, validation_size=2, test_size=2, most_words=1)
 
 
 @pytest.fixture
@@ -265,7 +265,7 @@ def heard(tmp_path):
     folder = tmp_path / "heard"
     folder.mkdir()
     for number, one in enumerate(CORPUS.tests["test"]):
-        (folder / f"{number}.wav").write_bytes(wav_files.write(one.samples(), rate=8000))
+        (folder / f"{number}.wav").write_bytes(wav.write(one.samples(), rate=8000))
     return folder
 
 
@@ -281,7 +281,7 @@ def test_predict_transcribes_as_the_run_did(trained, heard):
     scores = [float(line.split("\t")[0]) for line in done.stdout.splitlines()]
     assert len(scores) == 2 and scores[0] >= scores[1]
     fast = heard / "0.wav"
-    fast.write_bytes(wav_files.write(CORPUS.tests["test"][0].samples(), rate=16000))
+    fast.write_bytes(wav.write(CORPUS.tests["test"][0].samples(), rate=16000))
     done = script("predict", own, one)
     assert done.returncode == 1 and "must have 8000 samples a second" in done.stderr
     assert script("predict", own, one, "--resample").returncode == 0
@@ -300,18 +300,20 @@ def test_the_page_shows_where_it_listens(trained, heard, tmp_path):
     data = data_of(output.read_text(encoding="utf-8"))
     by_file = script("visualize", f"--run={folder}", f"--file={heard / '0.wav'}")
     assert f"{folder / 'explorer.html'}: 1 recording," in by_file.stdout, by_file.stderr
-    vocabulary = Vocabulary.load(folder / "vocabulary.json")
+    vocabulary = Tokenizer.load(folder / "vocabulary.json")
     graphdef, params = read_back(folder, vocabulary)
-    search = Search(method="beam", beam_size=5, nbest=5)
-    transcriber = transcription.Transcriber(
-        graphdef, vocabulary, sound.Spectrogram(), search, rows=8
+    search = DecodingConfig(method="beam", beam_size=5, nbest=5)
+    transcriber = transcribe.Transcriber(
+        graphdef, vocabulary, spectrogram.Spectrogram(), search, rows=8
     )
     for one, shown in zip(CORPUS.tests["test"], data["sentences"], strict=True):
         first, second = shown["readings"]
         assert first == second and shown["text"].endswith(f": {one.transcript}")
         (found,) = transcriber(params, [one])
         assert [text for text, _ in first["alternatives"]] == [best.text for best in found]
-        wanted, tokens, frames = transcription.alignment(transcriber, params, one, found[0].tokens)
+        wanted, tokens, frames = speech_alignment.alignment(
+            transcriber, params, one, found[0].tokens
+        )
         assert first["target"] == tokens and frames == 4
         assert len(first["source"]) == len(first["picture"]["boxes"]) == wanted.shape[-1]
         got = weights_of(first["maps"]["cross"])
@@ -325,9 +327,9 @@ def read_back(folder, vocabulary):
 
     def build(key):
         def listen(rngs):
-            return TransformerListener(config, Listening(), rngs=rngs)
+            return SpeechTransformerEncoder(config, AudioFrontEnd(), rngs=rngs)
 
-        return Transformer(config, encoder=listen, rngs=nnx.Rngs(key))
+        return Seq2SeqTransformer(config, encoder=listen, rngs=nnx.Rngs(key))
 
     return nnx.graphdef(nnx.eval_shape(lambda: build(0))), load_final(folder, build)
 

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from tests.scripts import script as run
+from tests.support.scripts import script as run
 from tests.test_experiments import TINY
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attention_jax import wav_files
-from attention_jax.patches import ImageConfig
-from attention_jax.sound import Spectrogram
+from attention_jax.data.audio import wav
+from attention_jax.data.audio.spectrogram import Spectrogram
+from attention_jax.nn.patches import ImageConfig
 from experiments import inputs
 
 IMAGE = ImageConfig(height=2, width=4)
@@ -34,7 +34,7 @@ def test_pictures_of_a_folder_are_named_and_fitted(tmp_path, grey, capsys):
 def test_recordings_have_the_rate_of_the_run(tmp_path):
     samples = np.random.default_rng(0).uniform(-0.5, 0.5, 800).astype(np.float32)
     for name, rate in (("a.wav", 8000), ("b.wav", 4000)):
-        (tmp_path / name).write_bytes(wav_files.write(samples, rate=rate))
+        (tmp_path / name).write_bytes(wav.write(samples, rate=rate))
     (one,) = inputs.recordings(str(tmp_path / "a.wav"), Spectrogram())
     np.testing.assert_allclose(one.samples(), samples, atol=2**-15)
     with pytest.raises(ValueError, match="8000 samples a second; .*b.wav has 4000.*--resample"):
@@ -45,7 +45,7 @@ def test_recordings_have_the_rate_of_the_run(tmp_path):
 
 def test_bad_files_are_one_clear_line_or_left_out(tmp_path, capsys):
     (tmp_path / "bad.wav").write_bytes(b"nothing")
-    (tmp_path / "short.wav").write_bytes(wav_files.write(np.zeros(150), rate=8000))
+    (tmp_path / "short.wav").write_bytes(wav.write(np.zeros(150), rate=8000))
     for name, message in (
         ("bad.wav", "bad.wav is not"),
         ("short.wav", "at least one window of 200 samples; short.wav has 150"),
@@ -59,7 +59,7 @@ def test_bad_files_are_one_clear_line_or_left_out(tmp_path, capsys):
         inputs.pictures(None, IMAGE)
     with pytest.raises(ValueError, match="holds no file in .png, .jpg, .jpeg"):
         inputs.pictures(str(tmp_path), IMAGE)
-    (tmp_path / "whole.wav").write_bytes(wav_files.write(np.zeros(400), rate=8000))
+    (tmp_path / "whole.wav").write_bytes(wav.write(np.zeros(400), rate=8000))
     (one,) = inputs.recordings(str(tmp_path), Spectrogram(), skip_bad=True)
     assert one.name == "whole.wav" and capsys.readouterr().err.count("left out: ") == 2
     with pytest.raises(ValueError, match="bad.wav is not"):

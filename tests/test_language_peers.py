@@ -9,18 +9,18 @@ from flax import nnx
 
 torch = pytest.importorskip("torch")
 
-from attention_jax import objectives, training  # noqa: E402
+from attention_jax.data.text_windows import RandomWindows  # noqa: E402
 from attention_jax.models import language  # noqa: E402
-from attention_jax.settings import Settings  # noqa: E402
-from attention_jax.sublayers import TransformerConfig  # noqa: E402
-from attention_jax.windows import RandomWindows  # noqa: E402
+from attention_jax.nn.transformer import TransformerConfig  # noqa: E402
+from attention_jax.training import loop, objectives  # noqa: E402
+from attention_jax.training.config import TrainConfig  # noqa: E402
 from experiments import language_peers  # noqa: E402
 
 CONFIG = TransformerConfig(
     vocabulary_size=11, width=8, layers=2, heads=2, feed_forward=16, positions="learned",
     activation="gelu", dropout_rate=0.0, max_length=6,
 )  # fmt: skip
-SETTINGS = Settings(
+SETTINGS = TrainConfig(
     steps=8, optimizer="adamw", learning_rate=0.01, schedule="cosine", final_rate=1e-3,
     warmup_steps=3, weight_decay=0.1, adam_b2=0.99,
     clip_norm=0.1,
@@ -77,7 +77,7 @@ def test_with_our_parameters_it_gives_our_logits():
 @pytest.mark.slow
 def test_both_have_as_many_parameters_and_learn():
     size, step = language_peers.training(CONFIG, SETTINGS)
-    state, update = training.stepper(
+    state, update = loop.stepper(
         lambda key: language.build(CONFIG, rngs=nnx.Rngs(key)), SETTINGS, objectives.next_token
     )
     assert size == sum(leaf.size for leaf in jax.tree.leaves(state.params))

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from experiments import launchers
-from tests.scripts import ROOT, holders
+from tests.support.scripts import ROOT, holders
 
 
 def job(code, tmp_path, name="job"):

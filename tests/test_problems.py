@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 from attention_jax.models import language
-from attention_jax.sublayers import TransformerConfig
+from attention_jax.nn.transformer import TransformerConfig
 from experiments import memory_costs, problems
 
 

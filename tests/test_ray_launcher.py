@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.scripts import ENVIRONMENT, ROOT, TINY, holders, run, scores_of
+from tests.support.scripts import ENVIRONMENT, ROOT, TINY, holders, run, scores_of
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'attention_jax[ray]'")
 

@@ -1,1 +1,32 @@
-"""Sequence-to-sequence models, all of one protocol: `attention_jax.types.Seq2Seq`."""
+"""Complete models: sequence-to-sequence, language, image and speech."""
+
+from attention_jax.models.image_cnn import CNN, CNNConfig
+from attention_jax.models.image_rnn import ImageRNN
+from attention_jax.models.image_transformer import VisionTransformer
+from attention_jax.models.language import RNNLM, SequenceRegressor, TransformerLM
+from attention_jax.models.seq2seq_rnn import Seq2SeqRNN
+from attention_jax.models.seq2seq_transformer import Seq2SeqTransformer
+from attention_jax.models.speech import (
+    AudioFrontEnd,
+    CTCHead,
+    CTCModel,
+    PyramidalRNNEncoder,
+    SpeechTransformerEncoder,
+)
+
+__all__ = [
+    "AudioFrontEnd",
+    "CNN",
+    "CNNConfig",
+    "CTCHead",
+    "CTCModel",
+    "ImageRNN",
+    "PyramidalRNNEncoder",
+    "RNNLM",
+    "Seq2SeqRNN",
+    "Seq2SeqTransformer",
+    "SequenceRegressor",
+    "SpeechTransformerEncoder",
+    "TransformerLM",
+    "VisionTransformer",
+]

@@ -1,4 +1,4 @@
-"""Language models, which read a text once from left to right; both answer to `types.Language`.
+"""Language models, which read a text from left to right; each is a `nn.protocols.Language`.
 
     model = Transformer(TransformerConfig(vocabulary_size=69), rngs=nnx.Rngs(0))
     logits = model.logits(tokens)               # [b t v], of the token after each
@@ -17,14 +17,17 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from attention_jax import checks, masks, sublayers, variants
-from attention_jax.cells import CELLS, RNNConfig, nothing
-from attention_jax.layers import Embedding, Linear, MultiHeadAttention, dropout
-from attention_jax.sublayers import POSITIONS, Layer, TransformerConfig
-from attention_jax.types import State, Variant
+from attention_jax import variants
+from attention_jax.core import checks, masks
+from attention_jax.core.types import State, Variant
+from attention_jax.nn import transformer
+from attention_jax.nn.attention import MultiHeadAttention
+from attention_jax.nn.layers import Embedding, Linear, dropout
+from attention_jax.nn.recurrent import CELLS, RNNConfig, initial_carry
+from attention_jax.nn.transformer import POSITIONS, Layer, TransformerConfig
 
 
-class Progress(NamedTuple):
+class LMState(NamedTuple):
     """What reading on keeps: the position, and of each layer its past."""
 
     position: Int[Array, " b"]
@@ -41,7 +44,7 @@ class CausalLayer(Layer):
         return self.think(self.look(x, masks.causal, rngs), rngs)
 
 
-class Transformer(nnx.Module):
+class TransformerLM(nnx.Module):
     """A stack of causal layers over one vocabulary.
 
     `cross_attention` of the configuration means nothing here.
@@ -65,8 +68,8 @@ class Transformer(nnx.Module):
             dtype=dtype,
             rngs=rngs,
         )
-        self.stack = sublayers.stack(CausalLayer, config, rngs=rngs)
-        self.norm = sublayers.last_norm(config, rngs=rngs)
+        self.stack = transformer.stack(CausalLayer, config, rngs=rngs)
+        self.norm = transformer.last_norm(config, rngs=rngs)
         if not config.tied:
             self.output = Linear(
                 config.width, config.vocabulary_size, use_bias=False, dtype=dtype, rngs=rngs
@@ -84,16 +87,14 @@ class Transformer(nnx.Module):
         """What is made of vectors that hold their positions, before the output."""
         return self.norm(self.stack(dropout(x, self.config.dropout_rate, rngs), rngs=rngs))
 
-    def start(self, batch: int, max_length: int) -> Progress:
+    def start(self, batch: int, max_length: int) -> LMState:
         """Before the first of at most `max_length` tokens."""
         if self.context is not None:
             checks.at_most("max_length", max_length, "context", self.context)
         caches = [layer.attention.start(batch, max_length) for layer in self.stack.each()]
-        return Progress(jnp.zeros(batch, jnp.int32), caches)
+        return LMState(jnp.zeros(batch, jnp.int32), caches)
 
-    def step(
-        self, state: Progress, token: Int[Array, " b"]
-    ) -> tuple[Progress, Float[Array, "b v"]]:
+    def step(self, state: LMState, token: Int[Array, " b"]) -> tuple[LMState, Float[Array, "b v"]]:
         """Reads one token; reproduces `logits` position by position."""
         position, caches = state.position[0], []
         x = self.embedding(token[:, None], position)
@@ -101,7 +102,7 @@ class Transformer(nnx.Module):
             x, cache = layer.advance(x, cache, position)
             x = layer.think(x)
             caches.append(cache)
-        return Progress(state.position + 1, caches), self._logits(self.norm(x))[:, 0]
+        return LMState(state.position + 1, caches), self._logits(self.norm(x))[:, 0]
 
     def _logits(self, x: Array) -> Array:
         if self.config.tied:
@@ -109,7 +110,7 @@ class Transformer(nnx.Module):
         return self.output(x).astype(jnp.float32)
 
 
-class RNN(nnx.Module):
+class RNNLM(nnx.Module):
     """Cells, one above the other, and where asked for attention to their own past.
 
         h_i = cell(E y_i, h_{i-1})        a_i = tanh(W [c_i ; h_i])
@@ -161,16 +162,14 @@ class RNN(nnx.Module):
         seen = self.attention(out, mask=masks.causal, rngs=rngs) if self.attentive else None
         return dropout(self._combine(out, seen), self.config.dropout_rate, rngs)
 
-    def start(self, batch: int, max_length: int) -> Progress:
+    def start(self, batch: int, max_length: int) -> LMState:
         """Before the first of at most `max_length` tokens."""
         dtype = jnp.dtype(self.config.dtype)
         past = self.attention.start(batch, max_length) if self.attentive else ()
-        carries = [nothing(cell, batch, dtype) for cell in self.cells]
-        return Progress(jnp.zeros(batch, jnp.int32), carries, past)
+        carries = [initial_carry(cell, batch, dtype) for cell in self.cells]
+        return LMState(jnp.zeros(batch, jnp.int32), carries, past)
 
-    def step(
-        self, state: Progress, token: Int[Array, " b"]
-    ) -> tuple[Progress, Float[Array, "b v"]]:
+    def step(self, state: LMState, token: Int[Array, " b"]) -> tuple[LMState, Float[Array, "b v"]]:
         """Reads one token; reproduces `logits` position by position."""
         carries, hidden = self._recur(state.layers, self.embedding(token[:, None])[:, 0])
         past, seen = state.past, None
@@ -178,7 +177,7 @@ class RNN(nnx.Module):
             past, seen = self.attention.step(hidden[:, None], past, state.position[0])
             seen = seen[:, 0]
         logits = self._logits(self._combine(hidden, seen))
-        return Progress(state.position + 1, carries, past), logits
+        return LMState(state.position + 1, carries, past), logits
 
     def _recur(self, carries: Any, x: Array) -> tuple[Any, Array]:
         new = []
@@ -197,7 +196,7 @@ class RNN(nnx.Module):
         return raw.astype(jnp.float32) + bias
 
 
-class Regressor(nnx.Module):
+class SequenceRegressor(nnx.Module):
     """A number for each series of vectors: a language model between two other linear maps.
 
         y = w read(W x_1, .., W x_t)_t
@@ -207,7 +206,7 @@ class Regressor(nnx.Module):
       inputs: numbers in a vector of the series.
     """
 
-    def __init__(self, body: Transformer | RNN, inputs: int, *, rngs: nnx.Rngs):
+    def __init__(self, body: TransformerLM | RNNLM, inputs: int, *, rngs: nnx.Rngs):
         width, dtype = body.config.width, jnp.dtype(body.config.dtype)
         self.body = body
         self.enter = Linear(inputs, width, dtype=dtype, rngs=rngs)
@@ -221,11 +220,11 @@ class Regressor(nnx.Module):
         return self.leave(self.body.read(x, rngs=rngs)[:, -1])[:, 0].astype(jnp.float32)
 
 
-def build(config: TransformerConfig | RNNConfig, *, rngs: nnx.Rngs) -> Transformer | RNN:
+def build(config: TransformerConfig | RNNConfig, *, rngs: nnx.Rngs) -> TransformerLM | RNNLM:
     """The language model of a configuration."""
     if isinstance(config, RNNConfig):
-        return RNN(config, rngs=rngs)
-    return Transformer(config, rngs=rngs)
+        return RNNLM(config, rngs=rngs)
+    return TransformerLM(config, rngs=rngs)
 
 
 def causal(name: str) -> Variant:

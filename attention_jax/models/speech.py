@@ -18,15 +18,16 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from attention_jax import checks, sound, sublayers
-from attention_jax.cells import CELLS, RNNConfig, read
-from attention_jax.layers import Linear, dropout, placed
-from attention_jax.sound import Augment
-from attention_jax.sublayers import POSITIONS, EncoderLayer, TransformerConfig
-from attention_jax.types import Memory
+from attention_jax.core import checks
+from attention_jax.nn import spec_augment, transformer
+from attention_jax.nn.layers import Linear, dropout, placed
+from attention_jax.nn.protocols import EncoderOutput
+from attention_jax.nn.recurrent import CELLS, RNNConfig, scan_cell
+from attention_jax.nn.spec_augment import Augment
+from attention_jax.nn.transformer import POSITIONS, EncoderLayer, TransformerConfig
 
 
-class Listening(NamedTuple):
+class AudioFrontEnd(NamedTuple):
     """How frames become what an encoder reads.
 
     Attributes:
@@ -55,7 +56,7 @@ class Subsampling(nnx.Module):
     Beyond both ends, and in padding, there are zeros; position i is real where frame 2i is.
     """
 
-    def __init__(self, listening: Listening, width: int, *, dtype: Any, rngs: nnx.Rngs):
+    def __init__(self, listening: AudioFrontEnd, width: int, *, dtype: Any, rngs: nnx.Rngs):
         inputs = [listening.features, *[width] * (listening.halvings - 1)]
         self.convolutions = nnx.List(
             [Linear(3 * n, width, dtype=dtype, rngs=rngs) for n in inputs[: listening.halvings]]
@@ -74,7 +75,7 @@ class Subsampling(nnx.Module):
         return self.project(x), mask
 
 
-class TransformerListener(nnx.Module):
+class SpeechTransformerEncoder(nnx.Module):
     """Subsampling, positions, then the layers of a Transformer's encoder.
 
     Args:
@@ -82,7 +83,7 @@ class TransformerListener(nnx.Module):
       listening: what is in front.
     """
 
-    def __init__(self, config: TransformerConfig, listening: Listening, *, rngs: nnx.Rngs):
+    def __init__(self, config: TransformerConfig, listening: AudioFrontEnd, *, rngs: nnx.Rngs):
         checks.one_of("positions", config.positions, POSITIONS)
         dtype = jnp.dtype(config.dtype)
         self.config, self.listening = config, listening
@@ -93,8 +94,8 @@ class TransformerListener(nnx.Module):
             if config.positions == "learned"
             else None
         )
-        self.layers = sublayers.stack(EncoderLayer, config, rngs=rngs)
-        self.norm = sublayers.last_norm(config, rngs=rngs)
+        self.layers = transformer.stack(EncoderLayer, config, rngs=rngs)
+        self.norm = transformer.last_norm(config, rngs=rngs)
 
     def __call__(
         self,
@@ -102,10 +103,10 @@ class TransformerListener(nnx.Module):
         source_mask: Bool[Array, "b s"],
         *,
         rngs: nnx.Rngs | None = None,
-    ) -> Memory:
+    ) -> EncoderOutput:
         x, mask = self.enter(source, source_mask, rngs=rngs)
         x = self.layers(x, mask, rngs=rngs)
-        return Memory(self.norm(x), mask)
+        return EncoderOutput(self.norm(x), mask)
 
     def enter(
         self, source: Array, source_mask: Array, *, rngs: nnx.Rngs | None = None
@@ -121,7 +122,7 @@ class TransformerListener(nnx.Module):
         return self.layers.each()
 
 
-class PyramidListener(nnx.Module):
+class PyramidalRNNEncoder(nnx.Module):
     """Layers of cells that read both ways, of which each but the first halves the length.
 
         h_l[i] = cell([h_(l-1)[2i] ; h_(l-1)[2i + 1]])
@@ -139,7 +140,7 @@ class PyramidListener(nnx.Module):
     Reference: Chan et al. 2016, arXiv:1508.01211, section 3.1.
     """
 
-    def __init__(self, config: RNNConfig, listening: Listening, *, rngs: nnx.Rngs):
+    def __init__(self, config: RNNConfig, listening: AudioFrontEnd, *, rngs: nnx.Rngs):
         if config.layers > listening.pyramid + 1:
             raise ValueError(
                 "`layers` of the decoder must be at most those of the listener, `pyramid` + 1; got "
@@ -165,7 +166,7 @@ class PyramidListener(nnx.Module):
         source_mask: Bool[Array, "b s"],
         *,
         rngs: nnx.Rngs | None = None,
-    ) -> Memory:
+    ) -> EncoderOutput:
         x = augmented(source, source_mask, self.listening.augment, rngs)
         x, mask = self.subsampling(x, source_mask)
         last = []
@@ -174,16 +175,16 @@ class PyramidListener(nnx.Module):
                 x, mask = _pairs(jnp.where(mask[..., None], x, 0)), mask[:, ::2]
             x = dropout(x, self.config.dropout_rate, rngs)
             ways = [
-                read(cell, x, mask, reverse=backwards)
+                scan_cell(cell, x, mask, reverse=backwards)
                 for cell, backwards in zip(cells, (False, True), strict=False)
             ]
             carries, states = zip(*ways, strict=True)
             last.append(jax.tree.map(lambda *way: jnp.concatenate(way, axis=-1), *carries))
             x = jnp.concatenate(states, axis=-1)
-        return Memory(x, mask, last[-self.config.layers :])
+        return EncoderOutput(x, mask, last[-self.config.layers :])
 
 
-class Aligner(nnx.Module):
+class CTCHead(nnx.Module):
     """Logits over tokens at each position of a memory; PAD is the blank.
 
     For `objectives.joint` it is given to a model that has a decoder too: `model.aligner = ...`.
@@ -199,18 +200,20 @@ class Aligner(nnx.Module):
     ):
         self.output, self.dropout_rate = Linear(width, vocabulary_size, rngs=rngs), dropout_rate
 
-    def __call__(self, memory: Memory, *, rngs: nnx.Rngs | None = None) -> Float[Array, "b s v"]:
+    def __call__(
+        self, memory: EncoderOutput, *, rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "b s v"]:
         x = dropout(memory.states.astype(jnp.float32), self.dropout_rate, rngs)
         return self.output(x)
 
 
-class AlignedModel(nnx.Module):
+class CTCModel(nnx.Module):
     """An encoder with logits at each position; for `objectives.ctc`.
 
     There is no decoder: positions do not see what others say.
     """
 
-    def __init__(self, encoder: nnx.Module, aligner: Aligner):
+    def __init__(self, encoder: nnx.Module, aligner: CTCHead):
         self.encoder, self.aligner = encoder, aligner
 
     def encode(
@@ -219,7 +222,7 @@ class AlignedModel(nnx.Module):
         source_mask: Bool[Array, "b s"],
         *,
         rngs: nnx.Rngs | None = None,
-    ) -> Memory:
+    ) -> EncoderOutput:
         """States of the source."""
         return self.encoder(source, source_mask, rngs=rngs)
 
@@ -233,7 +236,7 @@ def augmented(
     """Frames with parts hidden, where there are `rngs` and something is to be hidden."""
     if rngs is None or augment == Augment.none():
         return frames
-    return sound.spec_augment(frames, mask, rngs.dropout(), augment)
+    return spec_augment.spec_augment(frames, mask, rngs.dropout(), augment)
 
 
 def _triples(x: Float[Array, "b s m"]) -> Array:

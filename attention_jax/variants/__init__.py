@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from attention_jax.types import Variant
+from attention_jax.core.types import Variant
 
 
 def names() -> tuple[str, ...]:
@@ -48,7 +48,7 @@ def get(name: str, **options: Any) -> Variant:
     variant = factory(**options)
     if not isinstance(variant, Variant):
         raise ValueError(
-            f"`{stem}` in {name} must return an attention_jax.types.Variant; "
+            f"`{stem}` in {name} must return an attention_jax.Variant; "
             f"got {type(variant).__name__}."
         )
     return variant

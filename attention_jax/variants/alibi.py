@@ -10,9 +10,9 @@ from typing import Any
 
 from jaxtyping import Array
 
-from attention_jax import positions
-from attention_jax.attention import attention
-from attention_jax.types import Params, Variant, no_parameters
+from attention_jax.core import positions
+from attention_jax.core.types import Params, Variant, no_parameters
+from attention_jax.engine.api import attention
 
 
 def alibi() -> Variant:

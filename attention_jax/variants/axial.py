@@ -10,9 +10,9 @@ arXiv:1811.11721.
 Cost: t s (d + e) products a head; with `along="row"` t width (d + e) where blocks are skipped.
 """
 
-from attention_jax import masks
-from attention_jax.attention import from_mask
-from attention_jax.types import Variant
+from attention_jax.core import masks
+from attention_jax.core.types import Variant
+from attention_jax.variants._builders.pair import from_mask
 
 
 def axial(*, width: int = 32, along: str = "both") -> Variant:

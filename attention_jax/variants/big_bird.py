@@ -19,9 +19,9 @@ skipped, which is best with blocks as large as the engine's, 256; t s (d + e) wh
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from attention_jax import checks, masks
-from attention_jax.attention import from_mask
-from attention_jax.types import Variant
+from attention_jax.core import checks, masks
+from attention_jax.core.types import Variant
+from attention_jax.variants._builders.pair import from_mask
 
 
 def big_bird(

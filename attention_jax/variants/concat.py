@@ -14,9 +14,9 @@ from collections.abc import Callable
 import jax
 from jaxtyping import Array, PRNGKeyArray
 
-from attention_jax import checks, scores
-from attention_jax.attention import from_score
-from attention_jax.types import Variant
+from attention_jax.core import checks, scores
+from attention_jax.core.types import Variant
+from attention_jax.variants._builders.pair import from_score
 
 
 def concat(*, width: int | None = None) -> Variant:

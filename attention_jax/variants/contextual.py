@@ -21,12 +21,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from attention_jax import checks, normalizers
-from attention_jax.attention import attention
-from attention_jax.normalizers import Normalizer
-from attention_jax.recurrence import is_causal
-from attention_jax.reference import wide_dtype
-from attention_jax.types import MaskFunction, Params, Variant
+from attention_jax.core import checks, normalizers
+from attention_jax.core.normalizers import Normalizer
+from attention_jax.core.numerics import wide_dtype
+from attention_jax.core.types import MaskFunction, Params, Variant
+from attention_jax.engine.api import attention
+from attention_jax.variants._builders.keywise import is_causal
 
 
 def contextual(*, positions: int = 64) -> Variant:

@@ -20,9 +20,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from attention_jax import checks
-from attention_jax.linear_family import from_features
-from attention_jax.types import Params, State, Variant
+from attention_jax.core import checks
+from attention_jax.core.types import Params, State, Variant
+from attention_jax.variants._builders.linear import from_features
 
 
 def cosformer(*, max_length: int = 512) -> Variant:

@@ -7,9 +7,9 @@ Reference: Graves et al. 2014, arXiv:1410.5401, equation 6; the temperature as i
 Cost: t s (d + e) products a head.
 """
 
-from attention_jax import scores
-from attention_jax.attention import from_score
-from attention_jax.types import Variant
+from attention_jax.core import scores
+from attention_jax.core.types import Variant
+from attention_jax.variants._builders.pair import from_score
 
 
 def cosine(*, temperature: float = 0.1) -> Variant:

@@ -17,9 +17,13 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from attention_jax import checks, normalizers
-from attention_jax.alignment import energies, from_weights, init_energies
-from attention_jax.types import Params, Variant
+from attention_jax.core import checks, normalizers
+from attention_jax.core.types import Params, Variant
+from attention_jax.variants._builders.stateful import (
+    additive_energy,
+    from_weights,
+    init_additive_energy,
+)
 
 
 def coverage(*, width: int | None = None) -> Variant:
@@ -33,7 +37,7 @@ def coverage(*, width: int | None = None) -> Variant:
 
     def init(key: PRNGKeyArray, *, heads: int, kv_heads: int, head_width: int) -> dict[str, Array]:
         del heads, kv_heads
-        own = init_energies(key, head_width, width)
+        own = init_additive_energy(key, head_width, width)
         return own | {"w_c": jnp.zeros_like(own["w"])}
 
     return from_weights("coverage", _weigh, init=init)
@@ -44,7 +48,7 @@ def _weigh(
 ) -> tuple[Array, Array]:
     del key
     w_c = params["w_c"].astype(q.dtype)
-    scores = energies(params, q, k, covered[..., None] * w_c[None, None, None])
+    scores = additive_energy(params, q, k, covered[..., None] * w_c[None, None, None])
     weights = normalizers.softmax.weights(scores[:, :, None], visible[:, None, None])[:, :, 0]
     return covered + weights, weights
 

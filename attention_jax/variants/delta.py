@@ -14,9 +14,9 @@ section 3.
 Cost: t d e products a head for the states, and t 64 (d + e) within chunks; d e numbers of state.
 """
 
-from attention_jax import checks
-from attention_jax.linear_family import from_delta
-from attention_jax.types import Variant
+from attention_jax.core import checks
+from attention_jax.core.types import Variant
+from attention_jax.variants._builders.linear import from_delta
 
 
 def delta(*, convolution: int | None = 4, normalize: bool = True) -> Variant:

@@ -20,10 +20,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from attention_jax import checks
-from attention_jax.attention import attention
-from attention_jax.reference import wide_dtype
-from attention_jax.types import PLACES, Params, Variant
+from attention_jax.core import checks
+from attention_jax.core.numerics import wide_dtype
+from attention_jax.core.types import PLACES, Params, Variant
+from attention_jax.engine.api import attention
 
 VECTORS = ("a1", "b1", "a2", "b2")
 

@@ -10,9 +10,9 @@ Cost: t size dilation (d + e) products a head where blocks are skipped, for the 
 are computed; t s (d + e) where not.
 """
 
-from attention_jax import masks
-from attention_jax.attention import from_mask
-from attention_jax.types import Variant
+from attention_jax.core import masks
+from attention_jax.core.types import Variant
+from attention_jax.variants._builders.pair import from_mask
 
 
 def dilated(*, size: int = 257, dilation: int = 2) -> Variant:

@@ -18,10 +18,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from attention_jax import checks, positions
-from attention_jax.attention import attention
-from attention_jax.reference import wide_dtype
-from attention_jax.types import Params, Variant
+from attention_jax.core import checks, positions
+from attention_jax.core.numerics import wide_dtype
+from attention_jax.core.types import Params, Variant
+from attention_jax.engine.api import attention
 
 
 def disentangled(*, max_distance: int = 512) -> Variant:

@@ -13,9 +13,9 @@ doi:10.1137/1109020, and Watson 1964, Sankhya A 26.
 Cost: t s (d + e + 2) products a head.
 """
 
-from attention_jax import scores
-from attention_jax.attention import from_score
-from attention_jax.types import Variant
+from attention_jax.core import scores
+from attention_jax.core.types import Variant
+from attention_jax.variants._builders.pair import from_score
 
 
 def distance(*, width: float | None = None) -> Variant:

@@ -13,9 +13,9 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from attention_jax import checks, masks
-from attention_jax.attention import attention
-from attention_jax.types import MaskFunction, Params, Variant, no_parameters
+from attention_jax.core import checks, masks
+from attention_jax.core.types import MaskFunction, Params, Variant, no_parameters
+from attention_jax.engine.api import attention
 
 
 def document(*, length: int | None = None, ids: Int[Array, "b s"] | None = None) -> Variant:

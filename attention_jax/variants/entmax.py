@@ -17,9 +17,9 @@ from typing import Any
 import jax
 from jaxtyping import Array, PRNGKeyArray
 
-from attention_jax import normalizers
-from attention_jax.attention import attention
-from attention_jax.types import PLACES, Params, Variant
+from attention_jax.core import normalizers
+from attention_jax.core.types import PLACES, Params, Variant
+from attention_jax.engine.api import attention
 
 LEAST = 1.01
 

@@ -17,10 +17,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from attention_jax import checks, recurrence
-from attention_jax.attention import attention
-from attention_jax.reference import wide_dtype
-from attention_jax.types import MaskFunction, Params, ScoreMod, Variant
+from attention_jax.core import checks
+from attention_jax.core.numerics import wide_dtype
+from attention_jax.core.types import MaskFunction, Params, ScoreMod, Variant
+from attention_jax.engine.api import attention
+from attention_jax.variants._builders import keywise
 
 
 def forgetting() -> Variant:
@@ -38,10 +39,10 @@ def forgetting() -> Variant:
         **request: Any,
     ) -> Any:
         checks.attention_arrays(q, k, v)
-        recurrence.only_causal("forgetting", recurrence.is_causal(mask))
+        keywise.only_causal("forgetting", keywise.is_causal(mask))
         _check_inside(q.shape[1], k.shape[1], query_offset, key_offset)
         b, s = k.shape[:2]
-        visible = recurrence.seen_keys(mask, batch=b, length=s, offset=key_offset)
+        visible = keywise.seen_keys(mask, batch=b, length=s, offset=key_offset)
         sums = jnp.cumsum(_log_forget(params, q, k, visible), axis=-1)
         return attention(
             q,

@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
-from attention_jax.attention import attention
-from attention_jax.reference import wide_dtype
-from attention_jax.types import PLACES, Params, Variant
+from attention_jax.core.numerics import wide_dtype
+from attention_jax.core.types import PLACES, Params, Variant
+from attention_jax.engine.api import attention
 
 
 def gated() -> Variant:

@@ -18,9 +18,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
-from attention_jax import checks
-from attention_jax.linear_family import from_decay
-from attention_jax.types import Params, Variant
+from attention_jax.core import checks
+from attention_jax.core.types import Params, Variant
+from attention_jax.variants._builders.linear import from_decay
 
 
 def gated_linear(*, rank: int = 16, temperature: float = 16.0, normalize: bool = True) -> Variant:

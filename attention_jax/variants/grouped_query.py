@@ -14,10 +14,10 @@ from typing import Any
 
 from jaxtyping import Array, PRNGKeyArray
 
-from attention_jax import checks
-from attention_jax.attention import attention
-from attention_jax.reference import wide_dtype
-from attention_jax.types import PLACES, Params, Variant
+from attention_jax.core import checks
+from attention_jax.core.numerics import wide_dtype
+from attention_jax.core.types import PLACES, Params, Variant
+from attention_jax.engine.api import attention
 
 
 def grouped_query(*, groups: int = 2) -> Variant:

@@ -23,9 +23,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from attention_jax import checks, normalizers
-from attention_jax.attention import attention
-from attention_jax.types import PLACES, Params, ScoreMod, Variant, no_parameters
+from attention_jax.core import checks, normalizers
+from attention_jax.core.types import PLACES, Params, ScoreMod, Variant, no_parameters
+from attention_jax.engine.api import attention
 
 ESTIMATORS = {
     "straight_through": normalizers.straight_through,

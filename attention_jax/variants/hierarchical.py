@@ -22,10 +22,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from attention_jax import checks, masks, scores
-from attention_jax.attention import attention
-from attention_jax.reference import wide_dtype
-from attention_jax.types import PLACES, MaskFunction, Params, Variant
+from attention_jax.core import checks, masks, scores
+from attention_jax.core.numerics import wide_dtype
+from attention_jax.core.types import PLACES, MaskFunction, Params, Variant
+from attention_jax.engine.api import attention
 
 
 def hierarchical(*, size: int = 4) -> Variant:

@@ -14,10 +14,10 @@ from typing import Any
 
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from attention_jax import checks
-from attention_jax.attention import attention
-from attention_jax.reference import wide_dtype
-from attention_jax.types import PLACES, MaskFunction, Params, Variant, no_parameters
+from attention_jax.core import checks
+from attention_jax.core.numerics import wide_dtype
+from attention_jax.core.types import PLACES, MaskFunction, Params, Variant, no_parameters
+from attention_jax.engine.api import attention
 
 
 def hopfield(*, steps: int = 2, beta: float | None = None) -> Variant:

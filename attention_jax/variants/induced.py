@@ -21,10 +21,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from attention_jax import checks, recurrence
-from attention_jax.attention import attention
-from attention_jax.reference import wide_dtype
-from attention_jax.types import MaskFunction, Params, Variant
+from attention_jax.core import checks
+from attention_jax.core.numerics import wide_dtype
+from attention_jax.core.types import MaskFunction, Params, Variant
+from attention_jax.engine.api import attention
+from attention_jax.variants._builders import keywise
 
 
 def induced(*, points: int = 16) -> Variant:
@@ -78,5 +79,5 @@ def _attend(
 
 
 def _check(mask: MaskFunction | None, k: Array, key_offset: int | Array) -> None:
-    recurrence.never_causal(mask, "the points of induced read all keys before a query reads them")
-    recurrence.seen("induced", mask, batch=k.shape[0], length=k.shape[1], offset=key_offset)
+    keywise.never_causal(mask, "the points of induced read all keys before a query reads them")
+    keywise.split_mask("induced", mask, batch=k.shape[0], length=k.shape[1], offset=key_offset)

@@ -21,11 +21,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from attention_jax import checks, masks, scores
-from attention_jax.attention import attention
-from attention_jax.linear_family import root_mean_square_norm
-from attention_jax.reference import wide_dtype
-from attention_jax.types import Params, Variant
+from attention_jax.core import checks, masks, scores
+from attention_jax.core.numerics import wide_dtype
+from attention_jax.core.types import Params, Variant
+from attention_jax.engine.api import attention
+from attention_jax.variants._builders.linear import root_mean_square_norm
 
 
 class Cache(NamedTuple):

@@ -12,8 +12,8 @@ numbers of state.
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from attention_jax.linear_family import from_features
-from attention_jax.types import Variant
+from attention_jax.core.types import Variant
+from attention_jax.variants._builders.linear import from_features
 
 
 def linear() -> Variant:

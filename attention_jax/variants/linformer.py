@@ -20,9 +20,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from attention_jax import checks, recurrence
-from attention_jax.attention import attention
-from attention_jax.types import MaskFunction, Params, Variant
+from attention_jax.core import checks
+from attention_jax.core.types import MaskFunction, Params, Variant
+from attention_jax.engine.api import attention
+from attention_jax.variants._builders import keywise
 
 
 def linformer(*, rank: int = 256, max_length: int = 512, shared: bool = False) -> Variant:
@@ -56,16 +57,16 @@ def linformer(*, rank: int = 256, max_length: int = 512, shared: bool = False) -
         dropout_rate: float = 0.0,
         dropout_key: PRNGKeyArray | None = None,
     ) -> Float[Array, "b t h e"]:
-        recurrence.never_causal(mask, "linformer mixes a key with those after it")
+        keywise.never_causal(mask, "linformer mixes a key with those after it")
         checks.position("query_offset", query_offset)
-        request = recurrence.opened("linformer", q, k, v, mask=mask, key_offset=key_offset)
+        request = keywise.prepare("linformer", q, k, v, mask=mask, key_offset=key_offset)
         columns = _columns(params, request.k.shape[1], key_offset, max_length)
         mixed = [
             jnp.einsum("rs,bsgd->brgd", columns[n].astype(x.dtype), x)
             for n, x in ((names[0], request.k), (names[-1], request.v))
         ]
         out: Any = attention(request.q, *mixed, dropout_rate=dropout_rate, dropout_key=dropout_key)
-        return recurrence.closed(request, out, q.dtype)
+        return keywise.finalize(request, out, q.dtype)
 
     return Variant(init=init, attend=attend, serves=("bidirectional", "cross"), masks="keys")
 

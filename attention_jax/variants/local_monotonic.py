@@ -16,9 +16,10 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
-from attention_jax import checks, masks
-from attention_jax.attention import attention, from_mask
-from attention_jax.types import PLACES, Params, State, Variant, no_parameters
+from attention_jax.core import checks, masks
+from attention_jax.core.types import PLACES, Params, State, Variant, no_parameters
+from attention_jax.engine.api import attention
+from attention_jax.variants._builders.pair import from_mask
 
 
 def local_monotonic(*, distance: int = 10) -> Variant:

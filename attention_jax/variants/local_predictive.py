@@ -19,11 +19,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from attention_jax import checks, normalizers
-from attention_jax.attention import attention
-from attention_jax.normalizers import Normalizer
-from attention_jax.reference import wide_dtype
-from attention_jax.types import PLACES, Params, Variant
+from attention_jax.core import checks, normalizers
+from attention_jax.core.normalizers import Normalizer
+from attention_jax.core.numerics import wide_dtype
+from attention_jax.core.types import PLACES, Params, Variant
+from attention_jax.engine.api import attention
 
 
 def local_predictive(*, distance: int = 10) -> Variant:

@@ -21,9 +21,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from attention_jax import checks, normalizers
-from attention_jax.alignment import energies, from_weights, init_energies
-from attention_jax.types import Params, Variant
+from attention_jax.core import checks, normalizers
+from attention_jax.core.types import Params, Variant
+from attention_jax.variants._builders.stateful import (
+    additive_energy,
+    from_weights,
+    init_additive_energy,
+)
 
 BLOCK = 64  # keys whose surroundings are taken at once
 
@@ -65,7 +69,7 @@ def location_aware(
     def init(key: PRNGKeyArray, *, heads: int, kv_heads: int, head_width: int) -> dict[str, Array]:
         del heads, kv_heads
         key_layer, key_filters, key_u = jax.random.split(key, 3)
-        own = init_energies(key_layer, head_width, width)
+        own = init_additive_energy(key_layer, head_width, width)
         return own | {
             "filters": taps**-0.5 * jax.random.normal(key_filters, (taps, filters)),
             "u": filters**-0.5 * jax.random.normal(key_u, (own["w"].size, filters)),
@@ -77,7 +81,7 @@ def location_aware(
         del key
         kernel, u = (params[name].astype(q.dtype) for name in ("filters", "u"))
         located = jnp.einsum("bhsn,an->bhsa", _convolved(last, kernel), u)
-        scores, seen = energies(params, q, k, located), visible[:, None]
+        scores, seen = additive_energy(params, q, k, located), visible[:, None]
         if smoothing:
             raised = jnp.where(seen, jax.nn.sigmoid(scores), 0)
             total = raised.sum(-1, keepdims=True)

@@ -12,9 +12,9 @@ Cost: 2 t (size + global_tokens) (d + e) products a head where blocks are skippe
 where not.
 """
 
-from attention_jax import checks, masks
-from attention_jax.attention import from_mask
-from attention_jax.types import Variant
+from attention_jax.core import checks, masks
+from attention_jax.core.types import Variant
+from attention_jax.variants._builders.pair import from_mask
 
 
 def longformer(*, size: int = 257, global_tokens: int = 1) -> Variant:

@@ -23,17 +23,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from attention_jax import checks, normalizers
-from attention_jax.alignment import (
+from attention_jax.core import checks, normalizers
+from attention_jax.core.types import Params, Variant
+from attention_jax.variants._builders.stateful import (
+    additive_energy,
     at_first,
-    chances,
-    energies,
     from_weights,
-    init_chances,
-    init_energies,
+    init_additive_energy,
+    init_stopping_probability,
     monotonic,
+    stopping_probability,
 )
-from attention_jax.types import Params, Variant
 
 
 def mocha(
@@ -64,16 +64,16 @@ def mocha(
         del heads, kv_heads
         key_walk, key_chunk = jax.random.split(key)
         return {
-            "walk": init_chances(key_walk, head_width, width, bias),
-            "chunk": init_energies(key_chunk, head_width, width),
+            "walk": init_stopping_probability(key_walk, head_width, width, bias),
+            "chunk": init_additive_energy(key_chunk, head_width, width),
         }
 
     def weigh(
         params: Params, past: Array, q: Array, k: Array, visible: Array, key: Any
     ) -> tuple[Array, Array]:
-        stop = chances(params["walk"], q, k, visible, key, hard=hard, noise=noise)
+        stop = stopping_probability(params["walk"], q, k, visible, key, hard=hard, noise=noise)
         places = monotonic(past, stop)
-        return places, spread(places, energies(params["chunk"], q, k), visible, chunk)
+        return places, spread(places, additive_energy(params["chunk"], q, k), visible, chunk)
 
     return from_weights("mocha", weigh, init=init, before=at_first, random=True)
 

@@ -24,10 +24,15 @@ from typing import Any
 
 from jaxtyping import Array, PRNGKeyArray
 
-from attention_jax import checks
-from attention_jax.alignment import at_first, chances, from_weights, init_chances
-from attention_jax.alignment import monotonic as walk
-from attention_jax.types import Params, Variant
+from attention_jax.core import checks
+from attention_jax.core.types import Params, Variant
+from attention_jax.variants._builders.stateful import (
+    at_first,
+    from_weights,
+    init_stopping_probability,
+    stopping_probability,
+)
+from attention_jax.variants._builders.stateful import monotonic as walk
 
 
 def monotonic(
@@ -49,12 +54,14 @@ def monotonic(
 
     def init(key: PRNGKeyArray, *, heads: int, kv_heads: int, head_width: int) -> dict[str, Array]:
         del heads, kv_heads
-        return init_chances(key, head_width, width, bias)
+        return init_stopping_probability(key, head_width, width, bias)
 
     def weigh(
         params: Params, past: Array, q: Array, k: Array, visible: Array, key: Any
     ) -> tuple[Array, Array]:
-        weights = walk(past, chances(params, q, k, visible, key, hard=hard, noise=noise))
+        weights = walk(
+            past, stopping_probability(params, q, k, visible, key, hard=hard, noise=noise)
+        )
         return weights, weights
 
     return from_weights("monotonic", weigh, init=init, before=at_first, random=True)

@@ -15,9 +15,9 @@ from typing import Any
 
 from jaxtyping import Array
 
-from attention_jax.attention import attention
-from attention_jax.reference import wide_dtype
-from attention_jax.types import PLACES, Params, Variant, no_parameters
+from attention_jax.core.numerics import wide_dtype
+from attention_jax.core.types import PLACES, Params, Variant, no_parameters
+from attention_jax.engine.api import attention
 
 
 def multi_query() -> Variant:

@@ -16,9 +16,9 @@ from typing import Any
 
 from jaxtyping import Array
 
-from attention_jax import checks, masks
-from attention_jax.attention import attention
-from attention_jax.types import MaskFunction, Params, Variant, no_parameters
+from attention_jax.core import checks, masks
+from attention_jax.core.types import MaskFunction, Params, Variant, no_parameters
+from attention_jax.engine.api import attention
 
 
 def neighbourhood(*, size: int = 7, width: int = 56, height: int | None = None) -> Variant:

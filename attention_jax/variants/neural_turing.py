@@ -20,10 +20,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from attention_jax import checks, normalizers, scores
-from attention_jax.alignment import from_weights
-from attention_jax.reference import pair_scores
-from attention_jax.types import Params, Variant
+from attention_jax.core import checks, normalizers, scores
+from attention_jax.core.types import Params, Variant
+from attention_jax.engine.reference import pair_scores
+from attention_jax.variants._builders.stateful import from_weights
 
 CONTROLS = ("strength", "gate", "shift", "sharpness")
 

@@ -22,9 +22,11 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from attention_jax import checks, masks, normalizers, recurrence, reference, scores
-from attention_jax.attention import attention
-from attention_jax.types import MaskFunction, Params, Variant, no_parameters
+from attention_jax.core import checks, masks, normalizers, scores
+from attention_jax.core.types import MaskFunction, Params, Variant, no_parameters
+from attention_jax.engine import reference
+from attention_jax.engine.api import attention
+from attention_jax.variants._builders import keywise
 
 
 def nystromformer(*, landmarks: int = 64, iterations: int = 6) -> Variant:
@@ -50,7 +52,7 @@ def nystromformer(*, landmarks: int = 64, iterations: int = 6) -> Variant:
     ) -> Float[Array, "b t h e"]:
         del params
         _check(mask, q, k, query_offset, key_offset)
-        request = recurrence.opened(
+        request = keywise.prepare(
             "nystromformer", q, k, v, mask=mask, key_offset=key_offset, **dropout
         )
         segments = _segments(request.visible, landmarks, request.q.dtype)
@@ -65,7 +67,7 @@ def nystromformer(*, landmarks: int = 64, iterations: int = 6) -> Variant:
         key, value = (jnp.repeat(x, groups, axis=2) for x in means[1:])
         value = jnp.where(exact, value, passed)
         out: Any = attention(request.q, key, value, mask=masks.keys(own))
-        return recurrence.closed(request, out, q.dtype)
+        return keywise.finalize(request, out, q.dtype)
 
     return Variant(init=no_parameters, attend=attend, serves=("bidirectional",), masks="keys")
 
@@ -73,9 +75,9 @@ def nystromformer(*, landmarks: int = 64, iterations: int = 6) -> Variant:
 def _check(
     mask: MaskFunction | None, q: Array, k: Array, query_offset: Any, key_offset: Any
 ) -> None:
-    recurrence.never_causal(mask, "nystromformer takes means of keys with those after them")
+    keywise.never_causal(mask, "nystromformer takes means of keys with those after them")
     at = q.shape[1], k.shape[1], query_offset, key_offset
-    if not recurrence.same_positions(*at):
+    if not keywise.same_positions(*at):
         raise ValueError(
             "nystromformer takes means of the queries and keys of one sequence, so they must be "
             f"at the same positions; got {q.shape[1]} queries from {query_offset} and "

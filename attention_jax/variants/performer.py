@@ -22,9 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from attention_jax import checks
-from attention_jax.linear_family import from_features
-from attention_jax.types import Variant
+from attention_jax.core import checks
+from attention_jax.core.types import Variant
+from attention_jax.variants._builders.linear import from_features
 
 # exp overflows float32 above 88; 10^5 keys times values have room above this.
 LARGEST_EXPONENT = 75.0

@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
-from attention_jax.attention import attention
-from attention_jax.types import PLACES, Params, Variant
+from attention_jax.core.types import PLACES, Params, Variant
+from attention_jax.engine.api import attention
 
 
 def pooling() -> Variant:

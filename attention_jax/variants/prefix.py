@@ -16,10 +16,10 @@ from typing import Any
 
 from jaxtyping import Array
 
-from attention_jax import checks, masks
-from attention_jax.attention import attention
-from attention_jax.recurrence import is_causal
-from attention_jax.types import MaskFunction, Params, Variant, no_parameters
+from attention_jax.core import checks, masks
+from attention_jax.core.types import MaskFunction, Params, Variant, no_parameters
+from attention_jax.engine.api import attention
+from attention_jax.variants._builders.keywise import is_causal
 
 
 def prefix(*, length: int = 32) -> Variant:

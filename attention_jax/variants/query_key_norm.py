@@ -14,9 +14,9 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from attention_jax import checks, scores
-from attention_jax.attention import from_score
-from attention_jax.types import Params, Score, Variant
+from attention_jax.core import checks, scores
+from attention_jax.core.types import Params, Score, Variant
+from attention_jax.variants._builders.pair import from_score
 
 
 def query_key_norm(*, length: int = 128) -> Variant:

@@ -24,10 +24,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from attention_jax import checks, masks
-from attention_jax.attention import attention
-from attention_jax.reference import wide_dtype
-from attention_jax.types import MaskFunction, Params, Variant, no_parameters
+from attention_jax.core import checks, masks
+from attention_jax.core.numerics import wide_dtype
+from attention_jax.core.types import MaskFunction, Params, Variant, no_parameters
+from attention_jax.engine.api import attention
 
 OWN = 1e5  # what a query's own key is lowered by, as in the paper
 

@@ -19,9 +19,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from attention_jax import checks, normalizers, positions, reference, scores
-from attention_jax.attention import attention
-from attention_jax.types import MaskFunction, Params, Variant
+from attention_jax.core import checks, normalizers, numerics, positions, scores
+from attention_jax.core.types import MaskFunction, Params, Variant
+from attention_jax.engine import reference
+from attention_jax.engine.api import attention
 
 
 def relative(*, max_distance: int = 16, values: bool = True) -> Variant:
@@ -53,7 +54,7 @@ def _init(names: tuple[str, ...], rows: int) -> Callable[..., dict[str, Array]]:
 def _with_keys(
     params: Params, q: Array, k: Array, v: Array, *, query_offset: int | Array = 0, **request: Any
 ) -> Any:
-    wide = q.astype(reference.wide_dtype(q, k, v))
+    wide = q.astype(numerics.wide_dtype(q, k, v))
     # A query that is not finite makes NaN of its scores already.
     products = _products(params, jnp.where(jnp.isfinite(wide), wide, 0))
     add = positions.by_distance(products, rows="queries", offset=query_offset)
@@ -82,7 +83,7 @@ def _with_values(
     logits = _logits(params, wide_q, wide_k, row) + poison
     weights = normalizers.softmax.weights(logits, reference.visible_pairs(mask, at))
     if dropout_rate and dropout_key is not None:
-        kept = reference.kept_pairs(dropout_key, dropout_rate, jnp.ix_(*at))
+        kept = numerics.kept_pairs(dropout_key, dropout_rate, jnp.ix_(*at))
         weights = jnp.where(kept, weights / (1 - dropout_rate), 0)
     return _sums(params, weights, wide_v, row).astype(q.dtype)
 

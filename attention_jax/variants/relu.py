@@ -13,9 +13,9 @@ from typing import Any
 
 from jaxtyping import Array
 
-from attention_jax import normalizers
-from attention_jax.attention import attention
-from attention_jax.types import PLACES, Params, Variant, no_parameters
+from attention_jax.core import normalizers
+from attention_jax.core.types import PLACES, Params, Variant, no_parameters
+from attention_jax.engine.api import attention
 
 
 def relu() -> Variant:

@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from attention_jax import positions
-from attention_jax.linear_family import from_decay
-from attention_jax.types import Params, Variant
+from attention_jax.core import positions
+from attention_jax.core.types import Params, Variant
+from attention_jax.variants._builders.linear import from_decay
 
 
 def retention(*, rotate: bool = True, normalize: bool = True) -> Variant:

@@ -14,10 +14,10 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from attention_jax import positions
-from attention_jax.attention import attention
-from attention_jax.reference import wide_dtype
-from attention_jax.types import Params, Variant, no_parameters
+from attention_jax.core import positions
+from attention_jax.core.numerics import wide_dtype
+from attention_jax.core.types import Params, Variant, no_parameters
+from attention_jax.engine.api import attention
 
 
 def rope(*, base: float = 10_000.0) -> Variant:

@@ -6,9 +6,9 @@ Reference: Vaswani et al. 2017, arXiv:1706.03762, equation 1.
 Cost: t s (d + e) products a head.
 """
 
-from attention_jax import scores
-from attention_jax.attention import from_score
-from attention_jax.types import Variant
+from attention_jax.core import scores
+from attention_jax.core.types import Variant
+from attention_jax.variants._builders.pair import from_score
 
 
 def scaled_dot() -> Variant:

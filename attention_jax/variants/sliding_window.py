@@ -6,9 +6,9 @@ Reference: Beltagy et al. 2020, arXiv:2004.05150, section 3.1.
 Cost: t size (d + e) products a head where windows are skipped; t s (d + e) where not.
 """
 
-from attention_jax import masks
-from attention_jax.attention import from_mask
-from attention_jax.types import Variant
+from attention_jax.core import masks
+from attention_jax.core.types import Variant
+from attention_jax.variants._builders.pair import from_mask
 
 
 def sliding_window(*, size: int = 257) -> Variant:

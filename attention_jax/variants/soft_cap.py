@@ -11,9 +11,9 @@ Cost: t s (d + e) products and t s hyperbolic tangents a head.
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from attention_jax import scores
-from attention_jax.attention import from_score
-from attention_jax.types import Variant
+from attention_jax.core import scores
+from attention_jax.core.types import Variant
+from attention_jax.variants._builders.pair import from_score
 
 
 def soft_cap(*, cap: float = 50.0) -> Variant:

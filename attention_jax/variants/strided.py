@@ -10,9 +10,9 @@ Reference: Child et al. 2019, arXiv:1904.10509, section 4.3; merged heads: secti
 Cost: t s (d + e) products a head: few blocks are empty, unless the stride is longer than they are.
 """
 
-from attention_jax import masks
-from attention_jax.attention import from_mask
-from attention_jax.types import Variant
+from attention_jax.core import masks
+from attention_jax.core.types import Variant
+from attention_jax.variants._builders.pair import from_mask
 
 
 def strided(*, stride: int = 128) -> Variant:

@@ -19,10 +19,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from attention_jax import checks, scores
-from attention_jax.attention import attention
-from attention_jax.reference import wide_dtype
-from attention_jax.types import MaskFunction, Params, Variant
+from attention_jax.core import checks, scores
+from attention_jax.core.numerics import wide_dtype
+from attention_jax.core.types import MaskFunction, Params, Variant
+from attention_jax.engine.api import attention
 
 # Beyond `max_length`, where only a run can tell: NaN, so that it shows.
 OUTSIDE: dict[str, Any] = {"mode": "fill", "fill_value": jnp.nan, "wrap_negative_indices": False}

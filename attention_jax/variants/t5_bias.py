@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
-from attention_jax import positions
-from attention_jax.attention import attention
-from attention_jax.types import Params, Variant
+from attention_jax.core import positions
+from attention_jax.core.types import Params, Variant
+from attention_jax.engine.api import attention
 
 
 def t5_bias(*, buckets: int = 32, max_distance: int = 128, bidirectional: bool = True) -> Variant:

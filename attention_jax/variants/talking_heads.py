@@ -17,11 +17,11 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from attention_jax import normalizers
-from attention_jax.attention import attention
-from attention_jax.normalizers import Normalizer
-from attention_jax.tracing import depends_on
-from attention_jax.types import PLACES, MaskFunction, Params, Variant
+from attention_jax.core import normalizers
+from attention_jax.core.jaxprs import depends_on
+from attention_jax.core.normalizers import Normalizer
+from attention_jax.core.types import PLACES, MaskFunction, Params, Variant
+from attention_jax.engine.api import attention
 
 
 def talking_heads() -> Variant:

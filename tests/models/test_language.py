@@ -7,9 +7,9 @@ import pytest
 from flax import nnx
 
 from attention_jax import variants
-from attention_jax.cells import RNNConfig
 from attention_jax.models import language
-from attention_jax.sublayers import TransformerConfig
+from attention_jax.nn.recurrent import RNNConfig
+from attention_jax.nn.transformer import TransformerConfig
 
 SIZES = {"vocabulary_size": 7, "width": 8, "dropout_rate": 0.0}
 # With keys and values, with each kind of state, with a position in the score; the others are slow.
@@ -41,10 +41,10 @@ RNNS = {
 def build(name, **changes):
     rngs = nnx.Rngs(0)
     if name in RNNS:
-        return language.RNN(RNNConfig(**SIZES | RNNS[name] | changes), rngs=rngs)
+        return language.RNNLM(RNNConfig(**SIZES | RNNS[name] | changes), rngs=rngs)
     options = CHOICES.get(name) or {"attention": name, "positions": "none"}
     own = {"layers": 1, "heads": 2, "feed_forward": 8} | SIZES | options | changes
-    return language.Transformer(TransformerConfig(**own), rngs=rngs)
+    return language.TransformerLM(TransformerConfig(**own), rngs=rngs)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_bfloat16_keeps_float32_parameters_and_logits(name, text):
 
 @pytest.mark.parametrize("name", ["learned, gelu", "gru"])
 def test_a_regressor_reads_to_the_end(name, draw):
-    model = language.Regressor(build(name), 2, rngs=nnx.Rngs(1))
+    model = language.SequenceRegressor(build(name), 2, rngs=nnx.Rngs(1))
     vectors = draw(3, 6, 2)
     predict = nnx.jit(lambda vectors: model.predict(vectors))
     numbers = predict(vectors)
@@ -114,7 +114,7 @@ def test_a_regressor_reads_to_the_end(name, draw):
 
 def test_gelu_is_that_of_torch(draw):
     torch = pytest.importorskip("torch")
-    from attention_jax.sublayers import ACTIVATIONS
+    from attention_jax.nn.transformer import ACTIVATIONS
 
     x = draw(64) * 3
     expected = torch.nn.functional.gelu(torch.tensor(np.asarray(x)))

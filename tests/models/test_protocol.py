@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from attention_jax import sublayers
-from attention_jax.models import rnn, transformer
-from attention_jax.types import PLACES
+from attention_jax.core.types import PLACES
+from attention_jax.models import seq2seq_rnn, seq2seq_transformer
+from attention_jax.nn import recurrent, transformer
 
 SIZES = {"vocabulary_size": 11, "width": 8, "layers": 2, "dropout_rate": 0.5}
 TRANSFORMERS = {
@@ -48,11 +48,11 @@ RECOMPUTED = {"recomputed": {"remat": True}}
 def build(name):
     rngs = nnx.Rngs(0)
     if name in RNNS:
-        return rnn.RNN(rnn.RNNConfig(**SIZES, **RNNS[name]), rngs=rngs)
+        return seq2seq_rnn.Seq2SeqRNN(recurrent.RNNConfig(**SIZES, **RNNS[name]), rngs=rngs)
     config = transformer.TransformerConfig(
         **SIZES, heads=2, feed_forward=16, **(TRANSFORMERS | RECOMPUTED)[name]
     )
-    return transformer.Transformer(config, rngs=rngs)
+    return seq2seq_transformer.Seq2SeqTransformer(config, rngs=rngs)
 
 
 # Others stand for these in the fast tests.
@@ -188,8 +188,8 @@ def test_scanned_and_recomputed_layers_compute_the_same(text):
 def test_bfloat16_keeps_float32_parameters_and_logits(text):
     config = transformer.TransformerConfig(**SIZES, heads=2, dtype="bfloat16")
     for model in (
-        transformer.Transformer(config, rngs=nnx.Rngs(0)),
-        rnn.RNN(rnn.RNNConfig(**SIZES, dtype="bfloat16"), rngs=nnx.Rngs(0)),
+        seq2seq_transformer.Seq2SeqTransformer(config, rngs=nnx.Rngs(0)),
+        seq2seq_rnn.Seq2SeqRNN(recurrent.RNNConfig(**SIZES, dtype="bfloat16"), rngs=nnx.Rngs(0)),
     ):
         dtypes = {leaf.dtype for leaf in jax.tree.leaves(nnx.split(model)[1])}
         assert dtypes == {jnp.dtype("float32")}
@@ -210,7 +210,7 @@ def test_bfloat16_keeps_float32_parameters_and_logits(text):
 )
 def test_a_bad_transformer_is_refused(config, message):
     with pytest.raises(ValueError, match=message):
-        transformer.Transformer(
+        seq2seq_transformer.Seq2SeqTransformer(
             transformer.TransformerConfig(**SIZES)._replace(**config), rngs=nnx.Rngs(0)
         )
 
@@ -225,7 +225,7 @@ def test_learned_positions_end_where_their_table_does(text):
 def test_an_rnn_takes_scores_of_a_pair_and_alignments():
     message = "'alibi' does neither. Use additive, .*coverage, .*location_aware, .* or none"
     with pytest.raises(ValueError, match=message):
-        rnn.RNN(rnn.RNNConfig(**SIZES, attention="alibi"), rngs=nnx.Rngs(0))
+        seq2seq_rnn.Seq2SeqRNN(recurrent.RNNConfig(**SIZES, attention="alibi"), rngs=nnx.Rngs(0))
 
 
 @pytest.mark.parametrize("feeding", [True, False])
@@ -238,8 +238,8 @@ def test_an_rnn_takes_scores_of_a_pair_and_alignments():
 )
 def test_an_rnn_goes_from_query_to_query(text, attention, feeding):
     sizes = {"width": 8, "vocabulary_size": 11, "dropout_rate": 0.0}
-    config = rnn.RNNConfig(**sizes, attention=attention, input_feeding=feeding)
-    model = rnn.RNN(config, rngs=nnx.Rngs(0))
+    config = recurrent.RNNConfig(**sizes, attention=attention, input_feeding=feeding)
+    model = seq2seq_rnn.Seq2SeqRNN(config, rngs=nnx.Rngs(0))
     whole = logits_of(model, *text)
     np.testing.assert_allclose(stepwise(model, *text), whole, rtol=1e-4, atol=1e-5)
 
@@ -247,8 +247,8 @@ def test_an_rnn_goes_from_query_to_query(text, attention, feeding):
 @pytest.mark.parametrize("feeding", [True, False])
 def test_what_draws_in_an_rnn_draws_in_training_only(text, feeding):
     sizes = {"width": 8, "vocabulary_size": 11, "dropout_rate": 0.0}
-    config = rnn.RNNConfig(**sizes, attention="mocha", input_feeding=feeding)
-    model = rnn.RNN(config, rngs=nnx.Rngs(0))
+    config = recurrent.RNNConfig(**sizes, attention="mocha", input_feeding=feeding)
+    model = seq2seq_rnn.Seq2SeqRNN(config, rngs=nnx.Rngs(0))
     source, mask, target = text
 
     @jax.jit
@@ -263,7 +263,7 @@ def test_what_draws_in_an_rnn_draws_in_training_only(text, feeding):
 
 def test_what_stands_where_is_told_by_name():
     config = transformer.TransformerConfig(**SIZES, attention="coverage")
-    at = {place: sublayers.name_at(config, place) for place in PLACES}
+    at = {place: transformer.name_at(config, place) for place in PLACES}
     assert at == {"bidirectional": "scaled_dot", "causal": "scaled_dot", "cross": "coverage"}
     config = config._replace(attention="alibi", cross_attention="dot")
-    assert [sublayers.name_at(config, place) for place in PLACES] == ["alibi", "alibi", "dot"]
+    assert [transformer.name_at(config, place) for place in PLACES] == ["alibi", "alibi", "dot"]

@@ -6,30 +6,30 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from attention_jax import objectives
-from attention_jax.cells import RNNConfig
-from attention_jax.models.rnn import RNN
+from attention_jax.data.types import Seq2SeqBatch
+from attention_jax.models.seq2seq_rnn import Seq2SeqRNN
+from attention_jax.models.seq2seq_transformer import Seq2SeqTransformer
 from attention_jax.models.speech import (
-    AlignedModel,
-    Aligner,
-    Listening,
-    PyramidListener,
+    AudioFrontEnd,
+    CTCHead,
+    CTCModel,
+    PyramidalRNNEncoder,
+    SpeechTransformerEncoder,
     Subsampling,
-    TransformerListener,
 )
-from attention_jax.models.transformer import Transformer
-from attention_jax.sound import Augment
-from attention_jax.sublayers import TransformerConfig
-from attention_jax.types import Batch
+from attention_jax.nn.recurrent import RNNConfig
+from attention_jax.nn.spec_augment import Augment
+from attention_jax.nn.transformer import TransformerConfig
+from attention_jax.training import objectives
 
 SIZES = {"vocabulary_size": 11, "width": 8, "layers": 1}
 HIDING = Augment(1, 2, 1, 4, 0.5)
 LISTENING = {
-    "transformer": Listening(features=5, halvings=2, augment=HIDING),
-    "transformer, rope": Listening(features=5, halvings=0),
-    "transformer, learned, post-norm, scanned": Listening(features=5, halvings=1),
-    "las": Listening(features=5, halvings=0, pyramid=2, augment=HIDING),
-    "las, location aware, gru, one way": Listening(features=5, halvings=1, pyramid=1),
+    "transformer": AudioFrontEnd(features=5, halvings=2, augment=HIDING),
+    "transformer, rope": AudioFrontEnd(features=5, halvings=0),
+    "transformer, learned, post-norm, scanned": AudioFrontEnd(features=5, halvings=1),
+    "las": AudioFrontEnd(features=5, halvings=0, pyramid=2, augment=HIDING),
+    "las, location aware, gru, one way": AudioFrontEnd(features=5, halvings=1, pyramid=1),
 }
 OPTIONS = {
     "transformer, rope": {"positions": "rope"},
@@ -50,20 +50,20 @@ def listener(name, *, augment=None, **more):
     listening = listening if augment is None else listening._replace(augment=augment)
     if name.startswith("las"):
         config = RNNConfig(**SIZES | options)
-        return config, lambda rngs: PyramidListener(config, listening, rngs=rngs)
+        return config, lambda rngs: PyramidalRNNEncoder(config, listening, rngs=rngs)
     config = TransformerConfig(**SIZES, heads=2, feed_forward=16, **options)
-    return config, lambda rngs: TransformerListener(config, listening, rngs=rngs)
+    return config, lambda rngs: SpeechTransformerEncoder(config, listening, rngs=rngs)
 
 
 def build(name):
     config, encoder = listener(name)
-    kind = RNN if name.startswith("las") else Transformer
+    kind = Seq2SeqRNN if name.startswith("las") else Seq2SeqTransformer
     return kind(config, encoder=encoder, rngs=nnx.Rngs(0))
 
 
 def aligned(name):
     (config, encoder), rngs = listener(name), nnx.Rngs(0)
-    return AlignedModel(encoder(rngs), Aligner(config.width, 11, rngs=rngs))
+    return CTCModel(encoder(rngs), CTCHead(config.width, 11, rngs=rngs))
 
 
 @pytest.fixture(
@@ -156,7 +156,9 @@ def test_parts_are_hidden_in_training_alone(name, speech):
 @pytest.mark.parametrize("length", [12, 13])
 def test_subsampling_is_torchs_convolution(length):
     torch = pytest.importorskip("torch")
-    module = Subsampling(Listening(features=5, halvings=2), 8, dtype=jnp.float32, rngs=nnx.Rngs(1))
+    module = Subsampling(
+        AudioFrontEnd(features=5, halvings=2), 8, dtype=jnp.float32, rngs=nnx.Rngs(1)
+    )
     x = np.random.default_rng(0).normal(size=(2, length, 5)).astype(np.float32)
     y = torch.tensor(x).mT
     for convolution in module.convolutions:
@@ -173,7 +175,9 @@ def test_subsampling_is_torchs_convolution(length):
 
 def test_a_pyramid_is_its_equation_in_loops():
     config = RNNConfig(**SIZES, cell="gru", bidirectional=False)
-    module = PyramidListener(config, Listening(features=5, halvings=0, pyramid=2), rngs=nnx.Rngs(2))
+    module = PyramidalRNNEncoder(
+        config, AudioFrontEnd(features=5, halvings=0, pyramid=2), rngs=nnx.Rngs(2)
+    )
     frames = np.random.default_rng(0).normal(size=(1, 6, 5)).astype(np.float32)
     x = [module.subsampling.project(jnp.asarray(frame)) for frame in frames[0]]
     for number, (cell,) in enumerate(module.layers):
@@ -204,7 +208,7 @@ def test_positions_align_with_tokens(name, speech):
     source, mask, target = speech
     model = aligned(name)
     weights = jnp.ones(target[:, :2].shape)
-    batch = Batch(source, mask, target[:, :2], target[:, :2], weights)
+    batch = Seq2SeqBatch(source, mask, target[:, :2], target[:, :2], weights)
     graphdef, state = nnx.split(model)
 
     def loss(params):
@@ -220,8 +224,8 @@ def test_positions_align_with_tokens(name, speech):
 def test_the_joint_objective_is_the_weighted_sum_of_both(speech):
     source, mask, target = speech
     model = build("transformer")
-    model.aligner = Aligner(model.config.width, 11, rngs=nnx.Rngs(1))
-    batch = Batch(source, mask, target[:, :2], target[:, :2], jnp.ones(target[:, :2].shape))
+    model.aligner = CTCHead(model.config.width, 11, rngs=nnx.Rngs(1))
+    batch = Seq2SeqBatch(source, mask, target[:, :2], target[:, :2], jnp.ones(target[:, :2].shape))
 
     @nnx.jit
     def sums(model):
@@ -239,7 +243,9 @@ def test_the_joint_objective_is_the_weighted_sum_of_both(speech):
 
 def test_a_decoder_deeper_than_the_pyramid_is_refused():
     with pytest.raises(ValueError, match="got layers=2, pyramid=0. Raise `pyramid`"):
-        PyramidListener(RNNConfig(**SIZES | {"layers": 2}), Listening(pyramid=0), rngs=nnx.Rngs(0))
+        PyramidalRNNEncoder(
+            RNNConfig(**SIZES | {"layers": 2}), AudioFrontEnd(pyramid=0), rngs=nnx.Rngs(0)
+        )
 
 
 def test_learned_positions_end_where_their_table_does():

@@ -1,7 +1,8 @@
 import jax
 import numpy as np
 
-from attention_jax import masks, variants
+from attention_jax import variants
+from attention_jax.core import masks
 
 
 def test_matches_its_equation(qkv):

@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attention_jax import masks, variants
+from attention_jax import variants
+from attention_jax.core import masks
 
 SMALL = {"block": 2, "window": 3, "global_blocks": 1, "random": 2}
 BLOCKS, HEADS = 14, 4

@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attention_jax import masks, reference, variants
+from attention_jax import variants
+from attention_jax.core import masks, numerics
 
 VECTORS = ("a1", "b1", "a2", "b2")
 
@@ -41,7 +42,7 @@ def test_dropout_takes_a_pair_from_both_softmaxes(qkv, draw):
     attend = variants.get("differential").attend
     got = jax.jit(lambda *x: attend(params, *x, dropout_rate=0.4, dropout_key=key))(*qkv)
     at = jnp.ix_(*(jnp.arange(n) for n in (2, 4, 5, 5)))
-    kept = np.asarray(reference.kept_pairs(key, 0.4, at)) / 0.6
+    kept = np.asarray(numerics.kept_pairs(key, 0.4, at)) / 0.6
     np.testing.assert_allclose(got, oracle(params, *qkv, 0.8, kept), rtol=1e-5, atol=1e-6)
 
 

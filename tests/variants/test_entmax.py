@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from attention_jax import attention, plan, variants
-from attention_jax.normalizers import entmax
+from attention_jax.core.normalizers import entmax
 
 A = np.array([-2.0, -0.5, 0.5, 2.0])
 

@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attention_jax import attention, masks, variants
+from attention_jax import attention, variants
+from attention_jax.core import masks
 
 VARIANT = variants.get("forgetting")
 

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attention_jax import masks, variants
+from attention_jax import variants
+from attention_jax.core import masks
 
 
 def oracle(points, q, k, v, visible):

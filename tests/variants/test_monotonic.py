@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attention_jax import masks, variants
+from attention_jax import variants
+from attention_jax.core import masks
 
 SIZES = {"heads": 4, "kv_heads": 2, "head_width": 8}
 PADDED = jnp.array([[True, True, False, True, True], [False, True, True, True, True]])

@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attention_jax import masks, variants
+from attention_jax import variants
+from attention_jax.core import masks
 
 
 def buckets_of(x, buckets, rounds, seed):

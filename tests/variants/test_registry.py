@@ -1,7 +1,7 @@
 import pytest
 
 from attention_jax import variants
-from attention_jax.types import Variant
+from attention_jax.core.types import Variant
 
 GOOD = '''
 from attention_jax import from_score, scores
@@ -51,7 +51,7 @@ def test_a_file_that_does_not_serve_says_why(tmp_path):
         variants.get(str(tmp_path / "mine.py"))
     with pytest.raises(ValueError, match="mine.py must define a function `mine`"):
         variants.get(write(tmp_path, "x = 1"))
-    with pytest.raises(ValueError, match="must return an attention_jax.types.Variant; got int"):
+    with pytest.raises(ValueError, match="must return an attention_jax.Variant; got int"):
         variants.get(write(tmp_path, "def mine():\n    return 1"))
     with pytest.raises(ValueError, match="mine.py could not be read: SyntaxError"):
         variants.get(write(tmp_path, "def mine(:"))

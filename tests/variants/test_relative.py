@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attention_jax import masks, reference, variants
+from attention_jax import variants
+from attention_jax.core import masks, numerics
 
 
 def oracle(params, q, k, v, most, seen_by, kept=None):
@@ -52,7 +53,7 @@ def test_a_dropped_weight_drops_the_distance_of_its_value(qkv, draw):
     random = {"dropout_rate": 0.4, "dropout_key": key}
     got = jax.jit(lambda *qkv: variant.attend(params, *qkv, query_offset=2, **random))(*qkv)
     at = jnp.ix_(jnp.arange(2), jnp.arange(4), 2 + jnp.arange(5), jnp.arange(5))
-    kept = np.asarray(reference.kept_pairs(key, 0.4, at)) / 0.6
+    kept = np.asarray(numerics.kept_pairs(key, 0.4, at)) / 0.6
     expected = oracle(params, *qkv, 16, lambda t: np.ones(5), kept)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 

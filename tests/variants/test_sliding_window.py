@@ -2,7 +2,8 @@ import jax
 import numpy as np
 import pytest
 
-from attention_jax import masks, variants
+from attention_jax import variants
+from attention_jax.core import masks
 
 
 def attend(qkv, *, size, **request):

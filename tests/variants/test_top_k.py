@@ -2,7 +2,8 @@ import jax
 import numpy as np
 import pytest
 
-from attention_jax import masks, variants
+from attention_jax import variants
+from attention_jax.core import masks
 
 
 @pytest.mark.parametrize("k", [1, 2, 3])

@@ -1,0 +1,2 @@
+"""Interpretability and reporting: attention maps, attribution, variant introspection, plots and
+HTML pages."""

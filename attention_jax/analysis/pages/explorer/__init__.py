@@ -1,0 +1,222 @@
+"""The attention explorer: one HTML file that shows where models look, and needs no network.
+
+    html = explorer.page([Run("reverse")], [("3 1 2", [Reading(source, target, beam, maps)])])
+    Path("explorer.html").write_text(html, encoding="utf-8")
+
+`page.html`, `page.css` and the scripts are the page; this file puts the data into it. Weights take
+8 bits each, scaled row by row, then zlib and base64.
+"""
+
+import base64
+import json
+import math
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from attention_jax.analysis import attention_entropy
+from attention_jax.analysis.attention_maps import Map
+from attention_jax.core import checks
+
+# Below this share of a map's largest weight, a negative one is rounding.
+_NOISE = 1e-5
+_SCRIPTS = ("data.js", "words.js", "picture.js", "panel.js", "page.js")
+# What a source can be; words.js has the words for each.
+KINDS = ("sentence", "picture", "recording")
+
+
+class Run(NamedTuple):
+    """A model of the page: its name, and what else is to be known of it."""
+
+    name: str
+    about: str = ""
+
+
+class Picture(NamedTuple):
+    """What the positions of a source are parts of: an image in patches, a sound in frames.
+
+    Attributes:
+      png: the picture, as the page shows it.
+      boxes: left, top, width and height of each position, as shares of the picture; a position
+        that is no part of it has no width.
+      about: what it shows, in a sentence.
+    """
+
+    png: bytes
+    boxes: Float[np.ndarray, "s 4"]
+    about: str
+
+
+class Reading(NamedTuple):
+    """What one run makes of one sentence, image or sound.
+
+    Attributes:
+      source: the tokens that it reads, with EOS.
+      target: the tokens that it writes, with EOS.
+      alternatives: translations and their scores, the best first; `target` is that of the first.
+      maps: as `attention_maps.sentence` gives them.
+      picture: of a source that is no text.
+    """
+
+    source: Sequence[str]
+    target: Sequence[str]
+    alternatives: Sequence[tuple[str, float]]
+    maps: dict[str, Map]
+    picture: Picture | None = None
+
+
+class Quantised(NamedTuple):
+    """Weights in 8 bits: `(codes - zero) * steps[..., None]` are they, to half a step."""
+
+    codes: UInt8[np.ndarray, "*n s"]
+    steps: Float[np.ndarray, "*n"]
+    zero: int
+
+
+def page(
+    runs: Sequence[Run], sentences: Sequence[tuple[str, Sequence[Reading]]], *, of: str = "sentence"
+) -> str:
+    """The page of one or two runs, as HTML.
+
+    Args:
+      runs: the models, in the order of their columns.
+      sentences: each with the reading of every run; or what stands for sentences.
+      of: what these are, one of `KINDS`: the page speaks of patches and classes where they are
+        pictures, of moments and transcripts where they are recordings.
+
+    Raises:
+      ValueError: there is no sentence, or one has not as many readings as there are runs.
+    """
+    checks.one_of("of", of, KINDS)
+    if not sentences:
+        raise ValueError("`sentences` must hold at least one; got none.")
+    for text, readings in sentences:
+        if len(readings) != len(runs):
+            raise ValueError(
+                f"every sentence needs a reading of each of {len(runs)} runs; "
+                f"got {len(readings)} of {text!r}."
+            )
+    data = {
+        "of": of,
+        "runs": [run._asdict() for run in runs],
+        "sentences": [
+            {"text": text, "readings": [_reading(reading) for reading in readings]}
+            for text, readings in sentences
+        ],
+    }
+    # "<" would let a token such as "</script>" end the data; JSON has another way to write it.
+    packed = json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+    html = _part("page.html").replace("/*style*/", _part("page.css"))
+    html = html.replace("/*script*/", "\n".join(map(_part, _SCRIPTS)))
+    return html.replace("/*data*/", packed)
+
+
+def quantised(weights: Float[np.ndarray, "*n s"]) -> Quantised:
+    """Weights in 8 bits, each row in steps of its own: 1/255 of its largest, 1/127 if signed.
+
+    >>> codes, steps, zero = quantised(np.float32([[0.5, 0.3, 0.2]]))
+    >>> codes.tolist(), zero
+    ([[255, 153, 102]], 0)
+    """
+    size = np.abs(weights).max(axis=-1)
+    signed = weights.min() < -_NOISE * size.max()
+    zero, most = (128, 127) if signed else (0, 255)
+    steps = (size / most).astype(np.float32)
+    codes = np.rint(weights / np.where(steps > 0, steps, 1)[..., None]) + zero
+    return Quantised(np.clip(codes, 0, 255).astype(np.uint8), steps, zero)
+
+
+def entropy(weights: Float[np.ndarray, "*n t s"]) -> Float[np.ndarray, "*n"]:
+    """Mean over the rows of `-sum_j p_j log2 p_j`, in bits, where p are the shares of a row."""
+    shares, rows = attention_entropy.shares(weights)
+    return _mean(attention_entropy.entropy(shares), rows)
+
+
+def distance(weights: Float[np.ndarray, "*n t s"]) -> Float[np.ndarray, "*n"]:
+    """Mean over the rows i of `sum_j p_j |i - j|`, in tokens, where p are the shares of a row."""
+    shares, rows = attention_entropy.shares(weights)
+    t, s = weights.shape[-2:]
+    apart = np.abs(np.arange(t)[:, None] - np.arange(s)[None])
+    return _mean((shares * apart).sum(axis=-1), rows)
+
+
+def _mean(numbers: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The mean of the last axis over the rows that count."""
+    return (numbers * rows).sum(axis=-1) / np.maximum(rows.sum(axis=-1), 1)
+
+
+def _reading(reading: Reading) -> dict[str, Any]:
+    found = [(text, float(score)) for text, score in reading.alternatives]
+    return {
+        "source": list(reading.source),
+        "target": list(reading.target),
+        # The beam ranks as -inf what it never finished.
+        "alternatives": [[t, round(x, 4)] for t, x in found if math.isfinite(x)],
+        "maps": {place: _map(found) for place, found in reading.maps.items()},
+    } | ({} if reading.picture is None else {"picture": _picture(reading.picture, reading.source)})
+
+
+def _picture(picture: Picture, source: Sequence[str]) -> dict[str, Any]:
+    if len(picture.boxes) != len(source):
+        raise ValueError(
+            f"`boxes` must have one of each of the {len(source)} positions of the source; got "
+            f"{len(picture.boxes)}."
+        )
+    boxes = np.asarray(picture.boxes, np.float64).round(5).tolist()
+    png = base64.b64encode(picture.png).decode()
+    return {"png": png, "boxes": boxes, "about": picture.about}
+
+
+def strips(parts: int, *, across: float | None = None) -> Float[np.ndarray, "s 4"]:
+    """Boxes of a picture in so many upright strips, left to right: a sound's frames.
+
+    Args:
+      parts: how many there are.
+      across: how many strips the picture is wide, where its end cuts the last one.
+
+    >>> strips(2, across=1.5)[:, [0, 2]].round(2).tolist()
+    [[0.0, 0.67], [0.67, 0.33]]
+    """
+    whole = parts if across is None else across
+    left = np.arange(parts) / whole
+    width = np.minimum(1 / whole, 1 - left)
+    return np.stack([left, 0 * left, width, 0 * left + 1], axis=1)
+
+
+def tiles(rows: int, columns: int) -> Float[np.ndarray, "s 4"]:
+    """Boxes of a picture in so many rows and columns, row by row: an image's patches."""
+    y, x = np.divmod(np.arange(rows * columns), columns)
+    size = np.ones(rows * columns)
+    return np.stack([x / columns, y / rows, size / columns, size / rows], axis=1)
+
+
+def _map(found: Map) -> dict[str, Any]:
+    """A map as the page reads it; heads that are not exact have no numbers."""
+    weights = np.where(found.is_exact[:, :, None, None], found.weights, 0)
+    codes, steps, zero = quantised(weights)
+    numbers = {"entropy": entropy(weights), "distance": distance(weights)}
+    numbers |= {"error": found.error, "rest": found.rest}
+    return {
+        "shape": list(weights.shape),
+        "zero": zero,
+        "exact": found.is_exact.tolist(),
+        "codes": _packed(codes),
+        "steps": _packed(steps.astype("<f4")),
+    } | {name: _finite(x).round(4).tolist() for name, x in numbers.items()}
+
+
+def _finite(numbers: np.ndarray) -> np.ndarray:
+    """JSON has no NaN: what is none becomes -1."""
+    return np.where(np.isfinite(numbers), numbers, -1).astype(np.float64)
+
+
+def _packed(array: np.ndarray) -> str:
+    return base64.b64encode(zlib.compress(array.tobytes(), 9)).decode()
+
+
+def _part(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")

@@ -1,0 +1,65 @@
+"""Alignment of a transcript's tokens with the frames they are read from."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from flax import nnx
+from jaxtyping import Float
+
+from attention_jax.analysis import attention_entropy
+from attention_jax.core.types import Params
+from attention_jax.data.audio import batches
+from attention_jax.data.audio.corpus import Utterance
+from attention_jax.decoding import ctc
+from attention_jax.decoding.transcribe import Transcriber
+
+
+def alignment(
+    transcriber: Transcriber, params: Params, utterance: Utterance, target: Sequence[int]
+) -> tuple[Float[np.ndarray, "l h t s"], list[str], int] | None:
+    """Where the model listens while it writes `target`: weights, tokens, frames a position.
+
+    With CTC these are the probabilities that each token is said at each position, given that all
+    of them are. None where the model has no attention, or nothing was written.
+
+    Args:
+      transcriber: of the model.
+      params: its parameters.
+      utterance: what is heard.
+      target: ids as a `Hypothesis` has them.
+    """
+    if not len(target):
+        return None
+    settings, ids = transcriber.settings, tuple(target)
+    frames = batches.frames_of(utterance, settings)
+    collate = batches.Collate(settings)
+    # The step that reads BOS writes the first token.
+    length = transcriber.padded_length(utterance)
+    batch = collate([(utterance, ids[:-1])], rows=1, length=length)
+    if transcriber.aligned:
+        log_p, mask = transcriber._log_probabilities(params, batch)
+        weights = ctc.posteriors(np.asarray(log_p)[0, np.asarray(mask)[0]], ids)[None, None]
+    else:
+        found = attention_entropy.cross_weights(transcriber.graphdef, params, batch)
+        if found is None:
+            return None
+        weights = np.asarray(found, np.float32)[: len(ids), 0].transpose(1, 2, 0, 3)
+    # How often the padded length was halved does not follow from what it became.
+    per_position = nnx.merge(transcriber.graphdef, params).encoder.listening.shortening
+    positions = -(-frames // per_position)
+    return weights[..., :positions], transcriber.vocabulary.tokens(ids), per_position
+
+
+def order(weights: Float[np.ndarray, "t s"]) -> float:
+    """How well the order of tokens is that in which they are heard, -1 to 1; 1 on a diagonal.
+
+    Pearson's correlation between the number of a token and the middle of its weights.
+
+    >>> order(np.eye(4)), order(np.eye(4)[::-1])
+    (1.0, -1.0)
+    """
+    total = np.maximum(weights.sum(axis=1), 1e-9)
+    middle = (weights * np.arange(weights.shape[1])).sum(axis=1) / total
+    if np.ptp(middle) == 0:  # one token, or all heard at one place: there is no order
+        return 0.0
+    return round(float(np.corrcoef(np.arange(len(middle)), middle)[0, 1]), 6)

@@ -1,0 +1,236 @@
+"""What each variant is and what it can do, read from its file and from its jaxpr.
+
+    catalogue.describe("alibi").claim
+
+Nothing is listed by hand: the text is the docstring of the variant's file, what it supports is
+said by its `Variant`, and its need of memory is seen in the program that it makes.
+"""
+
+import importlib
+import inspect
+import itertools
+import math
+import re
+import textwrap
+from collections.abc import Iterable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr, Jaxpr
+
+from attention_jax import variants
+from attention_jax.core.masks import causal
+from attention_jax.core.types import MaskFunction, Variant
+
+FAMILIES = (
+    "scores of a pair",
+    "normalizers, gates and heads",
+    "positions and patterns",
+    "sums and states",
+    "alignments",
+    "all weights at once",
+)
+SIZES = {"heads": 4, "kv_heads": 2, "head_width": 8}
+# The first is long enough that no tile of fixed size is a large share of all pairs; the others are
+# for variants that take no sequence of that length.
+LENGTHS, LARGE_SHARE = (8192, 2048, 512), 1 / 16
+# Twice as long, an array that follows the length has twice the numbers, and t x s has four times.
+MOST_GROWTH = 2.5
+
+
+class Entry(NamedTuple):
+    """One variant.
+
+    Attributes:
+      docstring: of its file, of which `claim` to `cost` are parts.
+      claim: the first sentence.
+      equation: its first indented lines.
+      remarks: its other paragraphs; indented where they are indented there.
+      reference, cost: the paragraphs of that name, without the word.
+      signature: of the function, with its defaults.
+      options: the docstring of the function.
+      serves, masks, random: as in `Variant`.
+      steps: whether a decoder goes on by the variant's own steps, in a state of its own.
+      rnn: whether it serves in RNN decoders.
+      linear_memory: whether attention, its gradient included, makes no array of t x s numbers.
+    """
+
+    name: str
+    docstring: str
+    claim: str
+    equation: str
+    remarks: tuple[str, ...]
+    reference: str
+    cost: str
+    signature: str
+    options: str
+    serves: tuple[str, ...]
+    masks: str
+    random: bool
+    steps: bool
+    rnn: bool
+    linear_memory: bool
+    family: str
+
+    @property
+    def supports(self) -> tuple[str, ...]:
+        """What it supports, in words."""
+        extras = {
+            "linear memory": self.linear_memory,
+            "steps of its own in decoders": self.steps,
+            "RNN decoders": self.rnn,
+            "draws at random": self.random,
+        }
+        hides = "any mask" if self.masks == "pairs" else "masks of keys"
+        return (*self.serves, hides, *(name for name, has in extras.items() if has))
+
+    @property
+    def short_cost(self) -> str:
+        """The first expression of the cost."""
+        return re.split(r",? (?:products|numbers|a head|each)\b|[,;:.](?:\s|$)", self.cost)[0]
+
+
+def describe(name: str, **options: Any) -> Entry:
+    """What a variant of the library is and can do, with these options.
+
+    Raises:
+      ValueError: there is no such variant or option.
+    """
+    variant = variants.get(name, **options)
+    module = importlib.import_module(f"{variants.__name__}.{name}")
+    factory = getattr(module, name)
+    text = inspect.getdoc(module) or ""
+    linear = linear_memory(variant)
+    return Entry(
+        name=name,
+        docstring=text,
+        **_read(text),
+        signature=f"{name}{_without_types(inspect.signature(factory))}",
+        options=inspect.getdoc(factory) or "",
+        serves=variant.serves,
+        masks=variant.masks,
+        random=variant.random,
+        steps=variant.step is not None,
+        rnn=variant.score is not None or variant.align is not None,
+        linear_memory=linear,
+        family=family(variant, linear=linear),
+    )
+
+
+def ways(variant: Variant) -> dict[str, MaskFunction | None]:
+    """The masks under which a variant reads one sequence: seen whole, up to each query, or both."""
+    whole = next((place for place in ("bidirectional", "cross") if place in variant.serves), None)
+    found: dict[str, MaskFunction | None] = {} if whole is None else {whole: None}
+    return found | ({"causal": causal} if "causal" in variant.serves else {})
+
+
+def linear_memory(variant: Variant) -> bool:
+    """Whether attention and its gradient make no array of t x s numbers, nor of a share of them.
+
+    Read off jaxprs: nothing is computed.
+    """
+    return all(_is_linear(variant, mask) for mask in ways(variant).values())
+
+
+def _is_linear(variant: Variant, mask: MaskFunction | None) -> bool:
+    # Where the offset is not known, blocks are not sorted by a look at the mask, which takes most
+    # of the time; but a variant may then have to do without its better way.
+    for length, known in itertools.product(LENGTHS, (False, True)):
+        try:
+            arrays = _arrays(variant, mask, length, known=known)
+            most = LARGE_SHARE * length**2
+            if max(arrays) <= most:
+                return True
+            if not _grows(_arrays(variant, mask, length // 2, known=known), arrays, most):
+                return True
+        except (ValueError, TypeError, jax.errors.JAXTypeError):
+            continue  # it takes no such offset, or no such length
+        if known:
+            return False
+    return False
+
+
+def _grows(small: list[int], large: list[int], most: float) -> bool:
+    """Whether an array of more than `most` numbers grows faster than the length."""
+    if len(small) != len(large):  # of other loops: only the largest can be compared
+        small, large = [max(small)], [max(large)]
+    pairs = zip(small, large, strict=True)
+    return any(after > most and after > MOST_GROWTH * before for before, after in pairs)
+
+
+def _arrays(variant: Variant, mask: MaskFunction | None, length: int, *, known: bool) -> list[int]:
+    """The size of every array in the program of attention and its gradient."""
+    h, g, d = SIZES.values()
+    shapes = ((1, length, h, d), (1, length, g, d), (1, length, g, d - 2))
+    q, k, v = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    params = jax.eval_shape(lambda key: variant.init(key, **SIZES), key)
+
+    def run(offset: Any, key: Any, *arrays: Any) -> Any:
+        request: dict[str, Any] = {} if known else {"query_offset": offset, "key_offset": offset}
+        request |= {"dropout_key": key} if variant.random else {}
+        out, pull = jax.vjp(partial(variant.attend, mask=mask, **request), *arrays)
+        return out, pull(out)
+
+    offset = jax.ShapeDtypeStruct((), jnp.int32)
+    closed = jax.make_jaxpr(run)(offset, key, params, q, k, v)
+    return [math.prod(jnp.shape(x)) for x in closed.consts] + list(_sizes(closed.jaxpr))
+
+
+def _sizes(jaxpr: Jaxpr) -> Iterable[int]:
+    for equation in jaxpr.eqns:
+        for variable in equation.outvars:
+            yield math.prod(getattr(variable.aval, "shape", ()))
+        for value in jax.tree.leaves(equation.params, is_leaf=_is_program):
+            if _is_program(value):
+                yield from _sizes(value.jaxpr if isinstance(value, ClosedJaxpr) else value)
+
+
+def _is_program(value: Any) -> bool:
+    return isinstance(value, (ClosedJaxpr, Jaxpr))
+
+
+def family(variant: Variant, *, linear: bool) -> str:
+    """Of `FAMILIES`, the one that what a variant can do puts it in.
+
+    Args:
+      linear: whether its memory is.
+    """
+    if variant.align is not None:
+        return "alignments"
+    if variant.score is not None:
+        return "scores of a pair"
+    if variant.masks == "keys":
+        return "sums and states"
+    if not linear:
+        return "all weights at once"
+    # Where distances mean something, there is no place between two sequences.
+    return "normalizers, gates and heads" if "cross" in variant.serves else "positions and patterns"
+
+
+def _read(text: str) -> dict[str, Any]:
+    """Claim, equation, remarks, reference and cost of a docstring."""
+    claim, *paragraphs = re.split(r"\n\s*\n", text.strip())
+    found = {"equation": "", "reference": "", "cost": ""}
+    remarks = []
+    for paragraph in paragraphs:
+        if paragraph.startswith(" "):
+            if found["equation"]:
+                remarks.append(paragraph)
+            else:
+                found["equation"] = textwrap.dedent(paragraph)
+            continue
+        for part in re.split(r"\n(?=(?:Reference|Cost): )", paragraph):
+            word, _, rest = " ".join(part.split()).partition(": ")
+            if word in ("Reference", "Cost"):
+                found[word.lower()] = rest
+            else:
+                remarks.append(" ".join(part.split()))
+    return found | {"claim": " ".join(claim.split()), "remarks": tuple(remarks)}
+
+
+def _without_types(signature: inspect.Signature) -> inspect.Signature:
+    plain = [x.replace(annotation=inspect.Parameter.empty) for x in signature.parameters.values()]
+    return signature.replace(parameters=plain, return_annotation=inspect.Signature.empty)

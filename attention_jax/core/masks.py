@@ -1,0 +1,282 @@
+"""Who may see whom: functions `(b, h, i, j) -> bool` of global positions, True where visible.
+
+They combine with `&`, `|` and `~`, also with plain functions:
+
+    masks.causal & masks.sliding_window(256)
+    masks.causal & (lambda b, h, i, j: j != 0)
+
+Masks made from arrays look positions up, so with `query_offset` and `key_offset` the arrays
+still start at position 0. Positions beyond an array's end are hidden.
+"""
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
+
+from attention_jax.core import checks
+from attention_jax.core.types import MaskFunction
+
+Position = Array | int
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A mask function that combines with others.
+
+    Attributes:
+      function: of `(b, h, i, j)`.
+      parts: the masks of which it is the conjunction, where it is one: each empties blocks of
+        pairs by itself, whatever is known of the others.
+    """
+
+    function: MaskFunction
+    parts: tuple[MaskFunction, ...] = ()
+
+    def __call__(self, b: Position, h: Position, i: Position, j: Position) -> Array:
+        at = (jnp.asarray(position) for position in (b, h, i, j))
+        return jnp.asarray(self.function(*at))
+
+    def __and__(self, other: MaskFunction) -> "Mask":
+        parts = (*conjuncts(self), *conjuncts(other))
+        return Mask(lambda *at: jnp.logical_and(self(*at), other(*at)), parts)
+
+    def __or__(self, other: MaskFunction) -> "Mask":
+        return Mask(lambda *at: jnp.logical_or(self(*at), other(*at)))
+
+    def __invert__(self) -> "Mask":
+        return Mask(lambda *at: jnp.logical_not(self(*at)))
+
+    __rand__ = __and__
+    __ror__ = __or__
+
+
+def conjuncts(mask: MaskFunction | None) -> tuple[MaskFunction, ...]:
+    """The masks of which a pair needs all; none where `mask` is None."""
+    if mask is None:
+        return ()
+    return getattr(mask, "parts", ()) or (mask,)
+
+
+full = Mask(lambda b, h, i, j: jnp.asarray(True))
+"""Every query sees every key."""
+
+causal = Mask(lambda b, h, i, j: j <= i)
+"""A query sees itself and what came before: j <= i."""
+
+
+def both(first: MaskFunction | None, second: MaskFunction | None) -> MaskFunction | None:
+    """What both masks show; None shows everything."""
+    if first is None or second is None:
+        return second if first is None else first
+    return (first if isinstance(first, Mask) else Mask(first)) & second
+
+
+def sliding_window(size: int, *, dilation: int = 1) -> Mask:
+    """A query sees keys nearer than `size` steps, on both sides.
+
+        visible = |i - j| < size dilation and (i - j) mod dilation = 0
+
+    Args:
+      size: at least 1 position, which is the query's own.
+      dilation: positions in a step; above 1 the keys between two steps are hidden.
+
+    Raises:
+      ValueError: `size` holds no position, or `dilation` is no step.
+
+    Reference: Beltagy et al. 2020, arXiv:2004.05150, section 3.1.
+
+    >>> bool(sliding_window(2)(0, 0, 5, 4)), bool(sliding_window(2)(0, 0, 5, 3))
+    (True, False)
+    >>> [j for j in range(10) if sliding_window(2, dilation=3)(0, 0, 5, j)]
+    [2, 5, 8]
+    """
+    if size < 1:
+        raise ValueError(f"`size` must hold at least 1 position; got {size}.")
+    checks.positive("dilation", dilation)
+    if dilation == 1:
+        return Mask(lambda b, h, i, j: jnp.abs(i - j) < size)
+    reach = size * dilation
+    return Mask(lambda b, h, i, j: (jnp.abs(i - j) < reach) & ((i - j) % dilation == 0))
+
+
+def strided(stride: int) -> Mask:
+    """A query sees the keys nearer than `stride`, and every `stride`-th beyond.
+
+        visible = |i - j| < stride or (i - j) mod stride = 0
+
+    Reference: Child et al. 2019, arXiv:1904.10509, section 4.3.
+
+    >>> [j for j in range(8) if strided(2)(0, 0, 5, j)]
+    [1, 3, 4, 5, 6, 7]
+    """
+    checks.positive("stride", stride)
+    return Mask(lambda b, h, i, j: (jnp.abs(i - j) < stride) | ((i - j) % stride == 0))
+
+
+def chunks(size: int) -> Mask:
+    """The sequence is cut into chunks of `size`, which see only themselves.
+
+        visible = floor(i / size) = floor(j / size)
+
+    >>> [j for j in range(8) if chunks(3)(0, 0, 5, j)]
+    [3, 4, 5]
+    """
+    checks.positive("size", size)
+    return Mask(lambda b, h, i, j: i // size == j // size)
+
+
+def summaries(stride: int, count: int) -> Mask:
+    """Every query sees the last `count` of each `stride` keys; combine as `chunks | summaries`.
+
+        visible = j mod stride >= stride - count
+
+    Args:
+      count: from 1 to `stride`.
+
+    Reference: Child et al. 2019, arXiv:1904.10509, section 4.3.
+
+    >>> [j for j in range(8) if summaries(3, 1)(0, 0, 0, j)]
+    [2, 5]
+    """
+    checks.positive("stride", stride)
+    checks.positive("count", count)
+    checks.at_most("count", count, "stride", stride)
+    return Mask(lambda b, h, i, j: j % stride >= stride - count)
+
+
+def global_tokens(count: int) -> Mask:
+    """The first `count` positions see all, and all see them; combine by `|`.
+
+        visible = i < count or j < count
+
+    Reference: Beltagy et al. 2020, arXiv:2004.05150, section 3.1.
+
+    >>> bool(global_tokens(1)(0, 0, 0, 9)), bool(global_tokens(1)(0, 0, 9, 8))
+    (True, False)
+    """
+    checks.positive("count", count)
+    return Mask(lambda b, h, i, j: (i < count) | (j < count))
+
+
+def neighbourhood(size: int, *, height: int, width: int) -> Mask:
+    """On a grid, read row by row, a query sees the `size` x `size` keys nearest to it.
+
+        start(n, length) = min(max(n - floor(size / 2), 0), length - size)
+        visible = 0 <= row(j) - start(row(i), height) < size and the same for the columns
+
+    At a border the window is moved inwards, so that every query sees as many keys. Positions
+    beyond the grid are hidden.
+
+    Args:
+      size: of the window, odd; where the grid is smaller, all of it is seen.
+      height, width: numbers of rows and of columns.
+
+    Raises:
+      ValueError: `size` is even, so that no key is in the middle.
+
+    Reference: Hassani et al. 2023, arXiv:2204.07143, section 3.1.
+
+    >>> [j for j in range(5) if neighbourhood(3, height=1, width=5)(0, 0, 0, j)]
+    [0, 1, 2]
+    """
+    for name, value in (("size", size), ("height", height), ("width", width)):
+        checks.positive(name, value)
+    if size % 2 == 0:
+        raise ValueError(
+            f"`size` must be odd, so that the query is in the middle; got {size}. "
+            f"The nearest below is {size - 1}."
+        )
+
+    def near(at: Array, other: Array, length: int) -> Array:
+        start = jnp.clip(at - size // 2, 0, max(length - size, 0))
+        return (other >= start) & (other < start + size)
+
+    def visible(b: Position, h: Position, i: Array, j: Array) -> Array:
+        inside = (i < height * width) & (j < height * width)
+        rows = near(i // width, j // width, height)
+        return inside & rows & near(i % width, j % width, width)
+
+    return Mask(visible)
+
+
+def axial(width: int, *, along: str = "both") -> Mask:
+    """On a grid, read row by row, a query sees the keys of its row, its column, or both.
+
+        visible = floor(i / width) = floor(j / width) or i mod width = j mod width
+
+    Args:
+      width: number of columns.
+      along: "row", "column" or "both".
+
+    Reference: Ho et al. 2019, arXiv:1912.12180, section 3.
+
+    >>> [j for j in range(9) if axial(3)(0, 0, 4, j)]
+    [1, 3, 4, 5, 7]
+    """
+    checks.positive("width", width)
+    checks.one_of("along", along, ("row", "column", "both"))
+    row = Mask(lambda b, h, i, j: i // width == j // width)
+    column = Mask(lambda b, h, i, j: i % width == j % width)
+    return {"row": row, "column": column, "both": row | column}[along]
+
+
+def prefix(length: int | Int[Array, ""]) -> Mask:
+    """Every query sees the first `length` keys; combine as `causal | prefix(length)`.
+
+    Reference: Raffel et al. 2020, arXiv:1910.10683, figure 4.
+    """
+    return Mask(lambda b, h, i, j: j < length)
+
+
+def lengths(key_lengths: Int[Array, " b"]) -> Mask:
+    """Hides the padding at the end: sequence b has `key_lengths[b]` keys."""
+    checks.shape("key_lengths", key_lengths, "b")
+    return Mask(lambda b, h, i, j: j < key_lengths[b])
+
+
+def keys(visible: Bool[Array, "b s"]) -> Mask:
+    """Hides padding anywhere: key j of sequence b is seen where `visible[b, j]`."""
+    checks.shape("visible", visible, "b s")
+    _boolean("visible", visible)
+    return Mask(lambda b, h, i, j: _at(visible, b, j, fill=False))
+
+
+def documents(query_ids: Int[Array, "b t"], key_ids: Int[Array, "b s"]) -> Mask:
+    """Sequences packed into one row see only themselves: `query_ids[b, i] == key_ids[b, j]`."""
+    checks.shape("query_ids", query_ids, "b t")
+    checks.shape("key_ids", key_ids, "b s")
+
+    def same(b: Position, h: Position, i: Position, j: Position) -> Array:
+        inside = (i < query_ids.shape[1]) & (j < key_ids.shape[1])
+        return inside & (_at(query_ids, b, i, fill=0) == _at(key_ids, b, j, fill=0))
+
+    return Mask(same)
+
+
+def from_array(visible: Bool[Array, "b h t s"]) -> Mask:
+    """Wraps an array, True where visible; axes of length 1 hold for all, as in broadcasting.
+
+    Where the array shows a pattern (a window, padding), the function for it is faster.
+    """
+    checks.shape("visible", visible, "b h t s", remedy="Give missing axes length 1.")
+    _boolean("visible", visible)
+
+    def look_up(*at: Position) -> Array:
+        sizes = visible.shape
+        place = (jnp.asarray(0) if n == 1 else x for n, x in zip(sizes, at, strict=True))
+        return _at(visible, *place, fill=False)
+
+    return Mask(look_up)
+
+
+def _at(array: Array, *place: Position, fill: bool | int) -> Array:
+    return jnp.asarray(array).at[place].get(mode="fill", fill_value=fill)
+
+
+def _boolean(name: str, array: Array) -> None:
+    if array.dtype != jnp.bool_:
+        raise ValueError(
+            f"`{name}` must be boolean, True where visible; got {array.dtype}. "
+            f"Convert it with `{name} != 0`."
+        )

@@ -1,0 +1,39 @@
+"""Numerical helpers of all implementations: wide dtypes, dropout from a counter."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend.random import threefry2x32_p
+from jaxtyping import Array, Bool, Int, PRNGKeyArray
+
+Offset = int | Int[Array, ""]
+
+
+def wide_dtype(*arrays: Any) -> Any:
+    """The dtype of the computation: float32, or float64 where an array is that."""
+    return jnp.dtype(jnp.float64 if jnp.float64 in [x.dtype for x in arrays] else jnp.float32)
+
+
+def kept_pairs(key: PRNGKeyArray, rate: float, at: tuple[Array, ...]) -> Bool[Array, "..."]:
+    """Which weights dropout keeps: a hash of key, b, h and the global positions.
+
+    So it depends on no shape, block or offset: two ways of computing one pair agree on it.
+
+    Args:
+      at: b, h, i and j, in shapes that broadcast.
+    """
+    seed = jax.random.bits(key, (2,))
+    b, h, i, j = (x.astype(jnp.uint32) for x in at)
+    seed = _hash(seed[0], seed[1], *jnp.broadcast_arrays(b, h))
+    bits, _ = _hash(*seed, *jnp.broadcast_arrays(i, j))
+    return bits >= jnp.uint32(min(round(rate * 2**32), 2**32 - 1))
+
+
+def _hash(x: Array, y: Array, first: Array, second: Array) -> tuple[Array, Array]:
+    shape = jnp.broadcast_shapes(x.shape, first.shape)
+    words = [jnp.broadcast_to(word, shape) for word in (x, y, first, second)]
+    # Under `vmap` the primitive wants its axis in all words, or in none: each gets a 0 of all.
+    nothing = sum((word & jnp.uint32(0) for word in words[1:]), words[0] & jnp.uint32(0))
+    words = [word | nothing for word in words]
+    return tuple(threefry2x32_p.bind(*words))

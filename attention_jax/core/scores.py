@@ -1,0 +1,137 @@
+"""Scores of one query and one key: `score(q[d], k[d]) -> scalar`, as the papers write them.
+
+`attention` maps them over all pairs, and hoists by itself what depends on one side only.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from attention_jax.core import checks
+from attention_jax.core.types import Score
+
+
+def dot(q: Float[Array, " d"], k: Float[Array, " d"]) -> Float[Array, ""]:
+    """The dot product.
+
+        score = q . k
+
+    Reference: Luong et al. 2015, arXiv:1508.04025, section 3.1.
+    """
+    return q @ k
+
+
+def scaled_dot(q: Float[Array, " d"], k: Float[Array, " d"]) -> Float[Array, ""]:
+    """The dot product over the square root of the width, so that its variance stays 1.
+
+        score = q . k / sqrt(d)
+
+    Reference: Vaswani et al. 2017, arXiv:1706.03762, equation 1.
+    """
+    # The query is scaled, not the score: d numbers instead of one a pair.
+    return (q * q.shape[-1] ** -0.5) @ k
+
+
+def cosine(*, temperature: float = 1.0) -> Score:
+    """The cosine of the angle between query and key, over a temperature.
+
+        score = q . k / (|q| |k| temperature)
+
+    A zero vector scores 0 and gets a zero gradient.
+
+    Args:
+      temperature: above 0; smaller is sharper.
+
+    Reference: Graves et al. 2014, arXiv:1410.5401, equation 6.
+    """
+    if not temperature > 0:
+        raise ValueError(f"`temperature` must be above 0; got {temperature!r}.")
+    return lambda q, k: (_unit(q) / temperature) @ _unit(k)
+
+
+def general(w: Float[Array, "d d"]) -> Score:
+    """The bilinear score.
+
+        score = q . W k
+
+    Reference: Luong et al. 2015, arXiv:1508.04025, section 3.1.
+    """
+    checks.shape("w", w, "d d")
+    return lambda q, k: (q @ w.astype(q.dtype)) @ k
+
+
+def additive(w_q: Float[Array, "a d"], w_k: Float[Array, "a d"], w: Float[Array, " a"]) -> Score:
+    """The score of one hidden layer.
+
+        score = w . tanh(W_q q + W_k k)
+
+    Reference: Bahdanau et al. 2014, arXiv:1409.0473, appendix A.1.2.
+    """
+    for name, array, axes in (("w_q", w_q, "a d"), ("w_k", w_k, "a d"), ("w", w, "a")):
+        checks.shape(name, array, axes)
+
+    def score(q: Float[Array, " d"], k: Float[Array, " d"]) -> Float[Array, ""]:
+        dtype = q.dtype
+        return w.astype(dtype) @ jnp.tanh(w_q.astype(dtype) @ q + w_k.astype(dtype) @ k)
+
+    return score
+
+
+def concat(w: Float[Array, "a c"], v: Float[Array, " a"]) -> Score:
+    """The score of one hidden layer, which reads query and key as one vector.
+
+        score = v . tanh(W [q; k])
+
+    Args:
+      w: as wide as a query and a key together.
+
+    Reference: Luong et al. 2015, arXiv:1508.04025, section 3.1.
+    """
+    for name, array, axes in (("w", w, "a c"), ("v", v, "a")):
+        checks.shape(name, array, axes)
+
+    def score(q: Float[Array, " d"], k: Float[Array, " n"]) -> Float[Array, ""]:
+        if w.shape[1] != len(q) + len(k):
+            raise ValueError(
+                f"`w` must be as wide as a query and a key together, {len(q)} + {len(k)}; "
+                f"got {w.shape}. Make it anew for these widths."
+            )
+        # W [q; k] as a sum: its terms need one side each, and so are hoisted out of the pairs.
+        of_query, of_key = w[:, : len(q)].astype(q.dtype), w[:, len(q) :].astype(q.dtype)
+        return v.astype(q.dtype) @ jnp.tanh(of_query @ q + of_key @ k)
+
+    return score
+
+
+def distance(*, width: float | None = None) -> Score:
+    """The square of the distance between query and key, so that the nearest key scores highest.
+
+        score = -|q - k|^2 / (2 width^2)
+        score = -|q - k|^2 / sqrt(d)          without a width
+
+    Args:
+      width: of the Gaussian that the softmax makes of it, above 0.
+
+    Reference: Nadaraya 1964 and Watson 1964 with a width; Kim et al. 2021, arXiv:2006.04710,
+    section 3.2, without.
+    """
+    if width is not None and not width > 0:
+        raise ValueError(f"`width` must be above 0, or None; got {width!r}.")
+
+    def score(q: Float[Array, " d"], k: Float[Array, " d"]) -> Float[Array, ""]:
+        scale = len(q) ** -0.5 if width is None else 0.5 / width**2
+        # 2 q . k - |q|^2 - |k|^2 as one dot product, which is a matrix product over all pairs.
+        wide_q = jnp.concatenate([_append(2 * q, -1.0), -(q @ q)[None]]) * scale
+        return wide_q @ _append(jnp.concatenate([k, (k @ k)[None]]), 1.0)
+
+    return score
+
+
+def _unit(x: Float[Array, " d"]) -> Float[Array, " d"]:
+    square = x @ x
+    # The inner where keeps the derivative of the root finite at 0.
+    return jnp.where(square > 0, x * jax.lax.rsqrt(jnp.where(square > 0, square, 1)), 0)
+
+
+def _append(x: Float[Array, " d"], number: float) -> Float[Array, " d+1"]:
+    return jax.lax.pad(x, jnp.asarray(number, x.dtype), [(0, 1, 0)])

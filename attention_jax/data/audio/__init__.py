@@ -1,0 +1,1 @@
+"""Recordings: readers, spectrograms, datasets and batches."""

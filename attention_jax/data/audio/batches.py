@@ -1,0 +1,168 @@
+"""Recordings as batches of frames: bucketed by length, padded, and with their transcripts.
+
+batches = make(utterances, vocabulary, Spectrogram(), frames_per_batch=8000, seed=0)
+batch = batches[1000]           # a types.Batch whose source is [b s f]
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from attention_jax.data.audio import spectrogram
+from attention_jax.data.audio.corpus import Utterance
+from attention_jax.data.audio.spectrogram import Spectrogram
+from attention_jax.data.batching import BucketedBatches, Encoder
+from attention_jax.data.types import BOS, EOS, PAD, Seq2SeqBatch
+
+# Lengths are rounded up to so many frames or tokens, so that few programs are compiled.
+_MULTIPLE = 8
+
+Item = tuple[Utterance, Sequence[int]]  # a recording and the ids of its transcript
+
+
+def make(
+    utterances: Sequence[Utterance],
+    vocabulary: Encoder,
+    settings: Spectrogram,
+    *,
+    frames_per_batch: int,
+    max_frames: int = 10**6,
+    buckets: int = 4,
+    seed: int = 0,
+    shuffle: bool = True,
+) -> BucketedBatches:
+    """Batches of recordings, in buckets of the lengths that need the least padding.
+
+    Args:
+      utterances: what is heard.
+      vocabulary: of the transcripts.
+      settings: of the spectrogram.
+      frames_per_batch: bound of rows times frames.
+      max_frames: longer recordings are left out, and counted.
+      buckets: how many lengths there are, at most.
+      seed: seed of the order.
+      shuffle: whether to shuffle.
+
+    Raises:
+      ValueError: a recording shorter than one frame, none of at most `max_frames`, or an argument
+        out of range.
+    """
+    lengths = [frames_of(utterance, settings) for utterance in utterances]
+    kept = [length for length in lengths if length <= max_frames]
+    if not kept:
+        raise ValueError(
+            f"`max_frames` must allow a recording; got max_frames={max_frames}, and of "
+            f"{len(lengths)} recordings the shortest has {min(lengths, default=0)} frames. Raise "
+            "`max_frames`."
+        )
+    boundaries = tight(kept, buckets)
+    items = [(utterance, vocabulary.encode(utterance.transcript)) for utterance in utterances]
+    longest = max(len(ids) for _, ids in items) + 1
+    collate = Collate(settings, spectrogram.padded_length(longest, _MULTIPLE))
+    return BucketedBatches(
+        items,
+        lengths=[length if length <= max_frames else boundaries[-1] + 1 for length in lengths],
+        collate=collate,
+        tokens_per_batch=frames_per_batch,
+        max_length=boundaries[-1],
+        boundaries=boundaries,
+        seed=seed,
+        shuffle=shuffle,
+    )
+
+
+def frames_of(utterance: Utterance, settings: Spectrogram) -> int:
+    """How many frames a recording has.
+
+    Raises:
+      ValueError: none.
+    """
+    frames = settings.frames(utterance.length)
+    if not frames:
+        raise ValueError(
+            f"`audio` must last at least one window of {settings.window} samples; "
+            f"{utterance.name} has {utterance.length}. Leave it out."
+        )
+    return frames
+
+
+def tight(lengths: Sequence[int], buckets: int) -> tuple[int, ...]:
+    """The bucket lengths, at most so many and multiples of 8, that need the least padding.
+
+        least[k, j] = min over i < j of least[k - 1, i] + end[j] count(end[i] < length <= end[j])
+
+    >>> tight([10, 11, 12, 50, 99], 2)
+    (16, 104)
+    """
+    if buckets < 1:
+        raise ValueError(f"`buckets` must be at least 1; got {buckets}.")
+    rounded = [spectrogram.padded_length(length, _MULTIPLE) for length in lengths]
+    ends = sorted(set(rounded))
+    upto = np.searchsorted(np.sort(rounded), ends, side="right")
+    # Of the first j ends: the least that they need, and which ends these are.
+    least: list[tuple[int, tuple[int, ...]]] = [
+        (end * int(count), (end,)) for end, count in zip(ends, upto, strict=True)
+    ]
+    for _ in range(min(buckets, len(ends)) - 1):
+        least = [
+            min(
+                [least[j]]
+                + [
+                    (least[i][0] + ends[j] * int(upto[j] - upto[i]), (*least[i][1], ends[j]))
+                    for i in range(j)
+                ]
+            )
+            for j in range(len(ends))
+        ]
+    return least[-1][1]
+
+
+class Collate:
+    """Makes one batch of recordings: frames and ids, padded.
+
+    Args:
+      settings: of the spectrogram.
+      target_length: of the ids with EOS; by default, the longest of each batch, rounded up to a
+        multiple of 8.
+    """
+
+    def __init__(self, settings: Spectrogram, target_length: int | None = None):
+        self.settings, self.target_length = settings, target_length
+        self._frames = jax.jit(self._spectrogram)
+
+    def __call__(self, items: Sequence[Item], *, rows: int, length: int) -> Seq2SeqBatch:
+        """A batch of `rows` rows and `length` frames; rows beyond the items stay empty."""
+        settings = self.settings
+        samples = np.zeros((rows, settings.window + (length - 1) * settings.hop), np.float32)
+        mask = np.zeros((rows, length), bool)
+        t = self.target_length
+        t = t or spectrogram.padded_length(max(len(ids) for _, ids in items) + 1, _MULTIPLE)
+        target_in, target_out = np.full((2, rows, t), PAD, np.int32)
+        weights = np.zeros((rows, t), np.float32)
+        for row, (utterance, ids) in enumerate(items):
+            # What is left of the last, partial hop is in no frame.
+            own = utterance.samples()[: samples.shape[1]]
+            samples[row, : len(own)] = own
+            mask[row, : settings.frames(utterance.length)] = True
+            target_in[row, : len(ids) + 1] = BOS, *ids
+            target_out[row, : len(ids) + 1] = *ids, EOS
+            weights[row, : len(ids) + 1] = 1.0
+        frames = np.asarray(self._frames(samples, mask))
+        return Seq2SeqBatch(frames, mask, target_in, target_out, weights)
+
+    def _spectrogram(
+        self, samples: Float[Array, "b n"], mask: Bool[Array, "b s"]
+    ) -> Float[Array, "b s f"]:
+        return spectrogram.normalized(spectrogram.log_mel(samples, self.settings), mask)
+
+
+def one(
+    items: Sequence[Item], settings: Spectrogram, *, rows: int | None = None, **sizes: Any
+) -> Seq2SeqBatch:
+    """One batch that holds all items, as long as the longest needs."""
+    longest = max(settings.frames(utterance.length) for utterance, _ in items)
+    length = sizes.pop("length", None) or spectrogram.padded_length(longest, _MULTIPLE)
+    return Collate(settings, **sizes)(items, rows=rows or len(items), length=length)

@@ -1,0 +1,125 @@
+"""Recordings of your own with what was said: a folder, or a table that names the files.
+
+corpus = recordings.read("interviews", rate=16000)            # a.wav beside a.txt
+corpus = recordings.read("interviews.tsv", rate=16000)        # file<TAB>transcript[<TAB>split]
+"""
+
+import random
+from os import PathLike
+from pathlib import Path
+from typing import NamedTuple
+
+from attention_jax.data import text_files
+from attention_jax.data.audio import wav
+from attention_jax.data.audio.corpus import Corpus, Skipped, Utterance, checked_transcript
+
+SPLITS = ("train", "validation", "test")
+
+
+class Row(NamedTuple):
+    """A file, what was said in it, and the split it belongs to; "" where none is named."""
+
+    path: Path
+    transcript: str
+    split: str = ""
+
+
+def read(
+    path: str | PathLike,
+    *,
+    rate: int,
+    resample: bool = False,
+    skip_bad: bool = False,
+    seed: int = 0,
+) -> Corpus:
+    """All recordings of a folder or a table, each of which is read once to see that it is whole.
+
+    A folder holds `name.txt` beside each `name.wav`, at any depth. A table's paths start from its
+    own folder. Where no split is named, a tenth is drawn for validation and a tenth for the test.
+
+    Args:
+      path: a folder, or a file of tab-separated lines.
+      rate: samples a second.
+      resample: whether recordings at other rates are resampled; else they are bad.
+      skip_bad: whether bad recordings are left out, and counted in `Corpus.skipped`.
+      seed: seed of the split.
+
+    Raises:
+      FileNotFoundError: there is no such folder or table.
+      ValueError: a bad recording, a bad line, or too few recordings for three splits.
+    """
+    path = Path(path)
+    rows = _of_folder(path) if path.is_dir() else _of_table(path)
+    skipped = Skipped(skip_bad)
+
+    def load(row: Row) -> Utterance:
+        transcript = checked_transcript(row.transcript, name=str(row.path))
+        samples = lambda: _samples(row.path, rate, resample)  # noqa: E731
+        return Utterance(str(row.path), transcript, len(samples()), samples)
+
+    found = [(row, skipped.attempt(lambda row=row: load(row))) for row in rows]
+    kept = [(row.split, utterance) for row, utterance in found if utterance is not None]
+    if not all(split for split, _ in kept):
+        kept = _drawn([utterance for _, utterance in kept], seed)
+    of = {name: [utterance for split, utterance in kept if split == name] for name in SPLITS}
+    for name, utterances in of.items():
+        if not utterances:
+            raise ValueError(
+                f"`data` must hold a recording for each of {', '.join(SPLITS)}; {path} has none "
+                f"for {name}, of {len(kept)} in all. Add recordings, or name the splits."
+            )
+    return Corpus(
+        path.stem, rate, of["train"], of["validation"], {"test": of["test"]},
+        skipped=tuple(skipped.reasons),
+    )  # fmt: skip
+
+
+def _samples(path: Path, rate: int, resample: bool):
+    if not path.is_file():
+        raise ValueError(f"`data` must name files that exist; {path} does not.")
+    return wav.read(path.read_bytes(), name=str(path), rate=rate, resample=resample)
+
+
+def _of_folder(path: Path) -> list[Row]:
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() == ".wav")
+    if not files:
+        raise ValueError(f"`data` must be a folder of WAV files; {path} holds none.")
+    return [Row(file, _text_beside(file)) for file in files]
+
+
+def _text_beside(file: Path) -> str:
+    for text in (file.with_suffix(".txt"), file.with_suffix(".TXT")):
+        if text.is_file():
+            return " ".join(text_files.read_lines(text, argument="transcript"))
+    return ""
+
+
+def _of_table(path: Path) -> list[Row]:
+    rows = []
+    for number, line in enumerate(text_files.read_lines(path, argument="data"), 1):
+        parts = line.split("\t")
+        if not line.strip():
+            continue
+        if len(parts) not in (2, 3) or (len(parts) == 3 and parts[2] not in SPLITS):
+            raise ValueError(
+                "`data` must hold lines of file, transcript and, if any, the split "
+                f"({', '.join(SPLITS)}), with tabs between; line {number} of {path} is "
+                f"{line[:80]!r}."
+            )
+        rows.append(Row(path.parent / parts[0], *parts[1:]))
+    named = sum(bool(row.split) for row in rows)
+    if named not in (0, len(rows)):
+        raise ValueError(
+            f"`data` must name the split on all lines or on none; {path} names it on {named} of "
+            f"{len(rows)}."
+        )
+    return rows
+
+
+def _drawn(utterances: list[Utterance], seed: int) -> list[tuple[str, Utterance]]:
+    order = list(utterances)
+    random.Random(f"recordings {seed}").shuffle(order)
+    tenth = -(-len(order) // 10)
+    splits = ["validation"] * tenth + ["test"] * tenth
+    splits += ["train"] * (len(order) - len(splits))
+    return list(zip(splits, order, strict=False))

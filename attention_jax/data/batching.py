@@ -1,0 +1,188 @@
+"""Sentences to padded batches of similar length, in few shapes, endlessly and resumably.
+
+batches = BucketedBatches(encode_examples(task.train, vocabulary),
+                          tokens_per_batch=4096, max_length=128)
+iterator = pipeline(batches)
+batch = next(iterator)          # iterator.get_state() and .set_state(...) resume it
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import grain
+import numpy as np
+
+from attention_jax.data.types import BOS, EOS, PAD, Example, Seq2SeqBatch
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """Batches of all epochs as a source of random access, which the trainer draws from.
+
+    Each is a pytree of arrays with `weights`, 1 on what is predicted and 0 on padding.
+    """
+
+    batches_per_epoch: int
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Any: ...
+
+    def epoch(self, number: int = 0) -> Iterator[Any]: ...
+
+
+Pair = tuple[Sequence[int], Sequence[int]]  # source and target ids, without BOS and EOS
+
+# grain fixes its length when it starts: more epochs than anyone will run.
+EPOCHS = 1_000_000
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """The part of a vocabulary that is needed here."""
+
+    def encode(self, text: str) -> list[int]: ...
+
+
+def encode_examples(examples: Iterable[Example], vocabulary: Encoder) -> list[Pair]:
+    """The ids of each source and of its first reference, without special tokens."""
+    return [
+        (vocabulary.encode(example.source), vocabulary.encode(example.references[0]))
+        for example in examples
+    ]
+
+
+def default_boundaries(max_length: int) -> tuple[int, ...]:
+    """Bucket lengths 8, 12, 16, 24, 32, 48, ... up to `max_length`, which is always the last.
+
+    Each is at most 1.5 times the one before, so at most a third of a row's longer side is padding.
+    """
+    steps = (base << power for power in range(max_length.bit_length()) for base in (8, 12))
+    return (*(length for length in steps if length < max_length), max_length)
+
+
+class BucketedBatches:
+    """All batches of all epochs, as a source of random access: item i is one whole batch.
+
+    A pair goes to the first bucket whose length holds `max(len(source), len(target)) + 1` tokens,
+    the one being EOS on the source and BOS or EOS on the target. A bucket of length n has
+    `max(1, tokens_per_batch // n)` rows. No pair is dropped: the last batch of a bucket is filled
+    with empty rows, of weight 0 and with nothing to see. Each epoch groups the pairs of a bucket
+    anew and orders the batches anew, both drawn from `(seed, epoch)` alone.
+
+    Attributes:
+      boundaries: the lengths of the buckets in use.
+      batches_per_epoch: how many batches hold each pair once.
+      too_long: how many pairs were left out, being longer than `max_length`.
+
+    Args:
+      pairs: source and target ids without special tokens, as `encode_examples` makes them.
+      tokens_per_batch: bound of rows times bucket length, on each side.
+      max_length: the longest side that is kept, EOS included.
+      seed: seed of the order.
+      shuffle: whether to shuffle; otherwise every epoch goes through the buckets in order.
+      boundaries: increasing bucket lengths that end in `max_length`; by default
+        `default_boundaries(max_length)`.
+      lengths: of each pair, where they are not counted in tokens.
+      collate: `(pairs, *, rows, length) -> batch`, where pairs are not ids: `pad` by default.
+
+    Raises:
+      ValueError: an argument is out of range, or no pair is short enough.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Any],
+        *,
+        tokens_per_batch: int,
+        max_length: int,
+        seed: int = 0,
+        shuffle: bool = True,
+        boundaries: Sequence[int] | None = None,
+        lengths: Sequence[int] | None = None,
+        collate: Callable[..., Any] | None = None,
+    ):
+        boundaries = default_boundaries(max_length) if boundaries is None else tuple(boundaries)
+        _check_sizes(tokens_per_batch, max_length, boundaries)
+        sizes = lengths
+        if sizes is None:
+            sizes = [max(len(source), len(target)) + 1 for source, target in pairs]
+        counted = np.array(sizes, int)
+        self.too_long = int(np.sum(counted > max_length))
+        if self.too_long == len(pairs):
+            raise ValueError(
+                f"`pairs` must hold a pair of at most max_length={max_length} tokens, EOS "
+                f"included; got {len(pairs)} pairs, the shortest of "
+                f"{min(sizes, default=0)} tokens. Raise `max_length`."
+            )
+        self._pairs, self._seed, self._shuffle = pairs, seed, shuffle
+        self._collate = pad if collate is None else collate
+        bucket_of = np.searchsorted(boundaries, counted)
+        members = [np.flatnonzero(bucket_of == bucket) for bucket in range(len(boundaries))]
+        self._buckets = [
+            (length, max(1, tokens_per_batch // length), inside)
+            for length, inside in zip(boundaries, members, strict=True)
+            if len(inside)
+        ]
+        self.boundaries = tuple(length for length, _, _ in self._buckets)
+        self.batches_per_epoch = sum(-(-len(inside) // rows) for _, rows, inside in self._buckets)
+        self._planned: tuple[int, list] = (-1, [])
+
+    def __len__(self) -> int:
+        return EPOCHS * self.batches_per_epoch
+
+    def __getitem__(self, index: int) -> Any:
+        epoch, position = divmod(int(index), self.batches_per_epoch)
+        planned, plan = self._planned
+        if planned != epoch:
+            plan = self._plan(epoch)
+            self._planned = epoch, plan
+        length, rows, members = plan[position]
+        return self._collate([self._pairs[i] for i in members], rows=rows, length=length)
+
+    def epoch(self, number: int = 0) -> Iterator[Any]:
+        """The batches of one epoch: each pair once. For validation."""
+        first = number * self.batches_per_epoch
+        return (self[first + i] for i in range(self.batches_per_epoch))
+
+    def _plan(self, epoch: int) -> list[tuple[int, int, np.ndarray]]:
+        generator = np.random.default_rng((self._seed, epoch))
+        plan = []
+        for length, rows, inside in self._buckets:
+            order = generator.permutation(inside) if self._shuffle else inside
+            plan += [(length, rows, order[i : i + rows]) for i in range(0, len(order), rows)]
+        if not self._shuffle:
+            return plan
+        return [plan[i] for i in generator.permutation(len(plan))]
+
+
+def pad(pairs: Sequence[Pair], *, rows: int, length: int) -> Seq2SeqBatch:
+    """One batch of `rows` rows and `length` columns; rows beyond the pairs stay empty."""
+    source, target_in, target_out = np.full((3, rows, length), PAD, np.int32)
+    source_mask = np.zeros((rows, length), bool)
+    weights = np.zeros((rows, length), np.float32)
+    for row, (x, y) in enumerate(pairs):
+        source[row, : len(x) + 1] = *x, EOS
+        target_in[row, : len(y) + 1] = BOS, *y
+        target_out[row, : len(y) + 1] = *y, EOS
+        source_mask[row, : len(x) + 1] = True
+        weights[row, : len(y) + 1] = 1.0
+    return Seq2SeqBatch(source, source_mask, target_in, target_out, weights)
+
+
+def pipeline(batches: Batches) -> grain.DatasetIterator:
+    """An endless iterator over `batches`, with `get_state` and `set_state` (both plain JSON)."""
+    # The data are in memory: grain's threads would make each batch six times slower.
+    options = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
+    return iter(grain.MapDataset.source(batches).to_iter_dataset(options))
+
+
+def _check_sizes(tokens_per_batch: int, max_length: int, boundaries: tuple[int, ...]) -> None:
+    if max_length < 1:
+        raise ValueError(f"`max_length` must be at least 1; got {max_length}.")
+    if tokens_per_batch < 1:
+        raise ValueError(f"`tokens_per_batch` must be at least 1; got {tokens_per_batch}.")
+    if list(boundaries) != sorted(set(boundaries)) or boundaries[-1:] != (max_length,):
+        raise ValueError(
+            f"`boundaries` must increase and end in max_length={max_length}; got {boundaries}."
+        )

@@ -1,0 +1,120 @@
+"""Batches of pictures, in an order and with changes that can be resumed.
+
+batches = ImageBatches(images, labels, rows=128, seed=0, shift=2, flip=True)
+batch = batches[1000]           # the same whatever was drawn before it
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from attention_jax.core import checks
+from attention_jax.data.batching import EPOCHS
+from attention_jax.data.types import ImageBatch
+
+
+class ImageBatches:
+    """All batches of all epochs, as a source of random access; answers to `batching.Batches`.
+
+    Every epoch holds each picture once, in an order drawn from `(seed, epoch)`; the last batch is
+    filled with empty rows of weight 0. How a picture is shifted and flipped is drawn from
+    `(seed, epoch, index)` of its batch.
+
+    Attributes:
+      batches_per_epoch: how many batches hold each picture once.
+
+    Args:
+      images: grey or coloured, from 0 to 255.
+      labels: what each shows.
+      rows: pictures a batch.
+      seed: seed of order and changes.
+      shuffle: whether to shuffle; otherwise every epoch goes through the pictures in order.
+      shift: each picture moves by up to so many pixels, downwards and across; what comes in at
+        an edge repeats it.
+      flip: whether half of the pictures are mirrored, left to right.
+
+    Raises:
+      ValueError: an argument is out of range, or there is no picture.
+    """
+
+    def __init__(
+        self,
+        images: UInt8[np.ndarray, "n y x c"],
+        labels: Int[np.ndarray, " n"],
+        *,
+        rows: int,
+        seed: int = 0,
+        shuffle: bool = True,
+        shift: int = 0,
+        flip: bool = False,
+    ):
+        checks.positive("rows", rows)
+        if not len(images) or len(images) != len(labels):
+            raise ValueError(
+                f"`images` and `labels` must be equally many, and at least one; got {len(images)} "
+                f"and {len(labels)}."
+            )
+        side = min(images.shape[1:3])
+        if not 0 <= shift < side:
+            raise ValueError(
+                f"`shift` must be at least 0 and below {side}, the pixels of a side; got {shift}."
+            )
+        self._images, self._labels, self._rows, self._seed = images, labels, rows, seed
+        self._shuffle, self._shift, self._flip = shuffle, shift, flip
+        self.batches_per_epoch = -(-len(images) // rows)
+        self._ordered: tuple[int, Any] = (-1, None)
+
+    def __len__(self) -> int:
+        return EPOCHS * self.batches_per_epoch
+
+    def __getitem__(self, index: int) -> ImageBatch:
+        epoch, position = divmod(int(index), self.batches_per_epoch)
+        if self._ordered[0] != epoch:
+            self._ordered = epoch, self._order(epoch)
+        members = self._ordered[1][position * self._rows :][: self._rows]
+        images = self._images[members]
+        if self._shift or self._flip:
+            generator = np.random.default_rng((self._seed, epoch, position))
+            images = changed(images, generator, shift=self._shift, flip=self._flip)
+        empty = self._rows - len(members)
+        return ImageBatch(
+            _filled(images.astype(np.float32) / np.float32(255), empty),
+            _filled(self._labels[members].astype(np.int32), empty),
+            _filled(np.ones(len(members), np.float32), empty),
+        )
+
+    def epoch(self, number: int = 0) -> Iterator[ImageBatch]:
+        """The batches of one epoch: each picture once. For validation."""
+        first = number * self.batches_per_epoch
+        return (self[first + i] for i in range(self.batches_per_epoch))
+
+    def _order(self, epoch: int) -> np.ndarray:
+        if not self._shuffle:
+            return np.arange(len(self._images))
+        return np.random.default_rng((self._seed, epoch)).permutation(len(self._images))
+
+
+def changed(
+    images: UInt8[np.ndarray, "n y x c"],
+    generator: np.random.Generator,
+    *,
+    shift: int,
+    flip: bool,
+) -> UInt8[np.ndarray, "n y x c"]:
+    """The pictures, each moved by -shift to shift pixels each way and mirrored by chance.
+
+    changed[n, y, x] = images[n, clip(y - down_n), clip(x - right_n)]
+    """
+    n, height, width, _ = images.shape
+    down, right = generator.integers(-shift, shift + 1, (2, n))
+    mirrored = generator.random(n) < (0.5 if flip else 0.0)
+    rows = np.clip(np.arange(height) - down[:, None], 0, height - 1)
+    columns = np.clip(np.arange(width) - right[:, None], 0, width - 1)
+    columns = np.where(mirrored[:, None], columns[:, ::-1], columns)
+    return images[np.arange(n)[:, None, None], rows[:, :, None], columns[:, None]]
+
+
+def _filled(array: np.ndarray, empty: int) -> np.ndarray:
+    return np.concatenate([array, np.zeros((empty, *array.shape[1:]), array.dtype)])

@@ -1,0 +1,46 @@
+"""Reversing a list of numbers: an alignment that runs backwards."""
+
+from attention_jax.data.tasks._synthetic import sequence_task
+from attention_jax.data.types import Task
+
+
+def reverse(
+    *,
+    vocabulary: int = 50,
+    max_length: int = 25,
+    longer_length: int = 30,
+    train_size: int = 40_000,
+    validation_size: int = 1000,
+    test_size: int = 1000,
+    seed: int = 0,
+) -> Task:
+    """Sources are lists of numbers, targets the same lists from the end.
+
+        "17 3 42" -> "42 3 17"
+
+    Args:
+      vocabulary: how many different numbers there are, from 0.
+      max_length: longest list in training, validation and "test"; the shortest holds 1 number.
+      longer_length: longest list in the test "longer", whose shortest is `max_length + 1`.
+      train_size: training examples.
+      validation_size: validation examples.
+      test_size: examples in each of the two tests.
+      seed: chooses the examples.
+
+    Raises:
+      ValueError: sizes or lengths that leave nothing to draw.
+
+    Reference: the reverse task of JoeyNMT, Kreutzer et al. 2019, arXiv:1907.12484, with the
+    longer lists kept apart in a test of their own.
+    """
+    return sequence_task(
+        "reverse",
+        lambda numbers: numbers[::-1],
+        vocabulary=vocabulary,
+        max_length=max_length,
+        longer_length=longer_length,
+        train_size=train_size,
+        validation_size=validation_size,
+        test_size=test_size,
+        seed=seed,
+    )

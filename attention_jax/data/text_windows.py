@@ -1,0 +1,89 @@
+"""Stretches of a text as batches, for language models.
+
+training = RandomWindows(tokens[:n], rows=12, length=64, seed=0)
+validation = AllWindows(tokens[n:], rows=64, length=64)
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from attention_jax.data.types import TokenBatch
+
+_STEPS = 100_000_000  # grain fixes its length when it starts: more than anyone will run
+
+
+class RandomWindows:
+    """Windows that begin anywhere: batch i is drawn from `(seed, i)` alone.
+
+    Attributes:
+      batches_per_epoch: how many batches hold as many tokens as the text.
+
+    Args:
+      tokens: the text, as ids.
+      rows: windows in a batch.
+      length: tokens in a window.
+      seed: of the draws.
+
+    Raises:
+      ValueError: the text is too short for a window and the token after it.
+    """
+
+    def __init__(self, tokens: Sequence[int] | np.ndarray, *, rows: int, length: int, seed: int):
+        self._tokens = _checked(tokens, rows=rows, length=length)
+        self._rows, self._length, self._seed = rows, length, seed
+        self.batches_per_epoch = max(1, len(self._tokens) // (rows * length))
+
+    def __len__(self) -> int:
+        return _STEPS
+
+    def __getitem__(self, index: int) -> TokenBatch:
+        draw = np.random.default_rng((self._seed, int(index)))
+        starts = draw.integers(0, len(self._tokens) - self._length, self._rows)
+        spans = self._tokens[starts[:, None] + np.arange(self._length + 1)]
+        return TokenBatch(spans[:, :-1], spans[:, 1:], np.ones(spans[:, 1:].shape, np.float32))
+
+    def epoch(self, number: int = 0) -> Iterator[TokenBatch]:
+        """As many batches as hold the tokens of the text."""
+        first = number * self.batches_per_epoch
+        return (self[first + i] for i in range(self.batches_per_epoch))
+
+
+class AllWindows:
+    """Windows side by side: each token but the first is predicted once an epoch.
+
+    What fills the last batch has weight 0. Arguments and errors are those of `RandomWindows`.
+    """
+
+    def __init__(self, tokens: Sequence[int] | np.ndarray, *, rows: int, length: int):
+        tokens = _checked(tokens, rows=rows, length=length)
+        count = -(-(len(tokens) - 1) // length)
+        self.batches_per_epoch, self._rows = -(-count // rows), rows
+        size = self.batches_per_epoch * rows * length
+        weights = (np.arange(size) < len(tokens) - 1).astype(np.float32)
+        parts = np.resize(tokens[:-1], size), np.resize(tokens[1:], size), weights
+        self._windows = TokenBatch(*(part.reshape(-1, length) for part in parts))
+
+    def __len__(self) -> int:
+        return self.batches_per_epoch
+
+    def __getitem__(self, index: int) -> TokenBatch:
+        first = int(index) * self._rows
+        return TokenBatch(*(part[first : first + self._rows] for part in self._windows))
+
+    def epoch(self, number: int = 0) -> Iterator[TokenBatch]:
+        """All of the text, once."""
+        del number
+        return (self[i] for i in range(self.batches_per_epoch))
+
+
+def _checked(tokens: Sequence[int] | np.ndarray, *, rows: int, length: int) -> np.ndarray:
+    for name, number in (("rows", rows), ("length", length)):
+        if number < 1:
+            raise ValueError(f"`{name}` must be at least 1; got {number}.")
+    if len(tokens) <= length:
+        raise ValueError(
+            f"`tokens` must hold more than the {length} of a window; got {len(tokens)}. Give a "
+            "longer text, or shorter windows."
+        )
+    return np.asarray(tokens, np.int32)

@@ -1,0 +1,21 @@
+"""Inference: greedy, sampling and beam search, CTC, and batched translation, transcription,
+generation and classification."""
+
+from attention_jax.decoding.classify import classifier
+from attention_jax.decoding.generate import TextGenerator
+from attention_jax.decoding.search import DecodingResult, beam, greedy, sample
+from attention_jax.decoding.transcribe import Transcriber
+from attention_jax.decoding.translate import DecodingConfig, Hypothesis, Translator
+
+__all__ = [
+    "DecodingConfig",
+    "DecodingResult",
+    "Hypothesis",
+    "TextGenerator",
+    "Transcriber",
+    "Translator",
+    "beam",
+    "classifier",
+    "greedy",
+    "sample",
+]

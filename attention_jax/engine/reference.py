@@ -1,0 +1,117 @@
+"""The definition of attention, dense, in a few lines: the oracle of every faster path."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from attention_jax.core.jaxprs import depends_on
+from attention_jax.core.normalizers import Normalizer
+from attention_jax.core.numerics import Offset, kept_pairs, wide_dtype
+from attention_jax.core.types import MaskFunction, Score, ScoreMod
+
+
+def attention(
+    query: Float[Array, "b t h d"],
+    key: Float[Array, "b s g d"],
+    value: Float[Array, "b s g e"],
+    *,
+    score: Score,
+    score_mod: ScoreMod | None,
+    mask: MaskFunction | None,
+    normalizer: Normalizer,
+    dropout_rate: float,
+    dropout_key: PRNGKeyArray | None,
+    query_offset: Offset,
+    key_offset: Offset,
+    return_lse: bool,
+) -> Float[Array, "b t h e"] | tuple[Float[Array, "b t h e"], Float[Array, "b t h"]]:
+    """Computes what `attention_jax.attention` promises, which checks the arguments.
+
+    weights = normalize(score_mod(score(q, k)), visible);  out = dropout(weights) @ v
+    """
+    (b, t, h, _), s = query.shape, key.shape[1]
+    at = (
+        jnp.arange(b),
+        jnp.arange(h),
+        query_offset + jnp.arange(t),
+        key_offset + jnp.arange(s),
+    )
+    visible = visible_pairs(mask, at)
+    q, k, v, poison = finite(query, key, value)
+    logits = pair_scores(score, q, k)
+    if score_mod is not None:
+        logits = _over_pairs(score_mod, inner=(0,))(logits, *at).astype(logits.dtype)
+    logits = logits + poison
+    weights = normalizer.weights(logits, visible)
+    if dropout_key is not None and dropout_rate:
+        kept = kept_pairs(dropout_key, dropout_rate, jnp.ix_(*at))
+        weights = jnp.where(kept, weights / (1 - dropout_rate), 0)
+    out = _weighted_sum(weights, v).astype(query.dtype)
+    if not return_lse or normalizer.lse is None:
+        return out
+    return out, normalizer.lse(logits, visible).transpose(0, 2, 1)
+
+
+def pair_scores(
+    score: Score, q: Float[Array, "b t h d"], k: Float[Array, "b s g d"]
+) -> Float[Array, "b h t s"]:
+    """Every query against every key of its group."""
+    (b, t, h, d), g = q.shape, k.shape[2]
+    q = q.reshape(b, t, g, h // g, d).transpose(0, 2, 3, 1, 4)
+    k = k.transpose(0, 2, 1, 3)
+    for q_axis, k_axis in ((None, 0), (0, None), (0, None), (0, 0), (0, 0)):
+        score = jax.vmap(score, (q_axis, k_axis))
+    return score(q, k).astype(q.dtype).reshape(b, h, t, k.shape[2])
+
+
+def visible_pairs(mask: MaskFunction | None, at: tuple[Array, ...]) -> Bool[Array, "#b #h #t #s"]:
+    """The mask at all positions; of length 1 along what it does not depend on."""
+    if mask is None:
+        return jnp.ones((1, 1, 1, 1), bool)
+    used = depends_on(mask)
+    at = tuple(x if needed else x[:1] for x, needed in zip(at, used, strict=True))
+    return _over_pairs(mask)(*at)
+
+
+def _over_pairs(function: Callable, *, inner: tuple[int, ...] = ()) -> Callable:
+    """Maps a function of (..., b, h, i, j) over all four, `inner` arguments along with them."""
+    for axis in (3, 2, 1, 0):
+        mapped = [0 if axis == position else None for position in range(4)]
+        function = jax.vmap(function, (*inner, *mapped))
+    return function
+
+
+def finite(query: Array, key: Array, value: Array) -> tuple[Array, Array, Array, Array]:
+    """Wide, finite copies of the three arrays, and what to add to the scores: 0 or NaN.
+
+    0 * NaN is NaN, so a hidden key or value that is not finite would reach every row through
+    the matrix products or their derivatives. It becomes 0 there, and makes NaN of the scores
+    that it has a part in; so the mask decides which rows it reaches.
+    """
+    dtype = wide_dtype(query, key, value)
+    wide = [x.astype(dtype) for x in (query, key, value)]
+    q, k, v = (jnp.where(jnp.isfinite(x), x, 0) for x in wide)
+    of_query, of_key, of_value = (_nan_where_not_finite(x) for x in wide)
+    of_pair = jnp.repeat(of_key + of_value, q.shape[2] // k.shape[2], axis=2)
+    return (
+        q,
+        k,
+        v,
+        of_query[:, :, :, None].transpose(0, 2, 1, 3)
+        + of_pair[:, :, :, None].transpose(0, 2, 3, 1),
+    )
+
+
+def _nan_where_not_finite(x: Float[Array, "b n h d"]) -> Float[Array, "b n h"]:
+    return jnp.where(jnp.isfinite(x).all(-1), 0, jnp.nan).astype(x.dtype)
+
+
+def _weighted_sum(
+    weights: Float[Array, "b h t s"], v: Float[Array, "b s g e"]
+) -> Float[Array, "b t h e"]:
+    (b, h, t, s), (_, _, g, e) = weights.shape, v.shape
+    grouped = weights.reshape(b, g, h // g * t, s)
+    out = jnp.einsum("bgns,bgse->bgne", grouped, v.transpose(0, 2, 1, 3))
+    return out.reshape(b, h, t, e).transpose(0, 2, 1, 3)

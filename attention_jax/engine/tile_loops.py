@@ -1,0 +1,380 @@
+"""Loops over the tiles: the output, its tangent, and the transpose of that.
+
+Each step reads the blocks that its tile needs, and adds to those that it changes; so a loop holds
+one tile, and its program does not grow with the lengths. A tile that turns out empty is skipped.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+from attention_jax.core import online_normalizers
+from attention_jax.core.online_normalizers import Block, Online
+from attention_jax.engine import tiles
+from attention_jax.engine.block_map import BlockMap
+from attention_jax.engine.tiles import Captured, Fixed, Place, Request
+
+
+class EngineConfig(NamedTuple):
+    """All that is no array."""
+
+    request: Request
+    normalizer: Online
+    map: BlockMap
+    dynamic: bool  # whether a partial tile may turn out empty
+
+
+class Differentiable(NamedTuple):
+    """What has a derivative: captured floats, and folded queries, keys and values."""
+
+    captured: Captured
+    q: Float[Array, "nt c r q d"]
+    k: Float[Array, "ns c k d"]
+    v: Float[Array, "ns c k e"]
+
+
+class RowStatistics(NamedTuple):
+    """What the rule needs of each query, beside the arrays."""
+
+    row: Any  # numbers of the normalizer
+    mean: Float[Array, "nt c r q e"]  # of the values, weighted by the slopes
+
+
+class Tile(NamedTuple):
+    """A tile of the loop: which rows and keys it holds, and what is seen of it."""
+
+    row: Array  # the block of queries, over all heads
+    column: Array  # the block of keys, over all heads
+    place: Place
+    masked: bool
+    visible: Bool[Array, "..."]
+    own: Differentiable  # its blocks
+    poison: Array | None  # where these are made finite: NaN at pairs that were not, else 0
+    order: str
+
+
+def softmax(static: EngineConfig, arrays: Differentiable, fixed: Fixed) -> tuple[Array, Array]:
+    """Output and log-sum-exp in one sweep; each tile corrects for a larger logit than before."""
+    shape, dtype = arrays.q.shape[:-1], arrays.q.dtype
+    start = (
+        jnp.zeros((*shape, arrays.v.shape[-1]), dtype),
+        jnp.full(shape, online_normalizers.lowest(dtype), dtype),
+        jnp.zeros(shape, dtype),
+    )
+    return _divide(*_over_rows(static, arrays, fixed, _online_softmax_step, start))
+
+
+def dense(static: EngineConfig, arrays: Differentiable, fixed: Fixed) -> tuple[Array, Array]:
+    """The same of one tile that holds everything; its derivatives are JAX's own."""
+    masked, plain = not len(static.map.full), _plain(static)
+    at = jnp.zeros(3, jnp.int32)
+    tile = _tile(static, arrays, fixed, masked, at, "rows", finite=not plain)
+    if plain and masked:
+        logits = _hide(tile, tiles.guarded_dot(tile.own.q, tile.own.k))
+    else:
+        logits = _logits(static, fixed, tile, *tile.own[:3])
+    block = Block(logits, tile.visible, tile.place.keys)
+    state = _online_softmax_step(None, block, tile.own.v, _keep(static, fixed, tile))
+    return _divide(*(x[None] for x in state))
+
+
+def _online_softmax_step(
+    state: Any, block: Block, v: Array, keep: Array | None
+) -> tuple[Array, Array, Array]:
+    """Weighted sum, largest logit and sum of powers, with one more block of keys."""
+    high = block.logits.max(-1) if state is None else jnp.maximum(state[1], block.logits.max(-1))
+    # The largest logit cancels, so it needs no derivative.
+    high = lax.stop_gradient(jnp.maximum(high, online_normalizers.lowest(high.dtype)))
+    powers = jnp.exp(block.logits - high[..., None])
+    out, total = _weighted_sum(_times(powers, keep), v), powers.sum(-1)
+    if state is not None:
+        shrink = jnp.exp(state[1] - high)
+        out, total = out + state[0] * shrink[..., None], total + state[2] * shrink
+    return out, high, total
+
+
+def _divide(out: Array, high: Array, total: Array) -> tuple[Array, Array]:
+    return out / jnp.where(total == 0, 1, total)[..., None], online_normalizers.log_total(
+        high, total
+    )
+
+
+def normalized(
+    static: EngineConfig, arrays: Differentiable, fixed: Fixed
+) -> tuple[Array, RowStatistics]:
+    """Output of any normalizer: its rows' numbers in sweeps of their own, then the sums."""
+    form, shape, dtype = static.normalizer, arrays.q.shape[:-1], arrays.q.dtype
+
+    def sweep(look: Callable[..., Any], start: Any, *found: Any) -> Any:
+        first, start = start, jax.tree.map(lambda x: jnp.full(shape, x, dtype), start)
+
+        def plain(state: Any, block: Block, v: Array, keep: Any, *found: Any) -> Any:
+            if state is None:
+                state = jax.tree.map(lambda x: jnp.full(shape[1:], x, dtype), first)
+            return look(state, block, *found)
+
+        return _over_rows(static, arrays, fixed, plain, start, *found)
+
+    def add(state: Any, block: Block, v: Array, keep: Array | None, row: Any) -> Any:
+        p, slope = _weights(form, block, row, "rows")
+        added = (
+            _weighted_sum(_times(p, keep), v),
+            _weighted_sum(_times(slope, keep), v),
+            slope.sum(-1),
+        )
+        return added if state is None else jax.tree.map(jnp.add, state, added)
+
+    row = form.find(sweep)
+    nothing = jnp.zeros((*shape, arrays.v.shape[-1]), dtype)
+    start = nothing, nothing, jnp.zeros(shape, dtype)
+    out, pull, slopes = _over_rows(static, arrays, fixed, add, start, row)
+    return out, RowStatistics(row, pull / jnp.where(slopes == 0, 1, slopes)[..., None])
+
+
+def tangent(
+    static: EngineConfig, given: tuple[Differentiable, Fixed, RowStatistics], moved: Differentiable
+) -> Any:
+    """The tangents of output and log-sum-exp: linear in `moved`."""
+    form, rows = static.normalizer, given[2]
+
+    # Reverse mode, where JAX makes it of this, computes each tile again.
+    @partial(jax.checkpoint, static_argnums=0)
+    def contribution(
+        masked: bool, at: Array, given: Any, moved: Differentiable
+    ) -> tuple[Array, Array]:
+        arrays, fixed, rows = given
+        tile = _tile(static, arrays, fixed, masked, at, "rows", finite=masked)
+        own, d_own = tile.own, _blocks(moved, tile.row, tile.column)
+        logits = partial(_logits, static, fixed, tile)
+        s, ds = jax.jvp(logits, own[:3], d_own[:3])
+        row = _read(rows.row, tile.row)
+        p, slope = _weights(form, Block(s, tile.visible, tile.place.keys), row, "rows")
+        change, keep = slope * ds, _keep(static, fixed, tile)
+        out = _weighted_sum(_times(change, keep), own.v) + _weighted_sum(_times(p, keep), d_own.v)
+        return out, change.sum(-1)
+
+    def step(masked: bool, at: Array, sums: Any) -> Any:
+        added = contribution(masked, at, given, moved)
+        return _add(sums, added, _numbers(static, at)[0])
+
+    start = jnp.zeros_like(rows.mean), jnp.zeros_like(rows.mean[..., 0])
+    d_out, d_lse = _loop(static, step, start)
+    return d_out - d_lse[..., None] * rows.mean if form.balanced else d_out, d_lse
+
+
+def transposed(
+    static: EngineConfig, needed: tuple[bool, ...], given: Any, moved: Any
+) -> Differentiable:
+    """The transpose of `tangent`: the cotangents of the arrays, from those of its result."""
+    arrays, fixed, rows = given
+    of_out, of_lse = moved
+    form = static.normalizer
+    shift = (of_out * rows.mean).sum(-1) - of_lse if form.balanced else -of_lse
+    # What is captured may be large, and mostly is constant.
+    leaves, tree = jax.tree.flatten(arrays.captured)
+    chosen = [n for n, need in enumerate(needed[: len(leaves)]) if need]
+
+    def with_chosen(moving: list[Array]) -> Captured:
+        whole = list(leaves)
+        for n, x in zip(chosen, moving, strict=True):
+            whole[n] = x
+        return jax.tree.unflatten(tree, whole)
+
+    def contribution(tile: Tile) -> tuple[list[Array], Array, Array, Array]:
+        _, q, k, v = tile.own
+        row, pulled, ct = _read((rows.row, shift, of_out), tile.row)
+
+        def logits(moving: list[Array], q: Array, k: Array) -> Array:
+            return _logits(static, fixed, tile, with_chosen(moving), q, k)
+
+        s, pull = jax.vjp(logits, [leaves[n] for n in chosen], q, k)
+        p, slope = _weights(form, Block(s, tile.visible, tile.place.keys), row, "columns")
+        keep = _keep(static, fixed, tile)
+        of_weights = _times(_weights_cotangent(v, ct), keep)
+        of_logits = slope * (of_weights - tiles.spread_rows(pulled, "columns"))
+        return *pull(of_logits), _values_cotangent(_times(p, keep), ct)
+
+    def step(masked: bool, at: Array, sums: Any) -> Any:
+        tile = _tile(static, arrays, fixed, masked, at, "columns", finite=masked)
+        of_captured, *added = _where_seen(static, tile, lambda: contribution(tile))
+        captured, q, k, v = sums
+        captured = jax.tree.map(jnp.add, captured, of_captured)
+        (q,) = _add((q,), added[:1], tile.row)
+        return captured, q, *_add((k, v), added[1:], tile.column)
+
+    start = [jnp.zeros_like(leaves[n]) for n in chosen], *map(jnp.zeros_like, arrays[1:])
+    of_chosen, *rest = _loop(static, step, start)
+    of_captured: list[Any] = [None] * len(leaves)
+    for n, x in zip(chosen, of_chosen, strict=True):
+        of_captured[n] = x
+    return Differentiable(jax.tree.unflatten(tree, of_captured), *rest)
+
+
+def _over_rows(
+    static: EngineConfig,
+    arrays: Differentiable,
+    fixed: Fixed,
+    look: Callable[..., Any],
+    start: Any,
+    *found: Any,
+) -> Any:
+    """`look(state, block, values, kept, *found) -> state` for every tile, by rows."""
+
+    def step(masked: bool, at: Array, whole: Any) -> Any:
+        tile = _tile(static, arrays, fixed, masked, at, "rows", finite=False)
+        before, *rows = _read((whole, *found), tile.row)
+        # Where a row has one tile, nothing comes before it.
+        state = None if static.map.counts[2] == 1 else before
+
+        def update() -> Any:
+            logits = _logits(static, fixed, tile, *tile.own[:3])
+            block = Block(logits, tile.visible, tile.place.keys)
+            return look(state, block, tile.own.v, _keep(static, fixed, tile), *rows)
+
+        return _put(whole, _where_seen(static, tile, update, lambda: before), tile.row)
+
+    return _loop(static, step, start)
+
+
+def _loop(static: EngineConfig, step: Callable[[bool, Array, Any], Any], carry: Any) -> Any:
+    """`step(masked, block numbers, carry) -> carry` for every tile that is not empty."""
+    for masked, places in ((True, static.map.partial), (False, static.map.full)):
+        if len(places) == 1:
+            carry = step(masked, jnp.asarray(places[0]), carry)
+        elif len(places):
+            body = lambda carry, at, masked=masked: (step(masked, at, carry), None)  # noqa: E731
+            carry, _ = lax.scan(body, carry, jnp.asarray(places))
+    return carry
+
+
+def _where_seen(
+    static: EngineConfig,
+    tile: Tile,
+    compute: Callable[[], Any],
+    otherwise: Callable[[], Any] | None = None,
+) -> Any:
+    """`compute()` where any pair of the tile is visible; else `otherwise()`, or zeros."""
+    if not (static.dynamic and tile.masked):
+        return compute()
+    if otherwise is None:
+        shapes = jax.eval_shape(compute)
+        otherwise = lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)  # noqa: E731
+    return lax.cond(tile.visible.any(), compute, otherwise)
+
+
+def _numbers(static: EngineConfig, at: Array) -> tuple[Array, Array]:
+    """The numbers, over all heads, of a tile's block of queries and block of keys."""
+    _, queries, keys = static.map.counts
+    return at[0] * queries + at[1], at[0] * keys + at[2]
+
+
+def _plain(static: EngineConfig) -> bool:
+    """Whether logits are nothing but dot products: these are NaN where a vector is."""
+    return static.request.pair is None and static.request.score_mod is None
+
+
+def _tile(
+    static: EngineConfig,
+    arrays: Differentiable,
+    fixed: Fixed,
+    masked: bool,
+    at: Array,
+    order: str,
+    *,
+    finite: bool,
+) -> Tile:
+    """A tile, and its blocks: made finite where asked, and for functions that might drop a NaN.
+
+    For derivatives `finite` matters where pairs are hidden, since 0 times NaN is NaN.
+    """
+    place = tiles.place(static.request, fixed, at)
+    row, column = _numbers(static, at)
+    own, visible, poison = _blocks(arrays, row, column), jnp.ones((1,) * 4, bool), None
+    if masked:
+        visible = tiles.visible(static.request, arrays.captured, fixed, place, order)
+    if finite or not _plain(static):
+        (q, of_query), (k, of_key) = tiles.finite(own.q), tiles.finite(own.k)
+        poison = tiles.spread_rows(of_query, order) + tiles.spread_keys(of_key, order)
+        own = own._replace(q=q, k=k)
+    return Tile(row, column, place, masked, visible, own, poison, order)
+
+
+def _logits(
+    static: EngineConfig, fixed: Fixed, tile: Tile, captured: Captured, q: Array, k: Array
+) -> Array:
+    """Scores of a tile, -inf where hidden."""
+    s = tiles.scores(static.request, captured, fixed, q, k, tile.place, tile.order)
+    return _hide(tile, s if tile.poison is None else s + tile.poison)
+
+
+def _hide(tile: Tile, logits: Array) -> Array:
+    return jnp.where(tile.visible, logits, -jnp.inf) if tile.masked else logits
+
+
+def _weights(form: Online, block: Block, row: Any, order: str) -> tuple[Array, Array]:
+    """Weights of a tile, and their derivatives in the logits."""
+    row = jax.tree.map(lambda x: tiles.spread_rows(x, order), row)
+    keys = tiles.spread_keys(block.keys[None], order)
+    p = form.weight(block.logits, row, keys)
+    return p, form.slope(block.logits, p, row)
+
+
+def _keep(static: EngineConfig, fixed: Fixed, tile: Tile) -> Array | None:
+    if not static.request.dropout_rate:
+        return None
+    return tiles.kept(static.request, fixed, tile.place, tile.order)
+
+
+def _times(x: Array, keep: Array | None) -> Array:
+    return x if keep is None else x * keep.astype(x.dtype)
+
+
+def _blocks(arrays: Differentiable, row: Array, column: Array) -> Differentiable:
+    """The arrays of one tile."""
+    k, v = _read((arrays.k, arrays.v), column)
+    return Differentiable(arrays.captured, _read(arrays.q, row), k, v)
+
+
+def _read(tree: Any, number: Array) -> Any:
+    return jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, number, 0, keepdims=False), tree)
+
+
+def _put(tree: Any, new: Any, number: Array) -> Any:
+    def put(x: Array, y: Array) -> Array:
+        return y[None] if len(x) == 1 else lax.dynamic_update_index_in_dim(x, y, number, 0)
+
+    return jax.tree.map(put, tree, new)
+
+
+def _add(tree: Any, added: Any, number: Array) -> Any:
+    """Adds to one block of each array."""
+    return _put(tree, jax.tree.map(jnp.add, _read(tree, number), tuple(added)), number)
+
+
+def _flat(x: Array) -> Array:
+    """Rows of all heads of a group after one another: `[c r q e] -> [c rq e]`."""
+    return x.reshape(x.shape[0], -1, x.shape[-1])
+
+
+def _weighted_sum(
+    weights: Float[Array, "c r q k"], v: Float[Array, "c k e"]
+) -> Float[Array, "c r q e"]:
+    return (_flat(weights) @ v).reshape(*weights.shape[:3], -1)
+
+
+def _weights_cotangent(
+    v: Float[Array, "c k e"], ct: Float[Array, "c r q e"]
+) -> Float[Array, "c k r q"]:
+    """What each weight multiplies, against its cotangent."""
+    return jnp.einsum("cke,cne->ckn", v, _flat(ct)).reshape(*v.shape[:2], *ct.shape[1:3])
+
+
+def _values_cotangent(
+    weights: Float[Array, "c k r q"], ct: Float[Array, "c r q e"]
+) -> Float[Array, "c k e"]:
+    return weights.reshape(*weights.shape[:2], -1) @ _flat(ct)

@@ -1,0 +1,31 @@
+"""Correct predictions of a language model, window by window."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from attention_jax.core.types import Params
+from attention_jax.data.batching import Batches
+from attention_jax.training import losses
+
+
+def outcomes(graphdef: Any) -> Callable[[Params, Batches], list[list[int]]]:
+    """A function that gives of each row of an epoch how many predictions were right, of how many.
+
+    Rows without a prediction are left out. The batches are those of `data.types.TokenBatch`.
+    """
+
+    @jax.jit
+    def rows(params, batch):
+        logits = nnx.merge(graphdef, params).logits(batch.tokens)
+        return jnp.stack(jax.vmap(losses.accuracy)(logits, batch.targets, batch.weights), axis=-1)
+
+    def over(params: Params, batches: Batches) -> list[list[int]]:
+        found = np.concatenate([np.asarray(rows(params, batch)) for batch in batches.epoch()])
+        return found[found[:, 1] > 0].astype(int).tolist()
+
+    return over

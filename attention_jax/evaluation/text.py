@@ -1,0 +1,145 @@
+"""What is minimised and what is reported.
+
+Losses come as (sum, count), so that batches of different sizes add up before they are divided:
+
+    sums, counts = zip(*(metrics.cross_entropy(*batch) for batch in batches))
+    loss = sum(sums) / sum(counts)           # nats a token; perplexity is exp(loss)
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from sacrebleu.metrics import BLEU, CHRF
+
+# Scores of a corpus that come of sums over its sentences.
+MEASURES = ("exact_match", "bleu")
+
+
+def corpus_scores(
+    hypotheses: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    lowercase: bool = False,
+) -> dict[str, float | str]:
+    """Compares sentences with their references: exact matches, BLEU and chrF.
+
+    Args:
+      hypotheses: one detokenised sentence each.
+      references: for each hypothesis the answers that count as right, one or more; their numbers
+        may differ.
+      lowercase: whether case is ignored, in all three.
+
+    Returns:
+      `exact_match`: share of hypotheses equal to any of their references, 0 to 1.
+      `bleu`, `chrf`: of the corpus, 0 to 100.
+      `bleu_signature`, `chrf_signature`: how sacrebleu computed them, to be quoted with them.
+
+    Raises:
+      ValueError: there is nothing to score, numbers differ, or a sentence has no reference.
+
+    Reference: Post 2018, arXiv:1804.08771 (BLEU); Popović 2015, aclanthology.org/W15-3049 (chrF).
+
+    >>> scores = corpus_scores(["a b"], [("a c", "A B")], lowercase=True)
+    >>> scores["exact_match"], scores["bleu_signature"].split("|")[1]
+    (1.0, 'case:lc')
+    """
+    _check_sentences(hypotheses, references)
+    hits = _hits(hypotheses, references, lowercase)
+    # sacrebleu takes the first references of all sentences, then the second, and so on.
+    most = max(map(len, references))
+    columns: list[Any] = [[a[i] if i < len(a) else None for a in references] for i in range(most)]
+    hypotheses = list(hypotheses)
+    bleu, chrf = BLEU(lowercase=lowercase), CHRF(lowercase=lowercase)
+    return {
+        "exact_match": sum(hits) / len(hits),
+        "bleu": bleu.corpus_score(hypotheses, columns).score,
+        "chrf": chrf.corpus_score(hypotheses, columns).score,
+        # A signature is complete only after a score: it counts the references.
+        "bleu_signature": str(bleu.get_signature()),
+        "chrf_signature": str(chrf.get_signature()),
+    }
+
+
+def sentence_counts(
+    measure: str,
+    hypotheses: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    lowercase: bool = False,
+) -> Float[np.ndarray, "n c"]:
+    """What each sentence adds to a score of the corpus.
+
+    Args:
+      measure: one of `MEASURES`.
+      hypotheses, references, lowercase: as in `corpus_scores`.
+
+    Raises:
+      ValueError: as `corpus_scores`, or `measure` is not among them.
+
+    >>> counts = sentence_counts("exact_match", ["a", "b"], [("a",), ("c",)])
+    >>> float(score_of_counts("exact_match", counts.sum(axis=0)))
+    50.0
+    """
+    _check_sentences(hypotheses, references)
+    _check_measure(measure)
+    if measure == "exact_match":
+        hits = _hits(hypotheses, references, lowercase)
+        return np.array([(hit, 1) for hit in hits], float)
+    # The order is of no effect on counts; without it sacrebleu warns of scores of sentences.
+    bleu = BLEU(lowercase=lowercase, effective_order=True)
+    rows = []
+    for hypothesis, answers in zip(hypotheses, references, strict=True):
+        found = bleu.sentence_score(hypothesis, list(answers))
+        rows.append((found.sys_len, found.ref_len, *found.counts, *found.totals))
+    return np.array(rows, float)
+
+
+def score_of_counts(measure: str, sums: Float[np.ndarray, "*n c"]) -> Float[np.ndarray, "*n"]:
+    """The score of a corpus from its sums of `sentence_counts`, 0 to 100.
+
+    Raises:
+      ValueError: `measure` is not one of `MEASURES`.
+    """
+    _check_measure(measure)
+    if measure == "exact_match":
+        return np.asarray(100.0 * sums[..., 0] / sums[..., 1])
+    scores = np.empty(sums.shape[:-1])
+    for at in np.ndindex(scores.shape):
+        hypothesis, reference, *ngrams = sums[at].astype(int).tolist()
+        half = len(ngrams) // 2
+        scores[at] = BLEU.compute_bleu(
+            ngrams[:half], ngrams[half:], hypothesis, reference, smooth_method="exp"
+        ).score
+    return scores
+
+
+def _hits(
+    hypotheses: Sequence[str], references: Sequence[Sequence[str]], lowercase: bool
+) -> list[bool]:
+    same = str.lower if lowercase else str
+    return [
+        same(hypothesis) in map(same, answers)
+        for hypothesis, answers in zip(hypotheses, references, strict=True)
+    ]
+
+
+def _check_measure(measure: str) -> None:
+    if measure not in MEASURES:
+        raise ValueError(f"`measure` must be one of {', '.join(MEASURES)}; got {measure!r}.")
+
+
+def _check_sentences(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+    if not hypotheses:
+        raise ValueError("`hypotheses` must hold at least one sentence; got none.")
+    if len(hypotheses) != len(references):
+        raise ValueError(
+            "`references` must hold one entry for each hypothesis; "
+            f"got {len(references)} for {len(hypotheses)} hypotheses."
+        )
+    for i, answers in enumerate(references):
+        if isinstance(answers, str) or not answers:
+            raise ValueError(
+                f"`references[{i}]` must be a tuple of one or more sentences; got {answers!r}."
+            )

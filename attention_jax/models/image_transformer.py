@@ -1,0 +1,149 @@
+"""The Vision Transformer, with any attention variant; answers to `nn.protocols.Classifier`.
+
+Reference: Dosovitskiy et al. 2021, arXiv:2010.11929.
+"""
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from attention_jax.core import checks, positions
+from attention_jax.nn import transformer
+from attention_jax.nn.layers import Linear, dropout
+from attention_jax.nn.patches import SPREAD, STEMS, ImageConfig, Look, Looks, centred
+from attention_jax.nn.pooling import AttentionPooling
+from attention_jax.nn.transformer import POSITIONS, Layer, TransformerConfig, variant_at
+
+POOLINGS = ("token", "attention", "mean")
+
+
+class PatchLayer(Layer):
+    """Self-attention of all patches to all, then feed-forward."""
+
+    place = "bidirectional"
+
+    def __call__(self, x: Float[Array, "b n m"], *, rngs: nnx.Rngs | None = None) -> Array:
+        change = self.attention(self.around_attention.enter(x), rngs=rngs)
+        return self.think(self.around_attention.leave(x, change, rngs), rngs)
+
+
+class VisionTransformer(nnx.Module):
+    """Patches as words: a linear map of each, and its place; a Transformer's encoder; one answer.
+
+        x = [token; W patch_1 + place_1; ...; W patch_n + place_n]      logits = V pool(encoder(x))
+
+    A place is its row in the first half of the channels and its column in the other, both as
+    sinusoids or both learned. `rope` turns by the position in reading order instead.
+
+    Args:
+      image: sizes of the pictures and of a patch.
+      config: sizes of the encoder; `vocabulary_size` is the number of classes.
+      pooling: where the answer is read: at a class "token" before the patches, from "attention"
+        pooling of the patches, or from their "mean".
+      stem: what makes a vector of a patch: the "linear" map W, or "convolutional" layers, which
+        learn more from few pictures.
+
+    Reference: Dosovitskiy et al. 2021, arXiv:2010.11929, section 3.1 and, of two-dimensional
+    places, appendix D.4.
+    """
+
+    def __init__(
+        self,
+        image: ImageConfig,
+        config: TransformerConfig,
+        *,
+        pooling: str = "token",
+        stem: str = "linear",
+        rngs: nnx.Rngs,
+    ):
+        checks.one_of("pooling", pooling, POOLINGS)
+        checks.one_of("stem", stem, tuple(STEMS))
+        checks.one_of("positions", config.positions, POSITIONS)
+        checks.one_of("norm", config.norm, ("pre", "post"))
+        checks.one_of("dtype", config.dtype, ("float32", "bfloat16"))
+        self.image, self.config, self.pooling = image, config, pooling
+        width, dtype = config.width, jnp.dtype(config.dtype)
+        self.embed = STEMS[stem](image, width, dtype=config.dtype, rngs=rngs)
+        self._learn_places(rngs)
+        self.encoder = transformer.stack(PatchLayer, config, rngs=rngs)
+        self.norm = transformer.last_norm(config, rngs=rngs)
+        if pooling == "token":
+            self.token = nnx.Param(SPREAD * rngs.params.normal((width,)))
+        if pooling == "attention":
+            variant = variant_at(config, "cross")
+            self.pool = AttentionPooling(
+                width, heads=config.heads, variant=variant, dtype=config.dtype, rngs=rngs
+            )
+        self.head = Linear(width, config.vocabulary_size, dtype=dtype, rngs=rngs)
+
+    def _learn_places(self, rngs: nnx.Rngs) -> None:
+        config = self.config
+        parts = {"sinusoidal": 4, "learned": 2}.get(config.positions, 1)
+        if config.width % parts:
+            raise ValueError(
+                f"`width` must be a multiple of {parts}, for {config.positions} places are a row "
+                f"and a column; got {config.width}. The nearest above is "
+                f"{config.width + -config.width % parts}."
+            )
+        if config.positions == "learned":
+            self.rows, self.columns = (
+                nnx.Param(SPREAD * rngs.params.normal((n, config.width // 2)))
+                for n in self.image.grid
+            )
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Patches downwards and across."""
+        return self.image.grid
+
+    @property
+    def tokens(self) -> int:
+        """Positions before the patches."""
+        return int(self.pooling == "token")
+
+    def places(self) -> Float[Array, "n m"] | None:
+        """What is added to each patch; None where nothing is."""
+        half = self.config.width // 2
+        if self.config.positions == "sinusoidal":
+            down, across = (positions.sinusoidal(n, half) for n in self.image.grid)
+        elif self.config.positions == "learned":
+            down, across = self.rows[...], self.columns[...]
+        else:
+            return None
+        rows, columns = self.image.grid
+        down = jnp.broadcast_to(down[:, None], (rows, columns, half))
+        across = jnp.broadcast_to(across[None], (rows, columns, half))
+        return jnp.concatenate([down, across], axis=-1).reshape(rows * columns, 2 * half)
+
+    def start(
+        self, images: Float[Array, "b y x c"], *, rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "b n m"]:
+        """What the encoder reads."""
+        x = self.embed(centred(images))
+        places = self.places()
+        x = x if places is None else x + places.astype(x.dtype)[None]
+        if self.pooling == "token":
+            token = self.token[...].astype(x.dtype)[None, None]
+            x = jnp.concatenate([jnp.broadcast_to(token, (len(x), *token.shape[1:])), x], axis=1)
+        return dropout(x, self.config.dropout_rate, rngs)
+
+    def classify(
+        self, images: Float[Array, "b y x c"], *, rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "b k"]:
+        """Logits of each class."""
+        x = self.norm(self.encoder(self.start(images, rngs=rngs), rngs=rngs))
+        if self.pooling == "attention":
+            pooled = self.pool(x, rngs=rngs)
+        else:
+            pooled = x[:, 0] if self.pooling == "token" else x.mean(axis=1)
+        return self.head(pooled).astype(jnp.float32)
+
+    def looks(self, images: Float[Array, "b y x c"]) -> Looks:
+        """Every attention, and what it looks at."""
+        x, found = self.start(images), []
+        for layer in self.encoder.each():
+            inside = layer.around_attention.enter(x)
+            found.append(Look(layer.attention, inside, inside))
+            x = layer(x)
+        pooling = self.pool.look(self.norm(x)) if self.pooling == "attention" else None
+        return Looks(found, pooling)

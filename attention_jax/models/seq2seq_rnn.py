@@ -1,0 +1,287 @@
+"""Recurrent encoder-decoders, with attention or with one vector between the two.
+
+References: one vector: Sutskever et al. 2014, arXiv:1409.3215; attention: Bahdanau et al. 2015,
+arXiv:1409.0473; attentional vector and input feeding: Luong et al. 2015, arXiv:1508.04025.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+from attention_jax import variants
+from attention_jax.core import checks, jaxprs, masks
+from attention_jax.core.jaxprs import hoist_invariant
+from attention_jax.core.types import Score, State, Variant
+from attention_jax.engine.api import attention
+from attention_jax.nn.layers import Embedding, Linear, dropout, plain
+from attention_jax.nn.protocols import EncoderOutput
+from attention_jax.nn.recurrent import CELLS, RNNConfig, scan_cell
+
+
+class RNNState(NamedTuple):
+    """What decoding keeps.
+
+    Attributes:
+      carries: of the cells.
+      fed: the last attentional vector.
+      memory: the source.
+      keys: what attention needs of each source position, computed once; None without attention.
+      aligned: the variant's own state, where it goes from query to query.
+    """
+
+    carries: Any
+    fed: Float[Array, "b m"]
+    memory: EncoderOutput
+    keys: Float[Array, "b s 1 d"] | None
+    aligned: State
+
+
+class Seq2SeqRNN(nnx.Module):
+    """A recurrent encoder-decoder over one vocabulary; answers to `nn.protocols.Seq2Seq`.
+
+        h_i = cell([E y_i ; a_{i-1}], h_{i-1})        a_i = tanh(W [c_i ; h_i])
+        c_i = sum_j softmax_j(score(h_i, m_j)) m_j    logits_i = E a_i
+
+    A variant that goes from query to query has weights of its own in place of the softmax.
+    Without attention, `a_i = tanh(W h_i)` and nothing is fed back.
+
+    Args:
+      config: sizes and choices.
+      encoder: makes another encoder, such as one of `models/speech.py`, which is called as
+        `(source, source_mask, rngs=...)` and gives a `Memory`, with a `summary` for each layer.
+        None for one that reads tokens.
+
+    Raises:
+      ValueError: `attention` is neither the score of a pair, nor goes from query to query.
+    """
+
+    def __init__(
+        self,
+        config: RNNConfig,
+        *,
+        encoder: Callable[[nnx.Rngs], Any] | None = None,
+        rngs: nnx.Rngs,
+    ):
+        checks.one_of("cell", config.cell, tuple(CELLS))
+        checks.one_of("dtype", config.dtype, ("float32", "bfloat16"))
+        width, dtype = config.width, jnp.dtype(config.dtype)
+        self.config = config
+        self.attentive = config.attention != "none"
+        self.feeds = self.attentive and config.input_feeding
+        self.aligns = self.draws = False  # until there is a variant that does
+        self.embedding = Embedding(config.vocabulary_size, width, dtype=dtype, rngs=rngs)
+        self.reads = encoder is None  # tokens
+        if encoder is None:
+            self.encoders = nnx.List([self._encoder(rngs) for _ in range(config.layers)])
+        else:
+            self.encoder = encoder(rngs)
+        cell = CELLS[config.cell]
+        inputs = [width * (2 if self.feeds else 1)] + [width] * (config.layers - 1)
+        self.cells = nnx.List([cell(n, width, dtype=dtype, rngs=rngs) for n in inputs])
+        self.bridge = Linear(width, width, dtype=dtype, rngs=rngs)
+        self.combine = Linear(width * (2 if self.attentive else 1), width, dtype=dtype, rngs=rngs)
+        self.output_bias = nnx.Param(jnp.zeros(config.vocabulary_size))
+        if not config.tied:
+            self.output = Linear(
+                width, config.vocabulary_size, use_bias=False, dtype=dtype, rngs=rngs
+            )
+        if self.attentive:
+            self._learn_attention(rngs)
+
+    def _encoder(self, rngs: nnx.Rngs) -> nnx.List:
+        """The cells of one layer: forwards, and backwards where both ways are read."""
+        config, ways = self.config, 2 if self.config.bidirectional else 1
+        checks.divides("directions", ways, "width", config.width)
+        dtype = jnp.dtype(config.dtype)
+        cell = CELLS[config.cell]
+        return nnx.List(
+            [cell(config.width, config.width // ways, dtype=dtype, rngs=rngs) for _ in range(ways)]
+        )
+
+    def _learn_attention(self, rngs: nnx.Rngs) -> None:
+        self.variant = variants.get(self.config.attention)
+        if not serves(self.variant):
+            able = [name for name in variants.names() if serves(variants.get(name))]
+            raise ValueError(
+                "`attention` of an RNN decoder must be the score of one query and one key, or go "
+                f"from one query to the next; {self.config.attention!r} does neither. Use "
+                f"{', '.join(able)}, or none."
+            )
+        self.aligns = self.variant.score is None
+        self.draws = self.aligns and self.variant.random
+        learned = self.variant.init(
+            rngs.params(), heads=1, kv_heads=1, head_width=self.config.width
+        )
+        self.learned = nnx.data(jax.tree.map(nnx.Param, learned))
+
+    def encode(
+        self,
+        source: Int[Array, "b s"] | Float[Array, "b s f"],
+        source_mask: Bool[Array, "b s"],
+        *,
+        rngs: nnx.Rngs | None = None,
+    ) -> EncoderOutput:
+        """States of the source, and the last state of each layer as `summary`."""
+        if not self.reads:
+            return self.encoder(source, source_mask, rngs=rngs)
+        x, last = self.embedding(source), []
+        for cells in self.encoders:
+            x = dropout(x, self.config.dropout_rate, rngs)
+            ways = [
+                scan_cell(cell, x, source_mask, reverse=backwards)
+                for cell, backwards in zip(cells, (False, True), strict=False)
+            ]
+            carries, states = zip(*ways, strict=True)
+            last.append(jax.tree.map(lambda *way: jnp.concatenate(way, axis=-1), *carries))
+            x = jnp.concatenate(states, axis=-1)
+        return EncoderOutput(x, source_mask, last)
+
+    def decode(
+        self, target: Int[Array, "b t"], memory: EncoderOutput, *, rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "b t v"]:
+        """Logits of each next token, given the true ones before it (teacher forcing)."""
+        state = self.start(memory, target.shape[1])
+        x = dropout(self.embedding(target), self.config.dropout_rate, rngs)
+        key = rngs.dropout() if rngs is not None and self.draws else None
+        keys = jax.random.split(key, target.shape[1]) if key is not None and self.feeds else None
+        look = self._look_again(state, key) if self.feeds else None
+
+        def read(carry, now):
+            carries, fed, aligned = carry
+            x, key = now
+            carries, hidden = self._recur(carries, fed, x)
+            if look is None:
+                return (carries, fed, aligned), hidden
+            aligned, context = look(aligned, hidden, key)
+            fed = self._combine(hidden, context)
+            return (carries, fed, aligned), fed
+
+        first = state.carries, state.fed, state.aligned
+        _, out = jax.lax.scan(read, first, (x.swapaxes(0, 1), keys))
+        out = out.swapaxes(0, 1)
+        if not self.feeds:
+            out = self._combine(out, self._look_at_once(out, state, key))
+        return self._logits(dropout(out, self.config.dropout_rate, rngs))
+
+    def start(self, memory: EncoderOutput, max_length: int) -> RNNState:
+        """The decoder before its first token."""
+        del max_length
+        carries = [jax.tree.map(lambda x: jnp.tanh(self.bridge(x)), c) for c in memory.summary]
+        fed = jnp.zeros((memory.states.shape[0], self.config.width), memory.states.dtype)
+        keys = self._prepare_keys(memory.states) if self.attentive else None
+        aligned = self._start_alignment(memory.states) if self.aligns else {}
+        return RNNState(carries, fed, memory, keys, aligned)
+
+    def step(
+        self, state: RNNState, token: Int[Array, " b"], *, return_weights: bool = False
+    ) -> tuple[RNNState, Float[Array, "b v"], Float[Array, "b l h s"] | None]:
+        """Appends one token; reproduces `decode` position by position."""
+        x = self.embedding(token[:, None])[:, 0]
+        carries, hidden = self._recur(state.carries, state.fed, x)
+        weights = self._weights(hidden, state) if return_weights else None
+        aligned, context = self._look(hidden, state)
+        attentional = self._combine(hidden, context)
+        fed = attentional if self.feeds else state.fed
+        state = state._replace(carries=carries, fed=fed, aligned=aligned)
+        return state, self._logits(attentional), weights
+
+    def _recur(self, carries: Any, fed: Array, x: Array) -> tuple[Any, Array]:
+        x = jnp.concatenate([x, fed], axis=-1) if self.feeds else x
+        new = []
+        for cell, carry in zip(self.cells, carries, strict=True):
+            carry, x = cell(carry, x)
+            new.append(carry)
+        return new, x
+
+    def _split_score(self) -> tuple[Callable[[Array], Array], Score]:
+        """The score in two parts: of the key alone, and the rest."""
+        score: Any = self.variant.score
+        vector = jax.ShapeDtypeStruct((self.config.width,), jnp.float32)
+        return jaxprs.split_score(score(plain(self.learned)), vector, vector)
+
+    def _prepare_keys(self, states: Array) -> Array:
+        if self.aligns:
+            return states[:, :, None]
+        prepare, _ = self._split_score()
+        return jax.vmap(jax.vmap(prepare))(states.astype(jnp.float32))[:, :, None]
+
+    def _start_alignment(self, states: Float[Array, "b s m"]) -> State:
+        start: Any = self.variant.start
+        width = self.config.width
+        sizes = {"heads": 1, "kv_heads": 1, "head_width": width, "value_width": width}
+        return start(plain(self.learned), *states.shape[:2], **sizes, dtype=states.dtype)
+
+    def _look(
+        self, hidden: Float[Array, "b m"], state: RNNState, values: Array | None = None
+    ) -> tuple[State, Array | None]:
+        """The variant's next state, and the mean of the values; those of the source where None."""
+        if not self.attentive:
+            return state.aligned, None
+        values = state.memory.states[:, :, None] if values is None else values
+        if not self.aligns:
+            return state.aligned, self._attend(hidden[:, None], state, values)[:, 0]
+        fixed = plain(self.learned), state.keys, values, state.memory.mask
+        return self._align(fixed, state.aligned, hidden, None)
+
+    def _align(
+        self, fixed: tuple, aligned: State, hidden: Float[Array, "b m"], key: Any
+    ) -> tuple[State, Float[Array, "b e"]]:
+        params, keys, values, visible = fixed
+        align: Any = self.variant.align
+        random = {} if key is None else {"dropout_key": key}
+        q = hidden[:, None]
+        aligned, out = align(params, aligned, q, keys, values, visible=visible, **random)
+        return aligned, out[:, 0]
+
+    def _look_again(self, state: RNNState, key: Any) -> Callable[..., tuple[State, Any]]:
+        """`(aligned, hidden, key) -> (aligned, context)`, of one position after another."""
+        if not self.aligns:
+            return lambda aligned, hidden, key: self._look(hidden, state)
+        fixed = plain(self.learned), state.keys, state.memory.states[:, :, None], state.memory.mask
+        return hoist_invariant(self._align, fixed, state.aligned, state.fed, key)
+
+    def _look_at_once(
+        self, hidden: Float[Array, "b t m"], state: RNNState, key: Any
+    ) -> Array | None:
+        """The contexts of all positions, where none needs that of another."""
+        if not self.attentive:
+            return None
+        values = state.memory.states[:, :, None]
+        if not self.aligns:
+            return self._attend(hidden, state, values)
+        random = {} if key is None else {"dropout_key": key}
+        seen, params = masks.keys(state.memory.mask), plain(self.learned)
+        q = hidden[:, :, None]
+        return self.variant.attend(params, q, state.keys, values, mask=seen, **random)[:, :, 0]
+
+    def _attend(self, hidden: Float[Array, "b t m"], state: RNNState, values: Array) -> Array:
+        _, score = self._split_score()
+        keys: Any = state.keys
+        mask = masks.keys(state.memory.mask)
+        out: Any = attention(hidden[:, :, None], keys, values, score=score, mask=mask)
+        return out[:, :, 0]
+
+    def _combine(self, hidden: Array, context: Array | None) -> Array:
+        joined = hidden if context is None else jnp.concatenate([context, hidden], axis=-1)
+        return jnp.tanh(self.combine(joined))
+
+    def _weights(self, hidden: Array, state: RNNState) -> Array | None:
+        """What `_look` takes of each source position: the output where values are unit vectors."""
+        b, s = state.memory.mask.shape
+        units = jnp.broadcast_to(jnp.eye(s, dtype=hidden.dtype), (b, s, s))[:, :, None]
+        _, weights = self._look(hidden, state, units)
+        return None if weights is None else weights[:, None, None]
+
+    def _logits(self, x: Array) -> Array:
+        raw = self.embedding.logits(x) if self.config.tied else self.output(x)
+        bias = self.output_bias[...].reshape((1,) * (raw.ndim - 1) + (-1,))
+        return raw.astype(jnp.float32) + bias
+
+
+def serves(variant: Variant) -> bool:
+    """Whether a variant serves in an RNN decoder."""
+    return variant.score is not None or variant.align is not None

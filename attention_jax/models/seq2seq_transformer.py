@@ -1,0 +1,186 @@
+"""The Transformer encoder-decoder, with any attention variant.
+
+Reference: Vaswani et al. 2017, arXiv:1706.03762; norm first: Xiong et al. 2020, arXiv:2002.04745.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+from attention_jax.core import checks, masks
+from attention_jax.core.types import State
+from attention_jax.nn import transformer
+from attention_jax.nn.attention import CrossAttentionCache
+from attention_jax.nn.layers import Embedding, Linear, dropout
+from attention_jax.nn.protocols import EncoderOutput
+from attention_jax.nn.transformer import (
+    POSITIONS,
+    EncoderLayer,
+    Layer,
+    Residual,
+    TransformerConfig,
+    attention_of,
+    variant_at,
+)
+
+
+class TransformerState(NamedTuple):
+    """What decoding keeps: of each layer its own sequence and the source; and the position."""
+
+    position: Int[Array, " b"]
+    memory_mask: Bool[Array, "b s"]
+    caches: list[State]
+    sources: list[CrossAttentionCache]
+
+
+class DecoderLayer(Layer):
+    """Causal self-attention, attention to the encoder, then feed-forward."""
+
+    place = "causal"
+
+    def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
+        super().__init__(config, rngs=rngs)
+        self.cross_attention = attention_of(
+            config, variant_at(config, "cross"), rope=False, rngs=rngs
+        )
+        self.around_cross_attention = Residual(config, rngs=rngs)
+
+    def __call__(self, x: Array, memory: EncoderOutput, *, rngs: nnx.Rngs | None = None) -> Array:
+        """Lets each position of `x` see those before it, and the source."""
+        x = self.look(x, masks.causal, rngs)
+        change = self.cross_attention(
+            self.around_cross_attention.enter(x),
+            memory.states,
+            mask=masks.keys(memory.mask),
+            rngs=rngs,
+        )
+        return self.think(self.around_cross_attention.leave(x, change, rngs), rngs)
+
+    def step(
+        self, x: Array, cache: State, source: CrossAttentionCache, at: tuple[Array, Array]
+    ) -> tuple[Array, State, CrossAttentionCache, Array]:
+        """One position: `x` [b 1 m]; returns also what is kept, and the view of the source.
+
+        Args:
+          at: the position, and which source positions are real.
+        """
+        position, visible = at
+        x, cache = self.advance(x, cache, position)
+        look = self.around_cross_attention.enter(x)
+        source, change = self.cross_attention.look(look, source, visible)
+        return self.think(self.around_cross_attention.leave(x, change, None)), cache, source, look
+
+
+class Seq2SeqTransformer(nnx.Module):
+    """Encoder and decoder stacks over one vocabulary; answers to `nn.protocols.Seq2Seq`.
+
+    Args:
+      config: sizes and choices.
+      encoder: makes another encoder, such as one of `models/speech.py`, which is called as
+        `(source, source_mask, rngs=...)` and gives a `Memory`. None for one that reads tokens.
+    """
+
+    def __init__(
+        self,
+        config: TransformerConfig,
+        *,
+        encoder: Callable[[nnx.Rngs], Any] | None = None,
+        rngs: nnx.Rngs,
+    ):
+        checks.one_of("positions", config.positions, POSITIONS)
+        checks.one_of("norm", config.norm, ("pre", "post"))
+        checks.one_of("dtype", config.dtype, ("float32", "bfloat16"))
+        self.config = config
+        dtype = jnp.dtype(config.dtype)
+        added = "none" if config.positions == "rope" else config.positions
+        stack = partial(transformer.stack, config=config, rngs=rngs)
+        self.embedding = Embedding(
+            config.vocabulary_size,
+            config.width,
+            positions=added,
+            max_length=config.max_length,
+            dtype=dtype,
+            rngs=rngs,
+        )
+        self.reads = encoder is None  # tokens
+        self.encoder: Any = stack(EncoderLayer) if encoder is None else encoder(rngs)
+        self.decoder = stack(DecoderLayer)
+        if self.reads:
+            self.encoder_norm = transformer.last_norm(config, rngs=rngs)
+        self.decoder_norm = transformer.last_norm(config, rngs=rngs)
+        if not config.tied:
+            self.output = Linear(
+                config.width, config.vocabulary_size, use_bias=False, dtype=dtype, rngs=rngs
+            )
+
+    def encode(
+        self,
+        source: Int[Array, "b s"] | Float[Array, "b s f"],
+        source_mask: Bool[Array, "b s"],
+        *,
+        rngs: nnx.Rngs | None = None,
+    ) -> EncoderOutput:
+        """Contextual vectors of the source."""
+        if not self.reads:
+            return self.encoder(source, source_mask, rngs=rngs)
+        x = self.encoder(self._embed(source, rngs), source_mask, rngs=rngs)
+        return EncoderOutput(self.encoder_norm(x), source_mask)
+
+    def enter(self, source: Array, source_mask: Array) -> tuple[Array, Array]:
+        """What the encoder's first layer reads, and which of it is real; without dropout."""
+        if self.reads:
+            return self.embedding(source), source_mask
+        return self.encoder.enter(source, source_mask)
+
+    def decode(
+        self, target: Int[Array, "b t"], memory: EncoderOutput, *, rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "b t v"]:
+        """Logits of each next token, given the true ones before it (teacher forcing)."""
+        x = self.decoder(self._embed(target, rngs), memory, rngs=rngs)
+        return self._logits(x)
+
+    def start(self, memory: EncoderOutput, max_length: int) -> TransformerState:
+        """Empty caches for `max_length` tokens, and the source's keys and values."""
+        batch, layers = memory.states.shape[0], self.decoder.each()
+        return TransformerState(
+            position=jnp.zeros(batch, jnp.int32),
+            memory_mask=memory.mask,
+            caches=[layer.attention.start(batch, max_length) for layer in layers],
+            sources=[layer.cross_attention.open(memory.states) for layer in layers],
+        )
+
+    def step(
+        self,
+        state: TransformerState,
+        token: Int[Array, " b"],
+        *,
+        return_weights: bool = False,
+    ) -> tuple[TransformerState, Float[Array, "b v"], Float[Array, "b l h s"] | None]:
+        """Appends one token; reproduces `decode` position by position."""
+        at = state.position[0], state.memory_mask
+        x = self.embedding(token[:, None], at[0])
+        caches, sources, weights = [], [], []
+        for layer, cache, source in zip(
+            self.decoder.each(), state.caches, state.sources, strict=True
+        ):
+            x, cache, seen, look = layer.step(x, cache, source, at)
+            caches.append(cache)
+            sources.append(seen)
+            if return_weights:
+                weights.append(layer.cross_attention.weights(look, source, at[1]))
+        state = state._replace(position=state.position + 1, caches=caches, sources=sources)
+        drawn = jnp.stack(weights, axis=1) if return_weights else None
+        return state, self._logits(x)[:, 0], drawn
+
+    def _embed(self, tokens: Array, rngs: nnx.Rngs | None) -> Array:
+        return dropout(self.embedding(tokens), self.config.dropout_rate, rngs)
+
+    def _logits(self, x: Array) -> Array:
+        x = self.decoder_norm(x)
+        if self.config.tied:
+            return self.embedding.logits(x)
+        return self.output(x).astype(jnp.float32)

@@ -1,0 +1,29 @@
+"""Flax NNX layers: multi-head attention, Transformer blocks, recurrent cells, patch and audio
+front ends."""
+
+from attention_jax.nn.attention import CrossAttentionCache, MultiHeadAttention, attention_function
+from attention_jax.nn.layers import Embedding, Linear, Stack
+from attention_jax.nn.patches import ImageConfig
+from attention_jax.nn.pooling import AttentionPooling
+from attention_jax.nn.protocols import Classifier, EncoderOutput, Language, Seq2Seq
+from attention_jax.nn.recurrent import RNNConfig
+from attention_jax.nn.transformer import EncoderLayer, FeedForward, TransformerConfig
+
+__all__ = [
+    "AttentionPooling",
+    "Classifier",
+    "CrossAttentionCache",
+    "Embedding",
+    "EncoderLayer",
+    "EncoderOutput",
+    "FeedForward",
+    "ImageConfig",
+    "Language",
+    "Linear",
+    "MultiHeadAttention",
+    "RNNConfig",
+    "Seq2Seq",
+    "Stack",
+    "TransformerConfig",
+    "attention_function",
+]

@@ -1,0 +1,245 @@
+"""Multi-head attention as an NNX module, and an adapter for Flax's own."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from attention_jax.core import checks, masks, positions
+from attention_jax.core.types import State, Variant
+from attention_jax.nn.layers import Linear, plain
+
+
+class CrossAttentionCache(NamedTuple):
+    """What decoding keeps of the sequence that it looks at; `state` is the variant's own."""
+
+    keys: Float[Array, "b s g d"]
+    values: Float[Array, "b s g e"]
+    state: State
+
+
+class MultiHeadAttention(nnx.Module):
+    """Projects to heads, lets a variant attend in each, and projects back.
+
+        out = W_o concat_h attend(W_q x, W_k y, W_v y)
+
+    Args:
+      width: model width; `heads` must divide it.
+      heads: query heads.
+      kv_heads: key and value heads; divides `heads`. All of them where None.
+      variant: the attention mechanism, as `variants.get` returns it.
+      rope: whether queries and keys are rotated by their positions.
+      dropout_rate: rate of dropout on the weights.
+      dtype: type of the computation; parameters are float32.
+
+    Reference: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2; grouped heads: Ainslie et
+    al. 2023, arXiv:2305.13245.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        *,
+        heads: int,
+        variant: Variant,
+        kv_heads: int | None = None,
+        rope: bool = False,
+        dropout_rate: float = 0.0,
+        dtype: Any = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        kv_heads = kv_heads or heads
+        checks.divides("heads", heads, "width", width)
+        checks.divides("kv_heads", kv_heads, "heads", heads)
+        self.heads, self.kv_heads, self.head_width = heads, kv_heads, width // heads
+        self.dtype = jnp.dtype(dtype)
+        self.variant, self.rope, self.dropout_rate = variant, rope, dropout_rate
+
+        def linear(heads_out: int) -> Linear:
+            return Linear(
+                width,
+                heads_out * self.head_width,
+                kernel_init=nnx.initializers.xavier_uniform(),
+                dtype=dtype,
+                rngs=rngs,
+            )
+
+        self.query, self.key, self.value = linear(heads), linear(kv_heads), linear(kv_heads)
+        self.out = linear(heads)
+        learned = variant.init(
+            rngs.params(), heads=heads, kv_heads=kv_heads, head_width=self.head_width
+        )
+        self.learned = nnx.data(jax.tree.map(nnx.Param, learned))
+
+    def __call__(
+        self,
+        x: Float[Array, "b t m"],
+        memory: Float[Array, "b s m"] | None = None,
+        *,
+        mask: Any = None,
+        rngs: nnx.Rngs | None = None,
+    ) -> Float[Array, "b t m"]:
+        """Attends from `x` to `memory`, or to `x` itself."""
+        keys, values = self.keys_values(x if memory is None else memory)
+        return self.merge(self.attend(self.queries(x), keys, values, mask=mask, rngs=rngs))
+
+    def queries(self, x: Array, offset: int | Array = 0) -> Float[Array, "b t h d"]:
+        """The queries of `x`, whose first position is `offset`."""
+        return self._rotate(self._split(self.query(x)), offset)
+
+    def keys_values(
+        self, x: Array, offset: int | Array = 0
+    ) -> tuple[Float[Array, "b s g d"], Float[Array, "b s g d"]]:
+        """The keys and values of `x`, whose first position is `offset`."""
+        return self._rotate(self._split(self.key(x)), offset), self._split(self.value(x))
+
+    def attend(
+        self,
+        q: Array,
+        k: Array,
+        v: Array,
+        *,
+        mask: Any = None,
+        query_offset: int | Array = 0,
+        rngs: nnx.Rngs | None = None,
+    ) -> Float[Array, "b t h e"]:
+        """The variant's own maths, on projected heads."""
+        request: dict[str, Any] = {"mask": mask, "query_offset": query_offset}
+        if rngs is not None and (self.dropout_rate > 0 or self.variant.random):
+            request |= {"dropout_rate": self.dropout_rate, "dropout_key": rngs.dropout()}
+        return self.variant.attend(plain(self.learned), q, k, v, **request)
+
+    def start(self, batch: int, length: int) -> State:
+        """What decoding keeps of one sequence of at most `length` positions, before the first."""
+        if self.variant.start is not None:
+            return self._start(batch, length)
+        empty = jnp.zeros((batch, length, self.kv_heads, self.head_width), self.dtype)
+        return empty, empty
+
+    def step(
+        self, x: Float[Array, "b 1 m"], state: State, position: Array
+    ) -> tuple[State, Float[Array, "b 1 m"]]:
+        """The next position of the sequence; reproduces the causal call."""
+        q, (k, v) = self.queries(x, position), self.keys_values(x, position)
+        if self.variant.step is not None:
+            own = (y[:, 0] for y in (q, k, v))
+            state, out = self.variant.step(plain(self.learned), state, *own)
+            return state, self.merge(out[:, None])
+        state = _put(state[0], k, position), _put(state[1], v, position)
+        return state, self.merge(self.attend(q, *state, mask=masks.causal, query_offset=position))
+
+    def open(self, memory: Float[Array, "b s m"]) -> CrossAttentionCache:
+        """What decoding keeps of another sequence, which stays."""
+        keys, values = self.keys_values(memory)
+        state = {} if self.variant.align is None else self._start(*keys.shape[:2])
+        return CrossAttentionCache(keys, values, state)
+
+    def look(
+        self, x: Float[Array, "b 1 m"], source: CrossAttentionCache, visible: Bool[Array, "b s"]
+    ) -> tuple[CrossAttentionCache, Float[Array, "b 1 m"]]:
+        """The next position's view of another sequence."""
+        source, out = self._look(self.queries(x), source, visible)
+        return source, self.merge(out)
+
+    def weights(
+        self, x: Float[Array, "b 1 m"], source: CrossAttentionCache, visible: Bool[Array, "b s"]
+    ) -> Float[Array, "b h s"]:
+        """What `look` takes of each key: the output where the values are unit vectors."""
+        b, s, g = source.keys.shape[:3]
+        units = jnp.broadcast_to(jnp.eye(s, dtype=source.keys.dtype)[None, :, None], (b, s, g, s))
+        return self._look(self.queries(x), source._replace(values=units), visible)[1][:, 0]
+
+    def _look(
+        self, q: Array, source: CrossAttentionCache, visible: Array
+    ) -> tuple[CrossAttentionCache, Array]:
+        keys, values, state = source
+        if self.variant.align is None:
+            return source, self.attend(q, keys, values, mask=masks.keys(visible))
+        params = plain(self.learned)
+        state, out = self.variant.align(params, state, q[:, 0], keys, values, visible=visible)
+        return source._replace(state=state), out[:, None]
+
+    def _start(self, batch: int, length: int) -> State:
+        start: Any = self.variant.start
+        return start(
+            plain(self.learned),
+            batch,
+            length,
+            heads=self.heads,
+            kv_heads=self.kv_heads,
+            head_width=self.head_width,
+            value_width=self.head_width,
+            dtype=self.dtype,
+        )
+
+    def merge(self, heads: Float[Array, "b t h e"]) -> Float[Array, "b t m"]:
+        """Projects the concatenated heads back to the model's width."""
+        return self.out(heads.reshape(*heads.shape[:2], -1))
+
+    def _split(self, x: Array) -> Array:
+        return x.reshape(*x.shape[:-1], -1, self.head_width)
+
+    def _rotate(self, x: Array, offset: int | Array) -> Array:
+        return positions.rope(x, offset + jnp.arange(x.shape[1])) if self.rope else x
+
+
+def _put(cache: Array, new: Array, position: Array) -> Array:
+    """The cache [b T g d] with one more position."""
+    return jax.lax.dynamic_update_slice_in_dim(cache, new.astype(cache.dtype), position, axis=1)
+
+
+def attention_function(variant: Variant, params: Any = None) -> Callable[..., Array]:
+    """A variant as `attention_fn` of `flax.nnx.MultiHeadAttention`.
+
+    Flax hands on its mask as an array and no more, so the variant sees positions within it only.
+
+    Args:
+      params: what `variant.init` returned; None where nothing is learned.
+
+    Raises:
+      ValueError: when called with `broadcast_dropout`: every pair is dropped by itself here.
+
+    >>> from attention_jax import variants
+    >>> layer = nnx.MultiHeadAttention(
+    ...     num_heads=2, in_features=8, decode=False, rngs=nnx.Rngs(0),
+    ...     attention_fn=attention_function(variants.get("alibi")),
+    ... )
+    >>> layer(jnp.ones((1, 5, 8))).shape
+    (1, 5, 8)
+    """
+    params = {} if params is None else params
+
+    def attend(
+        query: Float[Array, "*b t h d"],
+        key: Float[Array, "*b s h d"],
+        value: Float[Array, "*b s h e"],
+        *,
+        mask: Array | None = None,
+        dropout_rng: Any = None,
+        dropout_rate: float = 0.0,
+        broadcast_dropout: bool = True,
+        deterministic: bool = False,
+        is_causal: bool = False,
+        **unused: Any,  # dtype, precision, module
+    ) -> Float[Array, "*b t h e"]:
+        del unused
+        drop = dropout_rate > 0 and not deterministic
+        if drop and broadcast_dropout:
+            raise ValueError(
+                "`broadcast_dropout` must be False: a pair is dropped by itself, not all of a "
+                "batch alike; got True. Give it to nnx.MultiHeadAttention."
+            )
+        batch = query.shape[:-3]
+        seen = masks.causal if is_causal else None
+        if mask is not None:
+            whole = jnp.broadcast_to(mask, (*batch, *mask.shape[-3:])) != 0
+            seen = masks.both(seen, masks.from_array(whole.reshape(-1, *mask.shape[-3:])))
+        random = {"dropout_rate": dropout_rate, "dropout_key": dropout_rng} if drop else {}
+        flat = (x.reshape(-1, *x.shape[-3:]) for x in (query, key, value))
+        out = variant.attend(params, *flat, mask=seen, **random)
+        return out.reshape(*batch, *out.shape[1:])
+
+    return attend

@@ -1,0 +1,158 @@
+"""Pictures as models read them: sizes, patches, the query that pools them, and who looks where."""
+
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from attention_jax.core import checks
+from attention_jax.nn.attention import MultiHeadAttention
+from attention_jax.nn.layers import Linear
+
+SPREAD = 0.02  # of learned vectors as they start: arXiv:2010.11929, the authors' code
+
+
+class ImageConfig(NamedTuple):
+    """What pictures look like.
+
+    Attributes:
+      height, width: in pixels.
+      channels: 1 of grey pictures, 3 of coloured ones.
+      patch: the side of a square patch, in pixels.
+    """
+
+    height: int
+    width: int
+    channels: int = 1
+    patch: int = 4
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """How many patches there are, downwards and across."""
+        checks.divides("patch", self.patch, "height", self.height)
+        checks.divides("patch", self.patch, "width", self.width)
+        return self.height // self.patch, self.width // self.patch
+
+
+class Look(NamedTuple):
+    """One attention inside a model, and what it is about to look at.
+
+    Attributes:
+      attention: the layer.
+      x: what looks.
+      memory: what is looked at.
+    """
+
+    attention: MultiHeadAttention
+    x: Float[Array, "b t m"]
+    memory: Float[Array, "b s m"]
+
+
+class Looks(NamedTuple):
+    """All attention of a model, for some pictures.
+
+    Attributes:
+      layers: each lets all positions see all.
+      pooling: one learned question to all positions; None where the model pools otherwise.
+    """
+
+    layers: list[Look]
+    pooling: Look | None
+
+
+def patches(images: Float[Array, "b y x c"], config: ImageConfig) -> Float[Array, "b n pixels"]:
+    """The square patches of each picture, row by row; their pixels row by row, channels last.
+
+    Raises:
+      ValueError: pictures are not of the size that `config` says.
+    """
+    check_size(images, config)
+    (rows, columns), side = config.grid, config.patch
+    cut = images.reshape(-1, rows, side, columns, side, config.channels)
+    return cut.swapaxes(2, 3).reshape(-1, rows * columns, side * side * config.channels)
+
+
+class LinearStem(Linear):
+    """One linear map of each patch.
+
+    Reference: Dosovitskiy et al. 2021, arXiv:2010.11929, equation 1.
+    """
+
+    def __init__(self, image: ImageConfig, width: int, *, dtype: str, rngs: nnx.Rngs):
+        pixels = image.patch**2 * image.channels
+        super().__init__(pixels, width, dtype=jnp.dtype(dtype), rngs=rngs)
+        self.image = image
+
+    def __call__(
+        self, inputs: Float[Array, "b y x c"], out_sharding: Any = None
+    ) -> Float[Array, "b n m"]:
+        return super().__call__(patches(inputs, self.image), out_sharding)
+
+
+class ConvolutionalStem(nnx.Module):
+    """Patches by convolutions that halve the picture, in place of one linear map of each.
+
+        x_0 = image      x_i = relu(norm(conv_i x_(i-1))), of 3 x 3 and stride 2      out = W x_n
+
+    n is log2 of a patch's side. The last convolution has `width` channels, each before it half of
+    those after. A vector so sees its patch and a border of others.
+
+    Raises:
+      ValueError: the side is no power of two above 1, or the width cannot be halved so often.
+
+    Reference: Xiao et al. 2021, arXiv:2106.14881, section 4; norms here are of layers, not batches.
+    """
+
+    def __init__(self, image: ImageConfig, width: int, *, dtype: str, rngs: nnx.Rngs):
+        count, kind = image.patch.bit_length() - 1, jnp.dtype(dtype)
+        if image.patch != 2**count or not count:
+            raise ValueError(
+                "`patch` must be a power of two above 1 where convolutions make the patches; got "
+                f"{image.patch}. Use 2, 4 or 8, or the linear stem."
+            )
+        pairs = doubling(image.channels, width, count, name="convolutions")
+        self.image = image
+        self.convolutions = nnx.List(
+            nnx.Conv(inside, outside, (3, 3), strides=2, padding=1, dtype=kind, rngs=rngs)
+            for inside, outside in pairs
+        )
+        self.norms = nnx.List(nnx.LayerNorm(n, dtype=kind, rngs=rngs) for _, n in pairs)
+        self.out = Linear(width, width, dtype=kind, rngs=rngs)
+
+    def __call__(self, images: Float[Array, "b y x c"]) -> Float[Array, "b n m"]:
+        check_size(images, self.image)
+        x = images
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            x = nnx.relu(norm(convolution(x)))
+        return self.out(x.reshape(len(x), -1, x.shape[-1]))
+
+
+STEMS = {"linear": LinearStem, "convolutional": ConvolutionalStem}
+
+
+def doubling(channels: int, width: int, count: int, *, name: str) -> list[tuple[int, int]]:
+    """Channels in and out of convolutions: the last has `width`, each half of those after.
+
+    Args:
+      channels: of the picture.
+      width: of the last convolution.
+      count: of convolutions.
+      name: of the count, for errors.
+    """
+    checks.divides(f"2 to the power of {name} - 1", 2 ** (count - 1), "width", width)
+    return list(pairwise([channels, *(width // 2**i for i in reversed(range(count)))]))
+
+
+def centred(images: Array) -> Array:
+    return 2 * images - 1
+
+
+def check_size(images: Array, image: ImageConfig) -> None:
+    wanted = image.height, image.width, image.channels
+    if images.shape[1:] != wanted:
+        raise ValueError(
+            f"`images` must have shape [b y x c] with y, x, c = {wanted}, as the model was made "
+            f"for; got {images.shape}. Resize them, or train a model of that size."
+        )

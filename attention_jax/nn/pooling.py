@@ -1,0 +1,36 @@
+"""Attention pooling: one learned query over all positions."""
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from attention_jax.core.types import Variant
+from attention_jax.nn.attention import MultiHeadAttention
+from attention_jax.nn.patches import SPREAD, Look
+
+
+class AttentionPooling(nnx.Module):
+    """The mean of the states by their weights under one learned query.
+
+        out = W_o concat_h attend(W_q query, W_k states, W_v states)
+
+    Reference: Lee et al. 2019, arXiv:1810.00825, section 3.2.
+    """
+
+    def __init__(self, width: int, *, heads: int, variant: Variant, dtype: str, rngs: nnx.Rngs):
+        self.query = nnx.Param(SPREAD * rngs.params.normal((width,)))
+        self.attention = MultiHeadAttention(
+            width, heads=heads, variant=variant, dtype=jnp.dtype(dtype), rngs=rngs
+        )
+
+    def look(self, states: Float[Array, "b s m"]) -> Look:
+        """The question, and what it is asked of."""
+        b, _, m = states.shape
+        query = jnp.broadcast_to(self.query[...].astype(states.dtype)[None, None], (b, 1, m))
+        return Look(self.attention, query, states)
+
+    def __call__(
+        self, states: Float[Array, "b s m"], *, rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "b m"]:
+        look = self.look(states)
+        return self.attention(look.x, look.memory, rngs=rngs)[:, 0]

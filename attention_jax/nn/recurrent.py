@@ -1,0 +1,62 @@
+"""What every recurrent model is built from: its sizes, its cells, and how a cell reads a text.
+
+The models of `models/` share these; none of them imports another.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+CELLS = {"gru": nnx.GRUCell, "lstm": nnx.OptimizedLSTMCell}
+
+
+class RNNConfig(NamedTuple):
+    """Sizes and choices of a recurrent encoder-decoder.
+
+    Attributes:
+      cell: "gru" or "lstm".
+      attention: a variant that is the score of a pair, or one that goes from query to query by
+        `align`, such as coverage (or a file that defines one); or "none": then all that the
+        decoder knows of the source is the encoder's last state.
+      bidirectional: the encoder reads both ways, with half the width each way.
+      input_feeding: the decoder's input holds its last attentional vector, so that it knows
+        where it looked; without it attention runs after the cells, for all positions, which is
+        faster.
+      dropout_rate: on embeddings, between layers of the encoder, and on attentional vectors.
+      dtype: of the computation: "float32" or "bfloat16". Parameters are float32.
+    """
+
+    vocabulary_size: int
+    width: int = 256
+    layers: int = 1
+    cell: str = "gru"
+    attention: str = "additive"
+    bidirectional: bool = True
+    input_feeding: bool = True
+    tied: bool = True
+    dropout_rate: float = 0.1
+    dtype: str = "float32"
+
+
+def scan_cell(
+    cell: Any, x: Float[Array, "b s m"], mask: Bool[Array, "b s"], *, reverse: bool
+) -> tuple[Any, Float[Array, "b s n"]]:
+    """The cell's last carry and its outputs over a text, which padding leaves as they are."""
+
+    def step(carry, at):
+        x, real = at
+        new, out = cell(carry, x)
+        return jax.tree.map(lambda n, o: jnp.where(real[:, None], n, o), new, carry), out
+
+    start = initial_carry(cell, x.shape[0], x.dtype)
+    last, out = jax.lax.scan(step, start, (x.swapaxes(0, 1), mask.T), reverse=reverse)
+    return last, out.swapaxes(0, 1)
+
+
+def initial_carry(cell: Any, batch: int, dtype: Any) -> Any:
+    """The cell's carry before it has read anything."""
+    zeros = jnp.zeros((batch, cell.hidden_features), dtype)
+    return (zeros, zeros) if isinstance(cell, nnx.OptimizedLSTMCell) else zeros

@@ -1,0 +1,226 @@
+"""What every Transformer is built from: its sizes, a layer's two halves, and who stands where.
+
+The models of `models/` share these; none of them imports another.
+
+References: Vaswani et al. 2017, arXiv:1706.03762; norm first: Xiong et al. 2020, arXiv:2002.04745.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array
+
+from attention_jax import variants
+from attention_jax.core import checks, masks
+from attention_jax.core.types import MaskFunction, State, Variant
+from attention_jax.nn.attention import MultiHeadAttention
+from attention_jax.nn.layers import Linear, Stack, dropout
+
+POSITIONS = ("sinusoidal", "learned", "rope", "none")
+STAND_IN = "scaled_dot"  # where the named variant cannot serve
+
+
+def gelu(x: Array) -> Array:
+    """`x Phi(x)`, with the normal distribution's `Phi` from `erf`, as torch has it.
+
+    `nnx.gelu` goes by `erfc`, whose branches make a training step on a CPU slower.
+
+    Reference: Hendrycks and Gimpel 2016, arXiv:1606.08415.
+    """
+    return x * (0.5 + 0.5 * jax.lax.erf(x * 0.5**0.5))
+
+
+ACTIVATIONS = {"relu": nnx.relu, "gelu": gelu}
+
+
+class TransformerConfig(NamedTuple):
+    """Sizes and choices of a Transformer; the defaults are a small one.
+
+    Attributes:
+      attention: name of the variant, or the path of a file that defines one. Where it cannot
+        serve (`Variant.serves`), scaled dot stands: in the encoder for one that only looks
+        back, in the decoder for one that must see all, and between the two for one that goes
+        by distances, which mean nothing between two sentences.
+      cross_attention: another one between decoder and encoder.
+      positions: one of `POSITIONS`.
+      norm: "pre" or "post".
+      activation: of the feed-forward layers, one of `ACTIVATIONS`.
+      dropout_rate: on embeddings, hidden units and the output of each sub-layer.
+      attention_dropout_rate: on attention weights.
+      max_length: the longest input, where positions are learned.
+      dtype: of the computation: "float32" or "bfloat16". Parameters are float32.
+      scan: one compiled layer in a loop: compiles faster.
+      remat: recomputes layers in the backward pass: saves memory.
+    """
+
+    vocabulary_size: int
+    width: int = 128
+    layers: int = 4
+    heads: int = 4
+    kv_heads: int | None = None
+    feed_forward: int = 256
+    attention: str = "scaled_dot"
+    cross_attention: str | None = None
+    positions: str = "sinusoidal"
+    norm: str = "pre"
+    activation: str = "relu"
+    tied: bool = True
+    dropout_rate: float = 0.1
+    attention_dropout_rate: float = 0.0
+    max_length: int = 1024
+    dtype: str = "float32"
+    scan: bool = False
+    remat: bool = False
+
+
+class FeedForward(nnx.Module):
+    """Two linear maps with a bend between: `W_2 max(0, W_1 x)`, at each position alone.
+
+    Reference: Vaswani et al. 2017, arXiv:1706.03762, section 3.3; in place of the maximum,
+    x P(z < x) of a normal z: Hendrycks and Gimpel 2016, arXiv:1606.08415.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        hidden: int,
+        *,
+        activation: str = "relu",
+        dropout_rate: float,
+        dtype: Any,
+        rngs: nnx.Rngs,
+    ):
+        checks.one_of("activation", activation, tuple(ACTIVATIONS))
+        init = nnx.initializers.xavier_uniform()
+        self.up = Linear(width, hidden, kernel_init=init, dtype=dtype, rngs=rngs)
+        self.down = Linear(hidden, width, kernel_init=init, dtype=dtype, rngs=rngs)
+        self.activation, self.dropout_rate = activation, dropout_rate
+
+    def __call__(self, x: Array, *, rngs: nnx.Rngs | None = None) -> Array:
+        bent = ACTIVATIONS[self.activation](self.up(x))
+        return self.down(dropout(bent, self.dropout_rate, rngs))
+
+
+class Residual(nnx.Module):
+    """A sub-layer with its norm and shortcut: `x + f(norm(x))`, or `norm(x + f(x))`."""
+
+    def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
+        self.pre = config.norm == "pre"
+        self.norm = nnx.LayerNorm(config.width, dtype=jnp.dtype(config.dtype), rngs=rngs)
+        self.dropout_rate = config.dropout_rate
+
+    def enter(self, x: Array) -> Array:
+        return self.norm(x) if self.pre else x
+
+    def leave(self, x: Array, change: Array, rngs: nnx.Rngs | None) -> Array:
+        x = x + dropout(change, self.dropout_rate, rngs)
+        return x if self.pre else self.norm(x)
+
+
+def attention_of(
+    config: TransformerConfig, variant: Variant, *, rope: bool, rngs: nnx.Rngs
+) -> MultiHeadAttention:
+    """A variant in heads, of the sizes of a configuration."""
+    return MultiHeadAttention(
+        config.width,
+        heads=config.heads,
+        kv_heads=config.kv_heads,
+        variant=variant,
+        rope=rope,
+        dropout_rate=config.attention_dropout_rate,
+        dtype=jnp.dtype(config.dtype),
+        rngs=rngs,
+    )
+
+
+class Layer(nnx.Module):
+    """What both kinds of layer hold: self-attention and feed-forward, each with its shortcut."""
+
+    place: str  # of the self-attention
+
+    def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
+        own = variant_at(config, self.place)
+        self.attention = attention_of(config, own, rope=config.positions == "rope", rngs=rngs)
+        self.feed_forward = FeedForward(
+            config.width,
+            config.feed_forward,
+            activation=config.activation,
+            dropout_rate=config.dropout_rate,
+            dtype=jnp.dtype(config.dtype),
+            rngs=rngs,
+        )
+        self.around_attention = Residual(config, rngs=rngs)
+        self.around_feed_forward = Residual(config, rngs=rngs)
+
+    def look(self, x: Array, mask: MaskFunction, rngs: nnx.Rngs | None = None) -> Array:
+        """The self-attention part."""
+        change = self.attention(self.around_attention.enter(x), mask=mask, rngs=rngs)
+        return self.around_attention.leave(x, change, rngs)
+
+    def advance(self, x: Array, cache: State, position: Array) -> tuple[Array, State]:
+        """The self-attention part of the next position, `x` [b 1 m], where it is causal."""
+        cache, change = self.attention.step(self.around_attention.enter(x), cache, position)
+        return self.around_attention.leave(x, change, None), cache
+
+    def think(self, x: Array, rngs: nnx.Rngs | None = None) -> Array:
+        """The feed-forward part."""
+        change = self.feed_forward(self.around_feed_forward.enter(x), rngs=rngs)
+        return self.around_feed_forward.leave(x, change, rngs)
+
+
+class EncoderLayer(Layer):
+    """Self-attention, then feed-forward."""
+
+    place = "bidirectional"
+
+    def __call__(self, x: Array, visible: Array, *, rngs: nnx.Rngs | None = None) -> Array:
+        """Lets each position of `x` see those where `visible` [b s]."""
+        return self.think(self.look(x, masks.keys(visible), rngs), rngs)
+
+
+def variant_at(config: TransformerConfig, place: str) -> Variant:
+    """The variant that stands at one of `core.types.PLACES`, as `TransformerConfig` says."""
+    return variants.get(name_at(config, place))
+
+
+def name_at(config: TransformerConfig, place: str) -> str:
+    """The name of the variant that `variant_at` returns.
+
+    Raises:
+      ValueError: `cross_attention` cannot stand between two sequences.
+    """
+    if place == "cross" and config.cross_attention is not None:
+        if "cross" not in variants.get(config.cross_attention).serves:
+            raise ValueError(
+                "`cross_attention` must serve between two sequences, of which distances and a "
+                f"common order mean nothing; got {config.cross_attention!r}. Use scaled_dot, or "
+                "another that `python -m attention_jax` lists as cross."
+            )
+        return config.cross_attention
+    own = variants.get(config.attention)
+    return config.attention if place in own.serves else STAND_IN
+
+
+def stack(layer: Callable[..., nnx.Module], config: TransformerConfig, *, rngs: nnx.Rngs) -> Stack:
+    """As many layers as the configuration says, built by `layer(config, rngs=rngs)`."""
+    return Stack(
+        lambda rngs: layer(config, rngs=rngs),
+        config.layers,
+        scan=config.scan,
+        remat=config.remat,
+        rngs=rngs,
+    )
+
+
+def last_norm(config: TransformerConfig, *, rngs: nnx.Rngs) -> Callable[[Array], Array]:
+    """The norm after the last layer; none after a post-norm layer, which ends in its own."""
+    if config.norm == "post":
+        return _unchanged
+    return nnx.LayerNorm(config.width, dtype=jnp.dtype(config.dtype), rngs=rngs)
+
+
+def _unchanged(x: Array) -> Array:
+    return x

@@ -1,0 +1,33 @@
+"""Mean loss, perplexity and accuracy over batches."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from attention_jax.core.types import Params
+from attention_jax.data.batching import Batches
+from attention_jax.training import objectives
+from attention_jax.training.objectives import Objective
+
+
+def loss_evaluator(
+    graphdef: Any, objective: Objective = objectives.translation
+) -> Callable[[Params, Batches], dict[str, float]]:
+    """A function that gives loss, perplexity and accuracy over one epoch of batches."""
+
+    @jax.jit
+    def sums(params, batch):
+        return jnp.stack(objective(nnx.merge(graphdef, params), batch))
+
+    def over(params: Params, batches: Batches) -> dict[str, float]:
+        total = np.sum([np.asarray(sums(params, b), np.float64) for b in batches.epoch()], axis=0)
+        loss, count, right = (float(x) for x in total)
+        # exp overflows a double above 709.
+        perplexity = float(np.exp(min(loss / count, 700.0)))
+        return {"loss": loss / count, "perplexity": perplexity, "accuracy": right / count}
+
+    return over

@@ -1,0 +1,353 @@
+"""The training loop: steps, evaluation, early stopping, checkpoints, interruption, resumption.
+
+    result = fit(build, batches, evaluate, "run", Settings(steps=10_000))
+
+A run that is killed at any moment and started again with `resume=True` ends bit for bit as it
+would have ended undisturbed.
+"""
+
+import contextlib
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from attention_jax.core.types import Params
+from attention_jax.data.batching import Batches, pipeline
+from attention_jax.training import objectives
+from attention_jax.training.checkpoints import Checkpoints
+from attention_jax.training.config import TrainConfig
+from attention_jax.training.early_stopping import TrainProgress, goodness
+from attention_jax.training.metric_log import Bar, MetricsFile, Profile
+from attention_jax.training.objectives import Objective
+from attention_jax.training.preemption import Preempted, PreemptionGuard
+from attention_jax.training.step import Steps, Totals, TrainState, all_finite, compile_steps, zeros
+from attention_jax.training.step import start as step_start
+
+Evaluate = Callable[[Params], dict[str, float]]
+
+
+class Result(NamedTuple):
+    """What training gives.
+
+    Attributes:
+      graphdef: with it, `nnx.merge(graphdef, params)` is the model.
+      params: the best parameters by `maximise`, or the average.
+      metric: the best value of the metric that decides; None without evaluations.
+      best_step: where it was reached.
+      steps: updates done.
+      seconds: time of training in all, over all resumptions, evaluations included.
+      tokens: target tokens seen.
+      stopped_early: whether patience ran out.
+      first_step_seconds: time of the first update of this process, compilation included.
+    """
+
+    graphdef: Any
+    params: Params
+    metric: float | None
+    best_step: int | None
+    steps: int
+    seconds: float
+    tokens: int
+    stopped_early: bool
+    first_step_seconds: float
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss, the gradient or a parameter is no longer a finite number."""
+
+
+def fit(
+    build: Callable[..., Any],
+    batches: Batches,
+    evaluate: Evaluate | None,
+    folder: str | os.PathLike,
+    settings: TrainConfig,
+    *,
+    objective: Objective = objectives.translation,
+    resume: bool = False,
+    on_accepted: Callable[[], None] | None = None,
+) -> Result:
+    """Trains a model.
+
+    Args:
+      build: makes the model from a random key.
+      batches: the training batches, such as the objective reads.
+      evaluate: metrics of given parameters, such as loss and BLEU; None for no evaluation. It
+        must not keep the parameters, which the next update overwrites.
+      folder: where metrics.jsonl and checkpoints/ go.
+      settings: how to train.
+      objective: what is minimised.
+      resume: whether to go on where the folder's last whole checkpoint ends; where it has none,
+        training starts at the beginning.
+      on_accepted: called once nothing can be refused any more, before anything that the folder
+        holds is changed.
+
+    Raises:
+      FileExistsError: the folder holds a run, and `resume` is False.
+      TrainingDiverged: a number is no longer finite; the last good checkpoint stays.
+      Interrupted: SIGTERM or SIGINT arrived; a checkpoint was saved first.
+      ValueError: the checkpoint is of another model or of other data.
+    """
+    folder = Path(folder)
+    settings.check()
+    used = [name for name in ("metrics.jsonl", "checkpoints") if (folder / name).exists()]
+    if used and not resume:
+        raise FileExistsError(
+            f"`folder` must hold no run yet; {folder} has {' and '.join(used)}. Go on with it by "
+            "--resume, or start it anew by --overwrite."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    loop = _Loop(build, batches, evaluate, folder, settings, objective, on_accepted)
+    with contextlib.closing(loop), PreemptionGuard() as signals:
+        loop.run(signals)
+        return loop.result()
+
+
+def stepper(
+    build: Callable[..., Any], settings: TrainConfig, objective: Objective = objectives.translation
+) -> tuple[
+    TrainState,
+    Callable[[TrainState, Any], tuple[TrainState, Totals]],
+]:
+    """The state before the first update, and the update that `fit` makes of each batch.
+
+    The update donates the state that it is given. Beside the new one it returns the sums over the
+    batch of loss, tokens and right tokens, and the norm of the gradient.
+    """
+    graphdef, state = step_start(build, settings.transform(), settings.seed)
+    return state, _compile(graphdef, settings, objective).whole
+
+
+def _compile(graphdef: Any, settings: TrainConfig, objective: Objective) -> Steps:
+    return compile_steps(
+        graphdef,
+        settings.transform(),
+        objective=objective,
+        label_smoothing=settings.label_smoothing,
+        accumulate=settings.accumulate,
+    )
+
+
+class _Loop:
+    """One run in progress: what changes from step to step, and the files it writes."""
+
+    def __init__(self, build, batches, evaluate, folder, settings, objective, on_accepted):
+        self.settings, self.evaluate, self.folder = settings, evaluate, folder
+        self.started = self.window_start = time.monotonic()
+        self.window_tokens, self.first_step_seconds = 0, 0.0
+        self.graphdef, self.state = step_start(build, settings.transform(), settings.seed)
+        self.steps, self.rate = _compile(self.graphdef, settings, objective), settings.rate()
+        self.batches, self.iterator = batches, pipeline(batches)
+        self.checkpoints = Checkpoints(folder / "checkpoints", keep_last=settings.keep_last)
+        self.progress, self.step, self.saved = TrainProgress(), 0, -1
+        self._restore()
+        if on_accepted is not None:
+            on_accepted()
+        self.checkpoints.delete_after(self.step)
+        self.metrics = MetricsFile(
+            folder / "metrics.jsonl",
+            size=self.progress.metrics_size,
+            tensorboard=folder / "tensorboard" if settings.tensorboard else None,
+        )
+        self.bar = Bar(steps=settings.steps, done=self.step)
+        if self.step:
+            self.bar.say(f"resumed {folder} after step {self.step}")
+        self.profile = Profile(folder / "profile", steps=settings.profile_steps)
+
+    def run(self, signals: PreemptionGuard) -> None:
+        while True:
+            if signals.received:
+                if self.saved != self.step:
+                    self._save(scheduled=False)
+                raise Preempted(signals.received, step=self.step, folder=self.checkpoints.folder)
+            last = self._is_last()
+            if last and self.progress.logged < self.step:
+                self._log_training()
+            self._evaluate_if_due(last)
+            finished = last or self.progress.stopped
+            due = self.step > 0 and self.step % self.settings.checkpoint_every == 0
+            if (finished or due) and self.saved != self.step:
+                self._save(scheduled=True)
+            if finished:
+                return
+            self._step()
+            if self.step % self.settings.log_every == 0 or self.step == self.settings.steps:
+                self._log_training()
+
+    def result(self) -> Result:
+        progress, settings = self.progress, self.settings
+        like = {"params": self.state.params}
+        last = self.checkpoints.steps(scheduled=True)[-settings.keep_last :]
+        if settings.average and len(last) > 1:
+            params = self.checkpoints.average(last, like)["params"]
+        elif progress.best_step is not None:
+            best = self.checkpoints.restore_best(like)
+            assert best is not None  # it was saved when it was found to be the best
+            params = best.tree["params"]
+        else:
+            params = self.state.params
+        return Result(
+            graphdef=self.graphdef,
+            params=params,
+            metric=progress.best,
+            best_step=progress.best_step,
+            steps=self.step,
+            seconds=self._seconds(),
+            tokens=progress.tokens,
+            stopped_early=progress.stopped,
+            first_step_seconds=self.first_step_seconds,
+        )
+
+    def close(self) -> None:
+        self.profile.close()
+        self.bar.close()
+        self.metrics.close()
+
+    def _step(self) -> None:
+        start = time.monotonic()
+        tokens = 0
+        if self.settings.accumulate == 1:
+            batch = next(self.iterator)
+            tokens = int(batch.weights.sum())
+            self.state, _ = self.steps.whole(self.state, batch)
+        else:
+            gradient = zeros(self.state.params)
+            totals = Totals.zero()
+            for index in range(self.settings.accumulate):
+                batch = next(self.iterator)
+                tokens += int(batch.weights.sum())
+                gradient, totals = self.steps.gather(self.state, batch, index, gradient, totals)
+            self.state, _ = self.steps.update(self.state, gradient, totals)
+        self.step += 1
+        self.window_tokens += tokens
+        self.progress = self.progress._replace(tokens=self.progress.tokens + tokens)
+        if not self.first_step_seconds:
+            jax.block_until_ready(self.state)
+            self.first_step_seconds = time.monotonic() - start
+        self.profile.tick(self.state)
+        self.bar.advance()
+
+    def _log_training(self) -> None:
+        totals = self._fetch_totals()
+        updates = self.step - self.progress.logged
+        row = {
+            "step": self.step,
+            "split": "train",
+            "loss": float(totals.loss / totals.tokens),
+            "accuracy": float(totals.correct / totals.tokens),
+            "gradient_norm": float(totals.gradient_norm / updates),
+            "learning_rate": float(self.rate(self.step - 1)),
+            "tokens": self.progress.tokens,
+            "tokens_per_second": self.window_tokens / (time.monotonic() - self.window_start),
+            "seconds": self._seconds(),
+        }
+        self._write(row)
+        self.progress = self.progress._replace(logged=self.step)
+        self.state = self.state._replace(totals=Totals.zero())
+        self.window_tokens, self.window_start = 0, time.monotonic()
+
+    def _is_last(self) -> bool:
+        """Whether no step is to follow: all are done, or the time is up."""
+        limit = self.settings.max_seconds
+        late = limit is not None and self.step > 0 and self._seconds() >= limit
+        return late or self.step >= self.settings.steps
+
+    def _evaluate_if_due(self, last: bool) -> None:
+        settings, step = self.settings, self.step
+        due = step % settings.evaluate_every == 0 or last
+        if self.evaluate is None or not due or step <= self.progress.evaluated:
+            return
+        with self._paused():
+            self._check_finite()
+            scores = {name: float(x) for name, x in self.evaluate(self.state.params).items()}
+            self.progress = self.progress.judged(
+                scores, step=step, metric=settings.maximise, patience=settings.patience
+            )
+            self._write({"step": step, "split": "validation", **scores, "seconds": self._seconds()})
+        better = self.progress.best_step == step
+        if better and step % settings.checkpoint_every and not last:
+            self._save(scheduled=False)
+
+    def _save(self, *, scheduled: bool) -> None:
+        with self._paused():
+            self._check_finite()
+            progress = self.progress._replace(
+                seconds=self._seconds(), metrics_size=self.metrics.size()
+            )
+            best = progress.best if progress.best_step == self.step else None
+            self.checkpoints.save(
+                self.step,
+                _tree(self.state),
+                extra={
+                    "progress": progress._asdict(),
+                    "scheduled": scheduled,
+                    "iterator": self.iterator.get_state(),
+                    "batches_per_epoch": self.batches.batches_per_epoch,
+                },
+                metric=None if best is None else goodness(self.settings.maximise, best),
+                scheduled=scheduled,
+            )
+            self.saved = self.step if scheduled else self.saved
+
+    def _restore(self) -> None:
+        restored = self.checkpoints.restore_latest(_tree(self.state))
+        if restored is None:
+            return
+        step, tree, extra = restored
+        if extra["batches_per_epoch"] != self.batches.batches_per_epoch:
+            raise ValueError(
+                "`batches` must be those that the run began with: an epoch had "
+                f"{extra['batches_per_epoch']}, and has {self.batches.batches_per_epoch}. Resume "
+                "with the same data, seed, lengths and tokens per batch."
+            )
+        state = TrainState(**tree["counters"], params=tree["params"], opt=tree["opt"])
+        self.state, self.step = state, step
+        self.progress = TrainProgress(**extra["progress"])
+        self.saved = step if extra["scheduled"] else -1
+        self.iterator.set_state(extra["iterator"])
+
+    def _seconds(self) -> float:
+        return self.progress.seconds + time.monotonic() - self.started
+
+    def _write(self, row: dict[str, Any]) -> None:
+        self.metrics.write(row)
+        self.bar.show(row)
+
+    def _fetch_totals(self) -> Totals:
+        totals = jax.device_get(self.state.totals)
+        if not math.isfinite(totals.loss) or not math.isfinite(totals.gradient_norm):
+            raise self._diverged("The loss or its gradient")
+        return totals
+
+    def _check_finite(self) -> None:
+        self._fetch_totals()
+        if not all_finite(self.state.params):
+            raise self._diverged("A parameter")
+
+    def _diverged(self, what: str) -> TrainingDiverged:
+        steps = self.checkpoints.steps()
+        kept = (
+            f"the last good checkpoint is that of step {steps[-1]}" if steps else "none was saved"
+        )
+        return TrainingDiverged(
+            f"{what} stopped being finite between steps {self.progress.logged} and {self.step}; "
+            f"{kept}. Try a lower learning_rate, more warmup_steps, clip_norm=1.0, or to compute "
+            "in float32."
+        )
+
+    @contextlib.contextmanager
+    def _paused(self):
+        """Keeps evaluations and checkpoints out of the tokens per second."""
+        start = time.monotonic()
+        yield
+        self.window_start += time.monotonic() - start
+
+
+def _tree(state: TrainState) -> dict[str, Any]:
+    counters = {"step": state.step, "key": state.key, "totals": state.totals}
+    return {"params": state.params, "opt": state.opt, "counters": counters}

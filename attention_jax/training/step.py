@@ -1,0 +1,156 @@
+"""One update of the parameters, as pure functions on a pytree."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt32
+
+from attention_jax.core.types import Params
+from attention_jax.training import objectives
+from attention_jax.training.objectives import Objective
+
+# This generator gives the same numbers on every device; on a CPU no other is faster.
+GENERATOR = "threefry2x32"
+
+
+class Totals(NamedTuple):
+    """Sums since the last report, on the device so that no step waits for the host."""
+
+    loss: Float[Array, ""]
+    tokens: Float[Array, ""]  # or whatever else is predicted
+    correct: Float[Array, ""]
+    gradient_norm: Float[Array, ""]  # summed over updates
+
+    @classmethod
+    def zero(cls) -> "Totals":
+        # One buffer each: a donated state must not hold the same one twice.
+        return cls(*(jnp.zeros((), jnp.float32) for _ in cls._fields))
+
+
+class TrainState(NamedTuple):
+    """All that an update reads and writes."""
+
+    step: Int[Array, ""]
+    params: Params
+    opt: Any
+    key: UInt32[Array, " words"]  # data of the dropout key
+    totals: Totals
+
+
+class Steps(NamedTuple):
+    """The compiled functions of training.
+
+    Attributes:
+      whole: `(state, batch) -> (state, totals)`, one update from one batch, and its own sums.
+      gather: `(state, batch, index, gradient, totals) -> (gradient, totals)` adds one batch.
+      update: `(state, gradient, totals) -> (state, totals)`, one update from what was gathered.
+
+    The first and the last donate the state.
+    """
+
+    whole: Callable[[TrainState, Any], tuple[TrainState, Totals]]
+    gather: Callable[..., tuple[Params, Totals]]
+    update: Callable[[TrainState, Params, Totals], tuple[TrainState, Totals]]
+
+
+def start(
+    build: Callable[[PRNGKeyArray], Any], transform: optax.GradientTransformation, seed: int
+) -> tuple[Any, TrainState]:
+    """The graph of the model, and the state before the first update.
+
+    Args:
+      build: makes the model from a key.
+      transform: the optimizer.
+      seed: seed of the parameters and of dropout.
+    """
+
+    def state() -> TrainState:
+        params = nnx.as_pure(nnx.split(build(jax.random.key(seed, impl=GENERATOR)))[1])
+        key = jax.random.key_data(jax.random.key(seed, impl=GENERATOR))
+        return TrainState(
+            jnp.zeros((), jnp.int32), params, transform.init(params), key, Totals.zero()
+        )
+
+    graphdef = nnx.graphdef(nnx.eval_shape(lambda: build(jax.random.key(seed, impl=GENERATOR))))
+    return graphdef, jax.jit(state)()
+
+
+def compile_steps(
+    graphdef: Any,
+    transform: optax.GradientTransformation,
+    *,
+    objective: Objective = objectives.translation,
+    label_smoothing: float = 0.0,
+    accumulate: int = 1,
+) -> Steps:
+    """The update `params - optimizer(d loss / d params)`, of the mean loss of a prediction.
+
+    Losses and gradients are summed over predictions and divided once, so that `accumulate` batches
+    give the gradient of one large batch, however their tokens are spread.
+
+    Args:
+      graphdef: the graph of the model.
+      transform: the optimizer.
+      objective: what is minimised.
+      label_smoothing: probability given to all tokens alike.
+      accumulate: batches in an update.
+    """
+
+    def loss(params, batch, key):
+        model, rngs = nnx.merge(graphdef, params), nnx.Rngs(dropout=key)
+        found = objective(model, batch, rngs=rngs, label_smoothing=label_smoothing)
+        return found.loss, found
+
+    def gather(state, batch, index, gradient, totals):
+        key = jax.random.wrap_key_data(state.key, impl=GENERATOR)
+        key = jax.random.fold_in(key, state.step * accumulate + index)
+        (_, sums), new = jax.value_and_grad(loss, has_aux=True)(state.params, batch, key)
+        added = Totals(*sums, jnp.zeros_like(sums.loss))
+        return _add(gradient, new), _add(totals, jax.tree.map(_as_float32, added))
+
+    def update(state, gradient, totals):
+        gradient = jax.tree.map(lambda g: g / totals.tokens.astype(g.dtype), gradient)
+        change, opt = transform.update(gradient, state.opt, state.params)
+        totals = totals._replace(gradient_norm=_as_float32(optax.tree.norm(gradient)))
+        state = TrainState(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, change),
+            opt=opt,
+            key=state.key,
+            totals=_add(state.totals, totals),
+        )
+        return state, totals
+
+    def whole(state, batch):
+        return update(state, *gather(state, batch, 0, zeros(state.params), Totals.zero()))
+
+    return Steps(
+        jax.jit(whole, donate_argnums=0),
+        jax.jit(gather, donate_argnums=(3, 4)),
+        jax.jit(update, donate_argnums=0),
+    )
+
+
+@jax.jit
+def zeros(params: Params) -> Params:
+    """The gradient of nothing."""
+    return jax.tree.map(jnp.zeros_like, params)
+
+
+@jax.jit
+def all_finite(tree: Any) -> Array:
+    """Whether no leaf holds a NaN or an infinity."""
+    finite = jax.tree.map(lambda x: jnp.all(jnp.isfinite(x)), tree)
+    return jax.tree.reduce(jnp.logical_and, finite, jnp.array(True))
+
+
+def _add(a: Any, b: Any) -> Any:
+    return jax.tree.map(jnp.add, a, b)
+
+
+def _as_float32(x: Array) -> Array:
+    return jnp.asarray(x, jnp.float32)

@@ -1,0 +1,1 @@
+"""Shared constructors of variants, each for one form of mechanism."""

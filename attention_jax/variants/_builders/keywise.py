@@ -1,0 +1,186 @@
+"""What variants share that read keys one after another, and so cannot hide single pairs.
+
+`seen` and `aligned` say what such a variant can honour; `opened` and `closed` frame its maths.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from attention_jax.core import checks, masks
+from attention_jax.core.jaxprs import depends_on
+from attention_jax.core.numerics import wide_dtype
+from attention_jax.core.types import MaskFunction
+
+
+class Seen(NamedTuple):
+    """What a mask shows, where it treats all queries alike.
+
+    Attributes:
+      causal: whether each query sees itself and what came before only.
+      keys: those that are seen at all; None for all of them.
+    """
+
+    causal: bool
+    keys: Bool[Array, "b s"] | None
+
+
+def split_mask(
+    name: str, mask: MaskFunction | None, *, batch: int, length: int, offset: int | Array = 0
+) -> Seen:
+    """Reads a mask as `masks.causal` and masks of keys; a variant that sums keys takes no other.
+
+    Args:
+      name: of the variant, for the error.
+      mask: None, or a conjunction of `masks.causal` and masks that depend on b and j only.
+      length: number of keys.
+      offset: global position of the first key.
+
+    Raises:
+      ValueError: another mask.
+    """
+    for part in masks.conjuncts(mask):
+        _, by_h, by_i, _ = depends_on(part)
+        if part is not masks.causal and (by_h or by_i):
+            raise ValueError(
+                f"{name} takes in a key once for all queries, so `mask` may be `masks.causal`, a "
+                "mask that depends on b and j only, or both joined by `&`; got one that depends "
+                f"on {'h' if by_h else 'i'}. Use `masks.keys` or `masks.lengths` for padding, or "
+                "a variant that hides any pair, such as scaled_dot."
+            )
+    keys = seen_keys(mask, batch=batch, length=length, offset=offset)
+    return Seen(is_causal(mask), keys)
+
+
+def seen_keys(
+    mask: MaskFunction | None, *, batch: int, length: int, offset: int | Array = 0
+) -> Bool[Array, "b s"] | None:
+    """The keys that no part of a mask hides from all queries alike; None for all of them."""
+    visible, zero = None, jnp.int32(0)
+    at_b = jnp.arange(batch, dtype=jnp.int32)
+    at_j = jnp.asarray(offset, jnp.int32) + jnp.arange(length, dtype=jnp.int32)
+    for part in masks.conjuncts(mask):
+        _, by_h, by_i, _ = depends_on(part)
+        if by_h or by_i:
+            continue
+        per_key = jax.vmap(lambda b, j, part=part, at=zero: part(b, at, at, j), (None, 0))
+        own = jax.vmap(per_key, (0, None))(at_b, at_j)
+        visible = own if visible is None else visible & own
+    return visible
+
+
+def is_causal(mask: MaskFunction | None) -> bool:
+    """Whether `masks.causal` is among the masks of which a pair needs all."""
+    return any(part is masks.causal for part in masks.conjuncts(mask))
+
+
+def same_positions(queries: int, keys: int, query_offset: Any, key_offset: Any) -> bool:
+    """Whether queries and keys are known to stand at the same positions."""
+    fixed = isinstance(query_offset, int) and isinstance(key_offset, int)
+    same = query_offset is key_offset or (fixed and query_offset == key_offset)
+    return queries == keys and same
+
+
+def aligned(name: str, queries: int, keys: int, query_offset: Any, key_offset: Any) -> None:
+    """Refuses a causal pass whose queries are not the positions of its keys.
+
+    Raises:
+      ValueError: other lengths, or other offsets.
+    """
+    if not same_positions(queries, keys, query_offset, key_offset):
+        raise ValueError(
+            f"A causal pass of {name} needs the queries at the positions of the keys; got "
+            f"{queries} queries from {query_offset} and {keys} keys from {key_offset}. Decode with "
+            "its `start` and `step`."
+        )
+
+
+def only_causal(name: str, causal: bool) -> None:
+    """Refuses a request that lets a query see what comes after it."""
+    if not causal:
+        raise ValueError(
+            f"{name} takes in one position after another, so `mask` must hold `masks.causal`; got "
+            "one without. Give `masks.causal`, joined with others by `&`, or use a variant that "
+            "sees both ways."
+        )
+
+
+def never_causal(mask: MaskFunction | None, reason: str) -> None:
+    """Refuses `masks.causal`, where a variant sees all before a query reads it.
+
+    Args:
+      reason: why, for the error.
+    """
+    if is_causal(mask):
+        raise ValueError(
+            f"`mask` must not hold `masks.causal`: {reason}; got it. Use linear or another causal "
+            "variant."
+        )
+
+
+class Opened(NamedTuple):
+    """The arrays of a request, in the dtype of the computation.
+
+    Attributes:
+      causal: whether each query sees itself and what came before only.
+      q: the queries.
+      k, v: 0 where hidden, and where one of the two is not finite.
+      visible: the keys that are seen.
+      spoiled: the visible keys that are not finite, or whose values are not.
+    """
+
+    causal: bool
+    q: Float[Array, "b t h d"]
+    k: Float[Array, "b s g d"]
+    v: Float[Array, "b s g e"]
+    visible: Bool[Array, "b s"]
+    spoiled: Bool[Array, "b s g"]
+
+
+def prepare(
+    name: str,
+    q: Array,
+    k: Array,
+    v: Array,
+    *,
+    mask: MaskFunction | None = None,
+    query_offset: int | Array = 0,
+    key_offset: int | Array = 0,
+    dropout_rate: float = 0.0,
+    dropout_key: Any = None,
+) -> Opened:
+    """Checks a request to a variant that sums keys, and makes hidden keys and values 0.
+
+    Raises:
+      ValueError: an argument breaks its rule, or asks for what sums of keys cannot do.
+    """
+    checks.attention_arrays(q, k, v)
+    checks.dropout(dropout_rate, dropout_key)
+    if dropout_rate:
+        raise ValueError(
+            f"`dropout_rate` must be 0 for {name}, which holds no weights of pairs to drop; got "
+            f"{dropout_rate}. Drop outputs or features in the layers around it."
+        )
+    shown = split_mask(name, mask, batch=k.shape[0], length=k.shape[1], offset=key_offset)
+    if shown.causal:
+        aligned(name, q.shape[1], k.shape[1], query_offset, key_offset)
+    visible = jnp.ones(k.shape[:2], bool) if shown.keys is None else shown.keys
+    fine = jnp.isfinite(k).all(-1) & jnp.isfinite(v).all(-1)
+    taken = (visible[..., None] & fine)[..., None]
+    dtype = wide_dtype(q, k, v)
+    k, v = (jnp.where(taken, x.astype(dtype), 0) for x in (k, v))
+    spoiled = visible[..., None] & ~fine
+    return Opened(shown.causal, q.astype(dtype), k, v, visible, spoiled)
+
+
+def finalize(request: Opened, out: Float[Array, "b t h e"], dtype: Any) -> Float[Array, "b t h e"]:
+    """The output in the query's dtype; NaN in rows that see a key or value that is not finite."""
+    spoiled = request.spoiled
+    if request.causal:
+        rows = jnp.cumsum(spoiled.astype(jnp.int32), axis=1) > 0
+    else:
+        rows = spoiled.any(1, keepdims=True)
+    rows = jnp.repeat(rows, out.shape[2] // rows.shape[2], axis=2)
+    return jnp.where(rows[..., None], jnp.nan, out).astype(dtype)

@@ -1,0 +1,327 @@
+"""The linear family of variants: functions that build a variant from what it does to a key.
+
+`from_features` for weighted means, `from_decay` for states that fade, `from_delta` for states that
+are corrected.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from attention_jax.core.numerics import wide_dtype
+from attention_jax.core.types import PLACES, Params, Variant, no_parameters
+from attention_jax.variants._builders.chunked_scan import delta_scan, delta_step, read, scan, step
+from attention_jax.variants._builders.keywise import finalize, only_causal, prepare
+
+
+class LinearState(NamedTuple):
+    """What a step hands to the next.
+
+    Attributes:
+      sums: the state of each head.
+      position: of the next query.
+    """
+
+    sums: Float[Array, "b g d e"]
+    position: Int[Array, " b"]
+
+
+# (vectors [b t n d], positions [#b t]) -> features [b t n m]
+Feature = Callable[[Array, Array], Array]
+
+
+def from_features(
+    name: str, of_query: Feature, of_key: Feature, *, serves: tuple[str, ...] = PLACES
+) -> Variant:
+    """A weighted mean whose weights are products of features: a sum over keys, made once.
+
+        out_i = (sum_j phi(k_j) v_j^T)^T phi(q_i) / (sum_j phi(k_j)) . phi(q_i)
+
+    Args:
+      name: of the variant, for errors.
+      of_query, of_key: features of wide arrays and their positions; no product is negative.
+    """
+
+    def attend(
+        params: Params,
+        q: Array,
+        k: Array,
+        v: Array,
+        *,
+        query_offset: int | Array = 0,
+        key_offset: int | Array = 0,
+        **request: Any,
+    ) -> Array:
+        del params
+        offsets: dict[str, Any] = {"query_offset": query_offset, "key_offset": key_offset}
+        got = prepare(name, q, k, v, **offsets, **request)
+        queries = of_query(got.q, positions_from(query_offset, q.shape[1]))
+        keys = of_key(got.k, positions_from(key_offset, k.shape[1]))
+        keys = jnp.where(got.visible[:, :, None, None], keys, 0)
+        if got.causal:
+            sums = scan(queries, keys, _counted(got.v))
+        else:
+            sums = read(jnp.einsum("bsgd,bsge->bgde", keys, _counted(got.v)), queries)
+        return finalize(got, _mean(sums), q.dtype)
+
+    def start(params: Params, batch: int, length: int, **sizes: Any) -> LinearState:
+        del params, length
+        dtype = wide_dtype(jnp.zeros((), sizes["dtype"]))
+        key = jax.ShapeDtypeStruct((1, 1, 1, sizes["head_width"]), dtype)
+        width = jax.eval_shape(of_key, key, jax.ShapeDtypeStruct((1, 1), jnp.int32)).shape[-1]
+        return empty_memory(batch, sizes["kv_heads"], width, sizes["value_width"] + 1, dtype)
+
+    def next_one(
+        params: Params, state: LinearState, q: Array, k: Array, v: Array
+    ) -> tuple[LinearState, Array]:
+        del params
+        at, dtype = state.position[:, None], state.sums.dtype
+        queries = of_query(q[:, None].astype(dtype), at)[:, 0]
+        keys = of_key(k[:, None].astype(dtype), at)[:, 0]
+        sums, out = step(state.sums, queries, keys, _counted(v.astype(dtype)))
+        return LinearState(sums, state.position + 1), _mean(out).astype(q.dtype)
+
+    return Variant(no_parameters, attend, start, next_one, serves=serves, masks="keys")
+
+
+def _counted(v: Float[Array, "*b e"]) -> Float[Array, "*b e_and_one"]:
+    """With one more channel, in which the weights add up."""
+    return jnp.concatenate([v, jnp.ones((*v.shape[:-1], 1), v.dtype)], axis=-1)
+
+
+def _mean(sums: Float[Array, "*b e_and_one"]) -> Float[Array, "*b e"]:
+    """The sums of values over the sum of weights, which stands beside them; 0 where that is 0."""
+    total = sums[..., -1:]
+    # The inner where keeps the derivative finite where nothing is seen.
+    return jnp.where(total == 0, 0, sums[..., :-1] / jnp.where(total == 0, 1, total))
+
+
+# (params, q [b t h d], k [b t h d], positions [#b t], visible [#b t]) -> q, k, log_decay [b t h #d]
+Fade = Callable[[Params, Array, Array, Array, Array], tuple[Array, Array, Array]]
+
+
+def from_decay(
+    name: str, fade: Fade, *, normalize: bool, init: Callable[..., Params] = no_parameters
+) -> Variant:
+    """A state that fades, for causal passes only.
+
+        S_j = exp(log_decay_j) S_{j-1} + k_j v_j^T        out_j = normalize(S_j^T q_j)
+
+    Each query head has a state of its own: heads may fade differently over the same keys.
+
+    Args:
+      name: of the variant, for errors.
+      fade: what becomes of queries and keys, and how the state decays at each position.
+      normalize: whether each head's output is brought to mean 0 and variance 1.
+    """
+    finish = layer_norm if normalize else lambda out: out
+
+    def attend(
+        params: Params, q: Array, k: Array, v: Array, *, key_offset: int | Array = 0, **request: Any
+    ) -> Array:
+        got = prepare(name, q, k, v, key_offset=key_offset, **request)
+        only_causal(name, got.causal)
+        at = positions_from(key_offset, k.shape[1])
+        k, v = (spread(x, q.shape[2]) for x in (got.k, got.v))
+        queries, keys, log_decay = fade(params, got.q, k, at, got.visible)
+        return finalize(got, finish(scan(queries, keys, v, log_decay)), q.dtype)
+
+    def start(params: Params, batch: int, length: int, **sizes: Any) -> LinearState:
+        del params, length
+        dtype = wide_dtype(jnp.zeros((), sizes["dtype"]))
+        widths = sizes["head_width"], sizes["value_width"]
+        return empty_memory(batch, sizes["heads"], *widths, dtype)
+
+    def next_one(
+        params: Params, state: LinearState, q: Array, k: Array, v: Array
+    ) -> tuple[LinearState, Array]:
+        at, dtype = state.position[:, None], state.sums.dtype
+        k, v = (spread(x[:, None].astype(dtype), q.shape[1]) for x in (k, v))
+        faded = fade(params, q[:, None].astype(dtype), k, at, jnp.ones((1, 1), bool))
+        queries, keys, log_decay = (x[:, 0] for x in faded)
+        sums, out = step(state.sums, queries, keys, v[:, 0], log_decay)
+        return LinearState(sums, state.position + 1), finish(out).astype(q.dtype)
+
+    return Variant(init, attend, start, next_one, serves=("causal",), masks="keys")
+
+
+def empty_memory(
+    batch: int, heads: int, key_width: int, value_width: int, dtype: Any
+) -> LinearState:
+    """The state before the first position."""
+    sums = jnp.zeros((batch, heads, key_width, value_width), dtype)
+    return LinearState(sums, jnp.zeros(batch, jnp.int32))
+
+
+def spread(x: Float[Array, "b s g d"], heads: int) -> Float[Array, "b s h d"]:
+    """Each key head, once for every query head that reads it."""
+    return jnp.repeat(x, heads // x.shape[2], axis=2)
+
+
+def positions_from(offset: int | Array, length: int) -> Int[Array, "1 t"]:
+    """Positions that follow one another, for all sequences of a batch."""
+    return (jnp.asarray(offset, jnp.int32) + jnp.arange(length, dtype=jnp.int32))[None]
+
+
+def layer_norm(x: Float[Array, "*b e"]) -> Float[Array, "*b e"]:
+    """Mean 0 and variance 1 over the last axis; a vector of zeros stays one."""
+    centred = x - x.mean(-1, keepdims=True)
+    return root_mean_square_norm(centred)
+
+
+def root_mean_square_norm(x: Float[Array, "*b e"]) -> Float[Array, "*b e"]:
+    """Mean square 1 over the last axis; a vector of zeros stays one."""
+    return x * jax.lax.rsqrt((x * x).mean(-1, keepdims=True) + 1e-5)
+
+
+class DeltaState(NamedTuple):
+    """What a step of the delta rule hands to the next.
+
+    Attributes:
+      sums: the state of each head.
+      q, k, v: the last vectors that convolutions reach back to, the latest first.
+    """
+
+    sums: Float[Array, "b h d e"]
+    q: Float[Array, "b n h d"]
+    k: Float[Array, "b n h d"]
+    v: Float[Array, "b n h e"]
+
+
+def from_delta(
+    name: str,
+    *,
+    convolution: int | None,
+    normalize: bool,
+    gate: tuple[Callable[..., Params], Callable[[Params, Array], Array]] | None = None,
+) -> Variant:
+    """A state that is corrected rather than added to, for causal passes only.
+
+    Queries, keys and values pass a short causal convolution and SiLU; queries and keys then have
+    length 1. How strongly a key writes is a sigmoid of a learned product with the key.
+
+    Args:
+      name: of the variant, for errors.
+      convolution: positions that it spans; None for no convolution.
+      normalize: whether each head's output is brought to mean square 1.
+      gate: `(key, heads, head_width) -> params` and `(params, k [b t h d]) -> log_decay [b t h]`;
+        None where nothing decays.
+    """
+    finish = root_mean_square_norm if normalize else lambda out: out
+
+    def init(key: PRNGKeyArray, *, heads: int, kv_heads: int, head_width: int) -> Params:
+        del kv_heads
+        key_strength, key_taps, key_gate = jax.random.split(key, 3)
+        drawn = jax.random.normal(key_strength, (heads, head_width))
+        params: dict[str, Any] = {"strength": drawn * head_width**-0.5}
+        if convolution is not None:
+            params["taps"] = _taps(key_taps, heads, convolution, head_width)
+        if gate is not None:
+            params["gate"] = gate[0](key_gate, heads, head_width)
+        return params
+
+    def gates(params: Params, k: Array, visible: Array) -> tuple[Array, Array]:
+        """How strongly each key writes and what it leaves of the state, [b t h] both."""
+        strength = jax.nn.sigmoid(per_head(params["strength"], k))
+        log_decay = jnp.zeros_like(strength) if gate is None else gate[1](params["gate"], k)
+        shown = visible[..., None]
+        return jnp.where(shown, strength, 0), jnp.where(shown, log_decay, 0)
+
+    def attend(params: Params, q: Array, k: Array, v: Array, **request: Any) -> Array:
+        got = prepare(name, q, k, v, **request)
+        only_causal(name, got.causal)
+        k, v = (spread(x, q.shape[2]) for x in (got.k, got.v))
+        # A hidden position's own query still reads, but no later one takes it in.
+        before = jnp.where(got.visible[:, :, None, None], got.q, 0), k, v
+        strength, log_decay = gates(params, k, got.visible)
+        mixed = _convolved(params, (got.q, k, v), before)
+        out = delta_scan(*_shaped(*mixed), strength, log_decay)
+        return finalize(got, finish(out), q.dtype)
+
+    def start(params: Params, batch: int, length: int, **sizes: Any) -> DeltaState:
+        del params, length
+        heads, width, value_width = (sizes[x] for x in ("heads", "head_width", "value_width"))
+        dtype = wide_dtype(jnp.zeros((), sizes["dtype"]))
+        sums = jnp.zeros((batch, heads, width, value_width), dtype)
+        back = (batch, (convolution or 1) - 1, heads)
+        past = (jnp.zeros((*back, n), dtype) for n in (width, width, value_width))
+        return DeltaState(sums, *past)
+
+    def next_one(
+        params: Params, state: DeltaState, q: Array, k: Array, v: Array
+    ) -> tuple[DeltaState, Array]:
+        dtype, heads = state.sums.dtype, q.shape[1]
+        new = tuple(spread(x[:, None].astype(dtype), heads) for x in (q, k, v))
+        windows = tuple(jnp.concatenate(x, axis=1) for x in zip(new, state[1:], strict=True))
+        mixed = new
+        if convolution is not None:
+            taps = _taps_of(params)
+            mixed = tuple(
+                (window * tap.swapaxes(0, 1)[None]).sum(1, keepdims=True)
+                for window, tap in zip(windows, taps, strict=True)
+            )
+        opening = gates(params, new[1], jnp.ones((1, 1), bool))
+        shaped = (x[:, 0] for x in (*_shaped(*mixed), *opening))
+        sums, out = delta_step(state.sums, *shaped)
+        return DeltaState(sums, *(x[:, :-1] for x in windows)), finish(out).astype(q.dtype)
+
+    return Variant(init, attend, start, next_one, serves=("causal",), masks="keys")
+
+
+def per_head(weights: Float[Array, "h d"], x: Float[Array, "b t h d"]) -> Float[Array, "b t h"]:
+    """The product of each head's vector with its weights."""
+    return jnp.einsum("hd,bthd->bth", weights.astype(x.dtype), x)
+
+
+def _taps(key: PRNGKeyArray, heads: int, span: int, width: int) -> dict[str, Array]:
+    keys = jax.random.split(key, 3)
+    shapes = {"q": (heads, span, width), "k": (heads, span, width), "v": (heads, span)}
+    return {
+        name: jax.random.uniform(k, shape, minval=-(span**-0.5), maxval=span**-0.5)
+        for k, (name, shape) in zip(keys, shapes.items(), strict=True)
+    }
+
+
+def _taps_of(params: Params) -> tuple[Array, Array, Array]:
+    """Taps [h n d] of queries and keys, and [h n 1] of values."""
+    taps = params["taps"]
+    return taps["q"], taps["k"], taps["v"][..., None]
+
+
+def _convolved(
+    params: Params, now: tuple[Array, ...], before: tuple[Array, ...]
+) -> tuple[Array, ...]:
+    if "taps" not in params:
+        return now
+    return tuple(map(convolve, _taps_of(params), now, before))
+
+
+def convolve(
+    taps: Float[Array, "h n #d"], now: Float[Array, "b t h d"], before: Float[Array, "b t h d"]
+) -> Float[Array, "b t h d"]:
+    """A causal convolution of each channel.
+
+        out_t = taps_0 now_t + sum_(l > 0) taps_l before_(t - l)
+
+    Args:
+      before: what later positions see of `now`.
+    """
+    n, t = taps.shape[1], now.shape[1]
+    taps = taps.astype(now.dtype)
+    out = taps[:, 0][None, None] * now
+    for lag in range(1, n):
+        earlier = jnp.pad(before, ((0, 0), (lag, 0), (0, 0), (0, 0)))[:, :t]
+        out = out + taps[:, lag][None, None] * earlier
+    return out
+
+
+def _shaped(q: Array, k: Array, v: Array) -> tuple[Array, Array, Array]:
+    return _unit(jax.nn.silu(q)), _unit(jax.nn.silu(k)), jax.nn.silu(v)
+
+
+def _unit(x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
+    """Of length 1; a vector of zeros stays one."""
+    return x * jax.lax.rsqrt((x * x).sum(-1, keepdims=True) + 1e-6)

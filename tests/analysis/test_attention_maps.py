@@ -1,0 +1,200 @@
+"""The weights of a trained model are those that its own output is made of."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from attention_jax.analysis import attention_entropy, attention_maps
+from attention_jax.data.batching import pad
+from attention_jax.data.tokenizer import Tokenizer
+from attention_jax.data.types import BOS, EOS
+from attention_jax.models.seq2seq_rnn import Seq2SeqRNN
+from attention_jax.models.seq2seq_transformer import Seq2SeqTransformer
+from attention_jax.models.speech import (
+    AudioFrontEnd,
+    CTCHead,
+    CTCModel,
+    PyramidalRNNEncoder,
+    SpeechTransformerEncoder,
+)
+from attention_jax.nn.recurrent import RNNConfig
+from attention_jax.nn.transformer import TransformerConfig
+
+SOURCE, TARGET = [4, 5, 6, 7, 8, 9, 4, 5, 6, 7], [5, 6, 7, 8, EOS]  # longer than a head is wide
+SIZES = {"width": 16, "layers": 2, "heads": 2, "feed_forward": 16}
+TANH = """
+import jax.numpy as jnp
+from attention_jax import variants
+
+def squashed():
+    dot = variants.get("scaled_dot")
+    return dot._replace(
+        attend=lambda *args, **request: jnp.tanh(dot.attend(*args, **request)), score=None
+    )
+
+def raised():
+    dot = variants.get("scaled_dot")
+    return dot._replace(
+        attend=lambda *args, **request: dot.attend(*args, **request) + 1, score=None
+    )
+"""
+
+
+def split(model):
+    graphdef, state = nnx.split(model)
+    return graphdef, nnx.as_pure(state)
+
+
+def transformer(**changes):
+    return Seq2SeqTransformer(TransformerConfig(12, **(SIZES | changes)), rngs=nnx.Rngs(0))
+
+
+def numbers(x):
+    return np.asarray(x, np.float64)
+
+
+def softmax_of(attention, x, y, *, causal=False):
+    """Equation 1 of arXiv:1706.03762 without the values: [h t s]."""
+    q, k = numbers(attention.queries(x))[0], numbers(attention.keys_values(y)[0])[0]
+    weights = np.zeros((q.shape[1], q.shape[0], k.shape[0]))
+    for h, i in np.ndindex(weights.shape[:2]):
+        seen = k[: i + 1, h] if causal else k[:, h]
+        exponentials = np.exp(seen @ q[i, h] / np.sqrt(q.shape[-1]))
+        weights[h, i, : len(seen)] = exponentials / exponentials.sum()
+    return weights
+
+
+@pytest.fixture(scope="module")
+def found():
+    model = transformer()
+    return model, attention_maps.sentence(*split(model), SOURCE, TARGET)
+
+
+def test_weights_are_the_softmax_of_the_paper(found):
+    model, drawn = found
+    source, target = jnp.int32([[*SOURCE, EOS]]), jnp.int32([[BOS, *TARGET[:-1]]])
+    memory = model.encode(source, source > 0)
+    x, y = model.embedding(source), model.embedding(target)
+    for number, (encoder, decoder) in enumerate(
+        zip(model.encoder.each(), model.decoder.each(), strict=True)
+    ):
+        inside = encoder.around_attention.enter(x)
+        own = decoder.around_attention.enter(y)
+        look = y + decoder.attention(own, mask=lambda b, h, i, j: j <= i)
+        look = decoder.around_cross_attention.enter(look)
+        wanted = {
+            "encoder": softmax_of(encoder.attention, inside, inside),
+            "decoder": softmax_of(decoder.attention, own, own, causal=True),
+            "cross": softmax_of(decoder.cross_attention, look, memory.states),
+        }
+        for place, weights in wanted.items():
+            np.testing.assert_allclose(
+                drawn[place].weights[number], weights, rtol=1e-5, atol=1e-6, err_msg=place
+            )
+        x, y = encoder(x, source > 0), decoder(y, memory)
+
+
+def test_rows_of_a_softmax_sum_to_1_and_are_exact(found):
+    for place, drawn in found[1].items():
+        np.testing.assert_allclose(drawn.weights.sum(axis=-1), 1, rtol=1e-5, err_msg=place)
+        assert drawn.is_exact.all() and not drawn.rest.any()
+
+
+@pytest.fixture(scope="module")
+def vocabulary():
+    return Tokenizer.learn(["a b c d e f g"], kind="word")
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: transformer(),
+        lambda: Seq2SeqRNN(RNNConfig(12, width=8, attention="additive"), rngs=nnx.Rngs(0)),
+    ],
+    ids=["transformer", "rnn"],
+)
+def test_cross_weights_are_those_of_decoding(model, vocabulary):
+    graphdef, params = split(model())
+    text = "a b c d"
+    wanted, _, _ = attention_entropy.alignment(graphdef, params, vocabulary, text, TARGET)
+    drawn = attention_maps.sentence(graphdef, params, vocabulary.encode(text), TARGET)
+    np.testing.assert_allclose(drawn["cross"].weights, wanted, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(drawn["cross"].weights.sum(axis=-1), 1, rtol=1e-5)
+    assert set(drawn) == (
+        {"cross"} if isinstance(model(), Seq2SeqRNN) else {"encoder", "decoder", "cross"}
+    )
+
+
+def test_a_model_without_attention_has_no_maps():
+    model = Seq2SeqRNN(RNNConfig(12, width=8, attention="none"), rngs=nnx.Rngs(0))
+    assert attention_maps.sentence(*split(model), SOURCE, TARGET) == {}
+
+
+def test_heads_may_share_keys_in_half_precision_and_in_a_scan():
+    model = transformer(kv_heads=1, dtype="bfloat16", scan=True)
+    # The norms of Flax promote.
+    with jax.numpy_dtype_promotion("standard"):
+        found = attention_maps.sentence(*split(model), SOURCE, TARGET)
+    for drawn in found.values():
+        assert drawn.is_exact.all() and drawn.weights.dtype == np.float32
+        np.testing.assert_allclose(drawn.weights.sum(axis=-1), 1, rtol=2e-2)
+
+
+def test_heads_that_average_their_values_have_weights():
+    model = transformer(attention="multi_query", layers=1)
+    drawn = attention_maps.sentence(*split(model), SOURCE, TARGET)["encoder"]
+    assert drawn.is_exact.all()
+    np.testing.assert_allclose(drawn.weights.sum(axis=-1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "is_exact"), [("squashed", False), ("raised", True)])
+def test_what_is_not_a_sum_of_values_is_said(name, is_exact, tmp_path):
+    file = tmp_path / f"{name}.py"
+    file.write_text(TANH)
+    # Larger values, which tanh bends.
+    graphdef, params = split(transformer(attention=str(file), layers=1))
+    params = jax.tree.map(lambda x: 4 * x, params)
+    drawn = attention_maps.sentence(graphdef, params, SOURCE, TARGET)
+    for place in ("encoder", "decoder"):
+        assert (drawn[place].is_exact == is_exact).all(), drawn[place].error
+    assert (drawn["encoder"].rest > 0).all() != (name == "squashed")
+
+
+def test_an_empty_sentence_is_refused():
+    graphdef, params = split(transformer(layers=1))
+    with pytest.raises(ValueError, match="`source` must hold at least one token"):
+        attention_maps.sentence(graphdef, params, [], TARGET)
+
+
+def test_of_frames_the_weights_are_those_of_the_steps():
+    config = TransformerConfig(12, **SIZES)
+    listening = AudioFrontEnd(features=5, halvings=1)
+    model = Seq2SeqTransformer(
+        config,
+        encoder=lambda rngs: SpeechTransformerEncoder(config, listening, rngs=rngs),
+        rngs=nnx.Rngs(0),
+    )
+    frames = np.random.default_rng(0).normal(size=(1, 16, 5)).astype(np.float32)
+    tokens = pad([(TARGET[:-1], TARGET[:-1])], rows=1, length=8)
+    batch = tokens._replace(source=frames, source_mask=np.arange(16)[None] < 13)
+    drawn = attention_maps.of_batch(*split(model), batch, positions=7, tokens=5)
+    assert drawn["encoder"].weights.shape == (2, 2, 7, 7) and drawn["cross"].is_exact.all()
+    # Without a decoder, the same encoder looks where it did.
+    aligned = CTCModel(model.encoder, CTCHead(16, 12, rngs=nnx.Rngs(0)))
+    alone = attention_maps.of_batch(*split(aligned), batch, positions=7, tokens=5)
+    assert set(alone) == {"encoder"}
+    np.testing.assert_array_equal(alone["encoder"].weights, drawn["encoder"].weights)
+    steps = np.asarray(attention_entropy.cross_weights(*split(model), batch))[:5, 0, :, :, :7]
+    np.testing.assert_allclose(drawn["cross"].weights, steps.transpose(1, 2, 0, 3), atol=1e-5)
+
+
+def test_cells_that_ctc_trains_have_no_maps():
+    config = RNNConfig(12, width=8)
+    rngs = nnx.Rngs(0)
+    listener = PyramidalRNNEncoder(config, AudioFrontEnd(features=5), rngs=rngs)
+    model = CTCModel(listener, CTCHead(8, 12, rngs=rngs))
+    tokens = pad([(TARGET[:-1], TARGET[:-1])], rows=1, length=8)
+    batch = tokens._replace(source=np.zeros((1, 8, 5), np.float32))
+    assert attention_maps.of_batch(*split(model), batch, positions=2, tokens=5) == {}

@@ -1,0 +1,154 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attention_jax.core import masks
+from attention_jax.engine import reference
+
+
+def table(mask, b=2, h=3, t=4, s=5, query_offset=0, key_offset=0):
+    """The mask at all positions, [b h t s]."""
+    at = (
+        jnp.arange(b),
+        jnp.arange(h),
+        query_offset + jnp.arange(t),
+        key_offset + jnp.arange(s),
+    )
+    return np.broadcast_to(jax.jit(lambda: reference.visible_pairs(mask, at))(), (b, h, t, s))
+
+
+def grid(rule, b=2, h=3, t=4, s=5):
+    """`rule(b, h, i, j)` in a Python loop."""
+    return np.array([rule(*at) for at in np.ndindex(b, h, t, s)]).reshape(b, h, t, s)
+
+
+PADDING = [[True, False, True, True, False], [False, True, True, True, True]]
+QUERY_IDS, KEY_IDS = [[0, 0, 1, 1], [2, 2, 2, 3]], [[0, 0, 1, 1, 1], [2, 3, 2, 3, 0]]
+EACH_HEAD = np.random.default_rng(0).random((1, 3, 4, 5)) < 0.5
+RULES = {
+    "full": (masks.full, lambda b, h, i, j: True),
+    "causal": (masks.causal, lambda b, h, i, j: j <= i),
+    "window": (masks.sliding_window(2), lambda b, h, i, j: abs(i - j) < 2),
+    "dilated window": (
+        masks.sliding_window(2, dilation=2),
+        lambda b, h, i, j: i - j in (-2, 0, 2),
+    ),
+    "strided": (masks.strided(2), lambda b, h, i, j: abs(i - j) == 1 or i % 2 == j % 2),
+    "chunks": (masks.chunks(3), lambda b, h, i, j: (i < 3) == (j < 3)),
+    "summaries": (masks.summaries(3, 2), lambda b, h, i, j: j in (1, 2, 4)),
+    "global": (masks.global_tokens(2), lambda b, h, i, j: i < 2 or j < 2),
+    "axial": (
+        masks.axial(3),
+        lambda b, h, i, j: divmod(i, 3)[0] == divmod(j, 3)[0] or divmod(i, 3)[1] == divmod(j, 3)[1],
+    ),
+    "row": (masks.axial(3, along="row"), lambda b, h, i, j: (i < 3) == (j < 3)),
+    "column": (masks.axial(3, along="column"), lambda b, h, i, j: abs(i - j) in (0, 3)),
+    "prefix": (masks.prefix(2), lambda b, h, i, j: j < 2),
+    "lengths": (masks.lengths(jnp.array([2, 5])), lambda b, h, i, j: j < (2, 5)[b]),
+    "keys": (masks.keys(jnp.array(PADDING)), lambda b, h, i, j: PADDING[b][j]),
+    "documents": (
+        masks.documents(jnp.array(QUERY_IDS), jnp.array(KEY_IDS)),
+        lambda b, h, i, j: QUERY_IDS[b][i] == KEY_IDS[b][j],
+    ),
+    "array": (
+        masks.from_array(jnp.asarray(EACH_HEAD)),
+        lambda b, h, i, j: EACH_HEAD[0, h, i, j],
+    ),
+    "and": (
+        masks.causal & masks.sliding_window(2),
+        lambda b, h, i, j: j <= i and abs(i - j) < 2,
+    ),
+    "or": (masks.causal | masks.prefix(3), lambda b, h, i, j: j <= i or j < 3),
+    "not": (~masks.causal, lambda b, h, i, j: j > i),
+    "plain right": (masks.causal & (lambda b, h, i, j: j != 0), lambda b, h, i, j: 0 < j <= i),
+    "plain left": ((lambda b, h, i, j: h == 1) | masks.causal, lambda b, h, i, j: h == 1 or j <= i),
+    "both": (
+        masks.both(lambda b, h, i, j: j != 0, masks.causal),
+        lambda b, h, i, j: 0 < j <= i,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_each_is_its_rule(name):
+    mask, rule = RULES[name]
+    np.testing.assert_array_equal(table(mask), grid(rule))
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_offsets_cut_a_piece_out(name):
+    mask, rule = RULES[name]
+    piece = table(mask, t=2, s=2, query_offset=2, key_offset=3)
+    np.testing.assert_array_equal(piece, grid(rule)[:, :, 2:4, 3:5])
+
+
+@pytest.mark.parametrize("height, width, size", [(4, 5, 3), (3, 3, 1), (2, 6, 5), (1, 4, 3)])
+def test_a_neighbourhood_is_a_window_moved_inside_the_grid(height, width, size):
+    mask = masks.neighbourhood(size, height=height, width=width)
+    count = height * width
+    got = table(mask, b=1, h=1, t=count, s=count)[0, 0].reshape(height, width, height, width)
+    for row, column in np.ndindex(height, width):
+        # As in the paper: the nearest keys along each axis, however close the border is.
+        rows = sorted(range(height), key=lambda n: (abs(n - row), n))[:size]
+        columns = sorted(range(width), key=lambda n: (abs(n - column), n))[:size]
+        expected = np.zeros((height, width), bool)
+        expected[np.ix_(rows, columns)] = True
+        np.testing.assert_array_equal(got[row, column], expected)
+
+
+def test_beyond_its_grid_a_neighbourhood_shows_nothing():
+    mask = masks.neighbourhood(3, height=2, width=2)
+    assert not table(mask, query_offset=4).any() and not table(mask, key_offset=4).any()
+
+
+def test_none_shows_everything():
+    assert masks.both(None, None) is None
+    assert masks.both(None, masks.causal) is masks.causal
+    assert masks.both(masks.causal, None) is masks.causal
+
+
+@pytest.mark.parametrize("name", ["keys", "documents", "array"])
+def test_positions_beyond_an_array_are_hidden(name):
+    assert not table(RULES[name][0], key_offset=5).any()
+
+
+def test_masks_work_on_traced_arrays():
+    run = jax.jit(lambda n: reference.visible_pairs(masks.lengths(n), (jnp.arange(2),) * 4))
+    np.testing.assert_array_equal(
+        run(jnp.array([0, 1]))[:, 0, 0], np.array([[False, False], [True, False]])
+    )
+
+
+def test_wrong_arguments_are_refused(users_errors):
+    with pytest.raises(ValueError, match="at least 1 position; got 0"):
+        masks.sliding_window(0)
+    with pytest.raises(ValueError, match="`dilation` must be a whole number of at least 1; got 0"):
+        masks.sliding_window(2, dilation=0)
+    with pytest.raises(ValueError, match="`count` must be at most `stride`; got count=3, stride=2"):
+        masks.summaries(2, 3)
+    with pytest.raises(ValueError, match="`size` must be odd.*; got 4. The nearest below is 3"):
+        masks.neighbourhood(4, height=8, width=8)
+    with pytest.raises(ValueError, match="`along` must be one of 'row', 'column', 'both'"):
+        masks.axial(3, along="rows")
+    for mask in (masks.strided, masks.chunks, masks.global_tokens, masks.axial):
+        with pytest.raises(ValueError, match="must be a whole number of at least 1; got 0"):
+            mask(0)
+    with pytest.raises(ValueError, match="`visible` must be boolean, .* got int32. Convert"):
+        masks.keys(jnp.ones((2, 3), jnp.int32))
+    with pytest.raises(ValueError, match=r"`visible` must have shape \[b h t s\].* length 1"):
+        masks.from_array(jnp.ones((2, 3), bool))
+    with pytest.raises(ValueError, match=r"`key_lengths` must have shape \[b\]"):
+        masks.lengths(jnp.ones((2, 3), jnp.int32))
+
+
+def test_they_take_plain_numbers_too():
+    for mask, rule in RULES.values():
+        assert bool(mask(0, 1, 2, 1)) == rule(0, 1, 2, 1)
+
+
+def test_both_keeps_the_parts_of_which_a_pair_needs_all():
+    own = masks.causal & masks.sliding_window(3)
+    assert masks.conjuncts(masks.both(own, masks.full)) == (*masks.conjuncts(own), masks.full)
+    assert masks.conjuncts(masks.both(masks.causal, masks.full))[0] is masks.causal
+    assert masks.both(None, own) is own and masks.both(own, None) is own

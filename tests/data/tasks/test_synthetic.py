@@ -1,0 +1,74 @@
+"""Generated splits: as many as asked for, alike, and apart."""
+
+import pytest
+
+from attention_jax.data.tasks._synthetic import generated_task, sequence_task
+
+SIZES = {"train_size": 30, "validation_size": 5, "test_size": 5, "seed": 0}
+
+
+def small(rng):
+    number = rng.randrange(60)
+    return str(number), str(number + 1)
+
+
+def large(rng):
+    number = rng.randrange(60, 90)
+    return str(number), str(number + 1)
+
+
+def task(draw=small, draw_longer=large, **options):
+    return generated_task("count", draw, draw_longer, tokenizer="word", **{**SIZES, **options})
+
+
+def test_splits_have_the_sizes_asked_for():
+    made = task()
+    assert (len(made.train), len(made.validation)) == (30, 5)
+    assert {name: len(examples) for name, examples in made.tests.items()} == {
+        "test": 5,
+        "longer": 5,
+    }
+
+
+def test_no_source_comes_twice():
+    made = task(draw_longer=small)
+    examples = [*made.train, *made.validation, *made.tests["test"], *made.tests["longer"]]
+    assert len({example.source for example in examples}) == len(examples) == 45
+
+
+def test_sources_may_count_as_the_same():
+    parity = {"train_size": 3, "validation_size": 1, "test_size": 1}
+    made = task(same=lambda source: source[-1], draw_longer=small, **parity)
+    examples = [*made.train, *made.validation, *made.tests["test"], *made.tests["longer"]]
+    assert len({example.source[-1] for example in examples}) == len(examples) == 6
+
+
+def test_the_seed_decides():
+    assert task(seed=3) == task(seed=3)
+    assert task(seed=3) != task(seed=4)
+
+
+def test_a_space_can_be_used_up_but_not_overdrawn():
+    assert len(task(train_size=40).train) == 40
+    with pytest.raises(ValueError, match="must not ask for more examples than there are; 70"):
+        task(train_size=60)
+
+
+@pytest.mark.parametrize("argument", ["train_size", "validation_size", "test_size"])
+def test_no_split_is_empty(argument):
+    with pytest.raises(ValueError, match=f"`{argument}` must be at least 1; got 0"):
+        task(**{argument: 0})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"vocabulary": 1}, "`vocabulary` must be at least 2; got 1"),
+        ({"max_length": 0}, "max_length=0, longer_length=6"),
+        ({"max_length": 6}, "max_length=6, longer_length=6"),
+    ],
+)
+def test_lists_need_numbers_and_lengths(options, message):
+    lengths = {"vocabulary": 9, "max_length": 4, "longer_length": 6, **options}
+    with pytest.raises(ValueError, match=message):
+        sequence_task("copy", list, **lengths, **SIZES)

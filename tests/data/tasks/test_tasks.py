@@ -1,0 +1,124 @@
+"""What every task promises."""
+
+import itertools
+
+import pytest
+
+from attention_jax.data import tasks
+from attention_jax.data.tokenizer import KINDS, Tokenizer
+from attention_jax.data.types import Example, Task
+
+SMALL = {"train_size": 300, "validation_size": 40, "test_size": 60}
+FROM_FILES = ("parallel", "scan")
+GENERATED = tuple(name for name in tasks.names() if name not in FROM_FILES)
+
+
+@pytest.fixture
+def options(request, tmp_path):
+    """Options that make a small instance of a task."""
+    if request.param not in FROM_FILES:
+        return request.param, SMALL
+    if request.param == "scan":
+        (tmp_path / "scan").mkdir()
+        for part, numbers in (("train", range(400)), ("test", range(400, 460))):
+            lines = "".join(f"IN: walk {i} OUT: {'I_WALK ' * (i % 9 + 1)}\n" for i in numbers)
+            (tmp_path / "scan" / f"tasks_{part}_simple.txt").write_text(lines)
+        return "scan", {"data_dir": str(tmp_path)}
+    path = tmp_path / "pairs.tsv"
+    path.write_text("".join(f"the number {i}\tel número {i}\n" for i in range(400)))
+    return "parallel", {"tsv": str(path), "held_out_percent": 10}
+
+
+every_task = pytest.mark.parametrize("options", tasks.names(), indirect=True)
+generated = pytest.mark.parametrize("name", GENERATED)
+
+
+def splits(task):
+    return [task.train, task.validation, *task.tests.values()]
+
+
+def test_the_folder_is_the_registry():
+    assert tasks.names() == tuple(sorted(tasks.names()))
+    assert set(tasks.names()) >= {"reverse", "spanish", "parallel"}
+
+
+@every_task
+def test_a_task_is_text(options):
+    name, options = options
+    task = tasks.get(name, **options)
+    assert isinstance(task, Task)
+    assert task.name == name
+    assert task.tokenizer in KINDS
+    for example in itertools.chain(*splits(task)):
+        assert isinstance(example, Example)
+        assert all(text and text == text.strip() for text in (example.source, *example.references))
+        assert len(set(example.references)) == len(example.references) >= 1
+
+
+@every_task
+def test_no_split_shares_a_source_with_another(options):
+    name, options = options
+    sources = [
+        {example.source for example in split} for split in splits(tasks.get(name, **options))
+    ]
+    assert all(sources)
+    assert sum(map(len, sources)) == len(set().union(*sources))
+
+
+@every_task
+def test_a_task_is_the_same_every_time(options):
+    name, options = options
+    assert tasks.get(name, **options) == tasks.get(name, **options)
+    assert tasks.get(name, **options, seed=1) != tasks.get(name, **options, seed=0)
+
+
+@generated
+def test_sizes_are_those_asked_for(name):
+    task = tasks.get(name, **SMALL)
+    assert [len(split) for split in splits(task)] == [300, 40, 60, 60]
+    assert list(task.tests) == ["test", "longer"]
+
+
+@generated
+def test_a_vocabulary_gives_every_text_back(name):
+    task = tasks.get(name, **{**SMALL, "train_size": 3000})
+    texts = [text for example in task.train for text in (example.source, *example.references)]
+    vocabulary = Tokenizer.learn(texts, kind=task.tokenizer)
+    for example in itertools.chain(*splits(task)):
+        for text in (example.source, *example.references):
+            assert vocabulary.unknown(text) == []
+            assert vocabulary.decode(vocabulary.encode(text)) == text
+
+
+@generated
+def test_longer_is_longer(name):
+    task = tasks.get(name, **SMALL)
+    vocabulary = Tokenizer.learn([e.source for e in task.train], kind=task.tokenizer)
+
+    def length(example):
+        words = example.source.split()
+        return len(words) if task.tokenizer == "word" else len(vocabulary.encode(example.source))
+
+    longest = max(length(example) for example in [*task.train, *task.tests["test"]])
+    longer = [length(example) for example in task.tests["longer"]]
+    assert min(longer) > longest
+
+
+def test_unknown_tasks_and_options_are_named():
+    with pytest.raises(ValueError, match=r"must be one of addition, .*; got 'revers'"):
+        tasks.get("revers")
+    with pytest.raises(ValueError, match=r"'reverse' must be among vocabulary, .*; got size"):
+        tasks.get("reverse", size=3)
+
+
+def test_options_may_come_as_text(tmp_path):
+    assert tasks.get("copy", **{k: str(v) for k, v in SMALL.items()}) == tasks.get("copy", **SMALL)
+    with pytest.raises(ValueError, match="`seed` must be a whole number; got '1.5'"):
+        tasks.get("copy", seed="1.5")
+    with pytest.raises(ValueError, match="`skip_empty` must be true or false; got 'perhaps'"):
+        tasks.get("parallel", skip_empty="perhaps")
+    path = tmp_path / "pairs.tsv"
+    path.write_text("\t\n" + "".join(f"a {i}\tb {i}\n" for i in range(300)))
+    assert tasks.get("parallel", tsv=path, skip_empty="True").train
+    with pytest.raises(ValueError, match="empty one on line 1"):
+        tasks.get("parallel", tsv=path, skip_empty="false")

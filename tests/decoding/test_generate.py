@@ -1,0 +1,86 @@
+"""Texts that a language model writes: against its own logits, and what is refused."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from attention_jax.data.text_windows import AllWindows
+from attention_jax.data.tokenizer import Tokenizer
+from attention_jax.decoding.generate import TextGenerator
+from attention_jax.decoding.translate import DecodingConfig
+from attention_jax.evaluation.language import outcomes
+from attention_jax.models import language
+from attention_jax.nn.recurrent import RNNConfig
+from attention_jax.nn.transformer import TransformerConfig
+
+VOCABULARY = Tokenizer.learn(["abcdefgh\n"], kind="character")
+
+
+def build(kind):
+    sizes = {"vocabulary_size": VOCABULARY.size, "width": 8, "layers": 1, "dropout_rate": 0.0}
+    if kind == "rnn":
+        return language.RNNLM(RNNConfig(**sizes, attention="none"), rngs=nnx.Rngs(0))
+    config = TransformerConfig(**sizes, heads=2, feed_forward=8, positions="learned", max_length=8)
+    return language.TransformerLM(config, rngs=nnx.Rngs(0))
+
+
+@pytest.fixture(params=["transformer", "rnn"], scope="module")
+def model(request):
+    # Large weights, so that the answer depends on what was read.
+    model = build(request.param)
+    graphdef, params = nnx.split(model)
+    moved = jax.tree.map(lambda x: 4 * x, nnx.as_pure(params))
+    return nnx.merge(graphdef, moved), graphdef, moved
+
+
+def greedily(model, ids, length, context):
+    """By the definition: the whole window anew for each token."""
+    ids, start = list(ids), 0
+    for _ in range(length):
+        if context is not None and len(ids) - start >= context:
+            start = len(ids) - context // 2
+        logits = np.asarray(model.logits(jnp.asarray([ids[start:]]))[0, -1])
+        ids.append(4 + int(logits[4:].argmax()))
+    return ids
+
+
+@pytest.mark.parametrize("length", [1, 17])
+def test_greedy_text_is_that_of_the_definition(model, length):
+    model, graphdef, params = model
+    writer = TextGenerator(graphdef, VOCABULARY, DecodingConfig("greedy"), context=model.context)
+    expected = greedily(model, VOCABULARY.encode("abd"), length, model.context)
+    assert writer(params, "abd", length) == VOCABULARY.decode(expected)
+
+
+def test_samples_follow_their_seed_and_keep_to_the_text(model):
+    model, graphdef, params = model
+    write = {
+        seed: TextGenerator(
+            graphdef, VOCABULARY, DecodingConfig("sample", seed=seed), context=model.context
+        )
+        for seed in (0, 1)
+    }
+    text = write[0](params, "a\n", 40)
+    assert text == write[0](params, "a\n", 40) != write[1](params, "a\n", 40)
+    assert len(text) == 42 and text.startswith("a\n") and set(text) <= set("abcdefgh\n")
+
+
+@pytest.mark.parametrize("prompt", ["", "a?"])
+def test_a_prompt_that_cannot_be_read_is_refused(model, prompt):
+    with pytest.raises(ValueError, match="`prompt` must be text of the characters"):
+        TextGenerator(model[1], VOCABULARY, context=8)(model[2], prompt, 3)
+    with pytest.raises(ValueError, match="`method` must be one of 'greedy'"):
+        TextGenerator(model[1], VOCABULARY, DecodingConfig("beam"), context=8)
+
+
+def test_outcomes_count_what_is_right_in_each_window(model):
+    model, graphdef, params = model
+    text = np.random.default_rng(0).integers(4, 12, 41)
+    found = outcomes(graphdef)(params, AllWindows(text, rows=4, length=8))
+    assert [count for _, count in found] == [8] * 5
+    for row, (right, _) in enumerate(found):
+        window = text[row * 8 : row * 8 + 9]
+        best = np.asarray(model.logits(jnp.asarray(window[None, :-1], jnp.int32)))[0].argmax(-1)
+        assert right == (best == window[1:]).sum()

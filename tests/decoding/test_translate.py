@@ -1,0 +1,108 @@
+"""Translation does not depend on company, and its scores are those of the formulas."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from attention_jax.analysis import attention_entropy
+from attention_jax.data.batching import BucketedBatches, encode_examples
+from attention_jax.data.tokenizer import Tokenizer
+from attention_jax.data.types import Example
+from attention_jax.decoding.translate import DecodingConfig, Translator
+from attention_jax.models import seq2seq_rnn, seq2seq_transformer
+from attention_jax.nn import recurrent, transformer
+from attention_jax.training import evaluate
+
+SENTENCES = ["1 2 3", "4", "5 6 7 8 9 1 2 3 4", "2 2"]
+
+
+@pytest.fixture(scope="module")
+def vocabulary():
+    return Tokenizer.learn(SENTENCES, kind="word")
+
+
+@pytest.fixture(scope="module", params=["transformer", "rnn", "rnn without attention"])
+def model(request, vocabulary):
+    rngs = nnx.Rngs(0)
+    if request.param == "transformer":
+        config = transformer.TransformerConfig(
+            vocabulary.size, width=8, heads=2, layers=1, feed_forward=8
+        )
+        return nnx.split(seq2seq_transformer.Seq2SeqTransformer(config, rngs=rngs))
+    attention = "none" if "without" in request.param else "additive"
+    config = recurrent.RNNConfig(vocabulary.size, width=8, attention=attention)
+    return nnx.split(seq2seq_rnn.Seq2SeqRNN(config, rngs=rngs))
+
+
+def test_a_translation_does_not_depend_on_its_company(model, vocabulary):
+    graphdef, params = model[0], nnx.as_pure(model[1])
+    search = DecodingConfig("beam", beam_size=3, nbest=2)
+    translate = Translator(graphdef, vocabulary, search, rows=4)
+    together = translate(params, SENTENCES)
+    assert [len(found) for found in together] == [2] * 4
+    for sentence, found in zip(SENTENCES, together, strict=True):
+        assert translate(params, [sentence])[0] == found
+
+
+def test_alignment_has_a_row_for_each_token_written(model, vocabulary):
+    graphdef, params = model[0], nnx.as_pure(model[1])
+    target = (*vocabulary.encode("4 5"), 2)
+    drawn = attention_entropy.alignment(graphdef, params, vocabulary, "1 2 3", target)
+    if drawn is None:
+        assert "learned" not in params  # the parameters of a score
+        return
+    weights, source_tokens, target_tokens = drawn
+    assert weights.shape[2:] == (3, 4)
+    assert len(source_tokens) == 4 and target_tokens[:2] == ["4", "5"]
+    np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
+
+
+def test_losses_are_those_of_the_definition(model, vocabulary):
+    graphdef, params = model[0], nnx.as_pure(model[1])
+    examples = [Example(text, (text,)) for text in SENTENCES]
+    pairs = encode_examples(examples, vocabulary)
+    batches = BucketedBatches(pairs, tokens_per_batch=32, max_length=16, shuffle=False)
+    got = evaluate.loss_evaluator(graphdef)(params, batches)
+    total, right, count = 0.0, 0, 0
+    for batch in batches.epoch():
+        merged = nnx.merge(graphdef, params)
+        source, mask, target_in = (jnp.asarray(x) for x in batch[:3])
+        logits = merged.decode(target_in, merged.encode(source, mask))
+        logits = np.asarray(logits, np.float64)
+        for place in zip(*np.nonzero(batch.weights), strict=True):
+            target = batch.target_out[place]
+            total += np.log(np.exp(logits[place]).sum()) - logits[place][target]
+            right += logits[place].argmax() == target
+            count += 1
+    assert count == sum(len(target) + 1 for _, target in pairs)
+    np.testing.assert_allclose(got["loss"], total / count, rtol=1e-5)
+    np.testing.assert_allclose(got["perplexity"], np.exp(total / count), rtol=1e-5)
+    assert got["accuracy"] == right / count
+
+
+def test_an_unknown_search_is_named(vocabulary):
+    with pytest.raises(ValueError, match="`method` must be one of 'greedy'"):
+        Translator(None, vocabulary, DecodingConfig("guess"))
+
+
+def test_focus_is_e_to_the_entropy_of_each_step(model, vocabulary):
+    graphdef, params = model[0], nnx.as_pure(model[1])
+    examples = [Example("1 2 3", ("4 5",)), Example("5 6 7 8 9 1", ("2",))]
+    pairs = encode_examples(examples, vocabulary)
+    found = attention_entropy.effective_tokens(graphdef, params, pairs)
+    rows = []
+    for example, (_, target) in zip(examples, pairs, strict=True):
+        drawn = attention_entropy.alignment(
+            graphdef, params, vocabulary, example.source, (*target, 2)
+        )
+        if drawn is None:
+            assert found is None
+            return
+        for weights in drawn[0].astype(np.float64).reshape(-1, *drawn[0].shape[2:]).swapaxes(0, 1):
+            rows.append([np.prod(head[head > 0] ** -head[head > 0]) for head in weights])
+    of_heads = np.mean(rows, axis=0)  # 3 rows of the first sentence, 2 of the second
+    assert len(rows) == 5 and found is not None
+    np.testing.assert_allclose(found.effective, of_heads.mean(), rtol=1e-5)
+    np.testing.assert_allclose(found.sharpest, of_heads.min(), rtol=1e-5)
+    assert found.source == (3 * 4 + 2 * 7) / 5 and 1 <= found.sharpest <= found.source

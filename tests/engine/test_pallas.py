@@ -1,0 +1,333 @@
+"""The kernels, interpreted, against the definition; and that they lower for a GPU without one."""
+
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attention_jax import plan
+from attention_jax.core import normalizers, positions, scores
+from attention_jax.core.masks import causal, documents, from_array, lengths, sliding_window
+from attention_jax.engine import external, pallas, reference
+
+B, T, S, H, G, D, E = 2, 19, 37, 4, 2, 8, 6
+IDS = np.sort(np.random.default_rng(1).integers(0, 3, (B, S)), axis=-1).astype(np.int32)
+TABLE = np.random.default_rng(2).normal(size=(8, H)).astype(np.float32)
+RANDOM = np.random.default_rng(3).random((B, 1, T, S)) < 0.5
+RANDOM[:, :, 2] = False  # these queries see nothing
+
+MASKS = {
+    "full": None,
+    "causal": causal,
+    "window": causal & sliding_window(5),
+    "lengths": lengths(jnp.asarray([30, 0], jnp.int32)),
+    "documents": documents(jnp.asarray(IDS[:, :T]), jnp.asarray(IDS)),
+    "array": from_array(jnp.asarray(RANDOM)),
+    "heads": lambda b, h, i, j: (j <= i) | (h == 1),
+}
+SCORE_MODS = {
+    "none": None,
+    "soft cap": lambda score, b, h, i, j: 2 * jnp.tanh(score / 2),
+    "alibi": positions.alibi(heads=H),
+    "t5": positions.t5_bias(jnp.asarray(TABLE)),
+    "lifted": lambda score, b, h, i, j: score * jnp.exp(jnp.asarray(TABLE))[j % 8][h],
+}
+PAIRS = [
+    ("full", "none"),
+    ("causal", "alibi"),
+    ("window", "none"),
+    ("lengths", "soft cap"),
+    ("documents", "none"),
+    ("array", "t5"),
+    ("heads", "lifted"),
+]
+
+REQUEST = dict(normalizer=normalizers.softmax, dropout_rate=0.0, dropout_key=None)
+
+
+def quick(*masks):
+    """All pairs; those whose mask is not named are slow: other tests ask for the same."""
+    return [x if x[0] in masks else pytest.param(*x, marks=pytest.mark.slow) for x in PAIRS]
+
+
+@pytest.fixture
+def arrays(draw):
+    return draw(B, T, H, D), draw(B, S, G, D), draw(B, S, G, E)
+
+
+def request(mask, score_mod, **more):
+    offsets = dict(query_offset=0, key_offset=0)
+    return dict(mask=mask, score_mod=score_mod, return_lse=True) | offsets | more
+
+
+def expected(q, k, v, **asked):
+    more = REQUEST | dict(score=scores.scaled_dot)
+    return reference.attention(q, k, v, **(more | asked))
+
+
+def kernel(q, k, v, **asked):
+    more = dict(scale=D**-0.5, interpret=True, block_sizes=(16, 16))
+    return pallas.pallas(q, k, v, **(more | asked))
+
+
+def loss(attend, weights, **asked):
+    """A number that depends on all outputs, and the outputs."""
+
+    def of(*qkv):
+        out, lse = attend(*qkv, **asked)
+        total = (out.astype(jnp.float32) * weights).sum()
+        return total + jnp.where(jnp.isfinite(lse), lse, 0).sum(), (out, lse)
+
+    return of
+
+
+def close(got, wanted, **tolerance):
+    tolerance = tolerance or dict(rtol=1e-4, atol=1e-5)
+    for x, y in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(np.float32(x), np.float32(y), **tolerance)
+
+
+@pytest.mark.parametrize(("mask", "score_mod"), quick("array", "heads"))
+def test_output_sums_and_gradients_are_those_of_the_definition(mask, score_mod, arrays, draw):
+    weights, asked = draw(B, T, H, E), request(MASKS[mask], SCORE_MODS[score_mod])
+    results = [
+        jax.jit(jax.value_and_grad(loss(f, weights, **asked), (0, 1, 2), has_aux=True))(*arrays)
+        for f in (kernel, expected)
+    ]
+    close(*results)
+
+
+@pytest.mark.slow
+def test_traced_offsets_and_arrays_count(arrays, draw):
+    """Nothing of the mask is known before, so nothing is skipped."""
+
+    def run(attend, q, k, v, ids, start):
+        mask = documents(ids[:, :T], ids) | causal
+        asked = request(mask, None, query_offset=start, key_offset=jnp.int32(3))
+        weights = jnp.cos(jnp.arange(B * T * H * E, dtype=jnp.float32)).reshape(B, T, H, E)
+        return jax.grad(loss(attend, weights, **asked), (0, 1, 2), has_aux=True)(q, k, v)
+
+    more = *arrays, jnp.asarray(IDS), jnp.int32(5)
+    close(*(jax.jit(run, static_argnums=0)(f, *more) for f in (kernel, expected)))
+
+
+@pytest.mark.slow  # the array among the masks above has such rows too
+def test_a_row_that_sees_nothing_is_zero_and_so_is_its_gradient(arrays):
+    asked = request(lambda b, h, i, j: i > 16, None)
+    run = jax.jit(jax.grad(loss(kernel, 1.0, **asked), (0, 1), has_aux=True))
+    (dq, dk), (out, lse) = run(*arrays)
+    assert not out[:, :17].any() and not dq[:, :17].any() and jnp.isfinite(dk).all()
+    assert (lse[:, :17] == -jnp.inf).all() and jnp.isfinite(lse[:, 17:]).all()
+
+
+def test_hidden_numbers_that_are_not_finite_reach_nothing(arrays):
+    q, k, v = arrays
+    of = loss(kernel, 1.0, **request(causal, None))
+    run = jax.jit(jax.grad(of, (0, 1, 2), has_aux=True))
+    clean = run(q, k, v)
+    dirty = run(q, k.at[:, T:].set(jnp.nan), v.at[:, T:].set(jnp.inf))
+    close(dirty, clean)
+    _, (out, _) = run(q, k.at[:, 3].set(-jnp.inf), v)
+    assert jnp.isnan(out[:, 3:]).all()
+    close(out[:, :3], clean[1][0][:, :3])
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, pytest.param(jnp.float16, marks=pytest.mark.slow)])
+def test_half_precision_comes_back_as_it_came(dtype, arrays, draw):
+    weights, asked = draw(B, T, H, E), request(causal, positions.alibi(heads=H))
+    half = [x.astype(dtype) for x in arrays]
+    run, define = (
+        jax.jit(jax.grad(loss(f, weights, **asked), (0, 1, 2), has_aux=True))
+        for f in (kernel, expected)
+    )
+    gradients, (out, lse) = run(*half)
+    assert out.dtype == dtype and lse.dtype == jnp.float32
+    assert all(x.dtype == dtype for x in gradients)
+    close((gradients, (out, lse)), define(*half), rtol=0.05, atol=0.05)
+
+
+@pytest.mark.slow
+def test_captured_floats_get_their_gradient(arrays, draw):
+    weights, table = draw(B, T, H, E), draw(8, H)
+
+    def run(attend, table, *qkv):
+        asked = request(None, positions.t5_bias(table))
+        return loss(attend, weights, **asked)(*qkv)[0]
+
+    gradients = [
+        jax.jit(jax.grad(run, (1, 2, 3, 4)), static_argnums=0)(f, table, *arrays)
+        for f in (kernel, expected)
+    ]
+    close(*gradients)
+    assert jnp.abs(gradients[0][0]).max() > 0.01
+
+
+def test_what_is_captured_but_not_learned_costs_no_loop_of_xla(arrays):
+    def run(table, *qkv):
+        of = loss(kernel, 1.0, **request(causal, positions.t5_bias(table)))
+        return jax.grad(lambda *x: of(*x)[0], (0, 1, 2))(*qkv)
+
+    program = str(jax.make_jaxpr(run)(jnp.asarray(TABLE), *arrays))
+    assert program.count("pallas_call[") == 3
+
+
+@pytest.mark.slow
+def test_forward_mode_and_second_derivatives_are_exact(arrays, draw):
+    weights = draw(B, T, H, E)
+    moved = tuple(draw(*x.shape) for x in arrays)
+
+    def run(attend, qkv, moved):
+        of = loss(attend, weights, **request(causal, SCORE_MODS["soft cap"]))
+        gradient = jax.grad(lambda *x: of(*x)[0], (0, 1, 2))
+        return jax.jvp(lambda *x: of(*x)[1], qkv, moved)[1], jax.jvp(gradient, qkv, moved)
+
+    close(*(jax.jit(run, static_argnums=0)(f, arrays, moved) for f in (kernel, expected)))
+
+
+@pytest.mark.slow
+def test_vmap_maps_queries_and_what_is_captured(arrays, draw):
+    q, k, v = arrays
+    many, tables = draw(3, *q.shape), draw(3, 8, H)
+
+    def run(attend, q, table):
+        of = loss(attend, 1.0, **request(causal, positions.t5_bias(table)))
+        return jax.grad(of, (0, 1, 2), has_aux=True)(q, k, v)
+
+    mapped = (jax.vmap(lambda q, x, f=f: run(f, q, x)) for f in (kernel, expected))
+    close(*(jax.jit(f)(many, tables) for f in mapped))
+
+
+@pytest.mark.parametrize("empty", ["b", "t", "s"])
+def test_empty_arrays_are_no_special_case(empty, arrays):
+    q, k, v = arrays
+    if empty == "t":
+        q = q[:, :0]
+    elif empty == "s":
+        k, v = k[:, :0], v[:, :0]
+    else:
+        q, k, v = q[:0], k[:0], v[:0]
+    out, lse = kernel(q, k, v, **request(None, None))
+    assert out.shape == (*q.shape[:3], E) and not out.any()
+    assert lse.shape == q.shape[:3] and (lse == -jnp.inf).all()
+
+
+def gpu():
+    """A GPU that is not there."""
+    try:
+        from jax.sharding import AbstractDevice, AbstractMesh, use_abstract_mesh
+
+        device = AbstractDevice(device_kind="NVIDIA H100", num_cores=None, platform="gpu")
+        return use_abstract_mesh(AbstractMesh((), (), abstract_device=device))
+    except (ImportError, TypeError) as error:
+        pytest.skip(f"this JAX cannot lower for a GPU that is not there: {error}")
+
+
+@pytest.mark.filterwarnings("ignore:The Pallas Triton backend:DeprecationWarning")
+@pytest.mark.parametrize(("mask", "score_mod"), quick("causal", "array", "heads"))
+def test_the_kernels_lower_for_a_gpu(mask, score_mod, arrays):
+    dtype = jnp.bfloat16 if mask == "causal" else jnp.float32
+    asked = request(MASKS[mask], SCORE_MODS[score_mod], interpret=False, block_sizes=None)
+    run = jax.jit(jax.grad(lambda *x: loss(kernel, 1.0, **asked)(*x)[0], (0, 1, 2)))
+    with gpu():
+        traced = run.trace(*(x.astype(dtype) for x in arrays))
+        program = traced.lower(lowering_platforms=("cuda",)).as_text()
+    assert program.count("gpu$xla.gpu.triton") == 3
+
+
+PALLAS = dict(
+    score_mod=None, mask=None, normalizer_is_softmax=True, dropout_rate=0.0, platform="gpu"
+)
+
+
+@pytest.mark.parametrize(("mask", "score_mod"), PAIRS)
+def test_pallas_takes_what_it_can(mask, score_mod, arrays):
+    asked = PALLAS | dict(mask=MASKS[mask], score_mod=SCORE_MODS[score_mod])
+    assert pallas.pallas_refusal(*arrays, **asked) is None
+
+
+def largest(score, b, h, i, j):
+    return jnp.sort(jnp.stack([score, -score]))[1]
+
+
+def whole_rows(b, h, i, j):
+    return (jnp.ones((40, 40))[i] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        (dict(platform="tpu"), "this is a tpu"),
+        (dict(normalizer_is_softmax=False), "must be the softmax"),
+        (dict(dropout_rate=0.1), "must be 0; got 0.1"),
+        (dict(block_sizes=(48, 64)), r"powers of 2 from 16; got \(48, 64\)"),
+        (dict(score_mod=largest), "`score_mod` uses `sort`"),
+        (dict(mask=whole_rows), r"`mask` computes with an array of shape \(40,\)"),
+    ],
+)
+def test_pallas_says_what_it_cannot_do(asked, reason, arrays):
+    assert re.search(reason, pallas.pallas_refusal(*arrays, **(PALLAS | asked)))
+
+
+def test_pallas_says_which_arrays_it_cannot_read(arrays):
+    q, k, v = arrays
+    got = pallas.pallas_refusal(q, k.astype(jnp.bfloat16), v, **PALLAS)
+    assert got.endswith("got bfloat16, float32.")
+    wide = jnp.zeros((1, 1, 1, 300))
+    assert "at most 256 wide" in pallas.pallas_refusal(wide, wide, wide, **PALLAS)
+
+
+def half_dot(q, k):
+    return scores.dot(q, k) / 2
+
+
+def test_a_request_of_attention_is_refused_or_run(arrays, monkeypatch):
+    asked = REQUEST | request(causal, None, score=half_dot)
+    assert "this is a cpu" in pallas.refusal("pallas", *arrays, **asked)
+    assert "this is a cpu" in pallas.refusal("cudnn", *arrays, **asked)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert pallas.refusal("pallas", *arrays, **asked) is None
+    assert "got float32" in pallas.refusal("cudnn", *arrays, **asked)
+    run = functools.partial(pallas.pallas, interpret=True, block_sizes=(16, 16))
+    monkeypatch.setattr(pallas, "pallas", run)
+    got = pallas.attention("pallas", *arrays, **asked)
+    close(got, expected(*arrays, **request(causal, None, score=half_dot)))
+
+
+@pytest.mark.parametrize("name", ["pallas", "cudnn", "tokamax"])
+@pytest.mark.parametrize(
+    ("score", "scale"),
+    [(scores.dot, 1.0), (scores.scaled_dot, D**-0.5), (half_dot, 0.5)],
+    ids=["dot", "scaled_dot", "half_dot"],
+)
+def test_the_scale_is_read_from_the_score(name, score, scale, arrays, monkeypatch):
+    owner = pallas if name == "pallas" else external
+    monkeypatch.setattr(owner, name, lambda *_, scale, **__: scale)
+    asked = REQUEST | request(None, None, score=score)
+    assert pallas.attention(name, *arrays, **asked) == pytest.approx(scale)
+
+
+@pytest.mark.parametrize("name", ["pallas", "cudnn", "tokamax"])
+@pytest.mark.parametrize(
+    "score",
+    [scores.cosine(), scores.general(jnp.eye(D)), lambda q, k: scores.dot(q + 1, k)],
+    ids=["cosine", "general", "shifted"],
+)
+def test_scores_that_are_no_dot_product_are_refused(name, score, arrays):
+    asked = REQUEST | request(None, None, score=score)
+    assert "`score` is another function" in pallas.refusal(name, *arrays, **asked)
+
+
+def test_the_plan_is_what_the_kernels_visit(arrays, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    shapes = [jax.ShapeDtypeStruct((2, 256, 4, 64), jnp.float32)] * 3
+    told = plan(*shapes, mask=causal)
+    assert (told.implementation, told.block_sizes) == ("pallas", (64, 32))
+    # Of 4 by 8 blocks, the first 2, 4, 6 and 8 of a line are visited.
+    assert told.skipped == 1 - 20 / 32
+    tiling = pallas.plan(*shapes, causal, (0, 0))
+    assert (len(tiling.partial), len(tiling.full), tiling.counts) == (8, 12, (1, 4, 8))
+    none = [jax.ShapeDtypeStruct((0, *x.shape[1:]), x.dtype) for x in shapes]
+    assert plan(*none).skipped == 0

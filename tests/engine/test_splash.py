@@ -1,0 +1,182 @@
+"""Splash attention, interpreted, against the definition; and that it lowers for a TPU."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attention_jax.core import masks, normalizers, scores
+from attention_jax.engine import reference, splash
+
+B, T, S, H, G, D, E = 2, 150, 200, 4, 2, 8, 6
+LENGTHS = np.asarray([9, 150], np.int32)
+
+MASKS = {
+    "full": None,
+    "causal": masks.causal,
+    "window": masks.causal & masks.sliding_window(5),
+    "heads": lambda b, h, i, j: (j <= i) | (h == 1),
+    "empty rows": lambda b, h, i, j: (i > 140) & (j > 3),
+}
+
+
+@pytest.fixture(autouse=True)
+def several_blocks(monkeypatch):
+    """In lengths that a test has time for."""
+    monkeypatch.setattr(splash, "BLOCK", 128)
+
+
+@pytest.fixture
+def arrays(draw):
+    return draw(B, T, H, D), draw(B, S, G, D), draw(B, S, G, E)
+
+
+def kernel(q, k, v, *, mask=None, query_offset=0, key_offset=0, interpret=True):
+    offsets = dict(query_offset=query_offset, key_offset=key_offset)
+    scale = q.shape[-1] ** -0.5
+    return splash.splash(q, k, v, scale=scale, mask=mask, interpret=interpret, **offsets)
+
+
+def expected(q, k, v, *, mask=None, query_offset=0, key_offset=0):
+    asked = dict(mask=mask, query_offset=query_offset, key_offset=key_offset, return_lse=False)
+    more = dict(normalizer=normalizers.softmax, dropout_rate=0.0, dropout_key=None, score_mod=None)
+    return reference.attention(q, k, v, score=scores.scaled_dot, **asked, **more)
+
+
+def compare(arrays, weights, tolerance=(1e-4, 1e-5), **asked):
+    """Outputs and gradients of both; gives those of the kernel."""
+
+    def run(attend, *qkv):
+        def loss(*qkv):
+            out = attend(*qkv, **asked)
+            return (out.astype(jnp.float32) * weights).sum(), out
+
+        (_, out), gradients = jax.value_and_grad(loss, (0, 1, 2), has_aux=True)(*qkv)
+        return out, *gradients
+
+    got, wanted = (jax.jit(run, static_argnums=0)(f, *arrays) for f in (kernel, expected))
+    for x, y in zip(got, wanted, strict=True):
+        assert x.dtype == y.dtype
+        np.testing.assert_allclose(np.float32(x), np.float32(y), *tolerance)
+    return got
+
+
+@pytest.mark.parametrize("mask", ["full", "causal", "window", "heads"])
+def test_output_and_gradients_are_those_of_the_definition(mask, arrays, draw):
+    compare(arrays, draw(B, T, H, E), mask=MASKS[mask])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("h", "g", "t", "s"), [(3, 3, 260, 70), (2, 1, 1, 128)])
+def test_heads_and_lengths_are_free(h, g, t, s, draw):
+    arrays = draw(1, t, h, D), draw(1, s, g, D), draw(1, s, g, D)
+    compare(arrays, draw(1, t, h, D), mask=masks.sliding_window(100))
+
+
+def test_offsets_count(arrays, draw):
+    """Also those that leave the first queries nothing."""
+    asked = dict(query_offset=jnp.int32(30), key_offset=50)
+    out, *_ = compare(arrays, draw(B, T, H, E), mask=masks.causal, **asked)
+    assert not out[:, :20].any() and out[:, 20:].any()
+
+
+def test_a_row_that_sees_nothing_is_zero_and_so_is_its_gradient(arrays, draw):
+    """Also where such rows fill blocks, or share them with others."""
+    out, dq, dk, dv = compare(arrays, draw(B, T, H, E), mask=MASKS["empty rows"])
+    assert not out[:, :141].any() and not dq[:, :141].any()
+    assert not dk[:, :4].any() and not dv[:, :4].any()
+
+
+def test_half_precision_comes_back_as_it_came(arrays, draw):
+    half = [x.astype(jnp.bfloat16) for x in arrays]
+    compare(half, draw(B, T, H, E), (0.05, 0.05), mask=masks.causal)
+
+
+@pytest.mark.slow
+def test_blocks_of_the_usual_size(draw, monkeypatch):
+    monkeypatch.setattr(splash, "BLOCK", 512)
+    assert splash._sizes(600, 1100, 64) == (384, 384)
+    assert splash._sizes(600, 1100, 300) == (256, 256)
+    arrays = draw(1, 600, 2, D), draw(1, 1100, 1, D), draw(1, 1100, 1, E)
+    compare(arrays, draw(1, 600, 2, E), mask=masks.causal | masks.prefix(300))
+
+
+@pytest.mark.parametrize("mask", MASKS)
+def test_it_lowers_for_a_tpu(mask, arrays):
+    dtype = jnp.bfloat16 if mask == "causal" else jnp.float32
+
+    def loss(*qkv):
+        return kernel(*qkv, mask=MASKS[mask], interpret=False).astype(jnp.float32).sum()
+
+    traced = jax.jit(jax.grad(loss, (0, 1, 2))).trace(*(x.astype(dtype) for x in arrays))
+    try:
+        program = traced.lower(lowering_platforms=("tpu",)).as_text()
+    except (ImportError, NotImplementedError) as error:
+        pytest.skip(f"this JAX cannot lower for a TPU that is not there: {error}")
+    assert program.count("@tpu_custom_call") == 3
+
+
+ASKED = dict(
+    score_mod=None,
+    mask=masks.causal,
+    normalizer_is_softmax=True,
+    dropout_rate=0.0,
+    query_offset=0,
+    key_offset=0,
+    return_lse=False,
+    platform="tpu",
+)
+
+
+@pytest.mark.parametrize("mask", MASKS)
+def test_splash_takes_what_it_can(mask, arrays):
+    asked = ASKED | dict(mask=MASKS[mask])
+    assert splash.splash_refusal(*arrays, **asked) is None
+    assert splash.splash_refusal(*arrays, **(asked | dict(platform="interpret"))) is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        (dict(platform="gpu"), "Splash attention needs a TPU; this is a gpu."),
+        (dict(normalizer_is_softmax=False), "`normalizer` must be the softmax for Splash"),
+        (dict(score_mod=lambda x, b, h, i, j: x), "`score_mod` must be None for Splash"),
+        (dict(dropout_rate=0.5), "`dropout_rate` must be 0 for Splash attention; got 0.5."),
+        (dict(return_lse=True), "`return_lse` must be False for Splash attention, whose sums"),
+        (dict(mask=masks.lengths(jnp.asarray(LENGTHS))), "it depends on b."),
+    ],
+)
+def test_splash_refuses_what_it_cannot(changed, reason, arrays):
+    assert reason in splash.splash_refusal(*arrays, **(ASKED | changed))
+
+
+def test_splash_refuses_arrays_that_it_cannot_take(arrays):
+    def reason(b=1, t=3, s=3, d=8, e=8, dtype=jnp.float32):
+        shapes = (b, t, 2, d), (b, s, 2, d), (b, s, 2, e)
+        like = [jax.ShapeDtypeStruct(x, dtype) for x in shapes]
+        return splash.splash_refusal(*like, **ASKED)
+
+    assert reason(e=512) is None
+    assert "must be all float32 or bfloat16" in reason(dtype=jnp.float16)
+    assert reason(e=640) == "Keys and values must be at most 512 wide, to fit a core; got 640."
+    assert "takes no empty arrays; got (1, 3, 2, 8) and (1, 0, 2, 8)." in reason(s=0)
+    assert "which above 8589934592 pairs takes too long" in reason(t=2**17, s=2**17)
+
+
+def test_splash_refuses_what_is_not_known_before_the_run(arrays):
+    reasons = []
+
+    def run(length, start):
+        for mask, offset in ((masks.prefix(length), 0), (masks.causal, start), (None, start)):
+            asked = ASKED | dict(mask=mask, query_offset=offset)
+            reasons.append(splash.splash_refusal(*arrays, **asked))
+
+    jax.eval_shape(run, jnp.int32(3), jnp.int32(0))
+    assert reasons[0] == reasons[1]
+    assert "must be known before the run for Splash attention" in reasons[0]
+    assert reasons[2] is None
+
+
+def test_traced_offsets_without_a_mask_are_no_matter(arrays):
+    run = jax.jit(lambda start: kernel(*arrays, query_offset=start))
+    np.testing.assert_allclose(run(jnp.int32(7)), expected(*arrays), rtol=1e-4, atol=1e-5)

@@ -1,0 +1,137 @@
+"""The Vision Transformer: its places, its answer, and that any variant serves."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from attention_jax.models.image_transformer import VisionTransformer
+from attention_jax.nn.patches import ImageConfig
+from attention_jax.nn.transformer import TransformerConfig
+from tests.support.equations import linear, norm, numbers
+
+IMAGE = ImageConfig(6, 4, 1, patch=2)
+SIZES = {"vocabulary_size": 5, "width": 8, "layers": 2, "heads": 2, "feed_forward": 16}
+
+
+def build(pooling="token", stem="linear", **changes):
+    config = TransformerConfig(**(SIZES | changes))
+    return VisionTransformer(IMAGE, config, pooling=pooling, stem=stem, rngs=nnx.Rngs(0))
+
+
+@pytest.fixture
+def images():
+    return jnp.asarray(np.random.default_rng(0).random((3, 6, 4, 1), np.float32))
+
+
+def test_a_place_is_a_row_and_a_column():
+    model = build()
+    wanted = np.zeros((6, 8))
+    for row, column in np.ndindex(3, 2):
+        for half, place in enumerate((row, column)):
+            for c in range(2):
+                angle = place / 10_000 ** (2 * c / 4)
+                wanted[2 * row + column, 4 * half + 2 * c :][:2] = np.sin(angle), np.cos(angle)
+    np.testing.assert_allclose(model.places(), wanted, rtol=1e-5, atol=1e-6)
+    learned = build(positions="learned")
+    wanted = [
+        np.concatenate([learned.rows[...][row], learned.columns[...][column]])
+        for row in range(3)
+        for column in range(2)
+    ]
+    np.testing.assert_array_equal(learned.places(), np.stack(wanted))
+    assert build(positions="none").places() is None
+
+
+def attend(layer, x):
+    q, k, v = (linear(part, x) for part in (layer.query, layer.key, layer.value))
+    out = np.zeros_like(q)
+    for h, i in np.ndindex(layer.heads, len(x)):
+        own = slice(h * layer.head_width, (h + 1) * layer.head_width)
+        weights = np.exp(k[:, own] @ q[i, own] / np.sqrt(layer.head_width))
+        out[i, own] = weights @ v[:, own] / weights.sum()
+    return linear(layer.out, out)
+
+
+def test_the_answer_is_that_of_the_equations(images):
+    """Equations 1 to 4 of arXiv:2010.11929, in float64; ReLU in place of GELU."""
+    model = build()
+    logits = model.classify(images)
+    for image, found in zip(np.asarray(images, np.float64), logits, strict=True):
+        pixels = [
+            image[2 * row : 2 * row + 2, 2 * column : 2 * column + 2].ravel()
+            for row in range(3)
+            for column in range(2)
+        ]
+        x = linear(model.embed, 2 * np.stack(pixels) - 1) + np.asarray(model.places(), np.float64)
+        x = np.concatenate([numbers(model.token)[None], x])
+        for layer in model.encoder.each():
+            x = x + attend(layer.attention, norm(layer.around_attention.norm, x))
+            inside = linear(layer.feed_forward.up, norm(layer.around_feed_forward.norm, x))
+            x = x + linear(layer.feed_forward.down, np.maximum(inside, 0))
+        wanted = linear(model.head, norm(model.norm, x[0]))
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "attention"])
+def test_without_places_the_order_of_patches_does_not_count(images, pooling):
+    turned = images.reshape(3, 3, 2, 4, 1)[:, jnp.array([2, 0, 1])].reshape(images.shape)
+    model = build(pooling, positions="none")
+    np.testing.assert_allclose(model.classify(turned), model.classify(images), atol=1e-5)
+    model = build(pooling)
+    assert not np.allclose(model.classify(turned), model.classify(images), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("pooling", "changes"),
+    [
+        ("mean", {"positions": "learned", "norm": "post"}),
+        ("token", {"positions": "rope", "kv_heads": 1, "attention": "alibi"}),
+        ("attention", {"scan": True, "attention": "additive"}),
+        ("attention", {"remat": True, "attention": "retention", "stem": "convolutional"}),
+    ],
+    ids=str,
+)
+def test_every_kind_learns(images, pooling, changes):
+    graphdef, state = nnx.split(build(pooling, dropout_rate=0.5, **changes))
+
+    @jax.jit
+    def gradient(params, key):
+        def loss(params):
+            logits = nnx.merge(graphdef, params).classify(images, rngs=nnx.Rngs(dropout=key))
+            return (logits**2).sum()
+
+        return jax.grad(loss)(params)
+
+    found = gradient(nnx.as_pure(state), jax.random.key(0))
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
+    assert all(jnp.abs(leaf).max() > 0 for leaf in jax.tree.leaves(found["embed"]))
+    other = gradient(nnx.as_pure(state), jax.random.key(1))
+    for one, another in zip(*map(jax.tree.leaves, (found["embed"], other["embed"])), strict=True):
+        assert not np.allclose(one, another)
+
+
+@pytest.mark.slow
+def test_half_the_precision_is_close(images):
+    half = build("attention", dtype="bfloat16", positions="learned")
+    # Flax's norms promote by themselves.
+    with jax.numpy_dtype_promotion("standard"):
+        logits = half.classify(images)
+    assert logits.dtype == jnp.float32
+    whole = build("attention", positions="learned").classify(images)
+    np.testing.assert_allclose(logits, whole, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"pooling": "max"}, "`pooling` must be one of 'token', 'attention', 'mean'"),
+        ({"positions": "golden"}, "`positions` must be one of"),
+        ({"width": 6}, "`width` must be a multiple of 4, .* got 6. The nearest above is 8"),
+        ({"width": 7, "heads": 1, "positions": "learned"}, "multiple of 2"),
+    ],
+)
+def test_what_cannot_be_built_is_named(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        build(**wrong)

@@ -1,0 +1,73 @@
+"""What the layers hand on: to the variants, and to Flax's own layer."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from attention_jax import variants
+from attention_jax.core import masks, scores
+from attention_jax.engine.api import attention
+from attention_jax.nn.attention import attention_function
+
+
+def layer(variant=None, params=None, **options):
+    """Flax's layer with a variant, or with its own attention."""
+    own = {} if variant is None else {"attention_fn": attention_function(variant, params)}
+    return nnx.MultiHeadAttention(
+        num_heads=4, in_features=16, decode=False, rngs=nnx.Rngs(3, dropout=7), **own, **options
+    )
+
+
+@pytest.mark.parametrize("mask", ["none", "padding", "causal"])
+def test_flax_gets_what_its_own_attention_gives(mask, draw):
+    x = draw(2, 6, 16)
+    given = {"is_causal": True} if mask == "causal" else {}
+    if mask == "padding":
+        given["mask"] = jnp.arange(6)[None, None, None, :] < jnp.array([4, 6]).reshape(2, 1, 1, 1)
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):  # inside Flax
+        expected = layer()(x, **given)
+        got = layer(variants.get("scaled_dot"))(x, **given)
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_flax_takes_further_axes_of_the_batch(draw):
+    x = draw(2, 3, 5, 16)
+    with jax.numpy_rank_promotion("allow"):
+        attend = layer(variants.get("cosine"))
+        got, alone = attend(x), attend(x[1])
+    np.testing.assert_allclose(got[1], alone, rtol=1e-5, atol=1e-6)
+
+
+# One of each kind; the others are alike to Flax.
+QUICK = ("scaled_dot", "alibi", "hard", "linear", "retention", "coverage", "talking_heads")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(x, marks=[] if x in QUICK else pytest.mark.slow) for x in variants.names()],
+)
+def test_flax_runs_any_variant(name, draw):
+    variant = variants.get(name)
+    params = variant.init(jax.random.key(0), heads=4, kv_heads=4, head_width=4)
+    with jax.numpy_rank_promotion("allow"):
+        out = layer(variant, params)(draw(1, 5, 16), is_causal=variant.serves == ("causal",))
+    assert out.shape == (1, 5, 16) and jnp.isfinite(out).all()
+
+
+def test_flax_drops_pairs_by_themselves_or_not_at_all(draw):
+    x, variant = draw(1, 5, 16), variants.get("scaled_dot")
+    with jax.numpy_rank_promotion("allow"):
+        with pytest.raises(ValueError, match="`broadcast_dropout` must be False"):
+            layer(variant, dropout_rate=0.5)(x, deterministic=False)
+        drops = layer(variant, dropout_rate=0.5, broadcast_dropout=False)
+        assert (drops(x, deterministic=False) != drops(x, deterministic=True)).any()
+
+
+def test_the_function_is_the_variant(qkv):
+    q, k, v = qkv
+    visible = masks.from_array(jnp.ones((1, 1, 5, 5), bool))
+    k, v = jnp.repeat(k, 2, axis=2), jnp.repeat(v, 2, axis=2)
+    got = attention_function(variants.get("dot"))(q, k, v, mask=jnp.ones((1, 1, 5, 5)))
+    np.testing.assert_array_equal(got, attention(q, k, v, score=scores.dot, mask=visible))
