@@ -4,18 +4,38 @@
 
 `attention` takes `[b t h d]` arrays and functions of one query and one key; `plan` says what
 it would run. `variants` holds one mechanism of the literature a file; `scores`, `normalizers`,
-`masks` and `positions` are the parts they are made of. Models, tasks and training are
-submodules of their own, to be imported by name, so that this import stays light.
+`masks` and `positions` are the parts they are made of.
+
+The other rooms are imported at first use, since they need Flax and the packages of extras:
+`aj.nn`, `aj.models`, `aj.data`, `aj.decoding`, `aj.training`, `aj.evaluation`, `aj.analysis`.
 """
+
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from attention_jax import variants
 from attention_jax.core import masks, normalizers, positions, scores
+from attention_jax.core.types import Variant
 from attention_jax.engine.api import attention, plan
 from attention_jax.variants._builders.pair import from_mask, from_score
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:  # so that type checkers and editors know them
+    from attention_jax import analysis as analysis
+    from attention_jax import data as data
+    from attention_jax import decoding as decoding
+    from attention_jax import evaluation as evaluation
+    from attention_jax import models as models
+    from attention_jax import nn as nn
+    from attention_jax import training as training
 
+__version__ = "0.2.0"
+
+_ROOMS = ("analysis", "data", "decoding", "evaluation", "models", "nn", "training")
+
+# The lazy rooms are left out: a star import should stay light too.
 __all__ = [
+    "Variant",
     "attention",
     "from_mask",
     "from_score",
@@ -26,3 +46,13 @@ __all__ = [
     "scores",
     "variants",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _ROOMS:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ROOMS})

@@ -9,10 +9,13 @@ batch = next(iterator)          # iterator.get_state() and .set_state(...) resum
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-import grain
 import numpy as np
 
+from attention_jax.core.extras import needed
 from attention_jax.data.types import BOS, EOS, PAD, Example, Seq2SeqBatch
+
+with needed("train"):
+    import grain
 
 
 @runtime_checkable

@@ -4,19 +4,12 @@ from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
 
-from tokenizers import (
-    Regex,
-    decoders,
-    models,
-    normalizers,
-    pre_tokenizers,
-    trainers,
-)
-from tokenizers import (
-    Tokenizer as RustTokenizer,
-)
-
+from attention_jax.core.extras import needed
 from attention_jax.data.types import SPECIAL_TOKENS, UNKNOWN
+
+with needed("train"):
+    from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
+    from tokenizers import Tokenizer as RustTokenizer
 
 KINDS = ("character", "word", "bpe")
 _BPE_SIZE = 8000

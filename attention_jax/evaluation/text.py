@@ -11,7 +11,11 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from sacrebleu.metrics import BLEU, CHRF
+
+from attention_jax.core.extras import needed
+
+with needed("train"):
+    from sacrebleu.metrics import BLEU, CHRF
 
 # Scores of a corpus that come of sums over its sentences.
 MEASURES = ("exact_match", "bleu")

@@ -19,7 +19,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from orbax.checkpoint import v1 as ocp
+
+from attention_jax.core.extras import needed
+
+with needed("train"):
+    from orbax.checkpoint import v1 as ocp
 
 Tree = dict[str, Any]  # named pytrees of arrays, such as {"params": ..., "opt": ...}
 

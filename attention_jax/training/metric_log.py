@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import tqdm
+
+from attention_jax.core.extras import needed
+
+with needed("train"):
+    import tqdm
 
 # The first steps compile; a profile of them would show little else.
 PROFILE_AFTER = 10
@@ -61,13 +65,8 @@ class MetricsFile:
 
 
 def _summary_writer(folder: Path):
-    try:
+    with needed("tensorboard"):
         import tensorboardX
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "`tensorboard=True` needs tensorboardX, which is not installed. Install it with "
-            "`pip install 'attention_jax[tensorboard]'`, or leave TensorBoard off."
-        ) from error
     return tensorboardX.SummaryWriter(str(folder))
 
 

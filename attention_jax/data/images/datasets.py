@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from attention_jax.core.extras import needed
 from attention_jax.data.images import files
 from attention_jax.data.images.files import Labelled
 
@@ -86,7 +87,8 @@ def _digits() -> ImageData:
     scikit-learn.
     """
     # It imports in a second, which only those who ask for it should wait.
-    from sklearn.datasets import load_digits
+    with needed("images"):
+        from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
     pixels = np.rint(images * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)

@@ -13,7 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int, UInt8
-from PIL import Image, ImageOps
+
+from attention_jax.core.extras import needed
+
+with needed("images"):
+    from PIL import Image, ImageOps
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 # Pillow's names of pictures with eight bits a channel or fewer, without colour and with it.

@@ -1,0 +1,43 @@
+"""Optional dependencies: a missing package is named with the command that installs it.
+
+with needed("train"):
+    import tokenizers
+
+Core, engine, variants, nn and models import none of them.
+"""
+
+from types import TracebackType
+
+
+class needed:  # lower case: it reads as a statement
+    """Context of an import that an extra of `setup.cfg` brings.
+
+    Args:
+      extra: name of the extra, as in `pip install "attention_jax[train]"`.
+
+    Raises:
+      ModuleNotFoundError: a package is not installed; the error names the command that installs it.
+    """
+
+    def __init__(self, extra: str) -> None:
+        self.extra = extra
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not isinstance(error, ModuleNotFoundError) or error.name is None:
+            return
+        package = error.name.split(".")[0]
+        if package != __package__.split(".")[0]:
+            raise ModuleNotFoundError(message(package, self.extra), name=package) from error
+
+
+def message(package: str, extra: str) -> str:
+    """One line that names the missing package and the command that installs it."""
+    return f'{package} is not installed. Install it with: pip install "attention_jax[{extra}]"'
