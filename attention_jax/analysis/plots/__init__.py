@@ -1,4 +1,4 @@
-"""Figures, drawn with Matplotlib."""
+"""Figures, drawn with Matplotlib: `style` is their one look."""
 
 from attention_jax.core.extras import needed
 

@@ -1,29 +1,27 @@
-"""Pictures of a run: where its heads look, and how it learned.
+"""Plots of a run: attention heatmaps and learning curves.
 
-They are drawn on matplotlib's `Figure` itself, without pyplot: no window, no global state.
-
-    visualize.attention_heatmap(weights, source_tokens, target_tokens, "attention.png")
-    visualize.curves(folder / "metrics.jsonl", folder / "curves.png")
+run_plots.attention_heatmap(weights, source_tokens, target_tokens, "attention.png")
+run_plots.curves(folder / "metrics.jsonl", folder / "curves.png")
 """
 
 import json
 import math
-import textwrap
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
-_CELL_INCHES, _LETTER_POINTS, _PIXELS_PER_INCH = 0.18, 8, 120
-_INK, _FAINT = "#222222", "#777777"
-_SPLITS = {"train": ("training", "#0072b2"), "validation": ("validation", "#d55e00")}
+from attention_jax.analysis.plots import style
+
+_CELL_INCHES = 0.18
+_SPLITS = {"train": ("training", style.COLORS[0]), "validation": ("validation", style.COLORS[1])}
 _PANELS = {
     "loss": "loss",
     "accuracy": "accuracy",
@@ -35,24 +33,24 @@ _PANELS = {
 
 
 def attention_heatmap(
-    weights: Float[Any, "... t s"],
+    weights: Float[np.ndarray | Array, "... t s"],
     source_tokens: Sequence[str],
     target_tokens: Sequence[str],
     path: str | PathLike[str],
     *,
     title: str = "",
 ) -> None:
-    """Draws how much each target token draws from each source token, one panel a head.
+    """Heatmaps of attention weights, target tokens by source tokens, a panel for each head.
 
-    Rows of panels are layers and columns are heads; all share one colour scale, which starts at 0.
-    The word marks `▁` and `Ġ` of subword vocabularies are left out; a token that is only a space
+    Rows of panels are layers and columns are heads; all share one color scale, which starts at 0.
+    The word marks `▁` and `Ġ` of subword tokenizers are left out; a token that is only a space
     shows as `␣`.
 
     Args:
       weights: [l h t s], or [h t s] for a single layer.
       source_tokens: the s tokens that are looked at, along the horizontal axis.
       target_tokens: the t tokens that look, downwards.
-      path: the picture to write; its suffix names the format.
+      path: the file to write; its suffix names the format.
       title: shown above all panels.
 
     Raises:
@@ -61,41 +59,40 @@ def attention_heatmap(
     numbers = _checked_weights(weights, len(target_tokens), len(source_tokens))
     layers, heads = numbers.shape[:2]
     width, height = (max(8, len(x)) * _CELL_INCHES for x in (source_tokens, target_tokens))
-    # Room for the tokens, the titles and the colour bar comes on top.
-    figure = Figure((heads * (width + 0.25) + 2.2, layers * (height + 0.35) + 1.6))
-    figure.set_layout_engine("constrained", w_pad=0.06, h_pad=0.06)
-    panels = figure.subplots(layers, heads, sharex=True, sharey=True, squeeze=False)
+    # Room for the tokens, the titles and the color bar comes on top.
+    size = heads * (width + 0.25) + 2.2, layers * (height + 0.35) + 1.6
+    figure, panels = style.figure(layers, heads, size=size, share_x=True, share_y=True)
     low, high = min(0.0, numbers.min()), numbers.max()
     high = high if high > low else low + 1.0
     for layer, head in np.ndindex(layers, heads):
         panel = panels[layer, head]
         image = panel.imshow(numbers[layer, head], cmap="Blues", vmin=low, vmax=high, aspect="auto")
-        name = (
-            f"head {head + 1}" if np.ndim(weights) == 3 else f"layer {layer + 1}, head {head + 1}"
-        )
-        panel.set_title(name, fontsize=_LETTER_POINTS + 1, color=_INK)
+        of_layer = "" if np.ndim(weights) == 3 else f"layer {layer + 1}, "
+        name = f"{of_layer}head {head + 1}"
+        panel.set_title(name, fontsize=style.TEXT_POINTS, color=style.INK)
         _draw_cells(panel, *numbers.shape[2:])
     _write_tokens(panels, source_tokens, target_tokens)
     bar = figure.colorbar(image, ax=panels, fraction=0.05, pad=0.01, aspect=25)
-    bar.set_label("attention weight", fontsize=_LETTER_POINTS + 1, color=_INK)
-    bar.ax.tick_params(labelsize=_LETTER_POINTS, color=_FAINT)
+    bar.set_label("attention weight", fontsize=style.TEXT_POINTS, color=style.INK)
+    bar.ax.tick_params(labelsize=style.SMALL_POINTS, color=style.FAINT)
     bar.outline.set_visible(False)
-    _save(figure, path, title)
+    style.headline(figure, title)
+    style.save(figure, path)
 
 
 def curves(metrics_jsonl_path: str | PathLike[str], path: str | PathLike[str]) -> None:
-    """Draws loss, accuracy and other measures over the steps of a run.
+    """Learning curves: loss, accuracy and other metrics against the steps of a run.
 
-    Measures that no row has get no panel, and rows without a measure are passed over. A last line
-    that is still being written is left out.
+    A metric that no row has gets no panel, and rows without a metric are skipped, as is a last
+    line that is still being written.
 
     Args:
       metrics_jsonl_path: one JSON object a line, with `step`, `split` (train or validation) and
         any of `loss`, `accuracy`, `bleu`, `exact_match`, `cer` and `wer`.
-      path: the picture to write; its suffix names the format.
+      path: the file to write; its suffix names the format.
 
     Raises:
-      ValueError: a line is no such object, or no row has anything to draw.
+      ValueError: a line is no such object, or no row has a metric to draw.
     """
     series = _read_series(Path(metrics_jsonl_path))
     names = [name for name in _PANELS if any(name == measure for _, measure in series)]
@@ -106,26 +103,32 @@ def curves(metrics_jsonl_path: str | PathLike[str], path: str | PathLike[str]) -
         )
     columns = min(len(names), 2)
     rows = -(-len(names) // columns)
-    figure = Figure((4.8 * columns, 3.2 * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
+    figure, grid = style.figure(rows, columns, share_x=True)
+    panels = grid.ravel()
     for panel, name in zip(panels, names, strict=False):
-        for split, (label, colour) in _SPLITS.items():
-            points = series.get((split, name))
-            if points:
-                # A lone point has no line: a mark shows it, as it shows each validation.
-                mark = "o" if split == "validation" or len(points) == 1 else ""
-                panel.plot(*zip(*points, strict=True), color=colour, label=label, marker=mark,
-                           markersize=4, linewidth=1.6)  # fmt: skip
-        _dress(panel, _PANELS[name])
+        _draw_curves(panel, {split: series.get((split, name), []) for split in _SPLITS})
+        style.panel(panel, _PANELS[name])
+        panel.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
+        style.legend(panel)
     for panel in panels[len(names) :]:
         panel.set_visible(False)
     for panel in panels[max(0, len(names) - columns) : len(names)]:
-        panel.set_xlabel("step", color=_INK)
+        panel.set_xlabel("step")
         panel.tick_params(labelbottom=True)
-    _save(figure, path)
+    style.save(figure, path)
 
 
-def _checked_weights(weights: Any, t: int, s: int) -> np.ndarray:
+def _draw_curves(panel: Axes, points_of: dict[str, list[tuple[int, float]]]) -> None:
+    for split, points in points_of.items():
+        label, color = _SPLITS[split]
+        if points:
+            # A lone point has no line: a mark shows it, as it shows each validation.
+            mark = "o" if split == "validation" or len(points) == 1 else ""
+            line: dict[str, Any] = {"color": color, "marker": mark, "markersize": 4}
+            panel.plot(*zip(*points, strict=True), label=label, linewidth=1.6, **line)
+
+
+def _checked_weights(weights: ArrayLike, t: int, s: int) -> np.ndarray:
     """The weights as [l h t s] in float32."""
     shape = np.shape(weights)
     if len(shape) not in (3, 4) or shape[-2:] != (t, s):
@@ -162,25 +165,25 @@ def _write_tokens(panels: np.ndarray, source: Sequence[str], target: Sequence[st
     upright = max(map(len, columns)) <= 2
     for panel in panels[-1]:
         _style_texts(panel.get_xticklabels(), rotation=0 if upright else 90)
-        panel.set_xlabel("source", fontsize=_LETTER_POINTS, color=_FAINT)
+        panel.set_xlabel("source", fontsize=style.SMALL_POINTS, color=style.FAINT)
     for panel in panels[:, 0]:
         _style_texts(panel.get_yticklabels())
-        panel.set_ylabel("target", fontsize=_LETTER_POINTS, color=_FAINT)
+        panel.set_ylabel("target", fontsize=style.SMALL_POINTS, color=style.FAINT)
 
 
 def _style_texts(texts: Sequence[Text], rotation: int = 0) -> None:
     for text in texts:
-        text.set(fontsize=_LETTER_POINTS, color=_INK, rotation=rotation)
+        text.set(fontsize=style.SMALL_POINTS, color=style.INK, rotation=rotation)
         text.set_parse_math(False)  # a token may hold dollar signs
 
 
 def _shown(token: str) -> str:
-    """A token as it reads, without the marks of its vocabulary."""
+    """A token as it reads, without the word marks of its tokenizer."""
     return token.replace("▁", " ").replace("Ġ", " ").strip() or "␣"
 
 
 def _read_series(path: Path) -> dict[tuple[str, str], list[tuple[int, float]]]:
-    """(split, measure) -> its (step, value) pairs, in order of steps."""
+    """(split, metric) -> its (step, value) pairs, in order of steps."""
     series: dict[tuple[str, str], list[tuple[int, float]]] = {}
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     for number, line in enumerate(lines, 1):
@@ -199,24 +202,3 @@ def _read_series(path: Path) -> dict[tuple[str, str], list[tuple[int, float]]]:
             if isinstance(value, (int, float)) and math.isfinite(value):
                 series.setdefault((split, name), []).append((step, value))
     return {key: sorted(points) for key, points in series.items() if key[0] in _SPLITS}
-
-
-def _dress(panel: Axes, title: str) -> None:
-    panel.set_title(title, loc="left", fontsize=11, color=_INK)
-    panel.grid(color="#e6e6e6", linewidth=0.8)
-    panel.set_axisbelow(True)
-    panel.spines[["top", "right"]].set_visible(False)
-    panel.spines[["left", "bottom"]].set_color(_FAINT)
-    panel.tick_params(colors=_INK, labelsize=9)
-    panel.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
-    panel.margins(x=0.03, y=0.08)
-    panel.legend(frameon=False, fontsize=9)
-
-
-def _save(figure: Figure, path: str | PathLike[str], title: str = "") -> None:
-    if title:
-        letters = max(30, int(figure.get_figwidth() * 11))
-        lines = [part for line in title.splitlines() for part in textwrap.wrap(line, letters)]
-        text = figure.suptitle("\n".join(lines), fontsize=_LETTER_POINTS + 2, color=_INK)
-        text.set_parse_math(False)
-    figure.savefig(path, dpi=_PIXELS_PER_INCH, facecolor="white", bbox_inches="tight")

@@ -1,22 +1,18 @@
-"""Pictures of what a model hears: its attention under the spectrogram, on one axis of time."""
+"""Attention of a speech model under the spectrogram, on one axis of time."""
 
-import io
 from collections.abc import Sequence
 from os import PathLike
-from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.image import imsave
 
-_INK, _FAINT, _POINTS = "#222222", "#777777", 9
+from attention_jax.analysis.plots import style
 
 
 def alignment(
-    frames: Float[Any, "s f"],
-    weights: Float[Any, "l h t k"],
+    frames: Float[np.ndarray | Array, "s f"],
+    weights: Float[np.ndarray | Array, "l h t k"],
     tokens: Sequence[str],
     path: str | PathLike[str],
     *,
@@ -24,7 +20,7 @@ def alignment(
     seconds_per_frame: float,
     title: str = "",
 ) -> None:
-    """Draws a spectrogram, and below it where each token listens: all heads, and the sharpest.
+    """A spectrogram, and below it the attention of each token: mean of the heads, and sharpest.
 
     The first panel of weights is the mean over layers and heads; the second, where there are more
     heads than one, the head with the largest weights.
@@ -33,7 +29,7 @@ def alignment(
       frames: of the recording, without padding.
       weights: of each position in each token.
       tokens: what was written, downwards.
-      path: the picture to write; its suffix names the format.
+      path: the file to write; its suffix names the format.
       frames_per_position: how many frames a position stands for.
       seconds_per_frame: from one frame to the next.
       title: above all.
@@ -51,33 +47,29 @@ def alignment(
     shown = _panels(weights)
     seconds = len(frames) * seconds_per_frame
     height = max(1.6, 0.16 * len(tokens))
-    figure = Figure(
-        (max(6.0, 2.2 * seconds + 2.0), 1.8 + (height + 0.5) * len(shown)), layout="constrained"
-    )
-    panels = figure.subplots(
-        1 + len(shown), 1, sharex=True, squeeze=False,
-        height_ratios=[1.4, *[height] * len(shown)],
-    )[:, 0]  # fmt: skip
-    panels[0].imshow(
-        frames.T, origin="lower", aspect="auto", cmap="magma",
-        extent=(0, seconds, 0, frames.shape[1]),
-    )  # fmt: skip
-    panels[0].set_ylabel("mel band", color=_INK)
+    size = max(6.0, 2.2 * seconds + 2.0), 1.8 + (height + 0.5) * len(shown)
+    heights = [1.4, *[height] * len(shown)]
+    figure, grid = style.figure(1 + len(shown), 1, size=size, share_x=True, heights=heights)
+    sound, *panels = grid[:, 0]
+    extent = (0, seconds, 0, frames.shape[1])
+    sound.imshow(frames.T, origin="lower", aspect="auto", cmap="magma", extent=extent)
+    sound.set_ylabel("mel band", color=style.INK)
     end = positions * frames_per_position * seconds_per_frame
-    for panel, (name, own) in zip(panels[1:], shown, strict=True):
+    for panel, (name, own) in zip(panels, shown, strict=True):
         panel.imshow(own, aspect="auto", cmap="Blues", vmin=0, extent=(0, end, len(tokens), 0))
-        panel.set_title(name, loc="left", fontsize=_POINTS + 1, color=_INK)
+        panel.set_title(name, loc="left", fontsize=style.TEXT_POINTS + 1, color=style.INK)
         _write_tokens(panel, tokens)
-    panels[-1].set_xlabel("seconds", color=_INK)
-    panels[0].set_xlim(0, seconds)
-    for panel in panels:
-        panel.tick_params(colors=_FAINT, labelsize=_POINTS)
-    if title:
-        figure.suptitle(title, fontsize=_POINTS + 2, color=_INK).set_parse_math(False)
-    figure.savefig(path, dpi=120, facecolor="white")
+    panels[-1].set_xlabel("seconds", color=style.INK)
+    sound.set_xlim(0, seconds)
+    for panel in (sound, *panels):
+        panel.tick_params(colors=style.FAINT, labelsize=style.TEXT_POINTS)
+    style.headline(figure, title)
+    style.save(figure, path)
 
 
-def spectrogram(frames: Float[Any, "s f"], *, width: int = 720, height: int = 160) -> bytes:
+def spectrogram(
+    frames: Float[np.ndarray | Array, "s f"], *, width: int = 720, height: int = 160
+) -> bytes:
     """A PNG of a spectrogram alone: time from left to right, low bands below.
 
     Args:
@@ -86,10 +78,8 @@ def spectrogram(frames: Float[Any, "s f"], *, width: int = 720, height: int = 16
     """
     bands = np.asarray(frames).T
     down, across = (max(1, n // have) for n, have in zip((height, width), bands.shape, strict=True))
-    buffer = io.BytesIO()
     large = bands.repeat(down, axis=0).repeat(across, axis=1)
-    imsave(buffer, large, format="png", cmap="magma", origin="lower")
-    return buffer.getvalue()
+    return style.image_png(large, cmap="magma", origin="lower")
 
 
 def _panels(weights: np.ndarray) -> list[tuple[str, np.ndarray]]:

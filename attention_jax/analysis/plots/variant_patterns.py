@@ -1,14 +1,13 @@
-"""What a variant attends to, as a picture: where it looks when all scores are equal, and else.
+"""Attention patterns of a variant, with equal and with random scores.
 
-    found = pictures.patterns("alibi", heads=4)
-    pictures.draw(found, "alibi.png", title="alibi")
+    found = variant_patterns.patterns("alibi", heads=4)
+    variant_patterns.draw(found, "alibi.png", title="alibi")
 
 The weights are outputs: where the values are unit vectors, the output of a query is its weights.
 """
 
 import importlib
 import inspect
-import io
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from typing import Any, NamedTuple
@@ -17,11 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.image import imsave
 
 from attention_jax import variants
+from attention_jax.analysis.plots import style
 from attention_jax.analysis.variant_info import ways
 from attention_jax.core.types import MaskFunction, Variant
 
@@ -30,11 +27,11 @@ SCORES = ("equal scores", "random scores")
 # Of weights above and below 0; their size is the opacity, so that they read on any ground.
 _POSITIVE, _NEGATIVE, _GROUND = (38, 115, 217), (217, 84, 26), (128, 128, 128)
 _LEAST, _STEPS, _GAP = 0.10, 48, 4
-_INK, _FAINT, _INCHES, _PIXELS_PER_INCH = "#222222", "#777777", 1.7, 120
+_INCHES = 1.7
 
 
 class Patterns(NamedTuple):
-    """Where a variant looks.
+    """Attention patterns of a variant.
 
     Attributes:
       weights: with equal scores, then random ones, [2 h t s]; a whole sequence, then causal.
@@ -48,7 +45,7 @@ class Patterns(NamedTuple):
 
 
 def patterns(name: str, *, heads: int = HEADS, **options: Any) -> Patterns:
-    """Where a variant looks, as its parameters start.
+    """Attention patterns of a variant with its initial parameters.
 
     A pattern wider than a short sequence gets a long one. A variant whose output is no weighted
     sum of the values is tried again without what its options can switch off, such as a norm.
@@ -76,7 +73,7 @@ def patterns(name: str, *, heads: int = HEADS, **options: Any) -> Patterns:
 def weights(
     variant: Variant, mask: MaskFunction | None, *, positions: int, heads: int
 ) -> Float[np.ndarray, "n h t s"]:
-    """What each position draws from each: with equal scores, then with random ones.
+    """Weights of each key in each query's output: with equal scores, then with random ones.
 
     Args:
       mask: None, or `masks.causal`.
@@ -140,45 +137,40 @@ def draw(found: Patterns, path: str | PathLike[str], *, title: str = "") -> None
     """Draws all heads: equal scores on the left, random ones on the right, a row for each way.
 
     Args:
-      path: the picture to write; its suffix names the format.
+      path: the file to write; its suffix names the format.
     """
     heads = next(iter(found.weights.values())).shape[1]
     rows = len(found.weights)
-    figure = Figure((2 * heads * _INCHES + 0.8, rows * (_INCHES + 0.1) + 1.0))
-    figure.set_layout_engine("constrained", w_pad=0.05, h_pad=0.05, wspace=0, hspace=0)
-    grid = figure.add_gridspec(rows, 2 * heads + 1, width_ratios=[1] * heads + [0.05] + [1] * heads)
+    size = 2 * heads * _INCHES + 0.8, rows * (_INCHES + 0.1) + 1.0
+    widths = [*[1.0] * heads, 0.05, *[1.0] * heads]  # a gap between the two kinds of scores
+    figure, grid = style.figure(rows, len(widths), size=size, widths=widths)
+    for gap in grid[:, heads]:
+        gap.set_visible(False)
+    panels = np.delete(grid, heads, axis=1)
     for row, (way, pattern) in enumerate(found.weights.items()):
-        for number, name in enumerate(SCORES):
-            for head in range(heads):
-                panel = figure.add_subplot(grid[row, number * (heads + 1) + head])
-                panel.imshow(_tinted(pattern[number, head]), interpolation="nearest")
-                if row == 0:
-                    panel.set_title(f"{name}\nhead {head + 1}" if head == 0 else f"head {head + 1}")
-                if row == rows - 1:
-                    panel.set_xlabel("key")
-                if number == head == 0:
-                    panel.set_ylabel(f"{way}\nquery")
-                _dress(panel)
+        for column, panel in enumerate(panels[row]):
+            number, head = divmod(column, heads)
+            panel.imshow(_tinted(pattern[number, head]), interpolation="nearest")
+            name = f"{SCORES[number]}\nhead 1" if head == 0 else f"head {head + 1}"
+            style.image_panel(panel, name if row == 0 else "")
+            if row == rows - 1:
+                panel.set_xlabel("key")
+            if column == 0:
+                panel.set_ylabel(f"{way}\nquery")
+            for label in (panel.xaxis.label, panel.yaxis.label):
+                label.set(fontsize=style.SMALL_POINTS, color=style.INK)
     note = f"{caption(found)}; each row relative to its largest weight"
-    figure.suptitle(f"{title}\n{note}".strip(), fontsize=10, color=_INK)
-    figure.savefig(path, dpi=_PIXELS_PER_INCH, facecolor="white")
-
-
-def _dress(panel: Axes) -> None:
-    panel.set_xticks([])
-    panel.set_yticks([])
-    panel.spines[:].set_visible(False)
-    for text in (panel.title, panel.xaxis.label, panel.yaxis.label):
-        text.set(fontsize=9, color=_FAINT)
+    style.headline(figure, f"{title}\n{note}".strip())
+    style.save(figure, path)
 
 
 def caption(found: Patterns) -> str:
-    """What a picture is of."""
+    """The length of the sequence, and the options that differ from the defaults."""
     options = ", ".join(f"{name}={value}" for name, value in found.options.items())
     return f"{found.positions} positions" + (f", with {options}" if options else "")
 
 
-def thumbnail(pattern: Float[Any, "n h t s"], *, heads: Sequence[int] = (0, -1)) -> bytes:
+def thumbnail(pattern: Float[np.ndarray, "n h t s"], *, heads: Sequence[int] = (0, -1)) -> bytes:
     """A small PNG without words, on a clear ground: equal scores, then random ones."""
     parts = []
     for side in pattern:
@@ -187,22 +179,20 @@ def thumbnail(pattern: Float[Any, "n h t s"], *, heads: Sequence[int] = (0, -1))
         for one in tinted:
             parts += [one, gap]
         parts.append(gap)
-    buffer = io.BytesIO()
-    imsave(buffer, np.concatenate(parts[:-2], axis=1), format="png")
-    return buffer.getvalue()
+    return style.image_png(np.concatenate(parts[:-2], axis=1))
 
 
 def _tinted(weights: Float[np.ndarray, "t s"]) -> np.ndarray:
-    """Colours with opacity: each row relative to its largest weight, so that all rows show."""
+    """Colors with opacity: each row relative to its largest weight, so that all rows show."""
     most = np.abs(weights).max(axis=-1, keepdims=True)
     share = np.divide(weights, most, out=np.zeros_like(weights), where=most > 0)
     share = _largest(share, len(share) // CELLS) if len(share) > CELLS else share
     # Few steps make a small file.
     share = np.round(share * _STEPS) / _STEPS
-    colours = np.where((share > 0)[..., None], _POSITIVE, _NEGATIVE)
-    colours = np.where((share == 0)[..., None], _GROUND, colours)
+    colors = np.where((share > 0)[..., None], _POSITIVE, _NEGATIVE)
+    colors = np.where((share == 0)[..., None], _GROUND, colors)
     opacity = np.where(share == 0, _LEAST, _LEAST + (1 - _LEAST) * np.abs(share))
-    return np.concatenate([colours, 255 * opacity[..., None]], axis=-1).round().astype(np.uint8)
+    return np.concatenate([colors, 255 * opacity[..., None]], axis=-1).round().astype(np.uint8)
 
 
 def _largest(share: np.ndarray, size: int) -> np.ndarray:

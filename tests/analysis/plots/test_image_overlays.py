@@ -39,7 +39,7 @@ def test_heads_have_a_row_for_each_layer(tmp_path):
 @pytest.mark.parametrize(("star", "wanted"), [("", ""), ("*", image_overlays.STAR)])
 def test_a_star_is_explained_below(monkeypatch, star, wanted):
     drawn = []
-    monkeypatch.setattr(image_overlays, "_save", lambda figure, path: drawn.append(figure))
+    monkeypatch.setattr(image_overlays.style, "save", lambda figure, path: drawn.append(figure))
     image, ones = np.zeros((6, 6, 1), np.uint8), np.ones((1, 3, 3))
     image_overlays.overview(image[None], ["cat"], {f"rollout{star}": ones}, ones, "")
     image_overlays.heads(image, ones[None], "", names=[f"layer 1{star}"])

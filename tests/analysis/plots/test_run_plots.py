@@ -89,8 +89,8 @@ def test_no_attention_at_all_can_be_drawn(tmp_path):
 def test_a_picture_needs_no_window_and_leaves_pyplot_alone(tmp_path):
     path = str(tmp_path / "a.png")
     code = (
-        "import sys, numpy as np; from attention_jax import visualize; "
-        f"visualize.attention_heatmap(np.ones((1, 1, 1)), ['a'], ['b'], {path!r}); "
+        "import sys, numpy as np; from attention_jax.analysis.plots import run_plots; "
+        f"run_plots.attention_heatmap(np.ones((1, 1, 1)), ['a'], ['b'], {path!r}); "
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
