@@ -27,6 +27,7 @@ OWNERS = {
     "absl": "",
     "experiments": "",
     "matplotlib": "analysis/plots",
+    "jinja2": "analysis/pages",
     "orbax": "training/checkpoints",
     "grain": "data/batching",
     "PIL": "data/images",

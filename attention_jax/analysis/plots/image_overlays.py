@@ -106,9 +106,9 @@ def _explain(figure: Figure, names: Iterable[str]) -> None:
 
 
 def _draw_image(panel: Axes, image: np.ndarray, title: str = "") -> None:
-    grey = image.shape[-1] == 1
-    shown = image[..., 0] if grey else image
-    panel.imshow(shown, cmap="gray" if grey else None, vmin=0, vmax=255)
+    gray = image.shape[-1] == 1
+    shown = image[..., 0] if gray else image
+    panel.imshow(shown, cmap="gray" if gray else None, vmin=0, vmax=255)
     style.image_panel(panel, title)
 
 

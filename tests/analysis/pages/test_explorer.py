@@ -48,11 +48,11 @@ def weights_of(packed):
 
 
 @pytest.mark.parametrize(("low", "most"), [(0.0, 255), (-1.0, 127)])
-def test_quantised_weights_are_off_by_half_a_step_of_their_row(low, most):
+def test_quantized_weights_are_off_by_half_a_step_of_their_row(low, most):
     weights = np.random.default_rng(0).uniform(low, 1, (2, 3, 5, 7)).astype(np.float32)
     weights[0, 0] *= 1e-3  # a row of small weights keeps its precision
     weights[0, 1, 2] = 0
-    codes, steps, zero = explorer.quantised(weights)
+    codes, steps, zero = explorer.quantize(weights)
     error = np.abs((codes.astype(np.float64) - zero) * steps[..., None] - weights)
     bound = np.abs(weights).max(axis=-1, keepdims=True) / most / 2
     assert (error <= bound * (1 + 1e-4)).all() and not error[0, 1, 2].any()
@@ -331,17 +331,17 @@ class TestInABrowser:
     def test_text_stands_out(self, page, scheme):
         page.send("Emulation.setEmulatedMedia",
                   features=[{"name": "prefers-color-scheme", "value": scheme}])  # fmt: skip
-        colours = page.evaluate(
+        colors = page.evaluate(
             "(() => { const style = getComputedStyle(document.documentElement);"
             "return Object.fromEntries(['ground', 'card', 'warn', 'ink', 'faint', 'link',"
             "'shade-more', 'shade-less'].map(n => [n, style.getPropertyValue('--' + n).trim()]));"
             "})()"
         )
         for ground in ("ground", "card", "warn", "shade-more", "shade-less"):
-            assert contrast(colours["ink"], colours[ground]) >= 4.5, ground
+            assert contrast(colors["ink"], colors[ground]) >= 4.5, ground
         for text in ("faint", "link"):
-            assert contrast(colours[text], colours["card"]) >= 4.5, text
-            assert contrast(colours[text], colours["ground"]) >= 4.5, text
+            assert contrast(colors[text], colors["card"]) >= 4.5, text
+            assert contrast(colors[text], colors["ground"]) >= 4.5, text
 
     def test_200_tokens_stay_smooth(self, page, tmp_path, opened):
         tokens = [f"word{i}" for i in range(200)]
@@ -371,13 +371,13 @@ def white_square(side):
 
 
 def contrast(one, other):
-    """Of two colours: Web Content Accessibility Guidelines 2.2, 'contrast ratio'."""
+    """Of two colors: Web Content Accessibility Guidelines 2.2, 'contrast ratio'."""
 
-    def luminance(colour):
-        if colour.startswith("#"):
-            channels = [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
+    def luminance(color):
+        if color.startswith("#"):
+            channels = [int(color[at : at + 2], 16) for at in (1, 3, 5)]
         else:
-            channels = [int(part) for part in colour.split()]
+            channels = [int(part) for part in color.split()]
         linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4
                   for x in (c / 255 for c in channels)]  # fmt: skip
         return float(np.dot([0.2126, 0.7152, 0.0722], linear))

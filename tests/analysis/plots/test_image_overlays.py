@@ -1,4 +1,4 @@
-"""Pictures over pictures: every panel is there, and colours follow the weights."""
+"""Maps over images: every panel is there, and colors follow the weights."""
 
 import io
 
@@ -22,7 +22,7 @@ def test_the_overview_has_a_column_for_each_picture(tmp_path, channels, named):
     image_overlays.overview(images, ["cat", "dog (is cat)"], named, lost, many)
     shapes = [imread(path).shape for path in (few, many)]
     assert shapes[1][1] > shapes[0][1]
-    # Something has a colour: the patch that decided.
+    # Something has a color: the patch that decided.
     assert np.ptp(imread(many)[..., :3], axis=-1).max() > 0.2
 
 

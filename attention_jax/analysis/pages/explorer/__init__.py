@@ -3,12 +3,11 @@
     html = explorer.page([Run("reverse")], [("3 1 2", [Reading(source, target, beam, maps)])])
     Path("explorer.html").write_text(html, encoding="utf-8")
 
-`page.html`, `page.css` and the scripts are the page; this file puts the data into it. Weights take
-8 bits each, scaled row by row, then zlib and base64.
+`explorer.html`, `explorer.css` and the scripts are the page; this file makes the data in it.
+Weights take 8 bits each, scaled row by row, then zlib and base64.
 """
 
 import base64
-import json
 import math
 import zlib
 from collections.abc import Sequence
@@ -18,13 +17,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from attention_jax.analysis import attention_entropy
+from attention_jax.analysis import attention_entropy, pages
 from attention_jax.analysis.attention_maps import Map
 from attention_jax.core import checks
 
 # Below this share of a map's largest weight, a negative one is rounding.
 _NOISE = 1e-5
-_SCRIPTS = ("data.js", "words.js", "picture.js", "panel.js", "page.js")
+_TEMPLATE = Path(__file__).with_name("explorer.html")
 # What a source can be; words.js has the words for each.
 KINDS = ("sentence", "picture", "recording")
 
@@ -69,7 +68,7 @@ class Reading(NamedTuple):
     picture: Picture | None = None
 
 
-class Quantised(NamedTuple):
+class Quantized(NamedTuple):
     """Weights in 8 bits: `(codes - zero) * steps[..., None]` are they, to half a step."""
 
     codes: UInt8[np.ndarray, "*n s"]
@@ -108,17 +107,13 @@ def page(
             for text, readings in sentences
         ],
     }
-    # "<" would let a token such as "</script>" end the data; JSON has another way to write it.
-    packed = json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
-    html = _part("page.html").replace("/*style*/", _part("page.css"))
-    html = html.replace("/*script*/", "\n".join(map(_part, _SCRIPTS)))
-    return html.replace("/*data*/", packed)
+    return pages.render(_TEMPLATE, title="Attention explorer", data=data)
 
 
-def quantised(weights: Float[np.ndarray, "*n s"]) -> Quantised:
+def quantize(weights: Float[np.ndarray, "*n s"]) -> Quantized:
     """Weights in 8 bits, each row in steps of its own: 1/255 of its largest, 1/127 if signed.
 
-    >>> codes, steps, zero = quantised(np.float32([[0.5, 0.3, 0.2]]))
+    >>> codes, steps, zero = quantize(np.float32([[0.5, 0.3, 0.2]]))
     >>> codes.tolist(), zero
     ([[255, 153, 102]], 0)
     """
@@ -127,7 +122,7 @@ def quantised(weights: Float[np.ndarray, "*n s"]) -> Quantised:
     zero, most = (128, 127) if signed else (0, 255)
     steps = (size / most).astype(np.float32)
     codes = np.rint(weights / np.where(steps > 0, steps, 1)[..., None]) + zero
-    return Quantised(np.clip(codes, 0, 255).astype(np.uint8), steps, zero)
+    return Quantized(np.clip(codes, 0, 255).astype(np.uint8), steps, zero)
 
 
 def entropy(weights: Float[np.ndarray, "*n t s"]) -> Float[np.ndarray, "*n"]:
@@ -197,7 +192,7 @@ def tiles(rows: int, columns: int) -> Float[np.ndarray, "s 4"]:
 def _map(found: Map) -> dict[str, Any]:
     """A map as the page reads it; heads that are not exact have no numbers."""
     weights = np.where(found.is_exact[:, :, None, None], found.weights, 0)
-    codes, steps, zero = quantised(weights)
+    codes, steps, zero = quantize(weights)
     numbers = {"entropy": entropy(weights), "distance": distance(weights)}
     numbers |= {"error": found.error, "rest": found.rest}
     return {
@@ -216,7 +211,3 @@ def _finite(numbers: np.ndarray) -> np.ndarray:
 
 def _packed(array: np.ndarray) -> str:
     return base64.b64encode(zlib.compress(array.tobytes(), 9)).decode()
-
-
-def _part(name: str) -> str:
-    return Path(__file__).with_name(name).read_text(encoding="utf-8")

@@ -83,9 +83,9 @@ function isHidden(token) {
 
 const visible = tokens => range(tokens.length).filter(i => !isHidden(tokens[i]));
 
-// ---- Colours ----------------------------------------------------------------------------------
+// ---- Colors -----------------------------------------------------------------------------------
 
-function colours() {
+function colors() {
   const style = getComputedStyle(document.documentElement);
   const name = key => style.getPropertyValue(`--${key}`).trim();
   const rgb = key => [1, 3, 5].map(at => parseInt(name(key).slice(at, at + 2), 16));
@@ -94,7 +94,7 @@ function colours() {
 }
 
 /**
- * A small canvas with one pixel a weight; `peak` is full colour. Of more than `most` rows or columns
+ * A small canvas with one pixel a weight; `peak` is full color. Of more than `most` rows or columns
  * several share a pixel, which shows the largest.
  */
 function pixels(canvas, map, [l, h], rows, columns, peak, palette, most = Infinity) {

@@ -97,7 +97,7 @@ class Panel {
   }
 
   drawHeads() {
-    const palette = colours(), [rows, columns] = this.seen;
+    const palette = colors(), [rows, columns] = this.seen;
     const longest = Math.max(rows.length, columns.length, 1);
     const room = Math.floor((this.node.clientWidth - 110) / this.map.shape[1]) - 21;
     const side = Math.max(LEAST_THUMB, Math.min(THUMB, room));
@@ -305,7 +305,7 @@ class Panel {
   }
 
   drawMatrix() {
-    const palette = colours(), [rows, columns] = this.seen, head = this.head[state.place];
+    const palette = colors(), [rows, columns] = this.seen, head = this.head[state.place];
     const context = this.base.getContext("2d"), labels = this.labels();
     context.font = "13px system-ui, sans-serif";
     const widest = texts => Math.min(130, Math.max(...texts.map(t => context.measureText(t).width)) + 10);
@@ -345,12 +345,12 @@ class Panel {
     return this.seen.map((list, axis) => list.map(index => shown(this.tokens[axis][index])));
   }
 
-  label(context, axis, order, colour) {
+  label(context, axis, order, color) {
     const {left, top, size, upright, font} = this.layout;
     const text = shown(this.tokens[axis][this.seen[axis][order]]), middle = (order + .5) * size;
     context.save();
     context.font = font;
-    context.fillStyle = colour;
+    context.fillStyle = color;
     context.textBaseline = "middle";
     if (axis === 0) {
       context.textAlign = "right";
@@ -367,7 +367,7 @@ class Panel {
   }
 
   overlay() {
-    const {left, top, size} = this.layout, [rows, columns] = this.seen, palette = colours();
+    const {left, top, size} = this.layout, [rows, columns] = this.seen, palette = colors();
     const context = this.cross.getContext("2d");
     context.clearRect(0, 0, this.cross.width, this.cross.height);
     if (!this.active) return;

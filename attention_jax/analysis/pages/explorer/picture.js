@@ -1,8 +1,8 @@
 // ---- The picture that the source's positions are parts of ---------------------------------------
 // reading.picture: {png: base64, boxes: [s][left, top, width, height] as shares of it, about}
 
-// What is not looked at is covered by so much of a grey that both black and white stand out from.
-const VEIL = .82, GREY = "128 128 128";
+// What is not looked at is covered by so much of a gray that both black and white stand out from.
+const VEIL = .82, GRAY = "128 128 128";
 
 class Picture {
   /** `on.enter(index)`, `on.leave()` and `on.pick(index)` hear of the pointer. */
@@ -37,7 +37,7 @@ class Picture {
     this.drawn = drawn;
     const {clientWidth: width, clientHeight: height} = this.image;
     if (!drawn || !width) return;
-    const {weights, marked} = drawn, scale = window.devicePixelRatio || 1, palette = colours();
+    const {weights, marked} = drawn, scale = window.devicePixelRatio || 1, palette = colors();
     this.canvas.width = Math.round(width * scale);
     this.canvas.height = Math.round(height * scale);
     const context = this.canvas.getContext("2d");
@@ -46,7 +46,7 @@ class Picture {
     this.boxes.forEach(([left, top, w, h], index) => {
       if (!w || !h) return;
       const share = Math.abs(weights[index]) / peak;
-      context.fillStyle = `rgb(${GREY} / ${(VEIL * (1 - share)).toFixed(3)})`;
+      context.fillStyle = `rgb(${GRAY} / ${(VEIL * (1 - share)).toFixed(3)})`;
       context.fillRect(left * width, top * height, w * width, h * height);
       if (!marked.includes(index)) return;
       context.strokeStyle = palette.link;
