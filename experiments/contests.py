@@ -16,8 +16,9 @@ from attention_jax.evaluation import text
 from attention_jax.models import seq2seq_rnn
 from attention_jax.training import objectives
 from attention_jax.training.objectives import Objective
-from experiments import common, judges
-from experiments.judges import Judge
+from experiments import common
+from experiments.compare import scoring
+from experiments.compare.scoring import Scorer
 
 FLAGS = flags.FLAGS
 RNNS = {"gru": {"model": "rnn", "cell": "gru"}, "lstm": {"model": "rnn", "cell": "lstm"}}
@@ -36,8 +37,8 @@ class Contest(NamedTuple):
       batches: `(data) -> batches` of training.
       builder: `(data) -> (key -> model)`.
       objective: what is minimised.
-      judge: `(data) -> Judge`.
-      has_costs: whether `experiments.costs` measures it.
+      scorer: `(data) -> Scorer`.
+      has_costs: whether `experiments.compare.costs` measures it.
     """
 
     models: dict[str, dict[str, Any]]
@@ -47,7 +48,7 @@ class Contest(NamedTuple):
     batches: Callable[[Any], Batches]
     builder: Callable[[Any], Callable[..., Any]]
     objective: Callable[[], Objective]
-    judge: Callable[[Any], Judge]
+    scorer: Callable[[Any], Scorer]
     has_costs: bool = False
 
 
@@ -113,7 +114,7 @@ def translation() -> Contest:
         batches,
         lambda data: common.model_builder(data[1].size),
         lambda: objectives.translation,
-        lambda data: judges.of_translations(*data, FLAGS.max_length),
+        lambda data: scoring.of_translations(*data, FLAGS.max_length),
         has_costs=True,
     )
 
@@ -130,7 +131,7 @@ def images() -> Contest:
         image_models.training_batches,
         lambda data: image_models.builder(image_models.image_of(data), len(data.classes)),
         lambda: objectives.classification,
-        lambda data: judges.of_outcomes(data.name),
+        lambda data: scoring.of_outcomes(data.name),
     )
 
 
@@ -146,7 +147,7 @@ def language() -> Contest:
         texts.training_batches,
         lambda data: texts.builder(data.vocabulary.size),
         lambda: objectives.next_token,
-        lambda data: judges.of_outcomes(data.name),
+        lambda data: scoring.of_outcomes(data.name),
     )
 
 
@@ -162,7 +163,7 @@ def memory() -> Contest:
         lambda data: problems.training(),
         lambda data: problems.builder(max(problems.test_lengths())),
         problems.objective,
-        lambda data: judges.of_outcomes(FLAGS.problem),
+        lambda data: scoring.of_outcomes(FLAGS.problem),
     )
 
 
@@ -185,7 +186,7 @@ def speech() -> Contest:
         lambda data: script.make_batches("train", *data),
         lambda data: listening.builder(data[1].size),
         listening.objective,
-        lambda data: judges.of_outcomes(data[0].name),
+        lambda data: scoring.of_outcomes(data[0].name),
     )
 
 

@@ -36,7 +36,7 @@ def measure(length: int, repeats: int) -> dict[str, Any]:
 
     found = {
         "length": length,
-        **timing.spread("training_seconds", timing.seconds_of(train, repeats)),
+        **timing.spread("training_seconds", timing.repeated(train, repeats).seconds),
         "temporary_bytes": getattr(compiled.memory_analysis(), "temp_size_in_bytes", None),
     }
     if FLAGS.problem != "adding":  # whose model reads no tokens
@@ -58,9 +58,9 @@ def reading(graphdef: Any, params: Any, length: int, repeats: int) -> dict[str, 
     def read(params: Any, past: Any) -> Any:
         return jax.lax.scan(nnx.merge(graphdef, params).step, past, tokens)
 
-    seconds = timing.seconds_of(lambda: read(params, past), repeats)
+    times = timing.repeated(lambda: read(params, past), repeats)
     return {
-        **timing.spread("reading_seconds", [x / count for x in seconds]),
+        **timing.spread("reading_seconds", [x / count for x in times.seconds]),
         "state_bytes": sum(leaf.nbytes for leaf in jax.tree.leaves(past)),
     }
 

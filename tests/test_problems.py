@@ -68,9 +68,12 @@ def test_what_is_forgotten_shows_at_its_distance(reach):
 
 def test_tokens_are_read_at_the_end_of_all_others(monkeypatch):
     kept = []
-    monkeypatch.setattr(
-        memory_costs.timing, "seconds_of", lambda call, repeats: kept.append(call()) or [1.0]
-    )
+
+    def repeated(call, repeats):
+        kept.append(call())
+        return memory_costs.timing.Times(first=1.0, seconds=(1.0,) * repeats)
+
+    monkeypatch.setattr(memory_costs.timing, "repeated", repeated)
     config = TransformerConfig(vocabulary_size=9, width=8, heads=2, layers=1, feed_forward=8)
     graphdef, params = nnx.split(language.build(config, rngs=nnx.Rngs(0)))
     found = memory_costs.reading(graphdef, params, 100, 1)

@@ -17,13 +17,13 @@ pytest.importorskip("ray", reason="Ray is not installed: pip install 'attention_
 DRIVER = """
 import json, sys
 from pathlib import Path
-from experiments import launchers, ray_launcher
-jobs = [launchers.Job(**(x | {"command": tuple(x["command"]), "log": Path(x["log"]),
+from experiments.compare import launch_local, launch_ray
+jobs = [launch_local.Job(**(x | {"command": tuple(x["command"]), "log": Path(x["log"]),
         "go_on": tuple(x["go_on"]), "begun": Path(x["begun"])})) for x in json.load(sys.stdin)]
 try:
-    for done in ray_launcher.on_ray(jobs, **json.loads(sys.argv[1])):
+    for done in launch_ray.on_ray(jobs, **json.loads(sys.argv[1])):
         print(json.dumps([done.job.name, done.reason]), flush=True)
-except launchers.Stopped as stop:
+except launch_local.Stopped as stop:
     print(json.dumps(str(stop)))
     sys.exit(stop.exit_code)
 except ValueError as error:
@@ -65,9 +65,13 @@ time.sleep(120)
 def job(name, code, folder):
     own = folder / name
     own.mkdir()
-    return {"name": name, "command": [sys.executable, "-c", code, str(own)],
-            "log": str(own / "job.log"), "go_on": ["--resume"],
-            "begun": str(own / "begun")}  # fmt: skip
+    return {
+        "name": name,
+        "command": [sys.executable, "-c", code, str(own)],
+        "log": str(own / "job.log"),
+        "go_on": ["--resume"],
+        "begun": str(own / "begun"),
+    }
 
 
 def start(jobs, **options):
@@ -95,8 +99,14 @@ def lines(process):
 
 
 def test_jobs_end_as_they_do_here_and_a_lost_one_goes_on(tmp_path):
-    codes = {"say": SAY, "threads": THREADS, "refuse": REFUSE, "lost": LOST,
-             "left": LEFT_BEHIND, "always": ALWAYS_LOST}  # fmt: skip
+    codes = {
+        "say": SAY,
+        "threads": THREADS,
+        "refuse": REFUSE,
+        "lost": LOST,
+        "left": LEFT_BEHIND,
+        "always": ALWAYS_LOST,
+    }
     process = start([job(name, code, tmp_path) for name, code in codes.items()], cores=1)
     ended = dict(lines(process))
     assert process.returncode == 0 and set(ended) == set(codes)
@@ -145,8 +155,13 @@ def test_a_comparison_survives_its_workers_and_its_own_end(tmp_path):
 
     folder = tmp_path / "ray"
     command += [f"--folder={folder}", "--launcher=ray"]
-    process = subprocess.Popen([sys.executable, "-m", "experiments.compare", *command], cwd=ROOT,
-                               env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "experiments.compare", *command],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     lost = trainings(folder, process, than=())
     for training in lost[:1]:
         os.kill(parent(training), signal.SIGKILL)  # the worker

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from attention_jax.evaluation import significance
-from experiments import judges, launchers, run_folders
-from experiments.compare_plan import LeftOut
-from experiments.judges import Judge, read_json
+from experiments import run_folders
+from experiments.compare import launch_local, scoring
+from experiments.compare.plan import LeftOut
+from experiments.compare.scoring import Scorer, read_json
 
 INSIDE, BEYOND = 5, 3  # buckets of lengths, within those of training and beyond
 # Of metrics.jsonl, in the learning curves.
@@ -24,16 +25,16 @@ CURVES = ("loss", "accuracy", "exact_match", "bleu", "wer", "cer")
 
 
 class Run(NamedTuple):
-    """One run of one contender: `rate` is its learning rate, `parent` holds its folder."""
+    """One run of one candidate: `rate` is its learning rate, `parent` holds its folder."""
 
-    contender: str
+    candidate: str
     rate: str
     seed: int
     parent: Path
 
     @property
     def name(self) -> str:
-        return f"{self.contender} rate {self.rate} seed {self.seed}"
+        return f"{self.candidate} rate {self.rate} seed {self.seed}"
 
     @property
     def folder(self) -> Path:
@@ -51,7 +52,7 @@ class Run(NamedTuple):
         if self.is_done():
             return "done", ""
         if self.log.exists():
-            return "failed", launchers.last_words(self.log)
+            return "failed", launch_local.last_words(self.log)
         return "missing", "it was not started"
 
 
@@ -72,9 +73,9 @@ def rows(run: Run) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def costs_file(folder: Path, contender: str) -> Path:
-    """Where the costs of a contender are."""
-    return folder / "costs" / f"{contender}.json"
+def costs_file(folder: Path, candidate: str) -> Path:
+    """Where the costs of a candidate are."""
+    return folder / "costs" / f"{candidate}.json"
 
 
 def validation_loss(run: Run) -> float | None:
@@ -90,8 +91,12 @@ def best_rate(runs: Iterable[Run]) -> str | None:
     """The learning rate of the lowest validation loss with the first seed; None if all failed."""
     runs = list(runs)
     first = min(run.seed for run in runs)
-    losses = {run.rate: loss for run in runs if run.seed == first
-              if (loss := validation_loss(run)) is not None}  # fmt: skip
+    losses = {
+        run.rate: loss
+        for run in runs
+        if run.seed == first
+        if (loss := validation_loss(run)) is not None
+    }
     return min(losses, key=losses.__getitem__, default=None)
 
 
@@ -99,33 +104,33 @@ def collect(
     runs: Sequence[Run],
     plans: dict[str, Any],
     left_out: Sequence[LeftOut],
-    judge: Judge,
+    scorer: Scorer,
     folder: Path,
     options: Options,
 ) -> dict[str, Any]:
     """Every number of the report."""
-    names = list(dict.fromkeys(run.contender for run in runs))
-    chosen = {name: best_rate([run for run in runs if run.contender == name]) for name in names}
+    names = list(dict.fromkeys(run.candidate for run in runs))
+    chosen = {name: best_rate([run for run in runs if run.candidate == name]) for name in names}
     kept = {
-        name: [r for r in runs if r.contender == name and r.rate == chosen[name] and r.is_done()]
+        name: [r for r in runs if r.candidate == name and r.rate == chosen[name] and r.is_done()]
         for name in names
     }
     counts = {
-        name: [judge.counts(run.folder, options.score) for run in kept[name]] for name in names
+        name: [scorer.counts(run.folder, options.score) for run in kept[name]] for name in names
     }
     tests = dict.fromkeys(test for own in counts.values() for run in own for test in run)
-    score = partial(judge.score, options.score)
+    score = partial(scorer.score, options.score)
     return {
-        "task": judge.task,
+        "task": scorer.task,
         "options": options._asdict(),
         "environment": run_folders.environment(),
         "left_out": [x._asdict() for x in left_out],
-        "contenders": {
-            name: contender(kept[name], plans[name], chosen[name], options) for name in names
+        "candidates": {
+            name: candidate(kept[name], plans[name], chosen[name], options) for name in names
         },
-        "runs": [describe(run, chosen[run.contender]) for run in runs],
+        "runs": [describe(run, chosen[run.candidate]) for run in runs],
         "tests": {test: compare(test, counts, score, options) for test in tests},
-        "lengths": by_length(counts, lengths(kept, judge), score, options),
+        "lengths": by_length(counts, lengths(kept, scorer), score, options),
         "curves": {name: curves(kept[name], options) for name in names},
         "costs": {
             name: read_json(path) for name in names if (path := costs_file(folder, name)).exists()
@@ -139,7 +144,7 @@ def describe(run: Run, chosen: str | None) -> dict[str, Any]:
     status, reason = run.status()
     return {
         "name": run.name,
-        "contender": run.contender,
+        "candidate": run.candidate,
         "learning_rate": float(run.rate),
         "seed": run.seed,
         "folder": str(run.folder),
@@ -151,10 +156,10 @@ def describe(run: Run, chosen: str | None) -> dict[str, Any]:
     }
 
 
-def contender(
+def candidate(
     runs: Sequence[Run], plan: dict[str, Any], rate: str | None, options: Options
 ) -> dict[str, Any]:
-    """What a contender had: sizes and budget; means over its runs with intervals."""
+    """What a candidate had: sizes and budget; means over its runs with intervals."""
     results = [read_json(run.folder / "result.json") for run in runs]
 
     def mean(name: str) -> dict[str, Any] | None:
@@ -176,7 +181,7 @@ def contender(
 
 
 def focus(results: Sequence[dict[str, Any]], confidence: float) -> dict[str, Any] | None:
-    """How widely a contender's attention looks, over its runs; None where it has none."""
+    """How widely a candidate's attention looks, over its runs; None where it has none."""
     own = [x["focus"] for x in results if x.get("focus")]
     return {name: spread([x[name] for x in own], confidence) for name in own[0]} if own else None
 
@@ -193,13 +198,13 @@ def spread(values: Sequence[float], confidence: float) -> dict[str, Any]:
     return {**found._asdict(), "values": numbers}
 
 
-Counts = dict[str, list[judges.Counts]]  # contender -> runs -> test -> [n c]
+Counts = dict[str, list[scoring.Counts]]  # candidate -> runs -> test -> [n c]
 Score = Callable[[np.ndarray], Any]  # of sums
 
 
 def compare(test: str, counts: Counts, score: Score, options: Options) -> dict[str, Any]:
-    """Scores of all contenders on a test, best first, and every pair of them."""
-    is_error = options.score in judges.ERRORS
+    """Scores of all candidates on a test, best first, and every pair of them."""
+    is_error = options.score in scoring.ERRORS
     stacked = {name: np.stack([run[test] for run in runs]) for name, runs in counts.items() if runs}
     scores = {
         name: spread(score(x.sum(axis=1)).tolist(), options.confidence)
@@ -231,10 +236,10 @@ def as_interval(found: dict[str, Any]) -> significance.Interval:
     return significance.Interval(*(found[name] for name in significance.Interval._fields))
 
 
-def lengths(kept: dict[str, list[Run]], judge: Judge) -> tuple[dict[str, np.ndarray], int] | None:
+def lengths(kept: dict[str, list[Run]], scorer: Scorer) -> tuple[dict[str, np.ndarray], int] | None:
     """Those of each test's items, which are the same in all runs; None where they have none."""
     done = [run for runs in kept.values() for run in runs]
-    return judge.lengths(done[0].folder) if done else None
+    return scorer.lengths(done[0].folder) if done else None
 
 
 def by_length(
@@ -257,8 +262,15 @@ def by_length(
             name: interval([float(score(x[inside].sum(axis=0))) for x in runs], options.confidence)
             for name, runs in together.items()
         }
-        buckets.append({"low": low, "high": high, "beyond": low > longest,
-                        "sentences": int(inside.sum()), "scores": found})  # fmt: skip
+        buckets.append(
+            {
+                "low": low,
+                "high": high,
+                "beyond": low > longest,
+                "sentences": int(inside.sum()),
+                "scores": found,
+            }
+        )
     return {"longest_in_training": longest, "buckets": buckets}
 
 
@@ -277,7 +289,7 @@ def length_buckets(lengths: np.ndarray, longest: int) -> list[tuple[int, int]]:
 
 
 def curves(runs: Sequence[Run], options: Options) -> list[dict[str, Any]]:
-    """Validations that all runs of a contender made, as means over them."""
+    """Validations that all runs of a candidate made, as means over them."""
     of_runs = [{r["step"]: r for r in rows(run) if r["split"] == "validation"} for run in runs]
     if not of_runs:
         return []

@@ -1,4 +1,4 @@
-"""The Transformer of `models.language` in torch, as nanoGPT writes it, eager.
+"""The Transformer of `models.language` in eager PyTorch, as nanoGPT writes it.
 
 Sizes, biases, tied embeddings, GELU, norms, AdamW on matrices and the schedule are those of the
 model that it stands beside.
@@ -79,9 +79,18 @@ def training(
 
 def _check(config: TransformerConfig, settings: TrainConfig) -> None:
     """Refuses what would make the two sides do different work."""
-    plain = {"attention": "scaled_dot", "positions": "learned", "norm": "pre", "tied": True,
-             "activation": "gelu", "kv_heads": None, "dtype": "float32",
-             "attention_dropout_rate": 0.0, "scan": False, "remat": False}  # fmt: skip
+    plain = {
+        "attention": "scaled_dot",
+        "positions": "learned",
+        "norm": "pre",
+        "tied": True,
+        "activation": "gelu",
+        "kv_heads": None,
+        "dtype": "float32",
+        "attention_dropout_rate": 0.0,
+        "scan": False,
+        "remat": False,
+    }
     usual = {"optimizer": "adamw", "label_smoothing": 0.0, "accumulate": 1}
     other = {name: getattr(config, name) for name in plain if getattr(config, name) != plain[name]}
     other |= {x: getattr(settings, x) for x in usual if getattr(settings, x) != usual[x]}

@@ -15,7 +15,7 @@ Counts = dict[str, np.ndarray]  # test -> [n c], what each item adds to a score
 ERRORS = ("wer", "cer")
 
 
-class Judge(NamedTuple):
+class Scorer(NamedTuple):
     """How runs of one experiment are scored.
 
     Attributes:
@@ -32,7 +32,7 @@ class Judge(NamedTuple):
     lengths: Callable[[Path], tuple[dict[str, np.ndarray], int] | None]
 
 
-def of_translations(task: Task, vocabulary: Any, max_length: int) -> Judge:
+def of_translations(task: Task, vocabulary: Any, max_length: int) -> Scorer:
     """Scores sentences: what translations.json holds, against the task's references."""
 
     def counts(folder: Path, measure: str) -> Counts:
@@ -57,12 +57,12 @@ def of_translations(task: Task, vocabulary: Any, max_length: int) -> Judge:
         longest = int(trained[trained < max_length].max())
         return {test: lengths(examples) for test, examples in task.tests.items()}, longest
 
-    return Judge(task.name, counts, text.score_of_counts, all_lengths)
+    return Scorer(task.name, counts, text.score_of_counts, all_lengths)
 
 
-def of_outcomes(task: str) -> Judge:
+def of_outcomes(task: str) -> Scorer:
     """Scores whatever outcomes.json holds: of each item, a numerator and a denominator."""
-    return Judge(task, _outcomes, _percent, _tested_lengths)
+    return Scorer(task, _outcomes, _percent, _tested_lengths)
 
 
 def _outcomes(folder: Path, measure: str) -> Counts:

@@ -8,12 +8,12 @@ import time
 
 import pytest
 
-from experiments import launchers
+from experiments.compare import launch_local
 from tests.support.scripts import ROOT, holders
 
 
 def job(code, tmp_path, name="job"):
-    return launchers.Job(name, (sys.executable, "-c", code), tmp_path / f"{name}.log")
+    return launch_local.Job(name, (sys.executable, "-c", code), tmp_path / f"{name}.log")
 
 
 def test_jobs_end_well_or_with_their_last_words(tmp_path):
@@ -22,7 +22,7 @@ def test_jobs_end_well_or_with_their_last_words(tmp_path):
         job("import sys; print('before'); sys.exit('error: no such data')", tmp_path, "b"),
         job("import sys; print('step 3'); sys.exit(7)", tmp_path, "c"),
     ]
-    done = list(launchers.local(jobs))
+    done = list(launch_local.local(jobs))
     assert [x.job.name for x in done] == ["a", "b", "c"]
     assert done[0].reason is None and done[1].reason == "no such data"
     assert done[2].reason == "it ended with code 7; its last line: step 3"
@@ -31,23 +31,27 @@ def test_jobs_end_well_or_with_their_last_words(tmp_path):
 LAUNCH = """
 import sys
 from pathlib import Path
-from experiments import launchers
+from experiments.compare import launch_local
 folder = Path(sys.argv[1])
 code = ("import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(3));"
         "print('ready', flush=True); time.sleep(60)")
-jobs = [launchers.Job(name, (sys.executable, "-c", code), folder / f"{name}.log")
+jobs = [launch_local.Job(name, (sys.executable, "-c", code), folder / f"{name}.log")
         for name in sys.argv[2:]]
 try:
-    list(launchers.local(jobs, at_once=2))
-except launchers.Stopped as stop:
+    list(launch_local.local(jobs, at_once=2))
+except launch_local.Stopped as stop:
     print(stop)
     sys.exit(stop.exit_code)
 """
 
 
 def start_launcher(folder, *names):
-    process = subprocess.Popen([sys.executable, "-c", LAUNCH, str(folder), *names], cwd=ROOT,
-                               stdout=subprocess.PIPE, text=True)  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-c", LAUNCH, str(folder), *names],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     limit = time.monotonic() + 60
     for log in (folder / f"{name}.log" for name in names[:2]):
         while "ready" not in (log.read_text() if log.exists() else ""):
@@ -71,11 +75,12 @@ print(os.environ["NPROC"])
 def test_jobs_run_beside_each_other_in_threads_of_their_own(tmp_path):
     """Each ends only once the other has begun; a third waits for its turn."""
     jobs = [
-        launchers.Job(own, (sys.executable, "-c", MEET, str(tmp_path), own, other),
-                      tmp_path / f"{own}.log")
+        launch_local.Job(
+            own, (sys.executable, "-c", MEET, str(tmp_path), own, other), tmp_path / f"{own}.log"
+        )
         for own, other in (("a", "b"), ("b", "a"), ("c", "c"))
-    ]  # fmt: skip
-    done = list(launchers.local(jobs, at_once=2, environment=launchers.threads(3)))
+    ]
+    done = list(launch_local.local(jobs, at_once=2, environment=launch_local.threads(3)))
     assert {x.job.name for x in done[:2]} == {"a", "b"} and done[2].job.name == "c"
     assert all(x.reason is None for x in done), done
     assert all(x.job.log.read_text() == "3\n" for x in done)
@@ -95,15 +100,15 @@ def test_a_signal_is_handed_on_to_all_jobs(names, said, tmp_path):
     assert not any((tmp_path / f"{name}.log").exists() for name in names[2:])
 
 
-@pytest.mark.skipif(launchers.fcntl is None, reason="needs locks of files")
+@pytest.mark.skipif(launch_local.fcntl is None, reason="needs locks of files")
 def test_a_job_that_outlives_a_killed_call_keeps_its_lock(tmp_path):
     process = start_launcher(tmp_path, "sleeper")
     process.kill()
     process.communicate(timeout=30)
     with open(tmp_path / "sleeper.lock", "w") as lock:
         with pytest.raises(BlockingIOError):
-            launchers.fcntl.flock(lock, launchers.fcntl.LOCK_EX | launchers.fcntl.LOCK_NB)
+            launch_local.fcntl.flock(lock, launch_local.fcntl.LOCK_EX | launch_local.fcntl.LOCK_NB)
         # End the one that was left behind: it is in a session of its own.
         (child,) = holders(tmp_path / "sleeper.lock")
         os.kill(child, signal.SIGTERM)
-        launchers.fcntl.flock(lock, launchers.fcntl.LOCK_EX)
+        launch_local.fcntl.flock(lock, launch_local.fcntl.LOCK_EX)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments import judges
+from experiments.compare import scoring
 
 
 @pytest.fixture
@@ -18,16 +18,16 @@ def run(tmp_path):
 
 
 def test_a_score_is_that_of_all_items_together(run):
-    judge = judges.of_outcomes("sounds")
-    counts = judge.counts(run, "wer")
+    scorer = scoring.of_outcomes("sounds")
+    counts = scorer.counts(run, "wer")
     assert {test: len(x) for test, x in counts.items()} == {"test": 2, "length_8": 3}
-    assert judge.score("wer", counts["test"].sum(axis=0)) == 100 * (1 + 0) / (4 + 6)
+    assert scorer.score("wer", counts["test"].sum(axis=0)) == 100 * (1 + 0) / (4 + 6)
     both = np.stack([counts["test"].sum(axis=0), counts["length_8"].sum(axis=0)])
-    assert judge.score("wer", both).tolist() == [10.0, 60.0]
+    assert scorer.score("wer", both).tolist() == [10.0, 60.0]
 
 
 def test_items_have_the_length_of_their_test(run):
-    lengths, longest = judges.of_outcomes("recall").lengths(run)
+    lengths, longest = scoring.of_outcomes("recall").lengths(run)
     assert longest == 4 and lengths["length_8"].tolist() == [8, 8, 8]
     (run / "result.json").write_text("{}")
-    assert judges.of_outcomes("pictures").lengths(run) is None
+    assert scoring.of_outcomes("pictures").lengths(run) is None

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from experiments import variants_report, variants_speed
+from experiments.benchmark import variants, variants_report
 from tests.support.paths import ROOT
 
 BOTH = "forward+backward"
@@ -211,11 +211,11 @@ def test_a_variant_that_needs_too_much_memory_is_left_out_and_says_so(tmp_path):
 
 def test_a_length_that_might_take_too_long_is_left_out_and_says_so():
     before = {"length": 1024, "seconds": 0.5}
-    assert variants_speed._why_not(before, 2048, 2.0) is None
-    reason = variants_speed._why_not(before, 4096, 2.0)
+    assert variants._why_not(before, 2048, 2.0) is None
+    reason = variants._why_not(before, 4096, 2.0)
     assert reason == "skipped: a call might take 8.0 s at 4,096, after 0.5 s at 1,024"
     # So it stays at longer ones, which have no time to go by.
-    assert variants_speed._why_not({"length": 4096, "not_measured": reason}, 8192, 2.0) == reason
+    assert variants._why_not({"length": 4096, "not_measured": reason}, 8192, 2.0) == reason
 
 
 def test_names_at_the_ends_of_lines_do_not_overlap():

@@ -1,4 +1,4 @@
-"""Attention in torch, as a torch user would write it, beside ours in `experiments.attention_speed`.
+"""Attention in PyTorch, as its users would write it, for the attention benchmark.
 
     sdpa     functional.scaled_dot_product_attention; a mask or bias that it has no word for is an
              array, made beforehand
@@ -22,7 +22,8 @@ import torch
 from torch.nn import functional
 from torch.nn.attention import flex_attention
 
-from experiments.attention_speed import (
+from experiments.benchmark.attention import Facts, Prepare
+from experiments.benchmark.attention_cases import (
     BOTH,
     CAP,
     FORWARD,
@@ -30,12 +31,11 @@ from experiments.attention_speed import (
     WINDOW,
     Arrays,
     Job,
-    Prepare,
 )
 
 Tensors = dict[str, torch.Tensor]
 Forward = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-Prepared = tuple[Callable[[], Any] | None, dict[str, Any]]
+Prepared = tuple[Callable[[], object] | None, Facts]
 CHUNK_BYTES = 256e6
 
 
@@ -45,7 +45,7 @@ def use_all_cores() -> None:
 
 
 def sides(job: Job, arrays: Arrays, limit: float) -> dict[str, Prepare]:
-    """The sides that can express the case, each made ready when called."""
+    """The sides that can express the case; each is prepared when called."""
     x = {name: torch.from_dlpack(array) for name, array in arrays.items()}
     found: dict[str, Prepare] = {}
     if job.case in ("additive", "cosine"):
@@ -71,7 +71,7 @@ def _visible(case: str, x: Tensors) -> Callable[..., torch.Tensor] | None:
 
 
 def _modify(case: str, x: Tensors) -> Callable[..., torch.Tensor] | None:
-    """What a case does to a score, as flex_attention takes it."""
+    """The score modifier of a case, as flex_attention takes it."""
     heads = x["q"].shape[2]
     slopes = 2.0 ** (-8.0 / heads * torch.arange(1, heads + 1))
     return {
@@ -216,7 +216,7 @@ def _array(case: str, x: Tensors) -> torch.Tensor:
 
 
 def _flex(job: Job, x: Tensors) -> Prepared:
-    """Compiled at its first call here, which also says where it cannot be."""
+    """Compiles at its first call, here, where a failure is recorded."""
     # torch reports at length on the Python version and on absent devices.
     logging.getLogger("torch").setLevel(logging.ERROR)
     torch._dynamo.reset()

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from attention_jax.training.preemption import PreemptionGuard
-from experiments import launchers
-from experiments.launchers import Finished, Job
+from experiments.compare import launch_local
+from experiments.compare.launch_local import Finished, Job
 
 # How often a job starts again whose worker or machine was lost.
 RETRIES = 3
@@ -34,7 +34,7 @@ def on_ray(
     """
     ray = _connected(address, {"CPU": cores, "GPU": gpus})
     task = ray.remote(_carry_out).options(
-        num_cpus=cores, num_gpus=gpus, max_retries=RETRIES, retry_exceptions=[launchers.Stopped]
+        num_cpus=cores, num_gpus=gpus, max_retries=RETRIES, retry_exceptions=[launch_local.Stopped]
     )
     waiting = {task.remote(job, cores, gpus): job for job in jobs}
     with PreemptionGuard() as signals:
@@ -42,7 +42,7 @@ def on_ray(
             done, rest = ray.wait(list(waiting), timeout=0.5)
             if signals.received:
                 _stop(ray, rest)
-                raise launchers.Stopped(signals.received, f"{len(waiting)} jobs")
+                raise launch_local.Stopped(signals.received, f"{len(waiting)} jobs")
             for one in done:
                 yield _ended(ray, one, waiting.pop(one))
 
@@ -85,10 +85,10 @@ def _check(had: dict[str, float], asked: dict[str, float]) -> None:
 
 def _carry_out(job: Job, cores: int, gpus: float) -> Finished:
     """The task: on its worker, a process of the job."""
-    own = launchers.threads(cores)
+    own = launch_local.threads(cores)
     if 0 < gpus < 1:
         own["XLA_CLIENT_MEM_FRACTION"] = f"{0.9 * gpus:.3f}"
-    (finished,) = launchers.local([job], environment=own)
+    (finished,) = launch_local.local([job], environment=own)
     return finished
 
 
@@ -108,4 +108,4 @@ def _ended(ray: Any, task: Any, job: Job) -> Finished:
         why = f"its worker was lost {RETRIES + 1} times"
         if not isinstance(error, ray.exceptions.WorkerCrashedError):
             why = str(error).strip().splitlines()[-1]
-        return Finished(job, f"{why}; {launchers.last_words(job.log)}", 0.0)
+        return Finished(job, f"{why}; {launch_local.last_words(job.log)}", 0.0)

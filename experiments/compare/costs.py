@@ -1,6 +1,6 @@
 """What a model costs as sentences grow: training, decoding, memory and compile time.
 
-    python -m experiments.costs --run=runs/reverse-rnn-additive --output=costs.json
+    python -m experiments.compare.costs --run=runs/reverse-rnn-additive --output=costs.json
 
 The model is that of a run, with its parameters as they start: what they are changes no cost.
 Source and target are as long as each other, and decoding is greedy and never stops early.
@@ -76,7 +76,7 @@ def measure(length: int, vocabulary_size: int) -> dict[str, Any]:
         held[0], totals = compiled(held[0], batch)
         return totals
 
-    seconds = timing.seconds_of(train, FLAGS.cost_repeats)
+    seconds = timing.repeated(train, FLAGS.cost_repeats).seconds
     tokens_per_second = [rows * length / x for x in seconds]
     one = decoding_seconds(graphdef, params, batch, 1)
     many = decoding_seconds(graphdef, params, batch, FLAGS.cost_sentences)
@@ -103,7 +103,7 @@ def random_batch(rows: int, length: int, vocabulary_size: int) -> Seq2SeqBatch:
 
 def decoding_seconds(
     graphdef: Any, params: Any, batch: Seq2SeqBatch, sentences: int
-) -> list[float]:
+) -> tuple[float, ...]:
     """Seconds to read so many sentences and to write as many tokens for each, call by call."""
     length = batch.source.shape[1]
     row = np.arange(sentences) % len(batch.source)
@@ -120,7 +120,7 @@ def decoding_seconds(
         state = model.start(model.encode(source, mask), length)
         return search.greedy(step, state, max_length=length)
 
-    return timing.seconds_of(lambda: decode(params, source, mask), FLAGS.cost_repeats)
+    return timing.repeated(lambda: decode(params, source, mask), FLAGS.cost_repeats).seconds
 
 
 if __name__ == "__main__":

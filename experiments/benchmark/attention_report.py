@@ -1,4 +1,4 @@
-"""What `experiments.attention_speed` measured: lines of a table, a few numbers, a picture."""
+"""Report of the attention benchmark: lines of a table, a summary in a few numbers, a figure."""
 
 import math
 import statistics
@@ -9,12 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from experiments.attention_speed import BOTH, FORWARD, GRADIENT, GRID, HVP, SIDES, Row
+from experiments.benchmark.attention import SIDES, Row
+from experiments.benchmark.attention_cases import BOTH, FORWARD, GRADIENT, GRID, HVP
 
 PLAIN = ("full", "causal", "window", "alibi", "documents", "gqa")
 TORCH = SIDES[1:]
 _INK, _FAINT, _GRID = "#222222", "#777777", "#e6e6e6"
-_COLOURS = {
+_COLORS = {
     "full": "#222222",
     "causal": "#0072b2",
     "window": "#d55e00",
@@ -33,7 +34,7 @@ _SHORT |= {"float32": "f32", "bfloat16": "bf16"}
 
 
 def header() -> str:
-    """The first line of the table; a case is beside flex_attention or the bare equation."""
+    """The first line of the table; the last ratio is to flex_attention or to the bare equation."""
     return (
         f"{'':<15}{'case':<13}{'batch x N':>10}{'heads':>8} {'type':<5}{'':<8}{'ours ms':>9}"
         f"{'jax.nn/ours':>19}{'SDPA/ours':>19}{'flex, direct/ours':>19}"
@@ -81,7 +82,7 @@ def _megabytes(side: dict[str, Any]) -> str:
 
 
 def summary(rows: list[Row]) -> dict[str, Any]:
-    """What the rows say in a few numbers, each with how many rows it is of."""
+    """The rows in a few numbers, each with how many rows it is of."""
     main = _having(rows, group=PLAIN, dtype=("float32",))
     main = [row for row in main if 512 <= row["length"] <= 8192]
     found: dict[str, Any] = {}
@@ -151,13 +152,13 @@ def _accuracy(rows: list[Row]) -> dict[str, Any]:
     return found
 
 
-def picture(rows: list[Row], path: str | PathLike[str]) -> None:
+def plot(rows: list[Row], path: str | PathLike[str]) -> None:
     """Draws torch's time over ours against the length, a panel for each direction and dtype.
 
     A line is a case, beside the fastest that torch has for it; above 1 ours is faster.
 
     Args:
-      path: the picture to write; its suffix names the format.
+      path: the file to write; its suffix names the format.
     """
     rows = [row for row in _having(rows, group=GRID) if fastest(row, TORCH) is not None]
     dtypes = sorted({row["dtype"] for row in rows}, reverse=True) or ["float32"]
@@ -186,7 +187,7 @@ def _draw(panel: Axes, rows: list[Row]) -> None:
             panel.plot(
                 [row["length"] for row in own],
                 [fastest(row, TORCH) for row in own],
-                color=_COLOURS[case],
+                color=_COLORS[case],
                 marker=_MARKS[case],
                 markersize=5,
                 linewidth=1.6,

@@ -4,19 +4,27 @@ from collections.abc import Iterable
 from typing import Any
 
 from attention_jax.evaluation import significance
-from experiments import compare_pictures
+from experiments.compare import plots
 
 HEADER = (
-    "contender", "width", "parameters", "steps", "FLOPs", "tokens", "seconds", "peak MB", "rate",
+    "candidate",
+    "width",
+    "parameters",
+    "steps",
+    "FLOPs",
+    "tokens",
+    "seconds",
+    "peak MB",
+    "rate",
     "runs",
-)  # fmt: skip
+)
 
 Rows = list[tuple[str, ...]]
 
 
 def table(found: dict[str, Any]) -> str:
     """What each had and reached, for the terminal."""
-    parts = [_columns([HEADER, *contender_rows(found)])]
+    parts = [_columns([HEADER, *candidate_rows(found)])]
     for name, test in found["tests"].items():
         parts.append(f"{name}, {measure(found)}\n{_columns(score_rows(found, test))}")
         parts.append("\n".join(verdicts(test)))
@@ -34,24 +42,26 @@ def _columns(rows: Iterable[tuple[str, ...]]) -> str:
     return "\n".join(lines)
 
 
-def contender_rows(found: dict[str, Any]) -> Rows:
-    """What each contender had."""
+def candidate_rows(found: dict[str, Any]) -> Rows:
+    """What each candidate had."""
     rows = []
-    for name, x in found["contenders"].items():
-        own = [run for run in found["runs"] if run["contender"] == name]
+    for name, x in found["candidates"].items():
+        own = [run for run in found["runs"] if run["candidate"] == name]
         memory = x["peak_memory_bytes"]
-        rows.append((
-            name,
-            str(x["width"]),
-            f"{x['parameters']:,}",
-            _mean(x["steps_done"], ",.0f"),
-            "-" if x["flops"] is None else f"{x['flops']:.3g}",
-            _mean(x["tokens"], ",.0f"),
-            _mean(x["seconds"], ",.0f"),
-            "-" if memory is None else f"{memory['mean'] / 1e6:,.0f}",
-            "-" if x["learning_rate"] is None else f"{x['learning_rate']:g}",
-            f"{x['runs']}/{sum(run['counts'] or x['learning_rate'] is None for run in own)}",
-        ))  # fmt: skip
+        rows.append(
+            (
+                name,
+                str(x["width"]),
+                f"{x['parameters']:,}",
+                _mean(x["steps_done"], ",.0f"),
+                "-" if x["flops"] is None else f"{x['flops']:.3g}",
+                _mean(x["tokens"], ",.0f"),
+                _mean(x["seconds"], ",.0f"),
+                "-" if memory is None else f"{memory['mean'] / 1e6:,.0f}",
+                "-" if x["learning_rate"] is None else f"{x['learning_rate']:g}",
+                f"{x['runs']}/{sum(run['counts'] or x['learning_rate'] is None for run in own)}",
+            )
+        )
     return rows
 
 
@@ -69,8 +79,8 @@ def shown(interval: dict[str, Any] | None) -> str:
 
 
 def score_rows(found: dict[str, Any], test: dict[str, Any]) -> Rows:
-    """Scores on one test; contenders without any are there too."""
-    missing = [name for name in found["contenders"] if name not in test["scores"]]
+    """Scores on one test; candidates without any are there too."""
+    missing = [name for name in found["candidates"] if name not in test["scores"]]
     scored = [(name, shown(x), _list(x["values"])) for name, x in test["scores"].items()]
     return scored + [(name, "failed", "") for name in missing]
 
@@ -82,7 +92,7 @@ def _list(values: Iterable[float]) -> str:
 def measure(found: dict[str, Any]) -> str:
     """The score, and of which share its intervals are."""
     share = f"{found['options']['confidence']:.3g}"
-    return f"{compare_pictures.SCORES[found['options']['score']]}, interval of {share}"
+    return f"{plots.SCORES[found['options']['score']]}, interval of {share}"
 
 
 def verdicts(test: dict[str, Any]) -> list[str]:
@@ -106,8 +116,8 @@ def verdicts(test: dict[str, Any]) -> list[str]:
 
 
 def claims(found: dict[str, Any]) -> list[str]:
-    """What the numbers say of efficiency, focus and memory, contender by contender."""
-    names = found["contenders"]
+    """What the numbers say of efficiency, focus and memory, candidate by candidate."""
+    names = found["candidates"]
     return [line for say in (_cost, _focus, _memory) for name in names for line in say(found, name)]
 
 
@@ -129,12 +139,12 @@ def _cost(found: dict[str, Any], name: str) -> list[str]:
 
 
 def _beside_the_first(found: dict[str, Any], name: str, row: dict[str, Any]) -> str:
-    """How fast training is beside that of the first contender at the same length."""
-    first = next(iter(found["contenders"]))
+    """How fast training is beside that of the first candidate at the same length."""
+    first = next(iter(found["candidates"]))
     same = [x for x in found["costs"].get(first, []) if x["length"] == row["length"]]
     if name == first or not same:
         return ""
-    own, other = (compare_pictures.cost(x, "training_tokens_per_second") for x in (row, same[0]))
+    own, other = (plots.cost(x, "training_tokens_per_second") for x in (row, same[0]))
     said = f"; {own['mean'] / other['mean']:.2f}"
     if own["low"] is not None and other["low"] is not None:
         said += f" ({own['low'] / other['high']:.2f} to {own['high'] / other['low']:.2f})"
@@ -142,7 +152,7 @@ def _beside_the_first(found: dict[str, Any], name: str, row: dict[str, Any]) -> 
 
 
 def _focus(found: dict[str, Any], name: str) -> list[str]:
-    own = found["contenders"][name].get("focus")
+    own = found["candidates"][name].get("focus")
     if own is None:
         return []
     return [
@@ -195,7 +205,7 @@ def remarks(found: dict[str, Any]) -> list[str]:
         if run["status"] != "done"
     ]
     lines += [f"{x['name']} is left out: {x['reason']}" for x in found["left_out"]]
-    few = [name for name, x in found["contenders"].items() if x["runs"] == 1]
+    few = [name for name, x in found["candidates"].items() if x["runs"] == 1]
     if few:
         lines.append(
             f"Warning: with one run no interval can be given ({', '.join(few)}); use --seeds=3."

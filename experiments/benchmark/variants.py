@@ -1,4 +1,4 @@
-"""Time and memory of every variant as sequences grow: what is measured, and how.
+"""Time and memory of every variant as sequences grow.
 
     scripts/bench --suite=variants --output=variants.json --picture=variants.png
 
@@ -10,7 +10,6 @@ square of the length, is left out, and its row says why.
 """
 
 import math
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -23,14 +22,16 @@ import numpy as np
 from attention_jax import variants
 from attention_jax.analysis import variant_info
 from attention_jax.core.types import MaskFunction, Variant
-from experiments.attention_speed import BOTH, FORWARD, Row, seconds
+from experiments import timing
+from experiments.benchmark.attention import Row
+from experiments.benchmark.attention_cases import BOTH, FORWARD
 
 HEADS, WIDTH, SLOW_SECONDS = 4, 32, 0.5
 DIRECTIONS = (FORWARD, BOTH)
 
 
 class Settings(NamedTuple):
-    """What is measured; the flags of `experiments.benchmark` explain each."""
+    """The rows to measure; the flags of `experiments.benchmark` explain each field."""
 
     names: tuple[str, ...]
     lengths: tuple[int, ...]
@@ -91,17 +92,13 @@ def _measured(
         whole = sum(getattr(memory, f"{part}_size_in_bytes") for part in parts)
         if whole > settings.gigabytes * 1e9:
             return facts | {"not_measured": f"skipped: needs {whole / 1e9:.1f} GB at {length:,}"}
-        call = partial(_wait, program, *arrays)
-        repeats = settings.repeats if seconds(call) < SLOW_SECONDS else 1
-        times = [seconds(call) for _ in range(repeats)]
+        times = timing.repeated(
+            partial(program, *arrays), settings.repeats, slow_seconds=SLOW_SECONDS
+        )
     except Exception as error:  # of any variant; the others go on
         text = " ".join(str(error).split()) or "no message"
         return facts | {"not_measured": f"not available: {type(error).__name__}: {text[:160]}"}
-    return facts | {"seconds": statistics.median(times), "repeats": repeats}
-
-
-def _wait(program: Callable[..., Any], *arrays: Any) -> None:
-    jax.block_until_ready(program(*arrays))
+    return facts | {"seconds": times.median, "repeats": len(times.seconds)}
 
 
 def _draw(length: int) -> tuple[jax.Array, ...]:

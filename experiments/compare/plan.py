@@ -1,7 +1,7 @@
-"""Who is compared, and with what budget: contenders from flags, and how they are matched.
+"""Who is compared, and with what budget: candidates from flags, and how they are matched.
 
 Matching by parameters chooses widths, by operations or time the number of steps. Warm-up,
-evaluations and checkpoints keep their share of the steps. The first contender sets the measure.
+evaluations and checkpoints keep their share of the steps. The first candidate sets the measure.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ _DEFAULTS = {"transformer": "scaled_dot", "rnn": "additive", "cnn": "none"}
 _STRETCHED = ("warmup_steps", "evaluate_every", "checkpoint_every")
 
 
-class Contender(NamedTuple):
+class Candidate(NamedTuple):
     """A model with an attention, and its flags beside those that all share."""
 
     name: str
@@ -45,12 +45,12 @@ class LeftOut(NamedTuple):
     reason: str
 
 
-def contenders(
+def candidates(
     models: Iterable[str],
     attentions: Iterable[str],
     options: dict[str, Iterable[str]],
     contest: Contest,
-) -> tuple[list[Contender], list[LeftOut]]:
+) -> tuple[list[Candidate], list[LeftOut]]:
     """Each model with each attention; one written model:attention stands as it is.
 
     Args:
@@ -64,7 +64,7 @@ def contenders(
       ValueError: a name is unknown, there is nothing to compare, or a pair named as one does not
         go together.
     """
-    found: dict[str, Contender] = {}
+    found: dict[str, Candidate] = {}
     left: list[LeftOut] = []
     for item in models:
         model, colon, own = item.partition(":")
@@ -80,8 +80,8 @@ def contenders(
             if reason:
                 left.append(LeftOut(name, reason))
                 continue
-            rival = Contender(name, _flags(contest.models[model], attention, options))
-            if found.setdefault(name, rival) != rival:
+            candidate = Candidate(name, _flags(contest.models[model], attention, options))
+            if found.setdefault(name, candidate) != candidate:
                 raise ValueError(f"`--attentions` must differ in name; two of them are {name}.")
     if not found:
         because = f" {left[0].reason}" if left else ""
@@ -119,7 +119,7 @@ def _flags(
 
 @contextlib.contextmanager
 def flags_set(values: dict[str, Any]) -> Generator[None, None, None]:
-    """Flags as they are for one contender, inside a `with` block."""
+    """Flags as they are for one candidate, inside a `with` block."""
     before = {name: FLAGS[name].value for name in values}
     try:
         for name, value in values.items():
@@ -144,16 +144,18 @@ class Program(NamedTuple):
     batches: Batches
 
 
-def plan(contender: Contender, first: dict[str, Any] | None, program: Program) -> dict[str, Any]:
-    """What a contender gets, beside what it has then: plain data.
+def make_plan(
+    candidate: Candidate, first: dict[str, Any] | None, program: Program
+) -> dict[str, Any]:
+    """What a candidate gets, beside what it has then: plain data.
 
     Args:
-      first: the plan of the first contender, with which the others are matched; None for itself.
+      first: the plan of the first candidate, with which the others are matched; None for itself.
 
     Raises:
       ValueError: the model cannot be built so, or no width has as many parameters.
     """
-    changes = dict(contender.flags)
+    changes = dict(candidate.flags)
     if FLAGS.match == "parameters" and first is not None:
         changes |= _width(changes, first["parameters"], program)
     with flags_set(changes):

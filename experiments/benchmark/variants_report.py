@@ -1,4 +1,4 @@
-"""What `experiments.variants_speed` measured: lines of a table, and a picture."""
+"""Report of the variants benchmark: lines of a table, and a figure."""
 
 from os import PathLike
 
@@ -7,10 +7,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from attention_jax.analysis.variant_info import FAMILIES
-from experiments.attention_speed import BOTH, FORWARD, Row
-from experiments.variants_speed import growth
+from experiments.benchmark.attention import Row
+from experiments.benchmark.attention_cases import BOTH, FORWARD
+from experiments.benchmark.variants import growth
 
-_COLOURS = dict(
+_COLORS = dict(
     zip(FAMILIES, "#0072b2 #d55e00 #009e73 #7b4ea3 #b07d00 #c0397a".split(), strict=True)
 )
 _PANELS = (
@@ -55,13 +56,13 @@ def _cell(row: Row) -> str:
     return f"{row['seconds'] * 1e3:,.1f} / {row['temporary_bytes'] / 1e6:,.1f}"
 
 
-def picture(rows: list[Row], path: str | PathLike[str]) -> None:
+def plot(rows: list[Row], path: str | PathLike[str]) -> None:
     """Draws time and memory against the length: a row of panels for each family of variants.
 
     The lines of the family are named where they end; those of the others are grey behind them.
 
     Args:
-      path: the picture to write; its suffix names the format.
+      path: the file to write; its suffix names the format.
     """
     families = [family for family in FAMILIES if any(row["family"] == family for row in rows)]
     counts = [len({row["variant"] for row in rows if row["family"] == x}) for x in families]
@@ -69,11 +70,21 @@ def picture(rows: list[Row], path: str | PathLike[str]) -> None:
     high = 0.9 + sum(heights) + 0.5 * len(heights)
     figure = Figure((17, high))
     panels = figure.subplots(
-        len(families), len(_PANELS), squeeze=False, sharex=True, sharey="col",
-        gridspec_kw={"height_ratios": heights, "hspace": 0.5 * len(heights) / sum(heights),
-                     "wspace": 0.5, "left": 0.04, "right": 0.91, "bottom": 0.5 / high,
-                     "top": 1 - 0.4 / high},
-    )  # fmt: skip
+        len(families),
+        len(_PANELS),
+        squeeze=False,
+        sharex=True,
+        sharey="col",
+        gridspec_kw={
+            "height_ratios": heights,
+            "hspace": 0.5 * len(heights) / sum(heights),
+            "wspace": 0.5,
+            "left": 0.04,
+            "right": 0.91,
+            "bottom": 0.5 / high,
+            "top": 1 - 0.4 / high,
+        },
+    )
     for family, row in zip(families, panels, strict=True):
         for (title, direction, measure, scale, unit), panel in zip(_PANELS, row, strict=True):
             lines = _lines(rows, direction, measure, scale)
@@ -107,7 +118,7 @@ def _draw(
         own = of[name] == family
         panel.plot(
             *zip(*points, strict=True),
-            color=_COLOURS[family] if own else _OTHERS,
+            color=_COLORS[family] if own else _OTHERS,
             linewidth=1.3 if own else 0.7,
             marker="o" if own else "",
             markersize=2.5,
@@ -132,9 +143,16 @@ def _name(panel: Axes, lines: dict[str, list[tuple[int, float]]], family: str) -
             color=_INK,
             va="center",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": _COLOURS[family], "linewidth": 0.5,
-                        "alpha": 0.6, "shrinkA": 0, "shrinkB": 0, "relpos": (0, 0.5)},
-        )  # fmt: skip
+            arrowprops={
+                "arrowstyle": "-",
+                "color": _COLORS[family],
+                "linewidth": 0.5,
+                "alpha": 0.6,
+                "shrinkA": 0,
+                "shrinkB": 0,
+                "relpos": (0, 0.5),
+            },
+        )
 
 
 def _spread(heights: list[float], step: float) -> list[float]:
@@ -143,9 +161,10 @@ def _spread(heights: list[float], step: float) -> list[float]:
     at = list(heights)
     while True:
         close = (
-            n for n in range(len(at) - 1)
+            n
+            for n in range(len(at) - 1)
             if at[n + 1] - at[n] < step * (len(groups[n]) + len(groups[n + 1])) / 2
-        )  # fmt: skip
+        )
         first = next(close, None)
         if first is None:
             break
@@ -153,8 +172,8 @@ def _spread(heights: list[float], step: float) -> list[float]:
         at.pop(first + 1)
         at[first] = sum(groups[first]) / len(groups[first])
     spread = [
-        centre + step * (place - (len(group) - 1) / 2)
-        for group, centre in zip(groups, at, strict=True)
+        center + step * (place - (len(group) - 1) / 2)
+        for group, center in zip(groups, at, strict=True)
         for place in range(len(group))
     ]
     return [min(x, 1 - step * (len(spread) - 1 - n)) for n, x in enumerate(spread)]

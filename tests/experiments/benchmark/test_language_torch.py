@@ -14,17 +14,30 @@ from attention_jax.models import language  # noqa: E402
 from attention_jax.nn.transformer import TransformerConfig  # noqa: E402
 from attention_jax.training import loop, objectives  # noqa: E402
 from attention_jax.training.config import TrainConfig  # noqa: E402
-from experiments import language_peers  # noqa: E402
+from experiments.benchmark import language_torch  # noqa: E402
 
 CONFIG = TransformerConfig(
-    vocabulary_size=11, width=8, layers=2, heads=2, feed_forward=16, positions="learned",
-    activation="gelu", dropout_rate=0.0, max_length=6,
-)  # fmt: skip
+    vocabulary_size=11,
+    width=8,
+    layers=2,
+    heads=2,
+    feed_forward=16,
+    positions="learned",
+    activation="gelu",
+    dropout_rate=0.0,
+    max_length=6,
+)
 SETTINGS = TrainConfig(
-    steps=8, optimizer="adamw", learning_rate=0.01, schedule="cosine", final_rate=1e-3,
-    warmup_steps=3, weight_decay=0.1, adam_b2=0.99,
+    steps=8,
+    optimizer="adamw",
+    learning_rate=0.01,
+    schedule="cosine",
+    final_rate=1e-3,
+    warmup_steps=3,
+    weight_decay=0.1,
+    adam_b2=0.99,
     clip_norm=0.1,
-)  # fmt: skip
+)
 WINDOWS = RandomWindows(np.random.default_rng(0).integers(0, 11, 200), rows=4, length=6, seed=0)
 
 
@@ -65,7 +78,7 @@ def test_with_our_parameters_it_gives_our_logits():
     ours = language.build(CONFIG, rngs=nnx.Rngs(0))
     # Our embeddings are scaled by the root of the width, and the table of the output is not.
     ours.embedding.width = 1
-    theirs = language_peers.Language(CONFIG)
+    theirs = language_torch.Language(CONFIG)
     copy_into(theirs, nnx.as_pure(nnx.state(ours)))
     tokens = WINDOWS[0].tokens
     expected = theirs(torch.as_tensor(tokens).long()).detach().numpy()
@@ -76,7 +89,7 @@ def test_with_our_parameters_it_gives_our_logits():
 
 @pytest.mark.slow
 def test_both_have_as_many_parameters_and_learn():
-    size, step = language_peers.training(CONFIG, SETTINGS)
+    size, step = language_torch.training(CONFIG, SETTINGS)
     state, update = loop.stepper(
         lambda key: language.build(CONFIG, rngs=nnx.Rngs(key)), SETTINGS, objectives.next_token
     )
@@ -91,8 +104,8 @@ def test_both_have_as_many_parameters_and_learn():
 
 def test_its_updates_are_those_of_our_optimizer():
     """Rates, decay of matrices alone, and clipping: optax with torch's own gradients."""
-    model = language_peers.Language(CONFIG)
-    step = language_peers.updater(model, SETTINGS)
+    model = language_torch.Language(CONFIG)
+    step = language_torch.updater(model, SETTINGS)
     transform = SETTINGS.transform()
     values = {name: jnp.asarray(p.detach().numpy()) for name, p in model.named_parameters()}
     state = transform.init(values)
@@ -122,4 +135,4 @@ def test_its_updates_are_those_of_our_optimizer():
 )
 def test_another_model_is_refused(model, settings, message):
     with pytest.raises(ValueError, match=message):
-        language_peers.training(CONFIG._replace(**model), SETTINGS._replace(**settings))
+        language_torch.training(CONFIG._replace(**model), SETTINGS._replace(**settings))

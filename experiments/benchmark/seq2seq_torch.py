@@ -1,4 +1,4 @@
-"""The same models in torch, eager, as `experiments.benchmark` measures them beside ours.
+"""Encoder-decoder models in eager PyTorch, for the training benchmark.
 
 Written as a torch user would write them, with torch's own fused layers. Sizes, dropout, tied
 embeddings, label smoothing and Adam are those of the model they stand beside.

@@ -19,33 +19,30 @@ from typing import Any
 import jax
 from absl import flags
 
-from experiments import (
-    common,
-    compare_plan,
-    compare_report,
-    compare_results,
-    compare_text,
-    contests,
-    launchers,
-    ray_launcher,
-    run_folders,
-)
-from experiments.compare_plan import Contender, Program
-from experiments.compare_results import Run
+from experiments import common, contests, run_folders
+from experiments.compare import launch_local, launch_ray, plan, report, results, summary
+from experiments.compare.launch_local import Finished, Job
+from experiments.compare.plan import Candidate, Program
+from experiments.compare.results import Run
 from experiments.contests import Contest
 
 FLAGS = flags.FLAGS
 EXPERIMENT = contests.named_in(sys.argv[1:])
 flags.adopt_module_key_flags(common)
 flags.DEFINE_enum(
-    "experiment", "translation", contests.EXPERIMENTS, "Whose runs are compared; its flags, which "
-    "--experiment=... --help lists, are those of all runs."
-)  # fmt: skip
+    "experiment",
+    "translation",
+    contests.EXPERIMENTS,
+    "Whose runs are compared; its flags, which "
+    "--experiment=... --help lists, are those of all runs.",
+)
 flags.DEFINE_string("folder", None, "Folder of the comparison. Default: runs/compare-<task>.")
 flags.DEFINE_list(
-    "models", ["transformer", "gru"], f"Some of {', '.join(contests.MODELS)}, of images also cnn; "
-    "each with each of --attentions. One such as gru:none, with an attention, stands as it is."
-)  # fmt: skip
+    "models",
+    ["transformer", "gru"],
+    f"Some of {', '.join(contests.MODELS)}, of images also cnn; "
+    "each with each of --attentions. One such as gru:none, with an attention, stands as it is.",
+)
 flags.DEFINE_list(
     "attentions", [], "Attentions by name or file, for RNNs also none. Default: that of the model."
 )
@@ -54,36 +51,54 @@ flags.DEFINE_multi_string("rnn_option", [], "A flag of RNNs alone, as name=value
 flags.DEFINE_multi_string("cnn_option", [], "A flag of CNNs alone, as name=value.")
 flags.DEFINE_integer("seeds", 3, "Runs of each, with seeds --seed, --seed + 1, ...", lower_bound=1)
 flags.DEFINE_enum(
-    "match", "parameters", compare_plan.MATCHES, "What all have alike. parameters chooses widths; "
+    "match",
+    "parameters",
+    plan.MATCHES,
+    "What all have alike. parameters chooses widths; "
     "flops chooses steps, by the compiler's count; time gives each --max_seconds; steps changes "
-    "nothing. The first of --models sets the measure."
-)  # fmt: skip
+    "nothing. The first of --models sets the measure.",
+)
 flags.DEFINE_list(
-    "learning_rates", [], "Tried by each with the first seed; the best by validation loss is kept. "
-    "Default: --learning_rate alone."
-)  # fmt: skip
-flags.DEFINE_string("score", None, "What is compared: exact_match or bleu of translations, wer, "
-                    "cer or accuracy of speech, else accuracy. Default: the first, but bleu of "
-                    "real text.")  # fmt: skip
+    "learning_rates",
+    [],
+    "Tried by each with the first seed; the best by validation loss is kept. "
+    "Default: --learning_rate alone.",
+)
+flags.DEFINE_string(
+    "score",
+    None,
+    "What is compared: exact_match or bleu of translations, wer, "
+    "cer or accuracy of speech, else accuracy. Default: the first, but bleu of "
+    "real text.",
+)
 flags.DEFINE_float("confidence", 0.95, "Of intervals.", lower_bound=0.5, upper_bound=0.999)
 if "cost_lengths" not in FLAGS:  # memory measures its own
     flags.DEFINE_list(
-        "cost_lengths", ["16", "32", "64", "128"], "Tokens of a sentence at which costs of "
-        "translation are measured; empty for none."
-    )  # fmt: skip
+        "cost_lengths",
+        ["16", "32", "64", "128"],
+        "Tokens of a sentence at which costs of translation are measured; empty for none.",
+    )
 flags.DEFINE_bool("train", True, "Train what is missing; --notrain only draws what there is.")
 flags.DEFINE_enum(
-    "launcher", "local", ["local", "ray"], "Where runs go: this machine, or Ray, here or on a "
-    "cluster. Both train as many at a time as there are cores for."
-)  # fmt: skip
+    "launcher",
+    "local",
+    ["local", "ray"],
+    "Where runs go: this machine, or Ray, here or on a "
+    "cluster. Both train as many at a time as there are cores for.",
+)
 flags.DEFINE_string("ray_address", None, "Of a Ray cluster. Default: this machine alone.")
-flags.DEFINE_integer("cores_per_run", 1, "Cores of each run. Local runs go one after another, "
-                     "with all of them, on a GPU or TPU and by --match=time.",
-                     lower_bound=1)  # fmt: skip
-flags.DEFINE_float("gpus_per_run", 0.0, "GPUs of each run on Ray; 0: none, 0.5: two share one.",
-                   lower_bound=0.0)  # fmt: skip
+flags.DEFINE_integer(
+    "cores_per_run",
+    1,
+    "Cores of each run. Local runs go one after another, "
+    "with all of them, on a GPU or TPU and by --match=time.",
+    lower_bound=1,
+)
+flags.DEFINE_float(
+    "gpus_per_run", 0.0, "GPUs of each run on Ray; 0: none, 0.5: two share one.", lower_bound=0.0
+)
 
-_PER_CONTENDER = ("model", "attention", "attention_file", "cell")
+_PER_CANDIDATE = ("model", "attention", "attention_file", "cell")
 _PER_RUN = ("run", "resume", "overwrite")
 # Where things are; an attention's file is copied into the folder of its run.
 _PLACES = ("attention_file", "compile_cache", "data_dir")
@@ -96,34 +111,44 @@ def main() -> None:
     measured = score(contest)
     folder = Path(FLAGS.folder or f"runs/compare-{default_name()}")
     options: Any = {kind: FLAGS[f"{kind}_option"].value for kind in ("transformer", "rnn", "cnn")}
-    rivals, left_out = compare_plan.contenders(FLAGS.models, FLAGS.attentions, options, contest)
+    candidates, left_out = plan.candidates(FLAGS.models, FLAGS.attentions, options, contest)
     folder.mkdir(parents=True, exist_ok=True)
-    with launchers.alone(folder / "compare.lock"):
-        known = compare_plan.load_plans(folder, measure(), is_new=run_folders.is_new)
+    with launch_local.alone(folder / "compare.lock"):
+        known = plan.load_plans(folder, measure(), is_new=run_folders.is_new)
         data = contest.load(folder)
-        judge = contest.judge(data)
-        plans = make_plans(rivals, known, contest, data, folder)
+        scorer = contest.scorer(data)
+        plans = make_plans(candidates, known, contest, data, folder)
         if FLAGS.train:
-            carry_out(rivals, plans, contest, folder)
-        runs = [run for rival in rivals for run in all_runs(rival, folder)]
-        found = compare_results.collect(
-            runs, plans, left_out, judge, folder, compare_results.Options(
-                match=FLAGS.match, score=measured, confidence=FLAGS.confidence, seeds=FLAGS.seeds,
+            carry_out(candidates, plans, contest, folder)
+        runs = [run for candidate in candidates for run in all_runs(candidate, folder)]
+        found = results.collect(
+            runs,
+            plans,
+            left_out,
+            scorer,
+            folder,
+            results.Options(
+                match=FLAGS.match,
+                score=measured,
+                confidence=FLAGS.confidence,
+                seeds=FLAGS.seeds,
                 rates=[rate_text(rate) for rate in tried()],
             ),
-        )  # fmt: skip
-        compare_report.write(found, folder)
-    print(compare_text.table(found))
+        )
+        report.write(found, folder)
+    print(summary.table(found))
     print(f"\nreport: {folder}/report.html, numbers: {folder}/report.json")
     failed = [run["name"] for run in found["runs"] if run["status"] != "done"]
     if failed:
-        sys.exit(f"error: {len(failed)} of {len(found['runs'])} runs are not done, {failed[0]} "
-                 "first; the same call tries again.")  # fmt: skip
+        sys.exit(
+            f"error: {len(failed)} of {len(found['runs'])} runs are not done, {failed[0]} "
+            "first; the same call tries again."
+        )
 
 
 def check_flags(contest: Contest) -> None:
     """Refuses flags that contradict each other."""
-    for name in _PER_CONTENDER:
+    for name in _PER_CANDIDATE:
         if FLAGS[name].present:
             raise ValueError(f"`--{name}` is that of one run; here `--models` and `--attentions`.")
     for name in _PER_RUN:
@@ -134,9 +159,9 @@ def check_flags(contest: Contest) -> None:
             "`--match=time` and `--max_seconds` go together; "
             f"got --match={FLAGS.match}, --max_seconds={FLAGS.max_seconds}."
         )
-    if FLAGS.launcher == "local" and FLAGS.cores_per_run > launchers.cores():
+    if FLAGS.launcher == "local" and FLAGS.cores_per_run > launch_local.cores():
         raise ValueError(
-            f"`--cores_per_run` must be at most what there are here, {launchers.cores()}; got "
+            f"`--cores_per_run` must be at most what there are here, {launch_local.cores()}; got "
             f"{FLAGS.cores_per_run}. Ask for less, or use a cluster by --launcher=ray."
         )
     if not contest.has_costs:
@@ -156,9 +181,9 @@ def check_no_costs() -> None:
             )
 
 
-def rates(rival: Contender) -> list[float]:
-    """The learning rates that a contender tries."""
-    return tried() or [rival.flags.get("learning_rate", FLAGS.learning_rate)]
+def rates(candidate: Candidate) -> list[float]:
+    """The learning rates that a candidate tries."""
+    return tried() or [candidate.flags.get("learning_rate", FLAGS.learning_rate)]
 
 
 def tried() -> list[float]:
@@ -203,71 +228,77 @@ def default_name() -> str:
 
 def measure() -> dict[str, Any]:
     """All that must be the same in two calls for their runs to be comparable."""
-    own = {"learning_rate", "seed", *_PER_CONTENDER, *_PLACES}
+    own = {"learning_rate", "seed", *_PER_CANDIDATE, *_PLACES}
     lines = [x for x in run_folders.flagfile().splitlines() if run_folders.flag_name(x) not in own]
     options = [*FLAGS.transformer_option, *FLAGS.rnn_option, *FLAGS.cnn_option]
     return {"flags": lines, "options": options, "match": FLAGS.match, "first": FLAGS.models[0]}
 
 
 def make_plans(
-    rivals: list[Contender], known: dict[str, Any], contest: Contest, data: Any, folder: Path
+    candidates: list[Candidate], known: dict[str, Any], contest: Contest, data: Any, folder: Path
 ) -> dict[str, Any]:
-    """The plan of each contender; those of an earlier call stay."""
-    missing = [rival for rival in rivals if rival.name not in known]
+    """The plan of each candidate; those of an earlier call stay."""
+    missing = [candidate for candidate in candidates if candidate.name not in known]
     if missing:
         program = Program(lambda: contest.builder(data), contest.objective, contest.batches(data))
     plans = dict(known)
-    for rival in missing:
-        first = plans.get(rivals[0].name)
-        plans[rival.name] = compare_plan.plan(rival, first, program)
-        compare_plan.save_plans(folder, measure(), plans)
+    for candidate in missing:
+        first = plans.get(candidates[0].name)
+        plans[candidate.name] = plan.make_plan(candidate, first, program)
+        plan.save_plans(folder, measure(), plans)
     return plans
 
 
 def carry_out(
-    rivals: list[Contender], plans: dict[str, Any], contest: Contest, folder: Path
+    candidates: list[Candidate], plans: dict[str, Any], contest: Contest, folder: Path
 ) -> None:
     """Trains what is missing, the runs that choose learning rates first, and measures costs."""
-    sweep = [run for rival in rivals for run in runs_of(rival, folder, rates(rival), [FLAGS.seed])]
+    sweep = [
+        run
+        for candidate in candidates
+        for run in runs_of(candidate, folder, rates(candidate), [FLAGS.seed])
+    ]
     launch(sweep, plans)
-    chosen = {rival.name: compare_results.best_rate(all_runs(rival, folder)) for rival in rivals}
+    chosen = {
+        candidate.name: results.best_rate(all_runs(candidate, folder)) for candidate in candidates
+    }
     rest = [
         run
         for seed in seeds()[1:]
-        for rival in rivals
-        if (best := chosen[rival.name]) is not None
-        for run in runs_of(rival, folder, [float(best)], [seed])
+        for candidate in candidates
+        if (best := chosen[candidate.name]) is not None
+        for run in runs_of(candidate, folder, [float(best)], [seed])
     ]
     launch(rest, plans)
-    for job in cost_jobs(rivals, chosen, folder) if contest.has_costs else ():
+    for job in cost_jobs(candidates, chosen, folder) if contest.has_costs else ():
         launch_jobs([job], alone=True)  # so that none disturbs what another measures
 
 
 def runs_of(
-    rival: Contender, folder: Path, some_rates: Iterable[float], some_seeds: Iterable[int]
+    candidate: Candidate, folder: Path, some_rates: Iterable[float], some_seeds: Iterable[int]
 ) -> list[Run]:
-    """Runs of a contender, as they stand."""
+    """Runs of a candidate, as they stand."""
     return [
-        Run(rival.name, rate_text(rate), seed, folder / "runs" / rival.name)
+        Run(candidate.name, rate_text(rate), seed, folder / "runs" / candidate.name)
         for rate in some_rates
         for seed in some_seeds
     ]
 
 
-def all_runs(rival: Contender, folder: Path) -> list[Run]:
-    """The sweep of a contender, and the other seeds of its best learning rate."""
-    sweep = runs_of(rival, folder, rates(rival), [FLAGS.seed])
-    best = compare_results.best_rate(sweep)
+def all_runs(candidate: Candidate, folder: Path) -> list[Run]:
+    """The sweep of a candidate, and the other seeds of its best learning rate."""
+    sweep = runs_of(candidate, folder, rates(candidate), [FLAGS.seed])
+    best = results.best_rate(sweep)
     if best is None:
         return sweep
-    return sweep + runs_of(rival, folder, [float(best)], seeds()[1:])
+    return sweep + runs_of(candidate, folder, [float(best)], seeds()[1:])
 
 
 def launch(runs: list[Run], plans: dict[str, Any]) -> None:
     """Trains those that are not done."""
     jobs = []
     for run in runs:
-        lines = run_flags(plans[run.contender]["flags"], run)
+        lines = run_flags(plans[run.candidate]["flags"], run)
         if run.is_done():
             check_same(run, lines)
             continue
@@ -275,11 +306,11 @@ def launch(runs: list[Run], plans: dict[str, Any]) -> None:
         if begun.exists() and begun.read_text().strip():
             check_same(run, lines)
         command = [sys.executable, "-m", f"experiments.{EXPERIMENT}", f"--run={run.folder}"]
-        jobs.append(launchers.Job(run.name, (*command, *lines), run.log, ("--resume",), begun))
+        jobs.append(Job(run.name, (*command, *lines), run.log, ("--resume",), begun))
     launch_jobs(jobs)
 
 
-def launch_jobs(jobs: list[launchers.Job], alone: bool = False) -> None:
+def launch_jobs(jobs: list[Job], alone: bool = False) -> None:
     """Carries jobs out, and says how each ended and about how long the rest will take."""
     if not jobs:
         return
@@ -289,21 +320,24 @@ def launch_jobs(jobs: list[launchers.Job], alone: bool = False) -> None:
         ended = "done" if done.reason is None else f"failed: {done.reason}"
         left = (time.monotonic() - start) / number * (len(jobs) - number) / 60
         rest = f"; about {left:.0f} min left" if number < len(jobs) else ""
-        print(f"{number}/{len(jobs)} {done.job.name}: {ended}, {done.seconds:.0f} s{rest}",
-              flush=True)  # fmt: skip
+        print(
+            f"{number}/{len(jobs)} {done.job.name}: {ended}, {done.seconds:.0f} s{rest}", flush=True
+        )
 
 
-def launcher(alone: bool) -> Callable[[Iterable[launchers.Job]], Iterator[launchers.Finished]]:
+def launcher(
+    alone: bool,
+) -> Callable[[Iterable[Job]], Iterator[Finished]]:
     """Where runs go, as flags say; one that is `alone` gets all cores of this machine."""
     if FLAGS.launcher == "local":
         # Time is planned with all cores, and others beside a run would take some of its own.
         if alone or FLAGS.match == "time" or jax.default_backend() != "cpu":
-            return launchers.local
-        at_once = launchers.cores() // FLAGS.cores_per_run
-        own = launchers.threads(FLAGS.cores_per_run)
-        return partial(launchers.local, at_once=at_once, environment=own)
+            return launch_local.local
+        at_once = launch_local.cores() // FLAGS.cores_per_run
+        own = launch_local.threads(FLAGS.cores_per_run)
+        return partial(launch_local.local, at_once=at_once, environment=own)
     return partial(
-        ray_launcher.on_ray,
+        launch_ray.on_ray,
         address=FLAGS.ray_address,
         cores=FLAGS.cores_per_run,
         gpus=FLAGS.gpus_per_run,
@@ -312,7 +346,7 @@ def launcher(alone: bool) -> Callable[[Iterable[launchers.Job]], Iterator[launch
 
 def run_flags(changes: dict[str, Any], run: Run) -> list[str]:
     """All flags of a run, in full, so that it depends on no default."""
-    with compare_plan.flags_set(changes | {"learning_rate": float(run.rate), "seed": run.seed}):
+    with plan.flags_set(changes | {"learning_rate": float(run.rate), "seed": run.seed}):
         lines = run_folders.flagfile().splitlines()
     return [*lines, f"--compile_cache={FLAGS.compile_cache}"]
 
@@ -330,17 +364,17 @@ def check_same(run: Run, lines: list[str]) -> None:
 
 
 def cost_jobs(
-    rivals: list[Contender], chosen: dict[str, str | None], folder: Path
-) -> Iterator[launchers.Job]:
+    candidates: list[Candidate], chosen: dict[str, str | None], folder: Path
+) -> Iterator[Job]:
     """Measurements that are missing, each by the first run that is done."""
-    for rival in rivals:
-        output = compare_results.costs_file(folder, rival.name)
-        done = [run for run in all_runs(rival, folder) if run.is_done()]
+    for candidate in candidates:
+        output = results.costs_file(folder, candidate.name)
+        done = [run for run in all_runs(candidate, folder) if run.is_done()]
         if output.exists() or not done or not FLAGS.cost_lengths:
             continue
-        command = [sys.executable, "-m", "experiments.costs", f"--run={done[0].folder}"]
+        command = [sys.executable, "-m", "experiments.compare.costs", f"--run={done[0].folder}"]
         command += [f"--cost_lengths={','.join(FLAGS.cost_lengths)}", f"--output={output}"]
-        yield launchers.Job(f"costs of {rival.name}", tuple(command), output.with_suffix(".log"))
+        yield Job(f"costs of {candidate.name}", tuple(command), output.with_suffix(".log"))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 
 class Palette(NamedTuple):
-    """Colours of one ground; those of contenders can be told apart by the colour-blind."""
+    """Colours of one ground; those of candidates can be told apart by the colour-blind."""
 
     ground: str
     ink: str
@@ -20,13 +20,17 @@ class Palette(NamedTuple):
 
 
 LIGHT = Palette(
-    "#ffffff", "#222222", "#e6e6e6",
+    "#ffffff",
+    "#222222",
+    "#e6e6e6",
     ("#0072b2", "#d55e00", "#00845f", "#a8528c", "#8a6d00", "#2f2f2f", "#7b4ea3", "#a03030"),
-)  # fmt: skip
+)
 DARK = Palette(
-    "#191d23", "#e4e8ed", "#39414c",
+    "#191d23",
+    "#e4e8ed",
+    "#39414c",
     ("#56b4e9", "#ff8c42", "#3fcf9f", "#e79cc9", "#e6c34a", "#d0d0d0", "#b392e0", "#ff8080"),
-)  # fmt: skip
+)
 _MARKS, _PIXELS_PER_INCH, _WIDTH, _HEIGHT = "os^vDP<>X", 110, 4.6, 3.4
 SCORES = {
     "exact_match": "exact match, %",
@@ -62,11 +66,11 @@ def png(figure: Figure, palette: Palette) -> bytes:
 
 
 def scores(found: dict[str, Any], palette: Palette) -> Figure | None:
-    """Each contender's mean with its interval, and its runs, on each test."""
+    """Each candidate's mean with its interval, and its runs, on each test."""
     tests = {name: test["scores"] for name, test in found["tests"].items() if test["scores"]}
     if not tests:
         return None
-    names = list(found["contenders"])
+    names = list(found["candidates"])
     figure, panels = _figure(len(tests), height=0.9 + 0.42 * len(names))
     for panel, (test, own) in zip(panels, tests.items(), strict=True):
         for row, name in enumerate(reversed(names)):
@@ -92,7 +96,7 @@ def by_length(found: dict[str, Any], palette: Palette) -> Figure | None:
     if not any(bucket["scores"] for bucket in buckets):
         return None
     figure, (panel,) = _figure(1, width=1.6 * _WIDTH)
-    for number, name in enumerate(found["contenders"]):
+    for number, name in enumerate(found["candidates"]):
         points = [
             ((b["low"] + b["high"]) / 2, b["scores"][name]) for b in buckets if name in b["scores"]
         ]
@@ -111,8 +115,11 @@ def by_length(found: dict[str, Any], palette: Palette) -> Figure | None:
 def curves(found: dict[str, Any], palette: Palette) -> Figure | None:
     """How validation went, by step and by second."""
     score = found["options"]["score"]
-    names = [x for x in dict.fromkeys(("loss", score)) if any(
-        x in point for points in found["curves"].values() for point in points)]  # fmt: skip
+    names = [
+        x
+        for x in dict.fromkeys(("loss", score))
+        if any(x in point for points in found["curves"].values() for point in points)
+    ]
     if not names:
         return None
     figure, panels = _figure(2 * len(names), columns=2)
@@ -133,8 +140,9 @@ def _place(point: dict[str, Any], axis: str) -> float:
 
 def costs(found: dict[str, Any], palette: Palette) -> Figure | None:
     """Costs against the length of the sentences, both axes by powers."""
-    measured = [x for x in _COSTS if any(
-        row.get(x) for rows in found["costs"].values() for row in rows)]  # fmt: skip
+    measured = [
+        x for x in _COSTS if any(row.get(x) for rows in found["costs"].values() for row in rows)
+    ]
     if not measured:
         return None
     figure, panels = _figure(len(measured), columns=2)
@@ -190,7 +198,7 @@ def _figure(
 
 
 def _style(found: dict[str, Any], name: str, palette: Palette) -> dict[str, Any]:
-    number = list(found["contenders"]).index(name)
+    number = list(found["candidates"]).index(name)
     colour = palette.lines[number % len(palette.lines)]
     return {"color": colour, "marker": _MARKS[number % len(_MARKS)]}
 

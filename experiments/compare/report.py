@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from experiments import compare_pictures
-from experiments import compare_text as text
-from experiments.compare_plan import write_whole
+from experiments.compare import plots
+from experiments.compare import summary as text
+from experiments.compare.plan import write_whole
 
 _STYLE = """
 :root { color-scheme: light dark; --ground: #f6f7f9; --card: #ffffff; --ink: #1c2128;
@@ -49,11 +49,11 @@ def write(found: dict[str, Any], folder: Path) -> None:
     """Writes report.json, report.html and the pictures."""
     write_whole(folder / "report.json", json.dumps(found, indent=2))
     drawn: Drawn = {}
-    for name, draw in compare_pictures.DRAWINGS.items():
+    for name, draw in plots.DRAWINGS.items():
         both = []
-        for palette in (compare_pictures.LIGHT, compare_pictures.DARK):
+        for palette in (plots.LIGHT, plots.DARK):
             figure = draw(found, palette)
-            both += [] if figure is None else [compare_pictures.png(figure, palette)]
+            both += [] if figure is None else [plots.png(figure, palette)]
         if both:
             (folder / f"{name}.png").write_bytes(both[0])
             drawn[name] = both
@@ -81,12 +81,12 @@ def _what_each_had(found: dict[str, Any], drawn: Drawn) -> list[str]:
     del drawn
     options = found["options"]
     return [
-        f"<h1>{_plain(', '.join(found['contenders']))}</h1>",
+        f"<h1>{_plain(', '.join(found['candidates']))}</h1>",
         f'<p class="faint">Task {_plain(found["task"])}. All have '
         f"{_MATCHES[options['match']]}. {_rates(options['rates'])}</p>",
         "".join(f'<p class="bad">{_plain(line)}</p>' for line in text.remarks(found)),
         "<h2>What each had</h2>",
-        _table(text.HEADER, text.contender_rows(found)),
+        _table(text.HEADER, text.candidate_rows(found)),
         "<p class='faint'>FLOPs are those of all steps, by the compiler's count for each length of "
         "batch. Seconds hold evaluations, which all make at the same shares of their steps. "
         "Tokens are those of targets. Peak memory is of the process, or of its accelerator.</p>",
@@ -96,7 +96,7 @@ def _what_each_had(found: dict[str, Any], drawn: Drawn) -> list[str]:
 def _quality(found: dict[str, Any], drawn: Drawn) -> list[str]:
     tests = "".join(
         f"<h3>{_plain(name)}: {_plain(text.measure(found))}</h3>"
-        + _table(("contender", "mean", "runs"), text.score_rows(found, test))
+        + _table(("candidate", "mean", "runs"), text.score_rows(found, test))
         + _list_of(text.verdicts(test))
         for name, test in found["tests"].items()
     )
@@ -106,7 +106,7 @@ def _quality(found: dict[str, Any], drawn: Drawn) -> list[str]:
         "their intervals do not meet. The difference over items and its p-value are of a "
         "paired bootstrap: test items, such as sentences, are drawn anew, runs stay. The p-value "
         "for all pairs is Holm's.</p>",
-        _figure("scores", drawn, "Mean of each contender with its interval; ticks are runs."),
+        _figure("scores", drawn, "Mean of each candidate with its interval; ticks are runs."),
         *_by_length(found, drawn),
     ]
 
@@ -122,7 +122,7 @@ def _by_length(found: dict[str, Any], drawn: Drawn) -> list[str]:
 
 
 def _costs_and_curves(found: dict[str, Any], drawn: Drawn) -> list[str]:
-    caption = "Costs of each contender as sentences grow: median, lowest and highest call."
+    caption = "Costs of each candidate as sentences grow: median, lowest and highest call."
     return [
         "<h2>What the numbers say</h2>",
         _list_of(text.claims(found)),
@@ -161,11 +161,11 @@ def length_table(found: dict[str, Any]) -> str:
         (
             f"{text.bounds(b)}{' (beyond training)' if b['beyond'] else ''}",
             str(b["sentences"]),
-            *(text.shown(b["scores"].get(name)) for name in found["contenders"]),
+            *(text.shown(b["scores"].get(name)) for name in found["candidates"]),
         )
         for b in buckets
     ]
-    return _table(("tokens", "sentences", *found["contenders"]), rows)
+    return _table(("tokens", "sentences", *found["candidates"]), rows)
 
 
 def run_table(found: dict[str, Any]) -> str:
@@ -173,12 +173,18 @@ def run_table(found: dict[str, Any]) -> str:
     rows = []
     for run in found["runs"]:
         loss = run["validation_loss"]
-        rows.append((
-            run["contender"], f"{run['learning_rate']:g}", str(run["seed"]), run["status"],
-            "-" if loss is None else f"{loss:.4f}", "yes" if run["counts"] else "no",
-            run["reason"],
-        ))  # fmt: skip
-    header = ("contender", "rate", "seed", "ended", "validation loss", "counts", "reason")
+        rows.append(
+            (
+                run["candidate"],
+                f"{run['learning_rate']:g}",
+                str(run["seed"]),
+                run["status"],
+                "-" if loss is None else f"{loss:.4f}",
+                "yes" if run["counts"] else "no",
+                run["reason"],
+            )
+        )
+    header = ("candidate", "rate", "seed", "ended", "validation loss", "counts", "reason")
     return _table(header, rows, words=(6,))
 
 

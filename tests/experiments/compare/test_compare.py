@@ -18,29 +18,34 @@ from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.evaluation import significance
 from attention_jax.models import image_rnn, language, seq2seq_rnn
 from attention_jax.nn import patches, recurrent
-from experiments import (
-    compare_pictures,
-    compare_plan,
-    compare_report,
-    compare_results,
-    compare_text,
-    contests,
-    judges,
-)
-from experiments.compare_results import Options, Run
+from experiments import contests
+from experiments.compare import plan, plots, report, results, scoring, summary
+from experiments.compare.results import Options, Run
 from tests.support.scripts import ENVIRONMENT, ROOT, TINY, run, scores_of
 
 OPTIONS = Options("parameters", "exact_match", 0.95, 2, ["0.001", "0.01"])
 PLAN = {
-    "flags": {}, "width": 16, "parameters": 1000, "steps": 20, "flops_of_step": 10.0,
-    "flops": 200.0, "seconds_of_step": None,
-}  # fmt: skip
+    "flags": {},
+    "width": 16,
+    "parameters": 1000,
+    "steps": 20,
+    "flops_of_step": 10.0,
+    "flops": 200.0,
+    "seconds_of_step": None,
+}
 
 
 @pytest.fixture(scope="module")
 def task():
-    return tasks.get("reverse", vocabulary=9, max_length=6, longer_length=9, train_size=50,
-                     validation_size=5, test_size=40)  # fmt: skip
+    return tasks.get(
+        "reverse",
+        vocabulary=9,
+        max_length=6,
+        longer_length=9,
+        train_size=50,
+        validation_size=5,
+        test_size=40,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -58,14 +63,24 @@ def fake(run, task, *, right, loss=1.0, picture=None):
         for name, examples in task.tests.items()
     }
     rows = [
-        {"step": step, "split": "validation", "loss": loss + 2 / step, "seconds": step / 2,
-         "exact_match": right * step / 20}
+        {
+            "step": step,
+            "split": "validation",
+            "loss": loss + 2 / step,
+            "seconds": step / 2,
+            "exact_match": right * step / 20,
+        }
         for step in (10, 20)
-    ]  # fmt: skip
+    ]
     rows.insert(0, {"step": 5, "split": "train", "loss": 9.0, "seconds": 1.0})
     focus = {"effective": 2.0 + run.seed, "sharpest": 1.5, "source": 6.0} if picture else None
-    result = {"steps": 20, "target_tokens": 500, "seconds": 10.0 + run.seed,
-              "peak_memory_bytes": 2e8, "focus": focus}  # fmt: skip
+    result = {
+        "steps": 20,
+        "target_tokens": 500,
+        "seconds": 10.0 + run.seed,
+        "peak_memory_bytes": 2e8,
+        "focus": focus,
+    }
     (run.folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (run.folder / "translations.json").write_text(json.dumps(translations))
     (run.folder / "result.json").write_text(json.dumps(result))
@@ -74,17 +89,22 @@ def fake(run, task, *, right, loss=1.0, picture=None):
 
 
 COSTS = [
-    {"length": length, "training_tokens_per_second": 1e4 / length, "compile_seconds": 2.0,
-     "training_tokens_per_second_range": [9e3 / length, 2e4 / length],
-     "one_sentence_seconds": 1e-3 * length, "many_sentences_seconds": 2e-3 * length,
-     "temporary_bytes": 1000 * length}
+    {
+        "length": length,
+        "training_tokens_per_second": 1e4 / length,
+        "compile_seconds": 2.0,
+        "training_tokens_per_second_range": [9e3 / length, 2e4 / length],
+        "one_sentence_seconds": 1e-3 * length,
+        "many_sentences_seconds": 2e-3 * length,
+        "temporary_bytes": 1000 * length,
+    }
     for length in (8, 16)
-]  # fmt: skip
+]
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory, task, vocabulary):
-    """Numbers of three contenders with two seeds: good, bad, and one that failed."""
+    """Numbers of three candidates with two seeds: good, bad, and one that failed."""
     folder = tmp_path_factory.mktemp("comparison")
     runs = []
     for name, right in (("good", 0.9), ("bad", 0.1)):
@@ -99,31 +119,34 @@ def found(tmp_path_factory, task, vocabulary):
     lost.parent.mkdir(parents=True)
     lost.log.write_text("step 3\nerror: The loss <b>diverged</b>.\n")
     (folder / "costs").mkdir()
-    compare_results.costs_file(folder, "good").write_text(json.dumps(COSTS))
-    return compare_results.collect(
+    results.costs_file(folder, "good").write_text(json.dumps(COSTS))
+    return results.collect(
         [*runs, lost],
         {name: PLAN for name in ("good", "bad", "lost")},
-        [compare_plan.LeftOut("transformer-none", "It is its attention.")],
-        judges.of_translations(task, vocabulary, max_length=32),
+        [plan.LeftOut("transformer-none", "It is its attention.")],
+        scoring.of_translations(task, vocabulary, max_length=32),
         folder,
         OPTIONS,
     )
 
 
 def test_the_rate_of_the_lowest_validation_loss_counts(found):
-    assert found["contenders"]["good"]["learning_rate"] == 0.01
+    assert found["candidates"]["good"]["learning_rate"] == 0.01
     counting = {run["name"]: run["counts"] for run in found["runs"]}
     assert counting == {
-        "good rate 0.001 seed 0": False, "good rate 0.01 seed 0": True,
-        "good rate 0.01 seed 1": True, "bad rate 0.001 seed 0": False,
-        "bad rate 0.01 seed 0": True, "bad rate 0.01 seed 1": True,
+        "good rate 0.001 seed 0": False,
+        "good rate 0.01 seed 0": True,
+        "good rate 0.01 seed 1": True,
+        "bad rate 0.001 seed 0": False,
+        "bad rate 0.01 seed 0": True,
+        "bad rate 0.01 seed 1": True,
         "lost rate 0.001 seed 0": False,
-    }  # fmt: skip
+    }
 
 
 def test_scores_are_means_of_the_runs_with_intervals(found, task):
     score = found["tests"]["test"]["scores"]["good"]
-    runs = [x for x in found["runs"] if x["contender"] == "good" and x["counts"]]
+    runs = [x for x in found["runs"] if x["candidate"] == "good" and x["counts"]]
     shares = []
     for one in runs:
         translated = json.loads((Path(one["folder"]) / "translations.json").read_text())["test"]
@@ -138,11 +161,11 @@ def test_pairs_are_ranked_only_where_intervals_are_apart(found):
     (pair,) = found["tests"]["test"]["pairs"]
     assert (pair["first"], pair["second"]) == ("good", "bad")
     assert pair["difference"] > 50 and pair["p_value"] < 0.01
-    said = compare_text.verdicts(found["tests"]["test"])[0]
+    said = summary.verdicts(found["tests"]["test"])[0]
     assert ("good is above bad" in said) == pair["apart"]
     overlapping = {**pair, "apart": False}
     test = {**found["tests"]["test"], "pairs": [overlapping]}
-    assert "no ranking, their intervals overlap" in compare_text.verdicts(test)[0]
+    assert "no ranking, their intervals overlap" in summary.verdicts(test)[0]
 
 
 def test_every_sentence_is_in_one_bucket_of_its_length(found, task):
@@ -161,7 +184,7 @@ def test_every_sentence_is_in_one_bucket_of_its_length(found, task):
 
 @pytest.mark.parametrize("lengths", [[1, 1, 1], [1, 2, 3, 4, 5, 6, 7, 8, 9], [9, 9, 2], [8]])
 def test_buckets_hold_all_lengths_once_and_never_cross_the_edge(lengths):
-    buckets = compare_results.length_buckets(np.array(lengths), longest=6)
+    buckets = results.length_buckets(np.array(lengths), longest=6)
     for length in lengths:
         assert sum(low <= length <= high for low, high in buckets) == 1
     assert all(high <= 6 or low > 6 for low, high in buckets)
@@ -170,32 +193,32 @@ def test_buckets_hold_all_lengths_once_and_never_cross_the_edge(lengths):
 def test_a_failed_run_is_shown_with_its_reason(found):
     lost = found["runs"][-1]
     assert (lost["status"], lost["reason"]) == ("failed", "The loss <b>diverged</b>.")
-    for text in (compare_text.table(found), compare_report.page(found, {})):
+    for text in (summary.table(found), report.page(found, {})):
         assert "lost rate 0.001 seed 0 failed" in text and "diverged" in text
         assert "transformer-none is left out" in text
-    assert "<b>diverged" not in compare_report.page(found, {})
+    assert "<b>diverged" not in report.page(found, {})
 
 
 def test_one_run_gives_a_warning_and_no_ranking(found):
     alone = json.loads(json.dumps(found))
     for name in ("good", "bad"):
-        alone["contenders"][name]["runs"] = 1
+        alone["candidates"][name]["runs"] = 1
         for test in alone["tests"].values():
             test["scores"][name] |= {"low": None, "high": None, "count": 1}
             test["pairs"][0]["apart"] = False
-    text = compare_text.table(alone)
+    text = summary.table(alone)
     assert "with one run no interval can be given (good, bad)" in text
     assert "no ranking, for one run has no interval" in text and "(one run)" in text
 
 
 def test_the_page_needs_nothing_but_itself(found, tmp_path):
-    compare_report.write(found, tmp_path)
+    report.write(found, tmp_path)
     page = (tmp_path / "report.html").read_text()
     assert json.loads((tmp_path / "report.json").read_text()) == json.loads(json.dumps(found))
     links = re.findall(r'(?:src|srcset|href|url)\s*[=(]\s*"?([^"\s>]*)', page)
     assert links and all(link.startswith("data:image/png;base64,") for link in links)
-    assert page.count("prefers-color-scheme: dark") == 1 + len(compare_pictures.DRAWINGS)
-    for name in compare_pictures.DRAWINGS:
+    assert page.count("prefers-color-scheme: dark") == 1 + len(plots.DRAWINGS)
+    for name in plots.DRAWINGS:
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -213,9 +236,12 @@ def test_a_claim_is_made_only_where_intervals_bear_it():
     ]
     slow = {"training_tokens_per_second": 100.0, "training_tokens_per_second_range": [50.0, 250.0]}
     costs = [COSTS, [{**row, **slow} for row in COSTS]]
-    found = {"contenders": {"a": {}, "b": {}}, "lengths": {"buckets": buckets},
-             "costs": dict(zip("ab", costs, strict=True))}  # fmt: skip
-    cost_a, cost_b, memory_a, memory_b = compare_text.claims(found)
+    found = {
+        "candidates": {"a": {}, "b": {}},
+        "lengths": {"buckets": buckets},
+        "costs": dict(zip("ab", costs, strict=True)),
+    }
+    cost_a, cost_b, memory_a, memory_b = summary.claims(found)
     assert "1,250 tokens a second of training at 8 tokens, 625 at 16 (0.50 of it)" in cost_a
     assert cost_b.endswith("; 0.16 (0.04 to 0.44) of the speed of a in training")
     assert "52.00 ± 9.00 at 8 tokens, longer than any in training: it falls within" in memory_a
@@ -224,17 +250,17 @@ def test_a_claim_is_made_only_where_intervals_bear_it():
 
 
 def test_focus_is_the_mean_of_the_runs(found):
-    own = found["contenders"]["good"]["focus"]
+    own = found["candidates"]["good"]["focus"]
     assert own["effective"]["values"] == [2.0, 3.0] and own["effective"]["mean"] == 2.5
-    (line,) = [x for x in compare_text.claims(found) if x.startswith("focus, good")]
+    (line,) = [x for x in summary.claims(found) if x.startswith("focus, good")]
     assert "draws on 2.50 ± 6.35 of 6.0 source tokens" in line and "on 1.50 ± 0.00" in line
-    assert found["contenders"]["lost"]["focus"] is None
+    assert found["candidates"]["lost"]["focus"] is None
 
 
 @pytest.mark.parametrize("row", [COSTS[0], {**COSTS[0], "training_tokens_per_second_range": None}])
 def test_a_cost_has_the_range_of_its_calls(row):
     row = {name: x for name, x in row.items() if x is not None}
-    drawn = compare_pictures.cost(row, "training_tokens_per_second", unit=2.0)
+    drawn = plots.cost(row, "training_tokens_per_second", unit=2.0)
     assert drawn["mean"] == 2 * 1e4 / 8
     assert drawn["low"] in (2 * 9e3 / 8, None) and (drawn["low"] is None) == (len(row) < 7)
 
@@ -248,52 +274,68 @@ def test_curves_are_means_at_the_same_step(found):
 
 def test_nothing_trained_is_a_report_too(task, vocabulary, tmp_path):
     one = Run("good", "0.1", 0, tmp_path / "runs")
-    judge = judges.of_translations(task, vocabulary, max_length=32)
-    found = compare_results.collect([one], {"good": PLAN}, [], judge, tmp_path, OPTIONS)
-    compare_report.write(found, tmp_path)
-    assert "good rate 0.1 seed 0 missing: it was not started" in compare_text.table(found)
+    scorer = scoring.of_translations(task, vocabulary, max_length=32)
+    found = results.collect([one], {"good": PLAN}, [], scorer, tmp_path, OPTIONS)
+    report.write(found, tmp_path)
+    assert "good rate 0.1 seed 0 missing: it was not started" in summary.table(found)
 
 
 def test_a_grid_is_every_model_with_every_attention_it_can_have():
-    rivals, left = compare_plan.contenders(
+    candidates, left = plan.candidates(
         ["transformer", "gru", "lstm:none"], ["dot", "alibi", "none"], {}, contests.translation()
     )
-    names = [rival.name for rival in rivals]
+    names = [candidate.name for candidate in candidates]
     assert names == ["transformer-dot", "transformer-alibi", "gru-dot", "gru-none", "lstm-none"]
-    assert rivals[2].flags == {"model": "rnn", "attention": "dot", "cell": "gru"}
+    assert candidates[2].flags == {"model": "rnn", "attention": "dot", "cell": "gru"}
     assert [x.name for x in left] == ["transformer-none", "gru-alibi"]
     assert "score of one query and one key" in left[1].reason
 
 
 @pytest.mark.parametrize("name", ["language", "memory"])
 def test_language_models_have_what_looks_back(name):
-    rivals, left = compare_plan.contenders(
-        ["transformer", "gru", "gru:linear", "lstm:none"], ["alibi", "linformer", "coverage"], {},
+    candidates, left = plan.candidates(
+        ["transformer", "gru", "gru:linear", "lstm:none"],
+        ["alibi", "linformer", "coverage"],
+        {},
         contests.EXPERIMENTS[name](),
-    )  # fmt: skip
-    names = [rival.name for rival in rivals]
+    )
+    names = [candidate.name for candidate in candidates]
     assert names == ["transformer-alibi", "gru-alibi", "gru-linear", "lstm-none"]
     assert [x.name for x in left] == [
-        "transformer-linformer", "transformer-coverage", "gru-linformer", "gru-coverage",
-    ]  # fmt: skip
+        "transformer-linformer",
+        "transformer-coverage",
+        "gru-linformer",
+        "gru-coverage",
+    ]
     assert left[0].reason.endswith("linformer cannot look back only.")
     with pytest.raises(ValueError, match="one head. `groups` must divide `kv_heads`"):
-        compare_plan.contenders(["gru:grouped_query"], [], {}, contests.EXPERIMENTS[name]())
+        plan.candidates(["gru:grouped_query"], [], {}, contests.EXPERIMENTS[name]())
 
 
 def test_networks_that_read_pictures_have_what_pools():
-    rivals, left = compare_plan.contenders(
-        ["transformer", "gru", "cnn"], ["gated", "coverage", "alibi", "none"], {},
+    candidates, left = plan.candidates(
+        ["transformer", "gru", "cnn"],
+        ["gated", "coverage", "alibi", "none"],
+        {},
         contests.images(),
-    )  # fmt: skip
-    names = [rival.name for rival in rivals]
+    )
+    names = [candidate.name for candidate in candidates]
     assert names == [
-        "transformer-gated", "transformer-coverage", "transformer-alibi", "gru-gated",
-        "gru-coverage", "gru-none", "cnn-none",
-    ]  # fmt: skip
+        "transformer-gated",
+        "transformer-coverage",
+        "transformer-alibi",
+        "gru-gated",
+        "gru-coverage",
+        "gru-none",
+        "cnn-none",
+    ]
     assert [x.name for x in left] == [
-        "transformer-none", "gru-alibi", "cnn-gated", "cnn-coverage", "cnn-alibi",
-    ]  # fmt: skip
+        "transformer-none",
+        "gru-alibi",
+        "cnn-gated",
+        "cnn-coverage",
+        "cnn-alibi",
+    ]
     assert "alibi does not serve between two sequences" in left[1].reason
 
 
@@ -339,23 +381,25 @@ def test_the_experiment_is_known_before_flags_are(arguments, named, monkeypatch,
     assert imported == ([f"experiments.{named}"] if named else [])
 
 
-def test_two_files_of_one_name_are_not_one_contender(tmp_path):
+def test_two_files_of_one_name_are_not_one_candidate(tmp_path):
     files = [tmp_path / folder / "mine.py" for folder in ("a", "b")]
     for file in files:
         file.parent.mkdir()
         file.write_text(
-            "from attention_jax import scores\nfrom attention_jax.attention import from_score\n\n"
+            "from attention_jax import scores\nfrom attention_jax import from_score\n\n"
             "def mine():\n    return from_score(lambda params: scores.dot)\n"
         )
-    rivals, _ = compare_plan.contenders(["gru"], [str(files[0])], {}, contests.translation())
-    assert rivals[0].name == "gru-mine" and rivals[0].flags["attention_file"] == str(files[0])
+    candidates, _ = plan.candidates(["gru"], [str(files[0])], {}, contests.translation())
+    assert candidates[0].name == "gru-mine" and candidates[0].flags["attention_file"] == str(
+        files[0]
+    )
     with pytest.raises(ValueError, match="must differ in name; two of them are gru-mine"):
-        compare_plan.contenders(["gru"], [str(file) for file in files], {}, contests.translation())
+        plan.candidates(["gru"], [str(file) for file in files], {}, contests.translation())
 
 
 def test_without_attentions_each_model_has_its_own():
-    rivals, _ = compare_plan.contenders(["transformer", "gru"], [], {}, contests.translation())
-    assert [x.name for x in rivals] == ["transformer-scaled_dot", "gru-additive"]
+    candidates, _ = plan.candidates(["transformer", "gru"], [], {}, contests.translation())
+    assert [x.name for x in candidates] == ["transformer-scaled_dot", "gru-additive"]
 
 
 @pytest.mark.parametrize(
@@ -370,28 +414,28 @@ def test_without_attentions_each_model_has_its_own():
 )
 def test_what_cannot_be_compared_is_named(models, attentions, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        compare_plan.contenders(models, attentions, {}, contests.translation())
+        plan.candidates(models, attentions, {}, contests.translation())
 
 
 def test_a_folder_keeps_to_one_comparison(tmp_path):
     measure = {"flags": ["--steps=2", "--width=8"], "match": "steps"}
-    assert compare_plan.load_plans(tmp_path, measure) == {}
-    compare_plan.save_plans(tmp_path, measure, {"a": {"steps": 2}})
-    assert compare_plan.load_plans(tmp_path, measure) == {"a": {"steps": 2}}
+    assert plan.load_plans(tmp_path, measure) == {}
+    plan.save_plans(tmp_path, measure, {"a": {"steps": 2}})
+    assert plan.load_plans(tmp_path, measure) == {"a": {"steps": 2}}
     with pytest.raises(ValueError, match="has other flags: --steps=2, now --steps=3"):
-        compare_plan.load_plans(tmp_path, {**measure, "flags": ["--steps=3", "--width=8"]})
+        plan.load_plans(tmp_path, {**measure, "flags": ["--steps=3", "--width=8"]})
     with pytest.raises(ValueError, match="has other match: steps, now flops"):
-        compare_plan.load_plans(tmp_path, {**measure, "match": "flops"})
+        plan.load_plans(tmp_path, {**measure, "match": "flops"})
     more = {**measure, "flags": ["--colour=red", *measure["flags"]]}
     with pytest.raises(ValueError, match="has other flags: nothing, now --colour=red"):
-        compare_plan.load_plans(tmp_path, more)
+        plan.load_plans(tmp_path, more)
     # One that an earlier version did not have, and that is not set now.
-    plans = compare_plan.load_plans(tmp_path, more, is_new=lambda x, kept: x == "--colour=red")
+    plans = plan.load_plans(tmp_path, more, is_new=lambda x, kept: x == "--colour=red")
     assert plans == {"a": {"steps": 2}}
     (tmp_path / "plan.json").unlink()
     (tmp_path / "thesis.txt").touch()
     with pytest.raises(ValueError, match="must be new or of a comparison"):
-        compare_plan.load_plans(tmp_path, measure)
+        plan.load_plans(tmp_path, measure)
 
 
 @pytest.mark.parametrize(
@@ -436,13 +480,19 @@ def test_presets_are_read(preset, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("match", compare_plan.MATCHES)
-def test_contenders_are_matched(match, tmp_path):
+@pytest.mark.parametrize("match", plan.MATCHES)
+def test_candidates_are_matched(match, tmp_path):
     wide = [x for x in TINY if not x.startswith(("--width", "--feed_forward"))]
     wide += ["--width=64", "--feed_forward=128", "--rnn_option=width=40"]
     time_limit = ["--max_seconds=9"] if match == "time" else []
-    done = run(*wide, "--models=transformer,gru:additive", "--notrain", f"--match={match}",
-               *time_limit, f"--folder={tmp_path}")  # fmt: skip
+    done = run(
+        *wide,
+        "--models=transformer,gru:additive",
+        "--notrain",
+        f"--match={match}",
+        *time_limit,
+        f"--folder={tmp_path}",
+    )
     assert done.returncode == 1 and "2 of 2 runs are not done" in done.stderr, done.stderr
     plans = json.loads((tmp_path / "plan.json").read_text())["plans"]
     first, second = plans["transformer-scaled_dot"], plans["gru-additive"]
@@ -488,8 +538,12 @@ def test_a_comparison_from_end_to_end(tmp_path):
 
     # Killed while it trains; what it leaves at work is waited for.
     killed = [*command[:-1], f"--folder={tmp_path / 'y'}", "--cost_lengths="]
-    process = subprocess.Popen([sys.executable, "-m", "experiments.compare", *killed], cwd=ROOT,
-                               env=ENVIRONMENT, stdout=subprocess.DEVNULL)  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "experiments.compare", *killed],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+    )
     limit = time.monotonic() + 300
     while not list((tmp_path / "y").glob("runs/*/*/metrics.jsonl")):
         assert time.monotonic() < limit and process.poll() is None

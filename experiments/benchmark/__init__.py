@@ -1,0 +1,1 @@
+"""Benchmarks of speed and memory: training, attention, variants; beside PyTorch where it can."""

@@ -1,0 +1,1 @@
+"""Fair comparisons: equal budgets, several seeds, intervals, and one report."""
