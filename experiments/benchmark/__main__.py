@@ -13,6 +13,8 @@ by itself, as sequences grow, as `experiments.benchmark.variants` explains; abou
 cores. The language model beside PyTorch is `experiments.benchmark.language`.
 """
 
+from typing import Any
+
 from absl import flags
 
 from experiments import common
@@ -70,8 +72,8 @@ flags.DEFINE_string(
 
 def main() -> None:
     """Measures what --suite names."""
-    options = suites.Options(**{name: FLAGS[name].value for name in suites.Options._fields})
-    suites.SUITES[FLAGS.suite](options)
+    given: dict[str, Any] = {name: FLAGS[name].value for name in suites.Options._fields}
+    suites.SUITES[FLAGS.suite](suites.Options(**given))
 
 
 if __name__ == "__main__":

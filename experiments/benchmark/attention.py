@@ -123,7 +123,7 @@ def measure(job: Job, settings: Settings, peers: ModuleType | None) -> Row:
             call, row[name] = prepare()
             if call is None:
                 continue
-            first = call()
+            first: Any = call()
             if name in ("ours", "jax_nn") and _is_checked(job, peers):
                 row[name]["error"] = errors(first, _reference(undirected(job), peers))
             calls[name] = call
@@ -152,8 +152,9 @@ def _sides(job: Job, settings: Settings, peers: ModuleType | None) -> dict[str, 
     case, limit = CASES[job.case], settings.gigabytes * 1e9
 
     def ours(x: Arrays) -> jax.Array:
-        options = {"implementation": settings.implementation}
-        return attention(x["q"], x["k"], x["v"], **case.request(x), **options)
+        request = case.request(x) | {"implementation": settings.implementation}
+        out: Any = attention(x["q"], x["k"], x["v"], **request)
+        return out
 
     found: dict[str, Prepare] = {"ours": partial(_prepare, job, ours, None, limit)}
     if case.jax_nn and job.group != "long":

@@ -41,8 +41,9 @@ class Candidate(NamedTuple):
 
 def candidates(settings: Settings) -> list[Candidate]:
     """A Transformer and an RNN, of the sizes that small translation tasks ask for."""
-    shared = {"vocabulary_size": settings.vocabulary, "dropout_rate": settings.dropout}
-    tiny, gru = TransformerConfig(**shared), RNNConfig(**shared)
+    size, rate = settings.vocabulary, settings.dropout
+    tiny = TransformerConfig(vocabulary_size=size, dropout_rate=rate)
+    gru = RNNConfig(vocabulary_size=size, dropout_rate=rate)
     return [
         Candidate(
             "transformer 4+4 layers, d 128, ffn 256, 4 heads",
