@@ -321,7 +321,7 @@ def settings() -> TrainConfig:
         patience=FLAGS.patience,
         keep_last=max(FLAGS.average, 2),
         average=FLAGS.average > 1,
-        maximise=FLAGS.select,
+        monitor=FLAGS.select,
         profile_steps=FLAGS.profile_steps,
         tensorboard=FLAGS.tensorboard,
     )

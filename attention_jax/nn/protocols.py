@@ -1,22 +1,25 @@
 """Protocols of models: sequence-to-sequence, language, classification."""
 
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from attention_jax.core.types import State
 
 
 class EncoderOutput(NamedTuple):
-    """What an encoder hands to its decoder."""
+    """States of an encoder, as its decoder reads them."""
 
     states: Float[Array, "b s m"]
     mask: Bool[Array, "b s"]
     summary: Any = None  # the encoder's last state, where the decoder starts from it
 
 
-class Seq2Seq(Protocol):
-    """What every sequence-to-sequence model answers to.
+@runtime_checkable
+class EncoderDecoder(Protocol):
+    """Interface that training by teacher forcing asks for.
 
     `rngs=None` means no dropout. Targets start with BOS; logits are float32.
     """
@@ -26,12 +29,17 @@ class Seq2Seq(Protocol):
         source: Int[Array, "b s"] | Float[Array, "b s f"],
         source_mask: Bool[Array, "b s"],
         *,
-        rngs: Any = None,
+        rngs: nnx.Rngs | None = None,
     ) -> EncoderOutput: ...
 
     def decode(
-        self, target: Int[Array, "b t"], memory: EncoderOutput, *, rngs: Any = None
+        self, target: Int[Array, "b t"], memory: EncoderOutput, *, rngs: nnx.Rngs | None = None
     ) -> Float[Array, "b t v"]: ...
+
+
+@runtime_checkable
+class Seq2Seq(EncoderDecoder, Protocol):
+    """Interface of sequence-to-sequence models: training, and decoding token by token."""
 
     def start(self, memory: EncoderOutput, max_length: int) -> State: ...
 
@@ -40,29 +48,67 @@ class Seq2Seq(Protocol):
     ) -> tuple[State, Float[Array, "b v"], Float[Array, "b l h s"] | None]: ...
 
 
-class Language(Protocol):
-    """What every language model answers to: it reads a text once, from left to right.
+@runtime_checkable
+class NextToken(Protocol):
+    """Interface that training a language model asks for.
 
     `rngs=None` means no dropout; logits are float32, at each position of the token after it.
-    `context` is how many tokens its positions reach, None where there is no bound; `start` takes
-    no more.
+    """
+
+    def logits(
+        self, tokens: Int[Array, "b t"], *, rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "b t v"]: ...
+
+
+@runtime_checkable
+class Language(NextToken, Protocol):
+    """Interface of language models: training, and reading a text once from left to right.
+
+    `context` is the number of tokens that the positions reach, None if there is no bound; `start`
+    takes no more.
     """
 
     context: int | None
-
-    def logits(self, tokens: Int[Array, "b t"], *, rngs: Any = None) -> Float[Array, "b t v"]: ...
 
     def start(self, batch: int, max_length: int) -> State: ...
 
     def step(self, state: State, token: Int[Array, " b"]) -> tuple[State, Float[Array, "b v"]]: ...
 
 
+@runtime_checkable
 class Classifier(Protocol):
-    """What every model that says what a picture shows answers to.
+    """Interface of image classifiers.
 
-    Pictures hold numbers from 0 to 1. `rngs=None` means no dropout; logits are float32.
+    Pixels are numbers from 0 to 1. `rngs=None` means no dropout; logits are float32.
     """
 
     def classify(
-        self, images: Float[Array, "b y x c"], *, rngs: Any = None
+        self, images: Float[Array, "b y x c"], *, rngs: nnx.Rngs | None = None
     ) -> Float[Array, "b k"]: ...
+
+
+@runtime_checkable
+class Regressor(Protocol):
+    """Interface of models that predict one number for each series of vectors."""
+
+    def predict(
+        self, vectors: Float[Array, "b t c"], *, rngs: nnx.Rngs | None = None
+    ) -> Float[Array, " b"]: ...
+
+
+@runtime_checkable
+class Aligned(Protocol):
+    """Interface of models trained by CTC: an encoder, and token logits at each of its states.
+
+    `aligner(memory, rngs=...)` gives logits [b s v].
+    """
+
+    aligner: Callable[..., Float[Array, "b s v"]]
+
+    def encode(
+        self,
+        source: Float[Array, "b s f"],
+        source_mask: Bool[Array, "b s"],
+        *,
+        rngs: nnx.Rngs | None = None,
+    ) -> EncoderOutput: ...

@@ -1,9 +1,9 @@
-"""Checkpoints that survive a kill at any moment, and that notice damage.
+"""Checkpoints that survive a kill at any moment and detect damage.
 
 checkpoints = Checkpoints("run/checkpoints", keep_last=3)
 checkpoints.save(500, {"params": params, "opt": opt}, extra={"tokens": 81_920}, metric=0.31)
 step, tree, extra = checkpoints.restore_latest({"params": params, "opt": opt})
-tree = checkpoints.restore_best({"params": params}).tree          # a part alone will do
+tree = checkpoints.restore_best({"params": params}).tree          # part of the tree will do
 """
 
 import contextlib
@@ -26,16 +26,17 @@ with needed("train"):
     from orbax.checkpoint import v1 as ocp
 
 Tree = dict[str, Any]  # named pytrees of arrays, such as {"params": ..., "opt": ...}
+Json = Mapping[str, Any]  # plain data that JSON can hold
 
 _log = logging.getLogger(__name__)
 
 
 class CheckpointDamaged(RuntimeError):
-    """A checkpoint whose files do not hold what was saved."""
+    """The files of a checkpoint do not hold what was saved."""
 
 
 class Restored(NamedTuple):
-    """One checkpoint: its step, its arrays in the template's structure, and its plain data."""
+    """A checkpoint: its step, its arrays in the structure of the template, and its plain data."""
 
     step: int
     tree: Tree
@@ -43,16 +44,16 @@ class Restored(NamedTuple):
 
 
 class Checkpoints:
-    """A folder of checkpoints, one folder `step_<number>` each.
+    """A folder of checkpoints, each in a folder `step_<number>` of its own.
 
-    A checkpoint appears whole or not at all (Orbax writes it aside and renames it). It carries the
-    SHA-256 of every named tree and of its plain data, since a flipped byte would load in silence.
+    A checkpoint appears whole or not at all (Orbax writes it aside and renames it). It records the
+    SHA-256 of every named tree and of its plain data, since a flipped byte would load unnoticed.
 
     Args:
-      folder: where they are; made by the first save.
-      keep_last: how many scheduled checkpoints stay. The newest two always do, so that there is
-        one to fall back to.
-      keep_best: whether the one of the highest metric stays too.
+      folder: folder of the checkpoints; created by the first save.
+      keep_last: number of scheduled checkpoints to keep. The newest two always stay, so that there
+        is one to fall back to.
+      keep_best: keeps the checkpoint of the highest metric too.
 
     Raises:
       ValueError: `keep_last` is below 1.
@@ -66,10 +67,10 @@ class Checkpoints:
         self._records: dict[int, dict[str, Any]] = {}
 
     def steps(self, *, scheduled: bool = False) -> list[int]:
-        """The steps that were saved, in order; damaged ones too, unless `scheduled`.
+        """Steps of the saved checkpoints, in order; damaged ones included, unless `scheduled`.
 
         Args:
-          scheduled: only the readable ones that were not saved out of turn.
+          scheduled: only readable checkpoints that were saved on schedule.
         """
         folders = self.folder.glob("step_*")
         steps = sorted(int(f.name[5:]) for f in folders if f.name[5:].isdigit())
@@ -82,19 +83,19 @@ class Checkpoints:
         step: int,
         tree: Tree,
         *,
-        extra: Mapping[str, Any] | None = None,
+        extra: Json | None = None,
         metric: float | None = None,
         scheduled: bool = True,
     ) -> None:
-        """Saves `tree`, and then deletes what need not stay.
+        """Saves `tree`, then deletes checkpoints that need not be kept.
 
         Args:
-          step: the number of the checkpoint; one of the same number is replaced.
+          step: number of the checkpoint; an existing one of the same number is replaced.
           tree: named pytrees of arrays.
-          extra: plain data, as JSON has them.
-          metric: how good it is, higher being better; None where it was not evaluated.
-          scheduled: False for one out of turn, which counts neither for `keep_last` nor for
-            averaging, so that an interruption does not change the result.
+          extra: plain data that JSON can hold.
+          metric: score of the checkpoint, higher is better; None if it was not evaluated.
+          scheduled: False for a checkpoint off schedule, which counts neither for `keep_last` nor
+            for averaging, so that an interruption does not change the result.
         """
         arrays = {name: _flatten(part) for name, part in tree.items()}
         record = {
@@ -118,16 +119,16 @@ class Checkpoints:
         self._delete(set(self.steps()) - self._kept())
 
     def restore(self, step: int, template: Tree) -> Restored:
-        """The checkpoint of one step.
+        """Restores the checkpoint of one step.
 
         Args:
-          step: its number.
-          template: what was saved, or some of its names, as arrays or shapes with dtypes.
+          step: number of the checkpoint.
+          template: the saved tree, or some of its names, as arrays or shapes with dtypes.
 
         Raises:
-          FileNotFoundError: there is no such step.
-          CheckpointDamaged: its files cannot be read, or hold something else than was saved.
-          ValueError: the template's structure or shapes differ from what was saved.
+          FileNotFoundError: there is no checkpoint of this step.
+          CheckpointDamaged: its files cannot be read, or differ from what was saved.
+          ValueError: structure or shapes of the template differ from what was saved.
         """
         if step not in self.steps():
             raise FileNotFoundError(
@@ -152,31 +153,31 @@ class Checkpoints:
         return Restored(step, tree, record["extra"])
 
     def restore_latest(self, template: Tree) -> Restored | None:
-        """The newest checkpoint that is whole, or None where none was ever saved.
+        """Restores the newest whole checkpoint; None if nothing was saved.
 
-        A damaged one is named in a warning and skipped.
+        Damaged checkpoints are named in a warning and skipped.
 
         Raises:
           CheckpointDamaged: all of them are damaged.
-          ValueError: the template's structure or shapes differ from what was saved.
+          ValueError: structure or shapes of the template differ from what was saved.
         """
         return self._first_whole(reversed(self.steps()), template)
 
     def restore_best(self, template: Tree) -> Restored | None:
-        """The whole checkpoint of the highest metric, the oldest of equals; None without any.
+        """Restores the whole checkpoint of the highest metric, the oldest of equals; None if none.
 
         Raises: as `restore_latest`.
         """
         return self._first_whole(self._by_metric(), template)
 
     def average(self, steps: Sequence[int], template: Tree) -> Tree:
-        """The mean of several checkpoints, taken in float64, each leaf in its own dtype.
+        """Mean of several checkpoints, computed in float64, each leaf in its own dtype.
 
         Args:
-          steps: their numbers. Integers are taken from the last one.
-          template: what to average, such as `{"params": params}`.
+          steps: numbers of the checkpoints. Integer leaves are those of the last one.
+          template: the part to average, such as `{"params": params}`.
 
-        Raises: as `restore`, and ValueError where `steps` is empty.
+        Raises: as `restore`, and ValueError if `steps` is empty.
 
         Reference: Vaswani et al. 2017, arXiv:1706.03762, section 6.1.
         """
@@ -195,7 +196,7 @@ class Checkpoints:
         )
 
     def delete_after(self, step: int) -> None:
-        """Deletes the checkpoints beyond `step`: they belong to a past that is run again."""
+        """Deletes the checkpoints beyond `step`, which training is about to repeat."""
         self._delete(other for other in self.steps() if other > step)
 
     def _first_whole(self, steps: Iterable[int], template: Tree) -> Restored | None:
@@ -260,7 +261,7 @@ class Checkpoints:
                 shutil.rmtree(aside)
 
     def _sweep(self) -> None:
-        """Removes what a killed process left behind."""
+        """Removes leftovers of a killed process."""
         for path in self.folder.iterdir():
             if path.name.startswith("deleted_") or ".orbax-checkpoint-tmp" in path.name:
                 shutil.rmtree(path, ignore_errors=True)
@@ -268,7 +269,7 @@ class Checkpoints:
 
 @contextlib.contextmanager
 def _quiet_orbax() -> Generator[None, None, None]:
-    """Holds back the dozens of lines that Orbax logs for every checkpoint; warnings pass."""
+    """Suppresses the dozens of lines that Orbax logs for every checkpoint; warnings pass."""
 
     def warns(record: logging.LogRecord) -> bool:
         return record.levelno >= logging.WARNING
@@ -282,7 +283,7 @@ def _quiet_orbax() -> Generator[None, None, None]:
 
 
 def _flatten(tree: Any, *, shapes_only: bool = False) -> dict[str, np.ndarray]:
-    """The arrays of a pytree by path, without the empty ones, which Orbax cannot save."""
+    """Arrays of a pytree by path, without empty ones, which Orbax cannot save."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     named = {jax.tree_util.keystr(path): x for path, x in leaves}
     if shapes_only:
@@ -296,7 +297,7 @@ def _unflatten(arrays: Mapping[str, np.ndarray], like: Any) -> Any:
         value = np.empty(x.shape, x.dtype) if value is None else value
         sharding = getattr(x, "sharding", None)
         if sharding is None or len(sharding.device_set) == 1:
-            # Bound to no device, as arrays are that a jitted function makes: no second compilation.
+            # Uncommitted, like the output of a jitted function, which spares a second compilation.
             return jnp.array(value)
         return jax.device_put(value, sharding)
 

@@ -1,4 +1,4 @@
-"""How to train, as plain values."""
+"""Configuration of a training run."""
 
 from typing import NamedTuple
 
@@ -8,35 +8,36 @@ from attention_jax.training import optimizers
 
 
 class TrainConfig(NamedTuple):
-    """Plain values, one for each flag.
+    """Configuration of a training run: plain values, one for each flag.
 
     Attributes:
-      steps: updates in all.
+      steps: number of updates.
       seed: seed of the parameters and of dropout.
       optimizer: one of `optimizers.optimizer_names()`.
-      learning_rate: the largest rate.
+      learning_rate: peak learning rate.
       schedule: one of `optimizers.schedule_names()`.
-      final_rate: the last rate of a cosine.
-      warmup_steps: updates until the largest rate.
-      weight_decay: for adamw and muon.
-      clip_norm: the largest norm of a gradient, or None.
-      adam_b1: decay of Adam's mean.
-      adam_b2: decay of Adam's mean square.
-      label_smoothing: probability given to all tokens alike.
-      accumulate: batches in an update.
-      log_every: updates between two training rows.
+      final_rate: last learning rate of a cosine schedule.
+      warmup_steps: updates of linear warm-up.
+      weight_decay: decoupled weight decay, for adamw and muon.
+      clip_norm: largest global norm of a gradient; None for no clipping.
+      adam_b1: decay rate of Adam's first moment.
+      adam_b2: decay rate of Adam's second moment.
+      label_smoothing: probability spread evenly over all tokens.
+      accumulate: batches accumulated into one update.
+      log_every: updates between two training rows of the log.
       evaluate_every: updates between two evaluations.
       checkpoint_every: updates between two checkpoints.
-      max_seconds: training ends with the first step after so long, whatever `steps` says;
-        evaluations and all resumptions count. Where it ends then depends on the machine. None
-        for no limit.
-      patience: evaluations without a better metric before training stops, or None.
-      keep_last: checkpoints that stay, and that are averaged.
-      average: whether the result is the mean of the last `keep_last` checkpoints instead of
-        the best one.
-      maximise: the metric that decides; those of `early_stopping.MINIMISED` are minimised.
-      profile_steps: updates to profile.
-      tensorboard: whether to write for TensorBoard too.
+      max_seconds: time limit: training ends with the first step beyond it, whatever `steps` says.
+        Evaluations and earlier sessions of a resumed run count. The last step then depends on the
+        machine. None for no limit.
+      patience: evaluations without a better metric before training stops; None for no early
+        stopping.
+      keep_last: number of checkpoints that are kept, and averaged.
+      average: returns the mean of the last `keep_last` checkpoints instead of the best one.
+      monitor: the metric that selects the best checkpoint; maximized, unless it is one of
+        `early_stopping.MINIMIZED`.
+      profile_steps: number of updates to profile.
+      tensorboard: writes TensorBoard summaries too.
     """
 
     steps: int
@@ -59,12 +60,12 @@ class TrainConfig(NamedTuple):
     patience: int | None = None
     keep_last: int = 1
     average: bool = False
-    maximise: str = "loss"
+    monitor: str = "loss"
     profile_steps: int = 0
     tensorboard: bool = False
 
     def check(self) -> None:
-        """Raises ValueError where a number is out of range."""
+        """Raises ValueError if a number is out of range."""
         for name in ("accumulate", "log_every", "evaluate_every", "checkpoint_every", "keep_last"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1; got {getattr(self, name)}.")
@@ -78,7 +79,7 @@ class TrainConfig(NamedTuple):
             raise ValueError(f"`label_smoothing` must be in [0, 1); got {self.label_smoothing}.")
 
     def rate(self) -> optimizers.Schedule:
-        """The learning rate of each update."""
+        """Learning rate as a function of the number of updates done."""
         return optimizers.schedule(
             self.schedule,
             peak=self.learning_rate,
@@ -88,7 +89,7 @@ class TrainConfig(NamedTuple):
         )
 
     def transform(self) -> optax.GradientTransformation:
-        """The optimizer."""
+        """Optimizer with its schedule and gradient clipping."""
         return optimizers.optimizer(
             self.optimizer,
             learning_rate=self.rate(),

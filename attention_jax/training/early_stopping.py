@@ -1,24 +1,24 @@
-"""How far a run has come, and whether it still gets better, as plain data."""
+"""Progress of a run and early stopping, as plain data."""
 
 import math
 from typing import NamedTuple
 
-MINIMISED = ("loss", "perplexity", "cer", "wer")
+MINIMIZED = ("loss", "perplexity", "cer", "wer")
 
 
 class TrainProgress(NamedTuple):
-    """The plain data of a checkpoint: they resume a run together with the arrays.
+    """Plain data of a checkpoint, which resume a run together with its arrays.
 
     Attributes:
-      evaluated: the step of the last evaluation.
-      best: the best value so far of the metric that decides.
-      best_step: where it was reached.
-      waiting: evaluations since then.
-      stopped: whether patience ran out.
-      logged: the step of the last training row.
-      tokens: target tokens seen.
-      seconds: time so far, evaluations included.
-      metrics_size: bytes of metrics.jsonl so far.
+      evaluated: step of the last evaluation.
+      best: best value so far of the monitored metric.
+      best_step: step of the best value.
+      waiting: number of evaluations since `best_step`.
+      stopped: True once patience has run out.
+      logged: step of the last training row.
+      tokens: number of target tokens seen.
+      seconds: training time, evaluations included.
+      metrics_size: size of metrics.jsonl in bytes.
     """
 
     evaluated: int = 0
@@ -31,23 +31,23 @@ class TrainProgress(NamedTuple):
     seconds: float = 0.0
     metrics_size: int = 0
 
-    def judged(
+    def update(
         self, scores: dict[str, float], *, step: int, metric: str, patience: int | None
     ) -> "TrainProgress":
-        """Progress after an evaluation: is it the best, and does patience run out?
+        """Progress after an evaluation, with the best score and the patience brought up to date.
 
         Args:
-          scores: what was evaluated.
-          step: when.
-          metric: the score that decides.
-          patience: evaluations without a better one before training stops, or None.
+          scores: metrics of this evaluation.
+          step: number of updates done.
+          metric: the monitored metric.
+          patience: evaluations without a better score before training stops; None for no limit.
 
         Raises:
           ValueError: `metric` was not evaluated.
         """
         if metric not in scores:
             raise ValueError(
-                f"`maximise` must be one of the metrics {', '.join(scores)}; got {metric!r}."
+                f"`monitor` must be one of the metrics {', '.join(scores)}; got {metric!r}."
             )
         value = scores[metric]
         better = not math.isnan(value) and (
@@ -64,5 +64,5 @@ class TrainProgress(NamedTuple):
 
 
 def goodness(metric: str, value: float) -> float:
-    """`value` where more is better, its negative where less is, as of `MINIMISED`."""
-    return -value if metric in MINIMISED else value
+    """`value`, negated for the metrics of `MINIMIZED`, so that higher is always better."""
+    return -value if metric in MINIMIZED else value

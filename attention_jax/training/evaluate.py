@@ -1,7 +1,6 @@
-"""Mean loss, perplexity and accuracy over batches."""
+"""Mean loss, perplexity and accuracy over an epoch."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +14,14 @@ from attention_jax.training.objectives import Objective
 
 
 def loss_evaluator(
-    graphdef: Any, objective: Objective = objectives.translation
+    graphdef: nnx.GraphDef, objective: Objective = objectives.translation
 ) -> Callable[[Params, Batches], dict[str, float]]:
-    """A function that gives loss, perplexity and accuracy over one epoch of batches."""
+    """Function of parameters and batches: loss, perplexity and accuracy over one epoch.
+
+    Args:
+      graphdef: graph of the model.
+      objective: sums losses, predictions and correct predictions of a batch.
+    """
 
     @jax.jit
     def sums(params, batch):

@@ -1,6 +1,6 @@
-"""The training loop: steps, evaluation, early stopping, checkpoints, interruption, resumption.
+"""Training loop: steps, evaluation, early stopping, checkpoints, preemption, resumption.
 
-    result = fit(build, batches, evaluate, "run", Settings(steps=10_000))
+    result = fit(build, batches, evaluate, "run", TrainConfig(steps=10_000))
 
 A run that is killed at any moment and started again with `resume=True` ends bit for bit as it
 would have ended undisturbed.
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+from flax import nnx
 
 from attention_jax.core.types import Params
 from attention_jax.data.batching import Batches, pipeline
@@ -25,28 +26,37 @@ from attention_jax.training.early_stopping import TrainProgress, goodness
 from attention_jax.training.metric_log import Bar, MetricsFile, Profile
 from attention_jax.training.objectives import Objective
 from attention_jax.training.preemption import Preempted, PreemptionGuard
-from attention_jax.training.step import Steps, Totals, TrainState, all_finite, compile_steps, zeros
-from attention_jax.training.step import start as step_start
+from attention_jax.training.step import (
+    Build,
+    Steps,
+    Totals,
+    TrainState,
+    all_finite,
+    compile_steps,
+    start,
+    zeros,
+)
 
 Evaluate = Callable[[Params], dict[str, float]]
+Update = Callable[[TrainState, Any], tuple[TrainState, Totals]]  # (state, batch)
 
 
 class Result(NamedTuple):
-    """What training gives.
+    """Result of training.
 
     Attributes:
-      graphdef: with it, `nnx.merge(graphdef, params)` is the model.
-      params: the best parameters by `maximise`, or the average.
-      metric: the best value of the metric that decides; None without evaluations.
-      best_step: where it was reached.
-      steps: updates done.
-      seconds: time of training in all, over all resumptions, evaluations included.
-      tokens: target tokens seen.
-      stopped_early: whether patience ran out.
+      graphdef: graph of the model, which is `nnx.merge(graphdef, params)`.
+      params: the best parameters by `monitor`, or the average.
+      metric: the best value of the monitored metric; None without evaluations.
+      best_step: step of the best value.
+      steps: number of updates done.
+      seconds: total training time over all sessions, evaluations included.
+      tokens: number of target tokens seen.
+      stopped_early: True if patience ran out.
       first_step_seconds: time of the first update of this process, compilation included.
     """
 
-    graphdef: Any
+    graphdef: nnx.GraphDef
     params: Params
     metric: float | None
     best_step: int | None
@@ -58,15 +68,15 @@ class Result(NamedTuple):
 
 
 class TrainingDiverged(RuntimeError):
-    """The loss, the gradient or a parameter is no longer a finite number."""
+    """The loss, the gradient or a parameter is no longer finite."""
 
 
 def fit(
-    build: Callable[..., Any],
+    build: Build,
     batches: Batches,
     evaluate: Evaluate | None,
     folder: str | os.PathLike,
-    settings: TrainConfig,
+    config: TrainConfig,
     *,
     objective: Objective = objectives.translation,
     resume: bool = False,
@@ -76,88 +86,85 @@ def fit(
 
     Args:
       build: makes the model from a random key.
-      batches: the training batches, such as the objective reads.
+      batches: training batches, as the objective reads them.
       evaluate: metrics of given parameters, such as loss and BLEU; None for no evaluation. It
         must not keep the parameters, which the next update overwrites.
-      folder: where metrics.jsonl and checkpoints/ go.
-      settings: how to train.
-      objective: what is minimised.
-      resume: whether to go on where the folder's last whole checkpoint ends; where it has none,
-        training starts at the beginning.
-      on_accepted: called once nothing can be refused any more, before anything that the folder
-        holds is changed.
+      folder: folder of metrics.jsonl and checkpoints/.
+      config: the training configuration.
+      objective: minimized.
+      resume: continues from the folder's newest whole checkpoint, or from the beginning if it has
+        none.
+      on_accepted: called once the call can no longer be refused, before anything in the folder is
+        changed.
 
     Raises:
       FileExistsError: the folder holds a run, and `resume` is False.
       TrainingDiverged: a number is no longer finite; the last good checkpoint stays.
-      Interrupted: SIGTERM or SIGINT arrived; a checkpoint was saved first.
+      Preempted: SIGTERM or SIGINT arrived; a checkpoint was saved first.
       ValueError: the checkpoint is of another model or of other data.
     """
     folder = Path(folder)
-    settings.check()
+    config.check()
     used = [name for name in ("metrics.jsonl", "checkpoints") if (folder / name).exists()]
     if used and not resume:
         raise FileExistsError(
-            f"`folder` must hold no run yet; {folder} has {' and '.join(used)}. Go on with it by "
+            f"`folder` must hold no run yet; {folder} has {' and '.join(used)}. Continue it by "
             "--resume, or start it anew by --overwrite."
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    loop = _Loop(build, batches, evaluate, folder, settings, objective, on_accepted)
+    loop = _Loop(build, batches, evaluate, folder, config, objective, on_accepted)
     with contextlib.closing(loop), PreemptionGuard() as signals:
         loop.run(signals)
         return loop.result()
 
 
 def stepper(
-    build: Callable[..., Any], settings: TrainConfig, objective: Objective = objectives.translation
-) -> tuple[
-    TrainState,
-    Callable[[TrainState, Any], tuple[TrainState, Totals]],
-]:
-    """The state before the first update, and the update that `fit` makes of each batch.
+    build: Build, config: TrainConfig, objective: Objective = objectives.translation
+) -> tuple[TrainState, Update]:
+    """Initial training state, and the update that `fit` makes of each batch.
 
-    The update donates the state that it is given. Beside the new one it returns the sums over the
-    batch of loss, tokens and right tokens, and the norm of the gradient.
+    The update donates the state that it is given. It returns the new state and the batch's sums of
+    loss, tokens and correct tokens, with the norm of its gradient.
     """
-    graphdef, state = step_start(build, settings.transform(), settings.seed)
-    return state, _compile(graphdef, settings, objective).whole
+    graphdef, state = start(build, config.transform(), config.seed)
+    return state, _compile(graphdef, config, objective).whole
 
 
-def _compile(graphdef: Any, settings: TrainConfig, objective: Objective) -> Steps:
+def _compile(graphdef: nnx.GraphDef, config: TrainConfig, objective: Objective) -> Steps:
     return compile_steps(
         graphdef,
-        settings.transform(),
+        config.transform(),
         objective=objective,
-        label_smoothing=settings.label_smoothing,
-        accumulate=settings.accumulate,
+        label_smoothing=config.label_smoothing,
+        accumulate=config.accumulate,
     )
 
 
 class _Loop:
-    """One run in progress: what changes from step to step, and the files it writes."""
+    """A run in progress: its state from step to step, and the files it writes."""
 
-    def __init__(self, build, batches, evaluate, folder, settings, objective, on_accepted):
-        self.settings, self.evaluate, self.folder = settings, evaluate, folder
+    def __init__(self, build, batches, evaluate, folder, config, objective, on_accepted):
+        self.config, self.evaluate, self.folder = config, evaluate, folder
         self.started = self.window_start = time.monotonic()
         self.window_tokens, self.first_step_seconds = 0, 0.0
-        self.graphdef, self.state = step_start(build, settings.transform(), settings.seed)
-        self.steps, self.rate = _compile(self.graphdef, settings, objective), settings.rate()
+        self.graphdef, self.state = start(build, config.transform(), config.seed)
+        self.steps, self.rate = _compile(self.graphdef, config, objective), config.rate()
         self.batches, self.iterator = batches, pipeline(batches)
-        self.checkpoints = Checkpoints(folder / "checkpoints", keep_last=settings.keep_last)
+        self.checkpoints = Checkpoints(folder / "checkpoints", keep_last=config.keep_last)
         self.progress, self.step, self.saved = TrainProgress(), 0, -1
         self._restore()
+        folder.mkdir(parents=True, exist_ok=True)
         if on_accepted is not None:
             on_accepted()
         self.checkpoints.delete_after(self.step)
         self.metrics = MetricsFile(
             folder / "metrics.jsonl",
             size=self.progress.metrics_size,
-            tensorboard=folder / "tensorboard" if settings.tensorboard else None,
+            tensorboard=folder / "tensorboard" if config.tensorboard else None,
         )
-        self.bar = Bar(steps=settings.steps, done=self.step)
+        self.bar = Bar(steps=config.steps, done=self.step)
         if self.step:
             self.bar.say(f"resumed {folder} after step {self.step}")
-        self.profile = Profile(folder / "profile", steps=settings.profile_steps)
+        self.profile = Profile(folder / "profile", steps=config.profile_steps)
 
     def run(self, signals: PreemptionGuard) -> None:
         while True:
@@ -170,24 +177,24 @@ class _Loop:
                 self._log_training()
             self._evaluate_if_due(last)
             finished = last or self.progress.stopped
-            due = self.step > 0 and self.step % self.settings.checkpoint_every == 0
+            due = self.step > 0 and self.step % self.config.checkpoint_every == 0
             if (finished or due) and self.saved != self.step:
                 self._save(scheduled=True)
             if finished:
                 return
             self._step()
-            if self.step % self.settings.log_every == 0 or self.step == self.settings.steps:
+            if self.step % self.config.log_every == 0 or self.step == self.config.steps:
                 self._log_training()
 
     def result(self) -> Result:
-        progress, settings = self.progress, self.settings
+        progress, config = self.progress, self.config
         like = {"params": self.state.params}
-        last = self.checkpoints.steps(scheduled=True)[-settings.keep_last :]
-        if settings.average and len(last) > 1:
+        last = self.checkpoints.steps(scheduled=True)[-config.keep_last :]
+        if config.average and len(last) > 1:
             params = self.checkpoints.average(last, like)["params"]
         elif progress.best_step is not None:
             best = self.checkpoints.restore_best(like)
-            assert best is not None  # it was saved when it was found to be the best
+            assert best is not None  # saved as soon as it was the best
             params = best.tree["params"]
         else:
             params = self.state.params
@@ -211,14 +218,14 @@ class _Loop:
     def _step(self) -> None:
         start = time.monotonic()
         tokens = 0
-        if self.settings.accumulate == 1:
+        if self.config.accumulate == 1:
             batch = next(self.iterator)
             tokens = int(batch.weights.sum())
             self.state, _ = self.steps.whole(self.state, batch)
         else:
             gradient = zeros(self.state.params)
             totals = Totals.zero()
-            for index in range(self.settings.accumulate):
+            for index in range(self.config.accumulate):
                 batch = next(self.iterator)
                 tokens += int(batch.weights.sum())
                 gradient, totals = self.steps.gather(self.state, batch, index, gradient, totals)
@@ -252,25 +259,25 @@ class _Loop:
         self.window_tokens, self.window_start = 0, time.monotonic()
 
     def _is_last(self) -> bool:
-        """Whether no step is to follow: all are done, or the time is up."""
-        limit = self.settings.max_seconds
+        """True if all steps are done, or the time is up."""
+        limit = self.config.max_seconds
         late = limit is not None and self.step > 0 and self._seconds() >= limit
-        return late or self.step >= self.settings.steps
+        return late or self.step >= self.config.steps
 
     def _evaluate_if_due(self, last: bool) -> None:
-        settings, step = self.settings, self.step
-        due = step % settings.evaluate_every == 0 or last
+        config, step = self.config, self.step
+        due = step % config.evaluate_every == 0 or last
         if self.evaluate is None or not due or step <= self.progress.evaluated:
             return
         with self._paused():
             self._check_finite()
             scores = {name: float(x) for name, x in self.evaluate(self.state.params).items()}
-            self.progress = self.progress.judged(
-                scores, step=step, metric=settings.maximise, patience=settings.patience
+            self.progress = self.progress.update(
+                scores, step=step, metric=config.monitor, patience=config.patience
             )
             self._write({"step": step, "split": "validation", **scores, "seconds": self._seconds()})
         better = self.progress.best_step == step
-        if better and step % settings.checkpoint_every and not last:
+        if better and step % config.checkpoint_every and not last:
             self._save(scheduled=False)
 
     def _save(self, *, scheduled: bool) -> None:
@@ -289,7 +296,7 @@ class _Loop:
                     "iterator": self.iterator.get_state(),
                     "batches_per_epoch": self.batches.batches_per_epoch,
                 },
-                metric=None if best is None else goodness(self.settings.maximise, best),
+                metric=None if best is None else goodness(self.config.monitor, best),
                 scheduled=scheduled,
             )
             self.saved = self.step if scheduled else self.saved
@@ -336,13 +343,12 @@ class _Loop:
         )
         return TrainingDiverged(
             f"{what} stopped being finite between steps {self.progress.logged} and {self.step}; "
-            f"{kept}. Try a lower learning_rate, more warmup_steps, clip_norm=1.0, or to compute "
-            "in float32."
+            f"{kept}. Try a lower learning_rate, more warmup_steps, clip_norm=1.0, or float32."
         )
 
     @contextlib.contextmanager
     def _paused(self):
-        """Keeps evaluations and checkpoints out of the tokens per second."""
+        """Excludes evaluations and checkpoints from the tokens per second."""
         start = time.monotonic()
         yield
         self.window_start += time.monotonic() - start

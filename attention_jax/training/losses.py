@@ -1,7 +1,14 @@
-"""Cross-entropy and accuracy over weighted tokens."""
+"""Cross-entropy and accuracy of weighted tokens.
+
+Both come as (sum, count), so that batches of different sizes add up before the division:
+
+    sums, counts = zip(*(cross_entropy(*batch) for batch in batches))
+    loss = sum(sums) / sum(counts)           # nats a token; the perplexity is exp(loss)
+"""
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 Total = tuple[Float[Array, ""], Float[Array, ""]]  # (sum, count)
@@ -9,22 +16,22 @@ Total = tuple[Float[Array, ""], Float[Array, ""]]  # (sum, count)
 
 def cross_entropy(
     logits: Float[Array, "*n v"],
-    targets: Int[Array, "*n"],
-    weights: Float[Array, "*n"],
+    targets: Int[Array | np.ndarray, "*n"],
+    weights: Float[Array | np.ndarray, "*n"],
     label_smoothing: float = 0.0,
 ) -> Total:
-    """How surprised the model is by the targets, in nats.
+    """Weighted sum of label-smoothed cross-entropies, in nats.
 
         loss = (1 - e) nll + e (logsumexp(logits) - mean(logits)),  e = label_smoothing
 
-    This is the cross-entropy to the target's share of 1 - e plus e / v for every token, without
-    writing those shares down. Computed in float32.
+    This is the cross-entropy to the distribution 1 - e on the target plus e / v on every token,
+    without materializing that distribution. Computed in float32.
 
     Args:
-      logits: unnormalised log-probabilities.
-      targets: the token that counts as right.
+      logits: unnormalized log-probabilities.
+      targets: correct tokens.
       weights: 1 on tokens that count, 0 on padding.
-      label_smoothing: in [0, 1); 0 gives the log-likelihood.
+      label_smoothing: in [0, 1); 0 gives the negative log-likelihood.
 
     Returns:
       The weighted sum of losses and the sum of weights.
@@ -53,17 +60,19 @@ def cross_entropy(
 
 
 def accuracy(
-    logits: Float[Array, "*n v"], targets: Int[Array, "*n"], weights: Float[Array, "*n"]
+    logits: Float[Array, "*n v"],
+    targets: Int[Array | np.ndarray, "*n"],
+    weights: Float[Array | np.ndarray, "*n"],
 ) -> Total:
-    """How many targets are the most probable token, with no other as probable.
+    """Weighted number of targets with the highest logit; a tie counts as wrong.
 
     Args:
-      logits: unnormalised log-probabilities.
-      targets: the token that counts as right.
+      logits: unnormalized log-probabilities.
+      targets: correct tokens.
       weights: 1 on tokens that count, 0 on padding.
 
     Returns:
-      The weighted number of hits and the sum of weights.
+      The weighted number of correct predictions and the sum of weights.
 
     Raises:
       ValueError: shapes do not match.
@@ -72,12 +81,12 @@ def accuracy(
     weights = weights.astype(jnp.float32)
     at_target = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
     tokens = jax.lax.broadcasted_iota(targets.dtype, logits.shape, logits.ndim - 1)
-    # On a CPU `argmax` takes as long as the loss and its gradient together; a maximum fuses.
+    # On CPU `argmax` takes as long as the loss and its gradient together; a maximum fuses.
     hit = at_target > jnp.where(tokens == targets[..., None], -jnp.inf, logits).max(axis=-1)
     return jnp.sum(jnp.where(hit, weights, 0.0)), jnp.sum(weights)
 
 
-def _check_shapes(logits: Array, targets: Array, weights: Array) -> None:
+def _check_shapes(logits: Array, targets: Array | np.ndarray, weights: Array | np.ndarray) -> None:
     if not logits.shape[:-1] == targets.shape == weights.shape:
         raise ValueError(
             "`targets` and `weights` must have the shape of `logits` without its last axis; "

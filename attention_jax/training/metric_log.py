@@ -1,12 +1,12 @@
-"""What a run tells while it trains: metrics.jsonl, the bar, TensorBoard and a profile."""
+"""Training logs: JSONL, progress bar, TensorBoard, profiler."""
 
 import contextlib
 import json
 import math
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 
@@ -15,33 +15,37 @@ from attention_jax.core.extras import needed
 with needed("train"):
     import tqdm
 
+from attention_jax.core.types import State
+
+Row = Mapping[str, int | float | str]  # `step`, `split` ("train" or "validation") and the metrics
+
 # The first steps compile; a profile of them would show little else.
 PROFILE_AFTER = 10
 
-# Numbers of a training row that the bar has room for.
+# Metrics of a training row that fit on the progress bar, and their short names there.
 _SHOWN = {"loss": "loss", "accuracy": "accuracy", "tokens_per_second": "tokens/s"}
 
 
 class MetricsFile:
-    """A file of one JSON object a line, which can be cut back to what a checkpoint saw.
+    """JSON Lines file of metrics, truncated on opening to the size that a checkpoint recorded.
 
     Args:
-      path: the file; made where there is none.
-      size: how many of its bytes to keep.
-      tensorboard: the folder of a copy for TensorBoard, or None.
+      path: the file; created if missing.
+      size: number of bytes to keep.
+      tensorboard: folder of a copy for TensorBoard; None for none.
 
     Raises:
-      ModuleNotFoundError: TensorBoard is asked for, but tensorboardX is not installed.
+      ModuleNotFoundError: TensorBoard is requested, but tensorboardX is not installed.
     """
 
     def __init__(self, path: Path, *, size: int, tensorboard: Path | None = None):
         self._writer = None if tensorboard is None else _summary_writer(tensorboard)
         self._file = open(path, "ab")
-        # A longer size than the file has would fill it with zeros.
+        # Truncating beyond the end would pad the file with zeros.
         self._file.truncate(min(size, os.path.getsize(path)))
 
-    def write(self, row: dict[str, Any]) -> None:
-        """Appends a row of `step`, `split` and numbers; null stands for what is not finite."""
+    def write(self, row: Row) -> None:
+        """Appends a row; numbers that are not finite become null."""
         finite = {
             name: None if isinstance(x, float) and not math.isfinite(x) else x
             for name, x in row.items()
@@ -54,7 +58,7 @@ class MetricsFile:
                     self._writer.add_scalar(f"{row['split']}/{name}", finite[name], row["step"])
 
     def size(self) -> int:
-        """Its bytes so far, all of them on the disk."""
+        """Size in bytes, after all of it has been flushed to disk."""
         os.fsync(self._file.fileno())
         return os.fstat(self._file.fileno()).st_size
 
@@ -71,7 +75,7 @@ def _summary_writer(folder: Path):
 
 
 class Bar:
-    """A progress bar where stderr is a terminal, plain lines elsewhere."""
+    """Progress bar if stderr is a terminal, plain lines otherwise."""
 
     def __init__(self, *, steps: int, done: int):
         self._steps = steps
@@ -87,11 +91,11 @@ class Bar:
     def advance(self) -> None:
         self._bar.update()
 
-    def show(self, row: dict[str, Any]) -> None:
-        """Shows the numbers of one row of metrics."""
+    def show(self, row: Row) -> None:
+        """Shows one row of metrics: training on the bar, validation on a line of its own."""
         train = row["split"] == "train"
         names = _SHOWN if train else {name: name for name in row.keys() - {"step", "split"}}
-        numbers = {short: _number(row[name]) for name, short in names.items() if name in row}
+        numbers = {s: _number(float(row[name])) for name, s in names.items() if name in row}
         text = f"step {row['step']}/{self._steps} {row['split']}: " + ", ".join(
             f"{name} {number}" for name, number in sorted(numbers.items())
         )
@@ -101,7 +105,7 @@ class Bar:
             self.say(text)
 
     def say(self, text: str) -> None:
-        """Writes a line above the bar."""
+        """Prints a line above the bar."""
         self._bar.write(text, file=sys.stderr)
 
     def close(self) -> None:
@@ -113,13 +117,13 @@ def _number(x: float) -> str:
 
 
 class Profile:
-    """A trace of `steps` steps, beginning `PROFILE_AFTER` steps after the start."""
+    """Profiler trace of `steps` steps, beginning at step `PROFILE_AFTER` of this process."""
 
     def __init__(self, folder: Path, *, steps: int):
         self._folder, self._steps, self._count, self._running = folder, steps, 0, False
 
-    def tick(self, state: Any) -> None:
-        """To be called after every step, with what the step returned."""
+    def tick(self, state: State) -> None:
+        """Counts a step and starts or ends the trace; to be called with each step's result."""
         if not self._steps:
             return
         self._count += 1

@@ -17,19 +17,19 @@ Schedule = Callable[[Any], Any]  # number of updates done -> learning rate of th
 
 
 def optimizer_names() -> tuple[str, ...]:
-    """The names that `optimizer` knows."""
+    """Names that `optimizer` takes."""
     return "adam", "adamw", "muon"
 
 
 def schedule_names() -> tuple[str, ...]:
-    """The names that `schedule` knows."""
+    """Names that `schedule` takes."""
     return "constant", "cosine", "inverse_sqrt"
 
 
 def schedule(
     name: str, *, peak: float, warmup_steps: int, steps: int, final: float = 0.0
 ) -> Schedule:
-    """The learning rate of each update, after a linear warm-up of W updates.
+    """Learning rate of each update, with a linear warm-up of W updates.
 
         rate(n) = peak min(1, n / W) decay(n),    n = 1, 2, ... counts updates
 
@@ -40,16 +40,16 @@ def schedule(
 
     Args:
       name: one of `schedule_names()`.
-      peak: the largest rate, reached after the warm-up.
+      peak: largest rate, reached after the warm-up.
       warmup_steps: W; 0 counts as 1.
-      steps: the number of updates in all, where the cosine reaches `final`.
-      final: the last rate of the cosine; the others have none.
+      steps: total number of updates, where the cosine reaches `final`.
+      final: last rate of the cosine; 0 for the other schedules.
 
     Returns:
-      An optax schedule: it is called with the number of updates already done, n - 1.
+      An optax schedule: a function of the number of updates already done, n - 1.
 
     Raises:
-      ValueError: the name is unknown, or a number out of range.
+      ValueError: the name is unknown, or a number is out of range.
 
     Reference: Vaswani et al. 2017, arXiv:1706.03762, equation 3 (inverse square root);
     Loshchilov and Hutter 2017, arXiv:1608.03983, equation 5 (cosine).
@@ -65,8 +65,8 @@ def schedule(
         )
     if final and (name != "cosine" or not 0 <= final <= peak):
         raise ValueError(
-            f"`final` must lie between 0 and the peak, {peak}, of a cosine; got {final} for "
-            f"{name}. Leave it at 0."
+            f"`final` must lie between 0 and the peak, {peak}, of a cosine schedule; got {final} "
+            f"for {name}. Leave it at 0."
         )
     share = final / peak if final else 0.0
     w = float(max(warmup_steps, 1))
@@ -97,24 +97,24 @@ def optimizer(
     b1: float = 0.9,
     b2: float = 0.98,
 ) -> optax.GradientTransformation:
-    """An optimizer that first scales the whole gradient down to a norm of `clip_norm`.
+    """Optimizer with clipping of the gradient by its global norm.
 
-    Weights decay only where they are matrices, as `adamw` and `muon` do it: apart from the
-    gradient, times the learning rate. Muon orthogonalizes the momentum of matrices and scales it
-    to the size of an Adam update, so that one learning rate serves both; embeddings, vectors and
-    arrays of more axes go to AdamW. An output that is not tied to the embedding is a matrix. Each
-    layer of a scanned stack is as if it stood alone.
+    Weight decay is decoupled, times the learning rate, and applies to matrices alone. Muon
+    orthogonalizes the momentum of matrices and scales it to the size of an Adam update, so that one
+    learning rate serves both; embeddings, vectors and arrays of higher rank are updated by AdamW.
+    An output projection that is not tied to the embedding is a matrix. The layers of a scanned
+    stack are treated one by one.
 
     Args:
       name: one of `optimizer_names()`.
       learning_rate: a number, or a schedule.
-      weight_decay: share of a weight that is taken off per unit of learning rate.
-      clip_norm: the largest norm a gradient may have; None leaves it as it is.
-      b1: decay of Adam's mean.
-      b2: decay of Adam's mean square.
+      weight_decay: decay coefficient, multiplied by the learning rate.
+      clip_norm: largest global norm of a gradient; None for no clipping.
+      b1: decay rate of Adam's first moment.
+      b2: decay rate of Adam's second moment.
 
     Raises:
-      ValueError: the name is unknown, a number is out of range, or Adam is asked to decay.
+      ValueError: the name is unknown, a number is out of range, or `adam` is given weight decay.
 
     Reference: Kingma and Ba 2015, arXiv:1412.6980; Loshchilov and Hutter 2019,
     arXiv:1711.05101; Jordan et al. 2024, kellerjordan.github.io/posts/muon; the scale is that
@@ -155,7 +155,7 @@ def _muon(learning_rate, *, weight_decay: float, b1: float, b2: float):
 
 
 def _with_implicit_promotion(transform: optax.GradientTransformation):
-    """Lets optax mix its integer counts with numbers where the caller forbids promotion."""
+    """Lets optax promote its integer counts even if the caller forbids implicit promotion."""
 
     def update(updates, state, params=None):
         with jax.numpy_dtype_promotion("standard"):
@@ -169,7 +169,7 @@ def _matrices(params: Any) -> Any:
 
 
 def _hidden_matrices(params: Any) -> Any:
-    """Muon's own specification of a matrix on all but embeddings, None on everything else."""
+    """Muon's dimension numbers for matrices except embeddings, None for everything else."""
 
     def specification(path, x):
         if _rank(path, x) != 2 or "embed" in jax.tree_util.keystr(path).lower():
@@ -180,7 +180,7 @@ def _hidden_matrices(params: Any) -> Any:
 
 
 def _rank(path: tuple, x: Any) -> int:
-    """Axes of a parameter, without that of the layers where `layers.Stack` scans over them."""
+    """Rank of a parameter, without the axis of layers over which `nn.layers.Stack` scans."""
     names = [getattr(key, "key", getattr(key, "name", None)) for key in path]
     scanned = any(a == "layers" and isinstance(b, str) for a, b in pairwise(names))
     return x.ndim - scanned

@@ -1,35 +1,36 @@
-"""Stopping on a signal at a moment of one's own choice."""
+"""Graceful stop on SIGTERM and SIGINT."""
 
 import signal
 import threading
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 
 class Preempted(RuntimeError):
-    """Training was asked to stop by a signal, and saved what it had.
+    """Training was stopped by a signal, after a checkpoint was saved.
 
     Attributes:
-      signal: the signal's number.
-      exit_code: what a shell expects of a process that the signal ended: 128 + signal.
+      signal: number of the signal.
+      exit_code: 128 + signal, as shells report a process that a signal ended.
     """
 
     def __init__(self, number: int, *, step: int, folder: Path):
         super().__init__(
             f"Stopped by {signal.Signals(number).name} after step {step}; a checkpoint is in "
-            f"{folder}. Repeat the command with --resume to go on."
+            f"{folder}. Repeat the command with --resume to continue."
         )
         self.signal, self.exit_code = int(number), 128 + int(number)
 
 
 class PreemptionGuard:
-    """Notes SIGTERM and SIGINT instead of dying of them; a second one interrupts at once.
+    """Context manager that records SIGTERM and SIGINT; a second signal interrupts at once.
 
-    The former handlers return when the `with` block ends. Outside the main thread, where Python
-    allows no handlers, nothing is noted.
+    The former handlers are restored on exit. Outside the main thread, where Python allows no
+    handlers, no signal is recorded.
 
     Attributes:
-      received: the number of the signal that arrived, or 0.
+      received: number of the signal that arrived, or 0.
     """
 
     def __init__(self):
@@ -44,10 +45,10 @@ class PreemptionGuard:
 
     def __exit__(self, *_: Any) -> None:
         for number, handler in self._former.items():
-            # None stands for a handler that was not set from Python, and cannot be.
+            # None stands for a handler that was not installed from Python and cannot be restored.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
-    def _note(self, number: int, frame: Any) -> None:
+    def _note(self, number: int, frame: FrameType | None) -> None:
         del frame
         if self.received:
             raise KeyboardInterrupt

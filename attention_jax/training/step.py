@@ -1,4 +1,4 @@
-"""One update of the parameters, as pure functions on a pytree."""
+"""Training step: one update of the parameters, as pure functions on a pytree."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,43 +13,45 @@ from attention_jax.core.types import Params
 from attention_jax.training import objectives
 from attention_jax.training.objectives import Objective
 
-# This generator gives the same numbers on every device; on a CPU no other is faster.
+# This generator gives the same numbers on every device; on CPU no other is faster.
 GENERATOR = "threefry2x32"
+
+Build = Callable[[PRNGKeyArray], nnx.Module]  # random key -> model
 
 
 class Totals(NamedTuple):
-    """Sums since the last report, on the device so that no step waits for the host."""
+    """Sums since the last log row, kept on the device so that no step waits for the host."""
 
     loss: Float[Array, ""]
-    tokens: Float[Array, ""]  # or whatever else is predicted
+    tokens: Float[Array, ""]  # number of predictions
     correct: Float[Array, ""]
     gradient_norm: Float[Array, ""]  # summed over updates
 
     @classmethod
     def zero(cls) -> "Totals":
-        # One buffer each: a donated state must not hold the same one twice.
+        # One buffer each: a donated state must not hold the same buffer twice.
         return cls(*(jnp.zeros((), jnp.float32) for _ in cls._fields))
 
 
 class TrainState(NamedTuple):
-    """All that an update reads and writes."""
+    """State that an update reads and writes."""
 
     step: Int[Array, ""]
     params: Params
     opt: Any
-    key: UInt32[Array, " words"]  # data of the dropout key
+    key: UInt32[Array, " words"]  # key data of the dropout key
     totals: Totals
 
 
 class Steps(NamedTuple):
-    """The compiled functions of training.
+    """Compiled functions of training.
 
     Attributes:
-      whole: `(state, batch) -> (state, totals)`, one update from one batch, and its own sums.
-      gather: `(state, batch, index, gradient, totals) -> (gradient, totals)` adds one batch.
-      update: `(state, gradient, totals) -> (state, totals)`, one update from what was gathered.
+      whole: `(state, batch) -> (state, totals)`, one update from one batch, and its sums.
+      gather: `(state, batch, index, gradient, totals) -> (gradient, totals)`, accumulates a batch.
+      update: `(state, gradient, totals) -> (state, totals)`, one update from what is accumulated.
 
-    The first and the last donate the state.
+    `whole` and `update` donate the state.
     """
 
     whole: Callable[[TrainState, Any], tuple[TrainState, Totals]]
@@ -58,12 +60,12 @@ class Steps(NamedTuple):
 
 
 def start(
-    build: Callable[[PRNGKeyArray], Any], transform: optax.GradientTransformation, seed: int
-) -> tuple[Any, TrainState]:
-    """The graph of the model, and the state before the first update.
+    build: Build, transform: optax.GradientTransformation, seed: int
+) -> tuple[nnx.GraphDef, TrainState]:
+    """Graph of the model and initial training state.
 
     Args:
-      build: makes the model from a key.
+      build: makes the model from a random key.
       transform: the optimizer.
       seed: seed of the parameters and of dropout.
     """
@@ -80,24 +82,24 @@ def start(
 
 
 def compile_steps(
-    graphdef: Any,
+    graphdef: nnx.GraphDef,
     transform: optax.GradientTransformation,
     *,
     objective: Objective = objectives.translation,
     label_smoothing: float = 0.0,
     accumulate: int = 1,
 ) -> Steps:
-    """The update `params - optimizer(d loss / d params)`, of the mean loss of a prediction.
+    """Compiled updates `params - optimizer(d loss / d params)` of the mean loss per prediction.
 
     Losses and gradients are summed over predictions and divided once, so that `accumulate` batches
     give the gradient of one large batch, however their tokens are spread.
 
     Args:
-      graphdef: the graph of the model.
+      graphdef: graph of the model.
       transform: the optimizer.
-      objective: what is minimised.
-      label_smoothing: probability given to all tokens alike.
-      accumulate: batches in an update.
+      objective: minimized.
+      label_smoothing: probability spread evenly over all tokens.
+      accumulate: batches accumulated into one update.
     """
 
     def loss(params, batch, key):
@@ -113,17 +115,7 @@ def compile_steps(
         return _add(gradient, new), _add(totals, jax.tree.map(_as_float32, added))
 
     def update(state, gradient, totals):
-        gradient = jax.tree.map(lambda g: g / totals.tokens.astype(g.dtype), gradient)
-        change, opt = transform.update(gradient, state.opt, state.params)
-        totals = totals._replace(gradient_norm=_as_float32(optax.tree.norm(gradient)))
-        state = TrainState(
-            step=state.step + 1,
-            params=optax.apply_updates(state.params, change),
-            opt=opt,
-            key=state.key,
-            totals=_add(state.totals, totals),
-        )
-        return state, totals
+        return _updated(transform, state, gradient, totals)
 
     def whole(state, batch):
         return update(state, *gather(state, batch, 0, zeros(state.params), Totals.zero()))
@@ -135,15 +127,32 @@ def compile_steps(
     )
 
 
+def _updated(
+    transform: optax.GradientTransformation, state: TrainState, gradient: Params, totals: Totals
+) -> tuple[TrainState, Totals]:
+    """State after an update by the accumulated gradient, and the sums with its norm."""
+    gradient = jax.tree.map(lambda g: g / totals.tokens.astype(g.dtype), gradient)
+    change, opt = transform.update(gradient, state.opt, state.params)
+    totals = totals._replace(gradient_norm=_as_float32(optax.tree.norm(gradient)))
+    state = TrainState(
+        step=state.step + 1,
+        params=optax.apply_updates(state.params, change),
+        opt=opt,
+        key=state.key,
+        totals=_add(state.totals, totals),
+    )
+    return state, totals
+
+
 @jax.jit
 def zeros(params: Params) -> Params:
-    """The gradient of nothing."""
+    """A gradient of zeros."""
     return jax.tree.map(jnp.zeros_like, params)
 
 
 @jax.jit
-def all_finite(tree: Any) -> Array:
-    """Whether no leaf holds a NaN or an infinity."""
+def all_finite(tree: Params) -> Array:
+    """True unless a leaf holds a NaN or an infinity."""
     finite = jax.tree.map(lambda x: jnp.all(jnp.isfinite(x)), tree)
     return jax.tree.reduce(jnp.logical_and, finite, jnp.array(True))
 

@@ -8,7 +8,7 @@ from attention_jax.training.early_stopping import TrainProgress, goodness
 def judge(values, *, metric="bleu", patience=None):
     progress = TrainProgress()
     for step, value in enumerate(values, 1):
-        progress = progress.judged({metric: value}, step=step, metric=metric, patience=patience)
+        progress = progress.update({metric: value}, step=step, metric=metric, patience=patience)
     return progress
 
 
@@ -42,4 +42,4 @@ def test_more_is_better_except_of_losses_and_error_rates():
 
 def test_a_missing_metric_is_named():
     with pytest.raises(ValueError, match="one of the metrics bleu; got 'loss'"):
-        TrainProgress().judged({"bleu": 1.0}, step=1, metric="loss", patience=None)
+        TrainProgress().update({"bleu": 1.0}, step=1, metric="loss", patience=None)

@@ -38,7 +38,7 @@ SETTINGS = config.TrainConfig(
     evaluate_every=6,
     checkpoint_every=9,
     keep_last=2,
-    maximise="score",
+    monitor="score",
 )
 
 
@@ -417,7 +417,7 @@ def test_another_model_or_other_data_is_not_resumed(undisturbed):
 
 def test_an_unknown_metric_is_named(tmp_path):
     with pytest.raises(ValueError, match="one of the metrics loss, score; got 'bleu'"):
-        fit(tmp_path / "run", maximise="bleu")
+        fit(tmp_path / "run", monitor="bleu")
 
 
 def test_tensorboard_without_its_package_says_what_to_install(tmp_path, monkeypatch):

@@ -64,7 +64,7 @@ def test_regression_is_the_squared_error_and_right_within_0_04():
     batch = SeriesBatch(jnp.zeros((3, 4, 2)), targets, jnp.array([1.0, 1.0, 0.0]))
     found = objectives.regression(Given(answer), batch)
     np.testing.assert_allclose(found, (0.03**2 + 0.05**2, 2, 1), rtol=1e-4)
-    with pytest.raises(ValueError, match="`label_smoothing` must be 0 where a number is"):
+    with pytest.raises(ValueError, match="`label_smoothing` must be 0 for regression"):
         objectives.regression(Given(answer), batch, label_smoothing=0.1)
 
 
