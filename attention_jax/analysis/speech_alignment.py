@@ -47,7 +47,7 @@ def alignment(
     # How often the padded length was halved does not follow from what it became.
     per_position = nnx.merge(transcriber.graphdef, params).encoder.listening.shortening
     positions = -(-frames // per_position)
-    return weights[..., :positions], transcriber.vocabulary.tokens(ids), per_position
+    return weights[..., :positions], transcriber.tokenizer.tokens(ids), per_position
 
 
 def order(weights: Float[np.ndarray, "t s"]) -> float:

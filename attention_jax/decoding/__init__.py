@@ -1,11 +1,12 @@
 """Inference: greedy, sampling and beam search, CTC, and batched translation, transcription,
 generation and classification."""
 
+from attention_jax.decoding.batched import DecodingConfig, Hypothesis
 from attention_jax.decoding.classify import classifier
 from attention_jax.decoding.generate import TextGenerator
 from attention_jax.decoding.search import DecodingResult, beam, greedy, sample
 from attention_jax.decoding.transcribe import Transcriber
-from attention_jax.decoding.translate import DecodingConfig, Hypothesis, Translator
+from attention_jax.decoding.translate import Translator
 
 __all__ = [
     "DecodingConfig",

@@ -1,13 +1,13 @@
-"""Connectionist temporal classification: from a distribution at each frame to labels.
+"""Connectionist temporal classification (CTC): loss, greedy decoding, beam search, alignment.
 
     p(y | x) = sum over paths of prod_s p(path[s] | x),  collapse(path) = y
 
 A path names a token or the blank at each frame; `collapse` merges repeats, then drops blanks. PAD
-is the blank, so that it is in every vocabulary and in no transcript.
+serves as the blank: it is in every vocabulary and in no transcript.
 
     tokens = ctc.greedy(logits, mask)                            # in jit, [b s]
     best = ctc.beam(log_probabilities, beam_size=8)              # on the host, one recording
-    when = ctc.posteriors(log_probabilities, best[0].tokens)     # where each label is said
+    when = ctc.posteriors(log_probabilities, best[0].tokens)     # frames of each label
 
 Reference: Graves et al. 2006, ICML, "Connectionist temporal classification".
 """
@@ -27,7 +27,7 @@ BLANK = PAD
 
 
 class Labels(NamedTuple):
-    """Tokens found, and the logarithm of their probability over all paths that were kept."""
+    """Decoded tokens, and their log-probability summed over the paths that were kept."""
 
     tokens: tuple[int, ...]
     score: float
@@ -39,7 +39,7 @@ def loss(
     labels: Int[Array, "b t"],
     real: Float[Array, "b t"],
 ) -> Float[Array, " b"]:
-    """-log p(y | x) of each recording, in nats, over all its paths.
+    """CTC loss: -log p(y | x) of each recording, in nats.
 
     Args:
       logits: at each position.
@@ -52,7 +52,7 @@ def loss(
 
 
 def frames_needed(labels: Sequence[int]) -> int:
-    """The fewest positions of a path to `labels`: one each, and a blank between equals.
+    """Length of the shortest path to `labels`: a frame each, and a blank between equal neighbors.
 
     >>> frames_needed([5, 5, 6])
     4
@@ -63,7 +63,7 @@ def frames_needed(labels: Sequence[int]) -> int:
 def greedy(
     logits: Float[Array, "b s v"], mask: Bool[Array, "b s"]
 ) -> tuple[Int[Array, "b s"], Int[Array, " b"]]:
-    """The tokens of the most probable path, and how many they are; PAD behind them."""
+    """Tokens of the most probable path, padded by PAD, and their number."""
     path = jnp.where(mask, jnp.argmax(logits, axis=-1), BLANK).astype(jnp.int32)
     before = jnp.pad(path[:, :-1], ((0, 0), (1, 0)), constant_values=BLANK)
     kept = (path != BLANK) & (path != before)
@@ -79,7 +79,7 @@ def right(
     labels: Int[Array, "b t"],
     real: Float[Array, "b t"],
 ) -> Float[Array, " b"]:
-    """1 where the most probable path gives exactly the labels, 0 elsewhere."""
+    """1 for recordings whose most probable path gives exactly the labels, 0 for others."""
     tokens, counts = jax.lax.stop_gradient(greedy(logits, mask))
     s, t = tokens.shape[1], labels.shape[1]
     tokens = jnp.pad(tokens, ((0, 0), (0, max(0, t - s))), constant_values=PAD)[:, :t]
@@ -90,19 +90,19 @@ def right(
 def beam(
     log_probabilities: Float[np.ndarray, "s v"], *, beam_size: int = 8, nbest: int = 1
 ) -> list[Labels]:
-    """The most probable labels, keeping the `beam_size` best beginnings after each frame.
+    """CTC prefix beam search for the most probable labels.
 
-    A beginning's probability is that of all its paths: it is kept in two parts, of the paths that
-    end in the blank and of those that end in its last token. With a beam as large as the number of
-    beginnings the answer is exact.
+    The probability of a prefix sums over its paths, in two parts: paths that end in the blank, and
+    paths that end in the last token. With a beam as large as the number of prefixes the result is
+    exact.
 
     Args:
-      log_probabilities: of one recording, at its real frames.
-      beam_size: beginnings kept.
-      nbest: answers, the best first.
+      log_probabilities: of one recording, without padding.
+      beam_size: prefixes kept after each frame.
+      nbest: number of results, best first.
 
     Raises:
-      ValueError: a number out of range.
+      ValueError: a number is out of range.
 
     Reference: Graves 2012, "Supervised sequence labelling", section 7.5; Hannun et al. 2014,
       arXiv:1408.2873, algorithm 1, without its language model.
@@ -123,18 +123,18 @@ def beam(
 def posteriors(
     log_probabilities: Float[np.ndarray, "s v"], labels: Sequence[int]
 ) -> Float[np.ndarray, "t s"]:
-    """How probable it is that a path to all labels is at each of them, frame by frame.
+    """Posterior probability of each label at each frame, by the forward-backward algorithm.
 
         out[i, s] = p(path[s] stands for label i | y, x)
 
-    Equal labels have rows of their own. A column sums to 1 less what the blanks have.
+    Equal labels have rows of their own. A column sums to 1 minus the probability of the blank.
 
     Args:
-      log_probabilities: of one recording, at its real frames.
+      log_probabilities: of one recording, without padding.
       labels: y, at least one.
 
     Raises:
-      ValueError: there are fewer frames than a path to `labels` has.
+      ValueError: there are fewer frames than the shortest path to `labels` has.
 
     Reference: Graves et al. 2006, section 4.1.
     """
@@ -146,16 +146,16 @@ def posteriors(
         )
     states = np.full(2 * len(labels) + 1, BLANK)
     states[1::2] = labels
-    # What cannot be stays a number, so that it can be taken away again.
+    # Impossible tokens keep a finite log-probability, so that it can be subtracted again.
     at = np.maximum(log_p[:, states], -1e9)
     both = _forward(at, states) + _forward(at[::-1, ::-1], states[::-1])[::-1, ::-1] - at
     return np.exp(both - np.logaddexp.reduce(both, axis=1, keepdims=True)).T[1::2]
 
 
 def _forward(at: Float[np.ndarray, "s n"], states: np.ndarray) -> Float[np.ndarray, "s n"]:
-    """The log-probability of all beginnings of paths that are in each state after each frame."""
+    """Forward variables: log-probability of the path prefixes in each state after each frame."""
     n, never = len(states), np.full(2, -np.inf)
-    # Only from a token to the next, where they differ, is the blank between them left out.
+    # The blank between two tokens can be skipped only if they differ.
     skips = (states != BLANK) & (states != np.concatenate([[BLANK] * 2, states])[:n])
     now, found = np.where(np.arange(n) == 0, 0.0, -np.inf), []
     for row in at:
@@ -166,19 +166,18 @@ def _forward(at: Float[np.ndarray, "s n"], states: np.ndarray) -> Float[np.ndarr
     return np.array(found)
 
 
-_Beginnings = dict[tuple[int, ...], tuple[float, float]]  # ending in the blank, and in a token
+_Prefixes = dict[tuple[int, ...], tuple[float, float]]  # log p ending in the blank, in a token
 
 
-def _advanced(kept: _Beginnings, at: np.ndarray, beam_size: int) -> _Beginnings:
-    """All beginnings one frame on; of those that grow, the ones that can be among the best."""
-    found: _Beginnings = {}
+def _advanced(kept: _Prefixes, at: np.ndarray, beam_size: int) -> _Prefixes:
+    """Prefixes one frame later; of longer ones, those that can be among the best."""
+    found: _Prefixes = {}
 
     def add(tokens: tuple[int, ...], blank: float, token: float) -> None:
         before = found.get(tokens, (-np.inf, -np.inf))
         found[tokens] = np.logaddexp(before[0], blank), np.logaddexp(before[1], token)
 
-    # The best growths of a beginning are by its likeliest tokens; two of them may be the blank and
-    # a repeat.
+    # A prefix is best extended by the likeliest tokens; two of them may be the blank and a repeat.
     likely = np.argsort(-at, kind="stable")[: beam_size + 2]
     for tokens, (blank, token) in kept.items():
         total = np.logaddexp(blank, token)
@@ -188,7 +187,7 @@ def _advanced(kept: _Beginnings, at: np.ndarray, beam_size: int) -> _Beginnings:
                 # A repeat is the same token unless a blank stands between.
                 grown = blank if tokens and new == tokens[-1] else total
                 add((*tokens, new), -np.inf, grown + at[new])
-    # A growth into a beginning that is kept adds to it, however unlikely its token is.
+    # An extension that equals a kept prefix adds to it, however unlikely its token is.
     for tokens in kept:
         if tokens and tokens[:-1] in kept and tokens[-1] not in likely:
             blank, token = kept[tokens[:-1]]
@@ -199,6 +198,6 @@ def _advanced(kept: _Beginnings, at: np.ndarray, beam_size: int) -> _Beginnings:
     return found
 
 
-def _best(found: _Beginnings, count: int) -> _Beginnings:
+def _best(found: _Prefixes, count: int) -> _Prefixes:
     ranked = sorted(found.items(), key=lambda item: -np.logaddexp(*item[1]))
     return dict(ranked[:count])

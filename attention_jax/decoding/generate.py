@@ -1,11 +1,10 @@
-"""Texts that a trained language model goes on with, and how well it reads one.
+"""Text generation by a language model.
 
-writer = Writer(graphdef, vocabulary, context=64)
-print(writer(params, "ROMEO:", length=500))
+generate = TextGenerator(graphdef, tokenizer, context=64)
+print(generate(params, "ROMEO:", 500))
 """
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,56 +16,58 @@ from attention_jax.core import checks
 from attention_jax.core.types import Params
 from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.data.types import BOS, SPECIAL_TOKENS
+from attention_jax.decoding.batched import DecodingConfig
 from attention_jax.decoding.search import greedy, sample
-from attention_jax.decoding.translate import DecodingConfig
 
 METHODS = ("greedy", "sample")
 
 
 class TextGenerator:
-    """Goes on with a text, token by token, by the model's cache or recurrent state.
+    """Continues a text token by token, with the model's cache or recurrent state.
 
-    A text longer than `context` is written in pieces: once as many tokens are read, the model
-    begins anew with the last half of them.
+    A text longer than `context` is written in pieces: each time the context is full, the model
+    starts again from the last half of it.
 
     Args:
-      graphdef: of the model, a `nn.protocols.Language`.
-      vocabulary: of the text.
-      search: how tokens are chosen: "sample", with its temperature, top_k, top_p and seed, or
-        "greedy".
-      context: the most tokens the model reads at once, as in its training; None for no bound.
+      graphdef: graph of the model, a `nn.protocols.Language`.
+      tokenizer: tokenizer of the text.
+      config: "sample" (the default), with its temperature, top_k, top_p and seed, or "greedy".
+      context: largest number of tokens read at once, as in training; None for no bound.
+
+    Raises:
+      ValueError: another search method, or a context below 2.
     """
 
     def __init__(
         self,
-        graphdef: Any,
-        vocabulary: Tokenizer,
-        search: DecodingConfig | None = None,
+        graphdef: nnx.GraphDef,
+        tokenizer: Tokenizer,
+        config: DecodingConfig | None = None,
         *,
         context: int | None,
     ):
-        self.search = DecodingConfig("sample") if search is None else search
-        checks.one_of("method", self.search.method, METHODS)
+        self.config = DecodingConfig("sample") if config is None else config
+        checks.one_of("method", self.config.method, METHODS)
         if context is not None and context < 2:
             raise ValueError(f"`context` must be at least 2 or None; got {context}.")
-        self.graphdef, self.vocabulary, self.context = graphdef, vocabulary, context
+        self.graphdef, self.tokenizer, self.context = graphdef, tokenizer, context
         self._write = jax.jit(self._piece, static_argnames="length")
 
     def __call__(self, params: Params, prompt: str, length: int) -> str:
         """The prompt and `length` more tokens.
 
         Raises:
-          ValueError: the prompt is empty, or holds what the vocabulary does not know.
+          ValueError: the prompt is empty, or holds characters that the tokenizer does not know.
         """
-        unknown = self.vocabulary.unknown(prompt)
+        unknown = self.tokenizer.unknown(prompt)
         if unknown or not prompt:
             raise ValueError(
                 "`prompt` must be text of the characters that the model was trained on; got "
                 f"{prompt!r}" + (f", with {unknown[0]!r}. Leave it out." if unknown else ".")
             )
-        ids = self.vocabulary.encode(prompt)
+        ids = self.tokenizer.encode(prompt)
         written: list[int] = []
-        key = jax.random.key(self.search.seed)
+        key = jax.random.key(self.config.seed)
         for number in range(length):
             if len(written) >= length:
                 break
@@ -79,29 +80,29 @@ class TextGenerator:
                 params, jnp.asarray([read]), jax.random.fold_in(key, number), length=more
             )
             written += np.asarray(piece)[0].tolist()
-        return self.vocabulary.decode([*ids, *written[:length]])
+        return self.tokenizer.decode([*ids, *written[:length]])
 
     def _piece(
         self, params: Params, prompt: Int[Array, "1 s"], key: Array, *, length: int
     ) -> Int[Array, "1 t"]:
         """The tokens after the prompt."""
-        model, search = nnx.merge(self.graphdef, params), self.search
+        model, config = nnx.merge(self.graphdef, params), self.config
         state = model.start(1, prompt.shape[1] - 1 + length)
         state, _ = jax.lax.scan(model.step, state, prompt[:, :-1].T)
 
         def step(carry, token):
             state, last = carry
-            # Decoding begins with BOS, which no text holds: in its place stands the prompt's end.
+            # Decoding begins with BOS, which no text holds: the prompt's last token replaces it.
             state, logits = model.step(state, jnp.where(token == BOS, last, token))
             return (state, last), logits.at[:, : len(SPECIAL_TOKENS)].set(-jnp.inf)
 
         choose = greedy
-        if search.method == "sample":
+        if config.method == "sample":
             choose = partial(
                 sample,
                 key=key,
-                temperature=search.temperature,
-                top_k=search.top_k,
-                top_p=search.top_p,
+                temperature=config.temperature,
+                top_k=config.top_k,
+                top_p=config.top_p,
             )
         return choose(step, (state, prompt[:, -1]), max_length=length).tokens[:, 0]

@@ -1,16 +1,15 @@
-"""From one step of a model to whole sentences: greedy, sampled, or searched with a beam.
+"""Decoding with any step function: greedy, sampling, beam search.
 
-Each function is one `lax.while_loop` over `step(state, token) -> (state, logits)`, so it runs under
-`jax.jit`, stops as soon as every row has ended, and serves any model with such a step. All start
-from BOS and end with EOS; PAD and BOS are never produced. A row's answer does not depend on the
-other rows of its batch.
+Each is one `lax.while_loop` over `step(state, token) -> (state, logits)`, so it runs under
+`jax.jit` and stops as soon as every row has ended. All start from BOS and end with EOS; PAD and BOS
+are never produced. The result of a row does not depend on the other rows of its batch.
 
     def step(state, token):
         state, logits, _ = model.step(state, token)
         return state, logits
 
     decoded = decoding.beam(step, model.start(memory, 64), max_length=64, beam_size=5)
-    texts = [vocabulary.decode(tokens[0]) for tokens in decoded.tokens.tolist()]
+    texts = [tokenizer.decode(tokens[0]) for tokens in decoded.tokens.tolist()]
 """
 
 import math
@@ -30,13 +29,12 @@ Step = Callable[[State, Array], tuple[State, Array]]  # (state, token [b]) -> (s
 
 
 class DecodingResult(NamedTuple):
-    """The sentences of each row, the best first.
+    """Decoded sentences of each row, best first.
 
     Attributes:
-      tokens: ids after BOS, EOS included, then PAD. A sentence that reached `max_length` before
-        its end is given as it stands, without EOS.
-      scores: log-probability under the model of the tokens given; `beam` divides it by its length
-        penalty. Where fewer than `nbest` sentences exist, the rest are empty and score -inf.
+      tokens: ids after BOS, EOS included, then PAD. A sentence cut off at `max_length` has no EOS.
+      scores: log-probability of the tokens under the model; `beam` divides it by its length
+        penalty. If fewer than `nbest` sentences exist, the rest are empty and score -inf.
       lengths: number of tokens, EOS included.
     """
 
@@ -46,17 +44,14 @@ class DecodingResult(NamedTuple):
 
 
 def greedy(step: Step, state: State, *, max_length: int) -> DecodingResult:
-    """Takes the most probable token at every position.
+    """Greedy decoding: the most probable token at every position.
 
         y[i] = argmax_y log p(y | y[<i])
 
     Args:
       step: `(state, token [b]) -> (state, logits [b v])`.
-      state: where the model starts; the first axis of every leaf is the batch.
-      max_length: the most tokens a sentence may have, EOS included.
-
-    Returns:
-      One sentence a row.
+      state: initial state; the first axis of every leaf is the batch.
+      max_length: largest number of tokens in a sentence, EOS included.
 
     Raises:
       ValueError: `max_length` is below 1, or the leaves of `state` do not share a first axis.
@@ -79,25 +74,25 @@ def sample(
     top_k: int | None = None,
     top_p: float | None = None,
 ) -> DecodingResult:
-    """Draws every token from the model's distribution, sharpened and cut as asked.
+    """Sampling with temperature, top-k and top-p.
 
-        y[i] ~ p(y | y[<i])^(1 / temperature), renormalised over the tokens that are kept
+        y[i] ~ p(y | y[<i])^(1 / temperature), renormalized over the tokens that are kept
 
-    First the temperature is applied, then all but the `top_k` most probable tokens are dropped,
-    then all but the smallest set of the most probable whose share reaches `top_p`. Give `top_k`
-    too where `top_p` is wanted fast: it spares a sort of the whole vocabulary at every position.
+    The temperature is applied first; then all but the `top_k` most probable tokens are dropped,
+    then all but the smallest set of most probable tokens whose mass reaches `top_p`. Giving `top_k`
+    beside `top_p` is faster, since it spares a sort of the whole vocabulary at every position.
 
     Args:
       step: `(state, token [b]) -> (state, logits [b v])`.
-      state: where the model starts; the first axis of every leaf is the batch.
+      state: initial state; the first axis of every leaf is the batch.
       key: one random key, where row r draws from `fold_in(key, r)`; or keys [b], one a row.
-      max_length: the most tokens a sentence may have, EOS included.
-      temperature: above 0; below 1 favours the probable, above 1 the improbable.
-      top_k: how many tokens to keep, or None for all.
-      top_p: the share to keep, in (0, 1], or None for all.
+      max_length: largest number of tokens in a sentence, EOS included.
+      temperature: above 0; below 1 sharpens the distribution, above 1 flattens it.
+      top_k: number of tokens to keep; None for all.
+      top_p: probability mass to keep, in (0, 1]; None for all.
 
     Returns:
-      One sentence a row; its score is the model's own log-probability, at temperature 1.
+      One sentence a row; its score is the log-probability at temperature 1.
 
     Raises:
       ValueError: an argument is out of its range, or the leaves of `state` do not share an axis.
@@ -140,26 +135,26 @@ def beam(
     length_penalty: float = 1.0,
     nbest: int = 1,
 ) -> DecodingResult:
-    """Searches for the most probable sentences, keeping `beam_size` beginnings at a time.
+    """Beam search with a length penalty.
 
         score(y) = log p(y) / ((5 + |y|) / 6)^length_penalty
 
-    An ending counts where it ranks among the `beam_size` best continuations. Ended sentences are
-    kept aside, and the search stops once no open beginning could still enter the `nbest` best of
-    them, so stopping changes no answer. What is still open at `max_length` ranks after everything
-    that ended. With `beam_size=1` and `length_penalty=0` this is `greedy`.
+    A sentence ends if its EOS ranks among the `beam_size` best continuations. Finished sentences
+    are kept aside, and the search stops once no open prefix could still enter the `nbest` best of
+    them, so stopping early changes no result. Prefixes still open at `max_length` rank after all
+    finished sentences. With `beam_size=1` and `length_penalty=0` this is `greedy`.
 
     Args:
       step: `(state, token [b]) -> (state, logits [b v])`, called with `b * beam_size` rows. A leaf
         of the state that it returns untouched (the encoder's memory) is never copied.
-      state: where the model starts; the first axis of every leaf is the batch.
-      max_length: the most tokens a sentence may have, EOS included.
-      beam_size: beginnings kept for each row.
-      length_penalty: 0 for none; the larger, the longer the sentences preferred.
+      state: initial state; the first axis of every leaf is the batch.
+      max_length: largest number of tokens in a sentence, EOS included.
+      beam_size: prefixes kept for each row.
+      length_penalty: 0 for none; a larger one prefers longer sentences.
       nbest: sentences returned for each row, at most `beam_size`.
 
     Returns:
-      `nbest` sentences a row, the best first.
+      `nbest` sentences a row, best first.
 
     Raises:
       ValueError: an argument is out of its range, or the leaves of `state` do not share an axis.
@@ -193,7 +188,7 @@ def beam(
 
 
 class _Path(NamedTuple):
-    """One sentence a row, on its way."""
+    """Decoding state: one unfinished sentence a row."""
 
     position: Int[Array, ""]
     state: State
@@ -206,7 +201,7 @@ class _Path(NamedTuple):
 def _extend(
     step: Step, state: State, choose: Callable[..., Array], max_length: int
 ) -> DecodingResult:
-    """Appends the token that `choose(log_p, position)` names, until every row has ended."""
+    """Appends the token `choose(log_p, position)` until every row has ended."""
     _require_at_least_one(max_length=max_length)
     b = _batch_size(state)
 
@@ -240,15 +235,15 @@ def _extend(
 
 
 class _Beams(NamedTuple):
-    """The open beginnings of each row and its best ended sentences, both in order of score."""
+    """Open prefixes of each row and its best finished sentences, both in order of score."""
 
     position: Int[Array, ""]
     state: State  # b * k rows: the beams of one row lie together
     token: Int[Array, "b k"]
     open_tokens: Int[Array, "b k t"]
-    open_scores: Float[Array, "b k"]  # log-probabilities; -inf where there is no beginning
+    open_scores: Float[Array, "b k"]  # log-probabilities; -inf for no prefix
     done_tokens: Int[Array, "b n t"]
-    done_scores: Float[Array, "b n"]  # length penalty applied; -inf where there is no sentence
+    done_scores: Float[Array, "b n"]  # length penalty applied; -inf for no sentence
 
 
 def _start_beams(state: State, k: int, n: int, max_length: int) -> _Beams:
@@ -258,7 +253,7 @@ def _start_beams(state: State, k: int, n: int, max_length: int) -> _Beams:
         state=jax.tree.map(lambda leaf: jnp.repeat(leaf, k, axis=0), state),
         token=jnp.full((b, k), BOS, jnp.int32),
         open_tokens=jnp.full((b, k, max_length), PAD, jnp.int32),
-        # The k copies of the beginning are one and the same: only the first may be continued.
+        # The k copies of the empty prefix are the same: only the first may be continued.
         open_scores=jnp.full((b, k), -jnp.inf, jnp.float32).at[:, 0].set(0.0),
         done_tokens=jnp.full((b, n, max_length), PAD, jnp.int32),
         done_scores=jnp.full((b, n), -jnp.inf, jnp.float32),
@@ -266,7 +261,7 @@ def _start_beams(state: State, k: int, n: int, max_length: int) -> _Beams:
 
 
 def _advance(step: Step, beams: _Beams, penalty: Array) -> _Beams:
-    """Continues or ends every open beginning, and keeps the best of both."""
+    """Continues or finishes every open prefix, and keeps the best of both."""
     b, k = beams.token.shape
     state, logits = step(beams.state, beams.token.reshape(b * k))
     best, tokens, end = _best_words(logits, k)
@@ -281,7 +276,7 @@ def _advance(step: Step, beams: _Beams, penalty: Array) -> _Beams:
     rows = (jnp.arange(b)[:, None] * k + parent).reshape(b * k)
     return _Beams(
         position=beams.position + 1,
-        # The beams of one row share what `step` returned untouched: there is nothing to move.
+        # The beams of one row share leaves that `step` returned untouched: nothing to move.
         state=jax.tree.map(
             lambda new, old: new if new is old else jnp.take(new, rows, axis=0, mode="clip"),
             state,
@@ -298,10 +293,10 @@ def _advance(step: Step, beams: _Beams, penalty: Array) -> _Beams:
 def _best_words(
     logits: Float[Array, "r v"], k: int
 ) -> tuple[Float[Array, "r c"], Int[Array, "r c"], Float[Array, " r"]]:
-    """Log-probabilities of the k best continuations, their tokens, and that of the end."""
+    """Log-probabilities of the k best continuations, their tokens, and log-probability of EOS."""
     logits = logits.astype(jnp.float32)
     words = jnp.where(jnp.arange(logits.shape[-1])[None] > EOS, logits, -jnp.inf)
-    # To rank the logits and normalise the k best is cheaper than to normalise them all.
+    # Ranking the logits and normalizing the k best is cheaper than normalizing them all.
     best, tokens = _top_k(words, k)
     normalizer = jax.nn.logsumexp(logits, axis=-1)
     return best - normalizer[:, None], tokens, logits[:, EOS] - normalizer
@@ -310,7 +305,7 @@ def _best_words(
 def _keep_ended(
     beams: _Beams, end_scores: Float[Array, "b k"], open_scores: Float[Array, "b k"], penalty: Array
 ) -> tuple[Int[Array, "b n t"], Float[Array, "b n"]]:
-    """The n best ended sentences, with those whose end ranks among the k best continuations."""
+    """The n best finished sentences, new ones if their EOS is among the k best continuations."""
     n, k = beams.done_scores.shape[1], end_scores.shape[1]
     last = lax.top_k(jnp.concatenate([end_scores, open_scores], axis=1), k)[0][:, -1:]
     end_scores = jnp.where(end_scores >= last, end_scores, -jnp.inf) / penalty
@@ -320,7 +315,7 @@ def _keep_ended(
 
 
 def _rank(beams: _Beams, penalty: float) -> DecodingResult:
-    """The ended sentences, then, where they are too few, what is open at the last position."""
+    """Finished sentences, followed, if they are too few, by the prefixes still open."""
     n, k = beams.done_scores.shape[1], beams.open_scores.shape[1]
     scores = jnp.concatenate([beams.done_scores, beams.open_scores / penalty], axis=1)
     tokens = jnp.concatenate([beams.done_tokens, beams.open_tokens], axis=1)
@@ -345,7 +340,7 @@ def _log_probabilities(logits: Float[Array, "b v"]) -> Float[Array, "b v"]:
 def _keep(
     logits: Float[Array, "b v"], top_k: int | None, top_p: float | None
 ) -> tuple[Float[Array, "b c"], Int[Array, "b c"] | None]:
-    """The logits that may be drawn, in order, and their tokens; None stands for all tokens."""
+    """Logits that may be sampled, in order, and their tokens; None stands for all tokens."""
     if top_p == 1.0:
         top_p = None
     if top_k is None and top_p is None:
@@ -359,7 +354,7 @@ def _keep(
 
 
 def _top_k(x: Float[Array, "b v"], k: int) -> tuple[Float[Array, "b c"], Int[Array, "b c"]]:
-    """The `min(k, v)` largest of each row and where they stand, as `lax.top_k`, but faster on CPU.
+    """The `min(k, v)` largest of each row and their indices, as `lax.top_k`, but faster on CPU.
 
     The k largest lie in the k groups of the largest maxima, so only those groups are searched.
     """
@@ -373,7 +368,7 @@ def _top_k(x: Float[Array, "b v"], k: int) -> tuple[Float[Array, "b c"], Int[Arr
     _, group = lax.top_k(x.max(axis=-1), k)
     best, choice = lax.top_k(_pick_rows(x, group).reshape(b, k * size), k)
     index = jnp.take_along_axis(group, choice // size, axis=1) * size + choice % size
-    return best, jnp.minimum(index, v - 1)  # among -inf the padding may have been taken
+    return best, jnp.minimum(index, v - 1)  # among ties at -inf, padding may have been chosen
 
 
 def _pick(x: Array, index: Int[Array, " b"]) -> Array:

@@ -8,8 +8,7 @@ from flax import nnx
 
 from attention_jax.data.text_windows import AllWindows
 from attention_jax.data.tokenizer import Tokenizer
-from attention_jax.decoding.generate import TextGenerator
-from attention_jax.decoding.translate import DecodingConfig
+from attention_jax.decoding import DecodingConfig, TextGenerator
 from attention_jax.evaluation.language import outcomes
 from attention_jax.models import language
 from attention_jax.nn.recurrent import RNNConfig

@@ -1,4 +1,4 @@
-"""Transcripts of a trained model: independent of their neighbours, and where it listened."""
+"""Transcripts of a trained model: independent of their neighbors, and where it listened."""
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +11,7 @@ from attention_jax.data.audio import batches, tone_words
 from attention_jax.data.audio.corpus import of_array
 from attention_jax.data.audio.spectrogram import Spectrogram
 from attention_jax.data.tokenizer import Tokenizer
-from attention_jax.decoding import ctc
-from attention_jax.decoding.transcribe import Transcriber
-from attention_jax.decoding.translate import DecodingConfig
+from attention_jax.decoding import DecodingConfig, Transcriber, ctc
 from attention_jax.models.seq2seq_transformer import Seq2SeqTransformer
 from attention_jax.models.speech import AudioFrontEnd, CTCHead, CTCModel, SpeechTransformerEncoder
 from attention_jax.nn.transformer import TransformerConfig
@@ -21,6 +19,7 @@ from attention_jax.nn.transformer import TransformerConfig
 CORPUS = tone_words.tones(train_size=20, validation_size=5, test_size=5)
 VOCABULARY = Tokenizer.learn((u.transcript for u in CORPUS.train), kind="character")
 CONFIG = TransformerConfig(VOCABULARY.size, width=8, layers=1, heads=2, feed_forward=8)
+UNUSED = nnx.graphdef(nnx.Dropout(0.1))  # a model that is never called
 
 
 def made(aligned, halvings=2):
@@ -39,7 +38,7 @@ def made(aligned, halvings=2):
 @pytest.mark.slow
 @pytest.mark.parametrize("aligned", [False, True])
 @pytest.mark.parametrize("method", ["greedy", "beam"])
-def test_a_transcript_does_not_depend_on_its_neighbours(aligned, method):
+def test_a_transcript_does_not_depend_on_its_neighbors(aligned, method):
     _, graphdef, params = made(aligned)
     search = DecodingConfig(method=method, beam_size=2, nbest=1 + (method == "beam"))
     transcribe = Transcriber(graphdef, VOCABULARY, Spectrogram(), search, aligned=aligned, rows=3)
@@ -94,7 +93,7 @@ def test_a_position_has_as_many_frames_as_the_encoder_says():
 
 
 def test_padding_goes_no_further_than_positions_were_learned():
-    transcribe = Transcriber(None, VOCABULARY, Spectrogram(), longest=40)
+    transcribe = Transcriber(UNUSED, VOCABULARY, Spectrogram(), longest=40)
     lengths = [200 + 80 * (frames - 1) for frames in (20, 36, 40, 41)]
     *heard, longer = (of_array("x.wav", "", np.ones(n, np.float32)) for n in lengths)
     assert [transcribe.padded_length(one) for one in heard] == [32, 40, 40]
@@ -121,4 +120,6 @@ def test_order_is_the_correlation_of_tokens_and_their_middles():
 
 def test_paths_are_not_drawn():
     with pytest.raises(ValueError, match="must be greedy or a beam with CTC; got sample"):
-        Transcriber(None, VOCABULARY, Spectrogram(), DecodingConfig(method="sample"), aligned=True)
+        Transcriber(
+            UNUSED, VOCABULARY, Spectrogram(), DecodingConfig(method="sample"), aligned=True
+        )

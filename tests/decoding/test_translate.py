@@ -9,7 +9,7 @@ from attention_jax.analysis import attention_entropy
 from attention_jax.data.batching import BucketedBatches, encode_examples
 from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.data.types import Example
-from attention_jax.decoding.translate import DecodingConfig, Translator
+from attention_jax.decoding import DecodingConfig, Translator
 from attention_jax.models import seq2seq_rnn, seq2seq_transformer
 from attention_jax.nn import recurrent, transformer
 from attention_jax.training import evaluate
@@ -83,7 +83,7 @@ def test_losses_are_those_of_the_definition(model, vocabulary):
 
 def test_an_unknown_search_is_named(vocabulary):
     with pytest.raises(ValueError, match="`method` must be one of 'greedy'"):
-        Translator(None, vocabulary, DecodingConfig("guess"))
+        Translator(nnx.graphdef(nnx.Dropout(0.1)), vocabulary, DecodingConfig("guess"))
 
 
 def test_focus_is_e_to_the_entropy_of_each_step(model, vocabulary):

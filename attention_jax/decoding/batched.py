@@ -1,0 +1,173 @@
+"""Batched decoding of sequence-to-sequence models: grouping by length, padding, search, text.
+
+Each batch has the same number of rows, and a sampled sentence draws from a random key of its own,
+so a result does not depend on the other items of its batch.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import NamedTuple, TypeVar
+from zlib import crc32
+
+import jax
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, UInt32
+
+from attention_jax.core import checks
+from attention_jax.core.types import Params
+from attention_jax.data.tokenizer import Tokenizer
+from attention_jax.data.types import Seq2SeqBatch
+from attention_jax.decoding.search import DecodingResult, beam, greedy, sample
+from attention_jax.nn.protocols import Seq2Seq
+
+METHODS = ("greedy", "sample", "beam")
+
+Item = TypeVar("Item")
+Output = TypeVar("Output")
+
+
+class DecodingConfig(NamedTuple):
+    """Configuration of a search; see `decoding.search` for each method."""
+
+    method: str = "greedy"
+    beam_size: int = 5
+    length_penalty: float = 1.0
+    nbest: int = 1
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    seed: int = 0
+
+
+class Hypothesis(NamedTuple):
+    """A decoded sentence: its text, its tokens with EOS, and its score in nats."""
+
+    text: str
+    tokens: tuple[int, ...]
+    score: float
+
+
+class BatchedDecoder:
+    """Decodes padded batches into text; compiled once for each shape and `max_length`.
+
+    Args:
+      graphdef: graph of the model, a `nn.protocols.Seq2Seq`.
+      tokenizer: tokenizer of the target.
+      config: the search.
+
+    Raises:
+      ValueError: an unknown search method.
+    """
+
+    def __init__(self, graphdef: nnx.GraphDef, tokenizer: Tokenizer, config: DecodingConfig):
+        checks.one_of("method", config.method, METHODS)
+        self.graphdef, self.tokenizer, self.config = graphdef, tokenizer, config
+        self._decode = jax.jit(self._decode_batch, static_argnames="max_length")
+
+    def __call__(
+        self, params: Params, batch: Seq2SeqBatch, names: Sequence[str], *, max_length: int
+    ) -> list[list[Hypothesis]]:
+        """The `nbest` hypotheses of each named row of the batch, best first.
+
+        Args:
+          params: parameters of the model.
+          batch: sources; rows beyond the names are padding.
+          names: one text for each row, from which its random key is derived.
+          max_length: largest number of tokens in a sentence, EOS included.
+        """
+        keys = np.zeros(len(batch.source), np.uint32)
+        keys[: len(names)] = [crc32(name.encode()) for name in names]
+        decoded = self._decode(params, batch, keys, max_length=max_length)
+        return hypotheses(decoded, self.tokenizer)[: len(names)]
+
+    def _decode_batch(
+        self, params: Params, batch: Seq2SeqBatch, keys: Array, *, max_length: int
+    ) -> DecodingResult:
+        model = nnx.merge(self.graphdef, params)
+        return decode(model, batch, keys, self.config, max_length=max_length)
+
+
+def in_batches(
+    items: Sequence[Item],
+    lengths: Sequence[int],
+    run: Callable[[list[Item], int], Iterable[Output]],
+    *,
+    rows: int,
+) -> list[Output]:
+    """Runs a function on groups of items of equal length, and puts the results in order.
+
+    Args:
+      items: the items.
+      lengths: padded length of each item.
+      run: `(group, length) -> results`, one result for each item of a group.
+      rows: largest number of items in a group.
+
+    >>> in_batches("bac", [2, 1, 2], lambda group, length: [x * length for x in group], rows=8)
+    ['bb', 'a', 'cc']
+    """
+    outputs: dict[int, Output] = {}
+    for length in sorted(set(lengths)):
+        members = [i for i, own in enumerate(lengths) if own == length]
+        for first in range(0, len(members), rows):
+            group = members[first : first + rows]
+            outputs |= zip(group, run([items[i] for i in group], length), strict=True)
+    return [outputs[i] for i in range(len(items))]
+
+
+def decode(
+    model: Seq2Seq,
+    batch: Seq2SeqBatch,
+    keys: UInt32[Array | np.ndarray, " b"],
+    config: DecodingConfig,
+    *,
+    max_length: int,
+) -> DecodingResult:
+    """Decodes the sources of a batch.
+
+    Args:
+      model: the model.
+      batch: its sources; targets are ignored.
+      keys: an integer for each row, from which its random key is derived.
+      config: the search.
+      max_length: largest number of tokens in a sentence, EOS included.
+    """
+    state = model.start(model.encode(batch.source, batch.source_mask), max_length)
+
+    def step(state, token):
+        return model.step(state, token)[:2]
+
+    if config.method == "greedy":
+        return greedy(step, state, max_length=max_length)
+    if config.method == "sample":
+        fold = partial(jax.random.fold_in, jax.random.key(config.seed))
+        return sample(
+            step,
+            state,
+            key=jax.vmap(fold)(keys),
+            max_length=max_length,
+            temperature=config.temperature,
+            top_k=config.top_k,
+            top_p=config.top_p,
+        )
+    return beam(
+        step,
+        state,
+        max_length=max_length,
+        beam_size=config.beam_size,
+        length_penalty=config.length_penalty,
+        nbest=config.nbest,
+    )
+
+
+def hypotheses(decoded: DecodingResult, tokenizer: Tokenizer) -> list[list[Hypothesis]]:
+    """Text of the decoded sentences of each row, best first."""
+    tokens, scores, lengths = (np.asarray(x) for x in decoded)
+
+    def hypothesis(row: int, rank: int) -> Hypothesis:
+        ids = tuple(int(token) for token in tokens[row, rank, : lengths[row, rank]])
+        return Hypothesis(tokenizer.decode(ids), ids, float(scores[row, rank]))
+
+    return [
+        [hypothesis(row, rank) for rank in range(scores.shape[1])] for row in range(len(scores))
+    ]
