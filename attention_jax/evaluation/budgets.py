@@ -1,7 +1,7 @@
-"""Equal budgets for different models: the width that has as many parameters, and operations.
+"""Matched budgets: the width of equal parameter count, and FLOPs of a call.
 
-width = matching.nearest_width(parameters_of, 250_000, multiple=4)
-operations = matching.flops(step, state, batch)
+width = budgets.nearest_width(parameters_of, 250_000, multiple=4)
+operations = budgets.flops(step, state, batch)
 """
 
 from collections.abc import Callable
@@ -15,12 +15,12 @@ _WIDEST = 2**16
 
 
 def nearest_width(size: Callable[[int], int], target: int, *, multiple: int = 1) -> int:
-    """The width whose size comes closest to `target`; of two the smaller.
+    """Width whose size comes closest to `target`; the smaller of two as close.
 
     Args:
-      size: what a width gives, growing with it.
-      target: the size that is wanted.
-      multiple: what the width must be a multiple of.
+      size: size of a width, increasing.
+      target: the desired size.
+      multiple: the width is a multiple of it.
 
     Raises:
       ValueError: `target` or `multiple` is below 1, or no width is large enough.
@@ -41,11 +41,11 @@ def nearest_width(size: Callable[[int], int], target: int, *, multiple: int = 1)
     return min((low, high), key=lambda n: (abs(size(n * multiple) - target), n)) * multiple
 
 
-def flops(function: Callable[..., Any], *args: Any) -> float:
-    """Floating-point operations of one call, by the compiler's own analysis.
+def flops(function: Callable[..., object], *args: object) -> float:
+    """Floating-point operations of one call, by XLA's cost analysis.
 
-    XLA counts the body of a loop once. Of a `scan`, whose length is known, what its body takes
-    is counted as often as it runs; a `while` of unknown length stays at once.
+    XLA counts the body of a loop once. The body of a `scan`, whose length is known, is counted as
+    often as it runs; that of a `while` of unknown length is counted once.
 
     Args:
       function: a jitted function, or one that can be.
@@ -54,16 +54,16 @@ def flops(function: Callable[..., Any], *args: Any) -> float:
     return _once(function, *args) + _more(jax.make_jaxpr(function)(*args).jaxpr)
 
 
-def _once(function: Callable[..., Any], *args: Any) -> float:
+def _once(function: Callable[..., object], *args: object) -> float:
     jitted: Any = function if hasattr(function, "lower") else jax.jit(function)
     found = jitted.lower(*args).cost_analysis()
-    # Some versions give one of each computation.
+    # Some versions return a list, with an entry for each computation.
     found = found[0] if isinstance(found, list) else found
     return float((found or {}).get("flops", 0.0))
 
 
 def _more(jaxpr: Jaxpr) -> float:
-    """What the scans of a program take beyond the one run that is counted."""
+    """FLOPs of the scans of a program beyond the one iteration that XLA counts."""
     total = 0.0
     for equation in jaxpr.eqns:
         if equation.primitive.name == "scan":
@@ -77,5 +77,5 @@ def _more(jaxpr: Jaxpr) -> float:
     return total
 
 
-def _is_program(value: Any) -> bool:
+def _is_program(value: object) -> bool:
     return isinstance(value, (ClosedJaxpr, Jaxpr))

@@ -1,4 +1,4 @@
-"""What a trained model says that pictures show, and how often it is right."""
+"""Accuracy and loss of image classifiers."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 def scores(
     log_probabilities: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"]
 ) -> dict[str, float]:
-    """Share of pictures whose class is the most probable, and mean loss in nats."""
+    """Accuracy, and mean loss in nats."""
     right = log_probabilities.argmax(axis=-1) == labels
     loss = -log_probabilities[np.arange(len(labels)), labels].astype(np.float64).mean()
     return {"accuracy": float(right.mean()), "loss": float(loss)}
@@ -20,7 +20,7 @@ def of_classes(
     labels: Int[np.ndarray, " n"],
     names: Sequence[str],
 ) -> dict[str, float]:
-    """The share of each class's pictures that is recognised; of classes that have some."""
+    """Accuracy within each class that has images."""
     right = log_probabilities.argmax(axis=-1) == labels
     return {
         name: float(right[labels == k].mean())

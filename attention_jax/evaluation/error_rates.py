@@ -1,42 +1,37 @@
-"""How much of a transcript is wrong, as (errors, length): sums of a corpus, divided once.
+"""Character and word error rates of transcripts, as sums of (errors, length) over a corpus.
 
     rate = 100 * sum(errors) / sum(lengths)
 
-A rate can be above 100, where more is written than was said.
+A rate exceeds 100 if there are more errors than the reference is long.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 from jaxtyping import Int
+from rapidfuzz.distance import Levenshtein
 
 
-def edit_distance(hypothesis: Sequence[Any], reference: Sequence[Any]) -> int:
-    """The fewest insertions, deletions and substitutions that make one sequence the other.
+def edit_distance(hypothesis: Sequence[Hashable], reference: Sequence[Hashable]) -> int:
+    """Levenshtein distance: the fewest insertions, deletions and substitutions.
 
         d[i, j] = min(d[i - 1, j] + 1, d[i, j - 1] + 1, d[i - 1, j - 1] + (h[i] != r[j]))
 
     Reference: Levenshtein 1966, Soviet Physics Doklady 10(8).
 
-    >>> distance("kitten", "sitting")
+    >>> edit_distance("kitten", "sitting")
     3
     """
-    row = list(range(len(reference) + 1))
-    for i, own in enumerate(hypothesis, 1):
-        above, row = row, [i]
-        for j, other in enumerate(reference, 1):
-            row.append(min(above[j] + 1, row[-1] + 1, above[j - 1] + (own != other)))
-    return row[-1]
+    return Levenshtein.distance(hypothesis, reference)
 
 
 def characters(hypothesis: str, reference: str) -> tuple[int, int]:
-    """Character errors, and characters of the reference; spaces count."""
+    """Character errors and characters of the reference, spaces included."""
     return edit_distance(hypothesis, reference), len(reference)
 
 
 def words(hypothesis: str, reference: str) -> tuple[int, int]:
-    """Word errors, and words of the reference.
+    """Word errors and words of the reference.
 
     >>> words("one three", "one two three")
     (1, 3)
@@ -48,13 +43,13 @@ def words(hypothesis: str, reference: str) -> tuple[int, int]:
 def counts(
     hypotheses: Sequence[str], references: Sequence[str]
 ) -> dict[str, Int[np.ndarray, "n 2"]]:
-    """Of each measure (numerator, denominator) for each transcript.
+    """Numerator and denominator of each metric for each transcript.
 
-    `accuracy` counts transcripts that are right as a whole, `cer` wrong characters and `wer` wrong
-    words.
+    `accuracy` counts transcripts that are correct as a whole, `cer` character errors and `wer` word
+    errors.
 
     Raises:
-      ValueError: numbers differ, there is none, or a reference is empty.
+      ValueError: the numbers of transcripts differ or are 0, or a reference is empty.
     """
     if len(hypotheses) != len(references) or not references:
         raise ValueError(
@@ -73,6 +68,6 @@ def counts(
 
 
 def rates(counted: dict[str, Int[np.ndarray, "n 2"]]) -> dict[str, float]:
-    """Each measure over all transcripts: 100 times the sum of numerators over denominators."""
+    """Metrics of the corpus: 100 times the sum of numerators over the sum of denominators."""
     sums = {name: pairs.sum(axis=0) for name, pairs in counted.items()}
     return {name: 100.0 * float(top) / float(bottom) for name, (top, bottom) in sums.items()}

@@ -1,7 +1,6 @@
 """Correct predictions of a language model, window by window."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +12,10 @@ from attention_jax.data.batching import Batches
 from attention_jax.training import losses
 
 
-def outcomes(graphdef: Any) -> Callable[[Params, Batches], list[list[int]]]:
-    """A function that gives of each row of an epoch how many predictions were right, of how many.
+def outcomes(graphdef: nnx.GraphDef) -> Callable[[Params, Batches], list[list[int]]]:
+    """Function that counts (correct predictions, predictions) of each row of an epoch.
 
-    Rows without a prediction are left out. The batches are those of `data.types.TokenBatch`.
+    Rows without a prediction are left out. Batches are `data.types.TokenBatch`.
     """
 
     @jax.jit

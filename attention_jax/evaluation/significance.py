@@ -1,9 +1,9 @@
-"""Intervals over runs, differences over sentences, and how widely weights are spread.
+"""Confidence intervals over runs, paired bootstrap over sentences, Holm's correction.
 
-    interval = statistics.mean_interval([41.2, 40.8, 41.5])       # one score of each seed
-    found = statistics.paired_bootstrap(ours, theirs, score)      # counts [r n c] of r runs
+    interval = significance.mean_interval([41.2, 40.8, 41.5])     # one score of each seed
+    found = significance.paired_bootstrap(ours, theirs, score)    # counts [r n c] of r runs
 
-NumPy alone: nothing here is traced.
+NumPy and SciPy alone: nothing here is traced.
 """
 
 import math
@@ -11,18 +11,20 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy.special
 from jaxtyping import Float
 
-Counts = Float[np.ndarray, "_ n c"]  # of each run and sentence, what a score is made of
+Counts = Float[np.ndarray, "_ n c"]  # sufficient statistics of each run and sentence
 Score = Callable[[np.ndarray], np.ndarray]  # sums [... c] -> scores [...]
 
 
 class Interval(NamedTuple):
-    """A mean, and where the mean of endless runs would lie.
+    """A mean and its confidence interval.
 
     Attributes:
-      low, high: None with fewer than two values: one run says nothing about the next.
-      count: of values.
+      mean: mean of the values.
+      low, high: ends of the interval; None for a single value, which tells nothing of the spread.
+      count: number of values.
     """
 
     mean: float
@@ -32,11 +34,12 @@ class Interval(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """First minus second.
+    """A difference between two candidates, first minus second.
 
     Attributes:
-      low, high: of the middle `confidence` of resampled differences.
-      p_value: how often a difference so large comes of the choice of sentences alone.
+      difference: on all sentences.
+      low, high: ends of the interval of resampled differences.
+      p_value: probability of a difference as large from the choice of sentences alone.
     """
 
     difference: float
@@ -46,13 +49,13 @@ class Difference(NamedTuple):
 
 
 def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval:
-    """The mean of independent runs with Student's interval.
+    """Mean of independent runs with Student's t interval.
 
         mean +- t s / sqrt(n),  s^2 = sum (x - mean)^2 / (n - 1)
 
     Args:
-      values: one number a run.
-      confidence: how often such an interval holds the true mean, in (0, 1).
+      values: one number for each run.
+      confidence: share of such intervals that contain the true mean, in (0, 1).
 
     Raises:
       ValueError: there is no value, or `confidence` is out of its range.
@@ -63,59 +66,23 @@ def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Inter
     """
     if not len(values):
         raise ValueError("`values` must hold at least one number; got none.")
+    if not 0 < confidence < 1:
+        raise ValueError(f"`confidence` must lie in (0, 1); got {confidence}.")
     mean, count = math.fsum(values) / len(values), len(values)
     if count == 1:
         return Interval(mean, None, None, 1)
     variance = math.fsum((x - mean) ** 2 for x in values) / (count - 1)
-    half = t_quantile((1 + confidence) / 2, freedom=count - 1) * math.sqrt(variance / count)
+    # The quantile of Student's t; scipy.stats, which has it too, takes a second to import.
+    t = float(scipy.special.stdtrit(count - 1, (1 + confidence) / 2))
+    half = t * math.sqrt(variance / count)
     return Interval(mean, mean - half, mean + half, count)
 
 
 def are_apart(first: Interval, second: Interval) -> bool:
-    """Whether both have intervals, and these do not touch: only then may one rank above."""
+    """True if both have intervals and these do not overlap: only then may one rank above."""
     if first.low is None or first.high is None or second.low is None or second.high is None:
         return False
     return first.low > second.high or second.low > first.high
-
-
-def t_probability(t: float, *, freedom: int) -> float:
-    """How probable a value below `t` is under Student's distribution.
-
-    Reference: Abramowitz and Stegun 1964, equations 26.7.3 and 26.7.4.
-    """
-    if freedom < 1:
-        raise ValueError(f"`freedom` must be at least 1; got {freedom}.")
-    angle = math.atan(t / math.sqrt(freedom))
-    # Terms of cos^(2k) for even numbers, cos^(2k + 1) for odd ones.
-    odd = freedom % 2
-    term, total = (math.cos(angle) if odd else 1.0), 0.0
-    for k in range(freedom // 2):
-        total += term
-        term *= math.cos(angle) ** 2 * (2 * k + 1 + odd) / (2 * k + 2 + odd)
-    inside = 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total
-    return (1 + inside) / 2
-
-
-def t_quantile(probability: float, *, freedom: int) -> float:
-    """The value below which Student's distribution has `probability`.
-
-    Raises:
-      ValueError: `probability` is not in (0, 1), or `freedom` is below 1.
-
-    >>> print(f"{t_quantile(0.975, freedom=2):.3f}")
-    4.303
-    """
-    if not 0 < probability < 1:
-        raise ValueError(f"`probability` must lie in (0, 1); got {probability}.")
-    if probability < 0.5:
-        return -t_quantile(1 - probability, freedom=freedom)
-    low, high = 0.0, 1.0
-    while t_probability(high, freedom=freedom) < probability:
-        low, high = high, 2 * high
-    while (middle := (low + high) / 2) not in (low, high):
-        below = t_probability(middle, freedom=freedom) < probability
-        low, high = (middle, high) if below else (low, middle)
-    return high
 
 
 def paired_bootstrap(
@@ -127,26 +94,27 @@ def paired_bootstrap(
     confidence: float = 0.95,
     seed: int = 12345,
 ) -> Difference:
-    """The difference of two contenders on the same sentences, drawn anew with replacement.
+    """Paired bootstrap test of two candidates on the same sentences.
 
-    Both see the same draws. A contender's score is the mean over its runs, each scored on the
-    drawn sentences; runs are not drawn, so this says nothing about other seeds. With d the
-    difference on all sentences and d_k on the k-th draw,
+    Both are scored on the same resampled sentences. The score of a candidate is the mean over its
+    runs; runs are not resampled, so the test says nothing about other seeds. With d the difference
+    on all sentences and d_k on the k-th resample,
 
         p = (1 + #{ |d_k - mean(d)| >= |d| }) / (resamples + 1)
 
-    so that differences either way count, and equals differ by chance; sacreBLEU counts those in
-    favour of d alone, and its p-values are about half as large.
+    The test is two-sided. sacreBLEU counts differences in favor of d alone, and its p-values are
+    about half as large.
 
     Args:
-      first, second: what `score` adds up, of each run and sentence; numbers of runs may differ.
-      score: makes scores of sums.
-      resamples: how often sentences are drawn.
-      confidence: the share of resampled differences in the interval.
-      seed: of the draws.
+      first, second: counts of each run and sentence, summed before `score`; the numbers of runs may
+        differ.
+      score: scores of summed counts.
+      resamples: number of resamples.
+      confidence: share of resampled differences in the interval, in (0, 1).
+      seed: seed of the resamples.
 
     Raises:
-      ValueError: the two differ in sentences, or there are none.
+      ValueError: the numbers of sentences differ, or there are none.
 
     Reference: Koehn 2004, aclanthology.org/W04-3250; Post 2018, arXiv:1804.08771.
     """
@@ -158,7 +126,7 @@ def paired_bootstrap(
     differences = resampled(first, score, resamples=resamples, seed=seed)
     differences -= resampled(second, score, resamples=resamples, seed=seed)
     mean = [float(score(counts.sum(axis=1)).mean()) for counts in (first, second)]
-    # Rounding must not decide whether two draws are as far.
+    # Rounding must not decide between equal distances.
     further = np.abs(differences - differences.mean()) >= abs(mean[0] - mean[1]) - 1e-9
     low, high = np.quantile(differences, [(1 - confidence) / 2, (1 + confidence) / 2])
     p_value = (1 + int(further.sum())) / (resamples + 1)
@@ -168,7 +136,7 @@ def paired_bootstrap(
 def resampled(
     counts: Counts, score: Score, *, resamples: int = 1000, seed: int = 12345
 ) -> Float[np.ndarray, " k"]:
-    """The mean score of the runs on sentences drawn anew: sacreBLEU's draws of that seed."""
+    """Mean score of the runs on each resample of the sentences, drawn as sacreBLEU draws them."""
     sentences = counts.shape[1]
     drawn = np.random.default_rng(seed).choice(sentences, size=(resamples, sentences))
     times = np.stack([np.bincount(row, minlength=sentences) for row in drawn]).astype(float)
@@ -176,7 +144,7 @@ def resampled(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values of several tests, raised so that all hold at once.
+    """Holm's correction of p-values for multiple tests.
 
     Reference: Holm 1979, Scandinavian Journal of Statistics 6.
 

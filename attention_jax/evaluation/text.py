@@ -1,10 +1,4 @@
-"""What is minimised and what is reported.
-
-Losses come as (sum, count), so that batches of different sizes add up before they are divided:
-
-    sums, counts = zip(*(metrics.cross_entropy(*batch) for batch in batches))
-    loss = sum(sums) / sum(counts)           # nats a token; perplexity is exp(loss)
-"""
+"""Metrics of text against references: exact match, BLEU and chrF."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +11,7 @@ from attention_jax.core.extras import needed
 with needed("train"):
     from sacrebleu.metrics import BLEU, CHRF
 
-# Scores of a corpus that come of sums over its sentences.
+# Metrics of a corpus that are functions of sums over its sentences.
 MEASURES = ("exact_match", "bleu")
 
 
@@ -27,18 +21,17 @@ def corpus_scores(
     *,
     lowercase: bool = False,
 ) -> dict[str, float | str]:
-    """Compares sentences with their references: exact matches, BLEU and chrF.
+    """Exact match, BLEU and chrF of a corpus.
 
     Args:
-      hypotheses: one detokenised sentence each.
-      references: for each hypothesis the answers that count as right, one or more; their numbers
-        may differ.
-      lowercase: whether case is ignored, in all three.
+      hypotheses: detokenized sentences.
+      references: one or more correct answers for each hypothesis; their numbers may differ.
+      lowercase: ignores case, in all three metrics.
 
     Returns:
       `exact_match`: share of hypotheses equal to any of their references, 0 to 1.
       `bleu`, `chrf`: of the corpus, 0 to 100.
-      `bleu_signature`, `chrf_signature`: how sacrebleu computed them, to be quoted with them.
+      `bleu_signature`, `chrf_signature`: sacreBLEU's signatures, to be quoted with the scores.
 
     Raises:
       ValueError: there is nothing to score, numbers differ, or a sentence has no reference.
@@ -51,7 +44,7 @@ def corpus_scores(
     """
     _check_sentences(hypotheses, references)
     hits = _hits(hypotheses, references, lowercase)
-    # sacrebleu takes the first references of all sentences, then the second, and so on.
+    # sacreBLEU takes the first references of all sentences, then the second, and so on.
     most = max(map(len, references))
     columns: list[Any] = [[a[i] if i < len(a) else None for a in references] for i in range(most)]
     hypotheses = list(hypotheses)
@@ -73,7 +66,7 @@ def sentence_counts(
     *,
     lowercase: bool = False,
 ) -> Float[np.ndarray, "n c"]:
-    """What each sentence adds to a score of the corpus.
+    """Counts of each sentence, whose sums give the score of the corpus.
 
     Args:
       measure: one of `MEASURES`.
@@ -91,7 +84,7 @@ def sentence_counts(
     if measure == "exact_match":
         hits = _hits(hypotheses, references, lowercase)
         return np.array([(hit, 1) for hit in hits], float)
-    # The order is of no effect on counts; without it sacrebleu warns of scores of sentences.
+    # The order does not affect counts; without it sacreBLEU warns about sentence scores.
     bleu = BLEU(lowercase=lowercase, effective_order=True)
     rows = []
     for hypothesis, answers in zip(hypotheses, references, strict=True):
@@ -101,7 +94,7 @@ def sentence_counts(
 
 
 def score_of_counts(measure: str, sums: Float[np.ndarray, "*n c"]) -> Float[np.ndarray, "*n"]:
-    """The score of a corpus from its sums of `sentence_counts`, 0 to 100.
+    """Score of a corpus, 0 to 100, from its sums of `sentence_counts`.
 
     Raises:
       ValueError: `measure` is not one of `MEASURES`.

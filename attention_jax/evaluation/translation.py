@@ -1,7 +1,6 @@
-"""Scores of translations against their references."""
+"""Metrics of translations against their references."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from attention_jax.core.types import Params
 from attention_jax.data.types import Example
@@ -11,8 +10,8 @@ from attention_jax.evaluation import text
 
 def score(
     translator: Translator, params: Params, examples: Sequence[Example], *, lowercase: bool = False
-) -> tuple[dict[str, Any], list[str]]:
-    """Exact match, BLEU and chrF of the best hypotheses, and these hypotheses."""
+) -> tuple[dict[str, float | str], list[str]]:
+    """Exact match, BLEU and chrF of the best hypotheses, and the hypotheses themselves."""
     best = [found[0].text for found in translator(params, [e.source for e in examples])]
     references = [example.references for example in examples]
     return text.corpus_scores(best, references, lowercase=lowercase), best

@@ -47,3 +47,12 @@ def test_what_cannot_be_scored_is_refused():
         error_rates.counts(["a"], ["a", "b"])
     with pytest.raises(ValueError, match=r"`references\[1\]` must say something; got ' '"):
         error_rates.counts(["a", "b"], ["a", " "])
+
+
+def test_the_distance_is_over_words_as_over_letters():
+    draw = np.random.default_rng(1)
+    for _ in range(100):
+        a, b = (tuple(draw.choice(["one", "two", "o"], draw.integers(0, 6))) for _ in range(2))
+        assert error_rates.edit_distance(a, b) == fewest_edits(a, b), (a, b)
+    assert error_rates.words("one two", "one  tow\ttwo") == (1, 3)
+    assert error_rates.characters("a\u0301", "á") == (2, 1)

@@ -15,21 +15,28 @@ from attention_jax.evaluation.text import score_of_counts, sentence_counts
 TABLE = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 9: 2.262, 30: 2.042, 120: 1.980}
 
 
+def half_width(freedom, confidence=0.95):
+    """Half an interval in standard errors of the mean: the quantile of Student's distribution."""
+    values = np.random.default_rng(freedom).normal(size=freedom + 1)
+    interval = significance.mean_interval(list(values), confidence=confidence)
+    assert interval.high - interval.mean == pytest.approx(interval.mean - interval.low)
+    assert interval.mean == pytest.approx(values.mean()) and interval.count == freedom + 1
+    return (interval.high - interval.mean) / (values.std(ddof=1) / math.sqrt(freedom + 1))
+
+
 @pytest.mark.parametrize(("freedom", "value"), TABLE.items())
-def test_quantiles_are_those_of_the_table(freedom, value):
-    assert significance.t_quantile(0.975, freedom=freedom) == pytest.approx(value, abs=5e-4)
-    assert significance.t_quantile(0.025, freedom=freedom) == pytest.approx(-value, abs=5e-4)
+def test_half_an_interval_is_the_quantile_of_the_table(freedom, value):
+    assert half_width(freedom) == pytest.approx(value, abs=5e-4)
 
 
 @pytest.mark.parametrize("freedom", [1, 2, 3, 4, 7, 10])
-@pytest.mark.parametrize("t", [-2.5, 0.0, 0.3, 4.0])
-def test_the_probability_is_the_integral_of_the_density(freedom, t):
-    x = np.linspace(0.0, t, 20_001)
+@pytest.mark.parametrize("confidence", [0.01, 0.5, 0.9, 0.99])
+def test_an_interval_holds_its_confidence_of_the_density(freedom, confidence):
+    t = half_width(freedom, confidence)
+    x = np.linspace(-t, t, 200_001)
     scale = math.gamma((freedom + 1) / 2) / math.gamma(freedom / 2) / math.sqrt(freedom * math.pi)
     density = scale * (1 + x**2 / freedom) ** (-(freedom + 1) / 2)
-    assert significance.t_probability(t, freedom=freedom) == pytest.approx(
-        0.5 + np.trapezoid(density, x), abs=1e-8
-    )
+    assert np.trapezoid(density, x) == pytest.approx(confidence, abs=1e-7)
 
 
 def test_the_interval_holds_the_mean_as_often_as_it_says():
@@ -78,7 +85,25 @@ def test_the_bootstrap_is_the_average_over_all_draws():
     assert (found.low, found.high) == pytest.approx(tuple(ends))
 
 
-def test_a_contender_does_not_differ_from_itself():
+@pytest.mark.parametrize("resamples", [1, 9, 99])
+def test_the_p_value_counts_the_observed_difference_as_a_draw(resamples):
+    # All sentences differ alike, so every draw has the same difference, d_k - mean(d) is 0, and
+    # no draw is as far from the mean as d.
+    first, second = hits([1, 1, 1, 1]), hits([0, 0, 0, 0])
+    found = significance.paired_bootstrap(first, second, shares, resamples=resamples)
+    assert found == (100.0, 100.0, 100.0, 1 / (resamples + 1))
+
+
+def test_the_p_value_is_the_count_of_its_definition():
+    first, second = hits([1, 0, 1, 1, 0, 1, 1, 0]), hits([0, 0, 1, 0, 1, 0, 1, 0])
+    found = significance.paired_bootstrap(first, second, shares, resamples=50, seed=3)
+    own, other = (significance.resampled(x, shares, resamples=50, seed=3) for x in (first, second))
+    differences = own - other
+    far = sum(abs(d - differences.mean()) >= abs(found.difference) - 1e-9 for d in differences)
+    assert 0 < far < 50 and found.p_value == pytest.approx((1 + far) / 51)
+
+
+def test_a_candidate_does_not_differ_from_itself():
     same = hits([1, 0, 1, 1])
     assert significance.paired_bootstrap(same, same, shares) == (0.0, 0.0, 0.0, 1.0)
 
@@ -128,8 +153,10 @@ def test_holm_is_holms():
     ("call", "message"),
     [
         (lambda: significance.mean_interval([]), "at least one number; got none"),
-        (lambda: significance.t_quantile(1.0, freedom=2), r"must lie in \(0, 1\); got 1.0"),
-        (lambda: significance.t_quantile(0.9, freedom=0), "`freedom` must be at least 1; got 0"),
+        (
+            lambda: significance.mean_interval([1.0, 2.0], confidence=1.0),
+            r"`confidence` must lie in \(0, 1\); got 1.0",
+        ),
         (
             lambda: significance.paired_bootstrap(hits([1, 0]), hits([1]), shares),
             r"same sentences, one or more; got \(1, 2, 2\) and \(1, 1, 2\)",
