@@ -1,11 +1,10 @@
 """Recordings as batches of frames: bucketed by length, padded, and with their transcripts.
 
-batches = make(utterances, vocabulary, Spectrogram(), frames_per_batch=8000, seed=0)
-batch = batches[1000]           # a types.Batch whose source is [b s f]
+batches = make(utterances, tokenizer, Spectrogram(), frames_per_batch=8000, seed=0)
+batch = batches[1000]           # a Seq2SeqBatch whose source is [b s f]
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -17,7 +16,7 @@ from attention_jax.data.audio.spectrogram import Spectrogram
 from attention_jax.data.batching import BucketedBatches, Encoder
 from attention_jax.data.types import BOS, EOS, PAD, Seq2SeqBatch
 
-# Lengths are rounded up to so many frames or tokens, so that few programs are compiled.
+# Lengths are rounded up to a multiple of this, so that few programs are compiled.
 _MULTIPLE = 8
 
 Item = tuple[Utterance, Sequence[int]]  # a recording and the ids of its transcript
@@ -25,7 +24,7 @@ Item = tuple[Utterance, Sequence[int]]  # a recording and the ids of its transcr
 
 def make(
     utterances: Sequence[Utterance],
-    vocabulary: Encoder,
+    tokenizer: Encoder,
     settings: Spectrogram,
     *,
     frames_per_batch: int,
@@ -34,17 +33,17 @@ def make(
     seed: int = 0,
     shuffle: bool = True,
 ) -> BucketedBatches:
-    """Batches of recordings, in buckets of the lengths that need the least padding.
+    """Batches of recordings, in buckets whose lengths need the least padding.
 
     Args:
-      utterances: what is heard.
-      vocabulary: of the transcripts.
-      settings: of the spectrogram.
+      utterances: the recordings.
+      tokenizer: tokenizer of the transcripts.
+      settings: settings of the spectrogram.
       frames_per_batch: bound of rows times frames.
       max_frames: longer recordings are left out, and counted.
-      buckets: how many lengths there are, at most.
+      buckets: largest number of different lengths.
       seed: seed of the order.
-      shuffle: whether to shuffle.
+      shuffle: shuffles the batches, and the recordings within each bucket.
 
     Raises:
       ValueError: a recording shorter than one frame, none of at most `max_frames`, or an argument
@@ -59,7 +58,7 @@ def make(
             "`max_frames`."
         )
     boundaries = tight(kept, buckets)
-    items = [(utterance, vocabulary.encode(utterance.transcript)) for utterance in utterances]
+    items = [(utterance, tokenizer.encode(utterance.transcript)) for utterance in utterances]
     longest = max(len(ids) for _, ids in items) + 1
     collate = Collate(settings, spectrogram.padded_length(longest, _MULTIPLE))
     return BucketedBatches(
@@ -75,10 +74,10 @@ def make(
 
 
 def frames_of(utterance: Utterance, settings: Spectrogram) -> int:
-    """How many frames a recording has.
+    """Number of frames of a recording.
 
     Raises:
-      ValueError: none.
+      ValueError: it is shorter than a window.
     """
     frames = settings.frames(utterance.length)
     if not frames:
@@ -90,7 +89,7 @@ def frames_of(utterance: Utterance, settings: Spectrogram) -> int:
 
 
 def tight(lengths: Sequence[int], buckets: int) -> tuple[int, ...]:
-    """The bucket lengths, at most so many and multiples of 8, that need the least padding.
+    """Bucket lengths that need the least padding: multiples of 8, at most `buckets` of them.
 
         least[k, j] = min over i < j of least[k - 1, i] + end[j] count(end[i] < length <= end[j])
 
@@ -102,7 +101,7 @@ def tight(lengths: Sequence[int], buckets: int) -> tuple[int, ...]:
     rounded = [spectrogram.padded_length(length, _MULTIPLE) for length in lengths]
     ends = sorted(set(rounded))
     upto = np.searchsorted(np.sort(rounded), ends, side="right")
-    # Of the first j ends: the least that they need, and which ends these are.
+    # For the first j ends: the least total length, and the ends that give it.
     least: list[tuple[int, tuple[int, ...]]] = [
         (end * int(count), (end,)) for end, count in zip(ends, upto, strict=True)
     ]
@@ -121,12 +120,12 @@ def tight(lengths: Sequence[int], buckets: int) -> tuple[int, ...]:
 
 
 class Collate:
-    """Makes one batch of recordings: frames and ids, padded.
+    """Collates recordings into one padded batch of frames and ids.
 
     Args:
-      settings: of the spectrogram.
-      target_length: of the ids with EOS; by default, the longest of each batch, rounded up to a
-        multiple of 8.
+      settings: settings of the spectrogram.
+      target_length: length of the ids with EOS; by default the longest of each batch, rounded up to
+        a multiple of 8.
     """
 
     def __init__(self, settings: Spectrogram, target_length: int | None = None):
@@ -143,7 +142,7 @@ class Collate:
         target_in, target_out = np.full((2, rows, t), PAD, np.int32)
         weights = np.zeros((rows, t), np.float32)
         for row, (utterance, ids) in enumerate(items):
-            # What is left of the last, partial hop is in no frame.
+            # Samples of the last, partial hop are in no frame.
             own = utterance.samples()[: samples.shape[1]]
             samples[row, : len(own)] = own
             mask[row, : settings.frames(utterance.length)] = True
@@ -160,9 +159,14 @@ class Collate:
 
 
 def one(
-    items: Sequence[Item], settings: Spectrogram, *, rows: int | None = None, **sizes: Any
+    items: Sequence[Item],
+    settings: Spectrogram,
+    *,
+    rows: int | None = None,
+    length: int | None = None,
+    target_length: int | None = None,
 ) -> Seq2SeqBatch:
-    """One batch that holds all items, as long as the longest needs."""
+    """A single batch of all items, as long as the longest needs unless a length is given."""
     longest = max(settings.frames(utterance.length) for utterance, _ in items)
-    length = sizes.pop("length", None) or spectrogram.padded_length(longest, _MULTIPLE)
-    return Collate(settings, **sizes)(items, rows=rows or len(items), length=length)
+    length = length or spectrogram.padded_length(longest, _MULTIPLE)
+    return Collate(settings, target_length)(items, rows=rows or len(items), length=length)

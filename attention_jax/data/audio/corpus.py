@@ -1,22 +1,23 @@
-"""What is heard and what was said: the data of speech recognition, made or read when needed."""
+"""Speech corpora: recordings with transcripts, whose samples are made or read when needed."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Float
 
 Samples = Float[np.ndarray, " n"]
+Loaded = TypeVar("Loaded")
 
 
 class Utterance(NamedTuple):
-    """One recording.
+    """A recording and its transcript.
 
     Attributes:
-      name: what errors and results call it.
-      transcript: what was said.
-      length: how many samples it has.
-      samples: gives them, in [-1, 1], the same at each call.
+      name: name in errors and results.
+      transcript: the words spoken.
+      length: number of samples.
+      samples: returns the samples, in [-1, 1], the same at each call.
     """
 
     name: str
@@ -26,13 +27,15 @@ class Utterance(NamedTuple):
 
 
 class Corpus(NamedTuple):
-    """Recordings in splits that share none.
+    """Recordings in disjoint splits.
 
     Attributes:
-      rate: samples a second, of all.
-      tests: the first is in distribution.
-      tokenizer: the kind of vocabulary that suits the transcripts.
-      skipped: why each recording that was left out was left out.
+      name: name of the corpus.
+      rate: samples a second, of all recordings.
+      train, validation: recordings of each split.
+      tests: test sets by name; the first is in distribution.
+      tokenizer: kind of tokenizer that suits the transcripts.
+      skipped: reason for each recording that was left out.
     """
 
     name: str
@@ -45,17 +48,18 @@ class Corpus(NamedTuple):
 
 
 class Skipped:
-    """Bad recordings: the first is raised, or all are left out and counted.
+    """Policy for bad recordings: raise the first, or leave all out and count them.
 
     Args:
-      skip_bad: whether they are left out.
+      skip_bad: leaves bad recordings out.
     """
 
     def __init__(self, skip_bad: bool):
-        self.skip_bad, self.reasons = skip_bad, []
+        self.skip_bad = skip_bad
+        self.reasons: list[str] = []
 
-    def attempt(self, load: Callable[[], Any]) -> Any | None:
-        """What `load` gives; None where it raises ValueError or OSError and bad ones are left out.
+    def attempt(self, load: Callable[[], Loaded]) -> Loaded | None:
+        """Result of `load`; None if it raises ValueError or OSError and `skip_bad` is set.
 
         Raises:
           ValueError: as `load` does, with the remedy of leaving such recordings out.
@@ -73,27 +77,25 @@ def checked_transcript(text: str, *, name: str) -> str:
     """A transcript with single spaces.
 
     Raises:
-      ValueError: there is nothing in it.
+      ValueError: it is empty.
     """
     text = " ".join(text.split())
     if not text:
-        raise ValueError(
-            f"`transcript` must say what was said; that of {name} is empty. Write it down."
-        )
+        raise ValueError(f"`transcript` must not be empty; that of {name} is. Write it down.")
     return text
 
 
 def of_array(name: str, transcript: str, samples: Samples) -> Utterance:
-    """An utterance whose samples are at hand."""
+    """An utterance of samples in memory."""
     return Utterance(name, transcript, len(samples), lambda: samples)
 
 
 def joined(
     name: str, parts: Sequence[Utterance], pauses: Sequence[int], seed: Sequence[int]
 ) -> Utterance:
-    """Utterances one after another, with pauses of so many samples before, between and after.
+    """Concatenated utterances, with pauses of given lengths before, between and after them.
 
-    Faint noise, drawn from `seed`, lies under all, so that no pause is digital silence.
+    Faint noise, drawn from `seed`, is added throughout, so that no pause is digital silence.
     """
     length = sum(part.length for part in parts) + sum(pauses)
 

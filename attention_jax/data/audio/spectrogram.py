@@ -1,7 +1,6 @@
-"""From sound to what a model reads: log-mel spectrograms, and SpecAugment.
+"""Log-mel spectrograms.
 
-frames = sound.log_mel(samples, sound.Spectrogram(rate=8000))        # [n] -> [s f]
-frames = sound.spec_augment(frames[None], mask[None], key, sound.Augment())
+frames = log_mel(samples, Spectrogram(rate=8000))        # [n] -> [s f]
 """
 
 import math
@@ -13,21 +12,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-# Added to all energies, so that digital silence is no more than 80 dB below a loud voice.
+# Added to all energies, so that digital silence is at most 80 dB below a loud voice.
 _FLOOR = 1e-6
 
 
 class Spectrogram(NamedTuple):
-    """How sound becomes frames; the defaults are 25 ms every 10 ms at 8 kHz.
+    """Settings of a spectrogram; the defaults are 25 ms every 10 ms at 8 kHz.
 
     Attributes:
       rate: samples a second.
       window: samples in a frame.
       hop: samples from one frame to the next.
-      fft: length of the Fourier transform, at least `window`; what is beyond it is 0.
-      mels: bands of the mel scale.
-      lowest: Hz where the lowest band begins.
-      highest: Hz where the highest band ends; None for half the rate.
+      fft: length of the Fourier transform, at least `window`; frames are padded to it by zeros.
+      mels: number of mel bands.
+      lowest: lower edge of the lowest band in Hz.
+      highest: upper edge of the highest band in Hz; None for half the rate.
     """
 
     rate: int = 8000
@@ -40,17 +39,17 @@ class Spectrogram(NamedTuple):
 
     @classmethod
     def at(cls, rate: int, *, mels: int = 40) -> "Spectrogram":
-        """25 ms every 10 ms at any rate."""
+        """Settings of 25 ms every 10 ms at any rate."""
         window = round(0.025 * rate)
         hop = max(1, round(0.010 * rate))
         return cls(rate, window, hop, 1 << max(1, window - 1).bit_length(), mels)
 
     def frames(self, samples: int) -> int:
-        """The frames that so many samples give."""
+        """Number of frames in a recording of `samples` samples."""
         return max(0, 1 + (samples - self.window) // self.hop)
 
     def check(self) -> None:
-        """Raises ValueError where the numbers do not fit each other."""
+        """Raises ValueError if a number is out of range."""
         for name in ("rate", "window", "hop", "mels"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1; got {getattr(self, name)}.")
@@ -68,7 +67,7 @@ class Spectrogram(NamedTuple):
 
 
 def mel(hertz: float) -> float:
-    """The mel scale of HTK: 2595 log10(1 + f / 700).
+    """Mel scale of HTK: 2595 log10(1 + f / 700).
 
     Reference: The HTK Book 3.4.1 (Young et al. 2006), equation 5.13; O'Shaughnessy 1987.
 
@@ -79,47 +78,47 @@ def mel(hertz: float) -> float:
 
 
 def mel_filters(settings: Spectrogram) -> Float[np.ndarray, "f k"]:
-    """Triangles over the bins of the transform, equally wide in mel, 1 at the middle.
+    """Triangular mel filters over the bins of the transform, with a peak of 1.
 
         filter[m, k] = max(0, min((f_k - l) / (c - l), (r - f_k) / (r - c))),  f_k = k rate / fft
 
-    Here l, c and r are the frequencies of points m, m + 1 and m + 2 of `mels + 2` that stand at
-    equal distances in mel from `lowest` to `highest`. Areas are not made equal, as in HTK.
+    Here l, c and r are the frequencies of points m, m + 1 and m + 2 of `mels + 2` points spaced
+    evenly in mel from `lowest` to `highest`. Areas are not normalized, as in HTK.
 
     Raises:
-      ValueError: numbers that do not fit each other, or a band so narrow that it holds no bin.
+      ValueError: a number is out of range, or a band is so narrow that it holds no bin.
     """
     settings.check()
     top = settings.rate / 2 if settings.highest is None else settings.highest
     points = np.linspace(mel(settings.lowest), mel(top), settings.mels + 2)
     hertz = 700.0 * (10.0 ** (points / 2595.0) - 1.0)
-    left, centre, right = (hertz[i : i + settings.mels, None] for i in range(3))
+    left, center, right = (hertz[i : i + settings.mels, None] for i in range(3))
     bins = np.arange(settings.fft // 2 + 1) * settings.rate / settings.fft
-    rising, falling = (bins - left) / (centre - left), (right - bins) / (right - centre)
+    rising, falling = (bins - left) / (center - left), (right - bins) / (right - center)
     filters = np.maximum(0.0, np.minimum(rising, falling))
     empty = int(np.sum(filters.max(axis=1) == 0))
     if empty:
         raise ValueError(
             f"`mels` must leave each band a bin of the transform; got mels={settings.mels} with "
-            f"fft={settings.fft}, of which {empty} hold none. Take fewer bands or a longer `fft`."
+            f"fft={settings.fft}, of which {empty} hold none. Use fewer bands or a longer `fft`."
         )
     return filters
 
 
 @partial(jax.jit, static_argnums=1)
 def log_mel(samples: Float[Array, "*b n"], settings: Spectrogram) -> Float[Array, "*b s f"]:
-    """The energy in each band of the mel scale, frame by frame, as a logarithm.
+    """Log-mel spectrogram: logarithm of the energy in each mel band, frame by frame.
 
         out[i, m] = log(floor + sum_k filter[m, k] |sum_n hann[n] x[i hop + n] e^(-2 pi i k n / fft)|^2)
 
-    Frames lie wholly within the samples. The window is Hann's, periodic, `floor` is 1e-6.
+    Frames lie within the samples. The window is the periodic Hann window; `floor` is 1e-6.
 
     Args:
       samples: in [-1, 1].
       settings: sizes; see `mel_filters` for the bands.
 
     Raises:
-      ValueError: fewer samples than a window, or settings that do not fit each other.
+      ValueError: there are fewer samples than a window, or a setting is out of range.
 
     Reference: Davis and Mermelstein 1980, IEEE Transactions on Acoustics, Speech and Signal
       Processing 28(4), up to the cosine transform, which is left out.
@@ -138,9 +137,9 @@ def log_mel(samples: Float[Array, "*b n"], settings: Spectrogram) -> Float[Array
 
 
 def normalized(frames: Float[Array, "*b s f"], mask: Bool[Array, "*b s"]) -> Float[Array, "*b s f"]:
-    """Frames of mean 0 and variance 1 over a recording, so that loudness tells nothing; 0 outside.
+    """Frames normalized to mean 0 and variance 1 over each recording; 0 on padding.
 
-    Mean and variance are those of all bands together: what a band holds throughout may be a vowel.
+    Mean and variance are those of all bands together: constant energy in a band may be a vowel.
     """
     real = mask[..., None].astype(frames.dtype)
     count = jnp.maximum(real.sum((-2, -1), keepdims=True) * frames.shape[-1], 1)
@@ -150,5 +149,5 @@ def normalized(frames: Float[Array, "*b s f"], mask: Bool[Array, "*b s"]) -> Flo
 
 
 def padded_length(count: int, multiple: int) -> int:
-    """`count` rounded up to a multiple, so that few shapes are compiled."""
+    """`count` rounded up to a multiple."""
     return math.ceil(count / multiple) * multiple
