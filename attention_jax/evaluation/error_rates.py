@@ -9,7 +9,11 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 from jaxtyping import Int
-from rapidfuzz.distance import Levenshtein
+
+from attention_jax.core.extras import needed
+
+with needed("train"):
+    from rapidfuzz.distance import Levenshtein
 
 
 def edit_distance(hypothesis: Sequence[Hashable], reference: Sequence[Hashable]) -> int:

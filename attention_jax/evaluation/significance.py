@@ -11,8 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import scipy.special
 from jaxtyping import Float
+
+from attention_jax.core.extras import needed
+
+with needed("train"):
+    import scipy.special
 
 Counts = Float[np.ndarray, "_ n c"]  # sufficient statistics of each run and sentence
 Score = Callable[[np.ndarray], np.ndarray]  # sums [... c] -> scores [...]

@@ -34,6 +34,8 @@ OWNERS = {
     "sklearn": "data/images",
     "tokenizers": "data/tokenizer",
     "sacrebleu": "evaluation/text",
+    "rapidfuzz": "evaluation/error_rates",
+    "soundfile": "data/audio/wav",
 }
 FILES = sorted((ROOT / PACKAGE).rglob("*.py"))
 

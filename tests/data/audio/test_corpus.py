@@ -34,5 +34,5 @@ def test_the_first_bad_one_is_raised_with_the_way_around_it():
 
 def test_transcripts_have_single_spaces_and_something_to_say():
     assert checked_transcript("  a \t b\n", name="x") == "a b"
-    with pytest.raises(ValueError, match="`transcript` must say .* that of x.wav is empty"):
+    with pytest.raises(ValueError, match="`transcript` must not be empty; that of x.wav is"):
         checked_transcript(" \n", name="x.wav")
