@@ -152,7 +152,7 @@ def _sides(job: Job, settings: Settings, peers: ModuleType | None) -> dict[str, 
     case, limit = CASES[job.case], settings.gigabytes * 1e9
 
     def ours(x: Arrays) -> jax.Array:
-        request = case.request(x) | {"implementation": settings.implementation}
+        request: dict[str, Any] = case.request(x) | {"implementation": settings.implementation}
         out: Any = attention(x["q"], x["k"], x["v"], **request)
         return out
 

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from attention_jax.evaluation import significance
-from experiments.compare import plots
 
 HEADER = (
     "candidate",
@@ -18,6 +17,14 @@ HEADER = (
     "rate",
     "runs",
 )
+
+SCORES = {
+    "exact_match": "exact match, %",
+    "bleu": "BLEU",
+    "accuracy": "accuracy, %",
+    "wer": "word error rate, %",
+    "cer": "character error rate, %",
+}
 
 Rows = list[tuple[str, ...]]
 
@@ -92,7 +99,7 @@ def _list(values: Iterable[float]) -> str:
 def measure(found: dict[str, Any]) -> str:
     """The score, and of which share its intervals are."""
     share = f"{found['options']['confidence']:.3g}"
-    return f"{plots.SCORES[found['options']['score']]}, interval of {share}"
+    return f"{SCORES[found['options']['score']]}, interval of {share}"
 
 
 def verdicts(test: dict[str, Any]) -> list[str]:
@@ -144,7 +151,7 @@ def _beside_the_first(found: dict[str, Any], name: str, row: dict[str, Any]) -> 
     same = [x for x in found["costs"].get(first, []) if x["length"] == row["length"]]
     if name == first or not same:
         return ""
-    own, other = (plots.cost(x, "training_tokens_per_second") for x in (row, same[0]))
+    own, other = (cost(x, "training_tokens_per_second") for x in (row, same[0]))
     said = f"; {own['mean'] / other['mean']:.2f}"
     if own["low"] is not None and other["low"] is not None:
         said += f" ({own['low'] / other['high']:.2f} to {own['high'] / other['low']:.2f})"
@@ -211,3 +218,10 @@ def remarks(found: dict[str, Any]) -> list[str]:
             f"Warning: with one run no interval can be given ({', '.join(few)}); use --seeds=3."
         )
     return lines
+
+
+def cost(row: dict[str, Any], measure: str, unit: float = 1.0) -> dict[str, Any]:
+    """A median with the lowest and the highest of its calls; one number has neither."""
+    low, high = row.get(f"{measure}_range", (None, None))
+    of_unit = [None if x is None else x * unit for x in (row[measure], low, high)]
+    return dict(zip(("mean", "low", "high"), of_unit, strict=True))

@@ -216,6 +216,7 @@ def test_the_page_needs_nothing_but_itself(found, tmp_path):
     page = (tmp_path / "report.html").read_text()
     assert json.loads((tmp_path / "report.json").read_text()) == json.loads(json.dumps(found))
     links = re.findall(r'(?:src|srcset|href|url)\s*[=(]\s*"?([^"\s>]*)', page)
+    assert links.pop(0) == "data:,"  # no icon
     assert links and all(link.startswith("data:image/png;base64,") for link in links)
     assert page.count("prefers-color-scheme: dark") == 1 + len(plots.DRAWINGS)
     for name in plots.DRAWINGS:
@@ -260,7 +261,7 @@ def test_focus_is_the_mean_of_the_runs(found):
 @pytest.mark.parametrize("row", [COSTS[0], {**COSTS[0], "training_tokens_per_second_range": None}])
 def test_a_cost_has_the_range_of_its_calls(row):
     row = {name: x for name, x in row.items() if x is not None}
-    drawn = plots.cost(row, "training_tokens_per_second", unit=2.0)
+    drawn = summary.cost(row, "training_tokens_per_second", unit=2.0)
     assert drawn["mean"] == 2 * 1e4 / 8
     assert drawn["low"] in (2 * 9e3 / 8, None) and (drawn["low"] is None) == (len(row) < 7)
 
