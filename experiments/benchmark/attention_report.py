@@ -6,27 +6,15 @@ from os import PathLike
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
 
+from attention_jax.analysis.plots import style
 from experiments.benchmark.attention import SIDES, Row
 from experiments.benchmark.attention_cases import BOTH, FORWARD, GRADIENT, GRID, HVP
 
 PLAIN = ("full", "causal", "window", "alibi", "documents", "gqa")
 TORCH = SIDES[1:]
-_INK, _FAINT, _GRID = "#222222", "#777777", "#e6e6e6"
-_COLORS = {
-    "full": "#222222",
-    "causal": "#0072b2",
-    "window": "#d55e00",
-    "alibi": "#009e73",
-    "softcap": "#cc79a7",
-    "documents": "#56b4e9",
-    "additive": "#e69f00",
-    "cosine": "#777777",
-    "gqa": "#7b4ea3",
-}
-_MARKS = dict(zip(GRID, "os^vDP<>X", strict=True))
+_COLORS = dict(zip(GRID, (*style.COLORS, "#7b4ea3"), strict=True))
+_MARKERS = dict(zip(GRID, (*style.MARKERS, "X"), strict=True))
 _TITLES = {"jax_nn": "jax.nn", "torch_sdpa": "SDPA", "torch_flex": "flex", "torch_direct": "direct"}
 
 _SHORT = {FORWARD: "fwd", BOTH: "fwd+bwd", GRADIENT: "grad", HVP: "hvp"}
@@ -158,58 +146,47 @@ def plot(rows: list[Row], path: str | PathLike[str]) -> None:
     A line is a case, beside the fastest that torch has for it; above 1 ours is faster.
 
     Args:
+      rows: all that were measured.
       path: the file to write; its suffix names the format.
     """
     rows = [row for row in _having(rows, group=GRID) if fastest(row, TORCH) is not None]
     dtypes = sorted({row["dtype"] for row in rows}, reverse=True) or ["float32"]
-    figure = Figure((11, 0.8 + 3.6 * len(dtypes)), layout="constrained")
-    panels = figure.subplots(len(dtypes), 2, squeeze=False, sharex=True, sharey=True)
+    size = (11.0, 0.8 + 3.6 * len(dtypes))
+    figure, panels = style.figure(len(dtypes), 2, size=size, share_x=True, share_y=True)
     for dtype, pair in zip(dtypes, panels, strict=True):
-        for direction, panel in zip((FORWARD, BOTH), pair, strict=True):
-            _draw(panel, _having(rows, dtype=(dtype,), direction=(direction,)))
-            _dress(panel, f"{direction}, {dtype}", sorted({row["length"] for row in rows}))
-    for panel in panels[-1]:
-        panel.set_xlabel("length of the sequence", color=_INK)
-    for panel in panels[:, 0]:
-        panel.set_ylabel("time of torch / time of ours", color=_INK)
-    drawn = {text: mark for panel in panels.flat for mark, text in _legend(panel)}
+        for direction, axes in zip((FORWARD, BOTH), pair, strict=True):
+            _draw(axes, _having(rows, dtype=(dtype,), direction=(direction,)))
+            style.length_axis(axes, sorted({row["length"] for row in rows}))
+            style.log_axis(axes, base=2)
+            axes.axhline(1, color=style.FAINT, linewidth=1.2, linestyle="--")
+            axes.tick_params(labelbottom=True)
+            style.panel(axes, f"{direction}, {dtype}")
+    for axes in panels[-1]:
+        axes.set_xlabel("length of the sequence")
+    for axes in panels[:, 0]:
+        axes.set_ylabel("time of torch / time of ours")
+    drawn = {text: mark for axes in panels.flat for mark, text in _legend(axes)}
     if drawn:
         names = [name for name in GRID if name in drawn]
         marks = [drawn[name] for name in names]
         figure.legend(marks, names, loc="outside right upper", frameon=False, fontsize=9)
-    figure.savefig(path, dpi=120, facecolor="white")
+    style.save(figure, path)
 
 
-def _draw(panel: Axes, rows: list[Row]) -> None:
+def _draw(axes: Axes, rows: list[Row]) -> None:
     for case in GRID:
         own = sorted(_having(rows, case=(case,)), key=lambda row: row["length"])
         if own:
-            panel.plot(
+            axes.plot(
                 [row["length"] for row in own],
                 [fastest(row, TORCH) for row in own],
                 color=_COLORS[case],
-                marker=_MARKS[case],
+                marker=_MARKERS[case],
                 markersize=5,
                 linewidth=1.6,
                 label=case,
             )
 
 
-def _legend(panel: Axes) -> list[tuple[Any, str]]:
-    return list(zip(*panel.get_legend_handles_labels(), strict=True))
-
-
-def _dress(panel: Axes, title: str, lengths: list[int]) -> None:
-    panel.set_title(title, loc="left", fontsize=11, color=_INK)
-    panel.set_xscale("log", base=2)
-    panel.set_yscale("log", base=2)
-    panel.set_xticks(lengths, [f"{length:,}" for length in lengths])
-    panel.xaxis.set_minor_locator(NullLocator())
-    panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    panel.grid(color=_GRID, linewidth=0.8)
-    panel.axhline(1, color=_FAINT, linewidth=1.2, linestyle="--")
-    panel.set_axisbelow(True)
-    panel.spines[["top", "right"]].set_visible(False)
-    panel.spines[["left", "bottom"]].set_color(_FAINT)
-    panel.tick_params(colors=_INK, labelsize=9, labelbottom=True)
-    panel.margins(x=0.03, y=0.08)
+def _legend(axes: Axes) -> list[tuple[Any, str]]:
+    return list(zip(*axes.get_legend_handles_labels(), strict=True))

@@ -1,25 +1,36 @@
 """Report of the variants benchmark: lines of a table, and a figure."""
 
 from os import PathLike
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import NullLocator
 
+from attention_jax.analysis.plots import style
 from attention_jax.analysis.variant_info import FAMILIES
 from experiments.benchmark.attention import Row
 from experiments.benchmark.attention_cases import BOTH, FORWARD
 from experiments.benchmark.variants import growth
 
-_COLORS = dict(
-    zip(FAMILIES, "#0072b2 #d55e00 #009e73 #7b4ea3 #b07d00 #c0397a".split(), strict=True)
-)
+_COLORS = dict(zip(FAMILIES, style.COLORS, strict=False))
+_OTHERS = "#dcdcdc"  # lines of other families
+
+
+class Kind(NamedTuple):
+    """A column of panels."""
+
+    title: str
+    direction: str
+    measure: str
+    scale: float
+    unit: str
+
+
 _PANELS = (
-    ("forward", FORWARD, "seconds", 1e3, "ms"),
-    ("forward and backward", BOTH, "seconds", 1e3, "ms"),
-    ("memory, forward and backward", BOTH, "temporary_bytes", 1e-6, "MB"),
+    Kind("forward", FORWARD, "seconds", 1e3, "ms"),
+    Kind("forward and backward", BOTH, "seconds", 1e3, "ms"),
+    Kind("memory, forward and backward", BOTH, "temporary_bytes", 1e-6, "MB"),
 )
-_INK, _FAINT, _OTHERS, _GRID = "#222222", "#777777", "#dcdcdc", "#ececec"
 
 
 def header(lengths: tuple[int, ...]) -> str:
@@ -59,64 +70,52 @@ def _cell(row: Row) -> str:
 def plot(rows: list[Row], path: str | PathLike[str]) -> None:
     """Draws time and memory against the length: a row of panels for each family of variants.
 
-    The lines of the family are named where they end; those of the others are grey behind them.
+    The lines of the family are named where they end; those of the others are gray behind them.
 
     Args:
+      rows: all that were measured.
       path: the file to write; its suffix names the format.
     """
     families = [family for family in FAMILIES if any(row["family"] == family for row in rows)]
     counts = [len({row["variant"] for row in rows if row["family"] == x}) for x in families]
     heights = [max(2.4, 0.5 + 0.135 * count) for count in counts]
-    high = 0.9 + sum(heights) + 0.5 * len(heights)
-    figure = Figure((17, high))
-    panels = figure.subplots(
+    figure, panels = style.figure(
         len(families),
         len(_PANELS),
-        squeeze=False,
-        sharex=True,
-        sharey="col",
-        gridspec_kw={
-            "height_ratios": heights,
-            "hspace": 0.5 * len(heights) / sum(heights),
-            "wspace": 0.5,
-            "left": 0.04,
-            "right": 0.91,
-            "bottom": 0.5 / high,
-            "top": 1 - 0.4 / high,
-        },
+        size=(17.0, 0.9 + sum(heights) + 0.5 * len(heights)),
+        share_x=True,
+        share_y="col",
+        heights=heights,
     )
     for family, row in zip(families, panels, strict=True):
-        for (title, direction, measure, scale, unit), panel in zip(_PANELS, row, strict=True):
-            lines = _lines(rows, direction, measure, scale)
-            _dress(panel, f"{family}: {title}, {unit}", sorted({x["length"] for x in rows}))
-            _draw(panel, lines, {x["variant"]: x["family"] for x in rows}, family)
-    for panel in panels[-1]:
-        panel.set_xlabel("length of the sequence", color=_INK)
+        for kind, axes in zip(_PANELS, row, strict=True):
+            _draw(axes, rows, family, kind)
+    for axes in panels[-1]:
+        axes.set_xlabel("length of the sequence")
+    figure.draw_without_rendering()  # names are placed by where panels are
     for family, row in zip(families, panels, strict=True):
-        for (_, direction, measure, scale, _), panel in zip(_PANELS, row, strict=True):
+        for kind, axes in zip(_PANELS, row, strict=True):
             own = {x["variant"] for x in rows if x["family"] == family}
-            lines = _lines(rows, direction, measure, scale)
-            _name(panel, {name: points for name, points in lines.items() if name in own}, family)
-    figure.savefig(path, dpi=110, facecolor="white")
+            lines = _lines(rows, kind)
+            _name(axes, {name: points for name, points in lines.items() if name in own}, family)
+    style.save(figure, path)
 
 
-def _lines(
-    rows: list[Row], direction: str, measure: str, scale: float
-) -> dict[str, list[tuple[int, float]]]:
+def _lines(rows: list[Row], kind: Kind) -> dict[str, list[tuple[int, float]]]:
     """Variant -> its points."""
     found: dict[str, list[tuple[int, float]]] = {}
     for row in sorted(rows, key=lambda row: row["length"]):
-        if row["direction"] == direction and row.get("seconds") and row.get(measure):
-            found.setdefault(row["variant"], []).append((row["length"], row[measure] * scale))
+        if row["direction"] == kind.direction and row.get("seconds") and row.get(kind.measure):
+            point = (row["length"], row[kind.measure] * kind.scale)
+            found.setdefault(row["variant"], []).append(point)
     return found
 
 
-def _draw(
-    panel: Axes, lines: dict[str, list[tuple[int, float]]], of: dict[str, str], family: str
-) -> None:
-    for name, points in lines.items():
+def _draw(axes: Axes, rows: list[Row], family: str, kind: Kind) -> None:
+    of = {row["variant"]: row["family"] for row in rows}
+    for name, points in _lines(rows, kind).items():
         own = of[name] == family
-        panel.plot(
+        axes.plot(
             *zip(*points, strict=True),
             color=_COLORS[family] if own else _OTHERS,
             linewidth=1.3 if own else 0.7,
@@ -124,23 +123,28 @@ def _draw(
             markersize=2.5,
             zorder=3 if own else 2,
         )
+    style.length_axis(axes, sorted({row["length"] for row in rows}))
+    style.log_axis(axes)
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.tick_params(labelbottom=True, labelleft=True)
+    style.panel(axes, f"{family}: {kind.title}, {kind.unit}")
 
 
-def _name(panel: Axes, lines: dict[str, list[tuple[int, float]]], family: str) -> None:
-    """Names to the right of the panel, in the order of the lines' ends, each tied to its own."""
+def _name(axes: Axes, lines: dict[str, list[tuple[int, float]]], family: str) -> None:
+    """Names to the right of the axes, in the order of the lines' ends, each tied to its own."""
     ends = sorted(((points[-1], name) for name, points in lines.items()), key=lambda x: x[0][1])
-    to_axes = panel.transData + panel.transAxes.inverted()
+    to_axes = axes.transData + axes.transAxes.inverted()
     heights = [float(to_axes.transform(point)[1]) for point, _ in ends]
-    # Of a line of text in parts of the panel.
-    step = 7.6 / (panel.get_window_extent().height * 72 / panel.figure.dpi)
+    # Of a line of text in parts of the axes.
+    step = 7.6 / (axes.get_window_extent().height * 72 / axes.figure.dpi)
     for (point, name), height in zip(ends, _spread(heights, step), strict=True):
-        panel.annotate(
+        axes.annotate(
             name,
             xy=point,
             xytext=(1.04, height),
             textcoords="axes fraction",
             fontsize=6.5,
-            color=_INK,
+            color=style.INK,
             va="center",
             annotation_clip=False,
             arrowprops={
@@ -177,18 +181,3 @@ def _spread(heights: list[float], step: float) -> list[float]:
         for place in range(len(group))
     ]
     return [min(x, 1 - step * (len(spread) - 1 - n)) for n, x in enumerate(spread)]
-
-
-def _dress(panel: Axes, title: str, lengths: list[int]) -> None:
-    panel.set_title(title, loc="left", fontsize=9, color=_INK)
-    panel.set_xscale("log", base=2)
-    panel.set_yscale("log")
-    panel.set_xticks(lengths, [f"{length:,}" for length in lengths])
-    panel.xaxis.set_minor_locator(NullLocator())
-    panel.yaxis.set_minor_locator(NullLocator())
-    panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    panel.grid(color=_GRID, linewidth=0.6)
-    panel.set_axisbelow(True)
-    panel.spines[["top", "right"]].set_visible(False)
-    panel.spines[["left", "bottom"]].set_color(_FAINT)
-    panel.tick_params(colors=_INK, labelsize=8, labelbottom=True, labelleft=True)
