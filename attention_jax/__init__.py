@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from attention_jax import variants
 from attention_jax.core import masks, normalizers, positions, scores
-from attention_jax.core.types import Variant
+from attention_jax.core.types import Options, Variant
 from attention_jax.engine.api import attention, plan
 from attention_jax.variants._builders.pair import from_mask, from_score
 
@@ -35,6 +35,7 @@ _ROOMS = ("analysis", "data", "decoding", "evaluation", "models", "nn", "trainin
 
 # The lazy rooms are left out: a star import should stay light too.
 __all__ = [
+    "Options",
     "Variant",
     "attention",
     "from_mask",

@@ -19,10 +19,10 @@ from attention_jax import variants
 from attention_jax.analysis.variant_info import Entry, describe
 
 _COLUMNS = {
-    "bidirectional": lambda entry: "bidirectional" in entry.serves,
-    "causal": lambda entry: "causal" in entry.serves,
-    "cross": lambda entry: "cross" in entry.serves,
-    "masks": lambda entry: entry.masks,
+    "bidirectional": lambda entry: "bidirectional" in entry.roles,
+    "causal": lambda entry: "causal" in entry.roles,
+    "cross": lambda entry: "cross" in entry.roles,
+    "masks": lambda entry: entry.mask_kind,
     "steps": lambda entry: entry.steps,
     "RNN": lambda entry: entry.rnn,
     "linear": lambda entry: entry.linear_memory,

@@ -30,7 +30,7 @@ LOSSES = ("loss", "perplexity", "accuracy")  # what `evaluation.losses` gives
 OF_TEXTS = (*LOSSES, "exact_match", "bleu", "chrf")
 OF_SPEECH = (*LOSSES, "exact_match", "cer", "wer")
 MEASURES = tuple(dict.fromkeys((*OF_TEXTS, *OF_SPEECH)))
-# What the places of `types.PLACES` are called.
+# What the places of `types.ROLES` are called.
 WHERE = {"bidirectional": "in the encoder", "causal": "in the decoder", "cross": "between the two"}
 
 
@@ -286,7 +286,7 @@ def attention_line(
 
     Args:
       config: of the model.
-      places: those of `types.PLACES` that the model has, and what each is called.
+      places: those of `types.ROLES` that the model has, and what each is called.
     """
     if isinstance(config, recurrent.RNNConfig):
         return None

@@ -66,7 +66,7 @@ def _why_not_pool(model: str, attention: str) -> str:
     """Of models that read pictures: an RNN asks one question of its states."""
     if model == "transformer":
         return ""
-    if "cross" in variants.get(attention).serves:
+    if "cross" in variants.get(attention).roles:
         return _why_not_one_head(attention)
     return (
         "An RNN asks one question of all states of a picture; "
@@ -76,7 +76,7 @@ def _why_not_pool(model: str, attention: str) -> str:
 
 def _why_not_look_back(model: str, attention: str) -> str:
     """Of language models, in which nothing else stands in."""
-    if "causal" in variants.get(attention).serves:
+    if "causal" in variants.get(attention).roles:
         return "" if model == "transformer" else _why_not_one_head(attention)
     return f"A language model sees what came before; {attention} cannot look back only."
 

@@ -13,7 +13,6 @@ import math
 import re
 import textwrap
 from collections.abc import Iterable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -22,7 +21,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from attention_jax import variants
 from attention_jax.core.masks import causal
-from attention_jax.core.types import MaskFunction, Variant
+from attention_jax.core.types import MaskFunction, Options, Variant
 
 FAMILIES = (
     "scores of a pair",
@@ -51,7 +50,7 @@ class Entry(NamedTuple):
       reference, cost: the paragraphs of that name, without the word.
       signature: of the function, with its defaults.
       options: the docstring of the function.
-      serves, masks, random: as in `Variant`.
+      roles, mask_kind, stochastic: as in `Variant`.
       steps: whether a decoder goes on by the variant's own steps, in a state of its own.
       rnn: whether it serves in RNN decoders.
       linear_memory: whether attention, its gradient included, makes no array of t x s numbers.
@@ -66,9 +65,9 @@ class Entry(NamedTuple):
     cost: str
     signature: str
     options: str
-    serves: tuple[str, ...]
-    masks: str
-    random: bool
+    roles: tuple[str, ...]
+    mask_kind: str
+    stochastic: bool
     steps: bool
     rnn: bool
     linear_memory: bool
@@ -81,10 +80,10 @@ class Entry(NamedTuple):
             "linear memory": self.linear_memory,
             "steps of its own in decoders": self.steps,
             "RNN decoders": self.rnn,
-            "draws at random": self.random,
+            "draws at random": self.stochastic,
         }
-        hides = "any mask" if self.masks == "pairs" else "masks of keys"
-        return (*self.serves, hides, *(name for name, has in extras.items() if has))
+        hides = "any mask" if self.mask_kind == "pairwise" else "masks of keys"
+        return (*self.roles, hides, *(name for name, has in extras.items() if has))
 
     @property
     def short_cost(self) -> str:
@@ -109,11 +108,11 @@ def describe(name: str, **options: Any) -> Entry:
         **_read(text),
         signature=f"{name}{_without_types(inspect.signature(factory))}",
         options=inspect.getdoc(factory) or "",
-        serves=variant.serves,
-        masks=variant.masks,
-        random=variant.random,
+        roles=variant.roles,
+        mask_kind=variant.mask_kind,
+        stochastic=variant.stochastic,
         steps=variant.step is not None,
-        rnn=variant.score is not None or variant.align is not None,
+        rnn=variant.score is not None or variant.cross_step is not None,
         linear_memory=linear,
         family=family(variant, linear=linear),
     )
@@ -121,9 +120,9 @@ def describe(name: str, **options: Any) -> Entry:
 
 def ways(variant: Variant) -> dict[str, MaskFunction | None]:
     """The masks under which a variant reads one sequence: seen whole, up to each query, or both."""
-    whole = next((place for place in ("bidirectional", "cross") if place in variant.serves), None)
+    whole = next((place for place in ("bidirectional", "cross") if place in variant.roles), None)
     found: dict[str, MaskFunction | None] = {} if whole is None else {whole: None}
-    return found | ({"causal": causal} if "causal" in variant.serves else {})
+    return found | ({"causal": causal} if "causal" in variant.roles else {})
 
 
 def linear_memory(variant: Variant) -> bool:
@@ -169,9 +168,9 @@ def _arrays(variant: Variant, mask: MaskFunction | None, length: int, *, known: 
     params = jax.eval_shape(lambda key: variant.init(key, **SIZES), key)
 
     def run(offset: Any, key: Any, *arrays: Any) -> Any:
-        request: dict[str, Any] = {} if known else {"query_offset": offset, "key_offset": offset}
-        request |= {"dropout_key": key} if variant.random else {}
-        out, pull = jax.vjp(partial(variant.attend, mask=mask, **request), *arrays)
+        at = 0 if known else offset
+        options = Options(mask, at, at, dropout_key=key if variant.stochastic else None)
+        out, pull = jax.vjp(lambda *x: variant.attend(*x, options), *arrays)
         return out, pull(out)
 
     offset = jax.ShapeDtypeStruct((), jnp.int32)
@@ -198,16 +197,16 @@ def family(variant: Variant, *, linear: bool) -> str:
     Args:
       linear: whether its memory is.
     """
-    if variant.align is not None:
+    if variant.cross_step is not None:
         return "alignments"
     if variant.score is not None:
         return "scores of a pair"
-    if variant.masks == "keys":
+    if variant.mask_kind == "keywise":
         return "sums and states"
     if not linear:
         return "all weights at once"
     # Where distances mean something, there is no place between two sequences.
-    return "normalizers, gates and heads" if "cross" in variant.serves else "positions and patterns"
+    return "normalizers, gates and heads" if "cross" in variant.roles else "positions and patterns"
 
 
 def _read(text: str) -> dict[str, Any]:

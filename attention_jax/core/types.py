@@ -27,42 +27,73 @@ ScoreMod = Callable[[Array, Array, Array, Array, Array], Array]
 MaskFunction = Callable[[Array, Array, Array, Array], Array]
 
 
+# What attention returns: the output [b t h e], or (output, lse [b t h]) with `return_lse`.
+Output = Array | tuple[Array, Array]
+
+
+class Options(NamedTuple):
+    """The part of an attention call that a variant does not choose itself.
+
+    The fields are keywords of `attention_jax.attention`, so a variant hands them on whole, or
+    changed by `_replace`:
+
+        attention(q, k, v, score=score, **options._asdict())
+
+    Attributes:
+      mask: `(b, h, i, j) -> bool`, whether query i may see key j; None where all see all.
+      query_offset, key_offset: global positions of the first query and the first key.
+      dropout_rate: share of the weights that is set to 0; the others grow by 1 / (1 - rate).
+      dropout_key: needed where `dropout_rate` is above 0. A stochastic variant draws from it at
+        any rate.
+      return_lse: whether to return `(output, lse)`, with the log-sum-exp of each row's logits.
+      implementation: of the engine; None for the fastest that honors the call.
+    """
+
+    mask: MaskFunction | None = None
+    query_offset: int | Array = 0
+    key_offset: int | Array = 0
+    dropout_rate: float = 0.0
+    dropout_key: PRNGKeyArray | None = None
+    return_lse: bool = False
+    implementation: str | None = None
+
+
 class Variant(NamedTuple):
-    """One attention mechanism: a tuple of pure functions, and what they can honour.
+    """One attention mechanism: a tuple of pure functions, and what they can honor.
 
     Attributes:
       init: `(key, *, heads, kv_heads, head_width) -> params`.
-      attend: `(params, q, k, v, *, mask, query_offset, ...) -> out`, with the keywords of
-        `attention_jax.attention` that it does not choose itself.
+      attend: `(params, q, k, v, options=Options()) -> out`, [b t h d], [b s g d], [b s g e] ->
+        [b t h e]. An option that it cannot honor is a `ValueError`.
       start: `(params, batch, length, *, heads, kv_heads, head_width, value_width, dtype) -> state`
-        before the first query, for `length` keys at most; only where there is `step` or `align`.
+        before the first query, for `length` keys at most; only with `step` or `cross_step`.
       step: `(params, state, q, k, v) -> (state, out)` for the next position of one sequence,
         [b h d], [b g d], [b g e] -> [b h e]; reproduces the causal `attend`. Without it a decoder
         keeps keys and values, and attends to them anew.
-      align: `(params, state, q, k, v, *, visible) -> (state, out)` for the next query [b h d] over
-        keys [b s g d] that stay; `visible` is [b s]. Only where it depends on the queries before.
-        Takes `dropout_key` too where `random`.
+      cross_step: `(params, state, q, k, v, *, visible) -> (state, out)` for the next query [b h d]
+        over keys [b s g d] that stay; `visible` is [b s]. Only where the weights depend on the
+        queries before. Takes `dropout_key` too where `stochastic`.
       score: `(params) -> Score`, only where the variant is nothing but the score of a pair.
         Such a variant also serves between two sequences and in RNN decoders.
-      serves: where it can stand, of `PLACES`.
-      masks: "pairs" where any mask may hide any pair; "keys" where only keys can be hidden from
-        all queries alike, beside `masks.causal`. Others are refused.
-      random: whether it draws, beside dropout; it then takes `dropout_key` at any rate.
+      roles: where it can stand, of `ROLES`.
+      mask_kind: "pairwise" where any mask may hide any pair; "keywise" where only keys can be
+        hidden from all queries alike, beside `masks.causal`. Others are refused.
+      stochastic: whether it draws, beside dropout; it then takes `dropout_key` at any rate.
     """
 
     init: Callable[..., Params]
     attend: Callable[..., Any]
     start: Callable[..., State] | None = None
     step: Callable[..., tuple[State, Array]] | None = None
-    align: Callable[..., tuple[State, Array]] | None = None
+    cross_step: Callable[..., tuple[State, Array]] | None = None
     score: Callable[[Params], Score] | None = None
-    serves: tuple[str, ...] = ("bidirectional", "causal")
-    masks: str = "pairs"
-    random: bool = False
+    roles: tuple[str, ...] = ("bidirectional", "causal")
+    mask_kind: str = "pairwise"
+    stochastic: bool = False
 
 
 # Within one sequence, seen whole or up to each query; and from one sequence to another.
-PLACES = ("bidirectional", "causal", "cross")
+ROLES = ("bidirectional", "causal", "cross")
 
 
 def no_parameters(key: PRNGKeyArray, **sizes: int) -> Params:

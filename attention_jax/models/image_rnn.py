@@ -110,8 +110,8 @@ class ImageRNN(nnx.Module):
 def _that_pools(attention: str) -> Variant:
     """The variant, where it can ask a question of a sequence that it is not part of."""
     variant = variants.get(attention)
-    if "cross" not in variant.serves:
-        able = [name for name in variants.names() if "cross" in variants.get(name).serves]
+    if "cross" not in variant.roles:
+        able = [name for name in variants.names() if "cross" in variants.get(name).roles]
         raise ValueError(
             "`attention` of an RNN that reads pictures must serve between two sequences, for it "
             f"asks one question of all states; {attention!r} does not. Use {', '.join(able)}, or "

@@ -234,7 +234,7 @@ def causal(name: str) -> Variant:
       ValueError: it needs the whole text, or another to look at.
     """
     variant = variants.get(name)
-    if "causal" not in variant.serves:
+    if "causal" not in variant.roles:
         raise ValueError(
             "`attention` of a language model must serve where a text is seen up to each position; "
             f"{name!r} does not. Use scaled_dot, or another that `python -m attention_jax` lists "

@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 from attention_jax import variants
 from attention_jax.core import checks, jaxprs, masks
 from attention_jax.core.jaxprs import hoist_invariant
-from attention_jax.core.types import Score, State, Variant
+from attention_jax.core.types import Options, Score, State, Variant
 from attention_jax.engine.api import attention
 from attention_jax.nn.layers import Embedding, Linear, dropout, plain
 from attention_jax.nn.protocols import EncoderOutput
@@ -112,7 +112,7 @@ class Seq2SeqRNN(nnx.Module):
                 f"{', '.join(able)}, or none."
             )
         self.aligns = self.variant.score is None
-        self.draws = self.aligns and self.variant.random
+        self.draws = self.aligns and self.variant.stochastic
         learned = self.variant.init(
             rngs.params(), heads=1, kv_heads=1, head_width=self.config.width
         )
@@ -231,10 +231,10 @@ class Seq2SeqRNN(nnx.Module):
         self, fixed: tuple, aligned: State, hidden: Float[Array, "b m"], key: Any
     ) -> tuple[State, Float[Array, "b e"]]:
         params, keys, values, visible = fixed
-        align: Any = self.variant.align
+        cross_step: Any = self.variant.cross_step
         random = {} if key is None else {"dropout_key": key}
         q = hidden[:, None]
-        aligned, out = align(params, aligned, q, keys, values, visible=visible, **random)
+        aligned, out = cross_step(params, aligned, q, keys, values, visible=visible, **random)
         return aligned, out[:, 0]
 
     def _look_again(self, state: RNNState, key: Any) -> Callable[..., tuple[State, Any]]:
@@ -253,10 +253,9 @@ class Seq2SeqRNN(nnx.Module):
         values = state.memory.states[:, :, None]
         if not self.aligns:
             return self._attend(hidden, state, values)
-        random = {} if key is None else {"dropout_key": key}
-        seen, params = masks.keys(state.memory.mask), plain(self.learned)
-        q = hidden[:, :, None]
-        return self.variant.attend(params, q, state.keys, values, mask=seen, **random)[:, :, 0]
+        options = Options(masks.keys(state.memory.mask), dropout_key=key)
+        params, q = plain(self.learned), hidden[:, :, None]
+        return self.variant.attend(params, q, state.keys, values, options)[:, :, 0]
 
     def _attend(self, hidden: Float[Array, "b t m"], state: RNNState, values: Array) -> Array:
         _, score = self._split_score()
@@ -284,4 +283,4 @@ class Seq2SeqRNN(nnx.Module):
 
 def serves(variant: Variant) -> bool:
     """Whether a variant serves in an RNN decoder."""
-    return variant.score is not None or variant.align is not None
+    return variant.score is not None or variant.cross_step is not None

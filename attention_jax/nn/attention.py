@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from attention_jax.core import checks, masks, positions
-from attention_jax.core.types import State, Variant
+from attention_jax.core.types import Options, State, Variant
 from attention_jax.nn.layers import Linear, plain
 
 
@@ -107,10 +107,10 @@ class MultiHeadAttention(nnx.Module):
         rngs: nnx.Rngs | None = None,
     ) -> Float[Array, "b t h e"]:
         """The variant's own maths, on projected heads."""
-        request: dict[str, Any] = {"mask": mask, "query_offset": query_offset}
-        if rngs is not None and (self.dropout_rate > 0 or self.variant.random):
-            request |= {"dropout_rate": self.dropout_rate, "dropout_key": rngs.dropout()}
-        return self.variant.attend(plain(self.learned), q, k, v, **request)
+        options = Options(mask, query_offset)
+        if rngs is not None and (self.dropout_rate > 0 or self.variant.stochastic):
+            options = options._replace(dropout_rate=self.dropout_rate, dropout_key=rngs.dropout())
+        return self.variant.attend(plain(self.learned), q, k, v, options)
 
     def start(self, batch: int, length: int) -> State:
         """What decoding keeps of one sequence of at most `length` positions, before the first."""
@@ -134,7 +134,7 @@ class MultiHeadAttention(nnx.Module):
     def open(self, memory: Float[Array, "b s m"]) -> CrossAttentionCache:
         """What decoding keeps of another sequence, which stays."""
         keys, values = self.keys_values(memory)
-        state = {} if self.variant.align is None else self._start(*keys.shape[:2])
+        state = {} if self.variant.cross_step is None else self._start(*keys.shape[:2])
         return CrossAttentionCache(keys, values, state)
 
     def look(
@@ -156,10 +156,10 @@ class MultiHeadAttention(nnx.Module):
         self, q: Array, source: CrossAttentionCache, visible: Array
     ) -> tuple[CrossAttentionCache, Array]:
         keys, values, state = source
-        if self.variant.align is None:
+        if self.variant.cross_step is None:
             return source, self.attend(q, keys, values, mask=masks.keys(visible))
         params = plain(self.learned)
-        state, out = self.variant.align(params, state, q[:, 0], keys, values, visible=visible)
+        state, out = self.variant.cross_step(params, state, q[:, 0], keys, values, visible=visible)
         return source._replace(state=state), out[:, None]
 
     def _start(self, batch: int, length: int) -> State:
@@ -237,9 +237,11 @@ def attention_function(variant: Variant, params: Any = None) -> Callable[..., Ar
         if mask is not None:
             whole = jnp.broadcast_to(mask, (*batch, *mask.shape[-3:])) != 0
             seen = masks.both(seen, masks.from_array(whole.reshape(-1, *mask.shape[-3:])))
-        random = {"dropout_rate": dropout_rate, "dropout_key": dropout_rng} if drop else {}
+        options = Options(seen)
+        if drop:
+            options = options._replace(dropout_rate=dropout_rate, dropout_key=dropout_rng)
         flat = (x.reshape(-1, *x.shape[-3:]) for x in (query, key, value))
-        out = variant.attend(params, *flat, mask=seen, **random)
+        out = variant.attend(params, *flat, options)
         return out.reshape(*batch, *out.shape[1:])
 
     return attend

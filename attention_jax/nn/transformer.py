@@ -41,7 +41,7 @@ class TransformerConfig(NamedTuple):
 
     Attributes:
       attention: name of the variant, or the path of a file that defines one. Where it cannot
-        serve (`Variant.serves`), scaled dot stands: in the encoder for one that only looks
+        serve (`Variant.roles`), scaled dot stands: in the encoder for one that only looks
         back, in the decoder for one that must see all, and between the two for one that goes
         by distances, which mean nothing between two sentences.
       cross_attention: another one between decoder and encoder.
@@ -182,7 +182,7 @@ class EncoderLayer(Layer):
 
 
 def variant_at(config: TransformerConfig, place: str) -> Variant:
-    """The variant that stands at one of `core.types.PLACES`, as `TransformerConfig` says."""
+    """The variant that stands at one of `core.types.ROLES`, as `TransformerConfig` says."""
     return variants.get(name_at(config, place))
 
 
@@ -193,7 +193,7 @@ def name_at(config: TransformerConfig, place: str) -> str:
       ValueError: `cross_attention` cannot stand between two sequences.
     """
     if place == "cross" and config.cross_attention is not None:
-        if "cross" not in variants.get(config.cross_attention).serves:
+        if "cross" not in variants.get(config.cross_attention).roles:
             raise ValueError(
                 "`cross_attention` must serve between two sequences, of which distances and a "
                 f"common order mean nothing; got {config.cross_attention!r}. Use scaled_dot, or "
@@ -201,7 +201,7 @@ def name_at(config: TransformerConfig, place: str) -> str:
             )
         return config.cross_attention
     own = variants.get(config.attention)
-    return config.attention if place in own.serves else STAND_IN
+    return config.attention if place in own.roles else STAND_IN
 
 
 def stack(layer: Callable[..., nnx.Module], config: TransformerConfig, *, rngs: nnx.Rngs) -> Stack:

@@ -15,6 +15,20 @@ from types import ModuleType
 from typing import Any
 
 from attention_jax.core.types import Variant
+from attention_jax.variants._builders.linear import from_decay, from_delta, from_features
+from attention_jax.variants._builders.pair import from_mask, from_score
+from attention_jax.variants._builders.stateful import from_weights
+
+__all__ = [
+    "from_decay",
+    "from_delta",
+    "from_features",
+    "from_mask",
+    "from_score",
+    "from_weights",
+    "get",
+    "names",
+]
 
 
 def names() -> tuple[str, ...]:

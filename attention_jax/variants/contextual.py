@@ -15,7 +15,6 @@ Cost: t s (d + e + 2) + t n d products a head, for n positions, and t s numbers 
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +23,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from attention_jax.core import checks, normalizers
 from attention_jax.core.normalizers import Normalizer
 from attention_jax.core.numerics import wide_dtype
-from attention_jax.core.types import MaskFunction, Params, Variant
+from attention_jax.core.types import Options, Output, Params, Variant
 from attention_jax.engine.api import attention
 from attention_jax.variants._builders.keywise import is_causal
 
@@ -36,7 +35,7 @@ def contextual(*, positions: int = 64) -> Variant:
       positions: how many learned vectors; from the count `positions` - 1 on all are one.
     """
     checks.positive("positions", positions)
-    return Variant(init=_init(positions), attend=_attend, serves=("causal",))
+    return Variant(init=_init(positions), attend=_attend, roles=("causal",))
 
 
 def _init(positions: int) -> Callable[..., dict[str, Array]]:
@@ -47,16 +46,8 @@ def _init(positions: int) -> Callable[..., dict[str, Array]]:
     return init
 
 
-def _attend(
-    params: Params,
-    q: Array,
-    k: Array,
-    v: Array,
-    *,
-    mask: MaskFunction | None = None,
-    **request: Any,
-) -> Any:
-    if not is_causal(mask):
+def _attend(params: Params, q: Array, k: Array, v: Array, options: Options = Options()) -> Output:
+    if not is_causal(options.mask):
         raise ValueError(
             "contextual counts from a key up to its query, so `mask` must hold `masks.causal`; "
             "got one without. Give `masks.causal`, joined with others by `&`, or use a variant "
@@ -66,7 +57,7 @@ def _attend(
     # A query that is not finite makes NaN of its scores already.
     finite = jnp.where(jnp.isfinite(wide), wide, 0)
     products = jnp.einsum("bthd,nd->bhtn", finite, params["table"].astype(wide.dtype))
-    return attention(q, k, v, mask=mask, normalizer=_counting(products), **request)
+    return attention(q, k, v, normalizer=_counting(products), **options._asdict())
 
 
 def _counting(products: Float[Array, "b h t n"]) -> Normalizer:

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from attention_jax.core import checks
-from attention_jax.core.types import Params, State, Variant
+from attention_jax.core.types import Options, Params, State, Variant
 from attention_jax.variants._builders.linear import from_features
 
 
@@ -38,13 +38,13 @@ def cosformer(*, max_length: int = 512) -> Variant:
         x = jax.nn.relu(x)
         return jnp.concatenate([x * jnp.cos(angles), x * jnp.sin(angles)], axis=-1)
 
-    base: Any = from_features("cosformer", feature, feature, serves=("bidirectional", "causal"))
+    base: Any = from_features("cosformer", feature, feature, roles=("bidirectional", "causal"))
 
-    def attend(params: Params, q: Array, k: Array, v: Array, **request: Any) -> Array:
+    def attend(params: Params, q: Array, k: Array, v: Array, options: Options = Options()) -> Array:
         checks.attention_arrays(q, k, v)
-        offsets = (request.get(name, 0) for name in ("query_offset", "key_offset"))
+        offsets = options.query_offset, options.key_offset
         _check_distance(max_length, q.shape[1], k.shape[1], *offsets)
-        return base.attend(params, q, k, v, **request)
+        return base.attend(params, q, k, v, options)
 
     def start(params: Params, batch: int, length: int, **sizes: Any) -> State:
         checks.at_most("length", length, "max_length", max_length)

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from attention_jax.core import checks
 from attention_jax.core.numerics import wide_dtype
-from attention_jax.core.types import PLACES, Params, Variant
+from attention_jax.core.types import ROLES, Options, Params, Variant
 from attention_jax.engine.api import attention
 
 VECTORS = ("a1", "b1", "a2", "b2")
@@ -36,8 +36,8 @@ def differential(*, initial: float = 0.8) -> Variant:
     """
     checks.fraction("initial", initial)
 
-    def attend(params: Params, q: Array, k: Array, v: Array, **request: Any) -> Array:
-        if request.get("return_lse"):
+    def attend(params: Params, q: Array, k: Array, v: Array, options: Options = Options()) -> Array:
+        if options.return_lse:
             raise ValueError(
                 "`return_lse` must be False, for differential has two softmaxes; got True. "
                 "Use scaled_dot."
@@ -45,14 +45,14 @@ def differential(*, initial: float = 0.8) -> Variant:
         # In the wide dtype from here on: a difference would magnify what halves are rounded by.
         wide, width = q.astype(wide_dtype(q, k, v)), _half(q.shape[-1])
         halves: Any = (
-            attention(wide[..., half], k[..., half], v, **request)
+            attention(wide[..., half], k[..., half], v, **options._asdict())
             for half in (slice(width), slice(width, None))
         )
         first, second = halves
         difference = first - _ratio(params, initial, wide) * second
         return ((1 - initial) * _norm(difference)).astype(q.dtype)
 
-    return Variant(init=_init, attend=attend, serves=PLACES)
+    return Variant(init=_init, attend=attend, roles=ROLES)
 
 
 def _init(key: PRNGKeyArray, *, heads: int, kv_heads: int, head_width: int) -> dict[str, Array]:

@@ -12,7 +12,6 @@ Cost: t s (d + e + 2) + 2 (t + s) n d products a head, and 2 (t + s) n numbers h
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +19,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from attention_jax.core import checks, positions
 from attention_jax.core.numerics import wide_dtype
-from attention_jax.core.types import Params, Variant
+from attention_jax.core.types import Options, Output, Params, Variant
 from attention_jax.engine.api import attention
 
 
@@ -46,32 +45,21 @@ def _init(rows: int) -> Callable[..., dict[str, Array]]:
     return init
 
 
-def _attend(
-    params: Params,
-    q: Array,
-    k: Array,
-    v: Array,
-    *,
-    query_offset: int | Array = 0,
-    key_offset: int | Array = 0,
-    **request: Any,
-) -> Any:
+def _attend(params: Params, q: Array, k: Array, v: Array, options: Options = Options()) -> Output:
     checks.attention_arrays(q, k, v)
     dtype, scale = wide_dtype(q, k, v), (3 * q.shape[-1]) ** -0.5
     repeated = jnp.repeat(k, q.shape[2] // k.shape[2], axis=2)
     of_query = scale * _products(q.astype(dtype), params["key"])
     of_key = scale * _products(repeated.astype(dtype), params["query"])
-    from_query = positions.by_distance(of_query, rows="queries", offset=query_offset)
-    from_key = positions.by_distance(of_key, rows="keys", offset=key_offset)
+    from_query = positions.by_distance(of_query, rows="queries", offset=options.query_offset)
+    from_key = positions.by_distance(of_key, rows="keys", offset=options.key_offset)
     return attention(
         q,
         k,
         v,
         score=lambda q, k: (q * scale) @ k,
         score_mod=lambda score, *at: from_key(from_query(score, *at), *at),
-        query_offset=query_offset,
-        key_offset=key_offset,
-        **request,
+        **options._asdict(),
     )
 
 

@@ -8,13 +8,11 @@ Reference: Krell et al. 2021, arXiv:2107.02027.
 Cost: t length (d + e) products a head where blocks are skipped; t s (d + e) where not.
 """
 
-from typing import Any
-
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from attention_jax.core import checks, masks
-from attention_jax.core.types import MaskFunction, Params, Variant, no_parameters
+from attention_jax.core.types import Options, Output, Params, Variant, no_parameters
 from attention_jax.engine.api import attention
 
 
@@ -39,20 +37,15 @@ def document(*, length: int | None = None, ids: Int[Array, "b s"] | None = None)
         same = masks.documents(ids, ids)
 
     def attend(
-        params: Params,
-        q: Array,
-        k: Array,
-        v: Array,
-        *,
-        mask: MaskFunction | None = None,
-        **request: Any,
-    ) -> Any:
+        params: Params, q: Array, k: Array, v: Array, options: Options = Options()
+    ) -> Output:
         del params
         if ids is not None and ids.shape[0] != q.shape[0]:
             raise ValueError(
                 f"`ids` must have a row for each sequence; got {ids.shape[0]} rows, and "
                 f"{q.shape[0]} sequences."
             )
-        return attention(q, k, v, mask=masks.both(same, mask), **request)
+        shown = options._replace(mask=masks.both(same, options.mask))
+        return attention(q, k, v, **shown._asdict())
 
     return Variant(init=no_parameters, attend=attend)

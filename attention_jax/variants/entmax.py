@@ -12,13 +12,11 @@ Reference: Correia et al. 2019, arXiv:1909.00015, equation 3 and section 3.2.
 Cost: t s (d + e) products and 28 powers of t s numbers a head; memory t s a head.
 """
 
-from typing import Any
-
 import jax
 from jaxtyping import Array, PRNGKeyArray
 
 from attention_jax.core import normalizers
-from attention_jax.core.types import PLACES, Params, Variant
+from attention_jax.core.types import ROLES, Options, Output, Params, Variant
 from attention_jax.engine.api import attention
 
 LEAST = 1.01
@@ -27,11 +25,13 @@ LEAST = 1.01
 def entmax() -> Variant:
     """The scaled dot product under entmax, with one learned alpha a head."""
 
-    def attend(params: Params, q: Array, k: Array, v: Array, **request: Any) -> Any:
+    def attend(
+        params: Params, q: Array, k: Array, v: Array, options: Options = Options()
+    ) -> Output:
         alpha = LEAST + (2 - LEAST) * jax.nn.sigmoid(params["a"])
-        return attention(q, k, v, normalizer=normalizers.entmax(alpha), **request)
+        return attention(q, k, v, normalizer=normalizers.entmax(alpha), **options._asdict())
 
-    return Variant(init=_init, attend=attend, serves=PLACES)
+    return Variant(init=_init, attend=attend, roles=ROLES)
 
 
 def _init(key: PRNGKeyArray, *, heads: int, kv_heads: int, head_width: int) -> dict[str, Array]:

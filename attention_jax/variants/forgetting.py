@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from attention_jax.core import checks
 from attention_jax.core.numerics import wide_dtype
-from attention_jax.core.types import MaskFunction, Params, ScoreMod, Variant
+from attention_jax.core.types import Options, Output, Params, ScoreMod, Variant
 from attention_jax.engine.api import attention
 from attention_jax.variants._builders import keywise
 
@@ -28,34 +28,18 @@ def forgetting() -> Variant:
     """The scaled dot product, lowered by the forget gates between."""
 
     def attend(
-        params: Params,
-        q: Array,
-        k: Array,
-        v: Array,
-        *,
-        mask: MaskFunction | None = None,
-        query_offset: int | Array = 0,
-        key_offset: int | Array = 0,
-        **request: Any,
-    ) -> Any:
+        params: Params, q: Array, k: Array, v: Array, options: Options = Options()
+    ) -> Output:
         checks.attention_arrays(q, k, v)
-        keywise.only_causal("forgetting", keywise.is_causal(mask))
-        _check_inside(q.shape[1], k.shape[1], query_offset, key_offset)
+        keywise.only_causal("forgetting", keywise.is_causal(options.mask))
+        _check_inside(q.shape[1], k.shape[1], options.query_offset, options.key_offset)
         b, s = k.shape[:2]
-        visible = keywise.seen_keys(mask, batch=b, length=s, offset=key_offset)
+        visible = keywise.seen_keys(options.mask, batch=b, length=s, offset=options.key_offset)
         sums = jnp.cumsum(_log_forget(params, q, k, visible), axis=-1)
-        return attention(
-            q,
-            k,
-            v,
-            score_mod=_lowered(sums, key_offset),
-            mask=mask,
-            query_offset=query_offset,
-            key_offset=key_offset,
-            **request,
-        )
+        lower = _lowered(sums, options.key_offset)
+        return attention(q, k, v, score_mod=lower, **options._asdict())
 
-    return Variant(init=_init, attend=attend, serves=("causal",))
+    return Variant(init=_init, attend=attend, roles=("causal",))
 
 
 def _init(key: PRNGKeyArray, *, heads: int, kv_heads: int, head_width: int) -> dict[str, Array]:

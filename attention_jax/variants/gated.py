@@ -10,31 +10,30 @@ Reference: Qiu et al. 2025, arXiv:2505.06708, section 2.2 (after the softmax, he
 Cost: t s (d + e) + t d products a head.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from attention_jax.core.numerics import wide_dtype
-from attention_jax.core.types import PLACES, Params, Variant
+from attention_jax.core.types import ROLES, Options, Output, Params, Variant
 from attention_jax.engine.api import attention
+from attention_jax.variants._builders.options import apply
 
 
 def gated() -> Variant:
     """The scaled dot product, times a gate."""
 
-    def attend(params: Params, q: Array, k: Array, v: Array, **request: Any) -> Any:
+    def attend(
+        params: Params, q: Array, k: Array, v: Array, options: Options = Options()
+    ) -> Output:
         wide = q.astype(wide_dtype(q, k, v))
-        out: Any = attention(wide, k, v, **request)
+        out = attention(wide, k, v, **options._asdict())
         # A query that is not finite makes NaN of what it sees already; what sees nothing stays 0.
         finite = jnp.where(jnp.isfinite(wide), wide, 0)
         gate = jax.nn.sigmoid(jnp.einsum("bthd,hd->bth", finite, params["w"].astype(wide.dtype)))
-        out, *lse = out if request.get("return_lse") else (out,)
-        out = (gate[..., None] * out).astype(q.dtype)
-        return (out, *lse) if lse else out
+        return apply(lambda mixed: (gate[..., None] * mixed).astype(q.dtype), out)
 
-    return Variant(init=_init, attend=attend, serves=PLACES)
+    return Variant(init=_init, attend=attend, roles=ROLES)
 
 
 def _init(key: PRNGKeyArray, *, heads: int, kv_heads: int, head_width: int) -> dict[str, Array]:

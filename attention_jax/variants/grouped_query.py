@@ -10,13 +10,11 @@ Reference: Ainslie et al. 2023, arXiv:2305.13245, section 2.2.
 Cost: t s (d + e) products a query head; decoding keeps the layer's `kv_heads` heads.
 """
 
-from typing import Any
-
 from jaxtyping import Array, PRNGKeyArray
 
 from attention_jax.core import checks
 from attention_jax.core.numerics import wide_dtype
-from attention_jax.core.types import PLACES, Params, Variant
+from attention_jax.core.types import ROLES, Options, Output, Params, Variant
 from attention_jax.engine.api import attention
 
 
@@ -34,15 +32,17 @@ def grouped_query(*, groups: int = 2) -> Variant:
         checks.divides("groups", groups, "kv_heads", kv_heads)
         return {}
 
-    def attend(params: Params, q: Array, k: Array, v: Array, **request: Any) -> Any:
+    def attend(
+        params: Params, q: Array, k: Array, v: Array, options: Options = Options()
+    ) -> Output:
         del params
         checks.divides("groups", groups, "kv_heads", k.shape[2])
         if k.shape[2] > groups:
             wide = wide_dtype(q, k, v)
             k, v = (_averaged(x.astype(wide), groups) for x in (k, v))
-        return attention(q, k, v, **request)
+        return attention(q, k, v, **options._asdict())
 
-    return Variant(init=init, attend=attend, serves=PLACES)
+    return Variant(init=init, attend=attend, roles=ROLES)
 
 
 def _averaged(x: Array, groups: int) -> Array:

@@ -24,7 +24,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from attention_jax.core import checks, normalizers
-from attention_jax.core.types import PLACES, Params, ScoreMod, Variant, no_parameters
+from attention_jax.core.types import (
+    ROLES,
+    Options,
+    Output,
+    Params,
+    ScoreMod,
+    Variant,
+    no_parameters,
+)
 from attention_jax.engine.api import attention
 
 ESTIMATORS = {
@@ -52,43 +60,36 @@ def hard(*, estimator: str = "straight_through", temperature: float = 1.0) -> Va
     normalizer = ESTIMATORS[estimator]
 
     def attend(
-        params: Params,
-        q: Array,
-        k: Array,
-        v: Array,
-        *,
-        dropout_key: PRNGKeyArray | None = None,
-        **request: Any,
-    ) -> Any:
+        params: Params, q: Array, k: Array, v: Array, options: Options = Options()
+    ) -> Output:
         del params
-        noise, dropout_key = _split(dropout_key)
+        noise, drop = _split(options.dropout_key)
         perturb = _perturb(noise, temperature)
-        chosen: Any = dict(score_mod=perturb, normalizer=normalizer, dropout_key=dropout_key)
-        return attention(q, k, v, **chosen, **request)
+        rest = options._replace(dropout_key=drop)
+        return attention(q, k, v, score_mod=perturb, normalizer=normalizer, **rest._asdict())
 
-    return Variant(init=no_parameters, attend=attend, serves=PLACES, random=True)
+    return Variant(init=no_parameters, attend=attend, roles=ROLES, stochastic=True)
 
 
 def log_probability(
     q: Float[Array, "b t h d"],
     k: Float[Array, "b s g d"],
-    *,
-    dropout_key: PRNGKeyArray,
-    **request: Any,
+    options: Options,
 ) -> Float[Array, "b t h"]:
-    """Of the keys that `attend` draws with the same `dropout_key`; 0 where a row sees nothing.
+    """Log-probability of the keys that `attend` draws with these options; 0 for an empty row.
 
         log p[i] = score[i, c_i] - log sum_j exp(score[i, j])
 
     Args:
-      **request: the mask and the offsets that `attend` was given.
+      options: as `attend` was given; dropout falls on no draw.
     """
-    noise, _ = _split(dropout_key)
+    noise, _ = _split(options.dropout_key)
+    rest = options._replace(dropout_rate=0.0, dropout_key=None, return_lse=False)
     # The value of a drawn key is here the key itself, so the score of the draw needs no t×s array.
     drawn: Any = attention(
-        q, k, k, score_mod=_perturb(noise, 1.0), normalizer=normalizers.hard, **request
+        q, k, k, score_mod=_perturb(noise, 1.0), normalizer=normalizers.hard, **rest._asdict()
     )
-    _, total = attention(q, k, k[..., :1], return_lse=True, **request)
+    _, total = attention(q, k, k[..., :1], **rest._replace(return_lse=True)._asdict())
     wide = (x.astype(total.dtype) for x in (q, drawn))
     score = jnp.einsum("bthd,bthd->bth", *wide) * q.shape[-1] ** -0.5
     nothing = total == -jnp.inf

@@ -24,8 +24,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from attention_jax.core import checks, masks, scores
 from attention_jax.core.numerics import wide_dtype
-from attention_jax.core.types import PLACES, MaskFunction, Params, Variant
+from attention_jax.core.types import ROLES, Options, Params, Variant
 from attention_jax.engine.api import attention
+from attention_jax.variants._builders.options import refuse
 
 
 def hierarchical(*, size: int = 4) -> Variant:
@@ -35,7 +36,7 @@ def hierarchical(*, size: int = 4) -> Variant:
       size: positions in a segment; the first begins at position 0.
     """
     checks.positive("size", size)
-    return Variant(init=_init, attend=partial(_attend, size=size), serves=PLACES)
+    return Variant(init=_init, attend=partial(_attend, size=size), roles=ROLES)
 
 
 def _init(key: PRNGKeyArray, *, heads: int, kv_heads: int, head_width: int) -> dict[str, Array]:
@@ -48,32 +49,27 @@ def _attend(
     q: Array,
     k: Array,
     v: Array,
+    options: Options = Options(),
     *,
     size: int,
-    mask: MaskFunction | None = None,
-    query_offset: int | Array = 0,
-    key_offset: int | Array = 0,
-    dropout_rate: float = 0.0,
-    dropout_key: PRNGKeyArray | None = None,
 ) -> Float[Array, "b t h e"]:
     checks.attention_arrays(q, k, v)
-    checks.dropout(dropout_rate, dropout_key)
-    checks.position("key_offset", key_offset)
-    if mask is not None:
-        checks.mask_function(mask)
-    of_words, of_segments = (None, None) if dropout_key is None else jax.random.split(dropout_key)
+    refuse("hierarchical", options, "return_lse")
+    checks.dropout(options.dropout_rate, options.dropout_key)
+    checks.position("key_offset", options.key_offset)
+    if options.mask is not None:
+        checks.mask_function(options.mask)
+    key = options.dropout_key
+    of_words, of_segments = (None, None) if key is None else jax.random.split(key)
     # Rounded between the levels, a segment would lose digits.
     q_wide, k_wide, v_wide = (x.astype(wide_dtype(q, k, v)) for x in (q, k, v))
-    keys, values, seen = _segments(
-        q_wide,
-        k_wide,
-        v_wide,
-        size=size,
-        mask=mask,
-        query_offset=query_offset,
-        key_offset=key_offset,
-        dropout_rate=dropout_rate,
-        dropout_key=of_words,
+    words = options._replace(dropout_key=of_words)
+    keys, values, seen = _segments(q_wide, k_wide, v_wide, words, size=size)
+    segments = Options(
+        masks.from_array(seen),
+        dropout_rate=options.dropout_rate,
+        dropout_key=of_segments,
+        implementation=options.implementation,
     )
     # Every query has segments of its own, so it stands on the batch axis.
     out: Any = attention(
@@ -81,9 +77,7 @@ def _attend(
         keys,
         values,
         score=scores.general(params["w"]),
-        mask=masks.from_array(seen),
-        dropout_rate=dropout_rate,
-        dropout_key=of_segments,
+        **segments._asdict(),
     )
     return out.reshape(*q.shape[:3], -1).astype(q.dtype)
 
@@ -92,17 +86,16 @@ def _segments(
     q: Array,
     k: Array,
     v: Array,
+    options: Options,
     *,
     size: int,
-    mask: MaskFunction | None,
-    key_offset: int | Array,
-    **request: Any,
 ) -> tuple[Array, Array, Array]:
     """Each query's key and value of each segment, [bt m h d] and e, and which it sees [bt h 1 m].
 
     Segments stand on the batch axis, so that one call of the engine attends within all of them.
     """
     (b, t, h, d), s = q.shape, k.shape[1]
+    mask, key_offset = options.mask, options.key_offset
     lead = key_offset % size
     # A traced offset may be anywhere in its segment.
     count = -(-(s + (lead if isinstance(lead, int) else size - 1)) // size)
@@ -120,9 +113,8 @@ def _segments(
         return inside if mask is None else inside & mask(n // count, h, i, j)
 
     both = cut(jnp.concatenate([k, v], -1))
-    read, total = attention(
-        q.repeat(count, 0), both[..., :d], both, mask=visible, return_lse=True, **request
-    )
+    own = options._replace(mask=visible, key_offset=0, return_lse=True)
+    read, total = attention(q.repeat(count, 0), both[..., :d], both, **own._asdict())
     read = read.reshape(b, count, t, h, -1).swapaxes(1, 2).reshape(b * t, count, h, -1)
     seen = total.reshape(b, count, t, h).transpose(0, 2, 3, 1).reshape(b * t, h, 1, count)
     # NaN is seen, so that it shows.

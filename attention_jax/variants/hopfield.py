@@ -12,12 +12,13 @@ Cost: steps times t s 2 d products a head, the last with d + e.
 
 from typing import Any
 
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from attention_jax.core import checks
 from attention_jax.core.numerics import wide_dtype
-from attention_jax.core.types import PLACES, MaskFunction, Params, Variant, no_parameters
+from attention_jax.core.types import ROLES, Options, Params, Variant, no_parameters
 from attention_jax.engine.api import attention
+from attention_jax.variants._builders.options import refuse
 
 
 def hopfield(*, steps: int = 2, beta: float | None = None) -> Variant:
@@ -35,28 +36,19 @@ def hopfield(*, steps: int = 2, beta: float | None = None) -> Variant:
         return (q * (q.shape[-1] ** -0.5 if beta is None else beta)) @ k
 
     def attend(
-        params: Params,
-        q: Array,
-        k: Array,
-        v: Array,
-        *,
-        mask: MaskFunction | None = None,
-        query_offset: int | Array = 0,
-        key_offset: int | Array = 0,
-        dropout_rate: float = 0.0,
-        dropout_key: PRNGKeyArray | None = None,
+        params: Params, q: Array, k: Array, v: Array, options: Options = Options()
     ) -> Float[Array, "b t h e"]:
         del params
+        refuse("hopfield", options, "return_lse")
+        search = options._replace(dropout_rate=0.0, dropout_key=None)
 
-        def ask(state: Array, values: Array, **dropout: Any) -> Any:
-            at: dict[str, Any] = {"query_offset": query_offset, "key_offset": key_offset}
-            return attention(state, k, values, score=score, mask=mask, **at, **dropout)
+        def ask(state: Array, values: Array, own: Options) -> Any:
+            return attention(state, k, values, score=score, **own._asdict())
 
         # Rounded between two steps, a state would lose digits.
         state = q.astype(wide_dtype(q, k, v))
         for _ in range(steps - 1):
-            state = ask(state, k)
-        out = ask(state, v, dropout_rate=dropout_rate, dropout_key=dropout_key)
-        return out.astype(q.dtype)
+            state = ask(state, k, search)
+        return ask(state, v, options).astype(q.dtype)
 
-    return Variant(init=no_parameters, attend=attend, serves=PLACES)
+    return Variant(init=no_parameters, attend=attend, roles=ROLES)

@@ -23,9 +23,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from attention_jax.core import checks
 from attention_jax.core.numerics import wide_dtype
-from attention_jax.core.types import MaskFunction, Params, Variant
+from attention_jax.core.types import Options, Params, Variant
 from attention_jax.engine.api import attention
 from attention_jax.variants._builders import keywise
+from attention_jax.variants._builders.options import refuse
 
 
 def induced(*, points: int = 16) -> Variant:
@@ -40,26 +41,17 @@ def induced(*, points: int = 16) -> Variant:
         del kv_heads
         return {"points": jax.random.normal(key, (points, heads, head_width))}
 
-    return Variant(init=init, attend=_attend, serves=("bidirectional", "cross"), masks="keys")
+    return Variant(init=init, attend=_attend, roles=("bidirectional", "cross"), mask_kind="keywise")
 
 
 def _attend(
-    params: Params,
-    q: Array,
-    k: Array,
-    v: Array,
-    *,
-    mask: MaskFunction | None = None,
-    query_offset: int | Array = 0,
-    key_offset: int | Array = 0,
-    dropout_rate: float = 0.0,
-    dropout_key: PRNGKeyArray | None = None,
+    params: Params, q: Array, k: Array, v: Array, options: Options = Options()
 ) -> Float[Array, "b t h e"]:
     checks.attention_arrays(q, k, v)
-    checks.position("query_offset", query_offset)
-    checks.dropout(dropout_rate, dropout_key)
-    _check(mask, k, key_offset)
-    of_points, of_queries = (None, None) if dropout_key is None else jax.random.split(dropout_key)
+    checks.position("query_offset", options.query_offset)
+    checks.dropout(options.dropout_rate, options.dropout_key)
+    _check(options, k)
+    own, of_queries = _split(options)
     dtype = wide_dtype(q, k, v)
     points = jnp.broadcast_to(
         params["points"].astype(dtype)[None], (len(q), *params["points"].shape)
@@ -68,16 +60,25 @@ def _attend(
         points,
         k,
         jnp.concatenate([k.astype(dtype), v.astype(dtype)], axis=-1),
-        mask=mask,
-        key_offset=key_offset,
-        dropout_rate=dropout_rate,
-        dropout_key=of_points,
+        **own._asdict(),
     )
     keys, values = points + read[..., : k.shape[-1]], read[..., k.shape[-1] :]
-    out: Any = attention(q, keys, values, dropout_rate=dropout_rate, dropout_key=of_queries)
+    out: Any = attention(q, keys, values, **of_queries._asdict())
     return out
 
 
-def _check(mask: MaskFunction | None, k: Array, key_offset: int | Array) -> None:
+def _split(options: Options) -> tuple[Options, Options]:
+    """Options of the points that read the keys, and of the queries that read the points."""
+    key = options.dropout_key
+    of_points, of_queries = (None, None) if key is None else jax.random.split(key)
+    return (
+        options._replace(query_offset=0, dropout_key=of_points),
+        options._replace(mask=None, query_offset=0, key_offset=0, dropout_key=of_queries),
+    )
+
+
+def _check(options: Options, k: Array) -> None:
+    refuse("induced", options, "return_lse")
+    mask, key_offset = options.mask, options.key_offset
     keywise.never_causal(mask, "the points of induced read all keys before a query reads them")
     keywise.split_mask("induced", mask, batch=k.shape[0], length=k.shape[1], offset=key_offset)

@@ -23,9 +23,10 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from attention_jax.core import checks, masks, scores
 from attention_jax.core.numerics import wide_dtype
-from attention_jax.core.types import Params, Variant
+from attention_jax.core.types import Options, Output, Params, Variant
 from attention_jax.engine.api import attention
 from attention_jax.variants._builders.linear import root_mean_square_norm
+from attention_jax.variants._builders.options import apply
 
 
 class Cache(NamedTuple):
@@ -57,10 +58,12 @@ def latent(*, latent_width: int | None = None, normalize: bool = True) -> Varian
         keys = jax.random.split(key, 4)
         return {n: draw(k, shape) for k, (n, draw) in zip(keys, names.items(), strict=True)}
 
-    def attend(params: Params, q: Array, k: Array, v: Array, **request: Any) -> Any:
+    def attend(
+        params: Params, q: Array, k: Array, v: Array, options: Options = Options()
+    ) -> Output:
         checks.attention_arrays(q, k, v)
         latents = finish(_latents(params, k, v, wide_dtype(q, k, v)))
-        return _read(params, q, latents, v.shape[-1], **request)
+        return _read(params, q, latents, v.shape[-1], options)
 
     def start(params: Params, batch: int, length: int, *, dtype: Any, **sizes: Any) -> Cache:
         del sizes
@@ -72,7 +75,7 @@ def latent(*, latent_width: int | None = None, normalize: bool = True) -> Varian
         at = state.position
         latents = state.latents.at[jnp.arange(len(at)), at].set(new.astype(state.latents.dtype))
         mask = masks.Mask(lambda b, h, i, j: j <= at[b])
-        out = _read(params, q[:, None], latents, v.shape[-1], mask=mask)
+        out: Any = _read(params, q[:, None], latents, v.shape[-1], Options(mask=mask))
         return Cache(latents, at + 1), out[:, 0]
 
     return Variant(init, attend, start, step)
@@ -97,12 +100,14 @@ def _latents(params: Params, k: Array, v: Array, dtype: Any) -> Float[Array, "b 
     return jnp.where(fine[..., None], total, jnp.nan)
 
 
-def _read(params: Params, q: Array, latents: Array, value_width: int, **request: Any) -> Any:
+def _read(params: Params, q: Array, latents: Array, value_width: int, options: Options) -> Output:
     dtype = wide_dtype(q, latents)
     up_key, up_value = (params[name].astype(dtype) for name in ("up_key", "up_value"))
     queries = jnp.einsum("bthd,hdn->bthn", q.astype(dtype) * q.shape[-1] ** -0.5, up_key)
     shared = latents[:, :, None]
-    out = attention(queries, shared, shared, score=scores.dot, **request)
-    out, *lse = out if isinstance(out, tuple) else (out,)
-    out = jnp.einsum("bthn,hen->bthe", out, up_value[:, :value_width]).astype(q.dtype)
-    return (out, *lse) if lse else out
+    out = attention(queries, shared, shared, score=scores.dot, **options._asdict())
+
+    def project(mixed: Array) -> Array:
+        return jnp.einsum("bthn,hen->bthe", mixed, up_value[:, :value_width]).astype(q.dtype)
+
+    return apply(project, out)

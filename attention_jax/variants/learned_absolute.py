@@ -12,7 +12,6 @@ Cost: t s (d + e) products a head.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +19,9 @@ from jaxtyping import Array, PRNGKeyArray
 
 from attention_jax.core import checks, positions
 from attention_jax.core.numerics import wide_dtype
-from attention_jax.core.types import Params, Variant
+from attention_jax.core.types import Options, Output, Params, Variant
 from attention_jax.engine.api import attention
+from attention_jax.variants._builders.options import cast
 
 
 def learned_absolute(*, max_length: int = 512) -> Variant:
@@ -45,25 +45,13 @@ def _init(max_length: int) -> Callable[..., dict[str, Array]]:
     return init
 
 
-def _attend(
-    params: Params,
-    q: Array,
-    k: Array,
-    v: Array,
-    *,
-    query_offset: int | Array = 0,
-    key_offset: int | Array = 0,
-    **request: Any,
-) -> Any:
+def _attend(params: Params, q: Array, k: Array, v: Array, options: Options = Options()) -> Output:
     checks.attention_arrays(q, k, v)
     dtype = wide_dtype(q, k, v)
-    offsets: dict[str, Any] = {"query_offset": query_offset, "key_offset": key_offset}
-    placed_q = _placed(q.astype(dtype), params["query"], query_offset)
-    placed_k = _placed(k.astype(dtype), params["key"], key_offset)
-    out: Any = attention(placed_q, placed_k, v, **offsets, **request)
-    if request.get("return_lse"):
-        return out[0].astype(q.dtype), out[1]
-    return out.astype(q.dtype)
+    placed_q = _placed(q.astype(dtype), params["query"], options.query_offset)
+    placed_k = _placed(k.astype(dtype), params["key"], options.key_offset)
+    out = attention(placed_q, placed_k, v, **options._asdict())
+    return cast(out, q.dtype)
 
 
 def _placed(x: Array, table: Array, offset: int | Array) -> Array:

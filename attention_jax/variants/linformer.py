@@ -21,9 +21,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from attention_jax.core import checks
-from attention_jax.core.types import MaskFunction, Params, Variant
+from attention_jax.core.types import Options, Params, Variant
 from attention_jax.engine.api import attention
 from attention_jax.variants._builders import keywise
+from attention_jax.variants._builders.options import refuse
 
 
 def linformer(*, rank: int = 256, max_length: int = 512, shared: bool = False) -> Variant:
@@ -46,29 +47,25 @@ def linformer(*, rank: int = 256, max_length: int = 512, shared: bool = False) -
         return {n: scale * jax.random.normal(keys[n], (rank, max_length)) for n in names}
 
     def attend(
-        params: Params,
-        q: Array,
-        k: Array,
-        v: Array,
-        *,
-        mask: MaskFunction | None = None,
-        query_offset: int | Array = 0,
-        key_offset: int | Array = 0,
-        dropout_rate: float = 0.0,
-        dropout_key: PRNGKeyArray | None = None,
+        params: Params, q: Array, k: Array, v: Array, options: Options = Options()
     ) -> Float[Array, "b t h e"]:
-        keywise.never_causal(mask, "linformer mixes a key with those after it")
-        checks.position("query_offset", query_offset)
-        request = keywise.prepare("linformer", q, k, v, mask=mask, key_offset=key_offset)
-        columns = _columns(params, request.k.shape[1], key_offset, max_length)
+        keywise.never_causal(options.mask, "linformer mixes a key with those after it")
+        refuse("linformer", options, "return_lse")
+        checks.position("query_offset", options.query_offset)
+        request = keywise.prepare(
+            "linformer", q, k, v, Options(mask=options.mask, key_offset=options.key_offset)
+        )
+        columns = _columns(params, request.k.shape[1], options.key_offset, max_length)
         mixed = [
             jnp.einsum("rs,bsgd->brgd", columns[n].astype(x.dtype), x)
             for n, x in ((names[0], request.k), (names[-1], request.v))
         ]
-        out: Any = attention(request.q, *mixed, dropout_rate=dropout_rate, dropout_key=dropout_key)
+        # No mask and no positions: each mixture is of all the keys that are seen.
+        rest = options._replace(mask=None, query_offset=0, key_offset=0)
+        out: Any = attention(request.q, *mixed, **rest._asdict())
         return keywise.finalize(request, out, q.dtype)
 
-    return Variant(init=init, attend=attend, serves=("bidirectional", "cross"), masks="keys")
+    return Variant(init=init, attend=attend, roles=("bidirectional", "cross"), mask_kind="keywise")
 
 
 def _columns(

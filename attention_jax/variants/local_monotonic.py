@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from attention_jax.core import checks, masks
-from attention_jax.core.types import PLACES, Params, State, Variant, no_parameters
+from attention_jax.core.types import ROLES, Options, Params, State, Variant, no_parameters
 from attention_jax.engine.api import attention
 from attention_jax.variants._builders.pair import from_mask
 
@@ -50,14 +50,14 @@ def local_monotonic(*, distance: int = 10) -> Variant:
             "values": jnp.zeros((batch, size, kv_heads, value_width), dtype),
         }
 
-    def align(
+    def cross_step(
         params: Params, state: State, q: Array, k: Array, v: Array, *, visible: Bool[Array, "b s"]
     ) -> tuple[State, Array]:
         at = state["position"]
-        out = attend(params, q[:, None], k, v, mask=masks.keys(visible), query_offset=at[0])
+        out = attend(params, q[:, None], k, v, Options(masks.keys(visible), query_offset=at[0]))
         return state | {"position": at + 1}, out[:, 0]
 
-    return Variant(no_parameters, attend, start, _step, align, serves=PLACES)
+    return Variant(no_parameters, attend, start, _step, cross_step, roles=ROLES)
 
 
 def _step(params: Params, state: State, q: Array, k: Array, v: Array) -> tuple[State, Array]:

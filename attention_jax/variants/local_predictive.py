@@ -13,8 +13,6 @@ Reference: Luong et al. 2015, arXiv:1508.04025, section 3.2, equations 9 and 10 
 Cost: t d^2 + t s (d + e) products a head, and t s numbers held: no window is known before a run.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -22,7 +20,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from attention_jax.core import checks, normalizers
 from attention_jax.core.normalizers import Normalizer
 from attention_jax.core.numerics import wide_dtype
-from attention_jax.core.types import PLACES, Params, Variant
+from attention_jax.core.types import ROLES, Options, Output, Params, Variant
 from attention_jax.engine.api import attention
 
 
@@ -35,13 +33,15 @@ def local_predictive(*, distance: int = 10) -> Variant:
     """
     checks.positive("distance", distance)
 
-    def attend(params: Params, q: Array, k: Array, v: Array, **request: Any) -> Any:
+    def attend(
+        params: Params, q: Array, k: Array, v: Array, options: Options = Options()
+    ) -> Output:
         wide = q.astype(wide_dtype(q, k, v))
         # What is not finite makes NaN of the scores already, where something is visible.
         share = _share(params, jnp.where(jnp.isfinite(wide), wide, 0))
-        return attention(q, k, v, normalizer=_bell(share, distance), **request)
+        return attention(q, k, v, normalizer=_bell(share, distance), **options._asdict())
 
-    return Variant(init=_init, attend=attend, serves=PLACES)
+    return Variant(init=_init, attend=attend, roles=ROLES)
 
 
 def _init(key: PRNGKeyArray, *, heads: int, kv_heads: int, head_width: int) -> dict[str, Array]:

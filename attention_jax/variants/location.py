@@ -11,7 +11,6 @@ Cost: t s (d + e) products a head.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +18,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from attention_jax.core import checks, positions, scores
 from attention_jax.core.numerics import wide_dtype
-from attention_jax.core.types import PLACES, Params, Variant
+from attention_jax.core.types import ROLES, Options, Output, Params, Variant
 from attention_jax.engine.api import attention
 
 
@@ -30,7 +29,7 @@ def location(*, max_length: int = 512) -> Variant:
       max_length: of the keys; longer sequences are refused.
     """
     checks.positive("max_length", max_length)
-    return Variant(init=_init(max_length), attend=_attend, serves=PLACES)
+    return Variant(init=_init(max_length), attend=_attend, roles=ROLES)
 
 
 def _init(max_length: int) -> Callable[..., dict[str, Array]]:
@@ -41,12 +40,10 @@ def _init(max_length: int) -> Callable[..., dict[str, Array]]:
     return init
 
 
-def _attend(
-    params: Params, q: Array, k: Array, v: Array, *, key_offset: int | Array = 0, **request: Any
-) -> Any:
+def _attend(params: Params, q: Array, k: Array, v: Array, options: Options = Options()) -> Output:
     checks.attention_arrays(q, k, v)
-    places = positions.learned(params["w"], k.shape[1], offset=key_offset)
+    places = positions.learned(params["w"], k.shape[1], offset=options.key_offset)
     places = places.astype(wide_dtype(q, k, v))[None, :, None]
     # The weights of a position stand where its key would.
     keys = jnp.broadcast_to(places, (*k.shape[:3], places.shape[-1]))
-    return attention(q, keys, v, score=scores.dot, key_offset=key_offset, **request)
+    return attention(q, keys, v, score=scores.dot, **options._asdict())

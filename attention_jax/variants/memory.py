@@ -20,8 +20,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from attention_jax.core import checks
 from attention_jax.core.numerics import wide_dtype
-from attention_jax.core.types import MaskFunction, Params, Variant
+from attention_jax.core.types import Options, Params, Variant
 from attention_jax.engine.api import attention
+from attention_jax.variants._builders.options import refuse
 
 
 def memory(*, slots: int = 64) -> Variant:
@@ -48,16 +49,7 @@ def _init(slots: int) -> Callable[..., dict[str, Array]]:
 
 
 def _attend(
-    params: Params,
-    q: Array,
-    k: Array,
-    v: Array,
-    *,
-    mask: MaskFunction | None = None,
-    query_offset: int | Array = 0,
-    key_offset: int | Array = 0,
-    dropout_rate: float = 0.0,
-    dropout_key: PRNGKeyArray | None = None,
+    params: Params, q: Array, k: Array, v: Array, options: Options = Options()
 ) -> Float[Array, "b t h e"]:
     width, most = v.shape[-1], params["value"].shape[-1]
     if width > most:
@@ -65,25 +57,23 @@ def _attend(
             f"`value` must be at most as wide as a slot of the memory; got {width} and {most}. "
             "Project values to the width of a head."
         )
-    checks.dropout(dropout_rate, dropout_key)
-    of_input, of_slots = (None, None) if dropout_key is None else jax.random.split(dropout_key)
+    refuse("memory", options, "return_lse")
+    checks.dropout(options.dropout_rate, options.dropout_key)
+    of_input, of_slots = _split(options)
     wide = q.astype(wide_dtype(q, k, v))
     slots = (x[None].repeat(len(q), 0) for x in (params["key"], params["value"][..., :width]))
-    read, total = attention(
-        wide,
-        k,
-        v,
-        mask=mask,
-        query_offset=query_offset,
-        key_offset=key_offset,
-        dropout_rate=dropout_rate,
-        dropout_key=of_input,
-        return_lse=True,
-    )
-    recalled, own = attention(
-        wide, *slots, dropout_rate=dropout_rate, dropout_key=of_slots, return_lse=True
-    )
+    read, total = attention(wide, k, v, **of_input._asdict())
+    recalled, own = attention(wide, *slots, **of_slots._asdict())
     return _joined(read, total, recalled, own).astype(q.dtype)
+
+
+def _split(options: Options) -> tuple[Options, Options]:
+    """Options of the input's keys and of the slots; both ask for the log-sum-exp."""
+    key = options.dropout_key
+    of_input, of_slots = (None, None) if key is None else jax.random.split(key)
+    own = options._replace(dropout_key=of_input, return_lse=True)
+    slots = own._replace(mask=None, query_offset=0, key_offset=0, dropout_key=of_slots)
+    return own, slots
 
 
 def _joined(

@@ -75,7 +75,7 @@ def mocha(
         places = monotonic(past, stop)
         return places, spread(places, additive_energy(params["chunk"], q, k), visible, chunk)
 
-    return from_weights("mocha", weigh, init=init, before=at_first, random=True)
+    return from_weights("mocha", weigh, init=init, before=at_first, stochastic=True)
 
 
 def spread(

@@ -64,4 +64,4 @@ def monotonic(
         )
         return weights, weights
 
-    return from_weights("monotonic", weigh, init=init, before=at_first, random=True)
+    return from_weights("monotonic", weigh, init=init, before=at_first, stochastic=True)

@@ -11,23 +11,23 @@ section 2.1.
 Cost: t s (d + e) products a query head; decoding keeps the layer's `kv_heads` heads.
 """
 
-from typing import Any
-
 from jaxtyping import Array
 
 from attention_jax.core.numerics import wide_dtype
-from attention_jax.core.types import PLACES, Params, Variant, no_parameters
+from attention_jax.core.types import ROLES, Options, Output, Params, Variant, no_parameters
 from attention_jax.engine.api import attention
 
 
 def multi_query() -> Variant:
     """The scaled dot product with one head of keys and values."""
 
-    def attend(params: Params, q: Array, k: Array, v: Array, **request: Any) -> Any:
+    def attend(
+        params: Params, q: Array, k: Array, v: Array, options: Options = Options()
+    ) -> Output:
         del params
         if k.shape[2] > 1:
             wide = wide_dtype(q, k, v)
             k, v = (x.astype(wide).mean(axis=2, keepdims=True) for x in (k, v))
-        return attention(q, k, v, **request)
+        return attention(q, k, v, **options._asdict())
 
-    return Variant(init=no_parameters, attend=attend, serves=PLACES)
+    return Variant(init=no_parameters, attend=attend, roles=ROLES)

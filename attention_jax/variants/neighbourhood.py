@@ -12,12 +12,10 @@ Cost: t size width (d + e) products a head where blocks are skipped, for whole r
 t s (d + e) where not.
 """
 
-from typing import Any
-
 from jaxtyping import Array
 
 from attention_jax.core import checks, masks
-from attention_jax.core.types import MaskFunction, Params, Variant, no_parameters
+from attention_jax.core.types import Options, Output, Params, Variant, no_parameters
 from attention_jax.engine.api import attention
 
 
@@ -34,14 +32,8 @@ def neighbourhood(*, size: int = 7, width: int = 56, height: int | None = None) 
     near = masks.neighbourhood(size, height=height, width=width)
 
     def attend(
-        params: Params,
-        q: Array,
-        k: Array,
-        v: Array,
-        *,
-        mask: MaskFunction | None = None,
-        **request: Any,
-    ) -> Any:
+        params: Params, q: Array, k: Array, v: Array, options: Options = Options()
+    ) -> Output:
         del params
         for name, array in (("query", q), ("key", k)):
             if array.shape[1] > height * width:
@@ -50,6 +42,7 @@ def neighbourhood(*, size: int = 7, width: int = 56, height: int | None = None) 
                     f"{array.shape[1]} positions, and {height} rows of {width}. "
                     "Raise `height` or `width`."
                 )
-        return attention(q, k, v, mask=masks.both(near, mask), **request)
+        shown = options._replace(mask=masks.both(near, options.mask))
+        return attention(q, k, v, **shown._asdict())
 
     return Variant(init=no_parameters, attend=attend)

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from attention_jax.core import checks, masks, normalizers, scores
-from attention_jax.core.types import MaskFunction, Params, Variant, no_parameters
+from attention_jax.core.types import Options, Params, Variant, no_parameters
 from attention_jax.engine import reference
 from attention_jax.engine.api import attention
 from attention_jax.variants._builders import keywise
@@ -40,21 +40,11 @@ def nystromformer(*, landmarks: int = 64, iterations: int = 6) -> Variant:
     checks.positive("iterations", iterations)
 
     def attend(
-        params: Params,
-        q: Array,
-        k: Array,
-        v: Array,
-        *,
-        mask: MaskFunction | None = None,
-        query_offset: int | Array = 0,
-        key_offset: int | Array = 0,
-        **dropout: Any,
+        params: Params, q: Array, k: Array, v: Array, options: Options = Options()
     ) -> Float[Array, "b t h e"]:
         del params
-        _check(mask, q, k, query_offset, key_offset)
-        request = keywise.prepare(
-            "nystromformer", q, k, v, mask=mask, key_offset=key_offset, **dropout
-        )
+        _check(options, q, k)
+        request = keywise.prepare("nystromformer", q, k, v, options)
         segments = _segments(request.visible, landmarks, request.q.dtype)
         # A query where no key is visible is padding as well.
         queries = jnp.where(request.visible[..., None, None], request.q, 0)
@@ -69,13 +59,12 @@ def nystromformer(*, landmarks: int = 64, iterations: int = 6) -> Variant:
         out: Any = attention(request.q, key, value, mask=masks.keys(own))
         return keywise.finalize(request, out, q.dtype)
 
-    return Variant(init=no_parameters, attend=attend, serves=("bidirectional",), masks="keys")
+    return Variant(init=no_parameters, attend=attend, roles=("bidirectional",), mask_kind="keywise")
 
 
-def _check(
-    mask: MaskFunction | None, q: Array, k: Array, query_offset: Any, key_offset: Any
-) -> None:
-    keywise.never_causal(mask, "nystromformer takes means of keys with those after them")
+def _check(options: Options, q: Array, k: Array) -> None:
+    query_offset, key_offset = options.query_offset, options.key_offset
+    keywise.never_causal(options.mask, "nystromformer takes means of keys with those after them")
     at = q.shape[1], k.shape[1], query_offset, key_offset
     if not keywise.same_positions(*at):
         raise ValueError(

@@ -10,27 +10,25 @@ Reference: Lee et al. 2019, arXiv:1810.00825, section 3.2.
 Cost: t s (d + e) products a head.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
-from attention_jax.core.types import PLACES, Params, Variant
+from attention_jax.core.types import ROLES, Options, Output, Params, Variant
 from attention_jax.engine.api import attention
+from attention_jax.variants._builders.options import cast
 
 
 def pooling() -> Variant:
     """The scaled dot product of the keys with a parameter."""
 
-    def attend(params: Params, q: Array, k: Array, v: Array, **request: Any) -> Any:
+    def attend(
+        params: Params, q: Array, k: Array, v: Array, options: Options = Options()
+    ) -> Output:
         query = jnp.broadcast_to(params["query"][None, None], q.shape)
-        out: Any = attention(query, k, v, **request)
-        if isinstance(out, tuple):  # asked for `return_lse`
-            return out[0].astype(q.dtype), out[1]
-        return out.astype(q.dtype)
+        return cast(attention(query, k, v, **options._asdict()), q.dtype)
 
-    return Variant(init=_init, attend=attend, serves=PLACES)
+    return Variant(init=_init, attend=attend, roles=ROLES)
 
 
 def _init(key: PRNGKeyArray, *, heads: int, kv_heads: int, head_width: int) -> dict[str, Array]:

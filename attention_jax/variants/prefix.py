@@ -12,12 +12,10 @@ arXiv:1801.10198, section 4.2.3.
 Cost: t s (d + e) products a head; half of it for a short prefix where blocks are skipped.
 """
 
-from typing import Any
-
 from jaxtyping import Array
 
 from attention_jax.core import checks, masks
-from attention_jax.core.types import MaskFunction, Params, Variant, no_parameters
+from attention_jax.core.types import Options, Output, Params, Variant, no_parameters
 from attention_jax.engine.api import attention
 from attention_jax.variants._builders.keywise import is_causal
 
@@ -32,20 +30,16 @@ def prefix(*, length: int = 32) -> Variant:
     pattern = masks.causal | masks.prefix(length)
 
     def attend(
-        params: Params,
-        q: Array,
-        k: Array,
-        v: Array,
-        *,
-        mask: MaskFunction | None = None,
-        **request: Any,
-    ) -> Any:
+        params: Params, q: Array, k: Array, v: Array, options: Options = Options()
+    ) -> Output:
         del params
-        if is_causal(mask):
+        if is_causal(options.mask):
             raise ValueError(
                 "`mask` must not hold `masks.causal`, which hides the prefix from itself; got it. "
                 "Leave it out, for prefix is causal beyond its prefix; or use scaled_dot."
             )
-        return attention(q, k, v, mask=masks.both(pattern, mask), **request)
+        return attention(
+            q, k, v, **options._replace(mask=masks.both(pattern, options.mask))._asdict()
+        )
 
-    return Variant(init=no_parameters, attend=attend, serves=("bidirectional",))
+    return Variant(init=no_parameters, attend=attend, roles=("bidirectional",))

@@ -18,15 +18,13 @@ Cost: t s (d + e) products a head and (t + s) rounds d buckets / 2 of the hashes
 the paper save is not saved.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from attention_jax.core import checks, masks
 from attention_jax.core.numerics import wide_dtype
-from attention_jax.core.types import MaskFunction, Params, Variant, no_parameters
+from attention_jax.core.types import Options, Output, Params, Variant, no_parameters
 from attention_jax.engine.api import attention
 
 OWN = 1e5  # what a query's own key is lowered by, as in the paper
@@ -44,33 +42,17 @@ def reformer(*, buckets: int = 32, rounds: int = 4, seed: int = 0, shared: bool 
     _check(buckets, rounds, seed)
 
     def attend(
-        params: Params,
-        q: Array,
-        k: Array,
-        v: Array,
-        *,
-        mask: MaskFunction | None = None,
-        query_offset: int | Array = 0,
-        key_offset: int | Array = 0,
-        **request: Any,
-    ) -> Any:
+        params: Params, q: Array, k: Array, v: Array, options: Options = Options()
+    ) -> Output:
         del params
         checks.attention_arrays(q, k, v)
         shape = rounds, buckets // 2, q.shape[-1]
         rotations = jax.random.normal(jax.random.key(seed), shape)
         of_query, of_key = (_hashes(x, rotations) for x in (q, k))
-        alike = _alike(of_query, of_key, query_offset, key_offset)
-        return attention(
-            q,
-            k,
-            v,
-            score=_score,
-            score_mod=_lower_own if shared else None,
-            mask=masks.both(alike, mask),
-            query_offset=query_offset,
-            key_offset=key_offset,
-            **request,
-        )
+        alike = _alike(of_query, of_key, options.query_offset, options.key_offset)
+        within = options._replace(mask=masks.both(alike, options.mask))
+        lower = _lower_own if shared else None
+        return attention(q, k, v, score=_score, score_mod=lower, **within._asdict())
 
     return Variant(init=no_parameters, attend=attend)
 

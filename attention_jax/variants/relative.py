@@ -13,16 +13,16 @@ t s (d + e + 1) + 2 t n d products without.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from attention_jax.core import checks, normalizers, numerics, positions, scores
-from attention_jax.core.types import MaskFunction, Params, Variant
+from attention_jax.core.types import Options, Output, Params, Variant
 from attention_jax.engine import reference
 from attention_jax.engine.api import attention
+from attention_jax.variants._builders.options import refuse
 
 
 def relative(*, max_distance: int = 16, values: bool = True) -> Variant:
@@ -52,48 +52,40 @@ def _init(names: tuple[str, ...], rows: int) -> Callable[..., dict[str, Array]]:
 
 
 def _with_keys(
-    params: Params, q: Array, k: Array, v: Array, *, query_offset: int | Array = 0, **request: Any
-) -> Any:
+    params: Params, q: Array, k: Array, v: Array, options: Options = Options()
+) -> Output:
     wide = q.astype(numerics.wide_dtype(q, k, v))
     # A query that is not finite makes NaN of its scores already.
     products = _products(params, jnp.where(jnp.isfinite(wide), wide, 0))
-    add = positions.by_distance(products, rows="queries", offset=query_offset)
-    return attention(q, k, v, score_mod=add, query_offset=query_offset, **request)
+    add = positions.by_distance(products, rows="queries", offset=options.query_offset)
+    return attention(q, k, v, score_mod=add, **options._asdict())
 
 
 def _with_values(
-    params: Params,
-    q: Array,
-    k: Array,
-    v: Array,
-    *,
-    mask: MaskFunction | None = None,
-    query_offset: int | Array = 0,
-    key_offset: int | Array = 0,
-    dropout_rate: float = 0.0,
-    dropout_key: PRNGKeyArray | None = None,
+    params: Params, q: Array, k: Array, v: Array, options: Options = Options()
 ) -> Float[Array, "b t h e"]:
-    _check(params, q, k, v, query_offset, key_offset, dropout_rate, dropout_key)
+    _check(params, q, k, v, options)
+    rate, key = options.dropout_rate, options.dropout_key
     (b, t, h, _), s = q.shape, k.shape[1]
-    at_q, at_k = query_offset + jnp.arange(t), key_offset + jnp.arange(s)
+    at_q, at_k = options.query_offset + jnp.arange(t), options.key_offset + jnp.arange(s)
     at = jnp.arange(b), jnp.arange(h), at_q, at_k
     rows = len(params["key"])
     row = jnp.clip(at_q[:, None] - at_k[None] + rows // 2, 0, rows - 1)
     wide_q, wide_k, wide_v, poison = reference.finite(q, k, v)
     logits = _logits(params, wide_q, wide_k, row) + poison
-    weights = normalizers.softmax.weights(logits, reference.visible_pairs(mask, at))
-    if dropout_rate and dropout_key is not None:
-        kept = numerics.kept_pairs(dropout_key, dropout_rate, jnp.ix_(*at))
-        weights = jnp.where(kept, weights / (1 - dropout_rate), 0)
+    weights = normalizers.softmax.weights(logits, reference.visible_pairs(options.mask, at))
+    if rate and key is not None:
+        kept = numerics.kept_pairs(key, rate, jnp.ix_(*at))
+        weights = jnp.where(kept, weights / (1 - rate), 0)
     return _sums(params, weights, wide_v, row).astype(q.dtype)
 
 
-def _check(params: Params, q: Array, k: Array, v: Array, *others: Any) -> None:
-    query_offset, key_offset, dropout_rate, dropout_key = others
+def _check(params: Params, q: Array, k: Array, v: Array, options: Options) -> None:
+    refuse("relative", options, "return_lse", "implementation")
     checks.attention_arrays(q, k, v)
-    checks.position("query_offset", query_offset)
-    checks.position("key_offset", key_offset)
-    checks.dropout(dropout_rate, dropout_key)
+    checks.position("query_offset", options.query_offset)
+    checks.position("key_offset", options.key_offset)
+    checks.dropout(options.dropout_rate, options.dropout_key)
     if v.shape[-1] > params["value"].shape[-1]:
         raise ValueError(
             f"`value` must be at most as wide as a head; got {v.shape[-1]} and "

@@ -9,20 +9,20 @@ Reference: Wortsman et al. 2023, arXiv:2309.08586, section 3.
 Cost: t s (d + e) products a head.
 """
 
-from typing import Any
-
 from jaxtyping import Array
 
 from attention_jax.core import normalizers
-from attention_jax.core.types import PLACES, Params, Variant, no_parameters
+from attention_jax.core.types import ROLES, Options, Output, Params, Variant, no_parameters
 from attention_jax.engine.api import attention
 
 
 def relu() -> Variant:
     """The rectified scaled dot product over the number of visible keys."""
 
-    def attend(params: Params, q: Array, k: Array, v: Array, **request: Any) -> Any:
+    def attend(
+        params: Params, q: Array, k: Array, v: Array, options: Options = Options()
+    ) -> Output:
         del params
-        return attention(q, k, v, normalizer=normalizers.relu, **request)
+        return attention(q, k, v, normalizer=normalizers.relu, **options._asdict())
 
-    return Variant(init=no_parameters, attend=attend, serves=PLACES)
+    return Variant(init=no_parameters, attend=attend, roles=ROLES)

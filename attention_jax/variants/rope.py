@@ -9,15 +9,14 @@ Reference: Su et al. 2021, arXiv:2104.09864, section 3.2, equations 14 to 16.
 Cost: t s (d + e) + 4 (t + s) d products a head.
 """
 
-from typing import Any
-
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from attention_jax.core import positions
 from attention_jax.core.numerics import wide_dtype
-from attention_jax.core.types import Params, Variant, no_parameters
+from attention_jax.core.types import Options, Output, Params, Variant, no_parameters
 from attention_jax.engine.api import attention
+from attention_jax.variants._builders.options import cast
 
 
 def rope(*, base: float = 10_000.0) -> Variant:
@@ -30,26 +29,16 @@ def rope(*, base: float = 10_000.0) -> Variant:
         raise ValueError(f"`base` must be above 0; got {base!r}.")
 
     def attend(
-        params: Params,
-        q: Array,
-        k: Array,
-        v: Array,
-        *,
-        query_offset: int | Array = 0,
-        key_offset: int | Array = 0,
-        **request: Any,
-    ) -> Any:
+        params: Params, q: Array, k: Array, v: Array, options: Options = Options()
+    ) -> Output:
         del params
-        offsets: dict[str, Any] = {"query_offset": query_offset, "key_offset": key_offset}
         # Rounded to the query's dtype, a turned vector would lose what tells its position.
         dtype = wide_dtype(q, k, v)
         turned_q, turned_k = (
             positions.rope(x.astype(dtype), offset + jnp.arange(x.shape[1]), base=base)
-            for x, offset in ((q, query_offset), (k, key_offset))
+            for x, offset in ((q, options.query_offset), (k, options.key_offset))
         )
-        out: Any = attention(turned_q, turned_k, v, **offsets, **request)
-        if request.get("return_lse"):
-            return out[0].astype(q.dtype), out[1]
-        return out.astype(q.dtype)
+        out = attention(turned_q, turned_k, v, **options._asdict())
+        return cast(out, q.dtype)
 
     return Variant(init=no_parameters, attend=attend)

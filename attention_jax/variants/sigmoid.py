@@ -10,12 +10,10 @@ Reference: Ramapuram et al. 2024, arXiv:2409.04431, section 2, equation 3.
 Cost: t s (d + e) products a head.
 """
 
-from typing import Any
-
 from jaxtyping import Array
 
 from attention_jax.core import normalizers
-from attention_jax.core.types import PLACES, Params, Variant, no_parameters
+from attention_jax.core.types import ROLES, Options, Output, Params, Variant, no_parameters
 from attention_jax.engine.api import attention
 
 
@@ -27,8 +25,10 @@ def sigmoid(*, bias: float | None = None) -> Variant:
     """
     normalizer = normalizers.sigmoid(bias)
 
-    def attend(params: Params, q: Array, k: Array, v: Array, **request: Any) -> Any:
+    def attend(
+        params: Params, q: Array, k: Array, v: Array, options: Options = Options()
+    ) -> Output:
         del params
-        return attention(q, k, v, normalizer=normalizer, **request)
+        return attention(q, k, v, normalizer=normalizer, **options._asdict())
 
-    return Variant(init=no_parameters, attend=attend, serves=PLACES)
+    return Variant(init=no_parameters, attend=attend, roles=ROLES)

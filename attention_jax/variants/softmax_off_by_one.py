@@ -9,22 +9,22 @@ https://www.evanmiller.org/attention-is-off-by-one.html.
 Cost: t s (d + e) products a head.
 """
 
-from typing import Any
-
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from attention_jax.core import normalizers
-from attention_jax.core.types import PLACES, Params, Variant, no_parameters
+from attention_jax.core.types import ROLES, Options, Output, Params, Variant, no_parameters
 from attention_jax.engine.api import attention
 
 
 def softmax_off_by_one() -> Variant:
     """The scaled dot product beside a sink whose logit is 0."""
 
-    def attend(params: Params, q: Array, k: Array, v: Array, **request: Any) -> Any:
+    def attend(
+        params: Params, q: Array, k: Array, v: Array, options: Options = Options()
+    ) -> Output:
         del params
         normalizer = normalizers.softmax_with_sink(jnp.zeros(q.shape[2]))
-        return attention(q, k, v, normalizer=normalizer, **request)
+        return attention(q, k, v, normalizer=normalizer, **options._asdict())
 
-    return Variant(init=no_parameters, attend=attend, serves=PLACES)
+    return Variant(init=no_parameters, attend=attend, roles=ROLES)

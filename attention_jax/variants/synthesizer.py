@@ -17,12 +17,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
 from attention_jax.core import checks, scores
 from attention_jax.core.numerics import wide_dtype
-from attention_jax.core.types import MaskFunction, Params, Variant
+from attention_jax.core.types import Options, Output, Params, Variant
 from attention_jax.engine.api import attention
+from attention_jax.variants._builders.options import cast
 
 # Beyond `max_length`, where only a run can tell: NaN, so that it shows.
 OUTSIDE: dict[str, Any] = {"mode": "fill", "fill_value": jnp.nan, "wrap_negative_indices": False}
@@ -44,30 +45,14 @@ def synthesizer(*, kind: str = "dense", max_length: int = 512) -> Variant:
         return make(key, heads, head_width, max_length)
 
     def attend(
-        params: Params,
-        q: Array,
-        k: Array,
-        v: Array,
-        *,
-        mask: MaskFunction | None = None,
-        query_offset: int | Array = 0,
-        key_offset: int | Array = 0,
-        dropout_rate: float = 0.0,
-        dropout_key: PRNGKeyArray | None = None,
-    ) -> Float[Array, "b t h e"]:
+        params: Params, q: Array, k: Array, v: Array, options: Options = Options()
+    ) -> Output:
         checks.attention_arrays(q, k, v)
-        sides = (("query_offset", query_offset, q), ("key_offset", key_offset, k))
-        at_q, at_k = (_positions(name, x.shape[1], at, max_length) for name, at, x in sides)
-        made = run(params, q, v, at_q, at_k, query_offset, key_offset)
-        out: Any = attention(
-            **made,
-            mask=mask,
-            query_offset=query_offset,
-            key_offset=key_offset,
-            dropout_rate=dropout_rate,
-            dropout_key=dropout_key,
-        )
-        return out.astype(q.dtype)
+        offsets = options.query_offset, options.key_offset
+        at_q = _positions("query_offset", q.shape[1], offsets[0], max_length)
+        at_k = _positions("key_offset", k.shape[1], offsets[1], max_length)
+        made = run(params, q, v, at_q, at_k, *offsets)
+        return cast(attention(**made, **options._asdict()), q.dtype)
 
     return Variant(init=init, attend=attend)
 

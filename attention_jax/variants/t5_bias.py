@@ -8,14 +8,12 @@ Reference: Raffel et al. 2020, arXiv:1910.10683, section 2.1.
 Cost: t s (d + e) products and t s look-ups a head.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from attention_jax.core import positions
-from attention_jax.core.types import Params, Variant
+from attention_jax.core.types import Options, Output, Params, Variant
 from attention_jax.engine.api import attention
 
 
@@ -36,10 +34,12 @@ def t5_bias(*, buckets: int = 32, max_distance: int = 128, bidirectional: bool =
         del kv_heads, head_width
         return {"table": 0.02 * jax.random.normal(key, (buckets, heads))}
 
-    def attend(params: Params, q: Array, k: Array, v: Array, **request: Any) -> Any:
+    def attend(
+        params: Params, q: Array, k: Array, v: Array, options: Options = Options()
+    ) -> Output:
         bias = positions.t5_bias(
             params["table"], max_distance=max_distance, bidirectional=bidirectional
         )
-        return attention(q, k, v, score_mod=bias, **request)
+        return attention(q, k, v, score_mod=bias, **options._asdict())
 
     return Variant(init=init, attend=attend)

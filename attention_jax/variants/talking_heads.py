@@ -12,15 +12,13 @@ Reference: Shazeer et al. 2020, arXiv:2003.02436, section 3.
 Cost: t s (d + e + 2 h) products a head, and h t s numbers held.
 """
 
-from typing import Any
-
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from attention_jax.core import normalizers
 from attention_jax.core.jaxprs import depends_on
 from attention_jax.core.normalizers import Normalizer
-from attention_jax.core.types import PLACES, MaskFunction, Params, Variant
+from attention_jax.core.types import ROLES, Options, Output, Params, Variant
 from attention_jax.engine.api import attention
 
 
@@ -28,23 +26,17 @@ def talking_heads() -> Variant:
     """The scaled dot product with mixed heads."""
 
     def attend(
-        params: Params,
-        q: Array,
-        k: Array,
-        v: Array,
-        *,
-        mask: MaskFunction | None = None,
-        **request: Any,
-    ) -> Any:
-        if mask is not None and depends_on(mask)[1]:
+        params: Params, q: Array, k: Array, v: Array, options: Options = Options()
+    ) -> Output:
+        if options.mask is not None and depends_on(options.mask)[1]:
             raise ValueError(
                 "`mask` of talking_heads must not depend on h, for a key that one head sees would "
                 "reach the others; got one that does. Use a mask of b, i and j, or scaled_dot."
             )
         mixed = _mixed(params["logits"], params["weights"])
-        return attention(q, k, v, normalizer=mixed, mask=mask, **request)
+        return attention(q, k, v, normalizer=mixed, **options._asdict())
 
-    return Variant(init=_init, attend=attend, serves=PLACES)
+    return Variant(init=_init, attend=attend, roles=ROLES)
 
 
 def _init(key: PRNGKeyArray, *, heads: int, kv_heads: int, head_width: int) -> dict[str, Array]:

@@ -9,27 +9,27 @@ Reference: Lee et al. 2021, arXiv:2112.13492, section 3.3.
 Cost: t s (d + e + 1) products a head.
 """
 
-from typing import Any
-
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
-from attention_jax.core.types import PLACES, Params, Variant
+from attention_jax.core.types import ROLES, Options, Output, Params, Variant
 from attention_jax.engine.api import attention
 
 
 def temperature() -> Variant:
     """The scaled dot product over a learned temperature, which starts at 1."""
 
-    def attend(params: Params, q: Array, k: Array, v: Array, **request: Any) -> Any:
+    def attend(
+        params: Params, q: Array, k: Array, v: Array, options: Options = Options()
+    ) -> Output:
         sharpness = jnp.exp(-params["log_temperature"])
 
         def sharpen(score: Array, b: Array, h: Array, i: Array, j: Array) -> Array:
             return score * sharpness[h].astype(score.dtype)
 
-        return attention(q, k, v, score_mod=sharpen, **request)
+        return attention(q, k, v, score_mod=sharpen, **options._asdict())
 
-    return Variant(init=_init, attend=attend, serves=PLACES)
+    return Variant(init=_init, attend=attend, roles=ROLES)
 
 
 def _init(key: PRNGKeyArray, *, heads: int, kv_heads: int, head_width: int) -> dict[str, Array]:

@@ -8,12 +8,10 @@ Reference: Zhao et al. 2019, arXiv:1912.11637, section 3.
 Cost: t s (d + e) products and t s comparisons with k numbers a head; memory t k a head.
 """
 
-from typing import Any
-
 from jaxtyping import Array
 
 from attention_jax.core import normalizers
-from attention_jax.core.types import PLACES, Params, Variant, no_parameters
+from attention_jax.core.types import ROLES, Options, Output, Params, Variant, no_parameters
 from attention_jax.engine.api import attention
 
 
@@ -25,8 +23,10 @@ def top_k(*, k: int = 8) -> Variant:
     """
     best = normalizers.top_k(k)
 
-    def attend(params: Params, q: Array, k: Array, v: Array, **request: Any) -> Any:
+    def attend(
+        params: Params, q: Array, k: Array, v: Array, options: Options = Options()
+    ) -> Output:
         del params
-        return attention(q, k, v, normalizer=best, **request)
+        return attention(q, k, v, normalizer=best, **options._asdict())
 
-    return Variant(init=no_parameters, attend=attend, serves=PLACES)
+    return Variant(init=no_parameters, attend=attend, roles=ROLES)

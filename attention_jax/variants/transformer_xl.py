@@ -11,16 +11,15 @@ Reference: Dai et al. 2019, arXiv:1901.02860, section 3.3.
 Cost: t s (2 d + e) + t d^2 products a head.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from attention_jax.core import checks, positions, scores
 from attention_jax.core.numerics import wide_dtype
-from attention_jax.core.types import Params, Variant
+from attention_jax.core.types import Options, Output, Params, Variant
 from attention_jax.engine.api import attention
+from attention_jax.variants._builders.options import cast
 
 
 def transformer_xl() -> Variant:
@@ -38,29 +37,17 @@ def _init(key: PRNGKeyArray, *, heads: int, kv_heads: int, head_width: int) -> d
     }
 
 
-def _attend(
-    params: Params,
-    q: Array,
-    k: Array,
-    v: Array,
-    *,
-    query_offset: int | Array = 0,
-    key_offset: int | Array = 0,
-    **request: Any,
-) -> Any:
+def _attend(params: Params, q: Array, k: Array, v: Array, options: Options = Options()) -> Output:
     checks.attention_arrays(q, k, v)
     dtype = wide_dtype(q, k, v)
     params = {name: x.astype(dtype) for name, x in params.items()}
-    at_q = query_offset + jnp.arange(q.shape[1])
-    at_k = key_offset + jnp.arange(k.shape[1])
+    at_q = options.query_offset + jnp.arange(q.shape[1])
+    at_k = options.key_offset + jnp.arange(k.shape[1])
     query = _query(params, q.astype(dtype), at_q) * q.shape[-1] ** -0.5
     places = positions.sinusoidal(at_k, k.shape[-1]).astype(dtype)[None, :, None]
     key = jnp.concatenate([k.astype(dtype), jnp.broadcast_to(places, k.shape)], axis=-1)
-    offsets: dict[str, Any] = {"query_offset": query_offset, "key_offset": key_offset}
-    out: Any = attention(query, key, v, score=scores.dot, **offsets, **request)
-    if request.get("return_lse"):
-        return out[0].astype(q.dtype), out[1]
-    return out.astype(q.dtype)
+    out = attention(query, key, v, score=scores.dot, **options._asdict())
+    return cast(out, q.dtype)
 
 
 def _query(params: Params, q: Float[Array, "b t h d"], at: Array) -> Float[Array, "b t h 2*d"]:

@@ -21,7 +21,7 @@ import numpy as np
 
 from attention_jax import variants
 from attention_jax.analysis import variant_info
-from attention_jax.core.types import MaskFunction, Variant
+from attention_jax.core.types import MaskFunction, Options, Variant
 from experiments import timing
 from experiments.benchmark.attention import Row
 from experiments.benchmark.attention_cases import BOTH, FORWARD
@@ -110,9 +110,11 @@ def _draw(length: int) -> tuple[jax.Array, ...]:
 
 def _program(variant: Variant, mask: MaskFunction | None, direction: str) -> Callable[..., Any]:
     def run(params: Any, q: Any, k: Any, v: Any, g: Any, key: Any) -> Any:
-        attend = partial(
-            variant.attend, mask=mask, **({"dropout_key": key} if variant.random else {})
-        )
+        options = Options(mask, dropout_key=key if variant.stochastic else None)
+
+        def attend(*arrays: Any) -> Any:
+            return variant.attend(*arrays, options)
+
         if direction == FORWARD:
             return attend(params, q, k, v)
         out, pull = jax.vjp(attend, params, q, k, v)

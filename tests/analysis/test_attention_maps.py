@@ -30,15 +30,11 @@ from attention_jax import variants
 
 def squashed():
     dot = variants.get("scaled_dot")
-    return dot._replace(
-        attend=lambda *args, **request: jnp.tanh(dot.attend(*args, **request)), score=None
-    )
+    return dot._replace(attend=lambda *args: jnp.tanh(dot.attend(*args)), score=None)
 
 def raised():
     dot = variants.get("scaled_dot")
-    return dot._replace(
-        attend=lambda *args, **request: dot.attend(*args, **request) + 1, score=None
-    )
+    return dot._replace(attend=lambda *args: dot.attend(*args) + 1, score=None)
 """
 
 

@@ -136,7 +136,7 @@ def test_weights_that_mean_nothing_have_a_star(images, tmp_path):
         "from attention_jax import variants\n"
         "def squashed():\n"
         "    dot = variants.get('scaled_dot')\n"
-        "    attend = lambda *x, **request: jnp.tanh(dot.attend(*x, **request))\n"
+        "    attend = lambda *x: jnp.tanh(dot.attend(*x))\n"
         "    return dot._replace(attend=attend, score=None)\n"
     )
     found = image_attribution.attention(*split(vit(attention=str(file))), images)

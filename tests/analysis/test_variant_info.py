@@ -7,23 +7,24 @@ import pytest
 from attention_jax import attention, variants
 from attention_jax.analysis import variant_info
 from attention_jax.core import masks, normalizers, scores
-from attention_jax.core.types import PLACES, Variant, no_parameters
+from attention_jax.core.types import ROLES, Options, Variant, no_parameters
 
 
 def variant(attend, **facts):
-    return Variant(
-        no_parameters, lambda params, q, k, v, **request: attend(q, k, v, **request), **facts
-    )
+    def without_parameters(params, q, k, v, options=Options()):
+        return attend(q, k, v, options)
+
+    return Variant(no_parameters, without_parameters, **facts)
 
 
-def dense(q, k, v, *, mask=None, query_offset=0, key_offset=0):
+def dense(q, k, v, options):
     """Weights as one array."""
-    return attention(q, k, v, mask=mask, implementation="reference")
+    return attention(q, k, v, mask=options.mask, implementation="reference")
 
 
-def one_after_another(q, k, v, *, mask=None):
+def one_after_another(q, k, v, options):
     """A row of weights at a time: the forward pass is linear, and the gradient keeps all rows."""
-    del mask
+    del options
 
     def row(query):
         weights = jax.nn.softmax(jnp.einsum("bhd,bshd->bhs", query, jnp.repeat(k, 2, axis=2)))
@@ -32,8 +33,8 @@ def one_after_another(q, k, v, *, mask=None):
     return jax.lax.map(row, q.swapaxes(0, 1)).swapaxes(0, 1)
 
 
-def blocks(q, k, v, *, mask=None, query_offset=0, key_offset=0):
-    return attention(q, k, v, mask=mask, implementation="blockwise")
+def blocks(q, k, v, options):
+    return attention(q, k, v, mask=options.mask, implementation="blockwise")
 
 
 def test_an_entry_is_the_docstring_in_parts():
@@ -81,10 +82,15 @@ def test_the_signature_shows_defaults_and_no_types():
 
 def test_what_it_supports_is_what_the_variant_says():
     entry = variant_info.describe("additive")
-    assert (entry.serves, entry.masks, entry.steps, entry.rnn) == (PLACES, "pairs", False, True)
-    assert entry.supports == (*PLACES, "any mask", "linear memory", "RNN decoders")
+    assert (entry.roles, entry.mask_kind, entry.steps, entry.rnn) == (
+        ROLES,
+        "pairwise",
+        False,
+        True,
+    )
+    assert entry.supports == (*ROLES, "any mask", "linear memory", "RNN decoders")
     entry = variant_info.describe("linear")
-    assert (entry.masks, entry.steps, entry.rnn) == ("keys", True, False)
+    assert (entry.mask_kind, entry.steps, entry.rnn) == ("keywise", True, False)
     assert {"masks of keys", "steps of its own in decoders"} <= set(entry.supports)
 
 
@@ -100,44 +106,45 @@ def test_options_are_those_of_the_variant():
     ("attend", "linear"), [(dense, False), (one_after_another, False), (blocks, True)]
 )
 def test_linear_memory_is_seen_in_the_program(attend, linear):
-    assert variant_info.linear_memory(variant(attend, serves=("bidirectional",))) is linear
+    assert variant_info.linear_memory(variant(attend, roles=("bidirectional",))) is linear
 
 
 def test_every_way_counts():
-    def causal_is_dense(q, k, v, *, mask=None):
-        return dense(q, k, v, mask=mask) if mask is masks.causal else blocks(q, k, v)
+    def causal_is_dense(q, k, v, options):
+        own = dense if options.mask is masks.causal else blocks
+        return own(q, k, v, options)
 
-    assert variant_info.linear_memory(variant(causal_is_dense, serves=("bidirectional",)))
+    assert variant_info.linear_memory(variant(causal_is_dense, roles=("bidirectional",)))
     assert not variant_info.linear_memory(variant(causal_is_dense))
 
 
 def test_a_share_of_all_pairs_is_not_linear():
-    def summaries(q, k, v, *, mask=None):
+    def summaries(q, k, v, options):
         k, v = (x.reshape(1, -1, 16, *x.shape[2:]).mean(2) for x in (k, v))
-        return dense(q, k, v)
+        return dense(q, k, v, options)
 
-    assert not variant_info.linear_memory(variant(summaries, serves=("bidirectional",)))
+    assert not variant_info.linear_memory(variant(summaries, roles=("bidirectional",)))
 
 
 def test_a_variant_of_short_sequences_is_seen_at_these():
-    def short(q, k, v, *, mask=None):
+    def short(q, k, v, options):
         if q.shape[1] > 1000:
             raise ValueError("too long")
         return sums(q, k, v)
 
-    def sums(q, k, v, *, mask=None):
+    def sums(q, k, v):
         state = jnp.einsum("bshd,bshe->bhde", k, v)
         return jnp.einsum("bthd,bhde->bthe", q, jnp.repeat(state, 2, axis=1))
 
-    assert variant_info.linear_memory(variant(short, serves=("bidirectional",)))
+    assert variant_info.linear_memory(variant(short, roles=("bidirectional",)))
 
 
 def test_one_that_draws_gets_a_key():
-    def draws(q, k, v, *, dropout_key, mask=None, **offsets):
-        noise = jax.random.normal(dropout_key, q.shape[-1:])
-        return blocks(q + noise[None, None, None], k, v, mask=mask)
+    def draws(q, k, v, options):
+        noise = jax.random.normal(options.dropout_key, q.shape[-1:])
+        return blocks(q + noise[None, None, None], k, v, options)
 
-    assert variant_info.linear_memory(variant(draws, random=True, serves=("bidirectional",)))
+    assert variant_info.linear_memory(variant(draws, stochastic=True, roles=("bidirectional",)))
 
 
 def test_families_part_all_variants_by_what_they_can_do():
@@ -145,11 +152,11 @@ def test_families_part_all_variants_by_what_they_can_do():
         return variant_info.family(variant(blocks, **facts), linear=linear)
 
     found = (
-        of(score=lambda params: scores.dot, serves=PLACES),
-        of(serves=PLACES),
+        of(score=lambda params: scores.dot, roles=ROLES),
+        of(roles=ROLES),
         of(),
-        of(masks="keys"),
-        of(align=lambda: None),
+        of(mask_kind="keywise"),
+        of(cross_step=lambda: None),
         of(linear=False),
     )
     assert found == variant_info.FAMILIES
@@ -158,8 +165,8 @@ def test_families_part_all_variants_by_what_they_can_do():
 def test_a_normalizer_of_whole_rows_is_not_linear():
     whole = normalizers.softmax._replace(online=None)
 
-    def attend(q, k, v, *, mask=None):
-        return attention(q, k, v, mask=mask, normalizer=whole)
+    def attend(q, k, v, options):
+        return attention(q, k, v, mask=options.mask, normalizer=whole)
 
     assert not variant_info.linear_memory(variant(attend))
 
@@ -169,5 +176,5 @@ def test_ways_are_those_that_the_variant_serves():
         "bidirectional": None,
         "causal": masks.causal,
     }
-    assert variant_info.ways(variant(blocks, serves=("causal",))) == {"causal": masks.causal}
-    assert variant_info.ways(variant(blocks, serves=("cross",))) == {"cross": None}
+    assert variant_info.ways(variant(blocks, roles=("causal",))) == {"causal": masks.causal}
+    assert variant_info.ways(variant(blocks, roles=("cross",))) == {"cross": None}

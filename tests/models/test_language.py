@@ -17,7 +17,7 @@ FAST = ("scaled_dot", "alibi", "linear", "gated_delta", "retention", "sliding_wi
 CAUSAL = [
     pytest.param(name, marks=() if name in FAST else pytest.mark.slow)
     for name in variants.names()
-    if "causal" in variants.get(name).serves
+    if "causal" in variants.get(name).roles
 ]
 CHOICES = {
     "learned, gelu": {"positions": "learned", "max_length": 9, "activation": "gelu"},

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from attention_jax.core.types import PLACES
+from attention_jax.core.types import ROLES
 from attention_jax.models import seq2seq_rnn, seq2seq_transformer
 from attention_jax.nn import recurrent, transformer
 
@@ -263,7 +263,7 @@ def test_what_draws_in_an_rnn_draws_in_training_only(text, feeding):
 
 def test_what_stands_where_is_told_by_name():
     config = transformer.TransformerConfig(**SIZES, attention="coverage")
-    at = {place: transformer.name_at(config, place) for place in PLACES}
+    at = {place: transformer.name_at(config, place) for place in ROLES}
     assert at == {"bidirectional": "scaled_dot", "causal": "scaled_dot", "cross": "coverage"}
     config = config._replace(attention="alibi", cross_attention="dot")
-    assert [transformer.name_at(config, place) for place in PLACES] == ["alibi", "alibi", "dot"]
+    assert [transformer.name_at(config, place) for place in ROLES] == ["alibi", "alibi", "dot"]

@@ -52,7 +52,7 @@ def test_flax_runs_any_variant(name, draw):
     variant = variants.get(name)
     params = variant.init(jax.random.key(0), heads=4, kv_heads=4, head_width=4)
     with jax.numpy_rank_promotion("allow"):
-        out = layer(variant, params)(draw(1, 5, 16), is_causal=variant.serves == ("causal",))
+        out = layer(variant, params)(draw(1, 5, 16), is_causal=variant.roles == ("causal",))
     assert out.shape == (1, 5, 16) and jnp.isfinite(out).all()
 
 

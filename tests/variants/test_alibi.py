@@ -3,6 +3,7 @@ import numpy as np
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 
 def test_matches_its_equation(qkv):
@@ -18,7 +19,7 @@ def test_matches_its_equation(qkv):
 def test_where_a_sequence_starts_does_not_matter(qkv):
     def attend(*qkv, offset):
         at = {"query_offset": offset, "key_offset": offset, "mask": masks.causal}
-        return variants.get("alibi").attend({}, *qkv, **at)
+        return variants.get("alibi").attend({}, *qkv, Options(**at))
 
     run = jax.jit(attend)
     np.testing.assert_allclose(run(*qkv, offset=0), run(*qkv, offset=100), rtol=1e-5, atol=1e-6)

@@ -5,6 +5,7 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 SMALL = {"block": 2, "window": 3, "global_blocks": 1, "random": 2}
 BLOCKS, HEADS = 14, 4
@@ -18,7 +19,7 @@ def blocks_seen(mask=None, heads=HEADS, **options):
     variant = variants.get("big_bird", **{**SMALL, **options})
     s = 2 * BLOCKS
     q, k, v = jnp.zeros((1, s, heads, 4)), jnp.zeros((1, s, 1, 4)), jnp.eye(s)[None, :, None]
-    weights = jax.jit(lambda q, k, v: variant.attend({}, q, k, v, mask=mask))(q, k, v)[0]
+    weights = jax.jit(lambda q, k, v: variant.attend({}, q, k, v, Options(mask=mask)))(q, k, v)[0]
     pairs = np.asarray(weights > 0).reshape(BLOCKS, 2, heads, BLOCKS, 2).transpose(2, 0, 3, 1, 4)
     any_seen, all_seen = pairs.any((3, 4)), pairs.all((3, 4))
     if mask is None:

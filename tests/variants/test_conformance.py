@@ -13,7 +13,7 @@ import pytest
 
 from attention_jax import attention, variants
 from attention_jax.core import masks
-from attention_jax.core.types import PLACES
+from attention_jax.core.types import ROLES, Options
 
 LENGTH, LONG = 5, 131
 HIDDEN = jnp.ones((2, LENGTH), bool).at[:, -1].set(False)
@@ -29,8 +29,8 @@ class Case:
 
     def __init__(self, variant):
         self.variant = variant
-        self.causal = "causal" in variant.serves
-        self.both_ways = "bidirectional" in variant.serves or "cross" in variant.serves
+        self.causal = "causal" in variant.roles
+        self.both_ways = "bidirectional" in variant.roles or "cross" in variant.roles
         params = variant.init(jax.random.key(0), heads=4, kv_heads=2, head_width=8)
         # Biases may start near 0: moved, they would show a leak.
         self.params = jax.tree.map(lambda x: x + 0.5, params)
@@ -38,7 +38,7 @@ class Case:
         self.mask = masks.causal if self.causal else None
 
     def attend(self, qkv, mask=None, **request):
-        return self.variant.attend(self.params, *qkv, mask=mask, **request)
+        return self.variant.attend(self.params, *qkv, Options(mask=mask, **request))
 
     def need(self, promise, why):
         if not promise:
@@ -61,7 +61,7 @@ class Case:
 
         def loss(params, qkv, seen):
             mask = masks.both(self.mask, masks.keys(seen))
-            return (self.variant.attend(params, *qkv, mask=mask) ** 2).sum() / 2
+            return (self.variant.attend(params, *qkv, Options(mask=mask)) ** 2).sum() / 2
 
         return jax.jit(jax.grad(loss, (0, 1)))
 
@@ -71,9 +71,9 @@ def close(got, expected):
 
 
 def test_it_says_where_it_serves(case):
-    assert case.variant.serves and set(case.variant.serves) <= set(PLACES)
-    assert case.variant.masks in ("pairs", "keys")
-    recurrent = case.variant.step is not None or case.variant.align is not None
+    assert case.variant.roles and set(case.variant.roles) <= set(ROLES)
+    assert case.variant.mask_kind in ("pairwise", "keywise")
+    recurrent = case.variant.step is not None or case.variant.cross_step is not None
     assert recurrent == (case.variant.start is not None)
 
 
@@ -84,7 +84,7 @@ def test_what_it_cannot_honour_is_refused(case, qkv):
     if not case.both_ways:
         with pytest.raises(ValueError, match="causal"):
             case.attend(qkv)
-    if case.variant.masks == "keys":
+    if case.variant.mask_kind == "keywise":
         with pytest.raises(ValueError, match="mask"):
             case.attend(qkv, masks.both(case.mask, masks.sliding_window(2)))
 
@@ -101,7 +101,7 @@ def test_a_masked_key_equals_an_absent_one(case, qkv):
     q, k, v = qkv
     q = q if case.both_ways else q.at[:, -1].set(0.0)
     masked = case.padded((q, k.at[:, -1].set(9.0), v.at[:, -1].set(jnp.nan)), HIDDEN)
-    if case.both_ways and "cross" in case.variant.serves:
+    if case.both_ways and "cross" in case.variant.roles:
         absent = case.padded((q, k[:, :-1], v[:, :-1]), HIDDEN[:, :-1])
         close(masked, absent)
     else:
@@ -115,7 +115,7 @@ def test_a_row_that_sees_nothing_is_zero_and_so_is_its_gradient(case, qkv):
     np.testing.assert_array_equal(case.padded(qkv, nothing), np.zeros((2, 5, 4, 6)))
     for leaf in jax.tree.leaves(case.gradient(case.params, qkv, nothing)):
         np.testing.assert_array_equal(leaf, np.zeros(leaf.shape))
-    if case.variant.masks == "keys":
+    if case.variant.mask_kind == "keywise":
         return
     others = masks.both(case.mask, masks.Mask(lambda b, h, i, j: i != 2))
     row = jax.jit(lambda qkv: case.attend(qkv, others))
@@ -195,6 +195,16 @@ def test_heads_that_share_a_key_read_the_same_one(case, qkv):
     close(case.out(qkv), repeated)
 
 
+def test_a_log_sum_exp_comes_with_the_output_or_is_refused(case, qkv, users_errors):
+    run = functools.partial(case.attend, mask=case.mask, return_lse=True)
+    try:
+        out, lse = jax.eval_shape(run, qkv)
+    except ValueError as error:
+        assert "`return_lse`" in str(error)
+        return
+    assert (out.shape, lse.shape) == ((2, LENGTH, 4, 6), (2, LENGTH, 4))
+
+
 @pytest.mark.sampled
 def test_a_length_of_one_and_one_beyond_a_block(case, draw):
     q, k, v = draw(1, LONG, 4, 8), draw(1, LONG, 2, 8), draw(1, LONG, 2, 6)
@@ -232,11 +242,11 @@ def test_one_query_at_a_time_reproduces_the_causal_pass(case, qkv):
 
 
 def test_one_alignment_after_another_reproduces_the_pass(case, qkv):
-    case.need(case.variant.align is not None, "it does not depend on the queries before")
+    case.need(case.variant.cross_step is not None, "it does not depend on the queries before")
     q, k, v = qkv
     sizes = {"heads": 4, "kv_heads": 2, "head_width": 8, "value_width": 6, "dtype": q.dtype}
     state, rows = case.variant.start(case.params, 2, LENGTH, **sizes), []
-    align = jax.jit(functools.partial(case.variant.align, case.params))
+    align = jax.jit(functools.partial(case.variant.cross_step, case.params))
     for n in range(LENGTH):
         state, out = align(state, q[:, n], k, v, visible=HIDDEN)
         rows.append(out)
@@ -245,7 +255,7 @@ def test_one_alignment_after_another_reproduces_the_pass(case, qkv):
 
 @pytest.mark.sampled
 def test_keys_that_start_later_keep_their_positions(case, qkv):
-    case.need(case.causal and case.variant.masks == "pairs", "it takes no window")
+    case.need(case.causal and case.variant.mask_kind == "pairwise", "it takes no window")
     q, k, v = qkv
     near = masks.causal & masks.sliding_window(2)
     whole = jax.jit(functools.partial(case.attend, mask=near))(qkv)
@@ -255,6 +265,6 @@ def test_keys_that_start_later_keep_their_positions(case, qkv):
 
 def test_a_variant_with_a_score_is_that_score(case, qkv):
     case.need(case.variant.score is not None, "it is not the score of a pair")
-    assert case.variant.serves == PLACES
+    assert case.variant.roles == ROLES
     run = jax.jit(lambda *qkv: attention(*qkv, score=case.variant.score(case.params)))
     close(run(*qkv), case.padded(qkv, jnp.ones_like(HIDDEN)))

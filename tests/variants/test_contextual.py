@@ -5,6 +5,7 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 
 def oracle(table, q, k, v, visible):
@@ -38,7 +39,7 @@ def test_matches_its_equations(qkv, draw, positions, padded):
     variant, table = variants.get("contextual", positions=positions), draw(positions, 8)
     visible = PADDING if padded else np.ones_like(PADDING)
     mask = masks.causal & masks.keys(jnp.asarray(visible))
-    got = jax.jit(lambda *qkv: variant.attend({"table": table}, *qkv, mask=mask))(*qkv)
+    got = jax.jit(lambda *qkv: variant.attend({"table": table}, *qkv, Options(mask=mask)))(*qkv)
     np.testing.assert_allclose(got, oracle(table, *qkv, visible), rtol=1e-5, atol=1e-6)
 
 
@@ -46,9 +47,9 @@ def test_it_starts_as_scaled_dot(qkv):
     variant = variants.get("contextual")
     params = variant.init(jax.random.key(0), heads=4, kv_heads=2, head_width=8)
     assert params["table"].shape == (64, 8)
-    got = jax.jit(lambda *qkv: variant.attend(params, *qkv, mask=masks.causal))(*qkv)
+    got = jax.jit(lambda *qkv: variant.attend(params, *qkv, Options(mask=masks.causal)))(*qkv)
     scaled_dot = variants.get("scaled_dot")
-    expected = jax.jit(lambda *qkv: scaled_dot.attend({}, *qkv, mask=masks.causal))(*qkv)
+    expected = jax.jit(lambda *qkv: scaled_dot.attend({}, *qkv, Options(mask=masks.causal)))(*qkv)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -60,7 +61,7 @@ def test_a_hidden_key_that_is_not_finite_leaves_the_counts_their_gradients(qkv, 
     @jax.jit
     @jax.grad
     def gradient(params, k, v):
-        return (variant.attend(params, q, k, v, mask=seen) ** 2).sum()
+        return (variant.attend(params, q, k, v, Options(mask=seen)) ** 2).sum()
 
     got = gradient(params, k.at[:, 2].set(jnp.nan), v.at[:, 2].set(jnp.inf))
     jax.tree.map(np.testing.assert_array_equal, got, gradient(params, k, v))
@@ -72,6 +73,6 @@ def test_what_it_cannot_give_is_refused(qkv):
     variant = variants.get("contextual")
     params = variant.init(jax.random.key(0), heads=4, kv_heads=2, head_width=8)
     with pytest.raises(ValueError, match="`mask` must hold `masks.causal`; got one without"):
-        variant.attend(params, *qkv, mask=masks.sliding_window(2))
+        variant.attend(params, *qkv, Options(mask=masks.sliding_window(2)))
     with pytest.raises(ValueError, match="`return_lse` needs .*; got contextual"):
-        variant.attend(params, *qkv, mask=masks.causal, return_lse=True)
+        variant.attend(params, *qkv, Options(mask=masks.causal, return_lse=True))

@@ -5,6 +5,7 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 
 def oracle(q, k, v, causal, max_length):
@@ -25,14 +26,14 @@ def oracle(q, k, v, causal, max_length):
 @pytest.mark.parametrize("max_length", [5, 512])
 def test_matches_its_equation(qkv, causal, max_length):
     variant, mask = variants.get("cosformer", max_length=max_length), masks.causal
-    got = jax.jit(lambda *x: variant.attend({}, *x, mask=mask if causal else None))(*qkv)
+    got = jax.jit(lambda *x: variant.attend({}, *x, Options(mask=mask if causal else None)))(*qkv)
     np.testing.assert_allclose(got, oracle(*qkv, causal, max_length), rtol=1e-5, atol=1e-6)
 
 
 def test_more_than_three_chunks_match_too(draw):
     qkv = draw(1, 213, 4, 8), draw(1, 213, 2, 8), draw(1, 213, 2, 6)
     variant = variants.get("cosformer", max_length=213)
-    got = jax.jit(lambda *x: variant.attend({}, *x, mask=masks.causal))(*qkv)
+    got = jax.jit(lambda *x: variant.attend({}, *x, Options(mask=masks.causal)))(*qkv)
     np.testing.assert_allclose(got, oracle(*qkv, True, 213), rtol=1e-5, atol=1e-6)
 
 
@@ -52,16 +53,16 @@ def test_distances_count_from_the_offsets(qkv):
     q, k, v = qkv
     attend = variants.get("cosformer", max_length=8).attend
     whole = jax.jit(lambda *x: attend({}, *x))(q, k, v)
-    last = jax.jit(lambda *x: attend({}, *x, query_offset=3))(q[:, 3:], k, v)
+    last = jax.jit(lambda *x: attend({}, *x, Options(query_offset=3)))(q[:, 3:], k, v)
     np.testing.assert_allclose(last, whole[:, 3:], rtol=1e-5, atol=1e-6)
 
 
 def test_distances_of_no_weight_are_refused(qkv):
     attend = variants.get("cosformer", max_length=5).attend
     with pytest.raises(ValueError, match="`length` must be at most `max_length`; got length=6"):
-        attend({}, *qkv, query_offset=1)
+        attend({}, *qkv, Options(query_offset=1))
     with pytest.raises(ValueError, match="must be Python numbers or the same array"):
-        attend({}, *qkv, query_offset=jnp.int32(1))
+        attend({}, *qkv, Options(query_offset=jnp.int32(1)))
     sizes = {"heads": 4, "kv_heads": 2, "head_width": 8, "value_width": 6, "dtype": jnp.float32}
     with pytest.raises(ValueError, match="`length` must be at most `max_length`; got length=9"):
         variants.get("cosformer", max_length=8).start({}, 1, 9, **sizes)

@@ -5,6 +5,7 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 from attention_jax.variants.coverage import coverage_loss
 
 SIZES = {"heads": 4, "kv_heads": 2, "head_width": 8}
@@ -48,7 +49,7 @@ def oracle(params, q, k, v, visible):
 def test_matches_equations_10_and_11(qkv, draw, width):
     params = learned(draw, width=width)
     attend = variants.get("coverage", width=width).attend
-    got = jax.jit(lambda *x: attend(params, *x, mask=masks.keys(PADDED)))(*qkv)
+    got = jax.jit(lambda *x: attend(params, *x, Options(mask=masks.keys(PADDED))))(*qkv)
     expected, _ = oracle(params, *qkv, np.asarray(PADDED))
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 

@@ -5,6 +5,7 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 
 def silu(x):
@@ -47,7 +48,7 @@ def made(**options):
 def test_matches_section_3(qkv, options, normalize):
     variant, params = made(normalize=normalize, **options)
     assert ("taps" in params) == (options.get("convolution", 4) is not None)
-    got = jax.jit(lambda *x: variant.attend(params, *x, mask=masks.causal))(*qkv)
+    got = jax.jit(lambda *x: variant.attend(params, *x, Options(mask=masks.causal)))(*qkv)
     np.testing.assert_allclose(got, oracle(params, *qkv, normalize), rtol=1e-5, atol=1e-6)
 
 
@@ -55,7 +56,7 @@ def test_matches_section_3(qkv, options, normalize):
 def test_more_than_three_chunks_match_too(draw):
     variant, params = made(normalize=False)
     qkv = draw(1, 213, 4, 8), draw(1, 213, 2, 8), draw(1, 213, 2, 6)
-    got = jax.jit(lambda *x: variant.attend(params, *x, mask=masks.causal))(*qkv)
+    got = jax.jit(lambda *x: variant.attend(params, *x, Options(mask=masks.causal)))(*qkv)
     np.testing.assert_allclose(got, oracle(params, *qkv, False), rtol=1e-5, atol=1e-6)
 
 
@@ -64,7 +65,7 @@ def test_a_hidden_key_writes_nothing(qkv):
     variant, params = made()
     visible = jnp.ones((2, 5), bool).at[:, 1].set(False)
     mask = masks.causal & masks.keys(visible)
-    run = jax.jit(lambda *x: variant.attend(params, *x, mask=mask))
+    run = jax.jit(lambda *x: variant.attend(params, *x, Options(mask=mask)))
     out, other = run(*qkv), run(*(x.at[:, 1].set(5.0) for x in qkv))
     np.testing.assert_array_equal(out[:, 2:], other[:, 2:])
     assert (out[:, 1] != other[:, 1]).any()

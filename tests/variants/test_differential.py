@@ -5,6 +5,7 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks, numerics
+from attention_jax.core.types import Options
 
 VECTORS = ("a1", "b1", "a2", "b2")
 
@@ -40,7 +41,7 @@ def test_matches_its_equations(qkv, draw, initial):
 def test_dropout_takes_a_pair_from_both_softmaxes(qkv, draw):
     params, key = {name: 0.3 * draw(4) for name in VECTORS}, jax.random.key(3)
     attend = variants.get("differential").attend
-    got = jax.jit(lambda *x: attend(params, *x, dropout_rate=0.4, dropout_key=key))(*qkv)
+    got = jax.jit(lambda *x: attend(params, *x, Options(dropout_rate=0.4, dropout_key=key)))(*qkv)
     at = jnp.ix_(*(jnp.arange(n) for n in (2, 4, 5, 5)))
     kept = np.asarray(numerics.kept_pairs(key, 0.4, at)) / 0.6
     np.testing.assert_allclose(got, oracle(params, *qkv, 0.8, kept), rtol=1e-5, atol=1e-6)
@@ -63,4 +64,4 @@ def test_what_it_cannot_give_is_refused(qkv):
         variant.init(jax.random.key(0), heads=4, kv_heads=2, head_width=7)
     params = variant.init(jax.random.key(0), heads=4, kv_heads=2, head_width=8)
     with pytest.raises(ValueError, match="`return_lse` must be False.*; got True"):
-        variant.attend(params, *qkv, mask=masks.causal, return_lse=True)
+        variant.attend(params, *qkv, Options(mask=masks.causal, return_lse=True))

@@ -4,6 +4,7 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 
 @pytest.mark.parametrize("dilation, size", [(2, 2), (3, 2), (2, 3)])
@@ -28,7 +29,7 @@ def test_without_gaps_it_is_a_sliding_window(qkv):
 
 def test_the_callers_mask_holds_as_well(qkv):
     dilated = variants.get("dilated", size=2, dilation=2).attend
-    got = jax.jit(lambda *qkv: dilated({}, *qkv, mask=masks.causal))(*qkv)
+    got = jax.jit(lambda *qkv: dilated({}, *qkv, Options(mask=masks.causal)))(*qkv)
     # Before position 2 there is no step back, so that a query sees its own value alone.
     np.testing.assert_allclose(got[:, :2], qkv[2][:, :2].repeat(2, axis=2), rtol=1e-6)
     assert np.abs(got[:, 2:] - qkv[2][:, 2:].repeat(2, axis=2)).max() > 0.1

@@ -4,6 +4,7 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 
 def place(distance, most):
@@ -17,7 +18,7 @@ def place(distance, most):
 def test_matches_its_equation(qkv, draw, most):
     variant = variants.get("disentangled", max_distance=most)
     params = {"key": draw(2 * most, 4, 8), "query": draw(2 * most, 4, 8)}
-    run = jax.jit(lambda *qkv: variant.attend(params, *qkv, query_offset=3, key_offset=2))
+    run = jax.jit(lambda *qkv: variant.attend(params, *qkv, Options(query_offset=3, key_offset=2)))
     got = run(*qkv)
     q, k, v = (np.asarray(x, np.float64) for x in qkv)
     of_key, of_query = (np.asarray(params[name], np.float64) for name in ("key", "query"))
@@ -41,7 +42,9 @@ def test_blocks_and_one_tile_agree_in_their_gradients(draw):
 
     def gradient(implementation):
         def loss(params, qkv):
-            out = variant.attend(params, *qkv, mask=masks.causal, implementation=implementation)
+            out = variant.attend(
+                params, *qkv, Options(mask=masks.causal, implementation=implementation)
+            )
             return (out**2).mean()
 
         return jax.jit(jax.grad(loss, (0, 1)))(params, qkv)

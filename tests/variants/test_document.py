@@ -5,6 +5,7 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 IDS = jnp.array([[7, 7, 3, 3, 3], [1, 2, 2, 2, 9]])
 
@@ -28,7 +29,7 @@ def test_each_document_is_attended_to_as_if_it_were_alone(qkv, options, document
 
 def test_the_callers_mask_holds_as_well(qkv):
     attend = variants.get("document", length=2).attend
-    got = jax.jit(lambda *qkv: attend({}, *qkv, mask=masks.causal))(*qkv)
+    got = jax.jit(lambda *qkv: attend({}, *qkv, Options(mask=masks.causal)))(*qkv)
     # The first of each document sees itself alone.
     np.testing.assert_allclose(got[:, ::2], qkv[2][:, ::2].repeat(2, axis=2), rtol=1e-6)
 

@@ -4,6 +4,7 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 
 def oracle(q, k, v, stride, count, *, back):
@@ -26,7 +27,7 @@ def test_matches_the_papers_sets(draw, stride, count, back):
     qkv = draw(2, 9, 4, 8), draw(2, 9, 2, 8), draw(2, 9, 2, 6)
     attend = variants.get("fixed_sparse", stride=stride, summaries=count).attend
     mask = masks.causal if back else None
-    got = jax.jit(lambda *qkv: attend({}, *qkv, mask=mask))(*qkv)
+    got = jax.jit(lambda *qkv: attend({}, *qkv, Options(mask=mask)))(*qkv)
     np.testing.assert_allclose(got, oracle(*qkv, stride, count, back=back), rtol=1e-5, atol=1e-6)
 
 

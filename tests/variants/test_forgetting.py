@@ -5,6 +5,7 @@ import pytest
 
 from attention_jax import attention, variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 VARIANT = variants.get("forgetting")
 
@@ -35,7 +36,7 @@ def oracle(params, q, k, v, visible):
 
 
 def run(params, qkv, mask=masks.causal, **request):
-    return jax.jit(lambda p, x: VARIANT.attend(p, *x, mask=mask, **request))(params, qkv)
+    return jax.jit(lambda p, x: VARIANT.attend(p, *x, Options(mask=mask, **request)))(params, qkv)
 
 
 def test_matches_its_equation(qkv, params):
@@ -59,7 +60,7 @@ def test_a_hidden_key_lowers_no_score_even_where_it_is_not_finite(qkv, params):
     bad = q, k.at[:, 2].set(jnp.nan), v.at[:, 2].set(jnp.nan)
     expected = oracle(params, *qkv, np.asarray(visible))
     np.testing.assert_allclose(run(params, bad, mask), expected, rtol=1e-5, atol=1e-6)
-    loss = jax.grad(lambda p, x: (VARIANT.attend(p, *x, mask=mask) ** 2).sum(), (0, 1))
+    loss = jax.grad(lambda p, x: (VARIANT.attend(p, *x, Options(mask=mask)) ** 2).sum(), (0, 1))
     assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(jax.jit(loss)(params, bad)))
 
 
@@ -92,7 +93,7 @@ def test_gradients_of_the_gates_are_those_of_the_plain_sums(qkv, params):
         loss = jax.grad(lambda p, x: jnp.sin(attend(p, *x)).sum(), (0, 1))
         return jax.jit(loss)(params, qkv)
 
-    got = gradient(lambda p, *x: VARIANT.attend(p, *x, mask=masks.causal))
+    got = gradient(lambda p, *x: VARIANT.attend(p, *x, Options(mask=masks.causal)))
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), got, gradient(plain)
     )
@@ -110,4 +111,4 @@ def test_passes_without_gates_in_order_are_refused(qkv, params):
     with pytest.raises(ValueError, match="forgetting takes in one .* must hold `masks.causal`"):
         VARIANT.attend(params, *qkv)
     with pytest.raises(ValueError, match="within the positions of the keys.* to 5 and keys to 4"):
-        VARIANT.attend(params, *qkv, mask=masks.causal, query_offset=1)
+        VARIANT.attend(params, *qkv, Options(mask=masks.causal, query_offset=1))

@@ -5,6 +5,7 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 
 def silu(x):
@@ -48,23 +49,23 @@ def made(**options):
 @pytest.mark.parametrize("normalize", [True, False])
 def test_matches_equation_10(qkv, convolution, normalize):
     variant, params = made(normalize=normalize, convolution=convolution)
-    got = jax.jit(lambda *x: variant.attend(params, *x, mask=masks.causal))(*qkv)
+    got = jax.jit(lambda *x: variant.attend(params, *x, Options(mask=masks.causal)))(*qkv)
     np.testing.assert_allclose(got, oracle(params, *qkv, normalize), rtol=1e-5, atol=1e-6)
 
 
 def test_more_than_three_chunks_match_too(draw):
     variant, params = made(normalize=False)
     qkv = draw(1, 213, 4, 8), draw(1, 213, 2, 8), draw(1, 213, 2, 6)
-    got = jax.jit(lambda *x: variant.attend(params, *x, mask=masks.causal))(*qkv)
+    got = jax.jit(lambda *x: variant.attend(params, *x, Options(mask=masks.causal)))(*qkv)
     np.testing.assert_allclose(got, oracle(params, *qkv, False), rtol=1e-5, atol=1e-6)
 
 
 def test_without_forgetting_it_is_the_delta_rule(qkv):
     variant, params = made()
     params["gate"]["log_rate"] = jnp.full(4, -jnp.inf)
-    got = jax.jit(lambda *x: variant.attend(params, *x, mask=masks.causal))(*qkv)
+    got = jax.jit(lambda *x: variant.attend(params, *x, Options(mask=masks.causal)))(*qkv)
     plain = variants.get("delta").attend
-    expected = jax.jit(lambda *x: plain(params, *x, mask=masks.causal))(*qkv)
+    expected = jax.jit(lambda *x: plain(params, *x, Options(mask=masks.causal)))(*qkv)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -78,9 +79,9 @@ def test_a_hidden_key_does_not_let_the_state_fade(qkv):
     variant, params = made(convolution=None)
     visible = jnp.ones((2, 5), bool).at[:, 1:3].set(False)
     mask = masks.causal & masks.keys(visible)
-    got = jax.jit(lambda *x: variant.attend(params, *x, mask=mask))(*qkv)
+    got = jax.jit(lambda *x: variant.attend(params, *x, Options(mask=mask)))(*qkv)
     kept = tuple(x[:, jnp.array([0, 3, 4])] for x in qkv)
-    expected = jax.jit(lambda *x: variant.attend(params, *x, mask=masks.causal))(*kept)
+    expected = jax.jit(lambda *x: variant.attend(params, *x, Options(mask=masks.causal)))(*kept)
     np.testing.assert_allclose(got[:, jnp.array([0, 3, 4])], expected, rtol=1e-5, atol=1e-6)
 
 

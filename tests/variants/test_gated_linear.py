@@ -5,6 +5,7 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 
 def oracle(params, q, k, v, visible, temperature=16.0, normalize=True):
@@ -39,7 +40,7 @@ def test_matches_equation_3(qkv, options):
     variant, params = made(**options)
     visible = jnp.ones((2, 5), bool).at[0, 2].set(False)
     mask = masks.causal & masks.keys(visible)
-    got = jax.jit(lambda *x: variant.attend(params, *x, mask=mask))(*qkv)
+    got = jax.jit(lambda *x: variant.attend(params, *x, Options(mask=mask)))(*qkv)
     options.pop("rank", None)
     expected = oracle(params, *qkv, visible, **options)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
@@ -48,7 +49,7 @@ def test_matches_equation_3(qkv, options):
 def test_more_than_three_chunks_match_too(draw):
     variant, params = made(normalize=False, temperature=1.0)
     qkv = draw(1, 71, 4, 8), draw(1, 71, 2, 8), draw(1, 71, 2, 6)
-    got = jax.jit(lambda *x: variant.attend(params, *x, mask=masks.causal))(*qkv)
+    got = jax.jit(lambda *x: variant.attend(params, *x, Options(mask=masks.causal)))(*qkv)
     expected = oracle(params, *qkv, np.ones((1, 71)), temperature=1.0, normalize=False)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=5e-6)
 
@@ -56,7 +57,7 @@ def test_more_than_three_chunks_match_too(draw):
 def test_open_gates_add_up_all_keys(qkv):
     variant, params = made(normalize=False)
     params["bias"] = jnp.full_like(params["bias"], 1e4)
-    got = jax.jit(lambda *x: variant.attend(params, *x, mask=masks.causal))(*qkv)
+    got = jax.jit(lambda *x: variant.attend(params, *x, Options(mask=masks.causal)))(*qkv)
     q, k, v = qkv
     weights = jnp.einsum("bthd,bshd->bhts", q, jnp.repeat(k, 2, axis=2))
     expected = jnp.einsum("bhts,bshe->bthe", jnp.tril(weights), jnp.repeat(v, 2, axis=2))

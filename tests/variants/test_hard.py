@@ -5,6 +5,7 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 from attention_jax.variants.hard import log_probability, reinforce_loss
 
 ESTIMATORS = ["straight_through", "reinforce"]
@@ -28,8 +29,12 @@ def test_without_a_key_the_highest_score_is_read(qkv, estimator):
 def test_with_a_key_it_draws_from_the_softmax(draw, estimator):
     rows, q, k = 4000, draw(1, 1, 2, 8), draw(1, 3, 1, 8)
     units = jnp.eye(3)[None, :, None]
-    attend = jax.jit(variants.get("hard", estimator=estimator).attend)
-    drawn = attend({}, q.repeat(rows, 1), k, units, dropout_key=jax.random.key(1))
+    variant, options = (
+        variants.get("hard", estimator=estimator),
+        Options(dropout_key=jax.random.key(1)),
+    )
+    attend = jax.jit(lambda *x: variant.attend({}, *x, options))
+    drawn = attend(q.repeat(rows, 1), k, units)
     assert (jnp.sort(drawn) == jnp.asarray([0.0, 0.0, 1.0])[None, None, None]).all()
     p = softmax(np.einsum("hd,sd->hs", q[0, 0], k[0, :, 0]) / np.sqrt(8))
     # Within 5 standard deviations of the mean of that many draws.
@@ -45,12 +50,12 @@ def test_a_draw_depends_on_the_place_alone(qkv):
     variant, key = variants.get("hard"), jax.random.key(3)
 
     def attend(q, **request):
-        return variant.attend({}, q, k, v, dropout_key=key, mask=masks.causal, **request)
+        return variant.attend({}, q, k, v, Options(dropout_key=key, mask=masks.causal, **request))
 
     whole = jax.jit(attend)(q)
-    later = jax.jit(lambda q: attend(q, query_offset=3))(q[:, 3:])
+    later = jax.jit(lambda q: attend(q, Options(query_offset=3)))(q[:, 3:])
     np.testing.assert_array_equal(later, whole[:, 3:])
-    dense = jax.jit(lambda q: attend(q, implementation="reference"))(q)
+    dense = jax.jit(lambda q: attend(q, Options(implementation="reference")))(q)
     np.testing.assert_allclose(dense, whole, rtol=1e-6)
 
 
@@ -63,7 +68,7 @@ def test_straight_through_has_the_gradient_of_the_relaxed_choice(qkv, draw, impl
 
     def loss(q, v):
         request = {"dropout_key": key, "mask": masks.causal, "implementation": implementation}
-        return (variant.attend({}, q, k, v, **request) * target).sum()
+        return (variant.attend({}, q, k, v, Options(**request)) * target).sum()
 
     of_query, of_value = jax.jit(jax.grad(loss, (0, 1)))(q, v)
     noise = gumbel(key, 2, 4, 5, 5)
@@ -100,8 +105,8 @@ def test_log_probability_is_that_of_the_draw(qkv):
     mask, key = masks.causal & (lambda b, h, i, j: i != 2), jax.random.key(5)
     units = jnp.broadcast_to(jnp.eye(5)[None, :, None], (2, 5, 2, 5))
     attend = variants.get("hard", estimator="reinforce").attend
-    drawn = jax.jit(lambda: attend({}, q, k, units, mask=mask, dropout_key=key))()
-    got = jax.jit(lambda q, k: log_probability(q, k, mask=mask, dropout_key=key))(q, k)
+    drawn = jax.jit(lambda: attend({}, q, k, units, Options(mask=mask, dropout_key=key)))()
+    got = jax.jit(lambda q, k: log_probability(q, k, Options(mask=mask, dropout_key=key)))(q, k)
     wide_q, wide_k = (np.asarray(x, np.float64) for x in (q, k))
     for b, t, h in np.ndindex(got.shape):
         scores = wide_k[b, : t + 1, h // 2] @ wide_q[b, t, h] / np.sqrt(8)
@@ -121,8 +126,8 @@ def test_reinforce_has_the_expected_gradient(draw, baseline):
 
     def surrogate(arrays, key):
         q, k, v = arrays
-        loss = of_draws(attend({}, q, k, v, dropout_key=key))
-        log_p = log_probability(q, k, dropout_key=key).sum((1, 2))
+        loss = of_draws(attend({}, q, k, v, Options(dropout_key=key)))
+        log_p = log_probability(q, k, Options(dropout_key=key)).sum((1, 2))
         return reinforce_loss(loss, log_p, jnp.asarray(baseline))[0], log_p[0]
 
     def expected_loss(arrays):

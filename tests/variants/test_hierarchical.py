@@ -5,6 +5,7 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 
 def softmax(x):
@@ -36,7 +37,7 @@ def oracle(w, qkv, size, visible, key_offset=0):
 def test_matches_its_equation(qkv, draw, size, causal):
     w, variant = draw(8, 8) / 3, variants.get("hierarchical", size=size)
     mask = masks.causal if causal else None
-    got = jax.jit(lambda *qkv: variant.attend({"w": w}, *qkv, mask=mask))(*qkv)
+    got = jax.jit(lambda *qkv: variant.attend({"w": w}, *qkv, Options(mask=mask)))(*qkv)
     visible = np.tril(np.ones((5, 5), bool)) if causal else np.ones((5, 5), bool)
     np.testing.assert_allclose(got, oracle(w, qkv, size, visible), rtol=1e-5, atol=1e-6)
 
@@ -48,7 +49,7 @@ def test_segments_are_those_of_the_whole_sequence(qkv, draw, traced):
     def attend(offset):
         near = masks.causal & masks.sliding_window(3)
         at = {"mask": near, "query_offset": offset, "key_offset": offset}
-        return variant.attend({"w": w}, *qkv, **at)
+        return variant.attend({"w": w}, *qkv, Options(**at))
 
     got = jax.jit(attend)(jnp.int32(4)) if traced else jax.jit(lambda: attend(4))()
     distance = np.arange(5)[:, None] - np.arange(5)
@@ -81,7 +82,9 @@ def test_dropout_acts_on_both_levels(qkv):
     params = {"w": jnp.eye(8)}
     drop = {"dropout_rate": 0.5, "dropout_key": jax.random.key(0)}
     variant = variants.get("hierarchical", size=2)
-    weights = np.asarray(jax.jit(lambda: variant.attend(params, q, zeros, units, **drop))())
+    weights = np.asarray(
+        jax.jit(lambda: variant.attend(params, q, zeros, units, Options(**drop)))()
+    )
     np.testing.assert_allclose(np.unique(weights.round(5)), [0, 0.66667])
     halves = (weights > 0).reshape(2, 5, 4, 3, 2)
     assert (halves.sum(-1) == 1).any(), "words are dropped by themselves"
@@ -92,4 +95,4 @@ def test_wrong_arguments_are_refused(qkv):
     with pytest.raises(ValueError, match="`size` must be a whole number of at least 1; got 0"):
         variants.get("hierarchical", size=0)
     with pytest.raises(ValueError, match="`dropout_key` must be given"):
-        variants.get("hierarchical").attend({"w": jnp.eye(8)}, *qkv, dropout_rate=0.5)
+        variants.get("hierarchical").attend({"w": jnp.eye(8)}, *qkv, Options(dropout_rate=0.5))

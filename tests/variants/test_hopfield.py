@@ -4,6 +4,7 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 
 def softmax(x):
@@ -38,12 +39,12 @@ def test_dropout_leaves_the_steps_before_alone(qkv):
     q, k, v = qkv
     variant, key = variants.get("hopfield", steps=3), jax.random.key(0)
     drop = {"dropout_rate": 0.5, "dropout_key": key, "mask": masks.causal}
-    got = jax.jit(lambda: variant.attend({}, q, k, v, **drop))()
+    got = jax.jit(lambda: variant.attend({}, q, k, v, Options(**drop)))()
 
     @jax.jit
     def expected():
-        state = variants.get("hopfield", steps=2).attend({}, q, k, k, mask=masks.causal)
-        return variants.get("scaled_dot").attend({}, state, k, v, **drop)
+        state = variants.get("hopfield", steps=2).attend({}, q, k, k, Options(mask=masks.causal))
+        return variants.get("scaled_dot").attend({}, state, k, v, Options(**drop))
 
     np.testing.assert_allclose(got, expected(), rtol=1e-5, atol=1e-6)
     assert (np.asarray(got)[:, 0] == 0).any()

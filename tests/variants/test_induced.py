@@ -7,6 +7,7 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 
 def oracle(points, q, k, v, visible):
@@ -28,7 +29,7 @@ def test_matches_equations_9_and_10(qkv, draw):
     visible = np.ones((2, 5), bool)
     visible[0, 1] = visible[1, 3:] = False
     mask = masks.keys(jnp.asarray(visible))
-    got = jax.jit(lambda *x: variant.attend({"points": points}, *x, mask=mask))(*qkv)
+    got = jax.jit(lambda *x: variant.attend({"points": points}, *x, Options(mask=mask)))(*qkv)
     np.testing.assert_allclose(got, oracle(points, *qkv, visible), rtol=1e-5, atol=1e-6)
 
 
@@ -57,8 +58,9 @@ def test_dropout_drops_readings_and_answers(draw):
     variant = variants.get("induced", points=1)
     q, k = draw(2, 64, 2, 8), jnp.zeros((2, 64, 2, 8))
     units = jnp.broadcast_to(jnp.eye(64)[None, :, None], (2, 64, 2, 64))
-    drop = {"dropout_rate": 0.5, "dropout_key": jax.random.key(1)}
-    out = jax.jit(functools.partial(variant.attend, {"points": draw(1, 2, 8)}, **drop))(q, k, units)
+    drop = Options(dropout_rate=0.5, dropout_key=jax.random.key(1))
+    params = {"points": draw(1, 2, 8)}
+    out = jax.jit(lambda *x: variant.attend(params, *x, drop))(q, k, units)
     queries, keys = (out != 0).any(-1), (out != 0).any(1)
     assert 0.3 < queries.mean() < 0.7 and 0.3 < keys.mean() < 0.7
     np.testing.assert_array_equal(out != 0, queries[..., None] & keys[:, None])
@@ -67,6 +69,6 @@ def test_dropout_drops_readings_and_answers(draw):
 
 def test_what_it_cannot_do_is_refused(qkv, draw):
     with pytest.raises(ValueError, match="`mask` must not hold `masks.causal`"):
-        variants.get("induced").attend({"points": draw(3, 4, 8)}, *qkv, mask=masks.causal)
+        variants.get("induced").attend({"points": draw(3, 4, 8)}, *qkv, Options(mask=masks.causal))
     with pytest.raises(ValueError, match="`points` must be a whole number of at least 1; got 0"):
         variants.get("induced", points=0)

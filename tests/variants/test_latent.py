@@ -5,6 +5,7 @@ import pytest
 
 from attention_jax import attention, variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 
 def made(**options):
@@ -39,7 +40,7 @@ def oracle(params, q, k, v, causal, normalize=True):
 def test_matches_equations_9_to_11(qkv, causal, latent_width, normalize):
     variant, params = made(latent_width=latent_width, normalize=normalize)
     mask = masks.causal if causal else None
-    got = jax.jit(lambda p, x: variant.attend(p, *x, mask=mask))(params, qkv)
+    got = jax.jit(lambda p, x: variant.attend(p, *x, Options(mask=mask)))(params, qkv)
     np.testing.assert_allclose(got, oracle(params, *qkv, causal, normalize), rtol=1e-5, atol=1e-6)
 
 
@@ -75,7 +76,7 @@ def test_sequences_of_a_batch_may_stand_at_different_positions(qkv):
     mixed = jax.tree.map(lambda a, b: jnp.stack([a[0], b[1]]), states[1], states[3])
     token = tuple(jnp.stack([x[0, 1], x[1, 3]]) for x in qkv)
     _, out = step(mixed, token)
-    whole = jax.jit(lambda p, x: variant.attend(p, *x, mask=masks.causal))(params, qkv)
+    whole = jax.jit(lambda p, x: variant.attend(p, *x, Options(mask=masks.causal)))(params, qkv)
     expected = jnp.stack([whole[0, 1], whole[1, 3]])
     np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-6)
 
@@ -87,7 +88,7 @@ def test_a_hidden_key_that_is_not_finite_leaves_gradients_finite(qkv):
     visible = jnp.ones((2, 5), bool).at[:, 2].set(False)
 
     def loss(params, *qkv):
-        out = variant.attend(params, *qkv, mask=masks.keys(visible))
+        out = variant.attend(params, *qkv, Options(mask=masks.keys(visible)))
         return (out**2).sum(), out
 
     run = jax.jit(jax.grad(loss, (0, 1, 2, 3), has_aux=True))
@@ -95,14 +96,14 @@ def test_a_hidden_key_that_is_not_finite_leaves_gradients_finite(qkv):
     _, expected = run(params, *qkv)
     np.testing.assert_array_equal(out, expected)
     assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(gradients))
-    seen = jax.jit(lambda p, *x: variant.attend(p, *x, mask=masks.causal))
+    seen = jax.jit(lambda p, *x: variant.attend(p, *x, Options(mask=masks.causal)))
     rows = jnp.isnan(seen(params, q, k.at[:, 2].set(jnp.nan), v)).all((0, 2, 3))
     np.testing.assert_array_equal(rows, [False, False, True, True, True])
 
 
 def test_the_log_sum_comes_along(qkv):
     variant, params = made(latent_width=5)
-    out, lse = jax.jit(lambda p, x: variant.attend(p, *x, return_lse=True))(params, qkv)
+    out, lse = jax.jit(lambda p, x: variant.attend(p, *x, Options(return_lse=True)))(params, qkv)
     assert out.shape == (2, 5, 4, 6) and lse.shape == (2, 5, 4)
 
 

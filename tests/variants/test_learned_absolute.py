@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from attention_jax import variants
+from attention_jax.core.types import Options
 
 
 def test_matches_its_equation(qkv, draw):
     variant, of_query, of_key = variants.get("learned_absolute"), draw(9, 4, 8), draw(9, 2, 8)
     params = {"query": of_query, "key": of_key}
-    run = jax.jit(lambda *qkv: variant.attend(params, *qkv, query_offset=3, key_offset=1))
+    run = jax.jit(lambda *qkv: variant.attend(params, *qkv, Options(query_offset=3, key_offset=1)))
     got = run(*qkv)
     q, k, v, of_query, of_key = (np.asarray(x, np.float64) for x in (*qkv, of_query, of_key))
     for b, t, h in np.ndindex(got.shape[:-1]):
@@ -38,7 +39,7 @@ def test_positions_beyond_the_table_are_refused_or_nan(qkv, draw):
     variant = variants.get("learned_absolute", max_length=6)
     params = {"query": draw(6, 4, 8), "key": draw(6, 2, 8)}
     with pytest.raises(ValueError, match="go from 0 to 5; got 5 from 2. Raise `max_length`"):
-        variant.attend(params, *qkv, query_offset=2)
-    run = jax.jit(lambda at: variant.attend(params, *qkv, query_offset=at))
+        variant.attend(params, *qkv, Options(query_offset=2))
+    run = jax.jit(lambda at: variant.attend(params, *qkv, Options(query_offset=at)))
     beyond = np.isnan(run(jnp.int32(3))).all((0, 2, 3))
     np.testing.assert_array_equal(beyond, [False, False, False, True, True])

@@ -5,6 +5,7 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 
 def oracle(q, k, v, causal):
@@ -22,13 +23,15 @@ def oracle(q, k, v, causal):
 @pytest.mark.parametrize("causal", [False, True])
 def test_matches_equations_7_and_9(qkv, causal):
     mask = masks.causal if causal else None
-    got = jax.jit(lambda *x: variants.get("linear").attend({}, *x, mask=mask))(*qkv)
+    got = jax.jit(lambda *x: variants.get("linear").attend({}, *x, Options(mask=mask)))(*qkv)
     np.testing.assert_allclose(got, oracle(*qkv, causal), rtol=1e-5, atol=1e-6)
 
 
 def test_more_than_three_chunks_match_too(draw):
     qkv = draw(1, 213, 4, 8), draw(1, 213, 2, 8), draw(1, 213, 2, 6)
-    got = jax.jit(lambda *x: variants.get("linear").attend({}, *x, mask=masks.causal))(*qkv)
+    got = jax.jit(lambda *x: variants.get("linear").attend({}, *x, Options(mask=masks.causal)))(
+        *qkv
+    )
     np.testing.assert_allclose(got, oracle(*qkv, True), rtol=1e-5, atol=1e-6)
 
 
@@ -47,7 +50,9 @@ def test_features_far_below_zero_keep_their_digits(qkv):
 
 def test_dropout_is_refused(qkv):
     with pytest.raises(ValueError, match="`dropout_rate` must be 0 for linear"):
-        variants.get("linear").attend({}, *qkv, dropout_rate=0.1, dropout_key=jax.random.key(0))
+        variants.get("linear").attend(
+            {}, *qkv, Options(dropout_rate=0.1, dropout_key=jax.random.key(0))
+        )
 
 
 def test_the_state_does_not_grow():

@@ -5,6 +5,7 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 
 def oracle(params, q, k, v, visible):
@@ -30,7 +31,9 @@ def test_matches_equation_7(qkv, shared):
     )
     visible = np.ones((2, 5), bool)
     visible[0, 1] = visible[1, 3:] = False
-    got = jax.jit(lambda *x: variant.attend(params, *x, mask=masks.keys(jnp.asarray(visible))))
+    got = jax.jit(
+        lambda *x: variant.attend(params, *x, Options(mask=masks.keys(jnp.asarray(visible))))
+    )
     np.testing.assert_allclose(got(*qkv), oracle(params, *qkv, visible), rtol=1e-5, atol=1e-6)
 
 
@@ -46,7 +49,7 @@ def test_keys_that_start_later_use_later_columns(qkv):
     variant = variants.get("linformer", rank=3, max_length=7)
     params = variant.init(jax.random.key(0), heads=4, kv_heads=2, head_width=8)
     later = {name: x[:, 2:] for name, x in params.items()}
-    moved = jax.jit(lambda at: variant.attend(params, *qkv, key_offset=at))
+    moved = jax.jit(lambda at: variant.attend(params, *qkv, Options(key_offset=at)))
     expected = variants.get("linformer", rank=3, max_length=5).attend(later, *qkv)
     np.testing.assert_allclose(moved(2), expected, rtol=1e-5, atol=1e-6)
     assert jnp.isnan(moved(3)).all() and jnp.isnan(moved(-1)).all()
@@ -59,7 +62,7 @@ def test_dropout_drops_weights_of_mixtures(qkv):
     params = {"key": jnp.zeros((5, 5)), "value": jnp.eye(5)}
     units = jnp.broadcast_to(jnp.eye(5)[None, :, None], (2, 5, 2, 5))
     drop = {"dropout_rate": 0.5, "dropout_key": jax.random.key(1)}
-    weights = variant.attend(params, q, k, units, **drop)
+    weights = variant.attend(params, q, k, units, Options(**drop))
     dropped = np.isclose(weights, 0)
     np.testing.assert_allclose(weights, np.where(dropped, 0, 2 / 5), rtol=1e-5)
     assert 0.3 < dropped.mean() < 0.7
@@ -71,7 +74,7 @@ def test_what_it_cannot_do_is_refused(qkv):
     with pytest.raises(ValueError, match="got 5 from 0 and max_length=4. Raise `max_length`"):
         variant.attend(params, *qkv)
     with pytest.raises(ValueError, match="`mask` must not hold `masks.causal`"):
-        variant.attend(params, *qkv, mask=masks.causal)
+        variant.attend(params, *qkv, Options(mask=masks.causal))
     with pytest.raises(ValueError, match="`rank` must be a whole number of at least 1; got 0"):
         variants.get("linformer", rank=0)
     with pytest.raises(ValueError, match="`max_length` must be a whole number of at least 1"):

@@ -5,6 +5,7 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 
 @pytest.mark.parametrize("distance", [1, 2])
@@ -39,7 +40,7 @@ def test_steps_keep_a_window_and_reproduce_the_causal_pass(qkv):
     for n in range(5):
         state, out = step(state, *(x[:, n] for x in qkv))
         rows.append(out)
-    expected = jax.jit(lambda *qkv: variant.attend({}, *qkv, mask=masks.causal))(*qkv)
+    expected = jax.jit(lambda *qkv: variant.attend({}, *qkv, Options(mask=masks.causal)))(*qkv)
     np.testing.assert_allclose(jnp.stack(rows, 1), expected, rtol=1e-5, atol=1e-6)
 
 
@@ -48,12 +49,12 @@ def test_each_look_at_another_sequence_is_one_position_further(qkv):
     q, k, v = qkv
     visible = jnp.array([[True, False, True, True, True], [True, True, True, True, False]])
     state, rows = variant.start({}, 2, 5, **SIZES), []
-    align = jax.jit(lambda state, q: variant.align({}, state, q, k, v, visible=visible))
+    align = jax.jit(lambda state, q: variant.cross_step({}, state, q, k, v, visible=visible))
     for n in range(5):
         state, out = align(state, q[:, n])
         rows.append(out)
     shown = masks.keys(visible)
-    expected = jax.jit(lambda *qkv: variant.attend({}, *qkv, mask=shown))(*qkv)
+    expected = jax.jit(lambda *qkv: variant.attend({}, *qkv, Options(mask=shown)))(*qkv)
     np.testing.assert_allclose(jnp.stack(rows, 1), expected, rtol=1e-5, atol=1e-6)
 
 

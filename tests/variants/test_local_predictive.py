@@ -5,6 +5,7 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 
 def oracle(params, q, k, v, distance, keys_of):
@@ -37,7 +38,7 @@ def test_matches_its_equations(qkv, draw, source, distance):
     # Large, so that the windows of different queries lie apart.
     params = {"w": draw(8, 8), "v": 3 * draw(8)}
     attend = variants.get("local_predictive", distance=distance).attend
-    got = jax.jit(lambda *qkv: attend(params, *qkv, mask=mask))(*qkv)
+    got = jax.jit(lambda *qkv: attend(params, *qkv, Options(mask=mask)))(*qkv)
     expected = oracle(params, *qkv, distance, keys_of)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
@@ -56,4 +57,4 @@ def test_what_it_cannot_give_is_refused(qkv):
     variant = variants.get("local_predictive")
     params = variant.init(jax.random.key(0), heads=4, kv_heads=2, head_width=8)
     with pytest.raises(ValueError, match="`return_lse` needs .*; got local_predictive"):
-        variant.attend(params, *qkv, return_lse=True)
+        variant.attend(params, *qkv, Options(return_lse=True))

@@ -5,12 +5,15 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 
 @pytest.mark.parametrize(("offset", "mask"), [(0, None), (2, None), (0, masks.causal)])
 def test_matches_its_equation(qkv, draw, offset, mask):
     variant, w = variants.get("location", max_length=7), draw(7, 8)
-    run = jax.jit(lambda *qkv: variant.attend({"w": w}, *qkv, mask=mask, key_offset=offset))
+    run = jax.jit(
+        lambda *qkv: variant.attend({"w": w}, *qkv, Options(mask=mask, key_offset=offset))
+    )
     got = run(*qkv)
     q, v, w = (np.asarray(x, np.float64) for x in (qkv[0], qkv[2], w))
     for b, t, h in np.ndindex(got.shape[:-1]):
@@ -23,7 +26,7 @@ def test_matches_its_equation(qkv, draw, offset, mask):
 def test_neither_a_key_nor_the_place_of_the_query_matters(qkv, draw):
     variant, params = variants.get("location", max_length=7), {"w": draw(7, 8)}
     q, k, v = qkv
-    run = jax.jit(lambda k, offset: variant.attend(params, q, k, v, query_offset=offset))
+    run = jax.jit(lambda k, offset: variant.attend(params, q, k, v, Options(query_offset=offset)))
     expected = run(k, jnp.int32(0))
     np.testing.assert_array_equal(run(3 * k, jnp.int32(2)), expected)
 
@@ -34,4 +37,4 @@ def test_lengths_beyond_the_table_are_refused(qkv):
     variant = variants.get("location", max_length=6)
     params = variant.init(jax.random.key(0), heads=4, kv_heads=2, head_width=8)
     with pytest.raises(ValueError, match="go from 0 to 5; got 5 from 2. Raise `max_length`"):
-        variant.attend(params, *qkv, key_offset=2)
+        variant.attend(params, *qkv, Options(key_offset=2))

@@ -5,6 +5,7 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 from attention_jax.variants.location_aware import BLOCK
 
 SIZES = {"heads": 4, "kv_heads": 2, "head_width": 8}
@@ -48,7 +49,7 @@ def test_matches_equations_8_and_9(qkv, draw, options):
     params = variant.init(jax.random.key(0), **SIZES)
     # Of a size that weights far away make themselves felt.
     params |= {name: draw(*params[name].shape) for name in ("b", "filters")}
-    got = jax.jit(lambda *x: variant.attend(params, *x, mask=masks.keys(PADDED)))(*qkv)
+    got = jax.jit(lambda *x: variant.attend(params, *x, Options(mask=masks.keys(PADDED))))(*qkv)
     smoothing, sharpness = options.get("smoothing", False), options.get("sharpness", 1.0)
     expected = oracle(params, *qkv, np.asarray(PADDED), smoothing, sharpness)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)

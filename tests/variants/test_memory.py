@@ -5,6 +5,7 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 MEMORY = variants.get("memory", slots=3)
 
@@ -12,7 +13,7 @@ MEMORY = variants.get("memory", slots=3)
 @pytest.mark.parametrize("causal", [False, True])
 def test_matches_its_equation(qkv, draw, causal):
     slots, mask = {"key": draw(3, 2, 8), "value": draw(3, 2, 8)}, masks.causal if causal else None
-    got = jax.jit(lambda *x: MEMORY.attend(*x, mask=mask))(slots, *qkv)
+    got = jax.jit(lambda *x: MEMORY.attend(*x, Options(mask=mask)))(slots, *qkv)
     q, k, v = (np.asarray(x, np.float64) for x in qkv)
     of_keys, of_values = (np.asarray(slots[name], np.float64) for name in ("key", "value"))
     for b, t, h in np.ndindex(got.shape[:-1]):
@@ -37,7 +38,7 @@ def test_dropout_reaches_input_and_memory(qkv, draw):
     units = jnp.broadcast_to(jnp.eye(5, 8)[None, :, None], (2, 5, 2, 8))
     slots["value"] = jnp.broadcast_to(jnp.eye(8)[5:, None], (3, 2, 8))
     drop = {"dropout_rate": 0.5, "dropout_key": jax.random.key(0)}
-    run = jax.jit(lambda: MEMORY.attend(slots, q, 0 * k, units, **drop))
+    run = jax.jit(lambda: MEMORY.attend(slots, q, 0 * k, units, Options(**drop)))
     weights = np.asarray(run())
     np.testing.assert_allclose(np.unique(weights.round(6)), [0, 0.25])
     for part in (weights[..., :5], weights[..., 5:]):
@@ -52,4 +53,4 @@ def test_what_it_cannot_hold_is_refused(qkv, draw):
     with pytest.raises(ValueError, match="`slots` must be a whole number of at least 1; got 0"):
         variants.get("memory", slots=0)
     with pytest.raises(ValueError, match="`dropout_key` must be given"):
-        MEMORY.attend(slots, *qkv, dropout_rate=0.5)
+        MEMORY.attend(slots, *qkv, Options(dropout_rate=0.5))

@@ -5,6 +5,7 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 SIZES = {"heads": 4, "kv_heads": 2, "head_width": 8}
 PADDED = jnp.array([[True, True, False, True, True], [False, True, True, True, True]])
@@ -55,7 +56,7 @@ def oracle(params, q, k, v, visible, chunk, hard):
 def test_matches_its_equations(qkv, draw, chunk, hard):
     params = learned(draw)
     variant = variants.get("mocha", chunk=chunk, hard=hard)
-    got = jax.jit(lambda *x: variant.attend(params, *x, mask=masks.keys(PADDED)))(*qkv)
+    got = jax.jit(lambda *x: variant.attend(params, *x, Options(mask=masks.keys(PADDED))))(*qkv)
     expected = oracle(params, *qkv, np.asarray(PADDED), chunk, hard)
     assert expected.any(-1).sum() > 10
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
@@ -65,8 +66,9 @@ def test_matches_its_equations(qkv, draw, chunk, hard):
 def test_a_chunk_of_one_is_monotonic_attention(qkv, draw, noisy):
     params, key = learned(draw), jax.random.key(1) if noisy else None
     walk = variants.get("monotonic").attend
-    got = jax.jit(variants.get("mocha", chunk=1).attend)(params, *qkv, dropout_key=key)
-    expected = jax.jit(walk)(params["walk"], *qkv, dropout_key=key)
+    mocha, options = variants.get("mocha", chunk=1).attend, Options(dropout_key=key)
+    got = jax.jit(lambda *x: mocha(params, *x, options))(*qkv)
+    expected = jax.jit(lambda *x: walk(params["walk"], *x, options))(*qkv)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 SIZES = {"heads": 4, "kv_heads": 2, "head_width": 8}
 PADDED = jnp.array([[True, True, False, True, True], [False, True, True, True, True]])
@@ -59,7 +60,9 @@ def greedy(params, q, k, v, visible):
 
 def run(params, qkv, variant=None, **request):
     variant = variant or variants.get("monotonic")
-    return jax.jit(lambda *x: variant.attend(params, *x, mask=masks.keys(PADDED), **request))(*qkv)
+    return jax.jit(
+        lambda *x: variant.attend(params, *x, Options(mask=masks.keys(PADDED), **request))
+    )(*qkv)
 
 
 def test_without_noise_it_is_the_expectation(qkv, draw):

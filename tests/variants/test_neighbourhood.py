@@ -4,6 +4,7 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 
 def oracle(q, k, v, height, width, size):
@@ -45,7 +46,7 @@ def test_a_window_of_the_whole_grid_is_scaled_dot(draw):
 def test_looking_back_it_sees_the_neighbours_before(draw):
     qkv = draw(1, 9, 4, 8), draw(1, 9, 2, 8), draw(1, 9, 2, 6)
     attend = variants.get("neighbourhood", size=1, width=3).attend
-    got = jax.jit(lambda *qkv: attend({}, *qkv, mask=masks.causal))(*qkv)
+    got = jax.jit(lambda *qkv: attend({}, *qkv, Options(mask=masks.causal)))(*qkv)
     np.testing.assert_allclose(got, qkv[2].repeat(2, axis=2), rtol=1e-6)
 
 

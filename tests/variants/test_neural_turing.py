@@ -5,6 +5,7 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 SIZES = {"heads": 4, "kv_heads": 2, "head_width": 8}
 PADDED = jnp.array([[True, True, False, True, True], [False, True, True, True, False]])
@@ -49,7 +50,7 @@ def oracle(params, q, k, v, visible, reach):
 def test_matches_equations_5_to_9(qkv, reach):
     variant = variants.get("neural_turing", reach=reach)
     params = jax.tree.map(lambda x: x + 0.2, variant.init(jax.random.key(0), **SIZES))
-    got = jax.jit(lambda *x: variant.attend(params, *x, mask=masks.keys(PADDED)))(*qkv)
+    got = jax.jit(lambda *x: variant.attend(params, *x, Options(mask=masks.keys(PADDED))))(*qkv)
     expected = oracle(params, *qkv, np.asarray(PADDED), reach)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 

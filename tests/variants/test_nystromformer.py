@@ -5,6 +5,7 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 
 def oracle(q, k, v, visible, landmarks, iterations):
@@ -45,7 +46,9 @@ def visible():
 @pytest.mark.parametrize("iterations", [1, 6])
 def test_matches_algorithm_1(long, visible, iterations):
     variant = variants.get("nystromformer", landmarks=3, iterations=iterations)
-    got = jax.jit(lambda *x: variant.attend({}, *x, mask=masks.keys(jnp.asarray(visible))))(*long)
+    got = jax.jit(
+        lambda *x: variant.attend({}, *x, Options(mask=masks.keys(jnp.asarray(visible))))
+    )(*long)
     expected = oracle(*long, visible, 3, iterations)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
@@ -55,7 +58,7 @@ def test_hidden_positions_reach_nothing(long, visible):
     shown = jnp.asarray(visible)
 
     def loss(q, k, v):
-        out = variant.attend({}, q, k, v, mask=masks.keys(shown))
+        out = variant.attend({}, q, k, v, Options(mask=masks.keys(shown)))
         return jnp.where(shown[..., None, None], jnp.sin(out), 0).sum()
 
     seen = shown[..., None, None]
@@ -73,8 +76,8 @@ def test_as_few_keys_as_landmarks_are_attention(long, visible):
     variant = variants.get("nystromformer", landmarks=7)  # as many as each sequence shows
     visible[1, 6] = True
     mask = masks.keys(jnp.asarray(visible))
-    got = jax.jit(lambda *x: variant.attend({}, *x, mask=mask))(*long)
-    expected = variants.get("scaled_dot").attend({}, *long, mask=mask)
+    got = jax.jit(lambda *x: variant.attend({}, *x, Options(mask=mask)))(*long)
+    expected = variants.get("scaled_dot").attend({}, *long, Options(mask=mask))
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -90,13 +93,13 @@ def test_what_it_cannot_do_is_refused(long):
     q, k, v = long
     attend = variants.get("nystromformer").attend
     with pytest.raises(ValueError, match="`mask` must not hold `masks.causal`"):
-        attend({}, q, k, v, mask=masks.causal)
+        attend({}, q, k, v, Options(mask=masks.causal))
     with pytest.raises(ValueError, match="got 8 queries from 0 and 9 keys from 0"):
         attend({}, q[:, 1:], k, v)
     with pytest.raises(ValueError, match="got 9 queries from 1 and 9 keys from 0"):
-        attend({}, q, k, v, query_offset=1)
+        attend({}, q, k, v, Options(query_offset=1))
     with pytest.raises(ValueError, match="`dropout_rate` must be 0 for nystromformer"):
-        attend({}, q, k, v, dropout_rate=0.5, dropout_key=jax.random.key(0))
+        attend({}, q, k, v, Options(dropout_rate=0.5, dropout_key=jax.random.key(0)))
     with pytest.raises(ValueError, match="`landmarks` must be a whole number of at least 1"):
         variants.get("nystromformer", landmarks=0)
     with pytest.raises(ValueError, match="`iterations` must be a whole number of at least 1"):

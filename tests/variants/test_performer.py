@@ -5,6 +5,7 @@ import pytest
 
 from attention_jax import attention, variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 from attention_jax.variants.performer import _directions
 
 
@@ -25,7 +26,7 @@ def oracle(q, k, v, causal, features, seed=0):
 @pytest.mark.parametrize("causal, features", [(False, None), (True, None), (True, 5)])
 def test_matches_its_equation(qkv, causal, features):
     mask, variant = masks.causal if causal else None, variants.get("performer", features=features)
-    got = jax.jit(lambda *x: variant.attend({}, *x, mask=mask))(*qkv)
+    got = jax.jit(lambda *x: variant.attend({}, *x, Options(mask=mask)))(*qkv)
     # d log d is 16.6 at d = 8.
     expected = oracle(*qkv, causal, features or 17)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
@@ -82,7 +83,9 @@ def test_features_neither_overflow_nor_vanish(draw, width, long):
     # Keys that point along a direction have the largest features there are.
     k = k.at[0, :, 0].set(directions[:6]) if long else k
     variant = variants.get("performer", features=32)
-    out = jax.jit(lambda *x: variant.attend({}, *x, mask=masks.causal))(10 * q, k, jnp.ones_like(v))
+    out = jax.jit(lambda *x: variant.attend({}, *x, Options(mask=masks.causal)))(
+        10 * q, k, jnp.ones_like(v)
+    )
     np.testing.assert_allclose(out, np.ones(v.shape), rtol=1e-5)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 
 def test_matches_its_equation(qkv, draw):
@@ -22,18 +23,18 @@ def test_the_given_queries_count_for_their_positions_only(qkv, draw):
     params = variant.init(jax.random.key(0), heads=4, kv_heads=2, head_width=8)
 
     def loss(q, k, v):
-        return (variant.attend(params, q, k, v, mask=masks.causal) ** 2).sum()
+        return (variant.attend(params, q, k, v, Options(mask=masks.causal)) ** 2).sum()
 
     gradients = jax.jit(jax.grad(loss, (0, 1)))(q, k, v)
     np.testing.assert_array_equal(gradients[0], np.zeros(q.shape))
     assert (gradients[1] != 0).any()
-    attend = jax.jit(lambda q: variant.attend(params, q, k, v, mask=masks.causal))
+    attend = jax.jit(lambda q: variant.attend(params, q, k, v, Options(mask=masks.causal)))
     np.testing.assert_array_equal(attend(q), attend(draw(*q.shape)))
 
 
 def test_the_logarithm_of_the_sum_comes_with_it(qkv):
     q, k, v = (x.astype(jnp.bfloat16) for x in qkv)
     params = {"query": jnp.zeros((4, 8))}
-    out, lse = variants.get("pooling").attend(params, q, k, v, return_lse=True)
+    out, lse = variants.get("pooling").attend(params, q, k, v, Options(return_lse=True))
     assert out.dtype == jnp.bfloat16
     np.testing.assert_allclose(lse, np.full((2, 5, 4), np.log(5)), rtol=1e-6)

@@ -4,6 +4,7 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 
 @pytest.mark.parametrize("length", [1, 3])
@@ -27,12 +28,12 @@ def test_a_prefix_that_is_all_is_scaled_dot(qkv):
 def test_it_hides_the_future_by_itself_and_takes_no_causal_mask(qkv):
     window = masks.sliding_window(2)
     prefix = variants.get("prefix", length=1).attend
-    got = jax.jit(lambda *qkv: prefix({}, *qkv, mask=window))(*qkv)
+    got = jax.jit(lambda *qkv: prefix({}, *qkv, Options(mask=window)))(*qkv)
     plain = variants.get("scaled_dot").attend
-    expected = jax.jit(lambda *qkv: plain({}, *qkv, mask=window & masks.causal))(*qkv)
+    expected = jax.jit(lambda *qkv: plain({}, *qkv, Options(mask=window & masks.causal)))(*qkv)
     np.testing.assert_allclose(got, expected, rtol=1e-6)
     with pytest.raises(ValueError, match="`mask` must not hold `masks.causal`.*Leave it out"):
-        prefix({}, *qkv, mask=window & masks.causal)
+        prefix({}, *qkv, Options(mask=window & masks.causal))
 
 
 def test_a_prefix_holds_a_position():

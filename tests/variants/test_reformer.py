@@ -5,6 +5,7 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 
 def buckets_of(x, buckets, rounds, seed):
@@ -43,7 +44,7 @@ def test_matches_equations_2_4_and_6(draw, causal, shared):
     options = {"buckets": 8, "rounds": 2, "seed": 3}
     variant = variants.get("reformer", shared=shared, **options)
     mask = masks.causal if causal else None
-    got = jax.jit(lambda *x: variant.attend({}, *x, mask=mask))(q, k, v)
+    got = jax.jit(lambda *x: variant.attend({}, *x, Options(mask=mask)))(q, k, v)
     expected, seen = oracle(q, k, v, causal, shared, **options)
     assert min(seen) == 1 and 1 < np.mean(seen) < 6, "some pairs are seen, and others not"
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
@@ -52,7 +53,7 @@ def test_matches_equations_2_4_and_6(draw, causal, shared):
 def test_hashes_go_along_with_positions(draw):
     q, k, v = draw(2, 9, 4, 8), draw(2, 9, 2, 8), draw(2, 9, 2, 6)
     variant = variants.get("reformer", buckets=8, rounds=2)
-    attend = jax.jit(lambda *x, **at: variant.attend({}, *x, mask=masks.causal, **at))
+    attend = jax.jit(lambda *x, **at: variant.attend({}, *x, Options(mask=masks.causal, **at)))
     whole = attend(q, k, v)
     rows = attend(q[:, 4:6], k, v, query_offset=4)
     np.testing.assert_allclose(rows, whole[:, 4:6], rtol=1e-5, atol=1e-6)

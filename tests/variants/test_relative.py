@@ -5,6 +5,7 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks, numerics
+from attention_jax.core.types import Options
 
 
 def oracle(params, q, k, v, most, seen_by, kept=None):
@@ -43,7 +44,7 @@ MASKS = {
 def test_matches_its_equations(qkv, draw, most, values, mask):
     variant = variants.get("relative", max_distance=most, values=values)
     params, (mask, seen_by) = draw_params(draw, most, values), MASKS[mask]
-    run = jax.jit(lambda *qkv: variant.attend(params, *qkv, mask=mask, query_offset=2))
+    run = jax.jit(lambda *qkv: variant.attend(params, *qkv, Options(mask=mask, query_offset=2)))
     expected = oracle(params, *qkv, most, seen_by)
     np.testing.assert_allclose(run(*qkv), expected, rtol=1e-5, atol=1e-6)
 
@@ -51,7 +52,9 @@ def test_matches_its_equations(qkv, draw, most, values, mask):
 def test_a_dropped_weight_drops_the_distance_of_its_value(qkv, draw):
     variant, params, key = variants.get("relative"), draw_params(draw, 16), jax.random.key(3)
     random = {"dropout_rate": 0.4, "dropout_key": key}
-    got = jax.jit(lambda *qkv: variant.attend(params, *qkv, query_offset=2, **random))(*qkv)
+    got = jax.jit(lambda *qkv: variant.attend(params, *qkv, Options(query_offset=2, **random)))(
+        *qkv
+    )
     at = jnp.ix_(jnp.arange(2), jnp.arange(4), 2 + jnp.arange(5), jnp.arange(5))
     kept = np.asarray(numerics.kept_pairs(key, 0.4, at)) / 0.6
     expected = oracle(params, *qkv, 16, lambda t: np.ones(5), kept)
@@ -61,14 +64,16 @@ def test_a_dropped_weight_drops_the_distance_of_its_value(qkv, draw):
 def test_what_is_not_finite_reaches_only_those_that_see_it(qkv, draw):
     variant, params, (q, k, v) = variants.get("relative"), draw_params(draw, 16), qkv
     spoiled = k.at[:, 3].set(jnp.inf), v.at[:, 4].set(jnp.nan)
-    out = jax.jit(lambda k, v: variant.attend(params, q, k, v, mask=masks.causal))(*spoiled)
+    out = jax.jit(lambda k, v: variant.attend(params, q, k, v, Options(mask=masks.causal)))(
+        *spoiled
+    )
     np.testing.assert_array_equal(np.isnan(out).all((0, 2, 3)), [0, 0, 0, 1, 1])
 
     @jax.jit
     @jax.grad
     def gradient(params, k, v):
         seen = masks.Mask(lambda b, h, i, j: j < 3)
-        return (variant.attend(params, q, k, v, mask=seen) ** 2).sum()
+        return (variant.attend(params, q, k, v, Options(mask=seen)) ** 2).sum()
 
     got = gradient(params, *spoiled)
     jax.tree.map(np.testing.assert_array_equal, got, gradient(params, k, v))
@@ -83,4 +88,4 @@ def test_what_it_cannot_give_is_refused(qkv, draw, users_errors):
     with pytest.raises(ValueError, match="`value` must be at most as wide as a head; got 9 and 8"):
         variants.get("relative").attend(draw_params(draw, 16), q, k, draw(2, 5, 2, 9))
     with pytest.raises(ValueError, match="`dropout_key` must be given"):
-        variants.get("relative").attend(draw_params(draw, 16), *qkv, dropout_rate=0.1)
+        variants.get("relative").attend(draw_params(draw, 16), *qkv, Options(dropout_rate=0.1))

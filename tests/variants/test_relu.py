@@ -4,12 +4,13 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_matches_its_equation(qkv, causal):
     variant, mask = variants.get("relu"), masks.causal if causal else None
-    got = jax.jit(lambda *qkv: variant.attend({}, *qkv, mask=mask))(*qkv)
+    got = jax.jit(lambda *qkv: variant.attend({}, *qkv, Options(mask=mask)))(*qkv)
     q, k, v = (np.asarray(x, np.float64) for x in qkv)
     for b, t, h in np.ndindex(got.shape[:-1]):
         seen = t + 1 if causal else 5

@@ -5,6 +5,7 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 
 def turned(x, position):
@@ -31,7 +32,9 @@ def oracle(q, k, v, rotate=True, normalize=True):
 
 
 def run(qkv, mask=masks.causal, **options):
-    return jax.jit(lambda *x: variants.get("retention", **options).attend({}, *x, mask=mask))(*qkv)
+    return jax.jit(
+        lambda *x: variants.get("retention", **options).attend({}, *x, Options(mask=mask))
+    )(*qkv)
 
 
 @pytest.mark.parametrize("rotate", [True, False])
@@ -64,5 +67,5 @@ def test_passes_both_ways_are_refused(qkv):
 def test_rotation_needs_pairs_of_channels(draw):
     qkv = draw(1, 3, 2, 7), draw(1, 3, 2, 7), draw(1, 3, 2, 6)
     with pytest.raises(ValueError, match="must be even"):
-        variants.get("retention").attend({}, *qkv, mask=masks.causal)
+        variants.get("retention").attend({}, *qkv, Options(mask=masks.causal))
     assert run(qkv, rotate=False).shape == (1, 3, 2, 6)

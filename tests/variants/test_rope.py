@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from attention_jax import variants
+from attention_jax.core.types import Options
 
 
 def rotation(position, width, base):
@@ -21,7 +22,9 @@ def rotation(position, width, base):
 @pytest.mark.parametrize("base", [10_000.0, 10.0])
 def test_matches_its_equation(qkv, base):
     variant = variants.get("rope", base=base)
-    got = jax.jit(lambda *qkv: variant.attend({}, *qkv, query_offset=4, key_offset=1))(*qkv)
+    got = jax.jit(lambda *qkv: variant.attend({}, *qkv, Options(query_offset=4, key_offset=1)))(
+        *qkv
+    )
     q, k, v = (np.asarray(x, np.float64) for x in qkv)
     for b, t, h in np.ndindex(got.shape[:-1]):
         turned = rotation(t + 4, 8, base) @ q[b, t, h]
@@ -32,7 +35,9 @@ def test_matches_its_equation(qkv, base):
 
 
 def test_only_distances_matter(qkv):
-    run = jax.jit(lambda at: variants.get("rope").attend({}, *qkv, query_offset=at, key_offset=at))
+    run = jax.jit(
+        lambda at: variants.get("rope").attend({}, *qkv, Options(query_offset=at, key_offset=at))
+    )
     np.testing.assert_allclose(run(jnp.int32(9)), run(jnp.int32(0)), rtol=1e-5, atol=1e-5)
 
 
@@ -46,7 +51,7 @@ def test_what_has_no_turn_is_refused(qkv, users_errors):
 
 def test_the_log_sum_exp_is_that_of_the_turned_scores(qkv):
     narrow = tuple(x.astype(jnp.bfloat16) for x in qkv)
-    out, lse = variants.get("rope").attend({}, *narrow, return_lse=True)
+    out, lse = variants.get("rope").attend({}, *narrow, Options(return_lse=True))
     q, k = (np.asarray(x, np.float64) for x in narrow[:2])
     assert out.dtype == jnp.bfloat16 and lse.shape == (2, 5, 4)
     turned = [rotation(j, 8, 10_000.0) @ k[1, j, 1] for j in range(5)]

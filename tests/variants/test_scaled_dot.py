@@ -4,6 +4,7 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 
 def oracle(q, k, v):
@@ -29,7 +30,7 @@ def test_matches_torch(qkv):
     (out**2).sum().backward()
 
     def loss(qkv):
-        out = variants.get("scaled_dot").attend({}, *qkv, mask=masks.causal)
+        out = variants.get("scaled_dot").attend({}, *qkv, Options(mask=masks.causal))
         return (out**2).sum(), out
 
     gradients, got = jax.jit(jax.grad(loss, has_aux=True))(qkv)

@@ -4,6 +4,7 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 
 def oracle(qkv, bias, causal):
@@ -22,7 +23,7 @@ def oracle(qkv, bias, causal):
 @pytest.mark.parametrize("bias", [None, 0.0, -1.5])
 def test_matches_its_equation(qkv, bias, causal):
     variant, mask = variants.get("sigmoid", bias=bias), masks.causal if causal else None
-    got = jax.jit(lambda *qkv: variant.attend({}, *qkv, mask=mask))(*qkv)
+    got = jax.jit(lambda *qkv: variant.attend({}, *qkv, Options(mask=mask)))(*qkv)
     np.testing.assert_allclose(got, oracle(qkv, bias, causal), rtol=1e-5, atol=1e-6)
 
 
@@ -30,7 +31,7 @@ def test_blocks_change_nothing(qkv, draw):
     def run(implementation):
         def loss(qkv):
             out = variants.get("sigmoid").attend(
-                {}, *qkv, mask=masks.causal, implementation=implementation
+                {}, *qkv, Options(mask=masks.causal, implementation=implementation)
             )
             return (out**2).sum(), out
 

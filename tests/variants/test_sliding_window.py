@@ -4,11 +4,12 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 
 def attend(qkv, *, size, **request):
     window = variants.get("sliding_window", size=size)
-    return jax.jit(lambda *qkv: window.attend({}, *qkv, **request))(*qkv)
+    return jax.jit(lambda *qkv: window.attend({}, *qkv, Options(**request)))(*qkv)
 
 
 @pytest.mark.parametrize("size", [2, 3])
@@ -32,7 +33,9 @@ def test_the_callers_mask_holds_as_well(qkv):
     got = attend(qkv, size=2, mask=masks.causal)
     expected = variants.get("scaled_dot").attend
     both = masks.causal & masks.sliding_window(2)
-    np.testing.assert_array_equal(got, jax.jit(lambda *x: expected({}, *x, mask=both))(*qkv))
+    np.testing.assert_array_equal(
+        got, jax.jit(lambda *x: expected({}, *x, Options(mask=both)))(*qkv)
+    )
 
 
 def test_a_window_must_hold_a_position():

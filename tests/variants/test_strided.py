@@ -4,6 +4,7 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 
 def oracle(q, k, v, stride):
@@ -23,7 +24,7 @@ def oracle(q, k, v, stride):
 def test_looking_back_it_is_the_papers(draw, stride):
     qkv = draw(2, 9, 4, 8), draw(2, 9, 2, 8), draw(2, 9, 2, 6)
     attend = variants.get("strided", stride=stride).attend
-    got = jax.jit(lambda *qkv: attend({}, *qkv, mask=masks.causal))(*qkv)
+    got = jax.jit(lambda *qkv: attend({}, *qkv, Options(mask=masks.causal)))(*qkv)
     np.testing.assert_allclose(got, oracle(*qkv, stride), rtol=1e-5, atol=1e-6)
 
 

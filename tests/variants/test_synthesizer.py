@@ -7,6 +7,7 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 
 def logits(params, q, b, t, h):
@@ -28,7 +29,7 @@ def moved(variant, draw):
 def test_matches_its_equation(qkv, draw, kind):
     variant = variants.get("synthesizer", kind=kind, max_length=7)
     params = moved(variant, draw)
-    got = jax.jit(lambda *x: variant.attend(params, *x, mask=masks.causal))(*qkv)
+    got = jax.jit(lambda *x: variant.attend(params, *x, Options(mask=masks.causal)))(*qkv)
     q, _, v = (np.asarray(x, np.float64) for x in qkv)
     for b, t, h in np.ndindex(got.shape[:-1]):
         weights = np.exp(logits(params, q, b, t, h)[: t + 1])
@@ -43,7 +44,7 @@ def test_scores_go_along_with_positions(qkv, draw, kind):
     variant = variants.get("synthesizer", kind=kind, max_length=7)
     params = moved(variant, draw)
     near = masks.causal & masks.sliding_window(2)
-    attend = jax.jit(lambda *x, **at: variant.attend(params, *x, mask=near, **at))
+    attend = jax.jit(lambda *x, **at: variant.attend(params, *x, Options(mask=near, **at)))
     whole = attend(q, k, v)
     last = attend(q[:, 3:], k[:, 2:], v[:, 2:], query_offset=3, key_offset=2)
     np.testing.assert_allclose(last, whole[:, 3:], rtol=1e-5, atol=1e-6)

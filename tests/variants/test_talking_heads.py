@@ -5,13 +5,14 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 
 @pytest.mark.parametrize("mask", [None, masks.causal])
 def test_matches_its_equation(qkv, draw, mask):
     params = {"logits": draw(4, 4), "weights": draw(4, 4)}
     attend = variants.get("talking_heads").attend
-    got = jax.jit(lambda *qkv: attend(params, *qkv, mask=mask))(*qkv)
+    got = jax.jit(lambda *qkv: attend(params, *qkv, Options(mask=mask)))(*qkv)
     q, k, v = (np.asarray(x, np.float64) for x in qkv)
     before, after = (np.asarray(params[name], np.float64) for name in ("logits", "weights"))
     for b, t in np.ndindex(2, 5):
@@ -39,7 +40,7 @@ def test_a_hidden_key_that_is_not_finite_leaves_the_mixtures_their_gradients(qkv
     @jax.jit
     @jax.grad
     def gradient(params, k, v):
-        return (attend(params, q, k, v, mask=seen) ** 2).sum()
+        return (attend(params, q, k, v, Options(mask=seen)) ** 2).sum()
 
     got = gradient(params, k.at[:, 4].set(jnp.nan), v.at[:, 4].set(jnp.inf))
     jax.tree.map(np.testing.assert_array_equal, got, gradient(params, k, v))
@@ -49,4 +50,4 @@ def test_a_mask_of_single_heads_is_refused(qkv):
     variant = variants.get("talking_heads")
     params = variant.init(jax.random.key(0), heads=4, kv_heads=2, head_width=8)
     with pytest.raises(ValueError, match="`mask` of talking_heads must not depend on h"):
-        variant.attend(params, *qkv, mask=masks.Mask(lambda b, h, i, j: h > 0))
+        variant.attend(params, *qkv, Options(mask=masks.Mask(lambda b, h, i, j: h > 0)))

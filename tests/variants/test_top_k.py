@@ -4,13 +4,14 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 
 @pytest.mark.parametrize("k", [1, 2, 3])
 @pytest.mark.parametrize("causal", [False, True])
 def test_matches_its_equation(qkv, k, causal):
     variant, mask = variants.get("top_k", k=k), masks.causal if causal else None
-    got = jax.jit(lambda *qkv: variant.attend({}, *qkv, mask=mask))(*qkv)
+    got = jax.jit(lambda *qkv: variant.attend({}, *qkv, Options(mask=mask)))(*qkv)
     q, key, v = (np.asarray(x, np.float64) for x in qkv)
     for b, t, h in np.ndindex(got.shape[:-1]):
         seen = t + 1 if causal else 5

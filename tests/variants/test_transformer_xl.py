@@ -5,6 +5,7 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 
 def sinusoid(distance):
@@ -17,7 +18,7 @@ def test_matches_its_equation(qkv, draw, mask):
     variant = variants.get("transformer_xl")
     params = {"u": draw(4, 8), "v": draw(4, 8), "w": 0.4 * draw(4, 8, 8)}
     # Two keys are older than the first query, as with a segment that is kept.
-    run = jax.jit(lambda *qkv: variant.attend(params, *qkv, mask=mask, query_offset=2))
+    run = jax.jit(lambda *qkv: variant.attend(params, *qkv, Options(mask=mask, query_offset=2)))
     got = run(*qkv)
     q, k, v = (np.asarray(x, np.float64) for x in qkv)
     biases = (np.asarray(params[name], np.float64) for name in ("u", "v", "w"))

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 from attention_jax import variants
 from attention_jax.analysis.plots import style
 from attention_jax.analysis.variant_info import ways
-from attention_jax.core.types import MaskFunction, Variant
+from attention_jax.core.types import MaskFunction, Options, Variant
 
 CELLS, LONG, HEADS, WIDTH, SPREAD = 48, 768, 4, 32, 1.2
 SCORES = ("equal scores", "random scores")
@@ -62,7 +62,7 @@ def patterns(name: str, *, heads: int = HEADS, **options: Any) -> Patterns:
                     way: weights(variant, mask, positions=positions, heads=heads)
                     for way, mask in ways(variant).items()
                 }
-                if "cross" in variant.serves or not _is_uniform(found):
+                if "cross" in variant.roles or not _is_uniform(found):
                     break
             return Patterns(found, positions, changed)
         except ValueError as error:
@@ -85,7 +85,7 @@ def weights(
     """
     keys = jax.random.split(jax.random.key(0), 5)
     params = variant.init(keys[0], heads=heads, kv_heads=heads, head_width=WIDTH)
-    random = {"dropout_key": keys[1]} if variant.random else {}
+    options = Options(mask, dropout_key=keys[1] if variant.stochastic else None)
     shape = (1, positions, heads, WIDTH)
     q, k = (jax.random.normal(key, shape) for key in keys[2:4])
     # Unit vectors, 16 at once; and two more, to see whether what they give is all there is to it.
@@ -98,7 +98,7 @@ def weights(
         def attend(v: Array) -> Array:
             # Alike in all heads, for there are variants that share them.
             v = jnp.broadcast_to(v[None, :, None], (1, positions, heads, 16))
-            return variant.attend(params, q, k, v, mask=mask, **random)[0]
+            return variant.attend(params, q, k, v, options)[0]
 
         return jax.lax.map(attend, values)
 

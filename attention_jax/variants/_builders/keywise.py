@@ -12,7 +12,8 @@ from jaxtyping import Array, Bool, Float
 from attention_jax.core import checks, masks
 from attention_jax.core.jaxprs import depends_on
 from attention_jax.core.numerics import wide_dtype
-from attention_jax.core.types import MaskFunction
+from attention_jax.core.types import MaskFunction, Options
+from attention_jax.variants._builders.options import refuse
 
 
 class Seen(NamedTuple):
@@ -144,12 +145,7 @@ def prepare(
     q: Array,
     k: Array,
     v: Array,
-    *,
-    mask: MaskFunction | None = None,
-    query_offset: int | Array = 0,
-    key_offset: int | Array = 0,
-    dropout_rate: float = 0.0,
-    dropout_key: Any = None,
+    options: Options,
 ) -> Opened:
     """Checks a request to a variant that sums keys, and makes hidden keys and values 0.
 
@@ -157,15 +153,17 @@ def prepare(
       ValueError: an argument breaks its rule, or asks for what sums of keys cannot do.
     """
     checks.attention_arrays(q, k, v)
-    checks.dropout(dropout_rate, dropout_key)
-    if dropout_rate:
+    refuse(name, options, "return_lse", "implementation")
+    checks.dropout(options.dropout_rate, options.dropout_key)
+    if options.dropout_rate:
         raise ValueError(
             f"`dropout_rate` must be 0 for {name}, which holds no weights of pairs to drop; got "
-            f"{dropout_rate}. Drop outputs or features in the layers around it."
+            f"{options.dropout_rate}. Drop outputs or features in the layers around it."
         )
-    shown = split_mask(name, mask, batch=k.shape[0], length=k.shape[1], offset=key_offset)
+    at = options.query_offset, options.key_offset
+    shown = split_mask(name, options.mask, batch=k.shape[0], length=k.shape[1], offset=at[1])
     if shown.causal:
-        aligned(name, q.shape[1], k.shape[1], query_offset, key_offset)
+        aligned(name, q.shape[1], k.shape[1], *at)
     visible = jnp.ones(k.shape[:2], bool) if shown.keys is None else shown.keys
     fine = jnp.isfinite(k).all(-1) & jnp.isfinite(v).all(-1)
     taken = (visible[..., None] & fine)[..., None]

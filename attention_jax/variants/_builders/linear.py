@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from attention_jax.core.numerics import wide_dtype
-from attention_jax.core.types import PLACES, Params, Variant, no_parameters
+from attention_jax.core.types import ROLES, Options, Params, Variant, no_parameters
 from attention_jax.variants._builders.chunked_scan import delta_scan, delta_step, read, scan, step
 from attention_jax.variants._builders.keywise import finalize, only_causal, prepare
 
@@ -34,7 +34,7 @@ Feature = Callable[[Array, Array], Array]
 
 
 def from_features(
-    name: str, of_query: Feature, of_key: Feature, *, serves: tuple[str, ...] = PLACES
+    name: str, of_query: Feature, of_key: Feature, *, roles: tuple[str, ...] = ROLES
 ) -> Variant:
     """A weighted mean whose weights are products of features: a sum over keys, made once.
 
@@ -43,23 +43,14 @@ def from_features(
     Args:
       name: of the variant, for errors.
       of_query, of_key: features of wide arrays and their positions; no product is negative.
+      roles: where the variant can stand, of `core.types.ROLES`.
     """
 
-    def attend(
-        params: Params,
-        q: Array,
-        k: Array,
-        v: Array,
-        *,
-        query_offset: int | Array = 0,
-        key_offset: int | Array = 0,
-        **request: Any,
-    ) -> Array:
+    def attend(params: Params, q: Array, k: Array, v: Array, options: Options = Options()) -> Array:
         del params
-        offsets: dict[str, Any] = {"query_offset": query_offset, "key_offset": key_offset}
-        got = prepare(name, q, k, v, **offsets, **request)
-        queries = of_query(got.q, positions_from(query_offset, q.shape[1]))
-        keys = of_key(got.k, positions_from(key_offset, k.shape[1]))
+        got = prepare(name, q, k, v, options)
+        queries = of_query(got.q, positions_from(options.query_offset, q.shape[1]))
+        keys = of_key(got.k, positions_from(options.key_offset, k.shape[1]))
         keys = jnp.where(got.visible[:, :, None, None], keys, 0)
         if got.causal:
             sums = scan(queries, keys, _counted(got.v))
@@ -84,7 +75,7 @@ def from_features(
         sums, out = step(state.sums, queries, keys, _counted(v.astype(dtype)))
         return LinearState(sums, state.position + 1), _mean(out).astype(q.dtype)
 
-    return Variant(no_parameters, attend, start, next_one, serves=serves, masks="keys")
+    return Variant(no_parameters, attend, start, next_one, roles=roles, mask_kind="keywise")
 
 
 def _counted(v: Float[Array, "*b e"]) -> Float[Array, "*b e_and_one"]:
@@ -119,12 +110,10 @@ def from_decay(
     """
     finish = layer_norm if normalize else lambda out: out
 
-    def attend(
-        params: Params, q: Array, k: Array, v: Array, *, key_offset: int | Array = 0, **request: Any
-    ) -> Array:
-        got = prepare(name, q, k, v, key_offset=key_offset, **request)
+    def attend(params: Params, q: Array, k: Array, v: Array, options: Options = Options()) -> Array:
+        got = prepare(name, q, k, v, options)
         only_causal(name, got.causal)
-        at = positions_from(key_offset, k.shape[1])
+        at = positions_from(options.key_offset, k.shape[1])
         k, v = (spread(x, q.shape[2]) for x in (got.k, got.v))
         queries, keys, log_decay = fade(params, got.q, k, at, got.visible)
         return finalize(got, finish(scan(queries, keys, v, log_decay)), q.dtype)
@@ -145,7 +134,7 @@ def from_decay(
         sums, out = step(state.sums, queries, keys, v[:, 0], log_decay)
         return LinearState(sums, state.position + 1), finish(out).astype(q.dtype)
 
-    return Variant(init, attend, start, next_one, serves=("causal",), masks="keys")
+    return Variant(init, attend, start, next_one, roles=("causal",), mask_kind="keywise")
 
 
 def empty_memory(
@@ -230,8 +219,8 @@ def from_delta(
         shown = visible[..., None]
         return jnp.where(shown, strength, 0), jnp.where(shown, log_decay, 0)
 
-    def attend(params: Params, q: Array, k: Array, v: Array, **request: Any) -> Array:
-        got = prepare(name, q, k, v, **request)
+    def attend(params: Params, q: Array, k: Array, v: Array, options: Options = Options()) -> Array:
+        got = prepare(name, q, k, v, options)
         only_causal(name, got.causal)
         k, v = (spread(x, q.shape[2]) for x in (got.k, got.v))
         # A hidden position's own query still reads, but no later one takes it in.
@@ -268,7 +257,7 @@ def from_delta(
         sums, out = delta_step(state.sums, *shaped)
         return DeltaState(sums, *(x[:, :-1] for x in windows)), finish(out).astype(q.dtype)
 
-    return Variant(init, attend, start, next_one, serves=("causal",), masks="keys")
+    return Variant(init, attend, start, next_one, roles=("causal",), mask_kind="keywise")
 
 
 def per_head(weights: Float[Array, "h d"], x: Float[Array, "b t h d"]) -> Float[Array, "b t h"]:

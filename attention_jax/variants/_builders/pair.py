@@ -1,14 +1,15 @@
 """Variants that are a score of one query and one key, or a mask."""
 
 from collections.abc import Callable
-from typing import Any
 
 from jaxtyping import Array
 
 from attention_jax.core import masks
 from attention_jax.core.types import (
-    PLACES,
+    ROLES,
     MaskFunction,
+    Options,
+    Output,
     Params,
     Score,
     Variant,
@@ -27,14 +28,15 @@ def from_score(
       init: `(key, *, heads, kv_heads, head_width) -> params`.
 
     Returns:
-      A variant for transformers and for RNN decoders; `attend` takes the keywords of
-      `attention` but `score`.
+      A variant for transformers and for RNN decoders.
     """
 
-    def attend(params: Params, q: Array, k: Array, v: Array, **request: Any) -> Any:
-        return attention(q, k, v, score=score(params), **request)
+    def attend(
+        params: Params, q: Array, k: Array, v: Array, options: Options = Options()
+    ) -> Output:
+        return attention(q, k, v, score=score(params), **options._asdict())
 
-    return Variant(init=init, attend=attend, score=score, serves=PLACES)
+    return Variant(init=init, attend=attend, score=score, roles=ROLES)
 
 
 def from_mask(visible: MaskFunction) -> Variant:
@@ -45,15 +47,11 @@ def from_mask(visible: MaskFunction) -> Variant:
     """
 
     def attend(
-        params: Params,
-        q: Array,
-        k: Array,
-        v: Array,
-        *,
-        mask: MaskFunction | None = None,
-        **request: Any,
-    ) -> Any:
+        params: Params, q: Array, k: Array, v: Array, options: Options = Options()
+    ) -> Output:
         del params
-        return attention(q, k, v, mask=masks.both(visible, mask), **request)
+        return attention(
+            q, k, v, **options._replace(mask=masks.both(visible, options.mask))._asdict()
+        )
 
     return Variant(init=no_parameters, attend=attend)

@@ -2,9 +2,9 @@
 
     past_i, weight_i = weigh(past_(i-1), q_i, keys)        out_i = sum_j dropout(weight_i[j]) v_j
 
-A variant gives `weigh`; `from_weights` makes of it `attend`, a loop over the queries, and `align`,
-one turn of that loop. The rest is what several of them share: `energies` of one hidden layer, and
-`monotonic` weights of a walk along the keys that never turns back.
+A variant gives `weigh`; `from_weights` makes of it `attend`, a loop over the queries, and
+`cross_step`, one turn of that loop. The rest is what several of them share: `additive_energy` of
+one hidden layer, and `monotonic` weights of a walk along the keys that never turns back.
 """
 
 from collections.abc import Callable
@@ -17,8 +17,9 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from attention_jax.core import checks, masks
 from attention_jax.core.jaxprs import hoist_invariant
 from attention_jax.core.numerics import kept_pairs, wide_dtype
-from attention_jax.core.types import MaskFunction, Params, State, Variant
+from attention_jax.core.types import Options, Params, State, Variant
 from attention_jax.variants._builders.keywise import finalize, is_causal, prepare
+from attention_jax.variants._builders.options import refuse
 
 # (params, past [b h s], q [b h d], k [b s g d], visible [b s], key) -> (past, weights [b h s])
 Weigh = Callable[..., tuple[Array, Array]]
@@ -30,7 +31,7 @@ def from_weights(
     *,
     init: Callable[..., Params],
     before: Callable[..., Array] = jnp.zeros,
-    random: bool = False,
+    stochastic: bool = False,
 ) -> Variant:
     """A variant for two sequences, whose queries follow one another.
 
@@ -40,7 +41,7 @@ def from_weights(
         wide, and 0 where hidden. Weights of hidden keys are made 0 after it.
       init: `(key, *, heads, kv_heads, head_width) -> params`.
       before: `(shape, dtype) -> past` before the first query, of shape [b h s].
-      random: whether `weigh` draws where it gets a key; else its `key` is None.
+      stochastic: whether `weigh` draws where it gets a key; else its `key` is None.
     """
 
     def turn(fixed: tuple, past: Array, q: Array, key: Any) -> tuple[Array, Array]:
@@ -48,23 +49,12 @@ def from_weights(
         after, weights = weigh(params, past.astype(q.dtype), q, k, visible, key)
         return after.astype(past.dtype), jnp.where(visible[:, None], weights, 0)
 
-    def attend(
-        params: Params,
-        q: Array,
-        k: Array,
-        v: Array,
-        *,
-        mask: MaskFunction | None = None,
-        query_offset: int | Array = 0,
-        key_offset: int | Array = 0,
-        dropout_rate: float = 0.0,
-        dropout_key: PRNGKeyArray | None = None,
-    ) -> Array:
-        _whole(name, mask, query_offset)
-        checks.dropout(dropout_rate, dropout_key)
-        got = prepare(name, q, k, v, mask=mask, key_offset=key_offset)
+    def attend(params: Params, q: Array, k: Array, v: Array, options: Options = Options()) -> Array:
+        _check(name, options)
+        rate, key_offset = options.dropout_rate, options.key_offset
+        got = prepare(name, q, k, v, Options(mask=options.mask, key_offset=key_offset))
         (b, t, h, _), s = q.shape, k.shape[1]
-        noise, drop = _split(dropout_key) if random else (None, dropout_key)
+        noise, drop = _split(options.dropout_key) if stochastic else (None, options.dropout_key)
         keys = None if noise is None else jax.random.split(noise, t)
         past, queries = before((b, h, s), got.q.dtype), got.q.swapaxes(0, 1)
         one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), (queries, keys))
@@ -72,10 +62,10 @@ def from_weights(
         # The backward pass computes each turn again from what was past: t s numbers a head.
         body = jax.checkpoint(lambda past, x: rest(past, *x), prevent_cse=False)
         weights = jax.lax.scan(body, past, (queries, keys))[1].transpose(1, 2, 0, 3)
-        if dropout_rate and drop is not None:
+        if rate and drop is not None:
             at = jnp.arange(b), jnp.arange(h), jnp.arange(t), key_offset + jnp.arange(s)
-            kept = kept_pairs(drop, dropout_rate, jnp.ix_(*at))
-            weights = jnp.where(kept, weights / (1 - dropout_rate), 0)
+            kept = kept_pairs(drop, rate, jnp.ix_(*at))
+            weights = jnp.where(kept, weights / (1 - rate), 0)
         return finalize(got, _mixed(weights, got.v), q.dtype)
 
     def start(params: Params, batch: int, length: int, *, heads: int, **sizes: Any) -> State:
@@ -83,7 +73,7 @@ def from_weights(
         dtype = wide_dtype(jax.ShapeDtypeStruct((), sizes["dtype"]))
         return before((batch, heads, length), dtype)
 
-    def align(
+    def cross_step(
         params: Params,
         state: State,
         q: Array,
@@ -93,18 +83,28 @@ def from_weights(
         visible: Bool[Array, "b s"],
         dropout_key: PRNGKeyArray | None = None,
     ) -> tuple[State, Array]:
-        got = prepare(name, q[:, None], k, v, mask=masks.keys(visible))
-        key = dropout_key if random else None
+        got = prepare(name, q[:, None], k, v, Options(mask=masks.keys(visible)))
+        key = dropout_key if stochastic else None
         state, weights = turn((params, got.k, got.visible), state, got.q[:, 0], key)
         out = finalize(got, _mixed(weights[:, :, None], got.v), q.dtype)
         return state, out[:, 0]
 
-    return Variant(init, attend, start, align=align, serves=("cross",), masks="keys", random=random)
+    return Variant(
+        init,
+        attend,
+        start,
+        cross_step=cross_step,
+        roles=("cross",),
+        mask_kind="keywise",
+        stochastic=stochastic,
+    )
 
 
-def _whole(name: str, mask: MaskFunction | None, query_offset: Any) -> None:
-    """Refuses what a walk over the keys of another sequence cannot honour."""
-    if is_causal(mask):
+def _check(name: str, options: Options) -> None:
+    """Refuses what a walk over the keys of another sequence cannot honor."""
+    refuse(name, options, "return_lse", "implementation")
+    query_offset = options.query_offset
+    if is_causal(options.mask):
         raise ValueError(
             f"{name} looks from one sequence at all of another, so `mask` must not hold "
             "`masks.causal`; got one that does. Use it as `cross_attention`, and within one "
@@ -114,8 +114,9 @@ def _whole(name: str, mask: MaskFunction | None, query_offset: Any) -> None:
     if not isinstance(query_offset, int) or query_offset:
         raise ValueError(
             f"`query_offset` must be 0 for {name}, whose queries depend on all those before; got "
-            f"{query_offset}. Go on from a later query with its `start` and `align`."
+            f"{query_offset}. Go on from a later query with its `start` and `cross_step`."
         )
+    checks.dropout(options.dropout_rate, options.dropout_key)
 
 
 def _split(key: PRNGKeyArray | None) -> tuple[PRNGKeyArray | None, PRNGKeyArray | None]:

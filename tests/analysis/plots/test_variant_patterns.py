@@ -17,8 +17,8 @@ from attention_jax.core.types import Variant, no_parameters
 def variant(change=lambda out: out, **facts):
     """Softmax attention, and a change of its output."""
 
-    def attend(params, q, k, v, **request):
-        return change(attention(q, k, v, **request))
+    def attend(params, q, k, v, options):
+        return change(attention(q, k, v, **options._asdict()))
 
     return Variant(no_parameters, attend, **facts)
 
@@ -52,11 +52,11 @@ def test_heads_that_share_values_have_weights():
 
 
 def test_one_that_draws_draws_alike():
-    def attend(params, q, k, v, *, dropout_key, **request):
-        noise = jax.random.normal(dropout_key, q.shape)
-        return attention(q + noise, k, v, **request)
+    def attend(params, q, k, v, options):
+        noise = jax.random.normal(options.dropout_key, q.shape)
+        return attention(q + noise, k, v, **options._replace(dropout_key=None)._asdict())
 
-    noisy = Variant(no_parameters, attend, random=True)
+    noisy = Variant(no_parameters, attend, stochastic=True)
     assert variant_patterns.weights(noisy, None, positions=16, heads=2).shape == (2, 2, 16, 16)
 
 

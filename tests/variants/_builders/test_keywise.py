@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 from attention_jax.variants._builders import keywise
 
 PADDED = jnp.asarray([[True, True, False], [True, False, True]])
@@ -90,7 +91,7 @@ def test_hidden_and_spoiled_keys_are_opened_as_zeros(qkv):
     q, k, v = qkv
     visible = jnp.ones((2, 5), bool).at[0, 1].set(False)
     k = k.at[0, 1].set(jnp.nan).at[1, 2, 0, 3].set(jnp.inf)
-    got = keywise.prepare("this", q, k.astype(jnp.bfloat16), v, mask=masks.keys(visible))
+    got = keywise.prepare("this", q, k.astype(jnp.bfloat16), v, Options(mask=masks.keys(visible)))
     assert got.q.dtype == got.k.dtype == got.v.dtype == jnp.float32 and not got.causal
     for x in (got.k, got.v):
         assert not x[0, 1].any() and not x[1, 2, 0].any() and (x[1, 2, 1] != 0).all()
@@ -101,13 +102,13 @@ def test_rows_that_see_a_spoiled_key_are_closed_as_nan(qkv):
     q, k, v = qkv
     v = v.at[1, 2, 0, 3].set(jnp.nan)
     out = jnp.ones((2, 5, 4, 6))
-    before = keywise.prepare("this", q, k, v, mask=masks.causal)
+    before = keywise.prepare("this", q, k, v, Options(mask=masks.causal))
     bad = np.zeros((2, 5, 4), bool)
     bad[1, 2:, :2] = True
     np.testing.assert_array_equal(
         jnp.isnan(keywise.finalize(before, out, q.dtype)), np.repeat(bad[..., None], 6, axis=-1)
     )
-    closed = keywise.finalize(keywise.prepare("this", q, k, v), out, jnp.bfloat16)
+    closed = keywise.finalize(keywise.prepare("this", q, k, v, Options()), out, jnp.bfloat16)
     assert closed.dtype == jnp.bfloat16
     bad[1, :, :2] = True
     np.testing.assert_array_equal(jnp.isnan(closed), np.repeat(bad[..., None], 6, axis=-1))
@@ -116,10 +117,14 @@ def test_rows_that_see_a_spoiled_key_are_closed_as_nan(qkv):
 def test_what_no_sum_of_keys_can_do_is_refused(qkv, users_errors):
     key = jax.random.key(0)
     with pytest.raises(ValueError, match="`dropout_rate` must be 0 for this.*; got 0.1"):
-        keywise.prepare("this", *qkv, dropout_rate=0.1, dropout_key=key)
+        keywise.prepare("this", *qkv, Options(dropout_rate=0.1, dropout_key=key))
     with pytest.raises(ValueError, match=r"`dropout_rate` must be .* in \[0, 1\)"):
-        keywise.prepare("this", *qkv, dropout_rate=1.5, dropout_key=key)
+        keywise.prepare("this", *qkv, Options(dropout_rate=1.5, dropout_key=key))
     with pytest.raises(ValueError, match=r"`key` must have shape \[b s g d\]"):
-        keywise.prepare("this", qkv[0], qkv[1][0], qkv[2])
+        keywise.prepare("this", qkv[0], qkv[1][0], qkv[2], Options())
+    with pytest.raises(ValueError, match="`return_lse` must be False for this.*; got True"):
+        keywise.prepare("this", *qkv, Options(return_lse=True))
+    with pytest.raises(ValueError, match="`implementation` must be None for this.*; got 'dense'"):
+        keywise.prepare("this", *qkv, Options(implementation="dense"))
     with pytest.raises(ValueError, match="causal pass of this"):
-        keywise.prepare("this", *qkv, mask=masks.causal, query_offset=1)
+        keywise.prepare("this", *qkv, Options(mask=masks.causal, query_offset=1))

@@ -7,6 +7,7 @@ import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 from attention_jax.variants._builders import linear
 
 WITH_STATES = ("linear", "cosformer", "performer", "retention", "gated_linear", "delta")
@@ -21,7 +22,7 @@ def made(name, **options):
 @pytest.mark.parametrize("name", WITH_STATES)
 def test_a_later_key_that_is_not_finite_reaches_no_earlier_row(qkv, name):
     variant, params = made(name)
-    run = jax.jit(lambda *qkv: variant.attend(params, *qkv, mask=masks.causal))
+    run = jax.jit(lambda *qkv: variant.attend(params, *qkv, Options(mask=masks.causal)))
     q, k, v = qkv
     out = run(q, k.at[:, 3].set(jnp.nan), v.at[:, 3].set(jnp.inf))
     np.testing.assert_array_equal(out[:, :3], run(*qkv)[:, :3])
@@ -41,11 +42,11 @@ def test_hidden_padding_before_a_sequence_changes_nothing(qkv, name):
     mask = masks.causal & masks.keys(visible)
 
     def loss(params, *qkv):
-        out = variant.attend(params, *qkv, mask=mask)
+        out = variant.attend(params, *qkv, Options(mask=mask))
         return (out[:, 2:] ** 2).sum(), out
 
     gradient, out = jax.jit(jax.grad(loss, has_aux=True))(params, *padded)
-    expected = jax.jit(lambda *qkv: variant.attend(params, *qkv, mask=masks.causal))(*qkv)
+    expected = jax.jit(lambda *qkv: variant.attend(params, *qkv, Options(mask=masks.causal)))(*qkv)
     np.testing.assert_allclose(out[:, 2:], expected, rtol=1e-5, atol=1e-6)
     assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(gradient))
 
@@ -62,7 +63,9 @@ def test_steps_reproduce_a_pass_of_several_chunks(draw, name):
         return jax.lax.scan(lambda s, x: variant.step(params, s, *x), state, moved)
 
     state, out = stepped(variant.start(params, 2, 70, **sizes), moved)
-    expected = jax.jit(lambda *qkv: variant.attend(params, *qkv, mask=masks.causal))(q, k, v)
+    expected = jax.jit(lambda *qkv: variant.attend(params, *qkv, Options(mask=masks.causal)))(
+        q, k, v
+    )
     np.testing.assert_allclose(out.swapaxes(0, 1), expected, rtol=1e-4, atol=1e-5)
     positions = [x for x in jax.tree.leaves(state) if x.dtype == jnp.int32]
     assert all((x == 70).all() for x in positions)

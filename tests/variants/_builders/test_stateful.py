@@ -5,6 +5,7 @@ import pytest
 
 from attention_jax.core import jaxprs, masks
 from attention_jax.core.numerics import kept_pairs
+from attention_jax.core.types import Options
 from attention_jax.variants._builders import stateful
 
 PADDED = jnp.array([[True, True, False, True, True], [False, True, True, True, True]])
@@ -46,7 +47,7 @@ def oracle(q, k, v, visible, kept=None):
 
 
 def attend(qkv, variant=VARIANT, **request):
-    return jax.jit(lambda *x: variant.attend(PARAMS, *x, **request))(*qkv)
+    return jax.jit(lambda *x: variant.attend(PARAMS, *x, Options(**request)))(*qkv)
 
 
 def test_attend_is_one_query_after_another(qkv):
@@ -89,7 +90,7 @@ def test_dropout_takes_weights_after_they_are_remembered(qkv):
 def test_only_what_draws_is_given_a_key(qkv):
     key = jax.random.key(1)
     np.testing.assert_array_equal(attend(qkv, dropout_key=key), attend(qkv))
-    random = stateful.from_weights("drawn", drawn, init=init, random=True)
+    random = stateful.from_weights("drawn", drawn, init=init, stochastic=True)
     calm, wild = (attend(qkv, random, dropout_key=x) for x in (None, key))
     ratio = wild / calm
     # One draw a query, for all of its weights.
@@ -125,13 +126,13 @@ def test_float64_and_bfloat16_keep_what_they_know(qkv):
         ({"mask": masks.causal & masks.keys(PADDED)}, "must not hold `masks.causal`"),
         ({"mask": masks.sliding_window(2)}, "lagging takes in a key once"),
         ({"query_offset": 3}, "`query_offset` must be 0 for lagging.*got 3"),
-        ({"query_offset": jnp.int32(0)}, "`start` and `align`"),
+        ({"query_offset": jnp.int32(0)}, "`start` and `cross_step`"),
         ({"dropout_rate": 0.5}, "`dropout_key` must be given"),
     ],
 )
 def test_what_it_cannot_honour_is_refused(qkv, request_, message):
     with pytest.raises(ValueError, match=message):
-        VARIANT.attend(PARAMS, *qkv, **request_)
+        VARIANT.attend(PARAMS, *qkv, Options(**request_))
 
 
 def test_what_is_fixed_is_computed_once():

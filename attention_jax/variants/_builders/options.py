@@ -1,0 +1,39 @@
+"""Helpers around `Options`: refuse what a variant cannot honor, cast what the engine returned."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from attention_jax.core.types import Options, Output
+
+_DEFAULTS = Options()
+
+
+def refuse(name: str, options: Options, *fields: str) -> None:
+    """Raises where one of these options is set.
+
+    Args:
+      name: of the variant.
+      fields: of `Options` that the variant cannot honor.
+
+    Raises:
+      ValueError: one of the fields differs from its default.
+    """
+    for field in fields:
+        value, default = getattr(options, field), getattr(_DEFAULTS, field)
+        if value is not default and value != default:
+            raise ValueError(
+                f"`{field}` must be {default} for {name}, which cannot honor it; got {value!r}. "
+                "Leave it out, or use scaled_dot."
+            )
+
+
+def apply(change: Callable[[Array], Array], out: Output) -> Output:
+    """`change` of the output; a log-sum-exp beside it stays as it is."""
+    return (change(out[0]), out[1]) if isinstance(out, tuple) else change(out)
+
+
+def cast(out: Output, dtype: jnp.dtype) -> Output:
+    """The output in this dtype; a log-sum-exp beside it stays as it is."""
+    return apply(lambda x: x.astype(dtype), out)
