@@ -95,7 +95,7 @@ def read(loaded: Loaded, items: list[tuple[str, inputs.Picture]]) -> list[explor
                 source=names(loaded.grid, loaded.tokens),
                 target=classes[:1],
                 alternatives=list(zip(classes, row[best].tolist(), strict=True)),
-                maps=image_attribution.of_picture(found.graphdef, found.params, inside),
+                maps=image_attribution.of_image(found.graphdef, found.params, inside),
                 picture=explorer.Picture(image_overlays.enlarged(image), boxes, f"{title}."),
             )
         )

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from absl import flags
+from flax import nnx
 
 from attention_jax.analysis import attention_maps
 from attention_jax.analysis.pages import explorer
@@ -103,8 +104,11 @@ def _reading(
         source=moments,
         target=vocabulary.tokens(target),
         alternatives=[(one.text, one.score) for one in found],
-        maps=attention_maps.of_batch(
-            graphdef, params, batch, positions=len(moments), tokens=len(target)
+        maps=attention_maps.attention_maps(
+            nnx.merge(graphdef, params),
+            batch,
+            source_length=len(moments),
+            target_length=len(target),
         ),
         picture=explorer.Picture(
             speech_alignment.spectrogram(batch.source[0, :count]),

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from absl import flags
+from flax import nnx
 
 from attention_jax.analysis import attention_maps
 from attention_jax.analysis.pages import explorer
@@ -97,7 +98,7 @@ def read(loaded: Loaded, items: list[tuple[str, str]]) -> list[explorer.Reading]
                 source=vocabulary.tokens([*source, EOS]),
                 target=vocabulary.tokens(target),
                 alternatives=[(one.text, one.score) for one in found],
-                maps=attention_maps.sentence(graphdef, params, source, target),
+                maps=attention_maps.sentence(nnx.merge(graphdef, params), source, target),
             )
         )
     return readings

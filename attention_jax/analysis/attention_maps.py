@@ -1,6 +1,6 @@
-"""Where a trained model looks: the attention weights of every layer and head, for one sentence.
+"""Attention maps: the weights of every layer and head of a model, for one sequence.
 
-    found = maps.sentence(graphdef, params, source_ids, target_ids)
+    found = attention_maps.attention_maps(model, batch)
     found["cross"].weights        # [l h t s]; also "encoder" and "decoder", where there are such
 
 Weights are outputs. Where the value of key j is a unit vector u and all other values are 0, the
@@ -24,22 +24,16 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from attention_jax.core import masks
 from attention_jax.core.types import Params
 from attention_jax.data.batching import pad
-from attention_jax.data.types import Seq2SeqBatch
-from attention_jax.models.seq2seq_transformer import DecoderLayer, Seq2SeqTransformer
-from attention_jax.models.speech import CTCModel, SpeechTransformerEncoder
-from attention_jax.nn.attention import MultiHeadAttention
-from attention_jax.nn.protocols import EncoderOutput
-from attention_jax.nn.transformer import EncoderLayer
+from attention_jax.nn.attention_calls import AttentionCall, Attentive
 
 # How far rounding may take the output from its sum of values, in shares of the largest output.
 ROUNDING = {4: 1e-4, 2: 3e-2}  # by bytes a number
 
 
-class View(NamedTuple):
-    """The weights of all heads of one layer, and what tests them.
+class Weights(NamedTuple):
+    """The weights of all heads in one call of attention, and what tests them.
 
     Attributes:
       weights: of each key in each query's output.
@@ -48,17 +42,17 @@ class View(NamedTuple):
       size: the largest entry of the output.
     """
 
-    weights: Float[Array, "b h t s"]
-    error: Float[Array, "b h t"]
-    rest: Float[Array, "b h t"]
-    size: Float[Array, "b h t"]
+    weights: Float[Array, "b *l h t s"]
+    error: Float[Array, "b *l h t"]
+    rest: Float[Array, "b *l h t"]
+    size: Float[Array, "b *l h t"]
 
 
 class Map(NamedTuple):
-    """The weights of one kind of attention, in one sentence.
+    """The weights of one kind of attention, in one sequence.
 
     Attributes:
-      weights: rows look, columns are looked at.
+      weights: of each key (columns) in the output of each query (rows).
       error: distance between output and sum of values, in shares of the head's largest output.
       rest: the part of the output that no value brings, in the same shares.
       is_exact: where `error` is no more than rounding: elsewhere `weights` mean nothing.
@@ -70,21 +64,46 @@ class Map(NamedTuple):
     is_exact: Bool[np.ndarray, "l h"]
 
 
-def sentence(
-    graphdef: Any, params: Params, source: Sequence[int], target: Sequence[int]
+def attention_maps(
+    model: Attentive,
+    batch: Any,
+    *,
+    row: int = 0,
+    source_length: int | None = None,
+    target_length: int | None = None,
+    kind: str | None = None,
 ) -> dict[str, Map]:
-    """The weights with which a model reads `source` and writes `target`.
+    """The maps of one sequence of a batch, by kind of attention.
 
     Args:
-      graphdef: of the model, a `nn.protocols.Seq2Seq`.
-      params: its parameters.
-      source: token ids, without BOS and EOS.
-      target: token ids as `decoding` gives them: without BOS, with EOS.
+      model: any model of `models/`, or one of your own with `attention_calls`.
+      batch: what the model is trained on, such as a `data.types.Seq2SeqBatch`.
+      row: which sequence of the batch.
+      source_length: how many positions of the encoder are real; None for all.
+      target_length: how many positions of the decoder are real; None for all.
+      kind: "encoder", "decoder" or "cross", where one is enough; None for all.
 
     Returns:
       A `Map` for "encoder" [l h s s], "decoder" [l h t t] (rows are the tokens that are written,
-      columns those that are read: BOS and all but the last) and "cross" [l h t s], each with EOS.
-      An RNN has "cross" alone, and nothing where it has no attention.
+      columns those that are read: BOS and all but the last) and "cross" [l h t s], where there are
+      such. Those of a language model are "decoder"; "cross" also holds attention pooling.
+    """
+    lengths = {
+        "encoder": (source_length, source_length),
+        "decoder": (target_length, target_length),
+        "cross": (target_length, source_length),
+    }
+    found = weights_of(model, batch, kind=kind)
+    return {name: _cropped(own, row, *lengths[name]) for name, own in found.items()}
+
+
+def sentence(model: Attentive, source: Sequence[int], target: Sequence[int]) -> dict[str, Map]:
+    """The maps of a model that reads `source` and writes `target`.
+
+    Args:
+      model: a `nn.protocols.Seq2Seq`.
+      source: token ids, without BOS and EOS.
+      target: token ids as `decoding` gives them: without BOS, with EOS.
 
     Raises:
       ValueError: `source` or `target` is empty.
@@ -96,38 +115,43 @@ def sentence(
     # A multiple of 8, so that sentences of similar lengths share one compiled program.
     length = -(-max(s, t) // 8) * 8
     batch = pad([(tuple(source), tuple(target)[:-1])], rows=1, length=length)
-    return of_batch(graphdef, params, batch, positions=s, tokens=t)
+    return attention_maps(model, batch, source_length=s, target_length=t)
 
 
-def of_batch(
-    graphdef: Any, params: Params, batch: Seq2SeqBatch, *, positions: int, tokens: int
-) -> dict[str, Map]:
-    """`sentence` of the first row of a batch, whose source may be frames.
-
-    A model without decoder, as CTC trains it, has "encoder" alone.
+def weights_of(model: Attentive, batch: Any, *, kind: str | None = None) -> dict[str, Weights]:
+    """Weights [b l h t s] of every sequence of a batch, by kind of attention.
 
     Args:
-      graphdef: of the model, a `nn.protocols.Seq2Seq` or a `models.speech.AlignedModel`.
-      params: its parameters.
-      batch: the source, and the target that is written.
-      positions: how many of the encoder's are real.
-      tokens: how many of the target are, EOS included.
+      model: as in `attention_maps`.
+      batch: as in `attention_maps`.
+      kind: "encoder", "decoder" or "cross", where one is enough; None for all.
+
+    Raises:
+      ValueError: layers of one kind differ in heads or lengths.
     """
-    sizes = {
-        "encoder": (positions, positions),
-        "decoder": (tokens, tokens),
-        "cross": (tokens, positions),
-    }
-    views = _views(graphdef, params, batch)
-    return {place: cropped(view, *sizes[place]) for place, view in views.items()}
+    if not isinstance(model, nnx.Module):
+        raise TypeError(f"`model` must be an NNX module; got {type(model).__name__}.")
+    graphdef, state = nnx.split(model)
+    return _weights_of(graphdef, nnx.as_pure(state), batch, kind)
 
 
-def view(attention: MultiHeadAttention, x: Array, memory: Array, mask: Any) -> View:
-    """What a layer's heads take from each position of `memory`, for each position of `x`."""
-    q, (k, v) = attention.queries(x), attention.keys_values(memory)
+@partial(jax.jit, static_argnums=(0, 3))
+def _weights_of(graphdef: Any, params: Params, batch: Any, kind: str | None) -> dict[str, Weights]:
+    layers: dict[str, list[Weights]] = {}
+    for call in nnx.merge(graphdef, params).attention_calls(batch):
+        if kind in (None, call.kind):
+            layers.setdefault(call.kind, []).append(call_weights(call))
+    return {name: _stacked(name, own) for name, own in layers.items()}
+
+
+def call_weights(call: AttentionCall) -> Weights:
+    """The weights of one call: what its heads take from each key, for each query."""
+    module, mask = call.module, call.mask
+    q = module.queries(call.x)
+    k, v = module.keys_values(call.x if call.memory is None else call.memory)
 
     def attend(values: Array) -> Array:
-        return attention.attend(q, k, values, mask=mask).swapaxes(1, 2)
+        return module.attend(q, k, values, mask=mask).swapaxes(1, 2)
 
     _, s, g, e = v.shape
     out, rest = attend(v), attend(jnp.zeros_like(v))
@@ -148,91 +172,32 @@ def view(attention: MultiHeadAttention, x: Array, memory: Array, mask: Any) -> V
     out, rest, w, v = (x.astype(jnp.float32) for x in (out, rest, weights, v))
     total = jnp.einsum("bhtgs,bsge->bhte", w, v) + rest
     error, rest, size = (jnp.abs(x).max(axis=-1) for x in (total - out, rest, out))
-    return View(weights.sum(axis=3), error, rest, size)
+    return Weights(weights.sum(axis=3), error, rest, size)
 
 
-def stacked(layers: Sequence[View]) -> View:
-    """Views of several layers as one, [b l ...]."""
-    return jax.tree.map(lambda *views: jnp.stack(views, axis=1), *layers)
-
-
-def cropped(found: View, t: int, s: int) -> Map:
-    """The first row of a batch [b l ...] without padding, and with errors as shares.
-
-    Args:
-      found: views as `stacked` gives them.
-      t: how many of the queries are real.
-      s: how many of the keys are.
-    """
-    weights, *rows = (np.asarray(x[0]) for x in found)
-    error, rest, size = (x[:, :, :t].max(axis=-1) for x in rows)
-    size = np.where(size > 0, size, 1)
-    error, rest = error / size, rest / size
+def is_exact(found: Weights) -> Bool[np.ndarray, "b *l h"]:
+    """Whether weights are those of the output, up to rounding, in each sequence."""
+    error, size = (np.asarray(x, np.float32).max(axis=-1) for x in (found.error, found.size))
     # NaN is not exact, compared this way round.
-    is_exact = error <= ROUNDING[weights.dtype.itemsize]
-    return Map(weights[:, :, :t, :s].astype(np.float32), error, rest, is_exact)
+    return error <= ROUNDING[found.weights.dtype.itemsize] * np.where(size > 0, size, 1)
 
 
-@partial(jax.jit, static_argnums=(0,))
-def _views(graphdef: Any, params: Params, batch: Seq2SeqBatch) -> dict[str, View]:
-    """Views of all layers, [b l ...]."""
-    model = nnx.merge(graphdef, params)
-    if isinstance(model, Seq2SeqTransformer):
-        return _of_transformer(model, batch)
-    if isinstance(model, CTCModel):
-        return _of_aligned(model, batch)
-    return _of_steps(model, batch)
+def _stacked(kind: str, layers: list[Weights]) -> Weights:
+    """Weights of several layers as one, [b l ...]."""
+    shapes = {layer.weights.shape for layer in layers}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"layers of one kind must have equal heads and lengths to share a map; {kind} has "
+            f"{', '.join(map(str, sorted(shapes)))}. Use `call_weights` on each of its calls."
+        )
+    return jax.tree.map(lambda *parts: jnp.stack(parts, axis=1), *layers)
 
 
-def _of_transformer(model: Seq2SeqTransformer, batch: Seq2SeqBatch) -> dict[str, View]:
-    encoder = _of_encoder(model.encoder.each(), *model.enter(batch.source, batch.source_mask))
-    decoder, cross = [], []
-    memory = model.encode(batch.source, batch.source_mask)
-    x = model.embedding(batch.target_in)
-    for layer in model.decoder.each():
-        own, to_source = _of_decoder(layer, x, memory)
-        decoder.append(own)
-        cross.append(to_source)
-        x = layer(x, memory)
-    return {"encoder": encoder, "decoder": stacked(decoder), "cross": stacked(cross)}
-
-
-def _of_aligned(model: CTCModel, batch: Seq2SeqBatch) -> dict[str, View]:
-    """Of a model without decoder: its encoder, where that attends."""
-    listener = model.encoder
-    if not isinstance(listener, SpeechTransformerEncoder):
-        return {}
-    entered = listener.enter(batch.source, batch.source_mask)
-    return {"encoder": _of_encoder(listener.each(), *entered)}
-
-
-def _of_encoder(layers: Sequence[EncoderLayer], x: Array, seen: Array) -> View:
-    visible, found = masks.keys(seen), []
-    for layer in layers:
-        inside = layer.around_attention.enter(x)
-        found.append(view(layer.attention, inside, inside, visible))
-        x = layer(x, seen)
-    return stacked(found)
-
-
-def _of_decoder(layer: DecoderLayer, x: Array, memory: EncoderOutput) -> tuple[View, View]:
-    inside = layer.around_attention.enter(x)
-    own = view(layer.attention, inside, inside, masks.causal)
-    inside = layer.around_cross_attention.enter(layer.look(x, masks.causal))
-    return own, view(layer.cross_attention, inside, memory.states, masks.keys(memory.mask))
-
-
-def _of_steps(model: Any, batch: Seq2SeqBatch) -> dict[str, View]:
-    """Of any other model: the weights that its steps return, which it takes sums by itself."""
-    state = model.start(model.encode(batch.source, batch.source_mask), batch.target_in.shape[1])
-
-    def step(state: Any, token: Array) -> tuple[Any, Array | None]:
-        state, _, weights = model.step(state, token, return_weights=True)
-        return state, weights
-
-    _, weights = jax.lax.scan(step, state, jnp.asarray(batch.target_in).T)
-    if weights is None:
-        return {}
-    weights = jnp.moveaxis(weights, 0, -2).astype(jnp.float32)  # [t b l h s] -> [b l h t s]
-    zero = jnp.zeros(weights.shape[:-1])
-    return {"cross": View(weights, zero, zero, zero + 1)}
+def _cropped(found: Weights, row: int, t: int | None, s: int | None) -> Map:
+    """One row of a batch without padding, with errors as shares of the output."""
+    own = jax.tree.map(lambda x: np.asarray(x[row : row + 1]), found)
+    error, rest, size = (x[..., :t] for x in own[1:])
+    cut = Weights(own.weights[..., :t, :s], error, rest, size)
+    most = size.max(axis=-1)[0]
+    error, rest = (x.max(axis=-1)[0] / np.where(most > 0, most, 1) for x in (error, rest))
+    return Map(np.asarray(cut.weights[0], np.float32), error, rest, is_exact(cut)[0])

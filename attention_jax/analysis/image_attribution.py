@@ -1,15 +1,15 @@
-"""Where a model of pictures looks, and which patches decide.
+"""Attribution of image classifiers: attention maps, attention rollout and occlusion.
 
-    found = image_maps.attention(graphdef, params, images)
-    image_maps.rollout(found)                           # [b rows columns]
-    image_maps.decisive(graphdef, params, images)       # [b rows columns]
+    found = image_attribution.attention(graphdef, params, images)
+    image_attribution.rollout(found)                        # [b rows columns]
+    image_attribution.occlusion(graphdef, params, images)   # [b rows columns]
 
 Attention shows what a model reads, layer by layer; rollout follows it from the answer back to the
-picture. Neither says what the answer hangs on: for that `decisive` hides each patch, and measures.
+image. Neither says what the answer depends on: for that, `occlusion` hides each patch in turn.
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,17 +22,23 @@ from attention_jax.analysis.attention_entropy import shares
 from attention_jax.core.types import Params
 
 
+class Images(NamedTuple):
+    """Images alone, as a batch."""
+
+    images: Float[Array, "b y x c"]
+
+
 class ImageMaps(NamedTuple):
-    """Attention weights of a model for some images, as `attention_maps.View` and `Map` hold them.
+    """Attention weights of a model for some images.
 
     Attributes:
       layers: of each layer and head, from each position to each; None without such layers.
-      pooling: of each head, from the question to each position; None where nothing is asked.
+      pooling: of each head, from the learned query to each position; None without such a query.
       is_exact: of each layer and head, whether its output is the sum of values by these weights,
-        in all pictures: elsewhere they mean nothing.
+        in all images: elsewhere they mean nothing.
       pooling_is_exact: the same of the pooling heads.
-      tokens: positions before those of the picture.
-      grid: positions of the picture, downwards and across.
+      tokens: positions before those of the image.
+      grid: positions of the image, downwards and across.
     """
 
     layers: Float[np.ndarray, "b l h n n"] | None
@@ -43,45 +49,42 @@ class ImageMaps(NamedTuple):
     grid: tuple[int, int]
 
 
-def attention(graphdef: Any, params: Params, images: Float[Any, "b y x c"]) -> ImageMaps | None:
-    """The weights with which a model reads pictures; None where it has no attention."""
+def attention(
+    graphdef: nnx.GraphDef, params: Params, images: Float[np.ndarray | Array, "b y x c"]
+) -> ImageMaps | None:
+    """The weights with which a model reads images; None where it has no attention."""
     model = nnx.merge(graphdef, params)
-    layers, pooling = _views(graphdef, params, jnp.asarray(images))
-    if not layers and pooling is None:
+    found = attention_maps.weights_of(model, Images(jnp.asarray(images)))
+    if not found:
         return None
-    stacked = jax.tree.map(lambda *x: np.stack(x, axis=1), *layers) if layers else None
+    layers, pooling = found.get("encoder"), found.get("cross")
     return ImageMaps(
-        None if stacked is None else np.asarray(stacked.weights, np.float32),
-        None if pooling is None else np.asarray(pooling.weights[:, :, 0], np.float32),
-        None if stacked is None else _exact(stacked).all(axis=0),
-        None if pooling is None else _exact(jax.tree.map(np.asarray, pooling)).all(axis=0),
+        None if layers is None else np.asarray(layers.weights, np.float32),
+        None if pooling is None else np.asarray(pooling.weights[:, 0, :, 0], np.float32),
+        None if layers is None else attention_maps.is_exact(layers).all(axis=0),
+        None if pooling is None else attention_maps.is_exact(pooling)[:, 0].all(axis=0),
         model.tokens,
         model.grid,
     )
 
 
-def of_picture(
-    graphdef: Any, params: Params, image: Float[Any, "y x c"]
+def of_image(
+    graphdef: nnx.GraphDef, params: Params, image: Float[np.ndarray | Array, "y x c"]
 ) -> dict[str, attention_maps.Map]:
-    """The weights with which a model reads one image, as `attention_maps.sentence` has of a text.
+    """The weights with which a model reads one image, as maps.
 
     Returns:
       A `Map` for "encoder" [l h n n], where there are layers of attention, and for "cross"
-      [1 h 1 n], from the question to each position, where attention pools.
+      [1 h 1 n], from the learned query to each position, where attention pools.
     """
-    layers, pooling = _views(graphdef, params, jnp.asarray(image)[None])
-    views = {"encoder": layers, "cross": [] if pooling is None else [pooling]}
-    return {
-        place: attention_maps.cropped(attention_maps.stacked(found), *found[0].weights.shape[-2:])
-        for place, found in views.items()
-        if found
-    }
+    batch = Images(jnp.asarray(image)[None])
+    return attention_maps.attention_maps(nnx.merge(graphdef, params), batch)
 
 
 def rollout(found: ImageMaps) -> Float[np.ndarray, "b rows columns"]:
-    """How much of each patch reaches the answer, if what is read is mixed by attention alone.
+    """Attention rollout: how much of each patch reaches the answer, mixed by attention alone.
 
-        mixed_l = normalise(mean_h w_l / 2 + identity / 2) mixed_(l-1)
+        mixed_l = normalize(mean_h w_l / 2 + identity / 2) mixed_(l-1)
 
     The answer's row is that of the class token; the mean of the rows by the pooling weights; or
     their plain mean. Weights of other kinds than softmax count by their size.
@@ -99,7 +102,7 @@ def rollout(found: ImageMaps) -> Float[np.ndarray, "b rows columns"]:
 
 
 def heads(found: ImageMaps) -> Float[np.ndarray, "b l h rows columns"]:
-    """What each head reads: from the class token, or on average over all positions.
+    """Maps of each head: the row of the class token, or the mean over all positions.
 
     The pooling heads, where there are such, come last, as one more layer.
     """
@@ -116,7 +119,7 @@ def heads(found: ImageMaps) -> Float[np.ndarray, "b l h rows columns"]:
 
 
 def names(found: ImageMaps) -> list[str]:
-    """What the rows of `heads` are; a star where a head's weights are not those of its output."""
+    """Names of the rows of `heads`; a star where a head's weights are not those of its output."""
     layers = () if found.is_exact is None else found.is_exact.all(axis=1)
     rows = [_starred(f"layer {number}", exact) for number, exact in enumerate(map(bool, layers), 1)]
     if found.pooling_is_exact is not None:
@@ -125,7 +128,7 @@ def names(found: ImageMaps) -> list[str]:
 
 
 def columns(found: ImageMaps) -> dict[str, Float[np.ndarray, "b rows columns"]]:
-    """What sums all heads up: the rollout, where there are layers, and the mean pooling head.
+    """Summaries of all heads: the rollout, where there are layers, and the mean pooling head.
 
     A star where the weights of a head in the sum are not those of its output, as in `names`.
     """
@@ -144,9 +147,9 @@ def _starred(name: str, exact: bool) -> str:
 
 
 def occlusion(
-    graphdef: Any, params: Params, images: Float[Any, "b y x c"]
+    graphdef: nnx.GraphDef, params: Params, images: Float[np.ndarray | Array, "b y x c"]
 ) -> Float[np.ndarray, "b rows columns"]:
-    """What the answer loses when a patch is hidden: the patches that decided.
+    """Occlusion: what the answer loses when a patch is hidden.
 
         lost[p] = log p(answer | image) - log p(answer | image with patch p in the image's mean)
 
@@ -155,11 +158,11 @@ def occlusion(
 
     Reference: Zeiler and Fergus 2014, arXiv:1311.2901, section 4.2.
     """
-    return np.asarray(_decisive(graphdef, params, jnp.asarray(images)))
+    return np.asarray(_occlusion(graphdef, params, jnp.asarray(images)))
 
 
 @partial(jax.jit, static_argnums=(0,))
-def _decisive(graphdef: Any, params: Params, images: Array) -> Array:
+def _occlusion(graphdef: nnx.GraphDef, params: Params, images: Array) -> Array:
     model = nnx.merge(graphdef, params)
     b, height, width, _ = images.shape
     rows, columns = model.grid
@@ -178,28 +181,8 @@ def _decisive(graphdef: Any, params: Params, images: Array) -> Array:
     return (whole[jnp.arange(b), answer][None] - left).T.reshape(b, rows, columns)
 
 
-@partial(jax.jit, static_argnums=(0,))
-def _views(
-    graphdef: Any, params: Params, images: Array
-) -> tuple[list[attention_maps.View], attention_maps.View | None]:
-    looks = nnx.merge(graphdef, params).looks(images)
-    layers, pooling = (
-        [attention_maps.view(look.attention, look.x, look.memory, None) for look in found]
-        for found in (looks.layers, [looks.pooling] if looks.pooling is not None else [])
-    )
-    return layers, pooling[0] if pooling else None
-
-
-def _exact(found: attention_maps.View) -> np.ndarray:
-    """Whether weights are those of the output, [b ... h]; NaN is not, compared this way round."""
-    error, size = (np.asarray(x, np.float32).max(axis=-1) for x in (found.error, found.size))
-    return error <= attention_maps.ROUNDING[found.weights.dtype.itemsize] * np.where(
-        size > 0, size, 1
-    )
-
-
 def _answer(found: ImageMaps) -> np.ndarray:
-    """What the answer reads of the last layer's positions, [b n]; a row sums to 1."""
+    """The share of the last layer's positions in the answer, [b n]; a row sums to 1."""
     if found.pooling is not None:
         return shares(np.abs(found.pooling).mean(axis=1))[0]
     assert found.layers is not None  # there is one or the other
@@ -209,5 +192,5 @@ def _answer(found: ImageMaps) -> np.ndarray:
 
 
 def _on_grid(found: ImageMaps, x: np.ndarray) -> np.ndarray:
-    """Positions of the picture, [... n] -> [... rows columns]."""
+    """Positions of the image, [... n] -> [... rows columns]."""
     return x[..., found.tokens :].reshape(*x.shape[:-1], *found.grid)

@@ -6,7 +6,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Float
 
-from attention_jax.analysis import attention_entropy
+from attention_jax.analysis import attention_maps
 from attention_jax.core.types import Params
 from attention_jax.data.audio import batches
 from attention_jax.data.audio.corpus import Utterance
@@ -17,10 +17,10 @@ from attention_jax.decoding.transcribe import Transcriber
 def alignment(
     transcriber: Transcriber, params: Params, utterance: Utterance, target: Sequence[int]
 ) -> tuple[Float[np.ndarray, "l h t s"], list[str], int] | None:
-    """Where the model listens while it writes `target`: weights, tokens, frames a position.
+    """Weights of each position in each token of `target`, the tokens, and frames per position.
 
-    With CTC these are the probabilities that each token is said at each position, given that all
-    of them are. None where the model has no attention, or nothing was written.
+    With CTC, the weights are the posteriors of each token at each position, given all of them.
+    None where the model has no attention, or nothing was written.
 
     Args:
       transcriber: of the model.
@@ -36,22 +36,23 @@ def alignment(
     # The step that reads BOS writes the first token.
     length = transcriber.padded_length(utterance)
     batch = collate([(utterance, ids[:-1])], rows=1, length=length)
+    model = nnx.merge(transcriber.graphdef, params)
+    # How often the padded length was halved does not follow from what it became.
+    per_position = model.encoder.listening.shortening
+    positions = -(-frames // per_position)
     if transcriber.aligned:
         log_p, mask = transcriber._log_probabilities(params, batch)
         weights = ctc.posteriors(np.asarray(log_p)[0, np.asarray(mask)[0]], ids)[None, None]
     else:
-        found = attention_entropy.cross_weights(transcriber.graphdef, params, batch)
-        if found is None:
+        maps = attention_maps.attention_maps(model, batch, target_length=len(ids), kind="cross")
+        if not maps:
             return None
-        weights = np.asarray(found, np.float32)[: len(ids), 0].transpose(1, 2, 0, 3)
-    # How often the padded length was halved does not follow from what it became.
-    per_position = nnx.merge(transcriber.graphdef, params).encoder.listening.shortening
-    positions = -(-frames // per_position)
+        weights = maps["cross"].weights
     return weights[..., :positions], transcriber.tokenizer.tokens(ids), per_position
 
 
 def order(weights: Float[np.ndarray, "t s"]) -> float:
-    """How well the order of tokens is that in which they are heard, -1 to 1; 1 on a diagonal.
+    """Monotonicity of an alignment, from -1 to 1; 1 on a diagonal.
 
     Pearson's correlation between the number of a token and the middle of its weights.
 

@@ -1,5 +1,6 @@
 """A small convolutional network, a `nn.protocols.Classifier` as the Vision Transformer is."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -7,8 +8,10 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from attention_jax.core import checks
+from attention_jax.nn.attention_calls import AttentionCall
 from attention_jax.nn.layers import Linear, dropout
-from attention_jax.nn.patches import ImageConfig, Looks, centred, check_size, doubling
+from attention_jax.nn.patches import ImageConfig, centred, check_size, doubling
+from attention_jax.nn.protocols import ImageInputs
 
 
 class CNNConfig(NamedTuple):
@@ -68,10 +71,10 @@ class CNN(nnx.Module):
         x = dropout(x.reshape(len(x), -1), self.config.dropout_rate, rngs)
         return self.head(x).astype(jnp.float32)
 
-    def looks(self, images: Float[Array, "b y x c"]) -> Looks:
-        """There is no attention."""
-        del images
-        return Looks([], None)
+    def attention_calls(self, batch: ImageInputs) -> Iterator[AttentionCall]:
+        """None: there is no attention."""
+        del batch
+        return iter(())
 
 
 def _halved(pixels: int) -> int:

@@ -6,6 +6,8 @@ References: pictures read by RNNs: Visin et al. 2015, arXiv:1505.00393; attentio
 Yang et al. 2016, aclanthology.org/N16-1174.
 """
 
+from collections.abc import Iterator
+
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
@@ -13,9 +15,11 @@ from jaxtyping import Array, Float
 from attention_jax import variants
 from attention_jax.core import checks
 from attention_jax.core.types import Variant
+from attention_jax.nn.attention_calls import AttentionCall, record
 from attention_jax.nn.layers import Linear, dropout
-from attention_jax.nn.patches import ImageConfig, Looks, centred, check_size, patches
+from attention_jax.nn.patches import ImageConfig, centred, check_size, patches
 from attention_jax.nn.pooling import AttentionPooling
+from attention_jax.nn.protocols import ImageInputs
 from attention_jax.nn.recurrent import CELLS, RNNConfig, scan_cell
 
 READS = ("rows", "patches")
@@ -101,10 +105,9 @@ class ImageRNN(nnx.Module):
             pooled = jnp.concatenate([x[:, -1, :half], x[:, 0, half:]], axis=-1)
         return self.head(dropout(pooled, self.config.dropout_rate, rngs)).astype(jnp.float32)
 
-    def looks(self, images: Float[Array, "b y x c"]) -> Looks:
-        """The attention that pools, if there is one."""
-        pooling = self.pool.look(self.states(images)) if self.attentive else None
-        return Looks([], pooling)
+    def attention_calls(self, batch: ImageInputs) -> Iterator[AttentionCall]:
+        """The attention pooling, where there is one."""
+        return record(self, lambda model: model.classify(batch.images))
 
 
 def _that_pools(attention: str) -> Variant:

@@ -3,15 +3,19 @@
 Reference: Dosovitskiy et al. 2021, arXiv:2010.11929.
 """
 
+from collections.abc import Iterator
+
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
 from attention_jax.core import checks, positions
 from attention_jax.nn import transformer
+from attention_jax.nn.attention_calls import AttentionCall, record
 from attention_jax.nn.layers import Linear, dropout
-from attention_jax.nn.patches import SPREAD, STEMS, ImageConfig, Look, Looks, centred
+from attention_jax.nn.patches import SPREAD, STEMS, ImageConfig, centred
 from attention_jax.nn.pooling import AttentionPooling
+from attention_jax.nn.protocols import ImageInputs
 from attention_jax.nn.transformer import POSITIONS, Layer, TransformerConfig, variant_at
 
 POOLINGS = ("token", "attention", "mean")
@@ -138,12 +142,6 @@ class VisionTransformer(nnx.Module):
             pooled = x[:, 0] if self.pooling == "token" else x.mean(axis=1)
         return self.head(pooled).astype(jnp.float32)
 
-    def looks(self, images: Float[Array, "b y x c"]) -> Looks:
-        """Every attention, and what it looks at."""
-        x, found = self.start(images), []
-        for layer in self.encoder.each():
-            inside = layer.around_attention.enter(x)
-            found.append(Look(layer.attention, inside, inside))
-            x = layer(x)
-        pooling = self.pool.look(self.norm(x)) if self.pooling == "attention" else None
-        return Looks(found, pooling)
+    def attention_calls(self, batch: ImageInputs) -> Iterator[AttentionCall]:
+        """Every attention of a forward pass: the layers, then the pooling if it attends."""
+        return record(self, lambda model: model.classify(batch.images))

@@ -10,6 +10,7 @@ References: the Transformer's decoder by itself: Liu et al. 2018, arXiv:1801.101
 arXiv:1601.06733.
 """
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -22,7 +23,9 @@ from attention_jax.core import checks, masks
 from attention_jax.core.types import State, Variant
 from attention_jax.nn import transformer
 from attention_jax.nn.attention import MultiHeadAttention
+from attention_jax.nn.attention_calls import AttentionCall, record
 from attention_jax.nn.layers import Embedding, Linear, dropout
+from attention_jax.nn.protocols import TokenInputs, VectorInputs
 from attention_jax.nn.recurrent import CELLS, RNNConfig, initial_carry
 from attention_jax.nn.transformer import POSITIONS, Layer, TransformerConfig
 
@@ -104,6 +107,10 @@ class TransformerLM(nnx.Module):
             caches.append(cache)
         return LMState(state.position + 1, caches), self._logits(self.norm(x))[:, 0]
 
+    def attention_calls(self, batch: TokenInputs) -> Iterator[AttentionCall]:
+        """Every attention of a forward pass."""
+        return record(self, lambda model: model.logits(batch.tokens))
+
     def _logits(self, x: Array) -> Array:
         if self.config.tied:
             return self.embedding.logits(x)
@@ -179,6 +186,10 @@ class RNNLM(nnx.Module):
         logits = self._logits(self._combine(hidden, seen))
         return LMState(state.position + 1, carries, past), logits
 
+    def attention_calls(self, batch: TokenInputs) -> Iterator[AttentionCall]:
+        """The attention to the own past, where there is one."""
+        return record(self, lambda model: model.logits(batch.tokens))
+
     def _recur(self, carries: Any, x: Array) -> tuple[Any, Array]:
         new = []
         for cell, carry in zip(self.cells, carries, strict=True):
@@ -218,6 +229,10 @@ class SequenceRegressor(nnx.Module):
         """The number at the end of each series."""
         x = self.body.embedding.place(self.enter(vectors))
         return self.leave(self.body.read(x, rngs=rngs)[:, -1])[:, 0].astype(jnp.float32)
+
+    def attention_calls(self, batch: VectorInputs) -> Iterator[AttentionCall]:
+        """Every attention of a forward pass."""
+        return record(self, lambda model: model.predict(batch.vectors))
 
 
 def build(config: TransformerConfig | RNNConfig, *, rngs: nnx.Rngs) -> TransformerLM | RNNLM:

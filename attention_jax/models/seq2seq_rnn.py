@@ -4,7 +4,7 @@ References: one vector: Sutskever et al. 2014, arXiv:1409.3215; attention: Bahda
 arXiv:1409.0473; attentional vector and input feeding: Luong et al. 2015, arXiv:1508.04025.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -15,10 +15,11 @@ from jaxtyping import Array, Bool, Float, Int
 from attention_jax import variants
 from attention_jax.core import checks, jaxprs, masks
 from attention_jax.core.jaxprs import hoist_invariant
-from attention_jax.core.types import Options, Score, State, Variant
+from attention_jax.core.types import MaskFunction, Options, Score, State, Variant
 from attention_jax.engine.api import attention
+from attention_jax.nn.attention_calls import AttentionCall
 from attention_jax.nn.layers import Embedding, Linear, dropout, plain
-from attention_jax.nn.protocols import EncoderOutput
+from attention_jax.nn.protocols import EncoderOutput, PairInputs
 from attention_jax.nn.recurrent import CELLS, RNNConfig, scan_cell
 
 
@@ -180,14 +181,54 @@ class Seq2SeqRNN(nnx.Module):
         self, state: RNNState, token: Int[Array, " b"], *, return_weights: bool = False
     ) -> tuple[RNNState, Float[Array, "b v"], Float[Array, "b l h s"] | None]:
         """Appends one token; reproduces `decode` position by position."""
+        after, hidden, attentional = self._advance(state, token)
+        weights = self._weights(hidden, state) if return_weights else None
+        return after, self._logits(attentional), weights
+
+    def _advance(self, state: RNNState, token: Int[Array, " b"]) -> tuple[RNNState, Array, Array]:
+        """The next state, the state of the last cell, and the attentional vector."""
         x = self.embedding(token[:, None])[:, 0]
         carries, hidden = self._recur(state.carries, state.fed, x)
-        weights = self._weights(hidden, state) if return_weights else None
         aligned, context = self._look(hidden, state)
         attentional = self._combine(hidden, context)
         fed = attentional if self.feeds else state.fed
-        state = state._replace(carries=carries, fed=fed, aligned=aligned)
-        return state, self._logits(attentional), weights
+        return state._replace(carries=carries, fed=fed, aligned=aligned), hidden, attentional
+
+    def attention_calls(self, batch: PairInputs) -> Iterator[AttentionCall]:
+        """The attention of all steps as one call, where there is one; the module is the model."""
+        if not self.attentive:
+            return
+        memory = self.encode(batch.source, batch.source_mask)
+        first = self.start(memory, batch.target_in.shape[1])
+
+        def read(state: RNNState, token: Array) -> tuple[RNNState, Array]:
+            state, hidden, _ = self._advance(state, token)
+            return state, hidden
+
+        _, hidden = jax.lax.scan(read, first, jnp.asarray(batch.target_in).T)
+        mask = masks.keys(memory.mask)
+        yield AttentionCall("attention", self, hidden.swapaxes(0, 1), memory.states, mask)
+
+    def queries(self, x: Float[Array, "b t m"]) -> Float[Array, "b t 1 m"]:
+        """States of the decoder as queries of the one head."""
+        return x[:, :, None]
+
+    def keys_values(
+        self, x: Float[Array, "b s m"]
+    ) -> tuple[Float[Array, "b s 1 d"], Float[Array, "b s 1 m"]]:
+        """Keys of the source, prepared for the score, and its states as values."""
+        return self._prepare_keys(x), x[:, :, None]
+
+    def attend(
+        self, q: Array, k: Array, v: Array, *, mask: MaskFunction | None = None, key: Any = None
+    ) -> Float[Array, "b t 1 e"]:
+        """The attention of all positions at once, where none needs the context of another."""
+        if not self.aligns:
+            _, score = self._split_score()
+            out: Any = attention(q, k, v, score=score, mask=mask)
+            return out
+        options = Options(mask, dropout_key=key)
+        return self.variant.attend(plain(self.learned), q, k, v, options)
 
     def _recur(self, carries: Any, fed: Array, x: Array) -> tuple[Any, Array]:
         x = jnp.concatenate([x, fed], axis=-1) if self.feeds else x
@@ -251,18 +292,14 @@ class Seq2SeqRNN(nnx.Module):
         if not self.attentive:
             return None
         values = state.memory.states[:, :, None]
-        if not self.aligns:
-            return self._attend(hidden, state, values)
-        options = Options(masks.keys(state.memory.mask), dropout_key=key)
-        params, q = plain(self.learned), hidden[:, :, None]
-        return self.variant.attend(params, q, state.keys, values, options)[:, :, 0]
+        return self._attend(hidden, state, values, key)
 
-    def _attend(self, hidden: Float[Array, "b t m"], state: RNNState, values: Array) -> Array:
-        _, score = self._split_score()
+    def _attend(
+        self, hidden: Float[Array, "b t m"], state: RNNState, values: Array, key: Any = None
+    ) -> Array:
         keys: Any = state.keys
         mask = masks.keys(state.memory.mask)
-        out: Any = attention(hidden[:, :, None], keys, values, score=score, mask=mask)
-        return out[:, :, 0]
+        return self.attend(self.queries(hidden), keys, values, mask=mask, key=key)[:, :, 0]
 
     def _combine(self, hidden: Array, context: Array | None) -> Array:
         joined = hidden if context is None else jnp.concatenate([context, hidden], axis=-1)

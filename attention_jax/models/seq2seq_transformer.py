@@ -3,7 +3,7 @@
 Reference: Vaswani et al. 2017, arXiv:1706.03762; norm first: Xiong et al. 2020, arXiv:2002.04745.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,8 +15,9 @@ from attention_jax.core import checks, masks
 from attention_jax.core.types import State
 from attention_jax.nn import transformer
 from attention_jax.nn.attention import CrossAttentionCache
+from attention_jax.nn.attention_calls import AttentionCall, record
 from attention_jax.nn.layers import Embedding, Linear, dropout
-from attention_jax.nn.protocols import EncoderOutput
+from attention_jax.nn.protocols import EncoderOutput, PairInputs
 from attention_jax.nn.transformer import (
     POSITIONS,
     EncoderLayer,
@@ -130,12 +131,6 @@ class Seq2SeqTransformer(nnx.Module):
         x = self.encoder(self._embed(source, rngs), source_mask, rngs=rngs)
         return EncoderOutput(self.encoder_norm(x), source_mask)
 
-    def enter(self, source: Array, source_mask: Array) -> tuple[Array, Array]:
-        """What the encoder's first layer reads, and which of it is real; without dropout."""
-        if self.reads:
-            return self.embedding(source), source_mask
-        return self.encoder.enter(source, source_mask)
-
     def decode(
         self, target: Int[Array, "b t"], memory: EncoderOutput, *, rngs: nnx.Rngs | None = None
     ) -> Float[Array, "b t v"]:
@@ -175,6 +170,14 @@ class Seq2SeqTransformer(nnx.Module):
         state = state._replace(position=state.position + 1, caches=caches, sources=sources)
         drawn = jnp.stack(weights, axis=1) if return_weights else None
         return state, self._logits(x)[:, 0], drawn
+
+    def attention_calls(self, batch: PairInputs) -> Iterator[AttentionCall]:
+        """Every attention of a forward pass, in order: the encoder's, then the decoder's."""
+
+        def run(model: Seq2SeqTransformer) -> Array:
+            return model.decode(batch.target_in, model.encode(batch.source, batch.source_mask))
+
+        return record(self, run)
 
     def _embed(self, tokens: Array, rngs: nnx.Rngs | None) -> Array:
         return dropout(self.embedding(tokens), self.config.dropout_rate, rngs)

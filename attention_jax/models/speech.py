@@ -11,6 +11,7 @@ attend and spell: Chan et al. 2016, arXiv:1508.01211; connectionist temporal cla
 et al. 2006, ICML.
 """
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -20,8 +21,9 @@ from jaxtyping import Array, Bool, Float
 
 from attention_jax.core import checks
 from attention_jax.nn import spec_augment, transformer
+from attention_jax.nn.attention_calls import AttentionCall, record
 from attention_jax.nn.layers import Linear, dropout, placed
-from attention_jax.nn.protocols import EncoderOutput
+from attention_jax.nn.protocols import EncoderOutput, PairInputs
 from attention_jax.nn.recurrent import CELLS, RNNConfig, scan_cell
 from attention_jax.nn.spec_augment import Augment
 from attention_jax.nn.transformer import POSITIONS, EncoderLayer, TransformerConfig
@@ -116,10 +118,6 @@ class SpeechTransformerEncoder(nnx.Module):
         x, mask = self.subsampling(x, source_mask)
         x = placed(x, self.config.positions, self.learned)
         return dropout(x, self.config.dropout_rate, rngs), mask
-
-    def each(self) -> list[EncoderLayer]:
-        """The layers, however they are stored."""
-        return self.layers.each()
 
 
 class PyramidalRNNEncoder(nnx.Module):
@@ -225,6 +223,10 @@ class CTCModel(nnx.Module):
     ) -> EncoderOutput:
         """States of the source."""
         return self.encoder(source, source_mask, rngs=rngs)
+
+    def attention_calls(self, batch: PairInputs) -> Iterator[AttentionCall]:
+        """Every attention of the encoder."""
+        return record(self, lambda model: model.encode(batch.source, batch.source_mask))
 
 
 def augmented(

@@ -1,4 +1,4 @@
-"""Pictures as models read them: sizes, patches, the query that pools them, and who looks where."""
+"""Image sizes and patch embeddings."""
 
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -8,7 +8,6 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from attention_jax.core import checks
-from attention_jax.nn.attention import MultiHeadAttention
 from attention_jax.nn.layers import Linear
 
 SPREAD = 0.02  # of learned vectors as they start: arXiv:2010.11929, the authors' code
@@ -34,32 +33,6 @@ class ImageConfig(NamedTuple):
         checks.divides("patch", self.patch, "height", self.height)
         checks.divides("patch", self.patch, "width", self.width)
         return self.height // self.patch, self.width // self.patch
-
-
-class Look(NamedTuple):
-    """One attention inside a model, and what it is about to look at.
-
-    Attributes:
-      attention: the layer.
-      x: what looks.
-      memory: what is looked at.
-    """
-
-    attention: MultiHeadAttention
-    x: Float[Array, "b t m"]
-    memory: Float[Array, "b s m"]
-
-
-class Looks(NamedTuple):
-    """All attention of a model, for some pictures.
-
-    Attributes:
-      layers: each lets all positions see all.
-      pooling: one learned question to all positions; None where the model pools otherwise.
-    """
-
-    layers: list[Look]
-    pooling: Look | None
 
 
 def patches(images: Float[Array, "b y x c"], config: ImageConfig) -> Float[Array, "b n pixels"]:

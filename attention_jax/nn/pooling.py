@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 
 from attention_jax.core.types import Variant
 from attention_jax.nn.attention import MultiHeadAttention
-from attention_jax.nn.patches import SPREAD, Look
+from attention_jax.nn.patches import SPREAD
 
 
 class AttentionPooling(nnx.Module):
@@ -23,14 +23,9 @@ class AttentionPooling(nnx.Module):
             width, heads=heads, variant=variant, dtype=jnp.dtype(dtype), rngs=rngs
         )
 
-    def look(self, states: Float[Array, "b s m"]) -> Look:
-        """The question, and what it is asked of."""
-        b, _, m = states.shape
-        query = jnp.broadcast_to(self.query[...].astype(states.dtype)[None, None], (b, 1, m))
-        return Look(self.attention, query, states)
-
     def __call__(
         self, states: Float[Array, "b s m"], *, rngs: nnx.Rngs | None = None
     ) -> Float[Array, "b m"]:
-        look = self.look(states)
-        return self.attention(look.x, look.memory, rngs=rngs)[:, 0]
+        b, _, m = states.shape
+        query = jnp.broadcast_to(self.query[...].astype(states.dtype)[None, None], (b, 1, m))
+        return self.attention(query, states, rngs=rngs)[:, 0]

@@ -112,3 +112,41 @@ class Aligned(Protocol):
         *,
         rngs: nnx.Rngs | None = None,
     ) -> EncoderOutput: ...
+
+
+@runtime_checkable
+class PairInputs(Protocol):
+    """A batch of sources and targets, as `data.types.Seq2SeqBatch` is one."""
+
+    @property
+    def source(self) -> Int[Array, "b s"] | Float[Array, "b s f"]: ...
+
+    @property
+    def source_mask(self) -> Bool[Array, "b s"]: ...
+
+    @property
+    def target_in(self) -> Int[Array, "b t"]: ...
+
+
+@runtime_checkable
+class TokenInputs(Protocol):
+    """A batch of token ids, as `data.types.TokenBatch` is one."""
+
+    @property
+    def tokens(self) -> Int[Array, "b t"]: ...
+
+
+@runtime_checkable
+class VectorInputs(Protocol):
+    """A batch of series of vectors, as `data.types.SeriesBatch` is one."""
+
+    @property
+    def vectors(self) -> Float[Array, "b t c"]: ...
+
+
+@runtime_checkable
+class ImageInputs(Protocol):
+    """A batch of images, as `data.types.ImageBatch` is one."""
+
+    @property
+    def images(self) -> Float[Array, "b y x c"]: ...

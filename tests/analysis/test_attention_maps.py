@@ -1,15 +1,18 @@
 """The weights of a trained model are those that its own output is made of."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
-from attention_jax.analysis import attention_entropy, attention_maps
+from attention_jax import variants
+from attention_jax.analysis import attention_maps
 from attention_jax.data.batching import pad
-from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.data.types import BOS, EOS
+from attention_jax.models.language import RNNLM, TransformerLM
 from attention_jax.models.seq2seq_rnn import Seq2SeqRNN
 from attention_jax.models.seq2seq_transformer import Seq2SeqTransformer
 from attention_jax.models.speech import (
@@ -19,6 +22,8 @@ from attention_jax.models.speech import (
     PyramidalRNNEncoder,
     SpeechTransformerEncoder,
 )
+from attention_jax.nn.attention import MultiHeadAttention
+from attention_jax.nn.attention_calls import record
 from attention_jax.nn.recurrent import RNNConfig
 from attention_jax.nn.transformer import TransformerConfig
 
@@ -36,6 +41,10 @@ def raised():
     dot = variants.get("scaled_dot")
     return dot._replace(attend=lambda *args: dot.attend(*args) + 1, score=None)
 """
+
+
+class Text(NamedTuple):
+    tokens: jax.Array
 
 
 def split(model):
@@ -65,7 +74,7 @@ def softmax_of(attention, x, y, *, causal=False):
 @pytest.fixture(scope="module")
 def found():
     model = transformer()
-    return model, attention_maps.sentence(*split(model), SOURCE, TARGET)
+    return model, attention_maps.sentence(model, SOURCE, TARGET)
 
 
 def test_weights_are_the_softmax_of_the_paper(found):
@@ -98,41 +107,52 @@ def test_rows_of_a_softmax_sum_to_1_and_are_exact(found):
         assert drawn.is_exact.all() and not drawn.rest.any()
 
 
-@pytest.fixture(scope="module")
-def vocabulary():
-    return Tokenizer.learn(["a b c d e f g"], kind="word")
+def recurrent(**changes):
+    return Seq2SeqRNN(RNNConfig(12, **({"width": 8} | changes)), rngs=nnx.Rngs(0))
 
 
-@pytest.mark.parametrize(
-    "model",
-    [
-        lambda: transformer(),
-        lambda: Seq2SeqRNN(RNNConfig(12, width=8, attention="additive"), rngs=nnx.Rngs(0)),
-    ],
-    ids=["transformer", "rnn"],
-)
-def test_cross_weights_are_those_of_decoding(model, vocabulary):
-    graphdef, params = split(model())
-    text = "a b c d"
-    wanted, _, _ = attention_entropy.alignment(graphdef, params, vocabulary, text, TARGET)
-    drawn = attention_maps.sentence(graphdef, params, vocabulary.encode(text), TARGET)
-    np.testing.assert_allclose(drawn["cross"].weights, wanted, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(drawn["cross"].weights.sum(axis=-1), 1, rtol=1e-5)
-    assert set(drawn) == (
-        {"cross"} if isinstance(model(), Seq2SeqRNN) else {"encoder", "decoder", "cross"}
-    )
+@pytest.mark.parametrize("feeding", [True, False])
+def test_weights_of_an_rnn_are_those_of_the_paper(feeding):
+    """Section 3.1 of arXiv:1409.0473: softmax_j v . tanh(W h_i + U m_j), in float64."""
+    model = recurrent(attention="additive", input_feeding=feeding)
+    batch = jax.tree.map(jnp.asarray, pad([(SOURCE, TARGET[:-1])], rows=1, length=16))
+    (call,) = model.attention_calls(batch)
+    learned = {name: numbers(x[...]) for name, x in model.learned.items()}
+    hidden, states = numbers(call.x)[0], numbers(call.memory)[0]
+    wanted = np.zeros((5, 11))
+    for i in range(5):
+        inside = np.tanh(learned["w_q"] @ hidden[i] + states[:11] @ learned["w_k"].T)
+        exponentials = np.exp(inside @ learned["w"])
+        wanted[i] = exponentials / exponentials.sum()
+    drawn = attention_maps.sentence(model, SOURCE, TARGET)
+    assert set(drawn) == {"cross"} and drawn["cross"].is_exact.all()
+    np.testing.assert_allclose(drawn["cross"].weights[0, 0], wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("feeding", [True, False])
+@pytest.mark.parametrize("attention", ["dot", "coverage"])
+def test_an_rnn_answers_from_the_mean_by_these_weights(attention, feeding):
+    model = recurrent(attention=attention, input_feeding=feeding)
+    batch = jax.tree.map(jnp.asarray, pad([(SOURCE, TARGET[:-1])], rows=1, length=16))
+    memory = model.encode(batch.source, batch.source_mask)
+    (call,) = model.attention_calls(batch)
+    weights = attention_maps.weights_of(model, batch)["cross"].weights[:, 0, 0]
+    context = jnp.einsum("bts,bsm->btm", weights, memory.states)
+    attentional = jnp.tanh(model.combine(jnp.concatenate([context, call.x], axis=-1)))
+    wanted = model.embedding.logits(attentional) + model.output_bias[...][None, None]
+    np.testing.assert_allclose(model.decode(batch.target_in, memory), wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_a_model_without_attention_has_no_maps():
-    model = Seq2SeqRNN(RNNConfig(12, width=8, attention="none"), rngs=nnx.Rngs(0))
-    assert attention_maps.sentence(*split(model), SOURCE, TARGET) == {}
+    model = recurrent(attention="none")
+    assert attention_maps.sentence(model, SOURCE, TARGET) == {}
 
 
 def test_heads_may_share_keys_in_half_precision_and_in_a_scan():
     model = transformer(kv_heads=1, dtype="bfloat16", scan=True)
     # The norms of Flax promote.
     with jax.numpy_dtype_promotion("standard"):
-        found = attention_maps.sentence(*split(model), SOURCE, TARGET)
+        found = attention_maps.sentence(model, SOURCE, TARGET)
     for drawn in found.values():
         assert drawn.is_exact.all() and drawn.weights.dtype == np.float32
         np.testing.assert_allclose(drawn.weights.sum(axis=-1), 1, rtol=2e-2)
@@ -140,7 +160,7 @@ def test_heads_may_share_keys_in_half_precision_and_in_a_scan():
 
 def test_heads_that_average_their_values_have_weights():
     model = transformer(attention="multi_query", layers=1)
-    drawn = attention_maps.sentence(*split(model), SOURCE, TARGET)["encoder"]
+    drawn = attention_maps.sentence(model, SOURCE, TARGET)["encoder"]
     assert drawn.is_exact.all()
     np.testing.assert_allclose(drawn.weights.sum(axis=-1), 1, rtol=1e-5)
 
@@ -150,18 +170,17 @@ def test_what_is_not_a_sum_of_values_is_said(name, is_exact, tmp_path):
     file = tmp_path / f"{name}.py"
     file.write_text(TANH)
     # Larger values, which tanh bends.
-    graphdef, params = split(transformer(attention=str(file), layers=1))
-    params = jax.tree.map(lambda x: 4 * x, params)
-    drawn = attention_maps.sentence(graphdef, params, SOURCE, TARGET)
+    graphdef, params = nnx.split(transformer(attention=str(file), layers=1))
+    model = nnx.merge(graphdef, jax.tree.map(lambda x: 4 * x, params))
+    drawn = attention_maps.sentence(model, SOURCE, TARGET)
     for place in ("encoder", "decoder"):
         assert (drawn[place].is_exact == is_exact).all(), drawn[place].error
     assert (drawn["encoder"].rest > 0).all() != (name == "squashed")
 
 
 def test_an_empty_sentence_is_refused():
-    graphdef, params = split(transformer(layers=1))
     with pytest.raises(ValueError, match="`source` must hold at least one token"):
-        attention_maps.sentence(graphdef, params, [], TARGET)
+        attention_maps.sentence(transformer(layers=1), [], TARGET)
 
 
 def test_of_frames_the_weights_are_those_of_the_steps():
@@ -175,15 +194,13 @@ def test_of_frames_the_weights_are_those_of_the_steps():
     frames = np.random.default_rng(0).normal(size=(1, 16, 5)).astype(np.float32)
     tokens = pad([(TARGET[:-1], TARGET[:-1])], rows=1, length=8)
     batch = tokens._replace(source=frames, source_mask=np.arange(16)[None] < 13)
-    drawn = attention_maps.of_batch(*split(model), batch, positions=7, tokens=5)
+    drawn = attention_maps.attention_maps(model, batch, source_length=7, target_length=5)
     assert drawn["encoder"].weights.shape == (2, 2, 7, 7) and drawn["cross"].is_exact.all()
     # Without a decoder, the same encoder looks where it did.
     aligned = CTCModel(model.encoder, CTCHead(16, 12, rngs=nnx.Rngs(0)))
-    alone = attention_maps.of_batch(*split(aligned), batch, positions=7, tokens=5)
+    alone = attention_maps.attention_maps(aligned, batch, source_length=7)
     assert set(alone) == {"encoder"}
     np.testing.assert_array_equal(alone["encoder"].weights, drawn["encoder"].weights)
-    steps = np.asarray(attention_entropy.cross_weights(*split(model), batch))[:5, 0, :, :, :7]
-    np.testing.assert_allclose(drawn["cross"].weights, steps.transpose(1, 2, 0, 3), atol=1e-5)
 
 
 def test_cells_that_ctc_trains_have_no_maps():
@@ -193,4 +210,46 @@ def test_cells_that_ctc_trains_have_no_maps():
     model = CTCModel(listener, CTCHead(8, 12, rngs=rngs))
     tokens = pad([(TARGET[:-1], TARGET[:-1])], rows=1, length=8)
     batch = tokens._replace(source=np.zeros((1, 8, 5), np.float32))
-    assert attention_maps.of_batch(*split(model), batch, positions=2, tokens=5) == {}
+    assert attention_maps.attention_maps(model, batch, source_length=2) == {}
+
+
+def language(kind):
+    if kind == "rnn":
+        return RNNLM(RNNConfig(12, width=8, attention="scaled_dot"), rngs=nnx.Rngs(0))
+    return TransformerLM(TransformerConfig(12, **(SIZES | {"layers": 1})), rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize("kind", ["transformer", "rnn"])
+def test_weights_of_a_language_model_are_the_softmax_of_the_paper(kind):
+    model = language(kind)
+    tokens = jnp.int32([SOURCE, TARGET + TARGET])
+    calls = list(model.attention_calls(Text(tokens)))
+    assert [call.kind for call in calls] == ["decoder"] * len(calls)
+    drawn = attention_maps.attention_maps(model, Text(tokens), row=1, target_length=8)
+    assert set(drawn) == {"decoder"} and drawn["decoder"].is_exact.all()
+    for number, call in enumerate(calls):
+        x = call.x[1:, :8]
+        wanted = softmax_of(call.module, x, x, causal=True)
+        np.testing.assert_allclose(drawn["decoder"].weights[number], wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_a_model_of_ones_own_needs_one_method():
+    class Own(nnx.Module):
+        def __init__(self, both):
+            self.both = both
+            dot = variants.get("scaled_dot")
+            self.rows = MultiHeadAttention(8, heads=2, variant=dot, rngs=nnx.Rngs(0))
+            self.columns = MultiHeadAttention(8, heads=4, variant=dot, rngs=nnx.Rngs(1))
+
+        def __call__(self, x):
+            x = self.rows(x)
+            return self.columns(x) if self.both else x
+
+        def attention_calls(self, x):
+            return record(self, lambda model: model(x))
+
+    model, x = Own(False), jnp.asarray(np.random.default_rng(0).normal(size=(1, 3, 8)), jnp.float32)
+    drawn = attention_maps.attention_maps(model, x)
+    np.testing.assert_allclose(drawn["encoder"].weights[0], softmax_of(model.rows, x, x), rtol=1e-5)
+    with pytest.raises(ValueError, match="equal heads and lengths .* encoder has"):
+        attention_maps.attention_maps(Own(True), x)

@@ -1,4 +1,4 @@
-"""Where models of pictures look: weights that are the output's, a rollout by brute force."""
+"""Attribution of image classifiers: weights of the output, rollout and occlusion by brute force."""
 
 import itertools
 
@@ -47,10 +47,10 @@ def test_weights_are_those_of_the_output(images, attention):
     found = image_attribution.attention(*split(model), images)
     assert found.is_exact.all() and found.pooling_is_exact.all()
     np.testing.assert_allclose(found.layers.sum(axis=-1), 1, atol=1e-5)
-    look = model.looks(jnp.asarray(images)).pooling
-    _, values = look.attention.keys_values(look.memory)
+    *_, call = model.attention_calls(image_attribution.Images(jnp.asarray(images)))
+    _, values = call.module.keys_values(call.memory)
     heads = np.einsum("bhn,bnhe->bhe", found.pooling, values).reshape(3, 1, -1)
-    wanted = model.head(look.attention.out(jnp.asarray(heads)))[:, 0]
+    wanted = model.head(call.module.out(jnp.asarray(heads)))[:, 0]
     np.testing.assert_allclose(model.classify(jnp.asarray(images)), wanted, rtol=1e-4, atol=1e-5)
 
 
@@ -58,7 +58,7 @@ def test_weights_are_those_of_the_output(images, attention):
 def test_of_one_picture_the_weights_are_those_of_many(images, model):
     graphdef, params = split(model())
     many = image_attribution.attention(graphdef, params, images)
-    one = image_attribution.of_picture(graphdef, params, images[1])
+    one = image_attribution.of_image(graphdef, params, images[1])
     assert ("encoder" in one, "cross" in one) == (
         many.layers is not None,
         many.pooling is not None,
@@ -77,7 +77,7 @@ def test_an_rnn_has_the_pooling_alone_and_others_nothing(images):
     assert image_attribution.attention(*split(rnn(attention="none")), images) is None
     cnn = CNN(IMAGE, CNNConfig(5, width=4), rngs=nnx.Rngs(0))
     assert image_attribution.attention(*split(cnn), images) is None
-    assert image_attribution.of_picture(*split(cnn), images[0]) == {}
+    assert image_attribution.of_image(*split(cnn), images[0]) == {}
 
 
 def drawn(layers, *, tokens=0, pooling=None):
