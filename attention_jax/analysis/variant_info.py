@@ -12,14 +12,13 @@ import itertools
 import math
 import re
 import textwrap
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from attention_jax import variants
+from attention_jax.core.jaxprs import walk
 from attention_jax.core.masks import causal
 from attention_jax.core.types import MaskFunction, Options, Variant
 
@@ -175,20 +174,10 @@ def _arrays(variant: Variant, mask: MaskFunction | None, length: int, *, known: 
 
     offset = jax.ShapeDtypeStruct((), jnp.int32)
     closed = jax.make_jaxpr(run)(offset, key, params, q, k, v)
-    return [math.prod(jnp.shape(x)) for x in closed.consts] + list(_sizes(closed.jaxpr))
-
-
-def _sizes(jaxpr: Jaxpr) -> Iterable[int]:
-    for equation in jaxpr.eqns:
-        for variable in equation.outvars:
-            yield math.prod(getattr(variable.aval, "shape", ()))
-        for value in jax.tree.leaves(equation.params, is_leaf=_is_program):
-            if _is_program(value):
-                yield from _sizes(value.jaxpr if isinstance(value, ClosedJaxpr) else value)
-
-
-def _is_program(value: Any) -> bool:
-    return isinstance(value, (ClosedJaxpr, Jaxpr))
+    made: list[Any] = [x.aval for equation in walk(closed.jaxpr) for x in equation.outvars]
+    return [math.prod(jnp.shape(x)) for x in closed.consts] + [
+        math.prod(getattr(x, "shape", ())) for x in made
+    ]
 
 
 def family(variant: Variant, *, linear: bool) -> str:

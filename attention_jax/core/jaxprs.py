@@ -1,7 +1,8 @@
-"""What the user's functions depend on, read off their jaxprs."""
+"""Programs (jaxprs) of functions: what they depend on and capture, and their parts."""
 
+import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,12 +11,107 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
-from attention_jax.core.types import MaskFunction, Score
+from attention_jax.core.types import Like, MaskFunction, Score
+
+
+def inner(equation: JaxprEqn) -> Iterator[Jaxpr]:
+    """The programs that an equation runs: of a loop, a branch or a call."""
+    is_program = lambda x: isinstance(x, (ClosedJaxpr, Jaxpr))  # noqa: E731
+    for value in jax.tree.leaves(equation.params, is_leaf=is_program):
+        if is_program(value):
+            yield value.jaxpr if isinstance(value, ClosedJaxpr) else value
+
+
+def walk(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
+    """All equations, those of inner programs after the equation that runs them."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for program in inner(equation):
+            yield from walk(program)
+
+
+def slice(program: ClosedJaxpr, inputs: Sequence[Var], outputs: Sequence[Any]) -> ClosedJaxpr:
+    """The part of a program that computes `outputs` from `inputs`, and captures what it needs.
+
+    Args:
+      inputs: variables that it is given, so that nothing before them is computed.
+      outputs: variables, or literals.
+    """
+    whole, given = program.jaxpr, set(inputs)
+    needed, kept = _variables(outputs), []
+    for equation in reversed(whole.eqns):
+        # An equation whose outputs are all given would only make them again.
+        if not (needed - given).isdisjoint(equation.outvars):
+            kept.append(equation)
+            needed |= _variables(equation.invars)
+    kept.reverse()
+    values = dict(zip(whole.constvars, program.consts, strict=True))
+    # In the order in which a trace of the part would meet them.
+    read = [x for equation in kept for x in equation.invars] + list(outputs)
+    captured = list(dict.fromkeys(x for x in read if not isinstance(x, Literal) and x in values))
+    jaxpr = Jaxpr(captured, list(inputs), list(outputs), kept, whole.effects, whole.debug_info)
+    return ClosedJaxpr(jaxpr, [values[x] for x in captured])
+
+
+def split_invariant(
+    jaxpr: Jaxpr,
+    fixed: Sequence[Var],
+    moving: Sequence[Var],
+    portable: Callable[[Var], bool] = lambda x: True,
+) -> list[Var]:
+    """The variables at which a program is cut: they need no `moving`, and the rest needs them.
+
+    `slice(program, fixed, cut)` computes them, and `slice(program, [*moving, *cut], outputs)` goes
+    on from there.
+
+    Args:
+      fixed, moving: the inputs of the program.
+      portable: whether a variable may be cut; what gives another is computed on both sides.
+    """
+    reached, equations = _reached(jaxpr.eqns, moving), jaxpr.eqns
+    after = {n for n, x in enumerate(equations) if not reached.isdisjoint(x.outvars)}
+    while True:
+        made = {x for n in after for x in equations[n].outvars}
+        wanted = _variables(x for n in after for x in equations[n].invars)
+        wanted = (wanted | _variables(jaxpr.outvars)) - made - {*moving, *jaxpr.constvars}
+        stuck = {x for x in wanted if not portable(x)} - set(fixed)
+        if not stuck:
+            before = [x for n, e in enumerate(equations) if n not in after for x in e.outvars]
+            return [x for x in [*fixed, *before] if x in wanted]
+        after |= {n for n, x in enumerate(equations) if not stuck.isdisjoint(x.outvars)}
+
+
+def hoist_invariant(function: Callable[..., Any], fixed: Any, *moving: Any) -> Callable[..., Any]:
+    """`function(fixed, *moving)` as a function of `moving`; what needs `fixed` alone is done here.
+
+    In a loop, XLA takes such work out of the forward pass, but not its derivative out of the
+    backward pass, where each step would go through a product with all keys again.
+
+    Args:
+      fixed: a pytree of arrays.
+      *moving: examples of the other arguments, or their `jax.ShapeDtypeStruct`.
+    """
+    program, shape = jax.make_jaxpr(function, return_shape=True)(fixed, *moving)
+    values, tree = jax.tree.leaves(fixed), jax.tree.structure(shape)
+    inputs = program.jaxpr.invars
+    own, others = inputs[: len(values)], inputs[len(values) :]
+    cut = split_invariant(program.jaxpr, own, others)
+    ready = jaxpr_as_fun(slice(program, own, cut))(*values)
+    after = jaxpr_as_fun(slice(program, [*cut, *others], program.jaxpr.outvars))
+
+    def rest(*moving: Any) -> Any:
+        return jax.tree.unflatten(tree, after(*ready, *jax.tree.leaves(moving)))
+
+    return rest
 
 
 def depends_on(mask: MaskFunction) -> tuple[bool, ...]:
     """Which of b, h, i, j the mask may depend on."""
-    jaxpr = jax.make_jaxpr(mask)(*[jnp.int32(0)] * 4).jaxpr
+    return inputs_used(jax.make_jaxpr(mask)(*[jnp.int32(0)] * 4).jaxpr)
+
+
+def inputs_used(jaxpr: Jaxpr) -> tuple[bool, ...]:
+    """Which inputs the outputs of a program may depend on."""
     needed = _variables(jaxpr.outvars)
     for equation in reversed(jaxpr.eqns):
         if not needed.isdisjoint(equation.outvars):
@@ -29,7 +125,7 @@ class Hoisted(NamedTuple):
     Attributes:
       function: `(floats, others, *arguments) -> result`.
       floats: the captured arrays that have a derivative.
-      others: captured whole numbers, booleans and random keys.
+      others: captured integers, booleans and random keys.
     """
 
     function: Callable[..., Array]
@@ -37,21 +133,19 @@ class Hoisted(NamedTuple):
     others: tuple[Array, ...]
 
 
-def hoist(function: Callable[..., Array], *examples: Any) -> Hoisted:
-    """Makes arguments of all that a function captures, so that each gets its derivative.
+def hoist(program: ClosedJaxpr) -> Hoisted:
+    """Makes arguments of all that a function captured, so that each gets its derivative.
 
     Args:
-      function: of arrays, to one array.
-      examples: its arguments, or their `jax.ShapeDtypeStruct`.
+      program: the trace of a function of arrays, to one array.
     """
-    closed = jax.make_jaxpr(function)(*examples)
-    consts = [jnp.asarray(x) for x in closed.consts]
+    consts = [jnp.asarray(x) for x in program.consts]
     inexact = [jnp.issubdtype(x.dtype, jnp.inexact) for x in consts]
 
-    def hoisted(floats: tuple[Array, ...], others: tuple[Array, ...], *arguments: Any) -> Array:
+    def hoisted(floats: tuple[Array, ...], others: tuple[Array, ...], *arguments: Array) -> Array:
         kinds = iter(floats), iter(others)
         captured = [next(kinds[0] if is_float else kinds[1]) for is_float in inexact]
-        return jax.core.eval_jaxpr(closed.jaxpr, captured, *arguments)[0]
+        return jax.core.eval_jaxpr(program.jaxpr, captured, *arguments)[0]
 
     return Hoisted(
         hoisted,
@@ -67,53 +161,127 @@ class Parts(NamedTuple):
       of_query, of_key: of one side, to a vector of any width; None where it stays as it is.
       pair: the rest; None where it is the dot product of the two, times `scale`.
       scale: a number.
-      width: of the longest vector on the way from a pair to its score; 1 for a dot product.
+      width: of the longest vector between a pair and its score; 1 for a dot product.
     """
 
     of_query: Callable[[Array], Array] | None
     of_key: Callable[[Array], Array] | None
-    pair: Score | None
+    pair: ClosedJaxpr | None
     scale: float = 1.0
     width: int = 1
 
+    @property
+    def dot_scale(self) -> float | None:
+        """The number that multiplies the dot product of the vectors; None for other scores."""
+        whole = self.of_query is None and self.of_key is None and self.pair is None
+        return self.scale if whole else None
 
-def split_pair(score: Score, query: Any, key: Any) -> Parts:
+
+def split_pair(score: ClosedJaxpr) -> Parts:
     """Takes out of a score all that needs the query alone, and all that needs the key alone.
+
+    Args:
+      score: the trace of a function of one query and one key, [d].
+    """
+    q, k = score.jaxpr.invars
+    of_key = _side(score, k, [q])
+    rest = slice(score, [q, *of_key.cut], score.jaxpr.outvars)
+    of_query = _side(rest, q, of_key.cut)
+    sides = of_query, of_key
+    pair = slice(rest, [*of_query.cut, *of_key.cut], rest.jaxpr.outvars)
+    if any(x.unpack is not None for x in sides):
+        pair = _of_packed(pair, *sides)
+    scale = _dot_scale(pair.jaxpr)
+    if scale is not None:
+        for side in sides:
+            scale *= 1.0 if side.scale is None else side.scale
+        by_query, by_key = (x.prepare if x.scale is None else None for x in sides)
+        return Parts(by_query, by_key, None, scale)
+    made: list[Any] = [x.aval for equation in pair.jaxpr.eqns for x in equation.outvars]
+    by_query, by_key = (None if x.scale == 1 else x.prepare for x in sides)
+    return Parts(by_query, by_key, pair, width=max([1, *(math.prod(x.shape) for x in made)]))
+
+
+def split_score(score: Score, query: Like, key: Like) -> tuple[Callable[[Array], Array], Score]:
+    """Takes out of a score all that needs the key alone.
+
+        score(q, k) = rest(q, prepare(k))
+
+    So a decoder that sees the same keys at every step prepares them once. `prepare` returns a
+    vector, which need not be as wide as a key.
 
     Args:
       score: of one query and one key.
       query, key: an example of each, or its `jax.ShapeDtypeStruct`: [d].
     """
-    of_key, rest = split_score(score, query, key)
-    prepared = jax.eval_shape(of_key, key)
-    of_query, turned = split_score(lambda k, q: rest(q, k), prepared, query)
-    at = jax.eval_shape(of_query, query), prepared
-    (by_query, query_scale), (by_key, key_scale) = _scaled(of_query, query), _scaled(of_key, key)
-    jaxpr = jax.make_jaxpr(turned)(at[1], at[0]).jaxpr
-    pair_scale = _dot_scale(jaxpr)
-    if pair_scale is not None:
-        return Parts(by_query, by_key, None, pair_scale * query_scale * key_scale)
-    same = tuple(
-        scale == 1 and by is None for by, scale in ((by_query, query_scale), (by_key, key_scale))
-    )
-    made: list[Any] = [x.aval for equation in jaxpr.eqns for x in equation.outvars]
-    return Parts(
-        None if same[0] else of_query,
-        None if same[1] else of_key,
-        lambda q, k: turned(k, q),
-        width=max([1, *(math.prod(x.shape) for x in made)]),
-    )
+    program = jax.make_jaxpr(score)(query, key)
+    q, k = program.jaxpr.invars
+    side = _side(program, k, [q])
+    after = jaxpr_as_fun(slice(program, [q, *side.cut], program.jaxpr.outvars))
+
+    def rest(query: Array, prepared: Array) -> Array:
+        return after(query, *([prepared] if side.unpack is None else side.unpack(prepared)))[0]
+
+    return side.prepare, rest
 
 
-def _scaled(function: Callable[[Array], Array], x: Any) -> tuple[Any, float]:
-    """`(None, scale)` where the function is a product with a fixed number, else `(function, 1)`."""
-    jaxpr = jax.make_jaxpr(function)(x).jaxpr
-    scale = _fixed_scale(jaxpr.eqns, jaxpr.invars[0], jaxpr.outvars[0])
-    return (function, 1.0) if scale is None else (None, scale)
+class _Side(NamedTuple):
+    """What a score needs of its query alone, or of its key alone.
+
+    Attributes:
+      cut: the variables of the score at which the rest goes on.
+      prepare: from the query or key to these, as one vector.
+      vector: its shape and dtype.
+      unpack: from that vector to the variables; None where it is the only one.
+      scale: where `prepare` is nothing but a product with a fixed number, that number.
+    """
+
+    cut: list[Var]
+    prepare: Callable[[Array], Array]
+    vector: jax.ShapeDtypeStruct
+    unpack: Callable[[Array], list[Array]] | None = None
+    scale: float | None = None
+
+
+def _side(score: ClosedJaxpr, own: Var, others: Sequence[Var]) -> _Side:
+    """Splits off what needs the input `own` alone.
+
+    Only floats are taken over: in a vector of floats an integer would lose digits, and a boolean
+    its meaning, so what gives them is computed again, and so is what needs neither side.
+    """
+    reached = _reached(score.jaxpr.eqns, [own])
+
+    def portable(x: Any) -> bool:
+        return x in reached and jnp.issubdtype(x.aval.dtype, jnp.floating)
+
+    cut = split_invariant(score.jaxpr, [own], others, portable) or [own]
+    part = slice(score, [own], cut)
+    compute = jaxpr_as_fun(part)
+    made: list[Any] = [x.aval for x in cut]
+    shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in made]
+    if len(cut) == 1 and len(shapes[0].shape) == 1:
+        scale = _fixed_scale(part.jaxpr.eqns, own, cut[0])
+        return _Side(cut, lambda x: compute(x)[0], shapes[0], scale=scale)
+    packed, unpack = ravel_pytree([jnp.zeros(x.shape, x.dtype) for x in shapes])
+    vector = jax.ShapeDtypeStruct(packed.shape, packed.dtype)
+    return _Side(cut, lambda x: ravel_pytree(compute(x))[0], vector, unpack)
+
+
+def _of_packed(pair: ClosedJaxpr, *sides: _Side) -> ClosedJaxpr:
+    """The trace of a function of the two vectors, from that of their variables."""
+
+    def of_vectors(*vectors: Array) -> Array:
+        variables = [
+            [x] if side.unpack is None else side.unpack(x)
+            for side, x in zip(sides, vectors, strict=True)
+        ]
+        return jaxpr_as_fun(pair)(*itertools.chain(*variables))[0]
+
+    return jax.make_jaxpr(of_vectors)(*(x.vector for x in sides))
 
 
 def _fixed_scale(equations: list[JaxprEqn], start: Any, end: Any) -> float | None:
-    """What the equations multiply `start` by, to give `end`; None where they do something else."""
+    """The number by which the equations multiply `start` to give `end`; None for all else."""
     scale = 1.0
     for equation in equations:
         first, *others = equation.invars
@@ -140,121 +308,14 @@ def _dot_scale(jaxpr: Jaxpr) -> float | None:
     return _fixed_scale(others, product.outvars[0], jaxpr.outvars[0])
 
 
-def split_score(score: Score, query: Any, key: Any) -> tuple[Callable[[Array], Array], Score]:
-    """Takes out of a score all that needs the key alone.
-
-        score(q, k) = rest(q, prepare(k))
-
-    So a decoder that sees the same keys at every step prepares them once. `prepare` returns a
-    vector, which need not be as wide as a key.
-
-    Args:
-      score: of one query and one key.
-      query, key: an example of each, or its `jax.ShapeDtypeStruct`: [d].
-    """
-    closed = jax.make_jaxpr(score)(query, key)
-    jaxpr = closed.jaxpr
-    q, k = jaxpr.invars
-    before, after, kept = _divide(jaxpr, q, k)
-    arrays: list[Any] = [x.aval for x in kept]
-    zeros = [jnp.zeros(x.shape, x.dtype) for x in arrays]
-    one = len(zeros) == 1 and zeros[0].ndim == 1
-    unravel = (lambda x: [x]) if one else ravel_pytree(zeros)[1]
-
-    def prepare(key: Array) -> Array:
-        parts = _function(closed, [k], kept, before)(key)
-        return parts[0] if one else ravel_pytree(parts)[0]
-
-    def rest(query: Array, prepared: Array) -> Array:
-        return _function(closed, [q, *kept], jaxpr.outvars, after)(query, *unravel(prepared))[0]
-
-    return prepare, rest
-
-
-def _divide(jaxpr: Jaxpr, q: Var, k: Var) -> tuple[list[JaxprEqn], list[JaxprEqn], list[Var]]:
-    """Equations that need not the query, those that are left, and what these take of the key.
-
-    Only floats are taken over: in a vector of floats a whole number would lose digits, and a
-    boolean its meaning, so what gives them is computed again. Equations that need neither side
-    stand on both.
-    """
-    of_query = _reached(jaxpr.eqns, q)
-    of_key = _reached(jaxpr.eqns, k)
-    before = [x for x in jaxpr.eqns if of_query.isdisjoint(x.outvars)]
-    again = {n for n, x in enumerate(jaxpr.eqns) if of_key.isdisjoint(x.outvars)}
-    again |= {n for n, x in enumerate(jaxpr.eqns) if not of_query.isdisjoint(x.outvars)}
-    while True:
-        after = [x for n, x in enumerate(jaxpr.eqns) if n in again]
-        made = {x for equation in after for x in equation.outvars}
-        wanted = _variables(x for equation in after for x in equation.invars)
-        wanted = (wanted | _variables(jaxpr.outvars)) & of_key - made
-        if _whole(wanted, wanted):
-            order = [k, *(x for equation in before for x in equation.outvars)]
-            return before, after, [x for x in order if x in wanted] or [k]
-        again |= {n for n, x in enumerate(jaxpr.eqns) if not _whole(x.outvars, wanted)}
-
-
-def _reached(equations: list[JaxprEqn], start: Var) -> set[Any]:
-    """All variables that depend on one."""
-    reached: set[Any] = {start}
+def _reached(equations: Iterable[JaxprEqn], start: Iterable[Var]) -> set[Var]:
+    """All variables that depend on one of these, and these."""
+    reached = set(start)
     for equation in equations:
         if not reached.isdisjoint(_variables(equation.invars)):
             reached.update(equation.outvars)
     return reached
 
 
-def _whole(outputs: Iterable[Any], wanted: set[Any]) -> bool:
-    """Whether none of the outputs is wanted without being a float."""
-    return all(x not in wanted or jnp.issubdtype(x.aval.dtype, jnp.floating) for x in outputs)
-
-
 def _variables(atoms: Iterable[Any]) -> set[Var]:
     return {x for x in atoms if not isinstance(x, Literal)}
-
-
-def _function(
-    closed: ClosedJaxpr, inputs: list[Var], outputs: list[Any], equations: list[JaxprEqn]
-) -> Callable[..., list[Array]]:
-    """Some of the equations of a jaxpr, as a function."""
-    whole = closed.jaxpr
-    part = Jaxpr(whole.constvars, inputs, outputs, equations, whole.effects, whole.debug_info)
-    return jaxpr_as_fun(ClosedJaxpr(part, closed.consts))
-
-
-def hoist_invariant(function: Callable[..., Any], fixed: Any, *moving: Any) -> Callable[..., Any]:
-    """`function(fixed, *moving)` as a function of `moving`; what needs `fixed` alone is done here.
-
-    In a loop, XLA takes such work out of the forward pass, but not its derivative out of the
-    backward pass, where each turn would go through a product with all keys again.
-
-    Args:
-      fixed: a pytree of arrays.
-      *moving: examples of the other arguments, or their `jax.ShapeDtypeStruct`.
-    """
-    program, shape = jax.make_jaxpr(function, return_shape=True)(fixed, *moving)
-    jaxpr, values, tree = program.jaxpr, jax.tree.leaves(fixed), jax.tree.structure(shape)
-    own, others = jaxpr.invars[: len(values)], jaxpr.invars[len(values) :]
-    moved, before, after = set(others), [], []
-    for equation in jaxpr.eqns:
-        needed = any(not isinstance(x, Literal) and x in moved for x in equation.invars)
-        (after if needed else before).append(equation)
-        moved.update(equation.outvars if needed else ())
-    used = [*(x for equation in after for x in equation.invars), *jaxpr.outvars]
-    wanted = {x for x in used if not isinstance(x, Literal)} - moved
-    kept = [x for x in [*own, *(x for e in before for x in e.outvars)] if x in wanted]
-    ready = _part(program, own, kept, before)(*values)
-
-    def rest(*moving: Any) -> Any:
-        run = _part(program, [*kept, *others], jaxpr.outvars, after)
-        return jax.tree.unflatten(tree, run(*ready, *jax.tree.leaves(moving)))
-
-    return rest
-
-
-def _part(
-    program: ClosedJaxpr, inputs: list[Any], outputs: list[Any], equations: list[JaxprEqn]
-) -> Callable[..., list[Array]]:
-    """Some of the equations of a program, as a function."""
-    whole = program.jaxpr
-    part = Jaxpr(whole.constvars, inputs, outputs, equations, whole.effects, whole.debug_info)
-    return jaxpr_as_fun(ClosedJaxpr(part, program.consts))

@@ -124,7 +124,7 @@ _SIGMOID_OF_COUNT = Normalizer(
     "sigmoid",
     _sigmoid_of_count,
     online=online_normalizers.SIGMOID._replace(
-        find=online_normalizers.RELU.find,  # the count of visible keys
+        row_statistics=online_normalizers.RELU.row_statistics,  # the count of visible keys
         weight=lambda x, count, keys: jax.nn.sigmoid(x - jnp.log(count)),
     ),
 )
@@ -163,12 +163,13 @@ straight_through = Normalizer(
     _straight_through,
     online=Online(
         lambda sweep: _BestAndTotal(
-            online_normalizers.HARD.find(sweep), online_normalizers.SOFTMAX.find(sweep)
+            online_normalizers.HARD.row_statistics(sweep),
+            online_normalizers.SOFTMAX.row_statistics(sweep),
         ),
         lambda x, row, keys: online_normalizers.HARD.weight(x, row.best, keys),
         lambda x, p, row: jnp.exp(x - row.lse),
-        balanced=True,
-        twice=False,
+        sums_to_one=True,
+        twice_differentiable=False,
     ),
 )
 """The weights of `hard` with the derivative of `softmax`. Bengio et al. 2013, arXiv:1308.3432."""

@@ -1,15 +1,15 @@
-"""Weights without whole rows of logits: the normalizers, one block of keys after another.
+"""Online normalizers: weights from one block of keys after another, without whole rows.
 
-A weight is a function of its logit and of a few numbers of its row, `p = weight(x, row)`: for the
-softmax `exp(x - lse)`, for sparsemax `max(x - threshold, 0)`. `find` gets the row's numbers from
-one or more sweeps over the blocks; after that every block gives its weights by itself.
+A weight is a function of its logit and of a few statistics of its row, `p = weight(x, row)`: for
+the softmax `exp(x - lse)`, for sparsemax `max(x - threshold, 0)`. `row_statistics` takes one or
+more sweeps over the blocks; after that every block gives its weights by itself.
 
 The derivative is one rule for all. With `slope = dp/dx`, and the threshold held by the sum of the
-row's weights where they are `balanced`,
+row's weights where that is fixed (`sums_to_one`),
 
     d_out = sum_j slope_j (dx_j - dt) v_j + p_j dv_j      dt = sum_j slope_j dx_j / sum_j slope_j
 
-and `dt = 0` where they are not.
+and `dt = 0` where it is not.
 """
 
 from collections.abc import Callable
@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-Row = Any  # arrays `[... t]`; in `weight` and `slope` shaped to fit the logits
+Row = Any  # arrays `[... t]`; in `weight` and `derivative` shaped to fit the logits
 # (state, block, *found) -> state; the arrays of the state, and what was found before, are [... t].
 Look = Callable[..., Any]
 # (look, start, *found) -> state after all blocks; `start` holds a number for each of its arrays.
@@ -42,26 +43,26 @@ class Online(NamedTuple):
     """A normalizer over blocks: a tuple of pure functions.
 
     Attributes:
-      find: `(sweep) -> row`.
+      row_statistics: `(sweep) -> row`.
       weight: `(logits, row, keys) -> weights`, 0 where the logit is -inf.
-      slope: `(logits, weights, row) -> d weight / d logit`.
-      balanced: whether the row's weights have a fixed sum.
-      twice: whether the rule may be differentiated again.
+      derivative: `(logits, weights, row) -> d weight / d logit`.
+      sums_to_one: whether the weights of a row have a fixed sum.
+      twice_differentiable: whether the rule may be differentiated again.
       before: changes each logit first; may capture arrays.
       after: `(out, lse) -> (out, lse)` for `[b t h e]` and `[b t h]`; may capture arrays.
     """
 
-    find: Callable[[Sweep], Row]
+    row_statistics: Callable[[Sweep], Row]
     weight: Callable[[Array, Row, Array], Array]
-    slope: Callable[[Array, Array, Row], Array]
-    balanced: bool
-    twice: bool = True
+    derivative: Callable[[Array, Array, Row], Array]
+    sums_to_one: bool
+    twice_differentiable: bool = True
     before: Callable[[Array], Array] | None = None
     after: Callable[[Array, Array], tuple[Array, Array]] | None = None
 
 
-def lowest(dtype: Any) -> float:
-    """What stands for -inf where a difference is taken: -inf less it is -inf, not NaN."""
+def lowest(dtype: DTypeLike) -> float:
+    """A finite stand-in for -inf in differences: -inf less it is -inf, not NaN."""
     return float(jnp.finfo(dtype).min) * 0.9
 
 
@@ -74,7 +75,7 @@ def _grow(state: tuple[Array, Array], logits: Array) -> tuple[Array, Array]:
 
 
 def log_total(high: Array, total: Array) -> Array:
-    """Their log-sum-exp; so large that every weight is 0, where nothing was seen."""
+    """The log-sum-exp; where nothing was seen so large that every weight is 0."""
     nothing = -lowest(total.dtype)
     return jnp.where(total == 0, nothing, high + jnp.log(jnp.where(total == 0, 1, total)))
 
@@ -89,14 +90,14 @@ SOFTMAX = Online(
     _softmax_row,
     lambda x, lse, keys: jnp.exp(x - lse),
     lambda x, p, lse: p,
-    balanced=True,
+    sums_to_one=True,
 )
 
 SIGMOID = Online(
     lambda sweep: (),
     lambda x, row, keys: jax.nn.sigmoid(x),
     lambda x, p, row: p * (1 - p),
-    balanced=False,
+    sums_to_one=False,
 )
 
 
@@ -112,7 +113,7 @@ RELU = Online(
     _count,
     lambda x, count, keys: jax.nn.relu(x) / count,
     lambda x, p, count: (x > 0).astype(p.dtype) / count,
-    balanced=False,
+    sums_to_one=False,
 )
 
 
@@ -143,7 +144,7 @@ HARD = Online(
     _first_best,
     lambda x, best, keys: _poisoned((keys.astype(x.dtype) == best.key).astype(x.dtype), best.logit),
     lambda x, p, best: jnp.zeros_like(p),
-    balanced=False,
+    sums_to_one=False,
 )
 
 
@@ -169,7 +170,7 @@ def top_k(k: int) -> Online:
         keys = jnp.broadcast_to(block.keys, block.logits.shape)
         return _grow(state, _kept(block.logits, threshold[..., None], numbers, keys))
 
-    def find(sweep: Sweep) -> Row:
+    def row_statistics(sweep: Sweep) -> Row:
         largest = _largest(sweep)
         logits, numbers = sweep(rank, ((-jnp.inf,) * k, (-1.0,) * k))
         lse = log_total(*sweep(grow, (_LOWEST, 0.0), logits[-1], numbers))
@@ -179,7 +180,13 @@ def top_k(k: int) -> Online:
         kept = _kept(x, row.threshold, row.numbers, keys)
         return _poisoned(jnp.exp(kept - row.lse), row.largest)
 
-    return Online(find, weight, lambda x, p, row: p, balanced=True, twice=False)
+    return Online(
+        row_statistics,
+        weight,
+        lambda x, p, row: p,
+        sums_to_one=True,
+        twice_differentiable=False,
+    )
 
 
 class _Threshold(NamedTuple):
@@ -188,7 +195,7 @@ class _Threshold(NamedTuple):
 
 
 def _root(scale: float, turn: Callable[[Array, Array, Array], Array]) -> Any:
-    """A `find` by Newton's method, from the left of a falling convex sum of weights.
+    """Row statistics by Newton's method, from the left of a falling convex sum of weights.
 
     Args:
       scale: what logits are multiplied by.
@@ -201,7 +208,7 @@ def _root(scale: float, turn: Callable[[Array, Array, Array], Array]) -> Any:
         added = above.sum(-1), (above * above).sum(-1), (above > 0).sum(-1, dtype=above.dtype)
         return jax.tree.map(jnp.add, sums, added)
 
-    def find(sweep: Sweep) -> Row:
+    def row_statistics(sweep: Sweep) -> Row:
         largest = _largest(sweep)
 
         def moves(state: tuple[Array, Array, Array]) -> Array:
@@ -219,7 +226,7 @@ def _root(scale: float, turn: Callable[[Array, Array, Array], Array]) -> Any:
         _, height, _ = lax.while_loop(moves, move, first)
         return _Threshold(height, largest)
 
-    return find
+    return row_statistics
 
 
 def _nonzero(x: Array) -> Array:
@@ -242,16 +249,16 @@ SPARSEMAX = Online(
     _root(1.0, _linear_turn),
     lambda x, row, keys: _poisoned(_above(x, row, 1.0), row.largest),
     lambda x, p, row: (p > 0).astype(p.dtype),
-    balanced=True,
-    twice=False,
+    sums_to_one=True,
+    twice_differentiable=False,
 )
 
 ENTMAX15 = Online(
     _root(0.5, _square_turn),
     lambda x, row, keys: _poisoned(_above(x, row, 0.5) ** 2, row.largest),
     lambda x, p, row: jnp.sqrt(p),
-    balanced=True,
-    twice=False,
+    sums_to_one=True,
+    twice_differentiable=False,
 )
 
 

@@ -1,4 +1,4 @@
-"""Blocks of queries and of keys, and which pairs of them the mask leaves: read at trace time."""
+"""Block maps: which pairs of query and key blocks the mask leaves, read at trace time."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -6,14 +6,16 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import ClosedJaxpr
 from jaxtyping import Int
 
-from attention_jax.core.jaxprs import depends_on
+from attention_jax.core.jaxprs import inputs_used
+from attention_jax.core.numerics import Offset
 from attention_jax.core.types import MaskFunction
 
 # Scores that are computed at once: enough work to share between cores, few enough for their caches.
 TILE = 2**19
-# Numbers that are held at once where a score is no dot product, but passes through a vector a pair.
+# Numbers that are held at once where a score is no dot product, but goes through a vector a pair.
 HELD = 2**21
 QUERIES, KEYS = 256, 256
 # Keys where nothing is hidden, so that large blocks compute nothing in vain.
@@ -36,6 +38,24 @@ class Shape(NamedTuple):
     r: int
     t: int
     s: int
+
+
+class TracedMask(NamedTuple):
+    """A mask, its program, and which of b, h, i, j that may depend on."""
+
+    function: MaskFunction
+    program: ClosedJaxpr
+    used: tuple[bool, ...]
+
+    @classmethod
+    def of(cls, mask: MaskFunction, program: ClosedJaxpr | None = None) -> "TracedMask":
+        """Traces a mask, where its program is not at hand."""
+        program = jax.make_jaxpr(mask)(*[jnp.int32(0)] * 4) if program is None else program
+        return cls(mask, program, inputs_used(program.jaxpr))
+
+    def is_known(self, offsets: tuple[Offset, Offset]) -> bool:
+        """Whether the mask can be evaluated at trace time."""
+        return not any(isinstance(x, jax.core.Tracer) for x in (*self.program.consts, *offsets))
 
 
 class Sizes(NamedTuple):
@@ -107,10 +127,10 @@ def choose_sizes(
 
 
 def block_map(
-    conjuncts: Sequence[MaskFunction],
+    conjuncts: Sequence[TracedMask],
     shape: Shape,
     sizes: Sizes,
-    offsets: tuple[Any, Any],
+    offsets: tuple[Offset, Offset],
 ) -> BlockMap:
     """Sorts all pairs of blocks into empty, partial and full.
 
@@ -132,12 +152,6 @@ def block_map(
     return BlockMap(sizes, counts, _places(kinds == PARTIAL), _places(kinds == FULL))
 
 
-def is_known(mask: MaskFunction, offsets: tuple[Any, Any]) -> bool:
-    """Whether the mask can be evaluated at trace time."""
-    consts = jax.make_jaxpr(mask)(*[jnp.int32(0)] * 4).consts
-    return not any(isinstance(x, jax.core.Tracer) for x in (*consts, *offsets))
-
-
 def _even(length: int, most: int) -> int:
     """The size of the fewest blocks of at most `most` that cover `length`."""
     return -(-length // max(-(-length // max(most, 1)), 1)) or 1
@@ -148,16 +162,16 @@ def _places(chosen: np.ndarray) -> np.ndarray:
 
 
 def _kinds(
-    mask: MaskFunction,
+    mask: TracedMask,
     shape: Shape,
     sizes: Sizes,
-    offsets: tuple[Any, Any],
+    offsets: tuple[Offset, Offset],
     counts: tuple[int, int, int],
 ) -> np.ndarray:
-    by_b, by_h, _, _ = depends_on(mask)
+    by_b, by_h, _, _ = mask.used
     b, g, r, t, s = shape
     pairs = (b if by_b else 1) * (g * r if by_h else 1) * t * s
-    if not is_known(mask, offsets) or pairs > MOST_PAIRS:
+    if not mask.is_known(offsets) or pairs > MOST_PAIRS:
         return np.full(counts, PARTIAL, np.uint8)
     if not pairs:
         return np.full(counts, FULL, np.uint8)
@@ -168,15 +182,14 @@ def _kinds(
 
 
 def _look(
-    mask: MaskFunction, shape: Shape, sizes: Sizes, offsets: tuple[Any, Any]
+    mask: TracedMask, shape: Shape, sizes: Sizes, offsets: tuple[Offset, Offset]
 ) -> Callable[[int], np.ndarray]:
     """`chunk of heads -> [query blocks, key blocks]`, by the mask at every pair."""
     _, g, r, t, s = shape
-    used = depends_on(mask)
-    grid = mask
+    used, grid = mask.used, mask.function
     for axis in (3, 2, 1, 0):
         grid = jax.vmap(grid, [0 if axis == at else None for at in range(4)])
-    js = np.arange(-(-s // sizes.keys) * sizes.keys, dtype=np.int32)
+    js: Any = np.arange(-(-s // sizes.keys) * sizes.keys, dtype=np.int32)
     js = offsets[1] + np.minimum(js, s - 1)
 
     @jax.jit

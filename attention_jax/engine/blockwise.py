@@ -1,4 +1,4 @@
-"""The engine: attention in linear memory, for any score, modifier, mask and normalizer.
+"""Block-wise attention: linear memory, for any score, modifier, mask and normalizer.
 
 Tiles of queries and keys are taken one after another, and of them only those that the mask leaves;
 so t×s numbers are never held, and hidden tiles cost nothing. One rule gives all derivatives. From
@@ -17,129 +17,110 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jax.extend.core import jaxpr_as_fun
+from jax.typing import DTypeLike
+from jaxtyping import Array
 
 from attention_jax.core import jaxprs, online_normalizers
-from attention_jax.core.masks import conjuncts
+from attention_jax.core.jaxprs import Hoisted
 from attention_jax.core.normalizers import Normalizer
-from attention_jax.core.numerics import Offset, wide_dtype
-from attention_jax.core.types import Like, MaskFunction, Score, ScoreMod
+from attention_jax.core.online_normalizers import Online
 from attention_jax.engine import block_map, custom_transpose, tile_loops, tiles
-from attention_jax.engine.block_map import BlockMap, Shape, Sizes
+from attention_jax.engine.block_map import BlockMap, Sizes
+from attention_jax.engine.implementation import Implementation, Output, Plan
+from attention_jax.engine.request import Request
 from attention_jax.engine.tile_loops import Differentiable, EngineConfig, RowStatistics
-from attention_jax.engine.tiles import Captured, Fixed, Request
+from attention_jax.engine.tiles import Captured, Constants, TileSpec
 
 
-def attention(
-    query: Float[Array, "b t h d"],
-    key: Float[Array, "b s g c"],
-    value: Float[Array, "b s g e"],
-    *,
-    score: Score,
-    score_mod: ScoreMod | None,
-    mask: MaskFunction | None,
-    normalizer: Normalizer,
-    dropout_rate: float,
-    dropout_key: PRNGKeyArray | None,
-    query_offset: Offset,
-    key_offset: Offset,
-    return_lse: bool,
-    block_sizes: tuple[int, int] | None = None,
-    dense: bool = False,
-) -> Float[Array, "b t h e"] | tuple[Float[Array, "b t h e"], Float[Array, "b t h"]]:
-    """Computes what `attention_jax.attention` promises, which checks the arguments.
+def run(
+    request: Request, *, block_sizes: tuple[int, int] | None = None, dense: bool = False
+) -> Output:
+    """Computes a request whose normalizer has an online form.
 
     Args:
-      normalizer: one with an online form.
       block_sizes: queries and keys in a block, at most; None for what is fastest.
       dense: takes all in one tile, for a softmax of short sequences.
     """
-    form: Any = normalizer.online
-    (b, t, h, _), (_, s, g, e) = query.shape, value.shape
-    dtype = wide_dtype(query, key, value)
+    (query, key, value), analysis = request.arrays, request.analysis
+    form: Any = request.normalizer.online
+    (b, t, h, _), (_, s, _, e) = query.shape, value.shape
+    dtype = request.dtype
     if not (b and t and h and s):
         lse = jnp.full((b, t, h), -jnp.inf, dtype)
-        return _finish(form, jnp.zeros((b, t, h, e), dtype), lse, query.dtype, return_lse)
-    parts = split(score, query, key)
+        return _finish(request, jnp.zeros((b, t, h, e), dtype), lse)
+    parts = analysis.score
     q = _prepare(parts.of_query, query, dtype) * parts.scale
     k = _prepare(parts.of_key, key, dtype, value)
     v = jnp.where(jnp.isfinite(value), value.astype(dtype), 0)
-    hoisted = _hoist(parts.pair, _compose(score_mod, form.before), mask, q, k)
-    offsets = (query_offset, key_offset)
-    shape = Shape(b, g, h // g, t, s)
-    tiling = plan(shape, mask, offsets, block_sizes, width=parts.width, dense=dense)
-    request = Request(
+    hoisted = _hoist(request)
+    tiling = tile(request, block_sizes, dense=dense)
+    spec = TileSpec(
         *hoisted,
-        used=(False,) * 4 if mask is None else jaxprs.depends_on(mask),
-        dropout_rate=0.0 if dropout_key is None else dropout_rate,
-        shape=shape,
+        used=(False,) * 4 if analysis.mask is None else analysis.mask.used,
+        dropout_rate=request.dropout.rate if request.dropout else 0.0,
+        shape=request.shape,
         sizes=tiling.sizes,
     )
-    dynamic = not all(block_map.is_known(x, offsets) for x in conjuncts(mask))
-    starts = (jnp.asarray(x, jnp.int32) for x in offsets)
-    arrays = _fold(request, Captured(*(x.floats if x else () for x in hoisted)), q, k, v)
+    dynamic = not all(x.is_known(request.offsets) for x in analysis.conjuncts)
+    starts = (jnp.asarray(x, jnp.int32) for x in request.offsets)
+    arrays = _fold(spec, Captured(*(x.floats if x else () for x in hoisted)), q, k, v)
     others = Captured(*(x.others if x else () for x in hoisted))
-    fixed = Fixed(others, *starts, dropout_key if request.dropout_rate else None)
-    static = EngineConfig(request, form, tiling, dynamic)
-    run = partial(tile_loops.dense, static) if dense else _rule(static)
-    out, lse = run(arrays, fixed)
-    out, lse = (tiles.unfold(x, request) for x in (out, lse[..., None]))
+    constants = Constants(others, *starts, request.dropout.key if request.dropout else None)
+    config = EngineConfig(spec, form, tiling, dynamic)
+    attend = partial(tile_loops.dense, config) if dense else _rule(config)
+    out, lse = attend(arrays, constants)
+    out, lse = (tiles.unfold(x, spec) for x in (out, lse[..., None]))
     lse = jnp.where(lse >= -online_normalizers.lowest(dtype), -jnp.inf, lse)[..., 0]
-    return _finish(form, out, lse, query.dtype, return_lse)
+    return _finish(request, out, lse)
 
 
-def split(score: Score, query: Like, key: Like) -> jaxprs.Parts:
-    """What the engine takes out of the loop over pairs, and what it leaves in."""
-    dtype = wide_dtype(query, key)
-    return jaxprs.split_pair(score, _vector(query, dtype), _vector(key, dtype))
-
-
-def plan(
-    shape: Shape,
-    mask: MaskFunction | None,
-    offsets: tuple[Any, Any],
-    block_sizes: tuple[int, int] | None = None,
-    *,
-    width: int = 1,
-    dense: bool = False,
+def tile(
+    request: Request, block_sizes: tuple[int, int] | None = None, *, dense: bool = False
 ) -> BlockMap:
-    """The tiles that `attention` computes; `width` is that of a pair (`jaxprs.Parts`)."""
-    whole = Sizes(shape.b * shape.g, shape.t, shape.s)
-    chosen = block_map.choose_sizes(shape, block_sizes, masked=mask is not None, width=width)
-    sizes = whole if dense else chosen
-    return block_map.block_map(conjuncts(mask), shape, sizes, offsets)
+    """The tiles that `run` computes with the same arguments."""
+    shape, analysis = request.shape, request.analysis
+    sizes = Sizes(shape.b * shape.g, shape.t, shape.s)
+    if not dense:
+        masked = request.mask is not None
+        width = analysis.score.width
+        sizes = block_map.choose_sizes(shape, block_sizes, masked=masked, width=width)
+    return block_map.block_map(analysis.conjuncts, shape, sizes, request.offsets)
 
 
 def is_softmax(normalizer: Normalizer) -> bool:
-    """Whether it is a softmax, with a sink or without: the one that knows its rows in one sweep."""
-    form = normalizer.online
-    return form is not None and form.find is online_normalizers.SOFTMAX.find
+    """Whether it is a softmax, with a sink or without: its rows need one sweep alone."""
+    return normalizer.online is not None and _is_fused(normalizer.online)
 
 
-def _rule(static: EngineConfig) -> Callable[[Differentiable, Fixed], tuple[Array, Array]]:
-    """`(arrays, fixed) -> (out, lse)` with its derivatives; only the softmax has an `lse`."""
-    form = static.normalizer
-    fused = form.find is online_normalizers.SOFTMAX.find
+def _is_fused(form: Online) -> bool:
+    return form.row_statistics is online_normalizers.SOFTMAX.row_statistics
+
+
+def _rule(config: EngineConfig) -> Callable[[Differentiable, Constants], tuple[Array, Array]]:
+    """`(arrays, constants) -> (out, lse)` with its derivatives; only the softmax has an `lse`."""
+    form = config.normalizer
+    fused = _is_fused(form)
 
     @jax.custom_jvp
-    def attend(arrays: Differentiable, fixed: Fixed) -> tuple[Array, Array]:
+    def attend(arrays: Differentiable, constants: Constants) -> tuple[Array, Array]:
         if fused:
-            return tile_loops.softmax(static, arrays, fixed)
-        out, _ = tile_loops.normalized(static, arrays, fixed)
+            return tile_loops.softmax(config, arrays, constants)
+        out, _ = tile_loops.normalized(config, arrays, constants)
         return out, jnp.zeros_like(out[..., 0])
 
     @jax.custom_jvp
-    def rows_of(arrays: Differentiable, fixed: Fixed) -> tuple[Array, RowStatistics]:
+    def rows_of(arrays: Differentiable, constants: Constants) -> tuple[Array, RowStatistics]:
         if not fused:
-            return tile_loops.normalized(static, arrays, fixed)
-        out, lse = attend(arrays, fixed)
+            return tile_loops.normalized(config, arrays, constants)
+        out, lse = attend(arrays, constants)
         return out, RowStatistics(lse, out)
 
     def move(
-        primals: tuple[Differentiable, Fixed], tangents: tuple[Differentiable, Any]
+        primals: tuple[Differentiable, Constants], tangents: tuple[Differentiable, Any]
     ) -> tuple[Any, Any]:
         out, rows = rows_of(*primals)
-        functions = partial(tile_loops.tangent, static), partial(tile_loops.transposed, static)
+        functions = partial(tile_loops.tangent, config), partial(tile_loops.transposed, config)
         return (out, rows), custom_transpose.apply(*functions, (*primals, rows), tangents[0])
 
     @attend.defjvp
@@ -149,7 +130,7 @@ def _rule(static: EngineConfig) -> Callable[[Differentiable, Fixed], tuple[Array
 
     @rows_of.defjvp
     def rows_jvp(primals: Any, tangents: Any) -> Any:
-        if not form.twice:
+        if not form.twice_differentiable:
             raise NotImplementedError(
                 "This normalizer has first derivatives only, where it runs block by block. For "
                 'second ones use `implementation="reference"`.'
@@ -163,14 +144,13 @@ def _rule(static: EngineConfig) -> Callable[[Differentiable, Fixed], tuple[Array
     return attend
 
 
-def _vector(x: Like, dtype: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(x.shape[-1:], dtype)
-
-
 def _prepare(
-    function: Callable[[Array], Array] | None, x: Array, dtype: Any, value: Array | None = None
+    function: Callable[[Array], Array] | None,
+    x: Array,
+    dtype: DTypeLike,
+    value: Array | None = None,
 ) -> Array:
-    """What the score needs of each vector alone; with NaN where it, or its value, is not finite.
+    """The score's part of each vector alone, NaN where that, or its value, is not finite.
 
     So the scores of a vector tell, and the values may be taken as finite. The NaN is set after
     `function`, so that its derivative is asked at finite vectors only.
@@ -185,33 +165,60 @@ def _prepare(
     return jnp.where(good, x.astype(dtype), jnp.nan)
 
 
-def _compose(score_mod: ScoreMod | None, before: Callable[[Array], Array] | None) -> Any:
-    if score_mod is None or before is None:
-        return score_mod if before is None else lambda score, *at: before(score)
-    return lambda *arguments: before(score_mod(*arguments))
+def _hoist(request: Request) -> list[Hoisted | None]:
+    """The pair, the score modifier and the mask without captured arrays; None where not given."""
+    analysis, form = request.analysis, request.normalizer.online
+    score_mod = analysis.score_mod
+    if form is not None and form.before is not None:
+        before = form.before
+        change = (lambda x, *at: [x]) if score_mod is None else jaxpr_as_fun(score_mod)
+        at = (jax.ShapeDtypeStruct((), jnp.int32),) * 4
+        score = jax.ShapeDtypeStruct((), request.dtype)
+        score_mod = jax.make_jaxpr(lambda *x: before(change(*x)[0]))(score, *at)
+    mask = None if analysis.mask is None else analysis.mask.program
+    programs = analysis.score.pair, score_mod, mask
+    return [None if x is None else jaxprs.hoist(x) for x in programs]
 
 
-def _hoist(pair: Score | None, score_mod: ScoreMod | None, mask: Any, q: Array, k: Array) -> Any:
-    """The user's functions without captured arrays; None for each that is not there."""
-    at = (jax.ShapeDtypeStruct((), jnp.int32),) * 4
-    examples = (
-        (_vector(q, q.dtype), _vector(k, k.dtype)),
-        (jax.ShapeDtypeStruct((), q.dtype), *at),
-        at,
-    )
-    return [
-        None if function is None else jaxprs.hoist(function, *example)
-        for function, example in zip((pair, score_mod, mask), examples, strict=True)
-    ]
-
-
-def _fold(request: Request, captured: Captured, q: Array, k: Array, v: Array) -> Differentiable:
-    sizes, groups = request.sizes, request.shape.g
+def _fold(spec: TileSpec, captured: Captured, q: Array, k: Array, v: Array) -> Differentiable:
+    sizes, groups = spec.sizes, spec.shape.g
     keys = (tiles.fold(x, sizes.heads, groups, sizes.keys)[:, :, 0] for x in (k, v))
     return Differentiable(captured, tiles.fold(q, sizes.heads, groups, sizes.queries), *keys)
 
 
-def _finish(form: Any, out: Array, lse: Array, dtype: Any, return_lse: bool) -> Any:
-    if form.after is not None:
+def _finish(request: Request, out: Array, lse: Array) -> Output:
+    form = request.normalizer.online
+    if form is not None and form.after is not None:
         out, lse = form.after(out, lse)
-    return (out.astype(dtype), lse) if return_lse else out.astype(dtype)
+    out = out.astype(request.query.dtype)
+    return (out, lse) if request.return_lse else out
+
+
+def refuse(request: Request) -> str | None:
+    """Needs a normalizer with an online form."""
+    normalizer = request.normalizer
+    return None if normalizer.online else f"{normalizer.name} needs whole rows of logits."
+
+
+def plan(request: Request) -> Plan:
+    """The blocks of `run`, and its memory."""
+    tiling, pair = tile(request), request.analysis.score.width
+    heads, queries, keys = tiling.sizes
+    held = request.vector_numbers + (2 + pair) * heads * request.shape.r * queries * keys
+    size = request.dtype.itemsize
+    return Plan(
+        "blockwise",
+        block_sizes=(queries, keys),
+        skipped=tiling.skipped,
+        temporary_bytes=(held + 2 * request.rows) * size,
+    )
+
+
+IMPLEMENTATION = Implementation(
+    "blockwise",
+    rank=60,
+    refuse=refuse,
+    prefer=lambda request: "linear memory, and blocks that the mask empties are skipped",
+    run=run,
+    plan=plan,
+)

@@ -7,7 +7,7 @@ Reference: Dao 2023, arXiv:2307.08691, algorithms 1 and 2.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,26 +19,27 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 from jaxtyping import Array, Float, Int
 
-from attention_jax.core import jaxprs, masks, online_normalizers
+from attention_jax.core import online_normalizers
 from attention_jax.core.jaxprs import Hoisted
-from attention_jax.core.types import Like, MaskFunction
+from attention_jax.core.numerics import Offset
+from attention_jax.core.types import Like
 from attention_jax.engine import block_map
-from attention_jax.engine.block_map import BlockMap, Shape, Sizes
-from attention_jax.engine.pallas_lowering import Machine, Program, program
+from attention_jax.engine.block_map import BlockMap, Shape, Sizes, TracedMask
+from attention_jax.engine.pallas_lowering import Machine, Program, program, with_slope
 
 # exp(x) = exp2(x log2(e)): a GPU has an instruction for the latter.
 LOG2_E = math.log2(math.e)
-# The least a tensor core multiplies.
+# The least positions in a block: what a tensor core multiplies.
 LEAST = 16
 
 
-class Static(NamedTuple):
-    """All that is no array.
+class KernelConfig(NamedTuple):
+    """Static configuration.
 
     Attributes:
       widths, sizes: of keys and values; of a block of queries and of keys.
       score_mod, mask: without captured arrays.
-      exact: `(arrays, fixed) -> (out, lse)` by `engine.blockwise`.
+      exact: `(arrays, constants) -> (out, lse)` by `engine.blockwise`.
     """
 
     shape: Shape
@@ -52,8 +53,8 @@ class Static(NamedTuple):
     interpret: bool
 
 
-class Arrays(NamedTuple):
-    """What has a derivative; the first are the floats that `score_mod` captured."""
+class Differentiable(NamedTuple):
+    """Arrays with a derivative; the first are the floats that `score_mod` captured."""
 
     floats: tuple[Array, ...]
     q: Float[Array, "b t h d"]
@@ -61,8 +62,8 @@ class Arrays(NamedTuple):
     v: Float[Array, "b s g e"]
 
 
-class Fixed(NamedTuple):
-    """What has none: all else that `score_mod` and `mask` captured, and the offsets."""
+class Constants(NamedTuple):
+    """Arrays without: all else that `score_mod` and `mask` captured, and the offsets."""
 
     score_mod: tuple[Array, ...]
     mask: tuple[tuple[Array, ...], tuple[Array, ...]]
@@ -70,7 +71,7 @@ class Fixed(NamedTuple):
 
 
 class Refs(NamedTuple):
-    """What a kernel reads: arrays outside of it, references inside.
+    """Inputs of a kernel: arrays outside of it, references inside.
 
     Attributes:
       bad_q, bad_k: what to add to the scores of each query and key: 0, or NaN.
@@ -94,15 +95,15 @@ class Refs(NamedTuple):
 
 
 class Kernel(NamedTuple):
-    """A request as a kernel sees it."""
+    """The kernels of a request, and the user's functions in them."""
 
-    static: Static
+    config: KernelConfig
     score_mod: Program | None
     mask: Program | None
 
     def forward(self, refs: Refs, out_ref: Any, lse_ref: Any) -> None:
         """One block of queries over its blocks of keys."""
-        (_, _, r, t, s), (d, e), (block_q, block_k) = self.static[:3]
+        (_, _, r, t, s), (d, e), (block_q, block_k) = self.config[:3]
         b, h, line = pl.program_id(2), pl.program_id(1), pl.program_id(0)
         group = lax.div(h, jnp.int32(r))
         rows = line * block_q + jnp.arange(block_q, dtype=jnp.int32)
@@ -131,7 +132,7 @@ class Kernel(NamedTuple):
 
     def backward_query(self, refs: Refs, dq_ref: Any) -> None:
         """The cotangent of one block of queries, over its blocks of keys."""
-        (_, _, r, t, s), (d, e), (block_q, block_k) = self.static[:3]
+        (_, _, r, t, s), (d, e), (block_q, block_k) = self.config[:3]
         b, h, line = pl.program_id(2), pl.program_id(1), pl.program_id(0)
         group = lax.div(h, jnp.int32(r))
         rows = line * block_q + jnp.arange(block_q, dtype=jnp.int32)
@@ -149,7 +150,7 @@ class Kernel(NamedTuple):
 
     def backward_key(self, refs: Refs, dk_ref: Any, dv_ref: Any) -> None:
         """The cotangents of one block of keys, over its queries of all heads of the group."""
-        (_, _, r, _, s), (d, e), (block_q, block_k) = self.static[:3]
+        (_, _, r, _, s), (d, e), (block_q, block_k) = self.config[:3]
         b, g, line = pl.program_id(2), pl.program_id(1), pl.program_id(0)
         keys = line * block_k + jnp.arange(block_k, dtype=jnp.int32)
         k, v = _rows(refs.k, b, keys, g, s, d), _rows(refs.v, b, keys, g, s, e)
@@ -171,12 +172,12 @@ class Kernel(NamedTuple):
 
     def chunk(self, b: Array, g: Array) -> Array:
         """Which of the block lists serves a sequence and a key head."""
-        return b * self.static.shape.g + g if self.static.tiling.counts[0] > 1 else jnp.int32(0)
+        return b * self.config.shape.g + g if self.config.tiling.counts[0] > 1 else jnp.int32(0)
 
     def loop(self, refs: Refs, chunk: Array, line: Array, look: Callable, state: Any) -> Any:
         """`look(masked, block, state) -> state` for every block that is not empty."""
         masked, both = refs.counts[chunk, line, 0], refs.counts[chunk, line, 1]
-        tiling = self.static.tiling
+        tiling = self.config.tiling
         if len(tiling.partial):
             step = lambda n, x: look(True, refs.order[chunk, line, n], x)  # noqa: E731
             state = lax.fori_loop(jnp.int32(0), masked, step, state)
@@ -189,8 +190,8 @@ class Kernel(NamedTuple):
         self, refs: Refs, at: tuple[Array, ...], q: Array, k: Array, masked: bool
     ) -> tuple[Array, Array | None, Array | None]:
         """Scores of a tile, -inf where hidden; their slopes, and what is visible."""
-        (_, _, _, t, s), (b, h, rows, keys) = self.static.shape, at
-        x, slope, visible = _dot(q, k, (1, 1)) * self.static.scale, None, None
+        (_, _, _, t, s), (b, h, rows, keys) = self.config.shape, at
+        x, slope, visible = _dot(q, k, (1, 1)) * self.config.scale, None, None
         # Padding repeats the last position, where the user's functions are surely defined.
         i = (refs.offsets[0] + jnp.minimum(rows, t - 1))[:, None]
         j = (refs.offsets[1] + jnp.minimum(keys, s - 1))[None, :]
@@ -198,7 +199,7 @@ class Kernel(NamedTuple):
             pair = Machine(_reader(refs.score_mod)).run(self.score_mod, x, b, h, i, j)
             x, slope = (jnp.broadcast_to(y, x.shape) for y in pair)
         bad_q = triton.load(refs.bad_q.at[b, h, rows], mask=rows < t, other=0.0)
-        group = lax.div(h, jnp.int32(self.static.shape.r))
+        group = lax.div(h, jnp.int32(self.config.shape.r))
         bad_k = triton.load(refs.bad_k.at[b, group, keys], mask=keys < s, other=0.0)
         x = x + bad_q[:, None] + bad_k[None, :]
         if masked:
@@ -223,14 +224,14 @@ class Kernel(NamedTuple):
         x, slope, visible = self.pairs(refs, at, q, k, masked)
         p = jnp.exp2((x - lse[:, None]) * LOG2_E)
         change = p * (_dot(ct, v, (1, 1)) - shift[:, None])
-        change = (change if slope is None else change * slope) * self.static.scale
+        change = (change if slope is None else change * slope) * self.config.scale
         if visible is None:
             return p, change
         # Not by a factor of 0: rows that are NaN must not reach keys that they do not see.
         return jnp.where(visible, p, 0.0), jnp.where(visible, change, 0.0)
 
     def read_rows(self, refs: Refs, b: Array, h: Array, rows: Array) -> tuple[Array, ...]:
-        t, (d, e) = self.static.shape.t, self.static.widths
+        t, (d, e) = self.config.shape.t, self.config.widths
         lse, shift = (
             triton.load(x.at[b, h, rows], mask=rows < t, other=0.0) for x in (refs.lse, refs.shift)
         )
@@ -271,28 +272,22 @@ def _reader(refs: tuple[Any, ...]) -> Callable[..., Array]:
     return read
 
 
-def programs(static: Static, arrays: Arrays, fixed: Fixed) -> tuple[Kernel, Refs]:
-    """The kernel with the user's functions, and what it reads but the block lists."""
+def programs(
+    config: KernelConfig, arrays: Differentiable, constants: Constants
+) -> tuple[Kernel, Refs]:
+    """The kernels with the user's functions, and their inputs but the block lists."""
     at = (jax.ShapeDtypeStruct((), jnp.int32),) * 4
     score_mod = mask = None
     operands: list[tuple[Array, ...]] = [(), ()]
-    if static.score_mod is not None:
-        change = partial(static.score_mod.function, arrays.floats, fixed.score_mod)
+    if config.score_mod is not None:
+        change = partial(config.score_mod.function, arrays.floats, constants.score_mod)
         score = jax.ShapeDtypeStruct((), jnp.float32)
         score_mod, operands[0] = program(with_slope(change), score, *at)
-    if static.mask is not None:
-        mask, operands[1] = program(partial(static.mask.function, *fixed.mask), *at)
+    if config.mask is not None:
+        mask, operands[1] = program(partial(config.mask.function, *constants.mask), *at)
     (q, bad_q), (k, bad_k), (v, bad_v) = (_clean(x) for x in arrays[1:])
-    refs = Refs(fixed.offsets, q, k, v, bad_q, bad_k + bad_v, *operands)
-    return Kernel(static, score_mod, mask), refs
-
-
-def with_slope(score_mod: Callable[..., Array]) -> Callable[..., tuple[Array, Array]]:
-    def both(score: Array, *at: Array) -> tuple[Array, Array]:
-        change = lambda x: score_mod(x, *at).astype(x.dtype)  # noqa: E731
-        return jax.jvp(change, (score,), (jnp.ones_like(score),))
-
-    return both
+    refs = Refs(constants.offsets, q, k, v, bad_q, bad_k + bad_v, *operands)
+    return Kernel(config, score_mod, mask), refs
 
 
 def _clean(x: Float[Array, "b n h d"]) -> tuple[Array, Float[Array, "b h n"]]:
@@ -314,18 +309,18 @@ def lists(tiling: BlockMap, *, by_keys: bool) -> dict[str, np.ndarray]:
     return dict(order=order[..., : max(most, 1)], counts=counts)
 
 
-def call(static: Static, body: Any, refs: Refs, outputs: list[Any], *, by_keys: bool) -> Any:
+def call(config: KernelConfig, body: Any, refs: Refs, outputs: list[Any], *, by_keys: bool) -> Any:
     """Runs a kernel for every block of queries or of keys, with outputs like those given."""
-    (b, g, r, _, _), (_, blocks_q, blocks_k) = static.shape, static.tiling.counts
-    listed: dict[str, Any] = lists(static.tiling, by_keys=by_keys)
+    (b, g, r, _, _), (_, blocks_q, blocks_k) = config.shape, config.tiling.counts
+    listed: dict[str, Any] = lists(config.tiling, by_keys=by_keys)
     return pl.pallas_call(
         body,
         grid=(blocks_k, g, b) if by_keys else (blocks_q, g * r, b),
         out_shape=[jax.ShapeDtypeStruct(x.shape, x.dtype) for x in outputs],
         compiler_params=triton.CompilerParams(
-            num_warps=4 if max(static.widths) <= 64 else 8, num_stages=2
+            num_warps=4 if max(config.widths) <= 64 else 8, num_stages=2
         ),
-        interpret=static.interpret,
+        interpret=config.interpret,
         name=body.__name__,
     )(refs._replace(**listed))
 
@@ -340,11 +335,12 @@ def choose_sizes(query: Like, key: Like, value: Like) -> tuple[int, int]:
 
 
 def tiling(
-    shape: Shape, mask: MaskFunction | None, offsets: tuple[Any, Any], sizes: tuple[int, int]
+    shape: Shape,
+    conjuncts: Sequence[TracedMask],
+    offsets: tuple[Offset, Offset],
+    sizes: tuple[int, int],
 ) -> BlockMap:
     """The blocks to visit: one list for all heads, where no known mask tells them apart."""
-    parts = masks.conjuncts(mask)
-    known = (x for x in parts if block_map.is_known(x, offsets))
-    apart = any(any(jaxprs.depends_on(x)[:2]) for x in known)
+    apart = any(any(x.used[:2]) for x in conjuncts if x.is_known(offsets))
     heads = 1 if apart else max(shape.b * shape.g, 1)
-    return block_map.block_map(parts, shape, Sizes(heads, *sizes), offsets)
+    return block_map.block_map(conjuncts, shape, Sizes(heads, *sizes), offsets)

@@ -46,7 +46,7 @@ MOVES: dict[str, Callable[..., np.ndarray]] = {
 
 
 class Refused(NotImplementedError):
-    """What a function does that cannot be done on tiles."""
+    """The step of a function that cannot be done on tiles."""
 
 
 class Slot(NamedTuple):
@@ -143,6 +143,16 @@ def _flatten(
             outputs = outputs if equation.primitive.multiple_results else [outputs]
         env.update(zip(equation.outvars, outputs, strict=True))
     return [read(x) for x in jaxpr.outvars]
+
+
+def with_slope(score_mod: Callable[..., Array]) -> Callable[..., tuple[Array, Array]]:
+    """The modified score and its derivative in the score."""
+
+    def both(score: Array, *at: Array) -> tuple[Array, Array]:
+        change = lambda x: score_mod(x, *at).astype(x.dtype)  # noqa: E731
+        return jax.jvp(change, (score,), (jnp.ones_like(score),))
+
+    return both
 
 
 class Machine:

@@ -4,52 +4,40 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float
 
 from attention_jax.core.jaxprs import depends_on
-from attention_jax.core.normalizers import Normalizer
-from attention_jax.core.numerics import Offset, kept_pairs, wide_dtype
-from attention_jax.core.types import MaskFunction, Score, ScoreMod
+from attention_jax.core.numerics import kept_pairs, wide_dtype
+from attention_jax.core.types import MaskFunction, Score
+from attention_jax.engine.implementation import Implementation, Output, Plan, dense_bytes
+from attention_jax.engine.request import Request
 
 
-def attention(
-    query: Float[Array, "b t h d"],
-    key: Float[Array, "b s g d"],
-    value: Float[Array, "b s g e"],
-    *,
-    score: Score,
-    score_mod: ScoreMod | None,
-    mask: MaskFunction | None,
-    normalizer: Normalizer,
-    dropout_rate: float,
-    dropout_key: PRNGKeyArray | None,
-    query_offset: Offset,
-    key_offset: Offset,
-    return_lse: bool,
-) -> Float[Array, "b t h e"] | tuple[Float[Array, "b t h e"], Float[Array, "b t h"]]:
-    """Computes what `attention_jax.attention` promises, which checks the arguments.
+def run(request: Request) -> Output:
+    """Computes a request, whatever it asks.
 
     weights = normalize(score_mod(score(q, k)), visible);  out = dropout(weights) @ v
     """
+    (query, key, value), offsets, normalizer = request.arrays, request.offsets, request.normalizer
     (b, t, h, _), s = query.shape, key.shape[1]
     at = (
         jnp.arange(b),
         jnp.arange(h),
-        query_offset + jnp.arange(t),
-        key_offset + jnp.arange(s),
+        offsets.query + jnp.arange(t),
+        offsets.key + jnp.arange(s),
     )
-    visible = visible_pairs(mask, at)
+    visible = visible_pairs(request.mask, at)
     q, k, v, poison = finite(query, key, value)
-    logits = pair_scores(score, q, k)
-    if score_mod is not None:
-        logits = _over_pairs(score_mod, inner=(0,))(logits, *at).astype(logits.dtype)
+    logits = pair_scores(request.score, q, k)
+    if request.score_mod is not None:
+        logits = _over_pairs(request.score_mod, inner=(0,))(logits, *at).astype(logits.dtype)
     logits = logits + poison
     weights = normalizer.weights(logits, visible)
-    if dropout_key is not None and dropout_rate:
-        kept = kept_pairs(dropout_key, dropout_rate, jnp.ix_(*at))
-        weights = jnp.where(kept, weights / (1 - dropout_rate), 0)
+    if request.dropout is not None:
+        rate, dropout_key = request.dropout
+        weights = jnp.where(kept_pairs(dropout_key, rate, jnp.ix_(*at)), weights / (1 - rate), 0)
     out = _weighted_sum(weights, v).astype(query.dtype)
-    if not return_lse or normalizer.lse is None:
+    if not request.return_lse or normalizer.lse is None:
         return out
     return out, normalizer.lse(logits, visible).transpose(0, 2, 1)
 
@@ -115,3 +103,13 @@ def _weighted_sum(
     grouped = weights.reshape(b, g, h // g * t, s)
     out = jnp.einsum("bgns,bgse->bgne", grouped, v.transpose(0, 2, 1, 3))
     return out.reshape(b, h, t, e).transpose(0, 2, 1, 3)
+
+
+IMPLEMENTATION = Implementation(
+    "reference",
+    rank=70,
+    refuse=lambda request: None,
+    prefer=lambda request: f"{request.normalizer.name} needs whole rows of logits",
+    run=run,
+    plan=lambda request: Plan("reference", temporary_bytes=dense_bytes(request)),
+)

@@ -17,13 +17,13 @@ from attention_jax.core import online_normalizers
 from attention_jax.core.online_normalizers import Block, Online
 from attention_jax.engine import tiles
 from attention_jax.engine.block_map import BlockMap
-from attention_jax.engine.tiles import Captured, Fixed, Place, Request
+from attention_jax.engine.tiles import Captured, Constants, TileIndex, TileSpec
 
 
 class EngineConfig(NamedTuple):
-    """All that is no array."""
+    """Static configuration."""
 
-    request: Request
+    spec: TileSpec
     normalizer: Online
     map: BlockMap
     dynamic: bool  # whether a partial tile may turn out empty
@@ -50,7 +50,7 @@ class Tile(NamedTuple):
 
     row: Array  # the block of queries, over all heads
     column: Array  # the block of keys, over all heads
-    place: Place
+    index: TileIndex
     masked: bool
     visible: Bool[Array, "..."]
     own: Differentiable  # its blocks
@@ -58,7 +58,9 @@ class Tile(NamedTuple):
     order: str
 
 
-def softmax(static: EngineConfig, arrays: Differentiable, fixed: Fixed) -> tuple[Array, Array]:
+def softmax(
+    config: EngineConfig, arrays: Differentiable, constants: Constants
+) -> tuple[Array, Array]:
     """Output and log-sum-exp in one sweep; each tile corrects for a larger logit than before."""
     shape, dtype = arrays.q.shape[:-1], arrays.q.dtype
     start = (
@@ -66,20 +68,22 @@ def softmax(static: EngineConfig, arrays: Differentiable, fixed: Fixed) -> tuple
         jnp.full(shape, online_normalizers.lowest(dtype), dtype),
         jnp.zeros(shape, dtype),
     )
-    return _divide(*_over_rows(static, arrays, fixed, _online_softmax_step, start))
+    return _divide(*_over_rows(config, arrays, constants, _online_softmax_step, start))
 
 
-def dense(static: EngineConfig, arrays: Differentiable, fixed: Fixed) -> tuple[Array, Array]:
+def dense(
+    config: EngineConfig, arrays: Differentiable, constants: Constants
+) -> tuple[Array, Array]:
     """The same of one tile that holds everything; its derivatives are JAX's own."""
-    masked, plain = not len(static.map.full), _plain(static)
+    masked, plain = not len(config.map.full), _plain(config)
     at = jnp.zeros(3, jnp.int32)
-    tile = _tile(static, arrays, fixed, masked, at, "rows", finite=not plain)
+    tile = _tile(config, arrays, constants, masked, at, "rows", finite=not plain)
     if plain and masked:
         logits = _hide(tile, tiles.guarded_dot(tile.own.q, tile.own.k))
     else:
-        logits = _logits(static, fixed, tile, *tile.own[:3])
-    block = Block(logits, tile.visible, tile.place.keys)
-    state = _online_softmax_step(None, block, tile.own.v, _keep(static, fixed, tile))
+        logits = _logits(config, constants, tile, *tile.own[:3])
+    block = Block(logits, tile.visible, tile.index.keys)
+    state = _online_softmax_step(None, block, tile.own.v, _keep(config, constants, tile))
     return _divide(*(x[None] for x in state))
 
 
@@ -105,10 +109,10 @@ def _divide(out: Array, high: Array, total: Array) -> tuple[Array, Array]:
 
 
 def normalized(
-    static: EngineConfig, arrays: Differentiable, fixed: Fixed
+    config: EngineConfig, arrays: Differentiable, constants: Constants
 ) -> tuple[Array, RowStatistics]:
     """Output of any normalizer: its rows' numbers in sweeps of their own, then the sums."""
-    form, shape, dtype = static.normalizer, arrays.q.shape[:-1], arrays.q.dtype
+    form, shape, dtype = config.normalizer, arrays.q.shape[:-1], arrays.q.dtype
 
     def sweep(look: Callable[..., Any], start: Any, *found: Any) -> Any:
         first, start = start, jax.tree.map(lambda x: jnp.full(shape, x, dtype), start)
@@ -118,7 +122,7 @@ def normalized(
                 state = jax.tree.map(lambda x: jnp.full(shape[1:], x, dtype), first)
             return look(state, block, *found)
 
-        return _over_rows(static, arrays, fixed, plain, start, *found)
+        return _over_rows(config, arrays, constants, plain, start, *found)
 
     def add(state: Any, block: Block, v: Array, keep: Array | None, row: Any) -> Any:
         p, slope = _weights(form, block, row, "rows")
@@ -129,52 +133,54 @@ def normalized(
         )
         return added if state is None else jax.tree.map(jnp.add, state, added)
 
-    row = form.find(sweep)
+    row = form.row_statistics(sweep)
     nothing = jnp.zeros((*shape, arrays.v.shape[-1]), dtype)
     start = nothing, nothing, jnp.zeros(shape, dtype)
-    out, pull, slopes = _over_rows(static, arrays, fixed, add, start, row)
+    out, pull, slopes = _over_rows(config, arrays, constants, add, start, row)
     return out, RowStatistics(row, pull / jnp.where(slopes == 0, 1, slopes)[..., None])
 
 
 def tangent(
-    static: EngineConfig, given: tuple[Differentiable, Fixed, RowStatistics], moved: Differentiable
+    config: EngineConfig,
+    given: tuple[Differentiable, Constants, RowStatistics],
+    moved: Differentiable,
 ) -> Any:
     """The tangents of output and log-sum-exp: linear in `moved`."""
-    form, rows = static.normalizer, given[2]
+    form, rows = config.normalizer, given[2]
 
     # Reverse mode, where JAX makes it of this, computes each tile again.
     @partial(jax.checkpoint, static_argnums=0)
     def contribution(
         masked: bool, at: Array, given: Any, moved: Differentiable
     ) -> tuple[Array, Array]:
-        arrays, fixed, rows = given
-        tile = _tile(static, arrays, fixed, masked, at, "rows", finite=masked)
+        arrays, constants, rows = given
+        tile = _tile(config, arrays, constants, masked, at, "rows", finite=masked)
         own, d_own = tile.own, _blocks(moved, tile.row, tile.column)
-        logits = partial(_logits, static, fixed, tile)
+        logits = partial(_logits, config, constants, tile)
         s, ds = jax.jvp(logits, own[:3], d_own[:3])
         row = _read(rows.row, tile.row)
-        p, slope = _weights(form, Block(s, tile.visible, tile.place.keys), row, "rows")
-        change, keep = slope * ds, _keep(static, fixed, tile)
+        p, slope = _weights(form, Block(s, tile.visible, tile.index.keys), row, "rows")
+        change, keep = slope * ds, _keep(config, constants, tile)
         out = _weighted_sum(_times(change, keep), own.v) + _weighted_sum(_times(p, keep), d_own.v)
         return out, change.sum(-1)
 
     def step(masked: bool, at: Array, sums: Any) -> Any:
         added = contribution(masked, at, given, moved)
-        return _add(sums, added, _numbers(static, at)[0])
+        return _add(sums, added, _numbers(config, at)[0])
 
     start = jnp.zeros_like(rows.mean), jnp.zeros_like(rows.mean[..., 0])
-    d_out, d_lse = _loop(static, step, start)
-    return d_out - d_lse[..., None] * rows.mean if form.balanced else d_out, d_lse
+    d_out, d_lse = _loop(config, step, start)
+    return d_out - d_lse[..., None] * rows.mean if form.sums_to_one else d_out, d_lse
 
 
 def transposed(
-    static: EngineConfig, needed: tuple[bool, ...], given: Any, moved: Any
+    config: EngineConfig, needed: tuple[bool, ...], given: Any, moved: Any
 ) -> Differentiable:
     """The transpose of `tangent`: the cotangents of the arrays, from those of its result."""
-    arrays, fixed, rows = given
+    arrays, constants, rows = given
     of_out, of_lse = moved
-    form = static.normalizer
-    shift = (of_out * rows.mean).sum(-1) - of_lse if form.balanced else -of_lse
+    form = config.normalizer
+    shift = (of_out * rows.mean).sum(-1) - of_lse if form.sums_to_one else -of_lse
     # What is captured may be large, and mostly is constant.
     leaves, tree = jax.tree.flatten(arrays.captured)
     chosen = [n for n, need in enumerate(needed[: len(leaves)]) if need]
@@ -190,25 +196,25 @@ def transposed(
         row, pulled, ct = _read((rows.row, shift, of_out), tile.row)
 
         def logits(moving: list[Array], q: Array, k: Array) -> Array:
-            return _logits(static, fixed, tile, with_chosen(moving), q, k)
+            return _logits(config, constants, tile, with_chosen(moving), q, k)
 
         s, pull = jax.vjp(logits, [leaves[n] for n in chosen], q, k)
-        p, slope = _weights(form, Block(s, tile.visible, tile.place.keys), row, "columns")
-        keep = _keep(static, fixed, tile)
+        p, slope = _weights(form, Block(s, tile.visible, tile.index.keys), row, "columns")
+        keep = _keep(config, constants, tile)
         of_weights = _times(_weights_cotangent(v, ct), keep)
         of_logits = slope * (of_weights - tiles.spread_rows(pulled, "columns"))
         return *pull(of_logits), _values_cotangent(_times(p, keep), ct)
 
     def step(masked: bool, at: Array, sums: Any) -> Any:
-        tile = _tile(static, arrays, fixed, masked, at, "columns", finite=masked)
-        of_captured, *added = _where_seen(static, tile, lambda: contribution(tile))
+        tile = _tile(config, arrays, constants, masked, at, "columns", finite=masked)
+        of_captured, *added = _where_seen(config, tile, lambda: contribution(tile))
         captured, q, k, v = sums
         captured = jax.tree.map(jnp.add, captured, of_captured)
         (q,) = _add((q,), added[:1], tile.row)
         return captured, q, *_add((k, v), added[1:], tile.column)
 
     start = [jnp.zeros_like(leaves[n]) for n in chosen], *map(jnp.zeros_like, arrays[1:])
-    of_chosen, *rest = _loop(static, step, start)
+    of_chosen, *rest = _loop(config, step, start)
     of_captured: list[Any] = [None] * len(leaves)
     for n, x in zip(chosen, of_chosen, strict=True):
         of_captured[n] = x
@@ -216,9 +222,9 @@ def transposed(
 
 
 def _over_rows(
-    static: EngineConfig,
+    config: EngineConfig,
     arrays: Differentiable,
-    fixed: Fixed,
+    constants: Constants,
     look: Callable[..., Any],
     start: Any,
     *found: Any,
@@ -226,24 +232,24 @@ def _over_rows(
     """`look(state, block, values, kept, *found) -> state` for every tile, by rows."""
 
     def step(masked: bool, at: Array, whole: Any) -> Any:
-        tile = _tile(static, arrays, fixed, masked, at, "rows", finite=False)
+        tile = _tile(config, arrays, constants, masked, at, "rows", finite=False)
         before, *rows = _read((whole, *found), tile.row)
         # Where a row has one tile, nothing comes before it.
-        state = None if static.map.counts[2] == 1 else before
+        state = None if config.map.counts[2] == 1 else before
 
         def update() -> Any:
-            logits = _logits(static, fixed, tile, *tile.own[:3])
-            block = Block(logits, tile.visible, tile.place.keys)
-            return look(state, block, tile.own.v, _keep(static, fixed, tile), *rows)
+            logits = _logits(config, constants, tile, *tile.own[:3])
+            block = Block(logits, tile.visible, tile.index.keys)
+            return look(state, block, tile.own.v, _keep(config, constants, tile), *rows)
 
-        return _put(whole, _where_seen(static, tile, update, lambda: before), tile.row)
+        return _put(whole, _where_seen(config, tile, update, lambda: before), tile.row)
 
-    return _loop(static, step, start)
+    return _loop(config, step, start)
 
 
-def _loop(static: EngineConfig, step: Callable[[bool, Array, Any], Any], carry: Any) -> Any:
+def _loop(config: EngineConfig, step: Callable[[bool, Array, Any], Any], carry: Any) -> Any:
     """`step(masked, block numbers, carry) -> carry` for every tile that is not empty."""
-    for masked, places in ((True, static.map.partial), (False, static.map.full)):
+    for masked, places in ((True, config.map.partial), (False, config.map.full)):
         if len(places) == 1:
             carry = step(masked, jnp.asarray(places[0]), carry)
         elif len(places):
@@ -253,13 +259,13 @@ def _loop(static: EngineConfig, step: Callable[[bool, Array, Any], Any], carry: 
 
 
 def _where_seen(
-    static: EngineConfig,
+    config: EngineConfig,
     tile: Tile,
     compute: Callable[[], Any],
     otherwise: Callable[[], Any] | None = None,
 ) -> Any:
     """`compute()` where any pair of the tile is visible; else `otherwise()`, or zeros."""
-    if not (static.dynamic and tile.masked):
+    if not (config.dynamic and tile.masked):
         return compute()
     if otherwise is None:
         shapes = jax.eval_shape(compute)
@@ -267,21 +273,21 @@ def _where_seen(
     return lax.cond(tile.visible.any(), compute, otherwise)
 
 
-def _numbers(static: EngineConfig, at: Array) -> tuple[Array, Array]:
+def _numbers(config: EngineConfig, at: Array) -> tuple[Array, Array]:
     """The numbers, over all heads, of a tile's block of queries and block of keys."""
-    _, queries, keys = static.map.counts
+    _, queries, keys = config.map.counts
     return at[0] * queries + at[1], at[0] * keys + at[2]
 
 
-def _plain(static: EngineConfig) -> bool:
+def _plain(config: EngineConfig) -> bool:
     """Whether logits are nothing but dot products: these are NaN where a vector is."""
-    return static.request.pair is None and static.request.score_mod is None
+    return config.spec.pair is None and config.spec.score_mod is None
 
 
 def _tile(
-    static: EngineConfig,
+    config: EngineConfig,
     arrays: Differentiable,
-    fixed: Fixed,
+    constants: Constants,
     masked: bool,
     at: Array,
     order: str,
@@ -292,23 +298,23 @@ def _tile(
 
     For derivatives `finite` matters where pairs are hidden, since 0 times NaN is NaN.
     """
-    place = tiles.place(static.request, fixed, at)
-    row, column = _numbers(static, at)
+    index = tiles.index(config.spec, constants, at)
+    row, column = _numbers(config, at)
     own, visible, poison = _blocks(arrays, row, column), jnp.ones((1,) * 4, bool), None
     if masked:
-        visible = tiles.visible(static.request, arrays.captured, fixed, place, order)
-    if finite or not _plain(static):
+        visible = tiles.visible(config.spec, arrays.captured, constants, index, order)
+    if finite or not _plain(config):
         (q, of_query), (k, of_key) = tiles.finite(own.q), tiles.finite(own.k)
         poison = tiles.spread_rows(of_query, order) + tiles.spread_keys(of_key, order)
         own = own._replace(q=q, k=k)
-    return Tile(row, column, place, masked, visible, own, poison, order)
+    return Tile(row, column, index, masked, visible, own, poison, order)
 
 
 def _logits(
-    static: EngineConfig, fixed: Fixed, tile: Tile, captured: Captured, q: Array, k: Array
+    config: EngineConfig, constants: Constants, tile: Tile, captured: Captured, q: Array, k: Array
 ) -> Array:
     """Scores of a tile, -inf where hidden."""
-    s = tiles.scores(static.request, captured, fixed, q, k, tile.place, tile.order)
+    s = tiles.scores(config.spec, captured, constants, q, k, tile.index, tile.order)
     return _hide(tile, s if tile.poison is None else s + tile.poison)
 
 
@@ -321,13 +327,13 @@ def _weights(form: Online, block: Block, row: Any, order: str) -> tuple[Array, A
     row = jax.tree.map(lambda x: tiles.spread_rows(x, order), row)
     keys = tiles.spread_keys(block.keys[None], order)
     p = form.weight(block.logits, row, keys)
-    return p, form.slope(block.logits, p, row)
+    return p, form.derivative(block.logits, p, row)
 
 
-def _keep(static: EngineConfig, fixed: Fixed, tile: Tile) -> Array | None:
-    if not static.request.dropout_rate:
+def _keep(config: EngineConfig, constants: Constants, tile: Tile) -> Array | None:
+    if not config.spec.dropout_rate:
         return None
-    return tiles.kept(static.request, fixed, tile.place, tile.order)
+    return tiles.kept(config.spec, constants, tile.index, tile.order)
 
 
 def _times(x: Array, keep: Array | None) -> Array:

@@ -1,4 +1,4 @@
-"""One tile: some heads, a block of queries and a block of keys, and what the user asks of it.
+"""One tile: some heads, a block of queries and a block of keys, and the user's functions on it.
 
 Arrays are folded into blocks once, so that a tile reads memory in order:
 
@@ -25,8 +25,8 @@ from attention_jax.engine.block_map import Shape, Sizes
 ORDERS = {"rows": "crts", "columns": "csrt"}
 
 
-class Request(NamedTuple):
-    """What is asked, without arrays.
+class TileSpec(NamedTuple):
+    """The functions and sizes of every tile, without arrays.
 
     Attributes:
       pair: of a prepared query and key; None for their dot product.
@@ -43,14 +43,14 @@ class Request(NamedTuple):
 
 
 class Captured(NamedTuple):
-    """What the user's functions captured: of `pair`, `score_mod` and `mask`."""
+    """Arrays that the user's functions captured: of `pair`, `score_mod` and `mask`."""
 
     pair: tuple[Array, ...]
     score_mod: tuple[Array, ...]
     mask: tuple[Array, ...]
 
 
-class Fixed(NamedTuple):
+class Constants(NamedTuple):
     """Arrays without a derivative."""
 
     captured: Captured
@@ -59,8 +59,8 @@ class Fixed(NamedTuple):
     dropout_key: Any
 
 
-class Place(NamedTuple):
-    """Where a tile lies; positions are global, and `real` tells them from padding."""
+class TileIndex(NamedTuple):
+    """Positions of a tile: global ones, and which of them are no padding."""
 
     b: Int[Array, " c"]
     h: Int[Array, "c r"]
@@ -83,18 +83,18 @@ def fold(x: Float[Array, "b n h d"], heads: int, groups: int, size: int) -> Arra
     return lax.optimization_barrier(x.reshape(-1, *x.shape[2:]))
 
 
-def unfold(x: Array, request: Request) -> Float[Array, "b t h d"]:
+def unfold(x: Array, spec: TileSpec) -> Float[Array, "b t h d"]:
     """The inverse of `fold`, for queries."""
-    b, g, r, t, _ = request.shape
+    b, g, r, t, _ = spec.shape
     _, heads, _, size, d = x.shape
     x = x.reshape(b * g // heads, -1, heads, r, size, d).swapaxes(1, 2)
     x = x.reshape(b, g, -1, r, size, d).transpose(0, 2, 4, 1, 3, 5)
     return x.reshape(b, -1, g * r, d)[:, :t]
 
 
-def place(request: Request, fixed: Fixed, at: Int[Array, "3"]) -> Place:
-    """Where the tile of block numbers `at` lies."""
-    (_, g, r, t, s), sizes = request.shape, request.sizes
+def index(spec: TileSpec, constants: Constants, at: Int[Array, "3"]) -> TileIndex:
+    """The positions of the tile of block numbers `at`."""
+    (_, g, r, t, s), sizes = spec.shape, spec.sizes
     chunk, block_q, block_k = at
     row = chunk * sizes.heads + jnp.arange(sizes.heads, dtype=jnp.int32)
     queries = block_q * sizes.queries + jnp.arange(sizes.queries, dtype=jnp.int32)
@@ -102,31 +102,31 @@ def place(request: Request, fixed: Fixed, at: Int[Array, "3"]) -> Place:
     heads = (row % g)[:, None] * r + jnp.arange(r, dtype=jnp.int32)[None]
     real = queries < t, keys < s
     # Padding repeats the last position, where the user's functions are surely defined.
-    i = fixed.query_offset + jnp.minimum(queries, t - 1)
-    j = fixed.key_offset + jnp.minimum(keys, s - 1)
-    return Place(row // g, heads, i, j, keys, real)
+    i = constants.query_offset + jnp.minimum(queries, t - 1)
+    j = constants.key_offset + jnp.minimum(keys, s - 1)
+    return TileIndex(row // g, heads, i, j, keys, real)
 
 
 def scores(
-    request: Request,
+    spec: TileSpec,
     floats: Captured,
-    fixed: Fixed,
+    constants: Constants,
     q: Float[Array, "c r t d"],
     k: Float[Array, "c s p"],
-    at: Place,
+    at: TileIndex,
     order: str,
 ) -> Array:
     """The scores of a tile, modified."""
-    others = fixed.captured
-    if request.pair is None:
+    others = constants.captured
+    if spec.pair is None:
         x = dot_rows(q, k) if order == "rows" else _dot_columns(q, k)
     else:
-        pair = _bind(request.pair, floats.pair, others.pair)
+        pair = _bind(spec.pair, floats.pair, others.pair)
         axes = {"c": (0, 0), "r": (0, None), "t": (0, None), "s": (None, 0)}
         x = _over(pair, axes, order)(q, k)
-    if request.score_mod is None:
+    if spec.score_mod is None:
         return x
-    change = _bind(request.score_mod, floats.score_mod, others.score_mod)
+    change = _bind(spec.score_mod, floats.score_mod, others.score_mod)
     axes = {axis: (0, *_AT[axis]) for axis in "crts"}
     return _over(change, axes, order)(x, at.b, at.h, at.i, at.j).astype(x.dtype)
 
@@ -150,14 +150,16 @@ _AT = {
 }
 
 
-def visible(request: Request, floats: Captured, fixed: Fixed, at: Place, order: str) -> Array:
-    """What the mask shows of a tile, without padding; of length 1 along what does not matter."""
+def visible(
+    spec: TileSpec, floats: Captured, constants: Constants, at: TileIndex, order: str
+) -> Array:
+    """The visible pairs of a tile, without padding; of length 1 along what does not matter."""
     axes = ORDERS[order]
     rows, keys = at.real
     seen = _spread(rows, "t", axes) & _spread(keys, "s", axes)
-    if request.mask is None:
+    if spec.mask is None:
         return seen
-    by_b, by_h, by_i, by_j = request.used
+    by_b, by_h, by_i, by_j = spec.used
     needed = {"c": by_b or by_h, "r": by_h, "t": by_i, "s": by_j}
     kept = "".join(axis for axis in axes if needed[axis])
     where = (
@@ -166,17 +168,17 @@ def visible(request: Request, floats: Captured, fixed: Fixed, at: Place, order: 
         at.i if by_i else at.i[0],
         at.j if by_j else at.j[0],
     )
-    mask = _bind(request.mask, floats.mask, fixed.captured.mask)
+    mask = _bind(spec.mask, floats.mask, constants.captured.mask)
     return seen & _spread(_nest(mask, _AT, kept)(*where), kept, axes)
 
 
-def kept(request: Request, fixed: Fixed, at: Place, order: str) -> Array:
-    """What dropout multiplies the weights of a tile by: 0 or 1 / (1 - rate)."""
+def kept(spec: TileSpec, constants: Constants, at: TileIndex, order: str) -> Array:
+    """Factors of dropout for the weights of a tile: 0 or 1 / (1 - rate)."""
     axes = ORDERS[order]
     b, h = _spread(at.b, "c", axes), _spread(at.h, "cr", axes)
     i, j = _spread(at.i, "t", axes), _spread(at.j, "s", axes)
-    keeps = kept_pairs(fixed.dropout_key, request.dropout_rate, (b, h, i, j))
-    return jnp.where(keeps, 1 / (1 - request.dropout_rate), 0)
+    keeps = kept_pairs(constants.dropout_key, spec.dropout_rate, (b, h, i, j))
+    return jnp.where(keeps, 1 / (1 - spec.dropout_rate), 0)
 
 
 def finite(x: Array) -> tuple[Array, Array]:

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
+from jax.extend.core import Jaxpr, jaxpr_as_fun
+
+from attention_jax.core.jaxprs import inner
 
 # Wider than any model here.
 _WIDEST = 2**16
@@ -70,12 +72,6 @@ def _more(jaxpr: Jaxpr) -> float:
             body = equation.params["jaxpr"]
             once = _once(jaxpr_as_fun(body), *(x.aval for x in body.jaxpr.invars))
             total += equation.params["length"] * (once + _more(body.jaxpr)) - once
-            continue
-        for value in jax.tree.leaves(equation.params, is_leaf=_is_program):
-            if _is_program(value):
-                total += _more(value.jaxpr if isinstance(value, ClosedJaxpr) else value)
+        else:
+            total += sum(map(_more, inner(equation)))
     return total
-
-
-def _is_program(value: object) -> bool:
-    return isinstance(value, (ClosedJaxpr, Jaxpr))

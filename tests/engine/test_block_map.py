@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from attention_jax.core import masks
 from attention_jax.engine import block_map
-from attention_jax.engine.block_map import EMPTY, FULL, PARTIAL, Shape, Sizes
+from attention_jax.engine.block_map import EMPTY, FULL, PARTIAL, Shape, Sizes, TracedMask
 
 DRAW = np.random.default_rng(0)
 VISIBLE = DRAW.random((2, 4, 13, 11)) < 0.5
@@ -40,6 +40,10 @@ RULES = {
     "dilated": (lambda b, h, i, j: (i - j) % 2 == 0, lambda b, h, i, j: (i - j) % 2 == 0),
 }
 SHAPE = Shape(b=2, g=2, r=2, t=13, s=11)
+
+
+def map_of(conjuncts, *arguments):
+    return block_map.block_map([TracedMask.of(mask) for mask in conjuncts], *arguments)
 
 
 def pairs(rule, shape, offsets):
@@ -83,7 +87,7 @@ SIZES = [Sizes(1, 4, 4), Sizes(2, 5, 3), Sizes(4, 13, 11), Sizes(1, 1, 1), Sizes
 def test_each_tile_is_what_the_mask_says_of_its_pairs(name, sizes):
     mask, rule = RULES[name]
     for offsets in ((0, 0), (3, 1)):
-        found = block_map.block_map((mask,), SHAPE, sizes, offsets)
+        found = map_of((mask,), SHAPE, sizes, offsets)
         np.testing.assert_array_equal(
             as_kinds(found), kinds_of(pairs(rule, SHAPE, offsets), SHAPE, sizes)
         )
@@ -98,7 +102,7 @@ def test_each_tile_is_what_the_mask_says_of_its_pairs(name, sizes):
 def test_conjuncts_empty_tiles_each_by_itself(names, lengths, sizes):
     shape, sizes = SHAPE._replace(t=lengths[0], s=lengths[1]), Sizes(*sizes)
     seen = [pairs(RULES[name][1], shape, (0, 0)) for name in (*names, "full")]
-    found = block_map.block_map([RULES[name][0] for name in names], shape, sizes, (0, 0))
+    found = map_of([RULES[name][0] for name in names], shape, sizes, (0, 0))
     kinds = as_kinds(found)
     expected = np.min([kinds_of(x, shape, sizes) for x in seen], axis=0)
     np.testing.assert_array_equal(kinds, expected)
@@ -115,9 +119,10 @@ def test_traced_data_leaves_partial_what_the_rest_does_not_empty(name):
     def trace(lengths, visible):
         unknown = {"lengths": masks.lengths, "array": masks.from_array}[name]
         unknown = unknown(lengths if name == "lengths" else visible)
-        assert not block_map.is_known(unknown, (0, 0)) and block_map.is_known(masks.causal, (0, 0))
+        assert not TracedMask.of(unknown).is_known((0, 0))
+        assert TracedMask.of(masks.causal).is_known((0, 0))
         mask = masks.causal & unknown & masks.sliding_window(3)
-        found["map"] = block_map.block_map(masks.conjuncts(mask), SHAPE, sizes, (0, 0))
+        found["map"] = map_of(masks.conjuncts(mask), SHAPE, sizes, (0, 0))
         return lengths
 
     trace(jnp.array([4, 0]), jnp.asarray(VISIBLE))
@@ -131,8 +136,8 @@ def test_a_traced_offset_leaves_all_partial_that_depends_on_it():
 
     @jax.jit
     def trace(offset):
-        assert not block_map.is_known(masks.causal, (offset, 0))
-        found["map"] = block_map.block_map((masks.causal,), SHAPE, Sizes(4, 4, 4), (offset, 0))
+        assert not TracedMask.of(masks.causal).is_known((offset, 0))
+        found["map"] = map_of((masks.causal,), SHAPE, Sizes(4, 4, 4), (offset, 0))
         return offset
 
     trace(3)
@@ -143,11 +148,11 @@ def test_masks_are_known_inside_transformations():
     """What they capture is known, though all around them is traced."""
     mask, expected = (
         RULES["documents"][0],
-        block_map.block_map((RULES["documents"][0],), SHAPE, SIZES[0], (0, 0)),
+        map_of((RULES["documents"][0],), SHAPE, SIZES[0], (0, 0)),
     )
 
     def trace(x):
-        found = block_map.block_map((mask,), SHAPE, SIZES[0], (0, 0))
+        found = map_of((mask,), SHAPE, SIZES[0], (0, 0))
         jax.tree.map(np.testing.assert_array_equal, found, expected)
         return x
 
@@ -158,18 +163,22 @@ def test_masks_are_known_inside_transformations():
 
 def test_too_many_pairs_to_look_at_are_partial(monkeypatch):
     monkeypatch.setattr(block_map, "MOST_PAIRS", 13 * 11 - 1)
-    found = block_map.block_map((masks.causal,), SHAPE, SIZES[0], (0, 0))
+    found = map_of((masks.causal,), SHAPE, SIZES[0], (0, 0))
     assert len(found.partial) == np.prod(found.counts)
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(
     shape=st.builds(
-        Shape, b=st.integers(1, 9), g=st.integers(1, 9), r=st.integers(1, 9),
-        t=st.integers(1, 9000), s=st.integers(1, 9000),
+        Shape,
+        b=st.integers(1, 9),
+        g=st.integers(1, 9),
+        r=st.integers(1, 9),
+        t=st.integers(1, 9000),
+        s=st.integers(1, 9000),
     ),
     most=st.none() | st.tuples(st.integers(1, 2000), st.integers(1, 2000)),
-)  # fmt: skip
+)
 def test_sizes_cover_the_request_with_little_padding(shape, most):
     heads, queries, keys = block_map.choose_sizes(shape, most)
     assert heads >= 1 and shape.b * shape.g % heads == 0
@@ -192,11 +201,15 @@ def test_one_query_or_one_key(t, s):
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(
     shape=st.builds(
-        Shape, b=st.integers(1, 9), g=st.integers(1, 9), r=st.integers(1, 9),
-        t=st.integers(1, 9000), s=st.integers(1, 9000),
+        Shape,
+        b=st.integers(1, 9),
+        g=st.integers(1, 9),
+        r=st.integers(1, 9),
+        t=st.integers(1, 9000),
+        s=st.integers(1, 9000),
     ),
     width=st.integers(1, 1000),
-)  # fmt: skip
+)
 def test_scores_that_pass_through_a_vector_get_smaller_tiles(shape, width):
     heads, queries, keys = block_map.choose_sizes(shape, width=width)
     scores = heads * shape.r * queries * keys

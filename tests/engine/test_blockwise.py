@@ -229,11 +229,17 @@ HIDING = {  # a key, and a mask that hides it from all
 }
 
 
-@pytest.mark.parametrize("score, where, known", [
-    ("scaled dot", "a partial tile", True), ("scaled dot", "a skipped tile", True),
-    ("additive", "both", True), ("cosine", "both", False), ("cosine", "a skipped tile", False),
-    ("distance", "a partial tile", False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "score, where, known",
+    [
+        ("scaled dot", "a partial tile", True),
+        ("scaled dot", "a skipped tile", True),
+        ("additive", "both", True),
+        ("cosine", "both", False),
+        ("cosine", "a skipped tile", False),
+        ("distance", "a partial tile", False),
+    ],
+)
 def test_what_is_hidden_reaches_nothing_even_if_not_finite(score, where, known):
     bad, rule = HIDING[where]
 

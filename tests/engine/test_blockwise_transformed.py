@@ -22,8 +22,11 @@ def loss_of(attend, x):
     request.update(
         score_mod=lambda s, b, h, i, j: s + x["table"][b, h, i % 4, j % 5],
         mask=masks.Mask(lambda b, h, i, j: j <= i + b) & request["mask"],
-        query_offset=x["offset"], dropout_rate=0.3, dropout_key=x["dropout_key"], return_lse=True,
-    )  # fmt: skip
+        query_offset=x["offset"],
+        dropout_rate=0.3,
+        dropout_key=x["dropout_key"],
+        return_lse=True,
+    )
     out, lse = attend(*(x[name] for name in FLOATS[:3]), **request)
     return (jnp.sin(out).sum(-1) * jnp.where(lse == -jnp.inf, 0, lse)).sum()
 
@@ -95,14 +98,14 @@ def test_shards_of_heads_and_sequences():
     program = """
         import jax, jax.numpy as jnp, numpy as np
         from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
-        from attention_jax import blockwise, masks, normalizers, scores
+        from attention_jax import masks
+        from attention_jax.engine import blockwise
+        from attention_jax.engine.request import make_request
         mesh = jax.make_mesh((1, 2), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
         def loss(qkv, slopes):
             lower = lambda s, b, h, i, j: s - slopes[h] * abs(i - j)
-            return (blockwise.attention(
-                *qkv, score=scores.scaled_dot, score_mod=lower, mask=masks.causal,
-                normalizer=normalizers.softmax, dropout_rate=0.0, dropout_key=None, query_offset=0,
-                key_offset=0, return_lse=False, block_sizes=(4, 4)) ** 2).sum()
+            request = make_request(*qkv, score_mod=lower, mask=masks.causal)
+            return (blockwise.run(request, block_sizes=(4, 4)) ** 2).sum()
         draw = np.random.default_rng(0).normal
         qkv = [jnp.asarray(draw(size=(2, 8, n, 4)), jnp.float32) for n in (4, 2, 2)]
         run, slopes = jax.jit(jax.value_and_grad(loss, (0, 1))), jnp.array([0.5, 0.2, 0.1, 0.3])

@@ -1,6 +1,5 @@
 """The kernels, interpreted, against the definition; and that they lower for a GPU without one."""
 
-import functools
 import re
 
 import jax
@@ -11,7 +10,8 @@ import pytest
 from attention_jax import plan
 from attention_jax.core import normalizers, positions, scores
 from attention_jax.core.masks import causal, documents, from_array, lengths, sliding_window
-from attention_jax.engine import external, pallas, reference
+from attention_jax.engine import cudnn, pallas, reference, tokamax
+from attention_jax.engine.request import make_request
 
 B, T, S, H, G, D, E = 2, 19, 37, 4, 2, 8, 6
 IDS = np.sort(np.random.default_rng(1).integers(0, 3, (B, S)), axis=-1).astype(np.int32)
@@ -45,8 +45,6 @@ PAIRS = [
     ("heads", "lifted"),
 ]
 
-REQUEST = dict(normalizer=normalizers.softmax, dropout_rate=0.0, dropout_key=None)
-
 
 def quick(*masks):
     """All pairs; those whose mask is not named are slow: other tests ask for the same."""
@@ -64,13 +62,11 @@ def request(mask, score_mod, **more):
 
 
 def expected(q, k, v, **asked):
-    more = REQUEST | dict(score=scores.scaled_dot)
-    return reference.attention(q, k, v, **(more | asked))
+    return reference.run(make_request(q, k, v, **asked))
 
 
-def kernel(q, k, v, **asked):
-    more = dict(scale=D**-0.5, interpret=True, block_sizes=(16, 16))
-    return pallas.pallas(q, k, v, **(more | asked))
+def kernel(q, k, v, *, interpret=True, block_sizes=(16, 16), **asked):
+    return pallas.run(make_request(q, k, v, **asked), interpret=interpret, block_sizes=block_sizes)
 
 
 def loss(attend, weights, **asked):
@@ -237,15 +233,19 @@ def test_the_kernels_lower_for_a_gpu(mask, score_mod, arrays):
     assert program.count("gpu$xla.gpu.triton") == 3
 
 
-PALLAS = dict(
-    score_mod=None, mask=None, normalizer_is_softmax=True, dropout_rate=0.0, platform="gpu"
-)
+@pytest.fixture
+def on_gpu(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
 
 
+def refusal(arrays, implementation=pallas, **asked):
+    return implementation.refuse(make_request(*arrays, **asked))
+
+
+@pytest.mark.usefixtures("on_gpu")
 @pytest.mark.parametrize(("mask", "score_mod"), PAIRS)
 def test_pallas_takes_what_it_can(mask, score_mod, arrays):
-    asked = PALLAS | dict(mask=MASKS[mask], score_mod=SCORE_MODS[score_mod])
-    assert pallas.pallas_refusal(*arrays, **asked) is None
+    assert refusal(arrays, mask=MASKS[mask], score_mod=SCORE_MODS[score_mod]) is None
 
 
 def largest(score, b, h, i, j):
@@ -256,27 +256,36 @@ def whole_rows(b, h, i, j):
     return (jnp.ones((40, 40))[i] > 0).all()
 
 
+@pytest.mark.usefixtures("on_gpu")
 @pytest.mark.parametrize(
     ("asked", "reason"),
     [
-        (dict(platform="tpu"), "this is a tpu"),
-        (dict(normalizer_is_softmax=False), "must be the softmax"),
-        (dict(dropout_rate=0.1), "must be 0; got 0.1"),
-        (dict(block_sizes=(48, 64)), r"powers of 2 from 16; got \(48, 64\)"),
+        (dict(normalizer=normalizers.relu), "must be the softmax"),
+        (dict(dropout_rate=0.1, dropout_key=jax.random.key(0)), "must be 0; got 0.1"),
         (dict(score_mod=largest), "`score_mod` uses `sort`"),
         (dict(mask=whole_rows), r"`mask` computes with an array of shape \(40,\)"),
     ],
 )
 def test_pallas_says_what_it_cannot_do(asked, reason, arrays):
-    assert re.search(reason, pallas.pallas_refusal(*arrays, **(PALLAS | asked)))
+    assert re.search(reason, refusal(arrays, **asked))
 
 
+def test_pallas_runs_on_gpus_alone(arrays, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    assert "this is a tpu" in refusal(arrays)
+
+
+def test_block_sizes_are_powers_of_two(arrays):
+    with pytest.raises(ValueError, match=r"powers of 2 from 16; got \(48, 64\)"):
+        pallas.run(make_request(*arrays), interpret=True, block_sizes=(48, 64))
+
+
+@pytest.mark.usefixtures("on_gpu")
 def test_pallas_says_which_arrays_it_cannot_read(arrays):
     q, k, v = arrays
-    got = pallas.pallas_refusal(q, k.astype(jnp.bfloat16), v, **PALLAS)
-    assert got.endswith("got bfloat16, float32.")
+    assert refusal((q, k.astype(jnp.bfloat16), v)).endswith("got bfloat16, float32.")
     wide = jnp.zeros((1, 1, 1, 300))
-    assert "at most 256 wide" in pallas.pallas_refusal(wide, wide, wide, **PALLAS)
+    assert "at most 256 wide" in refusal((wide, wide, wide))
 
 
 def half_dot(q, k):
@@ -284,50 +293,43 @@ def half_dot(q, k):
 
 
 def test_a_request_of_attention_is_refused_or_run(arrays, monkeypatch):
-    asked = REQUEST | request(causal, None, score=half_dot)
-    assert "this is a cpu" in pallas.refusal("pallas", *arrays, **asked)
-    assert "this is a cpu" in pallas.refusal("cudnn", *arrays, **asked)
+    asked = request(causal, None, score=half_dot)
+    assert "this is a cpu" in refusal(arrays, pallas, **asked)
+    assert "this is a cpu" in refusal(arrays, cudnn, **asked)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert pallas.refusal("pallas", *arrays, **asked) is None
-    assert "got float32" in pallas.refusal("cudnn", *arrays, **asked)
-    run = functools.partial(pallas.pallas, interpret=True, block_sizes=(16, 16))
-    monkeypatch.setattr(pallas, "pallas", run)
-    got = pallas.attention("pallas", *arrays, **asked)
-    close(got, expected(*arrays, **request(causal, None, score=half_dot)))
+    assert refusal(arrays, pallas, **asked) is None
+    assert "got float32" in refusal(arrays, cudnn, **asked)
+    close(kernel(*arrays, **asked), expected(*arrays, **asked))
 
 
-@pytest.mark.parametrize("name", ["pallas", "cudnn", "tokamax"])
 @pytest.mark.parametrize(
     ("score", "scale"),
     [(scores.dot, 1.0), (scores.scaled_dot, D**-0.5), (half_dot, 0.5)],
     ids=["dot", "scaled_dot", "half_dot"],
 )
-def test_the_scale_is_read_from_the_score(name, score, scale, arrays, monkeypatch):
-    owner = pallas if name == "pallas" else external
-    monkeypatch.setattr(owner, name, lambda *_, scale, **__: scale)
-    asked = REQUEST | request(None, None, score=score)
-    assert pallas.attention(name, *arrays, **asked) == pytest.approx(scale)
+def test_the_scale_is_read_from_the_score(score, scale, arrays):
+    got = make_request(*arrays, score=score).analysis.score.dot_scale
+    assert got == pytest.approx(scale)
 
 
-@pytest.mark.parametrize("name", ["pallas", "cudnn", "tokamax"])
+@pytest.mark.parametrize("implementation", [pallas, cudnn, tokamax], ids=lambda x: x.__name__)
 @pytest.mark.parametrize(
     "score",
     [scores.cosine(), scores.general(jnp.eye(D)), lambda q, k: scores.dot(q + 1, k)],
     ids=["cosine", "general", "shifted"],
 )
-def test_scores_that_are_no_dot_product_are_refused(name, score, arrays):
-    asked = REQUEST | request(None, None, score=score)
-    assert "`score` is another function" in pallas.refusal(name, *arrays, **asked)
+def test_scores_that_are_no_dot_product_are_refused(implementation, score, arrays):
+    assert "`score` is another function" in refusal(arrays, implementation, score=score)
 
 
-def test_the_plan_is_what_the_kernels_visit(arrays, monkeypatch):
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+@pytest.mark.usefixtures("on_gpu")
+def test_the_plan_is_what_the_kernels_visit():
     shapes = [jax.ShapeDtypeStruct((2, 256, 4, 64), jnp.float32)] * 3
     told = plan(*shapes, mask=causal)
     assert (told.implementation, told.block_sizes) == ("pallas", (64, 32))
     # Of 4 by 8 blocks, the first 2, 4, 6 and 8 of a line are visited.
     assert told.skipped == 1 - 20 / 32
-    tiling = pallas.plan(*shapes, causal, (0, 0))
+    tiling = pallas.tile(make_request(*shapes, mask=causal))
     assert (len(tiling.partial), len(tiling.full), tiling.counts) == (8, 12, (1, 4, 8))
     none = [jax.ShapeDtypeStruct((0, *x.shape[1:]), x.dtype) for x in shapes]
     assert plan(*none).skipped == 0

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from attention_jax.engine import pallas_lowering
 from attention_jax.engine.pallas_lowering import Machine, Refused, program
 
 SCORES = jnp.asarray([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
@@ -100,3 +101,11 @@ def test_a_tile_is_its_pairs(name):
 def test_what_has_no_form_on_tiles_is_refused(function, reason):
     with pytest.raises(Refused, match=reason):
         on_tile(function)
+
+
+def test_a_score_mod_comes_with_its_slope():
+    both = pallas_lowering.with_slope(
+        lambda score, b, h, i, j: score * score + h.astype(jnp.float32)
+    )
+    value, slope = both(jnp.float32(3), *(jnp.int32(n) for n in (0, 1, 2, 3)))
+    assert (float(value), float(slope)) == (10, 6)

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attention_jax.core import masks, normalizers, scores
-from attention_jax.engine import reference, splash
+from attention_jax.core import masks, normalizers
+from attention_jax.engine import reference, splash, splash_kernels
+from attention_jax.engine.request import make_request
 
 B, T, S, H, G, D, E = 2, 150, 200, 4, 2, 8, 6
 LENGTHS = np.asarray([9, 150], np.int32)
@@ -23,7 +24,7 @@ MASKS = {
 @pytest.fixture(autouse=True)
 def several_blocks(monkeypatch):
     """In lengths that a test has time for."""
-    monkeypatch.setattr(splash, "BLOCK", 128)
+    monkeypatch.setattr(splash_kernels, "BLOCK", 128)
 
 
 @pytest.fixture
@@ -31,16 +32,12 @@ def arrays(draw):
     return draw(B, T, H, D), draw(B, S, G, D), draw(B, S, G, E)
 
 
-def kernel(q, k, v, *, mask=None, query_offset=0, key_offset=0, interpret=True):
-    offsets = dict(query_offset=query_offset, key_offset=key_offset)
-    scale = q.shape[-1] ** -0.5
-    return splash.splash(q, k, v, scale=scale, mask=mask, interpret=interpret, **offsets)
+def kernel(q, k, v, *, interpret=True, **asked):
+    return splash.run(make_request(q, k, v, **asked), interpret=interpret)
 
 
-def expected(q, k, v, *, mask=None, query_offset=0, key_offset=0):
-    asked = dict(mask=mask, query_offset=query_offset, key_offset=key_offset, return_lse=False)
-    more = dict(normalizer=normalizers.softmax, dropout_rate=0.0, dropout_key=None, score_mod=None)
-    return reference.attention(q, k, v, score=scores.scaled_dot, **asked, **more)
+def expected(q, k, v, **asked):
+    return reference.run(make_request(q, k, v, **asked))
 
 
 def compare(arrays, weights, tolerance=(1e-4, 1e-5), **asked):
@@ -94,9 +91,9 @@ def test_half_precision_comes_back_as_it_came(arrays, draw):
 
 @pytest.mark.slow
 def test_blocks_of_the_usual_size(draw, monkeypatch):
-    monkeypatch.setattr(splash, "BLOCK", 512)
-    assert splash._sizes(600, 1100, 64) == (384, 384)
-    assert splash._sizes(600, 1100, 300) == (256, 256)
+    monkeypatch.setattr(splash_kernels, "BLOCK", 512)
+    assert splash_kernels.block_sizes(600, 1100, 64) == (384, 384)
+    assert splash_kernels.block_sizes(600, 1100, 300) == (256, 256)
     arrays = draw(1, 600, 2, D), draw(1, 1100, 1, D), draw(1, 1100, 1, E)
     compare(arrays, draw(1, 600, 2, E), mask=masks.causal | masks.prefix(300))
 
@@ -116,45 +113,49 @@ def test_it_lowers_for_a_tpu(mask, arrays):
     assert program.count("@tpu_custom_call") == 3
 
 
-ASKED = dict(
-    score_mod=None,
-    mask=masks.causal,
-    normalizer_is_softmax=True,
-    dropout_rate=0.0,
-    query_offset=0,
-    key_offset=0,
-    return_lse=False,
-    platform="tpu",
-)
+@pytest.fixture
+def on_tpu(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
 
 
+def refusal(arrays, **asked):
+    return splash.refuse(make_request(*arrays, **asked))
+
+
+@pytest.mark.usefixtures("on_tpu")
 @pytest.mark.parametrize("mask", MASKS)
 def test_splash_takes_what_it_can(mask, arrays):
-    asked = ASKED | dict(mask=MASKS[mask])
-    assert splash.splash_refusal(*arrays, **asked) is None
-    assert splash.splash_refusal(*arrays, **(asked | dict(platform="interpret"))) is None
+    assert refusal(arrays, mask=MASKS[mask]) is None
 
 
+@pytest.mark.usefixtures("on_tpu")
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
-        (dict(platform="gpu"), "Splash attention needs a TPU; this is a gpu."),
-        (dict(normalizer_is_softmax=False), "`normalizer` must be the softmax for Splash"),
+        (dict(normalizer=normalizers.relu), "`normalizer` must be the softmax for Splash"),
         (dict(score_mod=lambda x, b, h, i, j: x), "`score_mod` must be None for Splash"),
-        (dict(dropout_rate=0.5), "`dropout_rate` must be 0 for Splash attention; got 0.5."),
+        (
+            dict(dropout_rate=0.5, dropout_key=jax.random.key(0)),
+            "`dropout_rate` must be 0 for Splash attention; got 0.5.",
+        ),
         (dict(return_lse=True), "`return_lse` must be False for Splash attention, whose sums"),
         (dict(mask=masks.lengths(jnp.asarray(LENGTHS))), "it depends on b."),
     ],
 )
 def test_splash_refuses_what_it_cannot(changed, reason, arrays):
-    assert reason in splash.splash_refusal(*arrays, **(ASKED | changed))
+    assert reason in refusal(arrays, **(dict(mask=masks.causal) | changed))
 
 
-def test_splash_refuses_arrays_that_it_cannot_take(arrays):
+def test_splash_runs_on_tpus_alone(arrays, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert refusal(arrays) == "Splash attention needs a TPU; this is a gpu."
+
+
+@pytest.mark.usefixtures("on_tpu")
+def test_splash_refuses_arrays_that_it_cannot_take():
     def reason(b=1, t=3, s=3, d=8, e=8, dtype=jnp.float32):
         shapes = (b, t, 2, d), (b, s, 2, d), (b, s, 2, e)
-        like = [jax.ShapeDtypeStruct(x, dtype) for x in shapes]
-        return splash.splash_refusal(*like, **ASKED)
+        return refusal([jax.ShapeDtypeStruct(x, dtype) for x in shapes], mask=masks.causal)
 
     assert reason(e=512) is None
     assert "must be all float32 or bfloat16" in reason(dtype=jnp.float16)
@@ -163,13 +164,13 @@ def test_splash_refuses_arrays_that_it_cannot_take(arrays):
     assert "which above 8589934592 pairs takes too long" in reason(t=2**17, s=2**17)
 
 
+@pytest.mark.usefixtures("on_tpu")
 def test_splash_refuses_what_is_not_known_before_the_run(arrays):
     reasons = []
 
     def run(length, start):
         for mask, offset in ((masks.prefix(length), 0), (masks.causal, start), (None, start)):
-            asked = ASKED | dict(mask=mask, query_offset=offset)
-            reasons.append(splash.splash_refusal(*arrays, **asked))
+            reasons.append(refusal(arrays, mask=mask, query_offset=offset))
 
     jax.eval_shape(run, jnp.int32(3), jnp.int32(0))
     assert reasons[0] == reasons[1]

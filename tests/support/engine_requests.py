@@ -6,6 +6,7 @@ import numpy as np
 
 from attention_jax.core import masks, normalizers, scores
 from attention_jax.engine import blockwise, reference
+from attention_jax.engine.request import make_request
 
 REST = dict(dropout_rate=0.0, dropout_key=None, query_offset=0, key_offset=0, return_lse=False)
 
@@ -66,11 +67,11 @@ def asked(x, *, score="scaled dot", score_mod="none", normalizer="softmax", mask
 
 
 def engine(*qkv, block_sizes=(2, 3), **request):
-    return blockwise.attention(*qkv, **{**asked({}), **request}, block_sizes=block_sizes)
+    return blockwise.run(make_request(*qkv, **{**asked({}), **request}), block_sizes=block_sizes)
 
 
 def dense(*qkv, block_sizes=None, **request):
-    return reference.attention(*qkv, **{**asked({}), **request})
+    return reference.run(make_request(*qkv, **{**asked({}), **request}))
 
 
 def arrays_of(b, t, s, g, r, d, e, dtype="float32"):

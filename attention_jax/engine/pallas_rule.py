@@ -1,0 +1,128 @@
+"""Our Pallas kernels as one differentiable function: which kernel gives which derivative."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from attention_jax.core import jaxprs
+from attention_jax.core.jaxprs import Hoisted
+from attention_jax.engine import blockwise, custom_transpose, pallas_kernels
+from attention_jax.engine.block_map import BlockMap
+from attention_jax.engine.pallas_kernels import Constants, Differentiable, KernelConfig
+from attention_jax.engine.request import Request, make_request
+
+
+def attend(request: Request, tiling: BlockMap, *, interpret: bool) -> tuple[Array, Array]:
+    """Output and log-sum-exp of a request that `pallas` does not refuse, none of it empty."""
+    (query, key, value), analysis = request.arrays, request.analysis
+    score_mod = None if analysis.score_mod is None else jaxprs.hoist(analysis.score_mod)
+    mask = None if analysis.mask is None else jaxprs.hoist(analysis.mask.program)
+    scale: Any = analysis.score.dot_scale
+    config = KernelConfig(
+        request.shape,
+        (key.shape[-1], value.shape[-1]),
+        tiling.sizes[1:],
+        scale,
+        score_mod,
+        mask,
+        tiling,
+        _exact(request, score_mod, mask),
+        interpret,
+    )
+    constants = Constants(
+        score_mod.others if score_mod else (),
+        (mask.floats, mask.others) if mask else ((), ()),
+        jnp.stack([jnp.asarray(x, jnp.int32) for x in request.offsets]),
+    )
+    floats = score_mod.floats if score_mod else ()
+    return rule(config)(Differentiable(floats, query, key, value), constants)
+
+
+def _exact(
+    request: Request, score_mod: Hoisted | None, mask: Hoisted | None
+) -> Callable[[Differentiable, Constants], tuple[Array, Array]]:
+    """The same by `engine.blockwise`, for the derivatives that the kernels do not give."""
+    traced, offsets, dtype = request.analysis.mask, request.offsets, request.query.dtype
+    known = traced is None or traced.is_known(offsets)
+    scale: Any = request.analysis.score.dot_scale
+
+    def exact(arrays: Differentiable, constants: Constants) -> tuple[Array, Array]:
+        starts = offsets if known else tuple(constants.offsets)
+        bound = mask and partial(mask.function, *constants.mask)
+        again = make_request(
+            *(x.astype(jnp.float32) for x in arrays[1:]),
+            score=lambda q, k: (q * scale) @ k,
+            score_mod=score_mod and partial(score_mod.function, arrays.floats, constants.score_mod),
+            mask=request.mask if known else bound,
+            query_offset=starts[0],
+            key_offset=starts[1],
+            return_lse=True,
+        )
+        out, lse = blockwise.run(again)
+        return out.astype(dtype), lse
+
+    return exact
+
+
+def rule(config: KernelConfig) -> Callable[[Differentiable, Constants], tuple[Array, Array]]:
+    """`(arrays, constants) -> (out, lse)` with its derivatives."""
+    exact = config.exact
+
+    @jax.custom_jvp
+    def attend(arrays: Differentiable, constants: Constants) -> tuple[Array, Array]:
+        kernel, refs = pallas_kernels.programs(config, arrays, constants)
+        (b, g, r, t, _), e = config.shape, config.widths[1]
+        out = jax.ShapeDtypeStruct((b, t, g * r, e), arrays.q.dtype)
+        out, lse = pallas_kernels.call(
+            config, kernel.forward, refs, [out, refs.bad_q], by_keys=False
+        )
+        return out, lse.transpose(0, 2, 1)
+
+    @jax.custom_jvp
+    def backward(
+        arrays: Differentiable, constants: Constants, results: Any, cts: Any
+    ) -> tuple[Array, ...]:
+        kernel, refs = pallas_kernels.programs(config, arrays, constants)
+        (out, lse), (ct, ct_lse) = results, cts
+        shift = (out.astype(jnp.float32) * ct.astype(jnp.float32)).sum(-1) - ct_lse
+        lse = jnp.where(lse == -jnp.inf, 0.0, lse)
+        shift, lse = shift.transpose(0, 2, 1), lse.transpose(0, 2, 1)
+        refs = refs._replace(ct=ct, lse=lse, shift=shift)
+        dq = pallas_kernels.call(config, kernel.backward_query, refs, [refs.q], by_keys=False)
+        return *dq, *pallas_kernels.call(
+            config, kernel.backward_key, refs, [refs.k, refs.v], by_keys=True
+        )
+
+    def exact_backward(arrays: Differentiable, constants: Constants, cts: Any) -> Differentiable:
+        return jax.vjp(lambda arrays: exact(arrays, constants), arrays)[1](cts)[0]
+
+    @backward.defjvp
+    def backward_jvp(primals: Any, tangents: Any) -> Any:
+        (arrays, constants, _, cts), (d_arrays, _, _, d_cts) = primals, tangents
+        again = lambda arrays, cts: tuple(exact_backward(arrays, constants, cts)[1:])  # noqa: E731
+        _, moved = jax.jvp(again, (arrays, cts), (d_arrays, d_cts))
+        return backward(*primals), moved
+
+    def tangent(given: Any, moved: Differentiable) -> Any:
+        arrays, constants, _ = given
+        return jax.jvp(lambda arrays: exact(arrays, constants), (arrays,), (moved,))[1]
+
+    def transposed(needed: tuple[bool, ...], given: Any, cts: Any) -> Differentiable:
+        arrays, constants, results = given
+        if any(needed[:-3]):
+            return exact_backward(arrays, constants, cts)
+        nothing: Any = (None,) * len(arrays.floats)
+        return Differentiable(nothing, *backward(arrays, constants, results, cts))
+
+    @attend.defjvp
+    def attend_jvp(primals: Any, tangents: Any) -> Any:
+        results = attend(*primals)
+        return results, custom_transpose.apply(
+            tangent, transposed, (*primals, results), tangents[0]
+        )
+
+    return attend

@@ -1,0 +1,174 @@
+"""A call of `attention` as a value: validated and analyzed once, for every implementation."""
+
+from typing import NamedTuple, TypedDict, Unpack, cast
+
+import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr
+from jaxtyping import Array, PRNGKeyArray
+
+from attention_jax.core import checks, jaxprs, normalizers, numerics, scores
+from attention_jax.core.masks import conjuncts
+from attention_jax.core.normalizers import Normalizer
+from attention_jax.core.numerics import Offset
+from attention_jax.core.types import Like, MaskFunction, Score, ScoreMod
+from attention_jax.engine.block_map import Shape, TracedMask
+
+
+class Keywords(TypedDict, total=False):
+    """The keywords of `attention` but `return_lse` and `implementation`."""
+
+    score: Score
+    score_mod: ScoreMod | None
+    mask: MaskFunction | None
+    normalizer: Normalizer
+    dropout_rate: float
+    dropout_key: PRNGKeyArray | None
+    query_offset: Offset
+    key_offset: Offset
+
+
+class Dropout(NamedTuple):
+    """The share of weights to drop, above 0, and the random key that decides which."""
+
+    rate: float
+    key: PRNGKeyArray
+
+
+class Offsets(NamedTuple):
+    """Global positions of the first query and of the first key."""
+
+    query: Offset
+    key: Offset
+
+
+class Analysis(NamedTuple):
+    """The functions of a request, each traced once.
+
+    Attributes:
+      score: split into what needs the query alone, the key alone, and the pair.
+      score_mod: the trace of the modifier.
+      mask: the whole mask.
+      conjuncts: the masks of which a pair needs all; none where there is no mask.
+    """
+
+    score: jaxprs.Parts
+    score_mod: ClosedJaxpr | None
+    mask: TracedMask | None
+    conjuncts: tuple[TracedMask, ...]
+
+
+class Request(NamedTuple):
+    """The arguments of `attention`, checked, and what an implementation asks of them."""
+
+    query: Like
+    key: Like
+    value: Like
+    score: Score
+    score_mod: ScoreMod | None
+    mask: MaskFunction | None
+    normalizer: Normalizer
+    dropout: Dropout | None
+    offsets: Offsets
+    return_lse: bool
+    analysis: Analysis
+
+    @property
+    def arrays(self) -> tuple[Array, Array, Array]:
+        """Query, key and value, where they are there."""
+        return cast(tuple[Array, Array, Array], (self.query, self.key, self.value))
+
+    @property
+    def shape(self) -> Shape:
+        b, t, h, _ = self.query.shape
+        _, s, g, _ = self.key.shape
+        return Shape(b, g, h // g, t, s)
+
+    @property
+    def rows(self) -> int:
+        """Queries of all heads and sequences."""
+        b, t, h, _ = self.query.shape
+        return b * t * h
+
+    @property
+    def vector_numbers(self) -> int:
+        """Numbers in the query, the key, the value and the output."""
+        (_, _, _, d), (b, s, g, e) = self.query.shape, self.value.shape
+        return self.rows * (d + e) + b * s * g * (self.key.shape[-1] + e)
+
+    @property
+    def dtype(self) -> jnp.dtype:
+        """The dtype of the computation."""
+        return numerics.wide_dtype(self.query, self.key, self.value)
+
+
+def make_request(
+    query: Like,
+    key: Like,
+    value: Like,
+    *,
+    return_lse: bool = False,
+    **keywords: Unpack[Keywords],
+) -> Request:
+    """Checks the arguments of `attention`, and traces each function among them once.
+
+    Raises:
+      ValueError: an argument breaks its rule.
+    """
+    return _make(query, key, value, return_lse, **keywords)
+
+
+def _make(
+    query: Like,
+    key: Like,
+    value: Like,
+    return_lse: bool,
+    *,
+    score: Score = scores.scaled_dot,
+    score_mod: ScoreMod | None = None,
+    mask: MaskFunction | None = None,
+    normalizer: Normalizer = normalizers.softmax,
+    dropout_rate: float = 0.0,
+    dropout_key: PRNGKeyArray | None = None,
+    query_offset: Offset = 0,
+    key_offset: Offset = 0,
+) -> Request:
+    checks.attention_arrays(query, key, value)
+    wide = numerics.wide_dtype(query, key, value)
+    of_score = checks.score_function(score, query, key, wide)
+    of_score_mod = None if score_mod is None else checks.score_mod_function(score_mod, wide)
+    parts = _trace_masks(mask)
+    checks.dropout(dropout_rate, dropout_key)
+    checks.position("query_offset", query_offset)
+    checks.position("key_offset", key_offset)
+    if return_lse and normalizer.lse is None:
+        raise ValueError(
+            "`return_lse` needs a normalizer that divides by a sum of exponentials; got "
+            f"{normalizer.name}. Use `normalizers.softmax`."
+        )
+    drops = dropout_key is not None and dropout_rate > 0
+    return Request(
+        query=query,
+        key=key,
+        value=value,
+        score=score,
+        score_mod=score_mod,
+        mask=mask,
+        normalizer=normalizer,
+        dropout=Dropout(dropout_rate, dropout_key) if drops else None,
+        offsets=Offsets(query_offset, key_offset),
+        return_lse=return_lse,
+        analysis=Analysis(jaxprs.split_pair(of_score), of_score_mod, *parts),
+    )
+
+
+def _trace_masks(
+    mask: MaskFunction | None,
+) -> tuple[TracedMask | None, tuple[TracedMask, ...]]:
+    """The mask and its conjuncts, which are itself where it is no conjunction."""
+    if mask is None:
+        return None, ()
+    whole = TracedMask.of(mask, checks.mask_function(mask))
+    parts = conjuncts(mask)
+    if parts == (mask,):
+        return whole, (whole,)
+    return whole, tuple(TracedMask.of(x, checks.mask_function(x)) for x in parts)
