@@ -98,7 +98,9 @@ def load_corpus() -> Corpus:
         if FLAGS.sounds == "fsdd":
             return spoken_digits.single(path, skip_bad=FLAGS.skip_bad)
         options = _options(spoken_digits.sequences)
-        return spoken_digits.sequences(path, skip_bad=FLAGS.skip_bad, **options)
+        return spoken_digits.sequences(
+            spoken_digits.single(path, skip_bad=FLAGS.skip_bad), **options
+        )
     return read(
         FLAGS.sounds,
         rate=FLAGS.rate,
@@ -114,8 +116,8 @@ def _options(function: Callable[..., Corpus]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for item in FLAGS.sound_option:
         name, _, value = item.partition("=")
-        if name not in known or name in ("path", "skip_bad"):
-            listed = [one for one in known if one not in ("path", "skip_bad")]
+        if name not in known or name in ("corpus",):
+            listed = [one for one in known if one not in ("corpus",)]
             raise ValueError(
                 f"`--sound_option` must be name=value with a name among {', '.join(listed)}; got "
                 f"{item!r}."

@@ -1,7 +1,7 @@
-"""Recordings of your own with what was said: a folder, or a table that names the files.
+"""A user's own recordings with transcripts: a folder, or a table that names the files.
 
-corpus = recordings.read("interviews", rate=16000)            # a.wav beside a.txt
-corpus = recordings.read("interviews.tsv", rate=16000)        # file<TAB>transcript[<TAB>split]
+corpus = folder.read("interviews", rate=16000)            # a.wav beside a.txt
+corpus = folder.read("interviews.tsv", rate=16000)        # file<TAB>transcript[<TAB>split]
 """
 
 import random
@@ -11,13 +11,19 @@ from typing import NamedTuple
 
 from attention_jax.data import text_files
 from attention_jax.data.audio import wav
-from attention_jax.data.audio.corpus import Corpus, Skipped, Utterance, checked_transcript
+from attention_jax.data.audio.corpus import (
+    Corpus,
+    Samples,
+    Skipped,
+    Utterance,
+    checked_transcript,
+)
 
 SPLITS = ("train", "validation", "test")
 
 
 class Row(NamedTuple):
-    """A file, what was said in it, and the split it belongs to; "" where none is named."""
+    """A recording's file, transcript, and split; "" if none is named."""
 
     path: Path
     transcript: str
@@ -32,16 +38,17 @@ def read(
     skip_bad: bool = False,
     seed: int = 0,
 ) -> Corpus:
-    """All recordings of a folder or a table, each of which is read once to see that it is whole.
+    """Recordings of a folder or a table, each read once to check that it is whole.
 
-    A folder holds `name.txt` beside each `name.wav`, at any depth. A table's paths start from its
-    own folder. Where no split is named, a tenth is drawn for validation and a tenth for the test.
+    A folder holds `name.txt` beside each `name.wav` or `name.flac`, at any depth. Paths in a table
+    are relative to its own folder. If no split is named, a tenth is drawn for validation and a
+    tenth for the test.
 
     Args:
       path: a folder, or a file of tab-separated lines.
       rate: samples a second.
-      resample: whether recordings at other rates are resampled; else they are bad.
-      skip_bad: whether bad recordings are left out, and counted in `Corpus.skipped`.
+      resample: resamples recordings of other rates, which are bad otherwise.
+      skip_bad: leaves bad recordings out, and counts them in `Corpus.skipped`.
       seed: seed of the split.
 
     Raises:
@@ -69,21 +76,25 @@ def read(
                 f"for {name}, of {len(kept)} in all. Add recordings, or name the splits."
             )
     return Corpus(
-        path.stem, rate, of["train"], of["validation"], {"test": of["test"]},
+        name=path.stem,
+        rate=rate,
+        train=of["train"],
+        validation=of["validation"],
+        tests={"test": of["test"]},
         skipped=tuple(skipped.reasons),
-    )  # fmt: skip
+    )
 
 
-def _samples(path: Path, rate: int, resample: bool):
+def _samples(path: Path, rate: int, resample: bool) -> Samples:
     if not path.is_file():
         raise ValueError(f"`data` must name files that exist; {path} does not.")
     return wav.read(path.read_bytes(), name=str(path), rate=rate, resample=resample)
 
 
 def _of_folder(path: Path) -> list[Row]:
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() == ".wav")
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in wav.SUFFIXES)
     if not files:
-        raise ValueError(f"`data` must be a folder of WAV files; {path} holds none.")
+        raise ValueError(f"`data` must be a folder of WAV or FLAC files; {path} holds none.")
     return [Row(file, _text_beside(file)) for file in files]
 
 

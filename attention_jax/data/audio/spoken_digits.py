@@ -1,7 +1,7 @@
-"""The Free Spoken Digit Dataset, from its zip file: single digits, or sequences of them.
+"""Free Spoken Digit Dataset, from its zip file: single digits, or sequences of them.
 
-Source: github.com/Jakobovski/free-spoken-digit-dataset, CC BY-SA 4.0. The official split: of each
-speaker and digit the recordings 0 to 4 are the test, 5 to 49 for training.
+Source: github.com/Jakobovski/free-spoken-digit-dataset, CC BY-SA 4.0. In the official split,
+recordings 0 to 4 of each speaker and digit are the test, 5 to 49 for training.
 """
 
 import re
@@ -27,23 +27,22 @@ _SPLITS = {"train": 0, "validation": 1, "test": 2}
 
 
 class Digit(NamedTuple):
-    """One recording of one digit."""
+    """A recording of one digit."""
 
-    speaker: str
     index: int
     utterance: Utterance
 
 
 def single(path: str | PathLike, *, skip_bad: bool = False) -> Corpus:
-    """Every recording is one digit: 300 test recordings, 120 for validation, 2,580 for training.
+    """Recordings of one digit each: 300 for the test, 120 for validation, 2,580 for training.
 
     Args:
       path: the zip file.
-      skip_bad: whether bad recordings are left out, and counted in `Corpus.skipped`.
+      skip_bad: leaves bad recordings out, and counts them in `Corpus.skipped`.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: it is no zip file, is damaged, or holds a recording that is bad.
+      ValueError: it is no zip file, is damaged, or holds a bad recording.
     """
     digits, skipped = _read(Path(path), skip_bad=skip_bad)
     of = {split: [d.utterance for d in _split(digits, split)] for split in _SPLITS}
@@ -53,7 +52,7 @@ def single(path: str | PathLike, *, skip_bad: bool = False) -> Corpus:
 
 
 def sequences(
-    path: str | PathLike,
+    corpus: Corpus,
     *,
     fewest: int = 3,
     most: int = 7,
@@ -62,16 +61,24 @@ def sequences(
     validation_size: int = 150,
     test_size: int = 500,
     seed: int = 0,
-    skip_bad: bool = False,
 ) -> Corpus:
-    """Every recording is `fewest` to `most` digits of one speaker, with pauses of 50 to 400 ms.
+    """Recordings of `fewest` to `most` digits of one speaker, with pauses of 50 to 400 ms.
 
-    They are drawn from `seed`; recordings of a split are joined with those of the same alone.
-    Training recordings begin at `train_fewest` digits: attention that does not yet know where to
-    look learns it on short ones first.
+        corpus = sequences(single(path), seed=0)
+
+    They are drawn from `seed`; each split joins recordings of that split alone. Training recordings
+    begin at `train_fewest` digits: attention that does not yet know where to look learns it on
+    short ones first.
+
+    Args:
+      corpus: single digits, as `single` gives them.
+      fewest, most: numbers of digits in a recording.
+      train_fewest: `fewest` in training.
+      train_size, validation_size, test_size: numbers of recordings in the splits.
+      seed: seed of the draws, not negative.
 
     Raises:
-      FileNotFoundError, ValueError: as `single`; or a size out of range.
+      ValueError: a number is out of range, or a split has no recordings.
     """
     sizes = {"train": train_size, "validation": validation_size, "test": test_size}
     for split, size in sizes.items():
@@ -81,23 +88,22 @@ def sequences(
             raise ValueError(
                 f"`{name}` must be at least 1 and at most `most`; got {name}={least}, most={most}."
             )
-    digits, skipped = _read(Path(path), skip_bad=skip_bad)
+    of = {"train": corpus.train, "validation": corpus.validation, "test": corpus.tests["test"]}
 
     def make(split: str) -> list[Utterance]:
         pools: dict[str, list[Utterance]] = {}
-        for digit in _split(digits, split):
-            pools.setdefault(digit.speaker, []).append(digit.utterance)
+        for utterance in of[split]:
+            pools.setdefault(_parts(utterance.name)[1], []).append(utterance)
         if not pools:
-            raise ValueError(f"`path` must hold recordings of the {split} split; got none.")
+            raise ValueError(f"`corpus` must hold recordings of the {split} split; got none.")
         speakers, least = sorted(pools), train_fewest if split == "train" else fewest
         return [
             _sequence(f"{split} {i}", pools, speakers, (least, most), (seed, _SPLITS[split], i))
             for i in range(sizes[split])
         ]
 
-    splits = {split: make(split) for split in _SPLITS}
-    train, validation, test = splits.values()
-    return Corpus("fsdd_joined", RATE, train, validation, {"test": test}, skipped=skipped)
+    train, validation, test = (make(split) for split in _SPLITS)
+    return Corpus("fsdd_joined", RATE, train, validation, {"test": test}, skipped=corpus.skipped)
 
 
 def _sequence(
@@ -150,9 +156,7 @@ def _read(path: Path, *, skip_bad: bool) -> tuple[list[Digit], tuple[str, ...]]:
 
 
 def _digit(opened: zipfile.ZipFile, name: str) -> Digit:
-    matched = _NAME.fullmatch(name)
-    if not matched:
-        raise ValueError(f"`data` must hold recordings named digit_speaker_index.wav; got {name}.")
+    digit, _, index = _parts(name)
     try:
         data = opened.read(name)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
@@ -160,8 +164,16 @@ def _digit(opened: zipfile.ZipFile, name: str) -> Digit:
             f"`data` must be whole; {name} is damaged ({_line(error)}). Fetch the zip file again."
         ) from error
     samples = wav.read(data, name=name, rate=RATE)
+    return Digit(int(index), of_array(name, WORDS[int(digit)], samples))
+
+
+def _parts(name: str) -> tuple[str, str, str]:
+    """Digit, speaker and index of a recording's name."""
+    matched = _NAME.fullmatch(name)
+    if not matched:
+        raise ValueError(f"`data` must hold recordings named digit_speaker_index.wav; got {name}.")
     digit, speaker, index = matched.groups()
-    return Digit(speaker, int(index), of_array(name, WORDS[int(digit)], samples))
+    return digit, speaker, index
 
 
 def _line(error: Exception) -> str:

@@ -1,7 +1,7 @@
-"""Tones that spell words: a task of sound to text that needs no download.
+"""Words spelled by tones: a synthetic speech recognition task that needs no download.
 
 Each letter is a chord of two tones, as on the keys of a telephone, of random length, loudness and
-detuning, with a gap behind it; words are parted by a longer pause; all of it lies in noise.
+detuning, followed by a gap; words are separated by a longer pause; noise is added throughout.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ WORDS = (
     "solar sole son sonar star stone store tail tale tan tea ten tennis tent tie tile tin toast "
     "toe tone train treat tree"
 ).split()
-# A tone of each group; two letters differ in one of the two at least.
+# Each letter has a tone of each group; any two letters differ in at least one.
 _LOW, _HIGH = (450.0, 650.0, 900.0, 1200.0), (1600.0, 2050.0, 2600.0)
 
 _SPLITS = {"train": 0, "validation": 1, "test": 2, "unseen": 3}
@@ -38,15 +38,15 @@ def tones(
 ) -> Corpus:
     """Recordings of 1 to `most_words` words of `WORDS`.
 
-    Every tenth word is kept out of training, validation and "test"; "unseen" holds those alone.
+    Every tenth word is held out of training, validation and "test"; "unseen" holds those alone.
 
     Args:
       train_size: training recordings.
       validation_size: validation recordings.
       test_size: recordings in each test.
-      most_words: words in the longest.
+      most_words: largest number of words in a recording.
       noise: standard deviation of the noise; tones have amplitudes of 0.1 to 0.4.
-      seed: any integer from 0 on.
+      seed: seed of the recordings, not negative.
 
     Raises:
       ValueError: a size below 1, or negative noise.
@@ -78,7 +78,7 @@ def tones(
 
 
 def chord(letter: str) -> tuple[float, float]:
-    """The two frequencies of a letter, in Hz.
+    """Frequencies of a letter's two tones, in Hz.
 
     >>> chord("a"), chord("t")
     ((450.0, 1600.0), (650.0, 2600.0))
@@ -116,7 +116,7 @@ def _seconds(generator: np.random.Generator, letter: str) -> float:
 
 
 def _tone(letter: str, length: int, generator: np.random.Generator) -> np.ndarray:
-    """A chord that rises and falls within 5 ms, up to 2 % out of tune."""
+    """A chord with attack and release of 5 ms, up to 2 % out of tune."""
     at = np.arange(length, dtype=np.float32) / RATE
     detuned = np.array(chord(letter), np.float32) * np.float32(generator.uniform(0.98, 1.02))
     phases = generator.uniform(0, 2 * np.pi, 2).astype(np.float32)

@@ -1,49 +1,86 @@
-"""Sequence-to-sequence tasks; the folder is the registry, one file a task.
+"""Sequence-to-sequence tasks. The folder is the registry: a new task is one file.
 
-A task is a function of its file's name that returns a `data.types.Task`.
+A task is a public function that returns a `data.types.Task`. Its options are its keyword arguments,
+or the fields of the one NamedTuple that it takes. Modules that begin with "_" hold no tasks.
 """
 
 import importlib
 import inspect
 import pkgutil
-from typing import Any
+from collections.abc import Callable, Mapping
+from types import ModuleType
 
 from attention_jax.data.types import Task
 
+Option = str | int | bool | None
+
 
 def names() -> tuple[str, ...]:
-    """Every task in this folder, sorted."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+    """Names of all tasks in this folder, sorted."""
+    return tuple(sorted(_found()))
 
 
-def get(name: str, **options: Any) -> Task:
-    """Builds the task `name` with its own options.
+def get(name: str, **options: object) -> Task:
+    """Builds a task.
 
     Args:
       name: one of `names()`.
-      options: arguments of the task's function; numbers, "true" and "false" may come as text,
-        as from a command line.
+      options: options of the task; numbers, "true" and "false" may be given as text, as on a
+        command line.
 
     Raises:
-      ValueError: no such task, an option it does not have, or a value of the wrong type.
+      ValueError: an unknown task or option, or a value of the wrong type.
 
     >>> get("reverse", train_size=2, test_size="1").tokenizer
     'word'
     """
-    if name not in names():
-        raise ValueError(f"`name` must be one of {', '.join(names())}; got {name!r}.")
-    build = getattr(importlib.import_module(f"{__name__}.{name}"), name)
-    known = inspect.signature(build).parameters
-    strange = sorted(set(options) - set(known))
-    if strange:
+    found = _found()
+    if name not in found:
+        raise ValueError(f"`name` must be one of {', '.join(sorted(found))}; got {name!r}.")
+    build, known = found[name], _options(found[name])
+    unknown = sorted(set(options) - set(known))
+    if unknown:
         raise ValueError(
             f"options of the task {name!r} must be among {', '.join(known)}; "
-            f"got {', '.join(strange)}."
+            f"got {', '.join(unknown)}."
         )
-    return build(**{key: _typed(key, x, known[key].annotation) for key, x in options.items()})
+    typed = {key: _typed(key, value, known[key]) for key, value in options.items()}
+    config = _config(build)
+    return build(**typed) if config is None else build(config(**typed))
 
 
-def _typed(option: str, value: Any, annotation: Any) -> Any:
+def _found() -> dict[str, Callable[..., Task]]:
+    """Functions that build tasks, by name."""
+    files = [found.name for found in pkgutil.iter_modules(__path__) if found.name[0] != "_"]
+    modules = [importlib.import_module(f"{__name__}.{name}") for name in files]
+    return {name: task for module in modules for name, task in _tasks(module).items()}
+
+
+def _tasks(module: ModuleType) -> dict[str, Callable[..., Task]]:
+    return {
+        name: value
+        for name, value in inspect.getmembers(module, inspect.isfunction)
+        if name[0] != "_"
+        and value.__module__ == module.__name__
+        and inspect.signature(value).return_annotation is Task
+    }
+
+
+def _options(build: Callable[..., Task]) -> Mapping[str, object]:
+    """Options of a task, and their types."""
+    config = _config(build)
+    if config is not None:
+        return inspect.get_annotations(config)
+    return {name: x.annotation for name, x in inspect.signature(build).parameters.items()}
+
+
+def _config(build: Callable[..., Task]) -> type | None:
+    """The NamedTuple that a task takes; None if it takes keyword arguments."""
+    kinds = [parameter.annotation for parameter in inspect.signature(build).parameters.values()]
+    return kinds[0] if len(kinds) == 1 and hasattr(kinds[0], "_fields") else None
+
+
+def _typed(option: str, value: object, annotation: object) -> Option:
     """`value` as the task declares it: a whole number, true or false, or text."""
     text = str(value)
     if annotation is int:

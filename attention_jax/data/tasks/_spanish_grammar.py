@@ -1,7 +1,6 @@
-"""Both sides of a sentence, built from the same parts: the grammar of the task "spanish".
+"""Synchronous grammar of the task "spanish": English and Spanish built from the same parts.
 
-Nothing is drawn at random here: who calls decides on words, and gets English and Spanish that say
-the same.
+Nothing is random here: the caller chooses the words.
 """
 
 from collections.abc import Sequence
@@ -30,7 +29,7 @@ class Clause(NamedTuple):
     spanish: str
 
 
-PRONOUNS = (  # "I", "you" and "we" are dropped, for the verb tells them; "they" is masculine
+PRONOUNS = (  # "I", "you" and "we" are dropped, the verb implies them; "they" is masculine
     Phrase("I", "", False, _spanish_lexicon.FIRST),
     Phrase("you", "", False, _spanish_lexicon.SECOND),
     Phrase("we", "", False, _spanish_lexicon.WE),
@@ -47,9 +46,9 @@ def noun_phrase(
     plural: bool = False,
     adjective: _spanish_lexicon.Adjective | None = None,
 ) -> Phrase:
-    """determiner [adjective] noun, where the determiner may be an owner.
+    """determiner [adjective] noun; the determiner may be a possessor.
 
-    Spanish puts adjective and owner last: "the boy's red car" -> "el coche rojo del niño".
+    Spanish puts adjective and possessor last: "the boy's red car" -> "el coche rojo del niño".
     """
     english, spanish = noun.english[plural], noun.spanish[plural]
     if adjective is not None:
@@ -94,7 +93,7 @@ def clause(
 def copular_clause(subject: Phrase, adjective: _spanish_lexicon.Adjective) -> Clause:
     """subject "is" adjective; the adjective agrees with the subject.
 
-    Not for "I", "you" and "we", whose gender English does not tell.
+    Not for "I", "you" and "we", whose gender is unknown in English.
     """
     plural = subject.person == _spanish_lexicon.THEY
     agreeing = _agreeing(adjective, subject.feminine, plural)

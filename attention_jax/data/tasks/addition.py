@@ -1,8 +1,8 @@
-"""Addition of two numbers, digit by digit: carrying needs the whole of both."""
+"""Addition of two numbers, digit by digit: carries need all digits of both."""
 
 import random
 
-from attention_jax.data.tasks._synthetic import Draw, generated_task
+from attention_jax.data.tasks._synthetic import Draw, Sizes, generated_task
 from attention_jax.data.types import Task
 
 
@@ -15,12 +15,12 @@ def addition(
     test_size: int = 1000,
     seed: int = 0,
 ) -> Task:
-    """Sources are sums as typed, targets their values.
+    """Sums of two numbers, and their values.
 
         "123+45" -> "168"
 
     An operand is as likely to have 1 digit as any number up to `digits`; nothing is padded.
-    "12+345" and "345+12" count as one sum, so that no test answers by memory.
+    "12+345" and "345+12" count as one sum, so that no test sum is in training in the other order.
 
     Args:
       digits: most digits of an operand in training, validation and "test".
@@ -28,13 +28,13 @@ def addition(
       train_size: training examples.
       validation_size: validation examples.
       test_size: examples in each of the two tests.
-      seed: chooses the examples.
+      seed: seed of the examples.
 
     Raises:
-      ValueError: digits out of order, or sizes that leave nothing to draw.
+      ValueError: digits out of order, or a size below 1.
 
     Reference: the addition example of Keras, "Sequence to sequence learning for performing
-    number addition", which pads with spaces where we do not.
+    number addition"; ours does not pad with spaces.
     """
     if not 1 <= digits < longer_digits:
         raise ValueError(
@@ -47,15 +47,13 @@ def addition(
         _sum_of(range(longer_digits, longer_digits + 1)),
         same=_in_order,
         tokenizer="character",
-        train_size=train_size,
-        validation_size=validation_size,
-        test_size=test_size,
+        sizes=Sizes(train_size, validation_size, test_size),
         seed=seed,
     )
 
 
 def _sum_of(lengths: range) -> Draw:
-    """Draws sums of operands with so many digits."""
+    """Draws sums of operands with a given number of digits."""
 
     def operand(rng: random.Random) -> int:
         length = rng.choice(lengths)
@@ -69,5 +67,5 @@ def _sum_of(lengths: range) -> Draw:
 
 
 def _in_order(source: str) -> str:
-    """The same text for both orders of a sum."""
+    """The same key for both orders of a sum."""
     return "+".join(sorted(source.split("+")))

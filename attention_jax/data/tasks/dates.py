@@ -1,15 +1,14 @@
-"""Dates as people write them to ISO 8601: short, but every output needs its own place to look."""
+"""Dates as people write them to ISO 8601: short, but each output looks elsewhere."""
 
 import datetime
 import random
 
-from attention_jax.data.tasks._synthetic import Draw, generated_task
+from attention_jax.data.tasks._synthetic import Draw, Sizes, generated_task
 from attention_jax.data.types import Task
 
 _MONTHS = (
-    "January", "February", "March", "April", "May", "June",
-    "July", "August", "September", "October", "November", "December",
-)  # fmt: skip
+    "January February March April May June July August September October November December"
+).split()
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _FIRST, _LAST = datetime.date(1900, 1, 1), datetime.date(2099, 12, 31)
 
@@ -37,21 +36,21 @@ def dates(
     test_size: int = 1000,
     seed: int = 0,
 ) -> Task:
-    """Sources are dates of 1900 to 2099 in some fifty English forms, targets the ISO date.
+    """Dates of 1900 to 2099 in some fifty English forms, and their ISO dates.
 
         "Tuesday, 3 March 1998" -> "1998-03-03"
 
-    Every source has one right answer: slashes put the month first (3/4/1998 is 4 March), dots the
+    Every source has one correct answer: slashes put the month first (3/4/1998 is 4 March), dots the
     day (3.4.1998 is 3 April), years have four digits, and a weekday is always the true one.
 
     Args:
       max_length: most characters of a source in training, validation and "test". The test
-        "longer" has the same forms where they come out longer, such as
+        "longer" has longer instances of the same forms, such as
         "on Wednesday, the 23rd of September, 1998".
       train_size: training examples.
       validation_size: validation examples.
       test_size: examples in each of the two tests.
-      seed: chooses the examples.
+      seed: seed of the examples.
 
     Raises:
       ValueError: a `max_length` that leaves one side without dates, or sizes too large.
@@ -66,15 +65,13 @@ def dates(
         _date_of(range(max_length + 1)),
         _date_of(range(max_length + 1, 100)),
         tokenizer="character",
-        train_size=train_size,
-        validation_size=validation_size,
-        test_size=test_size,
+        sizes=Sizes(train_size, validation_size, test_size),
         seed=seed,
     )
 
 
 def _date_of(lengths: range) -> Draw:
-    """Draws dates written in so many characters."""
+    """Draws dates written in a given number of characters."""
 
     def draw(rng: random.Random) -> tuple[str, str]:
         while True:
@@ -101,6 +98,6 @@ def _written(date: datetime.date, form: str) -> str:
 
 
 def _ordinal(day: int) -> str:
-    """1st, 2nd, 3rd, 4th ...; 11th, 12th and 13th go against the last digit."""
+    """1st, 2nd, 3rd, 4th ...; 11th, 12th and 13th are exceptions."""
     ending = "th" if day in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")
     return f"{day}{ending}"

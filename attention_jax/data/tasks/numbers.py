@@ -1,8 +1,8 @@
-"""Numbers to Spanish words: short inputs whose outputs are long."""
+"""Numbers to Spanish words: short inputs, long outputs."""
 
 import random
 
-from attention_jax.data.tasks._synthetic import Draw, generated_task
+from attention_jax.data.tasks._synthetic import Draw, Sizes, generated_task
 from attention_jax.data.types import Task
 
 _BELOW_30 = (
@@ -26,7 +26,7 @@ def numbers(
     test_size: int = 1000,
     seed: int = 0,
 ) -> Task:
-    """Sources are numbers in digits, targets the same numbers in Spanish words.
+    """Numbers in digits, and in Spanish words.
 
         "21345" -> "veintiún mil trescientos cuarenta y cinco"
 
@@ -40,10 +40,10 @@ def numbers(
       train_size: training examples.
       validation_size: validation examples.
       test_size: examples in each of the two tests.
-      seed: chooses the examples.
+      seed: seed of the examples.
 
     Raises:
-      ValueError: digits out of order, or more examples asked for than there are.
+      ValueError: digits out of order, or more examples requested than there are.
     """
     if not 1 <= digits < longer_digits <= 9:
         raise ValueError(
@@ -55,18 +55,16 @@ def numbers(
         _number_of(range(1, digits + 1)),
         _number_of(range(longer_digits, longer_digits + 1)),
         tokenizer="character",
-        train_size=train_size,
-        validation_size=validation_size,
-        test_size=test_size,
+        sizes=Sizes(train_size, validation_size, test_size),
         seed=seed,
     )
 
 
 def in_words(number: int) -> str:
-    """A number below 10^9 in Spanish words, as it is counted.
+    """Spanish words of a cardinal number below 10^9.
 
     Raises:
-      ValueError: a number out of range.
+      ValueError: the number is out of range.
 
     >>> in_words(21_345)
     'veintiún mil trescientos cuarenta y cinco'
@@ -93,7 +91,7 @@ def in_words(number: int) -> str:
 
 
 def _below_1000(number: int, *, counting_noun: bool) -> str:
-    """Words of 1 to 999; "uno" becomes "un" before what it counts."""
+    """Words of 1 to 999; "uno" becomes "un" before a noun."""
     if number == 100:
         return "cien"
     hundreds, rest = divmod(number, 100)
@@ -113,7 +111,7 @@ def _below_100(number: int) -> str:
 
 
 def _number_of(lengths: range) -> Draw:
-    """Draws numbers with so many digits."""
+    """Draws numbers with a given number of digits."""
 
     def draw(rng: random.Random) -> tuple[str, str]:
         length = rng.choice(lengths)

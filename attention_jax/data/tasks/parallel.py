@@ -1,4 +1,4 @@
-"""Real sentence pairs: two aligned files, one TSV file, or a preset corpus."""
+"""Sentence pairs from two aligned files, one TSV file, or a preset corpus."""
 
 import hashlib
 import re
@@ -18,86 +18,93 @@ _ORIGINS = {
 _PRESETS = "multi30k_XX_YY with two of de, en, fr, or tatoeba_en_es"
 
 
-class Reading(NamedTuple):
-    """How to read files: columns of a TSV file, counted from 1, and what to do when empty."""
+class Columns(NamedTuple):
+    """Columns of source and target in a TSV file, counted from 1, and the rule for empty ones."""
 
     source: int = 1
     target: int = 2
     skip_empty: bool = False
 
 
-def parallel(
-    *,
-    source: str | None = None,
-    target: str | None = None,
-    tsv: str | None = None,
-    columns: str = "1,2",
-    preset: str | None = None,
-    data_dir: str | None = None,
-    validation: str | None = None,
-    test: str | None = None,
-    held_out_percent: int = 5,
-    skip_empty: bool = False,
-    lowercase: bool = False,
-    seed: int = 0,
-) -> Task:
-    """Sentence pairs from files: plain text, ".gz", or "archive.zip" and "archive.zip/member".
+class ParallelConfig(NamedTuple):
+    """Options of `parallel`.
 
-    What `validation` and `test` do not give is held out from the pairs by source sentence:
-
-        u = SHA-256(source), first 4 bytes, big-endian, mod 100
-        test where u < held_out_percent, validation where it is below 2 held_out_percent
-        (if one of them is given, the other is where u < held_out_percent)
-
-    so a sentence falls to the same split in every run and whatever else the file holds. In
-    validation and test, all targets of one source are references of one example. A training pair
-    whose source is also in given validation or test files is left out, and so is a validation
-    sentence that is in the test.
-
-    Args:
+    Attributes:
       source: file of source sentences, one a line; with `target`.
       target: file of their translations, line by line.
       tsv: one file of both, separated by tabs; instead of `source` and `target`.
-      columns: columns of source and target in `tsv` files, counted from 1: "2,1" turns the
-        direction of a file round.
+      columns: columns of source and target in `tsv` files, counted from 1: "2,1" reverses the
+        direction of a file.
       preset: "multi30k_XX_YY" (XX, YY of de, en, fr) in its published splits, lower-cased, or
         "tatoeba_en_es", held out by source; instead of files.
       data_dir: folder of preset corpora.
       validation: a TSV file, or "SOURCE_FILE,TARGET_FILE".
       test: likewise.
       held_out_percent: share of source sentences held out for each split that is not given.
-      skip_empty: leave out pairs with an empty side rather than refuse them.
-      lowercase: text is lower-cased, and scored so; presets know for themselves.
-      seed: salts the hash where it is not 0; given splits and presets stay as they are.
+      skip_empty: leaves out pairs with an empty side instead of refusing them.
+      lowercase: lower-cases text, and scores it so; presets choose for themselves.
+      seed: salt of the hash, unless 0; given splits and presets do not depend on it.
+    """
+
+    source: str | None = None
+    target: str | None = None
+    tsv: str | None = None
+    columns: str = "1,2"
+    preset: str | None = None
+    data_dir: str | None = None
+    validation: str | None = None
+    test: str | None = None
+    held_out_percent: int = 5
+    skip_empty: bool = False
+    lowercase: bool = False
+    seed: int = 0
+
+
+def parallel(config: ParallelConfig) -> Task:
+    """Sentence pairs from files: plain text, ".gz", or "archive.zip" and "archive.zip/member".
+
+    Splits that `validation` and `test` do not give are held out from the pairs by source sentence:
+
+        u = SHA-256(source), first 4 bytes, big-endian, mod 100
+        test if u < held_out_percent, validation if it is below 2 held_out_percent
+        (if one of them is given, the other is u < held_out_percent)
+
+    so a sentence falls into the same split in every run and whatever else the file holds. In
+    validation and test, all targets of one source are references of one example. A training pair
+    whose source is also in given validation or test files is left out, and so is a validation
+    sentence that is in the test.
 
     Raises:
       FileNotFoundError: a file is missing.
-      ValueError: options that contradict each other, files that do not align, empty sentences,
-        wrong columns, damaged archives, text that is not UTF-8, or an empty split.
+      ValueError: contradictory options, files that do not align, empty sentences, wrong columns,
+        damaged archives, text that is not UTF-8, or an empty split.
     """
-    if preset is not None:
-        own = (source, target, tsv, columns, validation, test, held_out_percent, skip_empty)
-        if own != (None, None, None, "1,2", None, None, 5, False):
-            raise ValueError(
-                f"`preset` brings its own files and splits; got preset={preset!r} with options "
-                "for files. Leave out all but `data_dir`."
-            )
-        return _preset(preset, data_dir=data_dir)
-    if not 1 <= held_out_percent <= 45:
-        raise ValueError(f"`held_out_percent` must lie between 1 and 45; got {held_out_percent}.")
-    reading = _reading(columns, skip_empty=skip_empty)
-    pairs = _training_pairs(source, target, tsv, reading)
+    if config.preset is not None:
+        return _preset(config)
+    percent = config.held_out_percent
+    if not 1 <= percent <= 45:
+        raise ValueError(f"`held_out_percent` must lie between 1 and 45; got {percent}.")
+    columns = _columns(config.columns, skip_empty=config.skip_empty)
+    pairs = _training_pairs(config.source, config.target, config.tsv, columns)
     given = {
-        name: _read_split(paths, reading, argument=name)
-        for name, paths in (("validation", validation), ("test", test))
+        name: _read_split(paths, columns, argument=name)
+        for name, paths in (("validation", config.validation), ("test", config.test))
         if paths is not None
     }
-    held_out = _hold_out(pairs, given, percent=held_out_percent, lowercase=lowercase, seed=seed)
+    lowercase, seed = config.lowercase, config.seed
+    held_out = _hold_out(pairs, given, percent=percent, lowercase=lowercase, seed=seed)
     return _task("parallel", held_out, lowercase=lowercase)
 
 
-def _preset(preset: str, *, data_dir: str | None) -> Task:
-    """A corpus under `data_dir` in the splits that others use too."""
+def _preset(config: ParallelConfig) -> Task:
+    """A corpus under `data_dir` in its usual splits."""
+    free = {name: getattr(config, name) for name in ("preset", "data_dir", "lowercase", "seed")}
+    preset, data_dir = str(config.preset), config.data_dir
+    if config != ParallelConfig(**free):
+        raise ValueError(
+            f"`preset` brings its own files and splits; got preset={preset!r} with options "
+            "for files. Leave out all but `data_dir`."
+        )
     multi30k = re.fullmatch(r"multi30k_(de|en|fr)_(?!\1)(de|en|fr)", preset)
     if multi30k is None and preset != "tatoeba_en_es":
         raise ValueError(f"`preset` must be {_PRESETS}; got {preset!r}.")
@@ -110,13 +117,13 @@ def _preset(preset: str, *, data_dir: str | None) -> Task:
     folder = Path(data_dir) / corpus
     try:
         if multi30k is None:
-            pairs = _read_tsv(folder / "spa-eng.zip", Reading(), argument="data_dir")
+            pairs = _read_tsv(folder / "spa-eng.zip", Columns(), argument="data_dir")
             return _task(preset, _hold_out(pairs, {}, percent=5, lowercase=False, seed=0))
         stems = {"train": "train", "validation": "val", "test": "test_2016_flickr"}
         splits = {}
         for split, stem in stems.items():
             files = [folder / "raw" / f"{stem}.{language}.gz" for language in multi30k.groups()]
-            splits[split] = _read_two(*files, Reading(), argument="data_dir")
+            splits[split] = _read_two(*files, Columns(), argument="data_dir")
         return _task(preset, splits, lowercase=True)
     except FileNotFoundError as error:
         raise FileNotFoundError(
@@ -125,19 +132,19 @@ def _preset(preset: str, *, data_dir: str | None) -> Task:
 
 
 def _training_pairs(
-    source: str | None, target: str | None, tsv: str | None, reading: Reading
+    source: str | None, target: str | None, tsv: str | None, columns: Columns
 ) -> Pairs:
     if tsv is not None and source is None and target is None:
-        return _read_tsv(tsv, reading, argument="tsv")
+        return _read_tsv(tsv, columns, argument="tsv")
     if tsv is None and source is not None and target is not None:
-        return _read_two(source, target, reading, argument="source")
+        return _read_two(source, target, columns, argument="source")
     raise ValueError(
         "`source` and `target`, or `tsv`, or `preset` must say which text to learn from; got "
         f"source={source!r}, target={target!r}, tsv={tsv!r}."
     )
 
 
-def _read_split(paths: str, reading: Reading, *, argument: str) -> Pairs:
+def _read_split(paths: str, columns: Columns, *, argument: str) -> Pairs:
     """Pairs of a TSV file, or of "SOURCE_FILE,TARGET_FILE"."""
     files = paths.split(",")
     if len(files) > 2:
@@ -145,11 +152,11 @@ def _read_split(paths: str, reading: Reading, *, argument: str) -> Pairs:
             f'`{argument}` must be a TSV file or "SOURCE_FILE,TARGET_FILE"; got {paths!r}.'
         )
     if len(files) == 2:
-        return _read_two(*files, reading, argument=argument)
-    return _read_tsv(paths, reading, argument=argument)
+        return _read_two(*files, columns, argument=argument)
+    return _read_tsv(paths, columns, argument=argument)
 
 
-def _read_two(source: str | Path, target: str | Path, reading: Reading, *, argument: str) -> Pairs:
+def _read_two(source: str | Path, target: str | Path, columns: Columns, *, argument: str) -> Pairs:
     """Pairs of line i of one file with line i of the other."""
     sources = read_lines(source, argument=argument)
     targets = read_lines(target, argument="target" if argument == "source" else argument)
@@ -159,14 +166,14 @@ def _read_two(source: str | Path, target: str | Path, reading: Reading, *, argum
             f"of the other; got {len(sources)} in {source} and {len(targets)} in {target}."
         )
     pairs = list(zip(sources, targets, strict=True))
-    return _without_empty(pairs, where=f"{source} and {target}", skip_empty=reading.skip_empty)
+    return _without_empty(pairs, where=f"{source} and {target}", skip_empty=columns.skip_empty)
 
 
-def _read_tsv(path: str | Path, reading: Reading, *, argument: str) -> Pairs:
+def _read_tsv(path: str | Path, columns: Columns, *, argument: str) -> Pairs:
     """Pairs of two columns; every line that is not empty has the same number of them."""
     rows = [line.split("\t") for line in read_lines(path, argument=argument)]
     width = max((len(row) for row in rows if row != [""]), default=0)
-    needed = max(reading.source, reading.target)
+    needed = max(columns.source, columns.target)
     if width < needed:
         raise ValueError(
             f"`{argument}` must have a column {needed}, separated by tabs; got {width} "
@@ -179,9 +186,9 @@ def _read_tsv(path: str | Path, reading: Reading, *, argument: str) -> Pairs:
             f"{width}, but {len(rows[odd[0] - 1])} on {line_numbers(odd)}. "
             "Look for a tab too many or too few."
         )
-    source, target = reading.source - 1, reading.target - 1
+    source, target = columns.source - 1, columns.target - 1
     pairs = [("", "") if row == [""] else (row[source], row[target]) for row in rows]
-    return _without_empty(pairs, where=str(path), skip_empty=reading.skip_empty)
+    return _without_empty(pairs, where=str(path), skip_empty=columns.skip_empty)
 
 
 def _without_empty(pairs: Pairs, *, where: str, skip_empty: bool) -> Pairs:
@@ -264,15 +271,15 @@ def _group(pairs: Pairs, *, lowercase: bool) -> dict[str, Example]:
 
 
 def _key(source: str, *, lowercase: bool) -> str:
-    """What makes two sources the same sentence."""
+    """Normal form of a source: sources of equal keys are the same sentence."""
     source = one_spaced(source)
     return source.lower() if lowercase else source
 
 
-def _reading(columns: str, *, skip_empty: bool) -> Reading:
+def _columns(columns: str, *, skip_empty: bool) -> Columns:
     match = re.fullmatch(r"([1-9]\d*),([1-9]\d*)", columns)
     if match is None or match[1] == match[2]:
         raise ValueError(
             f'`columns` must be two different numbers from 1, such as "1,2"; got {columns!r}.'
         )
-    return Reading(int(match[1]), int(match[2]), skip_empty)
+    return Columns(int(match[1]), int(match[2]), skip_empty)

@@ -1,4 +1,4 @@
-"""SCAN: commands to actions, in splits that ask for what training does not show."""
+"""SCAN: commands to actions, in splits that test compositional generalization."""
 
 import random
 from collections import Counter
@@ -27,24 +27,24 @@ def scan(
     validation_percent: int = 5,
     seed: int = 0,
 ) -> Task:
-    """Sources are commands, targets the actions that carry them out.
+    """SCAN commands and the actions that carry them out.
 
         "jump opposite left and walk" -> "I_TURN_LEFT I_TURN_LEFT I_JUMP I_WALK"
 
     The test is that of the split. There is no validation file, so a share of the training commands
-    is held out, drawn from the seed; one that training repeats, such as "jump" in addprim_jump,
-    stays there, for it teaches the word.
+    is held out, drawn from the seed. Commands that training repeats, such as "jump" in
+    addprim_jump, stay there, since they teach the word.
 
     Args:
-      split: one of `SPLITS`. "simple" is at random; "length" trains up to 22 actions and tests
-        beyond; "addprim_jump" trains "jump" by itself alone; the templates leave out a phrase.
-      data_dir: the folder that holds scan/.
+      split: one of `SPLITS`. "simple" is random; "length" trains up to 22 actions and tests longer
+        ones; "addprim_jump" trains "jump" in isolation only; the templates leave out a phrase.
+      data_dir: folder that holds scan/.
       validation_percent: share of the training commands held out.
-      seed: chooses them.
+      seed: seed of the validation split.
 
     Raises:
       FileNotFoundError: a file is missing.
-      ValueError: an unknown split, a share out of range, or a line that is no example.
+      ValueError: an unknown split, a share out of range, or a malformed line.
 
     Reference: Lake and Baroni 2018, arXiv:1711.00350; templates: Loula et al. 2018,
     arXiv:1807.07545.
@@ -59,8 +59,9 @@ def scan(
         raise ValueError(
             f"`data_dir` must name the folder that holds scan/; got None. It holds {_ORIGIN}."
         )
-    given, test = (_read(Path(data_dir) / "scan", f"tasks_{part}_{split}.txt")
-                   for part in ("train", "test"))  # fmt: skip
+    given, test = (
+        _read(Path(data_dir) / "scan", f"tasks_{part}_{split}.txt") for part in ("train", "test")
+    )
     times = Counter(example.source for example in given)
     once = sorted(source for source, count in times.items() if count == 1)
     count = max(1, len(once) * validation_percent // 100)
@@ -75,7 +76,7 @@ def scan(
 
 
 def _read(folder: Path, name: str) -> list[Example]:
-    """The examples of a file, one a line: IN: command OUT: actions."""
+    """Examples of a file, one a line: IN: command OUT: actions."""
     path = next((p for p in (folder / f"{name}.gz", folder / name) if p.is_file()), None)
     if path is None:
         raise FileNotFoundError(
@@ -91,6 +92,7 @@ def _read(folder: Path, name: str) -> list[Example]:
             wrong.append(number)
     if wrong or not examples:
         where = line_numbers(wrong) if wrong else "its end, before any example"
-        raise ValueError(f'lines must read "IN: command OUT: actions"; {path} has another at '
-                         f"{where}.")  # fmt: skip
+        raise ValueError(
+            f'lines must read "IN: command OUT: actions"; {path} has another at {where}.'
+        )
     return examples

@@ -1,8 +1,8 @@
-"""English to Spanish by a small grammar: translation that needs no download.
+"""English to Spanish by a small grammar: a translation task that needs no download.
 
-One derivation writes both sentences, so every English sentence has one right answer. It asks for
-agreement in gender and number, adjectives behind their nouns, dropped pronouns, the personal "a",
-contractions, negation without "do", and questions with the verb in front.
+One derivation produces both sentences, so every English sentence has one correct translation. It
+needs agreement in gender and number, adjectives after nouns, dropped pronouns, the personal "a",
+contractions, negation without "do", and questions with the verb first.
 """
 
 import random
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from attention_jax.data.tasks import _spanish_grammar, _spanish_lexicon
 from attention_jax.data.tasks._spanish_grammar import Clause, Phrase
-from attention_jax.data.tasks._synthetic import Draw, generated_task
+from attention_jax.data.tasks._synthetic import Draw, Sizes, generated_task
 from attention_jax.data.types import Task
 
 
@@ -23,7 +23,7 @@ def spanish(
     test_size: int = 1000,
     seed: int = 0,
 ) -> Task:
-    """Sources are English sentences of the grammar, targets their one Spanish translation.
+    """English sentences of the grammar, and their Spanish translations.
 
         "does the girl eat a red apple?" -> "¿come la niña una manzana roja?"
 
@@ -33,14 +33,14 @@ def spanish(
     Args:
       max_words: most English words in training, validation and "test"; the fewest are 4.
       longer_words: most English words in the test "longer", whose fewest are `max_words + 1`.
-        It has the same constructions, more of them in one sentence.
+        It has the same constructions, more of them in a sentence.
       train_size: training examples.
       validation_size: validation examples.
       test_size: examples in each of the two tests.
-      seed: chooses the examples.
+      seed: seed of the examples.
 
     Raises:
-      ValueError: lengths out of order, or more examples asked for than there are.
+      ValueError: lengths out of order, or more examples requested than there are.
 
     >>> task = spanish(train_size=1, validation_size=1, test_size=1)
     >>> task.tokenizer
@@ -56,9 +56,7 @@ def spanish(
         _sentence_of(range(4, max_words + 1)),
         _sentence_of(range(max_words + 1, longer_words + 1)),
         tokenizer="word",
-        train_size=train_size,
-        validation_size=validation_size,
-        test_size=test_size,
+        sizes=Sizes(train_size, validation_size, test_size),
         seed=seed,
     )
 
@@ -79,7 +77,7 @@ def sentence(rng: random.Random) -> tuple[str, str]:
 
 
 def _sentence_of(lengths: range) -> Draw:
-    """Draws sentences with so many English words."""
+    """Draws sentences with a given number of English words."""
 
     def draw(rng: random.Random) -> tuple[str, str]:
         while True:
@@ -109,7 +107,7 @@ def _clause(rng: random.Random) -> Clause:
 
 
 def _copular_clause(rng: random.Random) -> Clause:
-    """subject "is" adjective, for subjects whose gender shows."""
+    """subject "is" adjective, for subjects of known gender."""
     if rng.random() < 0.3:
         subject = _noun_phrase(rng, _spanish_lexicon.THINGS)
     else:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import soundfile
 
 from attention_jax.data.audio import wav
 from attention_jax.data.audio.folder import read
@@ -42,6 +43,15 @@ def test_no_recording_is_left_out_for_the_letters_of_its_suffix(folder):
     assert {u.transcript for u in found} == {f"word {i}" for i in range(12)}
 
 
+def test_flac_files_stand_beside_wav_files(folder):
+    samples = wav.read((folder / "3.wav").read_bytes(), name="3.wav", rate=8000)
+    soundfile.write(folder / "3.flac", samples, 8000, subtype="PCM_16")
+    (folder / "3.wav").unlink()
+    found = {u.transcript: u for u in everything(read(folder, rate=8000))}
+    assert found.keys() == {f"word {i}" for i in range(12)}
+    np.testing.assert_array_equal(found["word 3"].samples(), samples)
+
+
 def test_a_table_names_files_and_splits(folder):
     table = folder / "all.tsv"
     splits = ["train", "validation", "test"] * 4
@@ -62,10 +72,10 @@ def test_another_rate_is_refused_or_resampled(folder):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda f: (f / "3.txt").write_text(" \n"), "`transcript` must say .*3.wav is empty"),
-        (lambda f: (f / "3.txt").unlink(), "`transcript` must say .*3.wav is empty"),
+        (lambda f: (f / "3.txt").write_text(" \n"), "`transcript` must not be empty; .*3.wav is"),
+        (lambda f: (f / "3.txt").unlink(), "`transcript` must not be empty; .*3.wav is"),
         (lambda f: (f / "3.wav").write_bytes(sine()[:-50]), "3.wav holds 775 of 800. It was cut"),
-        (lambda f: (f / "3.wav").write_bytes(b"x"), "must be a WAV file of PCM; .*3.wav is not"),
+        (lambda f: (f / "3.wav").write_bytes(b"x"), "must be a WAV or FLAC file; .*3.wav is not"),
     ],
 )
 def test_a_bad_recording_is_one_line_or_left_out(folder, spoil, message):
@@ -96,7 +106,7 @@ def test_a_bad_table_is_one_line(folder, text, message):
 
 
 def test_an_empty_folder_and_no_folder_are_one_line(tmp_path):
-    with pytest.raises(ValueError, match="must be a folder of WAV files"):
+    with pytest.raises(ValueError, match="must be a folder of WAV or FLAC files"):
         read(tmp_path, rate=8000)
     with pytest.raises(FileNotFoundError, match="none.tsv does not exist"):
         read(tmp_path / "none.tsv", rate=8000)

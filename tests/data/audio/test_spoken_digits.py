@@ -42,7 +42,9 @@ def test_the_official_split(tmp_path):
 def test_sequences_are_of_one_speaker_and_one_split(tmp_path):
     path = archive(tmp_path / "d.zip")
     options = {"train_size": 30, "validation_size": 5, "test_size": 20, "seed": 3}
-    corpus, again = (spoken_digits.sequences(path, **options) for _ in range(2))
+    corpus, again = (
+        spoken_digits.sequences(spoken_digits.single(path), **options) for _ in range(2)
+    )
     single = spoken_digits.single(path)
     counts = set()
     for utterance in corpus.tests["test"]:
@@ -72,7 +74,7 @@ def test_sequences_are_of_one_speaker_and_one_split(tmp_path):
     [
         (wav.write(np.zeros(400), rate=16000), "8000 samples a second; .*9_eve_0.wav has 16"),
         (wav.write(np.zeros(400), rate=8000)[:-9], "was cut off"),
-        (b"nothing", "must be a WAV file"),
+        (b"nothing", "must be a WAV or FLAC file"),
     ],
 )
 def test_a_bad_recording_is_one_line_or_left_out(data, message, tmp_path):
@@ -119,9 +121,9 @@ def test_an_archive_that_is_none_is_one_line(tmp_path):
 def test_splits_without_recordings_are_refused(tmp_path):
     path = archive(tmp_path / "d.zip", indices=range(5))
     with pytest.raises(ValueError, match="recordings of the train split; got none"):
-        spoken_digits.sequences(path)
+        spoken_digits.sequences(spoken_digits.single(path))
     with pytest.raises(ValueError, match="`fewest` must be .* got fewest=5, most=4"):
-        spoken_digits.sequences(path, fewest=5, most=4)
+        spoken_digits.sequences(spoken_digits.single(path), fewest=5, most=4)
 
 
 @needs_data

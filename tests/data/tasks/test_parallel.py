@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from attention_jax.data.tasks.parallel import parallel
+from attention_jax.data.tasks import parallel as corpus
 from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.data.types import Example
 from tests.support.paths import DATA
@@ -18,6 +18,10 @@ multi30k = pytest.mark.skipif(
 tatoeba = pytest.mark.skipif(
     not (DATA / "tatoeba_en_es").is_dir(), reason=f"needs tatoeba_en_es under DATA_DIR={DATA}"
 )
+
+
+def parallel(**options):
+    return corpus.parallel(corpus.ParallelConfig(**options))
 
 
 def write(path, lines):

@@ -2,9 +2,9 @@
 
 import pytest
 
-from attention_jax.data.tasks._synthetic import generated_task, sequence_task
+from attention_jax.data.tasks._synthetic import Sizes, generated_task
 
-SIZES = {"train_size": 30, "validation_size": 5, "test_size": 5, "seed": 0}
+SIZES = Sizes(30, 5, 5)
 
 
 def small(rng):
@@ -17,8 +17,11 @@ def large(rng):
     return str(number), str(number + 1)
 
 
-def task(draw=small, draw_longer=large, **options):
-    return generated_task("count", draw, draw_longer, tokenizer="word", **{**SIZES, **options})
+def task(draw=small, draw_longer=large, *, seed=0, same=str, **sizes):
+    own = SIZES._replace(**sizes)
+    return generated_task(
+        "count", draw, draw_longer, tokenizer="word", sizes=own, seed=seed, same=same
+    )
 
 
 def test_splits_have_the_sizes_asked_for():
@@ -58,17 +61,3 @@ def test_a_space_can_be_used_up_but_not_overdrawn():
 def test_no_split_is_empty(argument):
     with pytest.raises(ValueError, match=f"`{argument}` must be at least 1; got 0"):
         task(**{argument: 0})
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"vocabulary": 1}, "`vocabulary` must be at least 2; got 1"),
-        ({"max_length": 0}, "max_length=0, longer_length=6"),
-        ({"max_length": 6}, "max_length=6, longer_length=6"),
-    ],
-)
-def test_lists_need_numbers_and_lengths(options, message):
-    lengths = {"vocabulary": 9, "max_length": 4, "longer_length": 6, **options}
-    with pytest.raises(ValueError, match=message):
-        sequence_task("copy", list, **lengths, **SIZES)

@@ -1,6 +1,7 @@
 """What every task promises."""
 
 import itertools
+import sys
 
 import pytest
 
@@ -39,7 +40,35 @@ def splits(task):
 
 def test_the_folder_is_the_registry():
     assert tasks.names() == tuple(sorted(tasks.names()))
-    assert set(tasks.names()) >= {"reverse", "spanish", "parallel"}
+    assert set(tasks.names()) >= {"copy", "reverse", "sort", "spanish", "parallel"}
+    assert not any(name.startswith("_") or name == "lists" for name in tasks.names())
+
+
+def test_a_new_file_is_a_new_task(tmp_path, monkeypatch):
+    (tmp_path / "countdown.py").write_text(
+        """from attention_jax.data.types import Example, Task
+
+
+def countdown(*, start: int = 3) -> Task:
+    numbers = " ".join(str(n) for n in range(start, 0, -1))
+    one = [Example(str(start), (numbers,))]
+    return Task("countdown", one, one, {"test": one}, "word")
+
+
+def _part(start: int) -> Task:
+    return countdown(start=start)
+
+
+def helper(start: int) -> int:
+    return start
+"""
+    )
+    monkeypatch.setattr(tasks, "__path__", [*tasks.__path__, str(tmp_path)])
+    monkeypatch.delitem(sys.modules, f"{tasks.__name__}.countdown", raising=False)
+    assert {"countdown", "copy"} <= set(tasks.names()) and "helper" not in tasks.names()
+    assert tasks.get("countdown", start="4").train[0].references == ("4 3 2 1",)
+    with pytest.raises(ValueError, match="'countdown' must be among start; got begin"):
+        tasks.get("countdown", begin=3)
 
 
 @every_task
