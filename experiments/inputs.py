@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from attention_jax.data.audio import batches, corpus, wav
 from attention_jax.data.audio.corpus import Utterance
 from attention_jax.data.audio.spectrogram import Spectrogram
-from attention_jax.data.images.files import SUFFIXES, read_picture
+from attention_jax.data.images.files import SUFFIXES, read_image
 from attention_jax.nn.patches import ImageConfig
 
 Picture = UInt8[np.ndarray, "y x c"]
@@ -35,7 +35,7 @@ def pictures(
     wanted, resized = (image.height, image.width), []
 
     def read(path: Path) -> tuple[str, Picture]:
-        picture, own = read_picture(
+        picture, own = read_image(
             path,
             height=image.height,
             width=image.width,

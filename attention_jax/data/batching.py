@@ -1,6 +1,6 @@
-"""Sentences to padded batches of similar length, in few shapes, endlessly and resumably.
+"""Bucketed, padded, resumable batches of sentence pairs.
 
-batches = BucketedBatches(encode_examples(task.train, vocabulary),
+batches = BucketedBatches(encode_examples(task.train, tokenizer),
                           tokens_per_batch=4096, max_length=128)
 iterator = pipeline(batches)
 batch = next(iterator)          # iterator.get_state() and .set_state(...) resume it
@@ -20,9 +20,9 @@ with needed("train"):
 
 @runtime_checkable
 class Batches(Protocol):
-    """Batches of all epochs as a source of random access, which the trainer draws from.
+    """Interface of training data: the batches of all epochs, with random access.
 
-    Each is a pytree of arrays with `weights`, 1 on what is predicted and 0 on padding.
+    Each is a pytree of arrays with `weights`, 1 on predictions that count and 0 on padding.
     """
 
     batches_per_epoch: int
@@ -31,26 +31,26 @@ class Batches(Protocol):
 
     def __getitem__(self, index: int) -> Any: ...
 
-    def epoch(self, number: int = 0) -> Iterator[Any]: ...
+    def epoch(self, number: int = 0) -> Iterator: ...
 
 
 Pair = tuple[Sequence[int], Sequence[int]]  # source and target ids, without BOS and EOS
 
-# grain fixes its length when it starts: more epochs than anyone will run.
+# grain fixes the length of its pipeline at the start: more epochs than anyone will run.
 EPOCHS = 1_000_000
 
 
 @runtime_checkable
 class Encoder(Protocol):
-    """The part of a vocabulary that is needed here."""
+    """The part of a tokenizer that is needed here."""
 
     def encode(self, text: str) -> list[int]: ...
 
 
-def encode_examples(examples: Iterable[Example], vocabulary: Encoder) -> list[Pair]:
-    """The ids of each source and of its first reference, without special tokens."""
+def encode_examples(examples: Iterable[Example], tokenizer: Encoder) -> list[Pair]:
+    """Ids of each source and of its first reference, without special tokens."""
     return [
-        (vocabulary.encode(example.source), vocabulary.encode(example.references[0]))
+        (tokenizer.encode(example.source), tokenizer.encode(example.references[0]))
         for example in examples
     ]
 
@@ -65,29 +65,29 @@ def default_boundaries(max_length: int) -> tuple[int, ...]:
 
 
 class BucketedBatches:
-    """All batches of all epochs, as a source of random access: item i is one whole batch.
+    """Batches of all epochs, bucketed by length, with random access: item i is a whole batch.
 
     A pair goes to the first bucket whose length holds `max(len(source), len(target)) + 1` tokens,
-    the one being EOS on the source and BOS or EOS on the target. A bucket of length n has
-    `max(1, tokens_per_batch // n)` rows. No pair is dropped: the last batch of a bucket is filled
-    with empty rows, of weight 0 and with nothing to see. Each epoch groups the pairs of a bucket
-    anew and orders the batches anew, both drawn from `(seed, epoch)` alone.
+    the additional one being EOS of the source and BOS or EOS of the target. A bucket of length n
+    has `max(1, tokens_per_batch // n)` rows. No pair is dropped: the last batch of a bucket is
+    padded with empty rows of weight 0. Each epoch regroups the pairs of a bucket and reorders the
+    batches, both drawn from `(seed, epoch)` alone.
 
     Attributes:
-      boundaries: the lengths of the buckets in use.
-      batches_per_epoch: how many batches hold each pair once.
-      too_long: how many pairs were left out, being longer than `max_length`.
+      boundaries: lengths of the buckets in use.
+      batches_per_epoch: number of batches that hold each pair once.
+      too_long: number of pairs left out, being longer than `max_length`.
 
     Args:
       pairs: source and target ids without special tokens, as `encode_examples` makes them.
       tokens_per_batch: bound of rows times bucket length, on each side.
-      max_length: the longest side that is kept, EOS included.
+      max_length: longest side that is kept, EOS included.
       seed: seed of the order.
-      shuffle: whether to shuffle; otherwise every epoch goes through the buckets in order.
+      shuffle: shuffles; otherwise every epoch goes through the buckets in order.
       boundaries: increasing bucket lengths that end in `max_length`; by default
         `default_boundaries(max_length)`.
-      lengths: of each pair, where they are not counted in tokens.
-      collate: `(pairs, *, rows, length) -> batch`, where pairs are not ids: `pad` by default.
+      lengths: length of each pair, if it is not counted in tokens.
+      collate: `(pairs, *, rows, length) -> batch` for pairs that are not ids; by default `pad`.
 
     Raises:
       ValueError: an argument is out of range, or no pair is short enough.
@@ -95,7 +95,7 @@ class BucketedBatches:
 
     def __init__(
         self,
-        pairs: Sequence[Any],
+        pairs: Sequence[tuple],
         *,
         tokens_per_batch: int,
         max_length: int,
@@ -103,7 +103,7 @@ class BucketedBatches:
         shuffle: bool = True,
         boundaries: Sequence[int] | None = None,
         lengths: Sequence[int] | None = None,
-        collate: Callable[..., Any] | None = None,
+        collate: Callable | None = None,
     ):
         boundaries = default_boundaries(max_length) if boundaries is None else tuple(boundaries)
         _check_sizes(tokens_per_batch, max_length, boundaries)
@@ -143,8 +143,8 @@ class BucketedBatches:
         length, rows, members = plan[position]
         return self._collate([self._pairs[i] for i in members], rows=rows, length=length)
 
-    def epoch(self, number: int = 0) -> Iterator[Any]:
-        """The batches of one epoch: each pair once. For validation."""
+    def epoch(self, number: int = 0) -> Iterator:
+        """Batches of one epoch, with each pair once."""
         first = number * self.batches_per_epoch
         return (self[first + i] for i in range(self.batches_per_epoch))
 
@@ -160,7 +160,7 @@ class BucketedBatches:
 
 
 def pad(pairs: Sequence[Pair], *, rows: int, length: int) -> Seq2SeqBatch:
-    """One batch of `rows` rows and `length` columns; rows beyond the pairs stay empty."""
+    """A padded batch of `rows` rows and `length` columns; rows beyond the pairs stay empty."""
     source, target_in, target_out = np.full((3, rows, length), PAD, np.int32)
     source_mask = np.zeros((rows, length), bool)
     weights = np.zeros((rows, length), np.float32)
@@ -175,7 +175,7 @@ def pad(pairs: Sequence[Pair], *, rows: int, length: int) -> Seq2SeqBatch:
 
 def pipeline(batches: Batches) -> grain.DatasetIterator:
     """An endless iterator over `batches`, with `get_state` and `set_state` (both plain JSON)."""
-    # The data are in memory: grain's threads would make each batch six times slower.
+    # The data are in memory: with grain's threads a batch takes six times as long.
     options = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
     return iter(grain.MapDataset.source(batches).to_iter_dataset(options))
 

@@ -1,8 +1,9 @@
-"""Problems of memory, drawn from a generator of numpy: what must be remembered, and how far.
+"""Synthetic memory tasks, sampled with NumPy.
 
-Each gives a batch and, of each prediction, how many positions back lies what it needs:
+Each gives a batch and, for each prediction, how many positions back the needed token lies:
 
-    drawn = recall.associative(np.random.default_rng(0), 64, length=64, pairs=4)
+    generator = np.random.default_rng(0)
+    drawn = multi_query_associative_recall(generator, 64, length=64, pairs=4)
     drawn.batch.tokens, drawn.batch.targets, drawn.batch.weights, drawn.distance
 """
 
@@ -14,11 +15,11 @@ from jaxtyping import Int
 
 from attention_jax.data.types import SeriesBatch, TokenBatch
 
-_STEPS = 100_000_000  # grain fixes its length when it starts: more than anyone will run
+_STEPS = 100_000_000  # grain fixes the length of its pipeline: more steps than anyone will run
 
 
 class Drawn(NamedTuple):
-    """A batch, and the distance of each prediction, where its weight is 1."""
+    """A batch, and the distance to the needed token for each prediction of weight 1."""
 
     batch: TokenBatch | SeriesBatch
     distance: Int[Any, "b ..."]
@@ -36,24 +37,24 @@ def multi_query_associative_recall(
     vocabulary: int = 8192,
     power: float = 0.01,
 ) -> Drawn:
-    """Multi-query associative recall: which value followed this key?
+    """Multi-query associative recall (MQAR): the value that followed each key.
 
-        k1 v1 k2 v2 .. | * k2 * * * k1 * ..      targets v2 and v1, where the keys stand
+        k1 v1 k2 v2 .. | * k2 * * * k1 * ..      targets v2 and v1, at the positions of the keys
 
-    Keys are of 1 to vocabulary / 2 - 1 and values of vocabulary / 2 and up, without repeats. Each
-    key is asked for once, at an even gap 2 g after the pairs, g without repeats of probability
-    ~ (g + 1)^(power - 1); what is left is filled at random from the whole vocabulary.
+    Keys are tokens 1 to vocabulary / 2 - 1 and values tokens from vocabulary / 2, without repeats.
+    Each key is queried once, at an even gap 2 g after the pairs, with distinct g of probability
+    ~ (g + 1)^(power - 1); the rest is filled with random tokens.
 
     Args:
-      draw: of all there is.
-      rows: sequences.
-      length: tokens of each, even.
-      pairs: keys of each; four times as many must fit into the length.
-      vocabulary: tokens, 0 included, which is no key; even, and enough for the pairs.
-      power: of the gaps; 1 makes them uniform.
+      draw: the random generator.
+      rows: number of sequences.
+      length: tokens of each sequence, even.
+      pairs: key-value pairs of each sequence, at most a quarter of the length.
+      vocabulary: number of tokens, including 0, which is no key; even, and enough for the pairs.
+      power: exponent of the gaps; 1 makes them uniform.
 
     Raises:
-      ValueError: what does not fit.
+      ValueError: a number is out of range.
 
     Reference: Arora et al. 2023 (Zoology), arXiv:2312.04927, appendix; the defaults are theirs.
     """
@@ -72,7 +73,7 @@ def multi_query_associative_recall(
     keys = 1 + _distinct(draw.random((rows, half - 1)), pairs)
     values = half + _distinct(draw.random((rows, half)), pairs)
     space = (length - start) // 2
-    # To take the largest of log p plus Gumbel noise is to draw by p without replacement.
+    # The largest of log p plus Gumbel noise are a sample by p without replacement.
     chances = (power - 1) * np.log(np.arange(1, space + 1))
     gaps = _distinct(-(chances + draw.gumbel(size=(rows, space))), pairs)
     at, key_at = start + 2 * gaps, np.broadcast_to(2 * np.arange(pairs), gaps.shape)
@@ -85,19 +86,19 @@ def multi_query_associative_recall(
 def copying(
     draw: np.random.Generator, rows: int, *, length: int, symbols: int = 10, alphabet: int = 8
 ) -> Drawn:
-    """Symbols to be said again after a delay.
+    """Copying: symbols to be repeated after a delay.
 
         s1 .. sn 0 0 .. 0 ! 0 .. 0       targets s1 .. sn at the last n
 
-    Tokens are 0, a blank; 1 to alphabet, the symbols; and alphabet + 1, which asks for them. Only
-    the last n predictions count here; the paper counts the blanks too.
+    Tokens are 0, a blank; 1 to alphabet, the symbols; and alphabet + 1, the delimiter. Only the
+    last n predictions count here; the paper counts the blanks too.
 
     Args:
-      draw: of all there is.
-      rows: sequences.
-      length: tokens of each; the delay is length - 2 symbols.
+      draw: the random generator.
+      rows: number of sequences.
+      length: tokens of each sequence; the delay is length - 2 symbols.
       symbols: n.
-      alphabet: how many different symbols there are.
+      alphabet: number of different symbols.
 
     Raises:
       ValueError: the symbols do not fit twice.
@@ -118,12 +119,12 @@ def copying(
 
 
 def induction(draw: np.random.Generator, rows: int, *, length: int, vocabulary: int = 16) -> Drawn:
-    """What followed the mark, the only other time that it stood here?
+    """Induction heads: the token that followed the only earlier occurrence of the marker.
 
         a c ! b d a .. c !       target b, at the end
 
-    Tokens are 0 to vocabulary - 2, and the mark, vocabulary - 1. The first mark is anywhere but at
-    the last two positions.
+    Tokens are 0 to vocabulary - 2, and the marker, vocabulary - 1. The first marker is anywhere but
+    at the last two positions.
 
     Raises:
       ValueError: `length` is below 3, or `vocabulary` below 3.
@@ -145,12 +146,12 @@ def induction(draw: np.random.Generator, rows: int, *, length: int, vocabulary: 
 
 
 def adding(draw: np.random.Generator, rows: int, *, length: int) -> Drawn:
-    """The sum of two marked numbers of many.
+    """Adding: the sum of two marked numbers of a series.
 
         x_t = (u_t, m_t), u_t uniform on [0, 1), m_t 1 at one t of each half and 0 elsewhere
         y = sum_t u_t m_t
 
-    Always to answer 1, the mean, gives a squared error of 1/6 = 0.167.
+    Always answering 1, the mean, gives a squared error of 1/6 = 0.167.
 
     Raises:
       ValueError: `length` is below 2.
@@ -170,7 +171,7 @@ def adding(draw: np.random.Generator, rows: int, *, length: int) -> Drawn:
 
 
 def mixed(*problems: Problem) -> Problem:
-    """Each batch is of one of the problems, all as likely; one alone is drawn as it is."""
+    """A problem that draws each batch from one of several, with equal probability."""
     if len(problems) == 1:
         return problems[0]
     return lambda draw, rows: problems[draw.integers(len(problems))](draw, rows)
@@ -182,8 +183,8 @@ class DrawnBatches:
     Args:
       problem: `(generator, rows) -> Drawn`.
       rows: sequences in a batch.
-      seed: of the draws.
-      batches_per_epoch: of which the problem knows none: how many validation takes.
+      seed: seed of the draws.
+      batches_per_epoch: number of batches in an epoch of validation.
     """
 
     def __init__(self, problem: Problem, *, rows: int, seed: int, batches_per_epoch: int = 100):
@@ -201,13 +202,13 @@ class DrawnBatches:
         return self.drawn(index).batch
 
     def epoch(self, number: int = 0) -> Iterator[TokenBatch | SeriesBatch]:
-        """The batches of an epoch."""
+        """Batches of one epoch."""
         first = number * self.batches_per_epoch
         return (self[first + i] for i in range(self.batches_per_epoch))
 
 
 def _drawn(tokens: np.ndarray, at: np.ndarray, answers: np.ndarray, far: np.ndarray) -> Drawn:
-    """Predictions at some positions [b n] of the tokens [b t]."""
+    """Predictions at positions [b n] of the tokens [b t]."""
     targets, distance = np.zeros((2, *tokens.shape), np.int32)
     weights = np.zeros(tokens.shape, np.float32)
     np.put_along_axis(targets, at, answers.astype(np.int32), axis=1)
@@ -217,7 +218,7 @@ def _drawn(tokens: np.ndarray, at: np.ndarray, answers: np.ndarray, far: np.ndar
 
 
 def _distinct(noise: np.ndarray, count: int) -> np.ndarray:
-    """Of each row the places of the smallest numbers, in their order."""
+    """Indices of the `count` smallest numbers of each row, in increasing order."""
     some = np.argpartition(noise, count - 1, axis=1)[:, :count]
     order = np.argsort(np.take_along_axis(noise, some, axis=1), axis=1)
     return np.take_along_axis(some, order, axis=1)

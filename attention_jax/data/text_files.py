@@ -1,4 +1,4 @@
-"""Text files and their lines: plain, gzipped, or a member of a zip archive."""
+"""Readers of text files: plain, gzipped, or a member of a zip archive."""
 
 import gzip
 import re
@@ -12,26 +12,28 @@ _SPACES = re.compile(r"[ \t]+")
 
 
 def read_lines(path: str | PathLike, *, argument: str) -> list[str]:
-    """The lines of a UTF-8 text file, without line ends.
+    """Lines of a UTF-8 text file, without line ends.
 
-    Only a line feed, with or without a carriage return, ends a line. For the rest see `read_text`.
+    Only a line feed, with or without a carriage return, ends a line. Arguments and errors are those
+    of `read_text`.
     """
     lines = [line.removesuffix("\r") for line in read_text(path, argument=argument).split("\n")]
     return lines if lines[-1] else lines[:-1]
 
 
 def read_text(path: str | PathLike, *, argument: str) -> str:
-    """A UTF-8 text file as it stands.
+    """Contents of a UTF-8 text file.
 
-    "x.gz" is unpacked. "x.zip" gives its only text file, "x.zip/folder/name" the one so named.
+    "x.gz" is decompressed. "x.zip" stands for its only text file, "x.zip/folder/name" for the
+    member of that name.
 
     Args:
       path: the file.
-      argument: the caller's name for it, as errors should say it.
+      argument: the caller's name for it in errors.
 
     Raises:
       FileNotFoundError: there is no such file, or no such member of the archive.
-      ValueError: a damaged archive, an archive whose text file is in doubt, or not UTF-8.
+      ValueError: a damaged archive, an archive of several text files, or not UTF-8.
     """
     data = _read_bytes(Path(path), argument=argument)
     try:
@@ -45,12 +47,12 @@ def read_text(path: str | PathLike, *, argument: str) -> str:
 
 
 def one_spaced(text: str) -> str:
-    """`text` with runs of spaces made one, and none at either end."""
+    """`text` with runs of spaces collapsed to one, and none at either end."""
     return _SPACES.sub(" ", text).strip(" ")
 
 
 def line_numbers(numbers: Sequence[int]) -> str:
-    """The first few line numbers, for an error.
+    """The first few line numbers, for an error message.
 
     >>> line_numbers([3])
     'line 3'
@@ -78,7 +80,7 @@ def _read_bytes(path: Path, *, argument: str) -> bytes:
 
 
 def _read_member(archive: Path, member: str, *, argument: str) -> bytes:
-    """One text file of a zip archive; `member` is "." where the caller named none."""
+    """A text file of a zip archive; `member` is "." if the caller named none."""
     try:
         with zipfile.ZipFile(archive) as opened:
             files = [info.filename for info in opened.infolist() if not info.is_dir()]
@@ -96,7 +98,7 @@ def _choose(files: list[str], member: str, *, archive: Path, argument: str) -> s
             f"`{argument}` must name a file inside {archive}; it has no {member}. "
             f"It holds {listing}."
         )
-    # Archives carry notes beside the data; their names begin with "_" or ".", or say README.
+    # Archives hold notes beside the data, whose names begin with "_" or ".", or say README.
     names = [(name, name.rsplit("/", 1)[-1]) for name in files]
     data = [name for name, last in names if not re.match(r"[._]|readme|licen[cs]e", last, re.I)]
     if len(data) != 1:

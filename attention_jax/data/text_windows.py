@@ -1,4 +1,4 @@
-"""Stretches of a text as batches, for language models.
+"""Windows of a text as batches for language models.
 
 training = RandomWindows(tokens[:n], rows=12, length=64, seed=0)
 validation = AllWindows(tokens[n:], rows=64, length=64)
@@ -10,20 +10,20 @@ import numpy as np
 
 from attention_jax.data.types import TokenBatch
 
-_STEPS = 100_000_000  # grain fixes its length when it starts: more than anyone will run
+_STEPS = 100_000_000  # grain fixes the length of its pipeline: more steps than anyone will run
 
 
 class RandomWindows:
-    """Windows that begin anywhere: batch i is drawn from `(seed, i)` alone.
+    """Windows at random positions: batch i is drawn from `(seed, i)` alone.
 
     Attributes:
-      batches_per_epoch: how many batches hold as many tokens as the text.
+      batches_per_epoch: number of batches with as many tokens as the text.
 
     Args:
       tokens: the text, as ids.
       rows: windows in a batch.
       length: tokens in a window.
-      seed: of the draws.
+      seed: seed of the positions.
 
     Raises:
       ValueError: the text is too short for a window and the token after it.
@@ -44,15 +44,15 @@ class RandomWindows:
         return TokenBatch(spans[:, :-1], spans[:, 1:], np.ones(spans[:, 1:].shape, np.float32))
 
     def epoch(self, number: int = 0) -> Iterator[TokenBatch]:
-        """As many batches as hold the tokens of the text."""
+        """Batches with as many tokens as the text."""
         first = number * self.batches_per_epoch
         return (self[first + i] for i in range(self.batches_per_epoch))
 
 
 class AllWindows:
-    """Windows side by side: each token but the first is predicted once an epoch.
+    """Adjacent windows: each token but the first is predicted once an epoch.
 
-    What fills the last batch has weight 0. Arguments and errors are those of `RandomWindows`.
+    Padding of the last batch has weight 0. Arguments and errors are those of `RandomWindows`.
     """
 
     def __init__(self, tokens: Sequence[int] | np.ndarray, *, rows: int, length: int):
@@ -72,7 +72,7 @@ class AllWindows:
         return TokenBatch(*(part[first : first + self._rows] for part in self._windows))
 
     def epoch(self, number: int = 0) -> Iterator[TokenBatch]:
-        """All of the text, once."""
+        """The whole text, once."""
         del number
         return (self[i] for i in range(self.batches_per_epoch))
 
@@ -83,7 +83,7 @@ def _checked(tokens: Sequence[int] | np.ndarray, *, rows: int, length: int) -> n
             raise ValueError(f"`{name}` must be at least 1; got {number}.")
     if len(tokens) <= length:
         raise ValueError(
-            f"`tokens` must hold more than the {length} of a window; got {len(tokens)}. Give a "
+            f"`tokens` must hold more than the {length} of a window; got {len(tokens)}. Use a "
             "longer text, or shorter windows."
         )
     return np.asarray(tokens, np.int32)

@@ -1,4 +1,4 @@
-"""Text to token ids and back: characters, words or byte-pair pieces, over one interface."""
+"""Tokenizers of characters, words or byte pairs, with one interface."""
 
 from collections.abc import Iterable, Sequence
 from os import PathLike
@@ -20,19 +20,19 @@ _OPENING = "¿¡"  # a space is put after them, so that "come" is one token with
 
 
 class Tokenizer:
-    """Token ids of text, learned once and kept in one JSON file.
+    """Tokenizer learned from text and kept in one JSON file.
 
         decode(encode(text)) == text        for text of known characters or words
 
-    "character" makes every character a token, spaces included. "word" splits at white space
-    and sets punctuation apart. "bpe" merges the most frequent pairs of pieces within such words.
-    A token that begins a word carries the space before it. Ids 0 to 3 are `SPECIAL_TOKENS`;
-    text never encodes to PAD, BOS or EOS, even where it spells "<eos>".
+    "character" makes every character a token, spaces included. "word" splits at white space and
+    separates punctuation. "bpe" merges the most frequent pairs of pieces within such words. A token
+    that begins a word carries the space before it. Ids 0 to 3 are `SPECIAL_TOKENS`; text never
+    encodes to PAD, BOS or EOS, even if it spells "<eos>".
 
     Reference: Sennrich et al. 2016, arXiv:1508.07909, for "bpe".
 
-    >>> vocabulary = Tokenizer.learn(["¿come la niña?"], kind="word")
-    >>> vocabulary.decode(vocabulary.encode("¿come la niña?"))
+    >>> tokenizer = Tokenizer.learn(["¿come la niña?"], kind="word")
+    >>> tokenizer.decode(tokenizer.encode("¿come la niña?"))
     '¿come la niña?'
     """
 
@@ -40,7 +40,7 @@ class Tokenizer:
         first = tuple(tokenizer.id_to_token(i) for i in range(len(SPECIAL_TOKENS)))
         if first != SPECIAL_TOKENS:
             raise ValueError(
-                f"a vocabulary must begin with {', '.join(SPECIAL_TOKENS)}; got {first}. "
+                f"a tokenizer must begin with {', '.join(SPECIAL_TOKENS)}; got {first}. "
                 "Make one with `Tokenizer.learn`."
             )
         tokenizer.encode_special_tokens = True  # "<eos>" in a sentence is not EOS
@@ -50,14 +50,14 @@ class Tokenizer:
     def learn(
         cls, texts: Iterable[str], *, kind: str, size: int | None = None, lowercase: bool = False
     ) -> "Tokenizer":
-        """Learns the tokens of `texts`: the sources and targets of the training split.
+        """Learns the tokens of training texts, sources and targets.
 
         Args:
           texts: sentences; read once.
           kind: "character", "word" or "bpe".
-          size: most tokens to keep, special ones included. By default all, 8000 for "bpe".
+          size: largest number of tokens, special ones included. By default all, 8000 for "bpe".
             A small corpus may yield fewer.
-          lowercase: whether `encode` lower-cases first.
+          lowercase: makes `encode` lower-case text first.
 
         Returns:
           A `Tokenizer`, the same for the same texts in any order of equal counts.
@@ -79,15 +79,15 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: str | PathLike) -> "Tokenizer":
-        """Reads what `save` wrote.
+        """Loads a file written by `save`.
 
         Raises:
           FileNotFoundError: there is no such file.
-          ValueError: the file holds no vocabulary.
+          ValueError: the file holds no tokenizer.
         """
         path = Path(path)
         if not path.is_file():
-            raise FileNotFoundError(f"`path` must name a vocabulary file; {path} does not exist.")
+            raise FileNotFoundError(f"`path` must name a tokenizer file; {path} does not exist.")
         try:
             return cls(RustTokenizer.from_file(str(path)))
         except Exception as error:  # the library raises a bare Exception
@@ -97,7 +97,7 @@ class Tokenizer:
             ) from error
 
     def save(self, path: str | PathLike) -> None:
-        """Writes one JSON file that `load`, and the tokenizers library, can read."""
+        """Writes a JSON file that `load`, and the tokenizers library, can read."""
         self._tokenizer.save(str(path))
 
     @property
@@ -113,34 +113,34 @@ class Tokenizer:
         return "character" if isinstance(self._tokenizer.decoder, decoders.Fuse) else "word"
 
     def encode(self, text: str) -> list[int]:
-        """The ids of `text`, without BOS and EOS; what was never seen becomes UNKNOWN."""
+        """Ids of `text`, without BOS and EOS; unseen characters or words become UNKNOWN."""
         return self._tokenizer.encode(text, add_special_tokens=False).ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """`encode` of many texts, on several cores."""
+        """`encode` of several texts, on several cores."""
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of `ids`, without special tokens."""
+        """Text of `ids`, without special tokens."""
         return self._tokenizer.decode([int(i) for i in ids], skip_special_tokens=True)
 
     def tokens(self, ids: Iterable[int]) -> list[str]:
-        """One readable label for each id, special tokens included, as pictures want them."""
+        """Readable label of each id, special tokens included, as plots show them."""
         labels = [self._tokenizer.id_to_token(int(i)) or _NO_TOKEN for i in ids]
         if self.kind == "word":
             return [label.removeprefix(_SPACE) or _SPACE for label in labels]
         return [_SPACE if label == " " else label for label in labels]
 
     def unknown(self, text: str) -> list[str]:
-        """The parts of `text` that `encode` turns into UNKNOWN, in order."""
+        """Parts of `text` that `encode` turns into UNKNOWN, in order."""
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
         pairs = zip(encoding.ids, encoding.offsets, strict=True)
         return [text[start:end].strip() for i, (start, end) in pairs if i == UNKNOWN]
 
 
 def _untrained(kind: str, *, lowercase: bool) -> RustTokenizer:
-    """The pipeline of one kind: normalizer, splitter, model and decoder."""
+    """Untrained pipeline of a kind: normalizer, pre-tokenizer, model and decoder."""
     unknown = SPECIAL_TOKENS[UNKNOWN]
     model = models.BPE if kind == "bpe" else models.WordLevel
     tokenizer = RustTokenizer(model(unk_token=unknown))
@@ -167,7 +167,7 @@ def _trainer(kind: str, size: int) -> trainers.BpeTrainer | trainers.WordLevelTr
 
 
 def _check_size(size: int, *, kind: str, texts: list[str], lowercase: bool) -> None:
-    """Refuses a `size` with no room for what the kind cannot do without."""
+    """Refuses a `size` below the smallest vocabulary of the kind."""
     if kind == "bpe":
         text = "".join(texts)
         characters = set(text.lower() if lowercase else text) - {" "} | {_SPACE}

@@ -7,33 +7,31 @@ from jaxtyping import Bool, Float, Int
 
 # The first ids of every vocabulary.
 PAD, BOS, EOS, UNKNOWN = range(4)
-
-
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<unk>")
 
 
 class Example(NamedTuple):
-    """One sentence and the answers that count as right; training uses the first."""
+    """A source sentence and its correct targets, of which training uses the first."""
 
     source: str
     references: tuple[str, ...]
 
 
 class Task(NamedTuple):
-    """A sequence-to-sequence problem as text; no split shares a source with another."""
+    """A sequence-to-sequence problem as text; no two splits share a source."""
 
     name: str
     train: Sequence[Example]
     validation: Sequence[Example]
     tests: dict[str, Sequence[Example]]  # the first is in distribution
-    tokenizer: str  # the kind that suits it: "character", "word" or "bpe"
-    lowercase: bool = False  # whether text is lower-cased, and scored so
+    tokenizer: str  # suitable kind of tokenizer: "character", "word" or "bpe"
+    lowercase: bool = False  # text is lower-cased, and scored so
 
 
 class Seq2SeqBatch(NamedTuple):
-    """Padded token ids; a pytree, so that a jitted step takes it whole."""
+    """Padded sources and targets; a pytree, so that a jitted step takes it whole."""
 
-    source: Int[Any, "b s"] | Float[Any, "b s f"]  # ids, or frames of sound
+    source: Int[Any, "b s"] | Float[Any, "b s f"]  # ids, or frames of a spectrogram
     source_mask: Bool[Any, "b s"]
     target_in: Int[Any, "b t"]  # BOS y1 y2 ...
     target_out: Int[Any, "b t"]  # y1 y2 ... EOS
@@ -41,15 +39,15 @@ class Seq2SeqBatch(NamedTuple):
 
 
 class ImageBatch(NamedTuple):
-    """Pictures and what they show; a pytree, so that a jitted step takes it whole."""
+    """Images and their labels; a pytree, so that a jitted step takes it whole."""
 
     images: Float[Any, "b y x c"]  # from 0 to 1
     labels: Int[Any, " b"]
-    weights: Float[Any, " b"]  # 1 on pictures, 0 on rows that only fill the batch
+    weights: Float[Any, " b"]  # 1 on images, 0 on padding rows
 
 
 class TokenBatch(NamedTuple):
-    """Stretches of a text, and at each of their tokens the one to predict; a pytree."""
+    """Windows of a text, and the token to predict at each of their tokens; a pytree."""
 
     tokens: Int[Any, "b t"]
     targets: Int[Any, "b t"]

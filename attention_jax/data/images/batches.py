@@ -1,11 +1,10 @@
-"""Batches of pictures, in an order and with changes that can be resumed.
+"""Resumable batches of images, with augmentation.
 
 batches = ImageBatches(images, labels, rows=128, seed=0, shift=2, flip=True)
 batch = batches[1000]           # the same whatever was drawn before it
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -16,27 +15,26 @@ from attention_jax.data.types import ImageBatch
 
 
 class ImageBatches:
-    """All batches of all epochs, as a source of random access; answers to `batching.Batches`.
+    """Batches of all epochs, with random access; a `batching.Batches`.
 
-    Every epoch holds each picture once, in an order drawn from `(seed, epoch)`; the last batch is
-    filled with empty rows of weight 0. How a picture is shifted and flipped is drawn from
-    `(seed, epoch, index)` of its batch.
+    Every epoch holds each image once, in an order drawn from `(seed, epoch)`; the last batch is
+    padded with empty rows of weight 0. Shifts and flips are drawn from `(seed, epoch, index)` of
+    the batch.
 
     Attributes:
-      batches_per_epoch: how many batches hold each picture once.
+      batches_per_epoch: number of batches that hold each image once.
 
     Args:
-      images: grey or coloured, from 0 to 255.
-      labels: what each shows.
-      rows: pictures a batch.
-      seed: seed of order and changes.
-      shuffle: whether to shuffle; otherwise every epoch goes through the pictures in order.
-      shift: each picture moves by up to so many pixels, downwards and across; what comes in at
-        an edge repeats it.
-      flip: whether half of the pictures are mirrored, left to right.
+      images: gray or RGB, from 0 to 255.
+      labels: class of each image.
+      rows: images in a batch.
+      seed: seed of order and augmentation.
+      shuffle: shuffles; otherwise every epoch goes through the images in order.
+      shift: largest random shift in pixels, vertically and horizontally; edges are repeated.
+      flip: mirrors half of the images, left to right.
 
     Raises:
-      ValueError: an argument is out of range, or there is no picture.
+      ValueError: an argument is out of range, or there is no image.
     """
 
     def __init__(
@@ -64,7 +62,7 @@ class ImageBatches:
         self._images, self._labels, self._rows, self._seed = images, labels, rows, seed
         self._shuffle, self._shift, self._flip = shuffle, shift, flip
         self.batches_per_epoch = -(-len(images) // rows)
-        self._ordered: tuple[int, Any] = (-1, None)
+        self._ordered: tuple[int, np.ndarray] = (-1, np.array([], int))
 
     def __len__(self) -> int:
         return EPOCHS * self.batches_per_epoch
@@ -86,7 +84,7 @@ class ImageBatches:
         )
 
     def epoch(self, number: int = 0) -> Iterator[ImageBatch]:
-        """The batches of one epoch: each picture once. For validation."""
+        """Batches of one epoch, with each image once."""
         first = number * self.batches_per_epoch
         return (self[first + i] for i in range(self.batches_per_epoch))
 
@@ -103,7 +101,7 @@ def changed(
     shift: int,
     flip: bool,
 ) -> UInt8[np.ndarray, "n y x c"]:
-    """The pictures, each moved by -shift to shift pixels each way and mirrored by chance.
+    """Augmented images: shifted by -shift to shift pixels each way, and mirrored at random.
 
     changed[n, y, x] = images[n, clip(y - down_n), clip(x - right_n)]
     """

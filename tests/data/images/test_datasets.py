@@ -8,7 +8,7 @@ from PIL import Image
 
 from attention_jax.data.images import datasets
 from attention_jax.data.images.datasets import held_out, load
-from attention_jax.data.images.files import Labelled
+from attention_jax.data.images.files import Labeled
 from tests.support.mnist_files import IMAGES, LABELS, write
 from tests.support.paths import DATA
 
@@ -31,13 +31,13 @@ def test_digits_are_split_by_label():
 
 def test_what_is_held_out_is_not_learned():
     labels = np.repeat(np.arange(3), [30, 5, 1])
-    whole = Labelled(np.arange(36, dtype=np.uint8).reshape(36, 1, 1, 1), labels)
+    whole = Labeled(np.arange(36, dtype=np.uint8).reshape(36, 1, 1, 1), labels)
     rest, taken = held_out(whole)
     assert np.bincount(taken.labels).tolist() == [3, 1]
     both = np.concatenate([rest.images, taken.images]).ravel()
     assert sorted(both) == list(range(36))
-    with pytest.raises(ValueError, match="at least 3 pictures of a label"):
-        held_out(Labelled(whole.images[:2], np.arange(2)))
+    with pytest.raises(ValueError, match="at least 3 images of a label"):
+        held_out(Labeled(whole.images[:2], np.arange(2)))
 
 
 def test_mnist_format_needs_all_four_files_of_one_size(tmp_path):
@@ -45,7 +45,7 @@ def test_mnist_format_needs_all_four_files_of_one_size(tmp_path):
     with pytest.raises(FileNotFoundError, match="t10k"):
         load(str(tmp_path))
     write(tmp_path, IMAGES[:8] + IMAGES[12:16] + IMAGES[8:12] + IMAGES[16:], LABELS, split="t10k")
-    with pytest.raises(ValueError, match=r"of one size; those of train have \(2, 3\) .*\(3, 2\)"):
+    with pytest.raises(ValueError, match=r"one size; those of train have \(2, 3\) .*\(3, 2\)"):
         load(str(tmp_path))
 
 

@@ -11,9 +11,9 @@ from attention_jax.data.images.files import (
     is_idx,
     labels_of,
     read_idx,
+    read_image,
+    read_images,
     read_items,
-    read_picture,
-    read_pictures,
 )
 from tests.support.mnist_files import IMAGES, LABELS, write
 
@@ -100,30 +100,30 @@ def grey():
 def test_pictures_keep_their_pixels_and_colours(tmp_path, grey):
     coloured = np.random.default_rng(1).integers(0, 256, (4, 6, 3), np.uint8)
     paths = [save(tmp_path / "a.png", grey), save(tmp_path / "b.PNG", coloured)]
-    images, numbers = read_pictures(paths[:1])
+    images, numbers = read_images(paths[:1])
     np.testing.assert_array_equal(images[0, :, :, 0], grey)
-    images, numbers = read_pictures(paths)
+    images, numbers = read_images(paths)
     np.testing.assert_array_equal(images, [np.stack([grey] * 3, axis=-1), coloured])
     assert numbers.tolist() == [0, 1]
-    assert read_pictures(paths, size=3)[0].shape == (2, 3, 3, 3)
+    assert read_images(paths, size=3)[0].shape == (2, 3, 3, 3)
 
 
 def test_one_picture_takes_the_size_and_channels_of_others(tmp_path, grey):
     coloured = np.random.default_rng(1).integers(0, 256, (5, 3, 3), np.uint8)
     paths = [save(tmp_path / "a.png", grey), save(tmp_path / "b.png", coloured)]
-    both, _ = read_pictures(paths, size=3)
+    both, _ = read_images(paths, size=3)
     for path, wanted, own in zip(paths, both, ((4, 6), (5, 3)), strict=True):
-        found, size = read_picture(path, height=3, width=3, channels=3)
+        found, size = read_image(path, height=3, width=3, channels=3)
         np.testing.assert_array_equal(found, wanted)
         assert size == own
-    found, _ = read_picture(paths[0], height=4, width=6, channels=1)
+    found, _ = read_image(paths[0], height=4, width=6, channels=1)
     np.testing.assert_array_equal(found[..., 0], grey)
     # Grey as ITU-R 601 weighs colours, which Pillow rounds.
-    found, _ = read_picture(paths[1], height=5, width=3, channels=1)
+    found, _ = read_image(paths[1], height=5, width=3, channels=1)
     assert np.abs(found[..., 0] - coloured @ [0.299, 0.587, 0.114]).max() <= 1
     paths[0].write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="`--file` must hold pictures that can be read"):
-        read_picture(paths[0], height=3, width=3, channels=1, argument="--file")
+    with pytest.raises(ValueError, match="`--file` must hold images that can be read"):
+        read_image(paths[0], height=3, width=3, channels=1, argument="--file")
 
 
 def test_bad_pictures_are_one_clear_line_each(tmp_path, grey):
@@ -136,16 +136,16 @@ def test_bad_pictures_are_one_clear_line_each(tmp_path, grey):
         (cut, "can be read; .*cut.png is damaged or no picture"),
         (text, "text.jpg is damaged or no picture"),
         (deep, "eight bits a channel; .*deep.png is of Pillow's mode I;16"),
-        (other, r"of one size; .*a.png has 6 x 4 pixels and .*b.png 6 x 3. .*--image_size"),
+        (other, r"one size; .*a.png has 6 x 4 pixels and .*b.png 6 x 3. .*--image_size"),
     ):
         with pytest.raises(ValueError, match=message) as caught:
-            read_pictures([good, path])
+            read_images([good, path])
         assert "\n" not in str(caught.value)
     again = save(tmp_path / "again.png", grey)
-    images, numbers = read_pictures([other, good, cut, text, deep, again], skip_bad=True)
+    images, numbers = read_images([other, good, cut, text, deep, again], skip_bad=True)
     assert numbers.tolist() == [1, 5] and images.shape == (2, 4, 6, 1)
     with pytest.raises(ValueError, match="got 2 damaged"):
-        read_pictures([cut, text], skip_bad=True)
+        read_images([cut, text], skip_bad=True)
 
 
 def test_labels_are_folders_with_pictures(tmp_path, grey):
