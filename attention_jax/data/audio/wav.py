@@ -38,31 +38,7 @@ def read(data: bytes, *, name: str, rate: int, resample: bool = False) -> Float[
       ModuleNotFoundError: soundfile is not installed.
       ValueError: no such file, damaged, cut off, empty, more than one channel, or another rate.
     """
-    with needed("audio"):
-        import soundfile
-
-    chunk = _data_chunk(data)
-    if chunk is not None and chunk.is_streamed:
-        data = chunk.with_size(data)
-    try:
-        with soundfile.SoundFile(io.BytesIO(data)) as opened:
-            channels, own, count = opened.channels, opened.samplerate, opened.frames
-            samples = opened.read(dtype="float32")
-    except soundfile.LibsndfileError as error:
-        raise ValueError(
-            f"`audio` must be a WAV or FLAC file; {name} is not one, or is damaged "
-            f"({' '.join(error.error_string.split()).rstrip('.')}). {AS_PCM}"
-        ) from error
-    if channels != 1:
-        raise ValueError(f"`audio` must have one channel; {name} has {channels}. {ONE_CHANNEL}")
-    held, count = (len(samples), count) if chunk is None else chunk.counts(len(samples))
-    if held < count or not held:
-        raise ValueError(
-            f"`audio` must hold the samples that its header tells; {name} holds {held} of {count}. "
-            "It was cut off: fetch it again."
-        )
-    if not np.isfinite(samples).all():
-        raise ValueError(f"`audio` must hold finite numbers; {name} does not. Leave it out.")
+    samples, own = _decoded(data, name)
     if own == rate:
         return samples
     if not resample:
@@ -92,6 +68,36 @@ def write(samples: Float[np.ndarray, " n"], *, rate: int) -> bytes:
         opened.setframerate(rate)
         opened.writeframes(whole.astype("<i2").tobytes())
     return buffer.getvalue()
+
+
+def _decoded(data: bytes, name: str) -> tuple[Float[np.ndarray, " n"], int]:
+    """Samples of a file and their rate, after all checks."""
+    with needed("audio"):
+        import soundfile
+
+    chunk = _data_chunk(data)
+    if chunk is not None and chunk.is_streamed:
+        data = chunk.with_size(data)
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as opened:
+            channels, own, count = opened.channels, opened.samplerate, opened.frames
+            samples = opened.read(dtype="float32")
+    except soundfile.LibsndfileError as error:
+        raise ValueError(
+            f"`audio` must be a WAV or FLAC file; {name} is not one, or is damaged "
+            f"({' '.join(error.error_string.split()).rstrip('.')}). {AS_PCM}"
+        ) from error
+    if channels != 1:
+        raise ValueError(f"`audio` must have one channel; {name} has {channels}. {ONE_CHANNEL}")
+    held, count = (len(samples), count) if chunk is None else chunk.counts(len(samples))
+    if held < count or not held:
+        raise ValueError(
+            f"`audio` must hold the samples that its header tells; {name} holds {held} of {count}. "
+            "It was cut off: fetch it again."
+        )
+    if not np.isfinite(samples).all():
+        raise ValueError(f"`audio` must hold finite numbers; {name} does not. Leave it out.")
+    return samples, own
 
 
 class _Chunk(NamedTuple):

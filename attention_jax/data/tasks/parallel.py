@@ -119,16 +119,22 @@ def _preset(config: ParallelConfig) -> Task:
         if multi30k is None:
             pairs = _read_tsv(folder / "spa-eng.zip", Columns(), argument="data_dir")
             return _task(preset, _hold_out(pairs, {}, percent=5, lowercase=False, seed=0))
-        stems = {"train": "train", "validation": "val", "test": "test_2016_flickr"}
-        splits = {}
-        for split, stem in stems.items():
-            files = [folder / "raw" / f"{stem}.{language}.gz" for language in multi30k.groups()]
-            splits[split] = _read_two(*files, Columns(), argument="data_dir")
+        splits = _multi30k(folder / "raw", multi30k.groups())
         return _task(preset, splits, lowercase=True)
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"{error} Preset {preset!r} reads it; the files are {_ORIGINS[corpus]}."
         ) from error
+
+
+def _multi30k(folder: Path, languages: Sequence[str]) -> dict[str, Pairs]:
+    """The published splits of Multi30k."""
+    stems = {"train": "train", "validation": "val", "test": "test_2016_flickr"}
+    splits = {}
+    for split, stem in stems.items():
+        source, target = (folder / f"{stem}.{language}.gz" for language in languages)
+        splits[split] = _read_two(source, target, Columns(), argument="data_dir")
+    return splits
 
 
 def _training_pairs(

@@ -36,8 +36,8 @@ def test_bytes_are_read_as_the_format_says(tmp_path, packed):
         ({"images": IMAGES + b"x"}, "says 3 items of 6 and holds 19 bytes"),
         ({"images": IMAGES[:-7]}, "train-images.* ends after 1 of 3 items. .*--skip_bad"),
         ({"labels": LABELS[:-1]}, "train-labels.* ends after 2 of 3 items"),
-        ({"labels": struct.pack(">4BI", 0, 0, 8, 1, 2) + b"\0\1"}, "3 pictures .* 2 labels"),
-        ({"labels": LABELS[:-1] + b"\x09"}, "between 0 and 1; that of picture 2 .* is 9, 1 such"),
+        ({"labels": struct.pack(">4BI", 0, 0, 8, 1, 2) + b"\0\1"}, "3 images .* 2 labels"),
+        ({"labels": LABELS[:-1] + b"\x09"}, "between 0 and 1; that of image 2 .* is 9, 1 such"),
     ],
 )
 def test_a_damaged_file_is_one_clear_line(tmp_path, files, message):
@@ -133,8 +133,8 @@ def test_bad_pictures_are_one_clear_line_each(tmp_path, grey):
     text.write_text("not a picture")
     Image.fromarray(grey.astype(np.uint16) * 256).save(deep)
     for path, message in (
-        (cut, "can be read; .*cut.png is damaged or no picture"),
-        (text, "text.jpg is damaged or no picture"),
+        (cut, "can be read; .*cut.png is damaged or no image"),
+        (text, "text.jpg is damaged or no image"),
         (deep, "eight bits a channel; .*deep.png is of Pillow's mode I;16"),
         (other, r"one size; .*a.png has 6 x 4 pixels and .*b.png 6 x 3. .*--image_size"),
     ):
