@@ -1,14 +1,17 @@
-"""Lists, explains and draws the variants of attention.
+"""Lists, explains, draws and tries variants of attention.
 
-python -m attention_jax                                      all of them, a line each
-python -m attention_jax alibi --picture=alibi.png            one
-python -m attention_jax sliding_window --option=size=8 --picture=window.png
-python -m attention_jax --gallery=gallery.html               all of them, as one page
+attention-jax list                                   all of the library, by family
+attention-jax show sliding_window                    one in full
+attention-jax draw "sliding_window(size=8)"          where it looks, as a figure
+attention-jax try mine.py                            your own file: promises, figure, cost
+attention-jax gallery --output=gallery.html          all of them, as one page
+
+`python -m attention_jax` does the same.
 """
 
 import argparse
 import ast
-import difflib
+import os
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -16,96 +19,48 @@ from pathlib import Path
 from typing import Any
 
 from attention_jax import variants
-from attention_jax.analysis.variant_info import Entry, describe
+from attention_jax.analysis import variant_info, variant_list, variant_support
 
-_COLUMNS = {
-    "bidirectional": lambda entry: "bidirectional" in entry.roles,
-    "causal": lambda entry: "causal" in entry.roles,
-    "cross": lambda entry: "cross" in entry.roles,
-    "masks": lambda entry: entry.mask_kind,
-    "steps": lambda entry: entry.steps,
-    "RNN": lambda entry: entry.rnn,
-    "linear": lambda entry: entry.linear_memory,
-}
-_LEGEND = """
-bidirectional   within one sequence, seen whole
-causal          within one sequence, seen up to each query
-cross           from one sequence to another
-masks           pairs: any mask; keys: padding, beside the causal mask
-steps           decoders go on by steps of its own, in place of kept keys and values
-RNN             serves in RNN decoders
-linear          memory grows with the length: neither output nor gradient needs t x s numbers
-cost            its first term, of one head: t queries and s keys of width d, values of width e
-
-All of them serve heads that share keys and values. One in full: python -m attention_jax NAME"""
+TEXT = 'a variant, such as alibi, "sliding_window(size=8)", mine.py or "mine.py:mine(p=2)"'
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command; wrong arguments end it with a line on what is right."""
+    """Runs the command; wrong arguments end it with a line that names the remedy."""
     parser = _parser()
     flags = parser.parse_args(arguments)
     try:
-        _run(flags)
-    except (ValueError, OSError) as error:
+        flags.run(flags)
+    except BrokenPipeError:  # of `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (ValueError, OSError, ImportError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
 
 
-def _run(flags: argparse.Namespace) -> None:
-    if flags.name is None:
-        for flag in ("picture", "option"):
-            if getattr(flags, flag):
-                raise ValueError(f"--{flag} goes with the name of a variant; add one.")
-        if flags.gallery:
-            _write_gallery(flags.gallery)
-        else:
-            _print_all()
-        return
-    if flags.gallery:
-        raise ValueError("--gallery is a page of all variants; leave the name out.")
-    _check_name(flags.name)
-    options = dict(_option(text) for text in flags.option)
-    if not flags.picture:
-        _print_one(describe(flags.name, **options))
-        return
-    # Drawing is not imported where only words are asked for.
-    from attention_jax.analysis.plots import variant_patterns
-
-    found = variant_patterns.patterns(flags.name, **options)
-    variant_patterns.draw(found, flags.picture, title=flags.name)
-    print(f"{flags.picture}: {flags.name}, {variant_patterns.caption(found)}")
+def _list(flags: argparse.Namespace) -> None:
+    for line in variant_list.lines(variant_list.rows(flags.variants or variants.names())):
+        print(line)
 
 
-def _print_all() -> None:
-    names = variants.names()
-    width = max(map(len, names)) + 2
-    print(f"{'':<{width}}" + "".join(f"{x:<{_width(x)}}" for x in _COLUMNS) + f"{'cost':<38}claim")
-    for name in names:
-        entry = describe(name)
-        marks = "".join(f"{_mark(of(entry)):<{_width(x)}}" for x, of in _COLUMNS.items())
-        cost = _cut(entry.short_cost, 36)
-        print(f"{name:<{width}}{marks}{cost:<38}{entry.claim}", flush=True)
-    print(_LEGEND)
-
-
-def _print_one(entry: Entry) -> None:
+def _show(flags: argparse.Namespace) -> None:
+    name, options = _parsed(flags.variant)
+    entry = variant_info.describe(name, **options)
     print(f"{entry.name}\n\n{entry.docstring}\n\n{entry.signature}")
     print(textwrap.indent(f"\n{entry.options}\n", "    "))
     print(f"Family: {entry.family}.\nSupports: {', '.join(entry.supports)}.")
 
 
-def _mark(value: bool | str) -> str:
-    return value if isinstance(value, str) else "yes" if value else "-"
+def _draw(flags: argparse.Namespace) -> None:
+    # Drawing is not imported where only words are asked for.
+    from attention_jax.analysis.plots import variant_patterns
+
+    name, options = _parsed(flags.variant)
+    found = variant_patterns.patterns(name, **options)
+    output = flags.output or f"{Path(name).stem}.png"
+    variant_patterns.draw(found, output, title=name)
+    print(f"{output}: {name}, {variant_patterns.caption(found)}")
 
 
-def _width(column: str) -> int:
-    return max(len(column), len("pairs")) + 2
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 3].rstrip() + "..."
-
-
-def _write_gallery(path: str) -> None:
+def _gallery(flags: argparse.Namespace) -> None:
     from attention_jax.analysis.pages import variant_gallery
     from attention_jax.analysis.plots import variant_patterns
 
@@ -113,45 +68,73 @@ def _write_gallery(path: str) -> None:
     names = variants.names()
     for number, name in enumerate(names, 1):
         print(f"\r{number}/{len(names)} {name:<30}", end="", file=sys.stderr, flush=True)
-        entries.append(describe(name))
+        entries.append(variant_info.describe(name))
         try:
             patterns[name] = variant_patterns.patterns(name)
         except ValueError as error:
             patterns[name] = str(error)
     print(file=sys.stderr)
-    Path(path).write_text(variant_gallery.page(entries, patterns), encoding="utf-8")
-    print(path)
+    Path(flags.output).write_text(variant_gallery.page(entries, patterns), encoding="utf-8")
+    print(flags.output)
 
 
-def _check_name(name: str) -> None:
-    if name not in variants.names():
-        close = difflib.get_close_matches(name, variants.names(), n=3, cutoff=0.5)
-        meant = f" Did you mean {' or '.join(close)}?" if close else ""
-        raise ValueError(
-            f"there is no variant {name!r}.{meant} There are: {', '.join(variants.names())}."
-        )
+def _try(flags: argparse.Namespace) -> None:
+    from attention_jax.analysis import variant_trial
 
-
-def _option(text: str) -> tuple[str, Any]:
-    name, _, value = text.partition("=")
+    name, options = _parsed(flags.variant)
+    variant, broken = variants.get(name, **options), 0
+    for verdict in variant_trial.verdicts(variant):
+        print(variant_trial.line(verdict), flush=True)
+        broken += verdict.mark == "broken"
+    print(f"\n{', '.join(variant_support.support_of(variant).words)}")
+    for line in variant_trial.cost_lines(variant):
+        print(line, flush=True)
     try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value
+        _draw(flags)
+    except ValueError as error:  # one without weights has no figure
+        print(f"No figure: {error}")
+    if broken:
+        sys.exit(1)
+
+
+def _record(flags: argparse.Namespace) -> None:
+    """Writes what `list` reads; after a change of what a variant of the library supports."""
+    print(variant_support.record())
+
+
+def _parsed(text: str) -> tuple[str, dict[str, Any]]:
+    name, bracket, _ = text.partition("(")
+    if not bracket:
+        return name, {}
+    call = ast.parse(f"x{text[len(name) :]}", mode="eval").body
+    return name, {x.arg: ast.literal_eval(x.value) for x in call.keywords}
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m attention_jax",
-        description="Lists the variants of attention, with what each supports; or explains one.",
+        prog="attention-jax", description="Lists, explains, draws and tries variants of attention."
     )
-    parser.add_argument("name", nargs="?", help="a variant, to be explained")
-    parser.add_argument("--picture", metavar="FILE", help="draws where the variant looks")
-    parser.add_argument(
-        "--option", metavar="NAME=VALUE", action="append", default=[],
-        help="an option of the variant; may be repeated",
-    )  # fmt: skip
-    parser.add_argument("--gallery", metavar="FILE", help="writes a page of all variants, as HTML")
+    verbs = parser.add_subparsers(metavar="list | show | draw | try | gallery", required=True)
+
+    def verb(name: str, run: object, words: str) -> argparse.ArgumentParser:
+        made = verbs.add_parser(name, help=words)
+        made.set_defaults(run=run)
+        return made
+
+    made = verb("list", _list, "the variants by family, and what each supports")
+    made.add_argument("variants", nargs="*", help="these alone; files of your own too")
+    made = verb("show", _show, "one variant in full")
+    made.add_argument("variant", help=TEXT)
+    made = verb("draw", _draw, "a figure of where a variant looks")
+    made.add_argument("variant", help=TEXT)
+    made.add_argument("--output", metavar="FILE", help="the figure; its suffix names the format")
+    made = verb("try", _try, "holds a file of your own to every promise, draws it, times it")
+    made.add_argument("variant", help=TEXT)
+    made.add_argument("--output", metavar="FILE", help="the figure")
+    made = verb("gallery", _gallery, "all variants as one HTML page")
+    made.add_argument("--output", metavar="FILE", default="gallery.html", help="the page")
+    # For those who work on the library; without help it is not listed.
+    verbs.add_parser("record").set_defaults(run=_record)
     return parser
 
 

@@ -1,58 +1,50 @@
-"""What each variant is and what it can do, read from its file and from its jaxpr.
+"""Facts about variants: the docstring of each in parts, its options, and what it supports.
 
-    catalogue.describe("alibi").claim
+    variant_info.describe("alibi").claim
 
-Nothing is listed by hand: the text is the docstring of the variant's file, what it supports is
-said by its `Variant`, and its need of memory is seen in the program that it makes.
+The text is the docstring of the variant's file; its abilities come from `variant_support`.
 """
 
 import importlib
 import inspect
-import itertools
-import math
 import re
 import textwrap
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
-
 from attention_jax import variants
-from attention_jax.core.jaxprs import walk
-from attention_jax.core.masks import causal
-from attention_jax.core.types import MaskFunction, Options, Variant
+from attention_jax.analysis.variant_support import Support, recorded, support_of
 
-FAMILIES = (
-    "scores of a pair",
-    "normalizers, gates and heads",
-    "positions and patterns",
-    "sums and states",
-    "alignments",
-    "all weights at once",
-)
-SIZES = {"heads": 4, "kv_heads": 2, "head_width": 8}
-# The first is long enough that no tile of fixed size is a large share of all pairs; the others are
-# for variants that take no sequence of that length.
-LENGTHS, LARGE_SHARE = (8192, 2048, 512), 1 / 16
-# Twice as long, an array that follows the length has twice the numbers, and t x s has four times.
-MOST_GROWTH = 2.5
+
+class Text(NamedTuple):
+    """A docstring in parts.
+
+    Attributes:
+      claim: the first sentence.
+      equation: its first indented lines.
+      remarks: its other paragraphs; indented where they are indented there.
+      reference, cost: the paragraphs of that name, without the word.
+    """
+
+    claim: str
+    equation: str
+    remarks: tuple[str, ...]
+    reference: str
+    cost: str
+
+    @property
+    def short_cost(self) -> str:
+        """The first expression of the cost."""
+        return re.split(r",? (?:products|numbers|a head|each)\b|[,;:.](?:\s|$)", self.cost)[0]
 
 
 class Entry(NamedTuple):
     """One variant.
 
     Attributes:
-      docstring: of its file, of which `claim` to `cost` are parts.
-      claim: the first sentence.
-      equation: its first indented lines.
-      remarks: its other paragraphs; indented where they are indented there.
-      reference, cost: the paragraphs of that name, without the word.
+      docstring: of its file, of which `claim` to `cost` are parts, as in `Text`.
       signature: of the function, with its defaults.
       options: the docstring of the function.
-      roles, mask_kind, stochastic: as in `Variant`.
-      steps: whether a decoder goes on by the variant's own steps, in a state of its own.
-      rnn: whether it serves in RNN decoders.
-      linear_memory: whether attention, its gradient included, makes no array of t x s numbers.
+      support: its abilities.
     """
 
     name: str
@@ -64,34 +56,21 @@ class Entry(NamedTuple):
     cost: str
     signature: str
     options: str
-    roles: tuple[str, ...]
-    mask_kind: str
-    stochastic: bool
-    steps: bool
-    rnn: bool
-    linear_memory: bool
-    family: str
+    support: Support
+
+    @property
+    def family(self) -> str:
+        """The family it belongs to."""
+        return self.support.family
 
     @property
     def supports(self) -> tuple[str, ...]:
-        """What it supports, in words."""
-        extras = {
-            "linear memory": self.linear_memory,
-            "steps of its own in decoders": self.steps,
-            "RNN decoders": self.rnn,
-            "draws at random": self.stochastic,
-        }
-        hides = "any mask" if self.mask_kind == "pairwise" else "masks of keys"
-        return (*self.roles, hides, *(name for name, has in extras.items() if has))
-
-    @property
-    def short_cost(self) -> str:
-        """The first expression of the cost."""
-        return re.split(r",? (?:products|numbers|a head|each)\b|[,;:.](?:\s|$)", self.cost)[0]
+        """Its abilities in words."""
+        return self.support.words
 
 
 def describe(name: str, **options: Any) -> Entry:
-    """What a variant of the library is and can do, with these options.
+    """The entry of a variant of the library, with these options.
 
     Raises:
       ValueError: there is no such variant or option.
@@ -100,107 +79,20 @@ def describe(name: str, **options: Any) -> Entry:
     module = importlib.import_module(f"{variants.__name__}.{name}")
     factory = getattr(module, name)
     text = inspect.getdoc(module) or ""
-    linear = linear_memory(variant)
+    known = {} if options else recorded()
     return Entry(
         name=name,
         docstring=text,
-        **_read(text),
+        **read(text)._asdict(),
         signature=f"{name}{_without_types(inspect.signature(factory))}",
         options=inspect.getdoc(factory) or "",
-        roles=variant.roles,
-        mask_kind=variant.mask_kind,
-        stochastic=variant.stochastic,
-        steps=variant.step is not None,
-        rnn=variant.score is not None or variant.cross_step is not None,
-        linear_memory=linear,
-        family=family(variant, linear=linear),
+        support=known[name] if name in known else support_of(variant),
     )
 
 
-def ways(variant: Variant) -> dict[str, MaskFunction | None]:
-    """The masks under which a variant reads one sequence: seen whole, up to each query, or both."""
-    whole = next((place for place in ("bidirectional", "cross") if place in variant.roles), None)
-    found: dict[str, MaskFunction | None] = {} if whole is None else {whole: None}
-    return found | ({"causal": causal} if "causal" in variant.roles else {})
-
-
-def linear_memory(variant: Variant) -> bool:
-    """Whether attention and its gradient make no array of t x s numbers, nor of a share of them.
-
-    Read off jaxprs: nothing is computed.
-    """
-    return all(_is_linear(variant, mask) for mask in ways(variant).values())
-
-
-def _is_linear(variant: Variant, mask: MaskFunction | None) -> bool:
-    # Where the offset is not known, blocks are not sorted by a look at the mask, which takes most
-    # of the time; but a variant may then have to do without its better way.
-    for length, known in itertools.product(LENGTHS, (False, True)):
-        try:
-            arrays = _arrays(variant, mask, length, known=known)
-            most = LARGE_SHARE * length**2
-            if max(arrays) <= most:
-                return True
-            if not _grows(_arrays(variant, mask, length // 2, known=known), arrays, most):
-                return True
-        except (ValueError, TypeError, jax.errors.JAXTypeError):
-            continue  # it takes no such offset, or no such length
-        if known:
-            return False
-    return False
-
-
-def _grows(small: list[int], large: list[int], most: float) -> bool:
-    """Whether an array of more than `most` numbers grows faster than the length."""
-    if len(small) != len(large):  # of other loops: only the largest can be compared
-        small, large = [max(small)], [max(large)]
-    pairs = zip(small, large, strict=True)
-    return any(after > most and after > MOST_GROWTH * before for before, after in pairs)
-
-
-def _arrays(variant: Variant, mask: MaskFunction | None, length: int, *, known: bool) -> list[int]:
-    """The size of every array in the program of attention and its gradient."""
-    h, g, d = SIZES.values()
-    shapes = ((1, length, h, d), (1, length, g, d), (1, length, g, d - 2))
-    q, k, v = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes)
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    params = jax.eval_shape(lambda key: variant.init(key, **SIZES), key)
-
-    def run(offset: Any, key: Any, *arrays: Any) -> Any:
-        at = 0 if known else offset
-        options = Options(mask, at, at, dropout_key=key if variant.stochastic else None)
-        out, pull = jax.vjp(lambda *x: variant.attend(*x, options), *arrays)
-        return out, pull(out)
-
-    offset = jax.ShapeDtypeStruct((), jnp.int32)
-    closed = jax.make_jaxpr(run)(offset, key, params, q, k, v)
-    made: list[Any] = [x.aval for equation in walk(closed.jaxpr) for x in equation.outvars]
-    return [math.prod(jnp.shape(x)) for x in closed.consts] + [
-        math.prod(getattr(x, "shape", ())) for x in made
-    ]
-
-
-def family(variant: Variant, *, linear: bool) -> str:
-    """Of `FAMILIES`, the one that what a variant can do puts it in.
-
-    Args:
-      linear: whether its memory is.
-    """
-    if variant.cross_step is not None:
-        return "alignments"
-    if variant.score is not None:
-        return "scores of a pair"
-    if variant.mask_kind == "keywise":
-        return "sums and states"
-    if not linear:
-        return "all weights at once"
-    # Where distances mean something, there is no place between two sequences.
-    return "normalizers, gates and heads" if "cross" in variant.roles else "positions and patterns"
-
-
-def _read(text: str) -> dict[str, Any]:
+def read(docstring: str) -> Text:
     """Claim, equation, remarks, reference and cost of a docstring."""
-    claim, *paragraphs = re.split(r"\n\s*\n", text.strip())
+    claim, *paragraphs = re.split(r"\n\s*\n", docstring.strip())
     found = {"equation": "", "reference": "", "cost": ""}
     remarks = []
     for paragraph in paragraphs:
@@ -216,7 +108,7 @@ def _read(text: str) -> dict[str, Any]:
                 found[word.lower()] = rest
             else:
                 remarks.append(" ".join(part.split()))
-    return found | {"claim": " ".join(claim.split()), "remarks": tuple(remarks)}
+    return Text(" ".join(claim.split()), remarks=tuple(remarks), **found)
 
 
 def _without_types(signature: inspect.Signature) -> inspect.Signature:

@@ -34,7 +34,7 @@ class needed:  # lower case: it reads as a statement
         if not isinstance(error, ModuleNotFoundError) or error.name is None:
             return
         package = error.name.split(".")[0]
-        if package != __package__.split(".")[0]:
+        if package != __name__.split(".")[0]:
             raise ModuleNotFoundError(message(package, self.extra), name=package) from error
 
 

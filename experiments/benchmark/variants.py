@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from attention_jax import variants
-from attention_jax.analysis import variant_info
+from attention_jax.analysis import variant_info, variant_support
 from attention_jax.core.types import MaskFunction, Options, Variant
 from experiments import timing
 from experiments.benchmark.attention import Row
@@ -48,7 +48,7 @@ def measure(name: str, settings: Settings) -> Iterator[Row]:
     sized = longest if "max_length" in entry.signature else {}
     variant = variants.get(name, **sized)
     # Causal where it serves, whole where not.
-    way, mask = list(variant_info.ways(variant).items())[-1]
+    way, mask = list(variant_support.ways(variant).items())[-1]
     facts = {"variant": name, "way": way, "family": entry.family}
     params = variant.init(jax.random.key(0), heads=HEADS, kv_heads=HEADS, head_width=WIDTH)
     for direction in DIRECTIONS:

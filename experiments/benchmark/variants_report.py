@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
 from attention_jax.analysis.plots import style
-from attention_jax.analysis.variant_info import FAMILIES
+from attention_jax.analysis.variant_support import FAMILIES
 from experiments.benchmark.attention import Row
 from experiments.benchmark.attention_cases import BOTH, FORWARD
 from experiments.benchmark.variants import growth

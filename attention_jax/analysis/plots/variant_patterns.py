@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 
 from attention_jax import variants
 from attention_jax.analysis.plots import style
-from attention_jax.analysis.variant_info import ways
+from attention_jax.analysis.variant_support import ways
 from attention_jax.core.types import MaskFunction, Options, Variant
 
 CELLS, LONG, HEADS, WIDTH, SPREAD = 48, 768, 4, 32, 1.2
