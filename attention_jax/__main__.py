@@ -107,7 +107,9 @@ def _parsed(text: str) -> tuple[str, dict[str, Any]]:
     if not bracket:
         return name, {}
     call = ast.parse(f"x{text[len(name) :]}", mode="eval").body
-    return name, {x.arg: ast.literal_eval(x.value) for x in call.keywords}
+    if not isinstance(call, ast.Call):
+        raise ValueError(f"A variant with options is written {name}(option=value); got {text!r}.")
+    return name, {str(x.arg): ast.literal_eval(x.value) for x in call.keywords}
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -10,15 +10,14 @@ trace; variants that it does not hold are traced.
 import itertools
 import json
 import math
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from attention_jax import variants
+from attention_jax.core.jaxprs import walk
 from attention_jax.core.masks import causal
 from attention_jax.core.types import MaskFunction, Options, Variant
 
@@ -129,7 +128,7 @@ def ways(variant: Variant) -> dict[str, MaskFunction | None]:
 
 
 def linear_memory(variant: Variant) -> bool:
-    """Whether attention and its gradient make no array of t x s numbers, nor of a share of them.
+    """True if attention and its gradient make no array of t x s numbers, nor of a share of them.
 
     Read off jaxprs: nothing is computed.
     """
@@ -155,7 +154,7 @@ def _is_linear(variant: Variant, mask: MaskFunction | None) -> bool:
 
 
 def _grows(small: list[int], large: list[int], most: float) -> bool:
-    """Whether an array of more than `most` numbers grows faster than the length."""
+    """True if an array of more than `most` numbers grows faster than the length."""
     if len(small) != len(large):  # of other loops: only the largest can be compared
         small, large = [max(small)], [max(large)]
     pairs = zip(small, large, strict=True)
@@ -178,17 +177,7 @@ def _arrays(variant: Variant, mask: MaskFunction | None, length: int, *, known: 
 
     offset = jax.ShapeDtypeStruct((), jnp.int32)
     closed = jax.make_jaxpr(run)(offset, key, params, q, k, v)
-    return [math.prod(jnp.shape(x)) for x in closed.consts] + list(_sizes(closed.jaxpr))
-
-
-def _sizes(jaxpr: Jaxpr) -> Iterable[int]:
-    for equation in jaxpr.eqns:
-        for variable in equation.outvars:
-            yield math.prod(getattr(variable.aval, "shape", ()))
-        for value in jax.tree.leaves(equation.params, is_leaf=_is_program):
-            if _is_program(value):
-                yield from _sizes(value.jaxpr if isinstance(value, ClosedJaxpr) else value)
-
-
-def _is_program(value: Any) -> bool:
-    return isinstance(value, (ClosedJaxpr, Jaxpr))
+    made: list[Any] = [x.aval for equation in walk(closed.jaxpr) for x in equation.outvars]
+    return [math.prod(jnp.shape(x)) for x in closed.consts] + [
+        math.prod(getattr(x, "shape", ())) for x in made
+    ]
