@@ -18,7 +18,6 @@ import jax
 import numpy as np
 
 from attention_jax import attention
-from experiments import timing
 from experiments.benchmark.attention_cases import (
     BOTH,
     CASES,
@@ -33,6 +32,7 @@ from experiments.benchmark.attention_cases import (
     draw,
     undirected,
 )
+from experiments.common import timing
 
 TOKENS, SLOW_SECONDS, SLOW_REPEATS, LONGEST_CHECKED = 2048, 2.0, 3, 2048
 SIDES = ("jax_nn", "torch_sdpa", "torch_flex", "torch_direct")

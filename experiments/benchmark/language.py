@@ -15,28 +15,18 @@ import statistics
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
-from absl import flags
 
 from attention_jax.data.text_windows import RandomWindows
 from attention_jax.data.types import TokenBatch
 from attention_jax.training import loop, objectives
-from experiments import common, run_folders, texts, timing
-
-FLAGS = flags.FLAGS
-common.define_run_flags()
-common.define_data_flags()
-common.define_model_flags()
-common.define_training_flags()
-common.define_device_flags()
-texts.define_flags()
-flags.adopt_module_key_flags(common)
-flags.adopt_module_key_flags(texts)
-flags.DEFINE_integer("block", 20, "Updates of one side before the other's turn.", lower_bound=1)
-flags.DEFINE_integer("repeats", 25, "Counted blocks of each side.", lower_bound=1)
-flags.DEFINE_string("output", None, "JSON file of the results.")
+from attention_jax.training.config import TrainConfig
+from experiments.common import flags, run_folder, timing
+from experiments.common.experiment import Build
+from experiments.common.flags import Flag
+from experiments.language import EXPERIMENT
 
 Step = Callable[[TokenBatch], float]
 
@@ -47,10 +37,12 @@ class Config(NamedTuple):
     Attributes:
       block: updates of one side before the other's turn.
       repeats: counted blocks of each side.
+      output: JSON file of the results.
     """
 
-    block: int
-    repeats: int
+    block: Annotated[int, Flag(low=1)] = 20
+    repeats: Annotated[int, Flag(low=1)] = 25
+    output: str | None = None
 
 
 def main() -> None:
@@ -59,26 +51,27 @@ def main() -> None:
         from experiments.benchmark import language_torch
     except ImportError as error:
         raise ImportError("the comparison needs torch: pip install -e .[peers]") from error
-    text = texts.load()
-    config: Any = common.model_config(text.vocabulary.size, max_length=FLAGS.context)
-    size, theirs = language_torch.training(config, common.settings())
-    own_size, ours = our_training(texts.builder(text.vocabulary.size))
+    own = flags.config_from_flags(Config())
+    config = flags.config_from_flags(EXPERIMENT.config)
+    text = EXPERIMENT.load(config)
+    vocabulary, settings = text.vocabulary, config.training.settings(config.run.seed)
+    network = config.model.network(vocabulary.size, max_length=config.data.context)
+    size, theirs = language_torch.training(network, settings)
+    own_size, ours = our_training(EXPERIMENT.build(config, vocabulary), settings)
     if size != own_size:
         raise ValueError(f"both sides must have as many parameters; ours {own_size}, torch {size}.")
-    windows = texts.training_batches(text)
-    found = {"parameters": size, "block": FLAGS.block} | measure(
-        ours, theirs, windows, Config(FLAGS.block, FLAGS.repeats)
-    )
-    environment = run_folders.environment() | {"torch": language_torch.torch.__version__}
+    windows = EXPERIMENT.batches(config, text, vocabulary)
+    found = {"parameters": size, "block": own.block} | measure(ours, theirs, windows, own)
+    environment = run_folder.environment() | {"torch": language_torch.torch.__version__}
     print(json.dumps({name: x for name, x in found.items() if name != "blocks"}, indent=2))
-    if FLAGS.output:
+    if own.output:
         written = {"environment": environment, "results": found}
-        Path(FLAGS.output).write_text(json.dumps(written, indent=2) + "\n")
+        Path(own.output).write_text(json.dumps(written, indent=2) + "\n")
 
 
-def our_training(build: Any) -> tuple[int, Step]:
+def our_training(build: Build, settings: TrainConfig) -> tuple[int, Step]:
     """How many parameters there are, and an update as `training.fit` makes it."""
-    state, update = loop.stepper(build, common.settings(), objectives.next_token)
+    state, update = loop.stepper(build, settings, objectives.next_token)
     held = [state]
 
     def step(window: TokenBatch) -> float:
@@ -131,4 +124,4 @@ def _blocks(windows: RandomWindows, config: Config) -> list[list[TokenBatch]]:
 
 
 if __name__ == "__main__":
-    common.launch(main)
+    flags.launch(main, EXPERIMENT.config, Config())

@@ -16,7 +16,7 @@ from attention_jax.nn.transformer import TransformerConfig
 from attention_jax.training import optimizers
 from attention_jax.training.step import compile_steps
 from attention_jax.training.step import start as step_start
-from experiments import timing
+from experiments.common import timing
 
 LEARNING_RATE = 1e-4
 

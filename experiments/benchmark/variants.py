@@ -22,9 +22,9 @@ import numpy as np
 from attention_jax import variants
 from attention_jax.analysis import variant_info, variant_support
 from attention_jax.core.types import MaskFunction, Options, Variant
-from experiments import timing
 from experiments.benchmark.attention import Row
 from experiments.benchmark.attention_cases import BOTH, FORWARD
+from experiments.common import timing
 
 HEADS, WIDTH, SLOW_SECONDS = 4, 32, 0.5
 DIRECTIONS = (FORWARD, BOTH)

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import timing
+from experiments.common import timing
 
 
 @pytest.fixture

@@ -60,9 +60,11 @@ FLAGS = set(re.findall(r" --(\w+)=", "".join(blocks("bash")))) - {"flagfile"}  #
 
 @pytest.mark.parametrize("flag", sorted(FLAGS))
 def test_flags_exist(flag):
-    files = [*(ROOT / "experiments").glob("*.py"), ROOT / "attention_jax" / "__main__.py"]
-    defined = rf'(DEFINE_\w+|add_argument)\(\s*"(--)?{flag}"'
-    assert any(re.search(defined, path.read_text(encoding="utf-8")) for path in files)
+    files = [*(ROOT / "experiments").rglob("*.py"), ROOT / "attention_jax" / "__main__.py"]
+    # A field of a group of flags, or the name of another flag.
+    defined = rf'((DEFINE_\w+|add_argument)\(\s*"(--)?{flag}"|^    {flag}: |alias="{flag}")'
+    texts = [path.read_text(encoding="utf-8") for path in files]
+    assert any(re.search(defined, text, re.MULTILINE) for text in texts)
 
 
 @pytest.mark.parametrize("path", tree(), ids=lambda path: str(path.relative_to(ROOT)))

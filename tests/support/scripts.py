@@ -30,8 +30,11 @@ ENVIRONMENT = os.environ | {
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
     [
-        "attention_jax.training.loop",
-        "attention_jax.analysis.plots.run_plots",
+        "experiments.images",
+        "experiments.language",
+        "experiments.memory",
+        "experiments.speech",
+        "experiments.translation",
         "scipy.signal",
         "sklearn.datasets",
     ]

@@ -19,6 +19,7 @@ from attention_jax.evaluation import significance
 from attention_jax.models import image_rnn, language, seq2seq_rnn
 from attention_jax.nn import patches, recurrent
 from experiments import contests
+from experiments.common import experiment
 from experiments.compare import plan, plots, report, results, scoring, summary
 from experiments.compare.results import Options, Run
 from tests.support.scripts import ENVIRONMENT, ROOT, TINY, run, scores_of
@@ -374,12 +375,14 @@ def test_an_rnn_is_left_out_where_it_cannot_be_built(experiment, case):
     ],
 )
 def test_the_experiment_is_known_before_flags_are(arguments, named, monkeypatch, tmp_path):
-    imported = []
-    monkeypatch.setattr(contests.importlib, "import_module", imported.append)
+    defined = []
+    monkeypatch.setattr(
+        contests.config_flags, "define", lambda config, module: defined.append(type(config))
+    )
     (tmp_path / "own.flags").write_text("--experiment=images\n")
     arguments = [x.replace("FILE", str(tmp_path / "own.flags")) for x in arguments]
     assert contests.named_in(arguments) == named
-    assert imported == ([f"experiments.{named}"] if named else [])
+    assert defined == ([type(experiment.find(named).config)] if named else [])
 
 
 def test_two_files_of_one_name_are_not_one_candidate(tmp_path):

@@ -1,0 +1,261 @@
+"""Groups of flags that experiments share, and what each makes of itself."""
+
+import os
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple
+
+from attention_jax.decoding.translate import DecodingConfig
+from attention_jax.nn import recurrent, transformer
+from attention_jax.training.config import TrainConfig
+from experiments.common.flags import Flag
+
+MODELS = ("transformer", "rnn")
+LOSSES = ("loss", "perplexity", "accuracy")  # of `evaluation.losses`
+SAMPLING = ("temperature", "top_k", "top_p")  # flags that go with --sample
+# The places of `core.types.PLACES`, in words.
+WHERE = {"bidirectional": "in the encoder", "causal": "in the decoder", "cross": "between the two"}
+_CACHE = os.path.join(os.path.expanduser("~"), ".cache", "attention_jax", "compiled")
+_NOT_KEPT = Flag(kept=False)
+_MAY_CHANGE = Flag(may_change=True)
+_COUNT = Flag(low=1)
+
+
+class RunFlags(NamedTuple):
+    """Folder and seed of a run.
+
+    Attributes:
+      run: folder of the run. Default: runs/<task>-<model>-<attention>.
+      resume: go on with the run in this folder, where it stopped.
+      overwrite: delete what the run's folder holds, and start anew.
+      list: list tasks, models and attentions, and stop.
+      seed: seed of parameters, dropout and data order.
+    """
+
+    run: Annotated[str | None, _NOT_KEPT] = None
+    resume: Annotated[bool, _NOT_KEPT] = False
+    overwrite: Annotated[bool, _NOT_KEPT] = False
+    list: Annotated[bool, _NOT_KEPT] = False
+    seed: Annotated[int, Flag(low=0)] = 0
+
+
+class DeviceFlags(NamedTuple):
+    """Where a program computes.
+
+    Attributes:
+      platform: device. Default: the best found.
+      compile_cache: folder of compiled programs, which makes a second start fast; empty for none.
+    """
+
+    platform: Annotated[Literal["cpu", "cuda", "tpu"] | None, _MAY_CHANGE] = None
+    compile_cache: Annotated[str, _NOT_KEPT] = _CACHE
+
+
+class ModelFlags(NamedTuple):
+    """The model.
+
+    Attributes:
+      model: the model.
+      attention: attention, by name, as alibi, with options, as "sliding_window(size=64)", or from
+        a Python file of your own, as mine.py or "mine.py:manhattan(p=2)"; --list names those of
+        the library. Where one cannot serve, the Transformer puts scaled_dot, and says so. The RNN
+        takes scores of a pair, such as additive, those that go from query to query, such as
+        coverage, and none. Default: scaled_dot for the Transformer, additive for the RNN.
+      cross_attention: Transformer: another one between the two, from decoder to source.
+      width: width of the model.
+      layers: layers of the encoder, and of the decoder.
+      heads: Transformer: query heads.
+      kv_heads: Transformer: key and value heads. Default: --heads.
+      feed_forward: Transformer: width of the feed-forward layer.
+      positions: Transformer: positions.
+      norm: Transformer: norm before or after.
+      activation: Transformer: of hidden units.
+      scan: Transformer: loop over layers; compiles faster.
+      remat: Transformer: recompute layers; saves memory.
+      attention_dropout: Transformer: dropout on attention weights.
+      cell: RNN: cell.
+      bidirectional: RNN: read the source both ways.
+      input_feeding: RNN: feed the attentional vector back.
+      tied: one table for embeddings and output.
+      dropout: dropout rate.
+      dtype: type of the computation.
+    """
+
+    model: Annotated[str, Flag(choices=MODELS)] = "transformer"
+    attention: Annotated[str | None, Flag(alias="attention_file")] = None
+    cross_attention: str | None = None
+    width: Annotated[int, Flag(low=2)] = 128
+    layers: Annotated[int, _COUNT] = 2
+    heads: Annotated[int, _COUNT] = 4
+    kv_heads: int | None = None
+    feed_forward: int = 256
+    positions: Annotated[str, Flag(choices=transformer.POSITIONS)] = "sinusoidal"
+    norm: Literal["pre", "post"] = "pre"
+    activation: Annotated[str, Flag(choices=sorted(transformer.ACTIVATIONS))] = "relu"
+    scan: bool = False
+    remat: bool = False
+    attention_dropout: float = 0.0
+    cell: Annotated[str, Flag(choices=sorted(recurrent.CELLS))] = "gru"
+    bidirectional: bool = True
+    input_feeding: bool = True
+    tied: bool = True
+    dropout: Annotated[float, Flag(low=0.0, high=0.99)] = 0.1
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+    @property
+    def attention_text(self) -> str:
+        """The attention by name or file."""
+        if self.model == "cnn":
+            return "none"
+        return self.attention or ("additive" if self.model == "rnn" else "scaled_dot")
+
+    def network(
+        self, vocabulary_size: int, *, max_length: int
+    ) -> transformer.TransformerConfig | recurrent.RNNConfig:
+        """Sizes and choices of the network.
+
+        Args:
+          vocabulary_size: tokens, or classes.
+          max_length: up to which positions are learned.
+        """
+        own = {
+            "vocabulary_size": vocabulary_size,
+            "attention": self.attention_text,
+            "dropout_rate": self.dropout,
+        }
+        if self.model == "rnn":
+            return recurrent.RNNConfig(**shared(recurrent.RNNConfig, self) | own)
+        own |= {"attention_dropout_rate": self.attention_dropout, "max_length": max_length}
+        return transformer.TransformerConfig(**shared(transformer.TransformerConfig, self) | own)
+
+
+class TrainingFlags(NamedTuple):
+    """The optimizer, its schedule, and how often what happens.
+
+    Attributes:
+      steps: training steps.
+      optimizer: optimizer.
+      learning_rate: peak learning rate.
+      schedule: schedule.
+      final_rate: last learning rate of the cosine.
+      warmup_steps: steps until the peak.
+      weight_decay: weight decay of adamw and muon.
+      adam_b2: decay of Adam's mean square.
+      clip_norm: bound of the gradient's norm; 0 for none.
+      label_smoothing: share of the target spread over all tokens.
+      accumulate: batches a step.
+      evaluate_every: steps between evaluations.
+      evaluate_sentences: validation sentences translated then.
+      checkpoint_every: steps between checkpoints.
+      max_seconds: seconds of training, evaluations included, after which it stops before --steps.
+        Default: no limit.
+      patience: evaluations without a better one before it stops.
+      select: validation score that picks the best checkpoint.
+      average: average the last so many checkpoints; 1: take the best.
+      profile_steps: steps to profile, into the run's folder.
+      tensorboard: also write TensorBoard logs.
+    """
+
+    steps: Annotated[int, Flag(low=1, may_change=True)] = 1000
+    optimizer: Literal["adam", "adamw", "muon"] = "adam"
+    learning_rate: float = 2e-3
+    schedule: Literal["inverse_sqrt", "cosine", "constant"] = "cosine"
+    final_rate: float = 0.0
+    warmup_steps: int = 100
+    weight_decay: float = 0.0
+    adam_b2: float = 0.98
+    clip_norm: float = 1.0
+    label_smoothing: float = 0.0
+    accumulate: Annotated[int, _COUNT] = 1
+    evaluate_every: Annotated[int, Flag(low=1, may_change=True)] = 250
+    evaluate_sentences: int = 200
+    checkpoint_every: Annotated[int, Flag(low=1, may_change=True)] = 250
+    max_seconds: Annotated[float | None, _MAY_CHANGE] = None
+    patience: Annotated[int | None, _MAY_CHANGE] = None
+    select: Annotated[str, Flag(choices=LOSSES)] = "loss"
+    average: Annotated[int, _MAY_CHANGE] = 1
+    profile_steps: Annotated[int, _MAY_CHANGE] = 0
+    tensorboard: Annotated[bool, _MAY_CHANGE] = False
+
+    def settings(self, seed: int) -> TrainConfig:
+        """The trainer's settings."""
+        own = {
+            "seed": seed,
+            "clip_norm": self.clip_norm or None,
+            "keep_last": max(self.average, 2),
+            "average": self.average > 1,
+            "monitor": self.select,
+        }
+        return TrainConfig(**shared(TrainConfig, self) | own)
+
+
+class DecodingFlags(NamedTuple):
+    """Search for outputs.
+
+    Attributes:
+      beam: beam size; 1 is greedy.
+      length_penalty: length penalty of the beam.
+      nbest: translations of each sentence.
+      sample: draw each token, whatever --beam says.
+      temperature: of --sample: below 1 favors the probable.
+      top_k: of --sample: draw from so many best tokens.
+      top_p: of --sample: draw from the fewest tokens of this share.
+    """
+
+    beam: Annotated[int, Flag(low=1, may_change=True)] = 1
+    length_penalty: Annotated[float, _MAY_CHANGE] = 1.0
+    nbest: Annotated[int, Flag(low=1, may_change=True)] = 1
+    sample: Annotated[bool, _MAY_CHANGE] = False
+    temperature: Annotated[float, _MAY_CHANGE] = 1.0
+    top_k: Annotated[int | None, Flag(low=1, may_change=True)] = None
+    top_p: Annotated[float | None, _MAY_CHANGE] = None
+
+    def search(self, seed: int, **changes: Any) -> DecodingConfig:
+        """The search, with fields of it changed.
+
+        Raises:
+          ValueError: flags that contradict each other.
+        """
+        beams = max(self.beam, self.nbest)
+        if self.sample and self.nbest > 1:
+            raise ValueError(
+                f"--sample draws one translation a sentence; got --nbest={self.nbest}."
+            )
+        for name in SAMPLING:
+            if getattr(self, name) != getattr(DecodingFlags(), name) and not self.sample:
+                raise ValueError(f"--{name} goes with --sample; add it, or leave --{name} out.")
+        own = {
+            "method": "sample" if self.sample else "beam" if beams > 1 else "greedy",
+            "beam_size": beams,
+            "seed": seed,
+        }
+        return DecodingConfig(**shared(DecodingConfig, self) | own)._replace(**changes)
+
+
+def shared(kind: type, group: tuple) -> dict[str, Any]:
+    """The values of a group whose names are fields of another NamedTuple too."""
+    names = [name for name in kind._fields if name in group._fields]  # ty: ignore
+    return {name: getattr(group, name) for name in names}
+
+
+def attention_line(
+    config: transformer.TransformerConfig | recurrent.RNNConfig,
+    places: Mapping[str, str] = WHERE,
+) -> str | None:
+    """A line that says which attention stands where, if it is not the named one throughout.
+
+    None where scaled dot stands in for nothing.
+
+    Args:
+      config: of the model.
+      places: those of `core.types.PLACES` that the model has, in words.
+    """
+    if isinstance(config, recurrent.RNNConfig):
+        return None
+    where: dict[str, list[str]] = {config.attention: []}
+    for place, called in places.items():
+        where.setdefault(transformer.name_at(config, place), []).append(called)
+    named = (config.attention, config.cross_attention)
+    if all(name in named for name in where):
+        return None
+    parts = [f"{name} {' and '.join(found) or 'nowhere'}" for name, found in where.items()]
+    return f"attention: {'; '.join(parts)}"

@@ -1,0 +1,218 @@
+"""The protocol of an experiment, and where experiments are found.
+
+An experiment is a package of `experiments/` whose `__init__.py` sets `EXPERIMENT`. Its command is
+its `__main__.py`; nothing else has to name it.
+"""
+
+import importlib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import jax
+from flax import nnx
+
+from attention_jax import variants
+from attention_jax.analysis.pages import explorer
+from attention_jax.core.types import Params
+from attention_jax.data.batching import Batches
+from attention_jax.data.tokenizer import Tokenizer
+from attention_jax.training.loop import Evaluate
+from attention_jax.training.objectives import Objective
+from experiments.common.config import MODELS
+from experiments.common.flags import Flag, fields
+from experiments.common.scoring import Scorer
+
+FOLDER = Path(__file__).parents[1]
+RNNS: dict[str, dict[str, str]] = {
+    "gru": {"model": "rnn", "cell": "gru"},
+    "lstm": {"model": "rnn", "cell": "lstm"},
+}
+Build = Callable[[jax.Array], nnx.Module]
+
+
+class Run(NamedTuple):
+    """A trained run.
+
+    Attributes:
+      experiment: whose run it is.
+      config: how it was trained, and how it decodes.
+      folder: where it stands.
+      known: what its model knows of the data beside parameters: a tokenizer, classes, or None.
+      graphdef: structure of the model.
+      params: parameters of the model.
+    """
+
+    experiment: "Experiment"
+    config: Any
+    folder: Path
+    known: Any
+    graphdef: nnx.GraphDef
+    params: Params
+
+    @property
+    def model(self) -> nnx.Module:
+        """The model with its parameters."""
+        return nnx.merge(self.graphdef, self.params)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of a run that reads or writes text.
+
+        Raises:
+          ValueError: the run has none.
+        """
+        if not isinstance(self.known, Tokenizer):
+            raise ValueError(f"experiments.{self.experiment.name} has no tokenizer; see `known`.")
+        return self.known
+
+
+class PredictFlags(NamedTuple):
+    """Inputs of a trained run.
+
+    Attributes:
+      text: a sentence to translate, or a text to go on with.
+      file: a file of sentences, one a line; an image or a recording, or a folder of them.
+      scores: also print scores: of translations and transcripts in nats, of an image the
+        probabilities of its three most probable classes.
+    """
+
+    text: str | None = None
+    file: str | None = None
+    scores: bool = False
+
+
+class PageFlags(NamedTuple):
+    """Inputs of a page about trained runs.
+
+    Attributes:
+      text: a sentence to read; may be repeated.
+      file: a file of sentences, one a line; an image or a recording, or a folder of them.
+      examples: images or recordings of the test shown, without --file.
+      alternatives: translations, transcripts or classes shown of each. Default: 5; of classes 3.
+    """
+
+    text: tuple[str, ...] = ()
+    file: str | None = None
+    examples: Annotated[int, Flag(low=1)] = 4
+    alternatives: Annotated[int | None, Flag(low=1)] = None
+
+
+Items = list[tuple[str, Any]]  # titles, and what is read
+
+
+class Page(NamedTuple):
+    """The page of `experiments.visualize` about runs of an experiment.
+
+    Attributes:
+      noun: of what is read, such as "sentence".
+      about: `(run) -> ` a line about its model; refuses runs that have no page.
+      items: `(run, flags) -> ` what flags name, with titles.
+      check_alike: `(first, other)` refuses runs that cannot stand side by side.
+      read: `(run, items, flags) -> ` what the run makes of each.
+    """
+
+    noun: str
+    about: Callable[[Run], str]
+    items: Callable[[Run, PageFlags], Items]
+    check_alike: Callable[[Run, Run], None]
+    read: Callable[[Run, Items, PageFlags], list[explorer.Reading]]
+
+
+class Outcome(NamedTuple):
+    """Scores of a run that has been trained.
+
+    Attributes:
+      summary: what result.json holds.
+      text: what is printed last.
+    """
+
+    summary: dict[str, Any]
+    text: str
+
+
+class Experiment(NamedTuple):
+    """An experiment, as functions of its configuration.
+
+    `data` is what `load` gives, `known` what `learn` gives: all that the model must know of the
+    data, so that a run can be read without them.
+
+    Attributes:
+      name: that of its package.
+      config: the configuration with its defaults; its fields and docstrings are the flags.
+      lists: what `--list` names beside models and attentions.
+      load: `(config) -> data`; refuses what cannot be learned.
+      folder_name: `(config, data) -> ` the task in the name of a run's folder.
+      learn: `(config, data, folder) -> known`; a folder that holds it already is believed, or
+        refused where the data say otherwise.
+      keep: `(known, folder)` writes it, where it is not there yet.
+      recall: `(config, folder) -> known`, as `keep` wrote it.
+      notes: `(config, data) -> ` lines that are printed before training.
+      batches: `(config, data, known) -> ` batches of training.
+      build: `(config, known) -> (key -> model)`.
+      objective: `(config) -> ` what is minimized.
+      validate: `(config, data, known, graphdef) -> (params -> scores)`; refuses what `evaluate`
+        could not do.
+      evaluate: `(run, data, facts) -> Outcome`; writes samples and figures into the run's folder.
+        `facts` are those of training: model, parameters, steps, seconds and so on.
+      scorer: `(config, data, known) -> ` how runs are compared.
+      measures: scores by which runs may be compared, the usual one first.
+      why_not: `(model, attention) -> ` why a Transformer ("transformer") or an RNN ("rnn") cannot
+        have an attention; empty where it can.
+      models: models that may be compared, and the flags that each stands for.
+      has_costs: `experiments.compare` measures what its models cost.
+      predict: `(run, flags) -> ` lines of output; None where there is nothing to predict.
+      page: its page; None where it has none.
+    """
+
+    name: str
+    config: Any
+    lists: Mapping[str, Sequence[str]]
+    load: Callable[[Any], Any]
+    folder_name: Callable[[Any, Any], str]
+    learn: Callable[[Any, Any, Path | None], Any]
+    keep: Callable[[Any, Path], None]
+    recall: Callable[[Any, Path], Any]
+    notes: Callable[[Any, Any], Iterable[str]]
+    batches: Callable[[Any, Any, Any], Batches]
+    build: Callable[[Any, Any], Build]
+    objective: Callable[[Any], Objective]
+    validate: Callable[[Any, Any, Any, nnx.GraphDef], Evaluate]
+    evaluate: Callable[[Run, Any, dict[str, Any]], Outcome]
+    scorer: Callable[[Any, Any, Any], Scorer]
+    measures: tuple[str, ...]
+    why_not: Callable[[str, str], str]
+    models: Mapping[str, Mapping[str, str]] = {"transformer": {"model": "transformer"}} | RNNS
+    has_costs: bool = False
+    predict: Callable[[Run, PredictFlags], Iterable[str]] | None = None
+    page: Page | None = None
+
+    def listing(self) -> str:
+        """Lines that name tasks, models and attentions."""
+        models = fields(self.config)["model"].rules.choices or MODELS
+        rows = {**self.lists, "models": models, "attentions": variants.names()}
+        return "\n".join(f"{kind}: {', '.join(own)}" for kind, own in rows.items())
+
+
+def names() -> tuple[str, ...]:
+    """The packages of `experiments/` that set `EXPERIMENT`, read without importing them."""
+    files = sorted(FOLDER.glob("*/__init__.py"))
+    sets = re.compile(r"^EXPERIMENT\b.*=", re.MULTILINE)
+    return tuple(f.parent.name for f in files if sets.search(f.read_text(encoding="utf-8")))
+
+
+def find(name: str) -> Experiment:
+    """The experiment of that name.
+
+    Raises:
+      ValueError: there is none.
+    """
+    if name not in names():
+        raise ValueError(f"There is no experiments.{name}. Use one of {', '.join(names())}.")
+    return importlib.import_module(f"experiments.{name}").EXPERIMENT
+
+
+def structure(build: Build) -> nnx.GraphDef:
+    """The structure of a model, without its parameters."""
+    return nnx.graphdef(nnx.eval_shape(lambda: build(jax.random.key(0))))

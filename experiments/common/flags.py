@@ -1,0 +1,321 @@
+"""Configurations and flags: the fields of a NamedTuple, with its docstring, are the flags.
+
+    class DataFlags(NamedTuple):
+        \"\"\"The data.
+
+        Attributes:
+          rows: sequences a batch.
+        \"\"\"
+
+        rows: Annotated[int, Flag(low=1)] = 64
+
+A configuration is a NamedTuple of such fields and of groups of them, whatever the depth; the names
+of flags are those of the innermost fields. Here alone, and in functions called `main`, is `FLAGS`
+read: all else takes a configuration.
+"""
+
+import inspect
+import os
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin
+
+import jax
+from absl import app, flags, logging
+
+from attention_jax.training import loop, preemption
+
+FLAGS = flags.FLAGS
+Config = TypeVar("Config", bound=tuple)
+
+
+class Flag(NamedTuple):
+    """Rules of a flag beyond its type.
+
+    Attributes:
+      choices: the values it may have.
+      low: the lowest number.
+      high: the highest number.
+      listed: a tuple is written with commas, instead of by repeating the flag.
+      alias: another flag that sets the same field, and wins where both are given.
+      kept: it decides what a run computes, so run.flags holds it.
+      may_change: a run may go on with another value.
+    """
+
+    choices: Sequence[str] | None = None
+    low: float | None = None
+    high: float | None = None
+    listed: bool = False
+    alias: str | None = None
+    kept: bool = True
+    may_change: bool = False
+
+
+class Only:
+    """Narrows the choices of a group's flags: `Annotated[ModelFlags, Only(model=("rnn",))]`."""
+
+    def __init__(self, **choices: Sequence[str]):
+        self.choices = choices
+
+
+class Field(NamedTuple):
+    """One flag of a configuration.
+
+    Attributes:
+      name: of the flag.
+      kind: bool, int, float, str, or tuple for several texts.
+      value: in the configuration that was asked.
+      help: its line of "Attributes:".
+      rules: beyond the type.
+    """
+
+    name: str
+    kind: type
+    value: Any
+    help: str
+    rules: Flag
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the flag and of its alias."""
+        return (self.name, self.rules.alias) if self.rules.alias else (self.name,)
+
+
+def fields(config: tuple) -> dict[str, Field]:
+    """The flags of a configuration by name, with its values."""
+    return {field.name: field for field in _fields(config, {})}
+
+
+def values(config: tuple) -> dict[str, Any]:
+    """The values of a configuration by the names of their flags."""
+    return {name: field.value for name, field in fields(config).items()}
+
+
+def replace(config: Config, **changes: Any) -> Config:
+    """A configuration with other values, named as flags are, in whatever group they stand.
+
+    Raises:
+      ValueError: it has no such flag.
+    """
+    known = fields(config)
+    for name in changes:
+        if name not in known:
+            raise ValueError(f"`{name}` is no flag of {type(config).__name__}.")
+    return _replaced(config, changes)
+
+
+def parse(
+    config: Config, arguments: Sequence[str], *, beside: Sequence[tuple] = ()
+) -> tuple[Config, frozenset[str]]:
+    """A configuration changed by arguments, and the names of those that were given.
+
+    Args:
+      config: gives the flags, and the values where arguments do not.
+      arguments: such as `["--width=64", "--flagfile=run.flags"]`.
+      beside: groups whose flags may be given too.
+
+    Raises:
+      flags.Error: an argument is no flag, or its value is not one.
+    """
+    own = flags.FlagValues()
+    for group in (config, *beside):
+        define(group, own)
+    rest = own(["", *arguments])
+    if len(rest) > 1:
+        raise flags.Error(f"unexpected argument {rest[1]!r}; options start with --.")
+    given = frozenset(name for name in own if own[name].present)
+    return _collected(config, own), given
+
+
+def from_lines(config: Config, lines: Sequence[str], *, source: str) -> Config:
+    """The configuration that lines of a flagfile give.
+
+    Args:
+      config: gives the flags, and the values where lines do not.
+      lines: such as those of run.flags.
+      source: where they are from, for errors.
+
+    Raises:
+      ValueError: a line is no flag of the configuration, or its value is not one.
+    """
+    arguments = [line for line in lines if line.strip() and not line.startswith("#")]
+    try:
+        return parse(config, arguments)[0]
+    except flags.Error as error:
+        raise ValueError(f"{source} must hold flags of this version: {error}") from None
+
+
+def lines(config: tuple, *, all_flags: bool = False) -> dict[str, str]:
+    """Each flag as a line of a flagfile; those that repeat have several in one.
+
+    Args:
+      config: gives the values; one that is None or empty has no line.
+      all_flags: those too that decide nothing of what a run computes.
+    """
+    own = flags.FlagValues()
+    define(config, own)
+    found = {
+        name: own[name].serialize()
+        for name, field in fields(config).items()
+        if (field.rules.kept or all_flags) and field.value is not None
+    }
+    return {name: line for name, line in found.items() if line}
+
+
+def define(config: tuple, values: flags.FlagValues = FLAGS, *, module: str | None = None) -> None:
+    """Defines the flags of a configuration that are not there yet; its values are the defaults.
+
+    Args:
+      config: the configuration, or a group.
+      values: where. Default: the flags of the process.
+      module: whose flags `--help` lists them as. Default: those of the main module.
+    """
+    for field in fields(config).values():
+        if field.name not in values:
+            _define(field, values, module or sys.argv[0])
+
+
+def config_from_flags(config: Config) -> Config:
+    """The configuration that this process's flags give."""
+    return _collected(config, FLAGS)
+
+
+def launch(main: Callable[..., None], *groups: tuple, more: bool = False) -> None:
+    """Runs a program; what the user can mend ends in one line instead of a traceback.
+
+    Args:
+      main: the program; it gets the arguments where `more` is true, else nothing.
+      groups: whose fields are its flags.
+      more: flags may be given that `groups` do not have; the program reads them.
+    """
+    for group in groups:
+        define(group)
+
+    def guarded(rest: list[str]) -> None:
+        if len(rest) > 1 and not more:
+            raise app.UsageError(f"unexpected argument {rest[1]!r}; options start with --.")
+        # Orbax reports every file it touches.
+        logging.set_verbosity(logging.WARNING)
+        try:
+            prepare_device()
+            main(*([sys.argv[1:]] if more else []))
+        except preemption.Preempted as stop:
+            print(stop, file=sys.stderr)
+            sys.exit(stop.exit_code)
+        except (ValueError, OSError, loop.TrainingDiverged, ImportError, flags.Error) as error:
+            if os.environ.get("ATTENTION_JAX_TRACEBACK"):
+                raise
+            sys.exit(f"error: {error}")
+
+    app.run(guarded, flags_parser=_parsed_in_part if more else app.parse_flags_with_usage)
+
+
+def prepare_device() -> None:
+    """Picks the platform and the compile cache, before anything is computed."""
+    if FLAGS.platform:
+        jax.config.update("jax_platforms", FLAGS.platform)
+    if FLAGS.compile_cache:
+        jax.config.update("jax_compilation_cache_dir", FLAGS.compile_cache)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+
+def _parsed_in_part(arguments: list[str]) -> list[str]:
+    """Parses the flags that are defined, and leaves the others."""
+    asks_help = any(name in arguments for name in ("--help", "-help", "-?", "--helpfull"))
+    if asks_help:
+        return app.parse_flags_with_usage(arguments[:1] + ["--help"])
+    try:
+        return FLAGS(arguments, known_only=True)
+    except flags.Error as error:
+        sys.exit(f"error: {error}")
+
+
+def _fields(config: tuple, narrowed: Mapping[str, Sequence[str]]) -> Iterator[Field]:
+    hints, help_of = _hints(type(config)), _help(type(config))
+    for name in config._fields:  # ty: ignore[unresolved-attribute]
+        value, (kind, notes) = getattr(config, name), hints[name]
+        if hasattr(value, "_fields"):
+            own = [note.choices for note in notes if isinstance(note, Only)]
+            yield from _fields(value, own[0] if own else {})
+            continue
+        rules = next((note for note in notes if isinstance(note, Flag)), Flag())
+        kind, choices = _kind(kind)
+        choices = narrowed.get(name) or rules.choices or choices
+        yield Field(name, kind, value, help_of.get(name, ""), rules._replace(choices=choices))
+
+
+@cache
+def _hints(kind: type) -> dict[str, tuple[Any, tuple]]:
+    """The type of each field, and its annotations."""
+    found = {}
+    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+        is_noted = get_origin(hint) is Annotated
+        found[name] = (get_args(hint)[0], hint.__metadata__) if is_noted else (hint, ())
+    return found
+
+
+@cache
+def _help(kind: type) -> dict[str, str]:
+    """The text of each field under "Attributes:" of the docstring."""
+    found: dict[str, str] = {}
+    text = inspect.getdoc(kind) or ""
+    name = ""
+    for line in text.partition("Attributes:\n")[2].splitlines():
+        if line.startswith("  ") and not line.startswith("   "):
+            name, _, rest = line.strip().partition(": ")
+            found[name] = rest[:1].upper() + rest[1:]
+        elif line.startswith("   ") and name:
+            found[name] += f" {line.strip()}"
+    return found
+
+
+def _kind(hint: Any) -> tuple[type, tuple[str, ...] | None]:
+    """The type of a flag, and its choices where the hint is a Literal."""
+    if get_origin(hint) in (typing.Union, types.UnionType):
+        (hint,) = (part for part in get_args(hint) if part is not type(None))
+    if get_origin(hint) is Literal:
+        return str, get_args(hint)
+    return get_origin(hint) or hint, None
+
+
+def _define(field: Field, own: flags.FlagValues, module: str) -> None:
+    name, kind, default, text, rules = field
+    where = {"flag_values": own, "module_name": module}
+    if kind is tuple:
+        default = None if default is None else list(default)
+        define_list = flags.DEFINE_list if rules.listed else flags.DEFINE_multi_string
+        define_list(name, default, text, **where)
+    elif rules.choices:
+        flags.DEFINE_enum(name, default, list(rules.choices), text, **where)
+    elif kind is bool:
+        flags.DEFINE_bool(name, default, text, **where)
+    elif kind is str:
+        flags.DEFINE_string(name, default, text, **where)
+    else:
+        number = flags.DEFINE_integer if kind is int else flags.DEFINE_float
+        number(name, default, text, lower_bound=rules.low, upper_bound=rules.high, **where)
+    if rules.alias:
+        flags.DEFINE_string(rules.alias, None, f"The same as --{name}.", **where)
+
+
+def _collected(config: Config, own: flags.FlagValues) -> Config:
+    changes = {}
+    for field in fields(config).values():
+        found = [own[name].value for name in reversed(field.names)]
+        value = next((value for value in found if value is not None), None)
+        changes[field.name] = tuple(value) if isinstance(value, list) else value
+    return _replaced(config, changes)
+
+
+def _replaced(config: Config, changes: Mapping[str, Any]) -> Config:
+    own = {}
+    for name in config._fields:  # ty: ignore[unresolved-attribute]
+        value = getattr(config, name)
+        if hasattr(value, "_fields"):
+            own[name] = _replaced(value, changes)
+        elif name in changes:
+            own[name] = changes[name]
+    return config._replace(**own)  # ty: ignore[unresolved-attribute]

@@ -1,0 +1,118 @@
+"""Trained runs, read from their folders: `run = load_run("runs/mine")`."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from flax import nnx
+
+from attention_jax.core.types import Params
+from attention_jax.training.checkpoints import Checkpoints
+from experiments.common import flags, run_folder
+from experiments.common.config import SAMPLING, DecodingFlags
+from experiments.common.experiment import Build, Experiment, Run, find, names, structure
+
+FINAL = "final"  # folder of the parameters that a run ends with
+
+
+def load_run(
+    folder: str | Path, arguments: Sequence[str] = (), *, beside: Sequence[tuple] = ()
+) -> Run:
+    """A run with its model.
+
+        run = load_run("runs/mine")
+        run.model, run.config.training.steps, run.tokenizer
+
+    Args:
+      folder: of the run.
+      arguments: flags that change its configuration, such as `["--beam=5"]`.
+      beside: groups whose flags may stand among the arguments too.
+
+    Raises:
+      ValueError: the folder is none of a run, holds no trained model, or is of a later version.
+    """
+    folder = Path(folder)
+    experiment = find(run_folder.read_record(folder).experiment)
+    config = configure(experiment, folder, arguments, beside=beside)
+    known = experiment.recall(config, folder)
+    build = experiment.build(config, known)
+    return Run(experiment, config, folder, known, structure(build), load_params(folder, build))
+
+
+def run_folder_of(named: str | None, member: str) -> Path:
+    """The folder of a run whose experiment can do something with it.
+
+    Args:
+      named: what --run says.
+      member: of `Experiment`, which must not be None.
+
+    Raises:
+      ValueError: nothing is named, or it is no such run.
+    """
+    if not named:
+        raise ValueError("`--run` must name the folder of a run; got none.")
+    own = run_folder.read_record(Path(named)).experiment
+    if getattr(find(own), member) is None:
+        able = [name for name in names() if getattr(find(name), member) is not None]
+        raise ValueError(
+            f"`--run` must be of experiments.{', experiments.'.join(able)}; {named} is of "
+            f"experiments.{own}."
+        )
+    return Path(named)
+
+
+def configure(
+    experiment: Experiment, folder: Path, arguments: Sequence[str], *, beside: Sequence[tuple] = ()
+) -> Any:
+    """The configuration of a run, changed by arguments.
+
+    Flags of sampling mean nothing where arguments do not sample, and are dropped then.
+
+    Raises:
+      ValueError: an argument is of search, which the experiment has not.
+      flags.Error: an argument is no flag, or its value is not one.
+    """
+    kept = run_folder.read_config(experiment, folder)
+    kept = flags.replace(kept, run=str(folder))
+    config, given = flags.parse(kept, arguments, beside=beside)
+    known = flags.values(config)
+    refuse(experiment, [name for name in DecodingFlags._fields if name not in known], given)
+    if "sample" in known and not known["sample"]:
+        default = {name: getattr(DecodingFlags(), name) for name in SAMPLING if name not in given}
+        config = flags.replace(config, **default)
+    return config
+
+
+def refuse(experiment: Experiment, names: Collection[str], given: Collection[str]) -> None:
+    """Refuses flags that runs of an experiment cannot honor.
+
+    Raises:
+      ValueError: one of the names is given.
+    """
+    for name in names:
+        if name in given:
+            raise ValueError(
+                f"`--{name}` does not go with a run of experiments.{experiment.name}; leave it "
+                "out. What is to be read is named by --file."
+            )
+
+
+def save_params(folder: Path, params: Params) -> None:
+    """Keeps the parameters that a run ends with."""
+    Checkpoints(folder / FINAL).save(0, {"params": params})
+
+
+def load_params(folder: Path, build: Build) -> Params:
+    """The parameters that a run ended with; until then, those of its best checkpoint.
+
+    Raises:
+      ValueError: the run has saved none yet, or they are of another model.
+    """
+    template = nnx.as_pure(nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))[1])
+    like = {"params": template}
+    final, kept = (Checkpoints(folder / name) for name in (FINAL, "checkpoints"))
+    found = final.restore_latest(like) or kept.restore_best(like) or kept.restore_latest(like)
+    if found is None:
+        raise ValueError(f"`--run` must hold a trained model; {folder} has no checkpoint yet.")
+    return found.tree["params"]

@@ -1,0 +1,39 @@
+"""Parts of the pages of several experiments."""
+
+from pathlib import Path
+from typing import Any
+
+from attention_jax.decoding.translate import DecodingConfig
+from experiments.common.experiment import PageFlags
+from experiments.common.run_folder import VOCABULARY, slug
+
+ALTERNATIVES = 5  # translations or transcripts, where --alternatives does not say
+
+
+def beam(config: Any, given: PageFlags) -> DecodingConfig:
+    """The search for as many alternatives as are shown."""
+    alternatives = given.alternatives or ALTERNATIVES
+    return DecodingConfig(
+        method="beam",
+        beam_size=max(config.decoding.beam, alternatives),
+        length_penalty=config.decoding.length_penalty,
+        nbest=alternatives,
+    )
+
+
+def check_vocabularies(first: Path, other: Path) -> None:
+    """Refuses runs whose vocabularies differ.
+
+    Raises:
+      ValueError: they do.
+    """
+    if len({(folder / VOCABULARY).read_bytes() for folder in (first, other)}) > 1:
+        raise ValueError(
+            f"`--other_run` must have the vocabulary of `--run`; those of {first} and {other} "
+            "differ. Write a page of each."
+        )
+
+
+def described(model: str, attention: str) -> str:
+    """A model and its attention, in a few words."""
+    return f"{model}, attention {slug(attention)}"

@@ -1,0 +1,29 @@
+"""Images: the class of each, by a Vision Transformer, an RNN or a small CNN."""
+
+from attention_jax.training import objectives
+from experiments.common import pairings, scoring
+from experiments.common.experiment import RNNS, Experiment
+from experiments.images import config, evaluate, page, predict
+
+EXPERIMENT = Experiment(
+    name="images",
+    config=config.ImagesConfig(),
+    lists={},
+    load=config.load,
+    folder_name=lambda own, data: data.name,
+    learn=config.learn,
+    keep=config.keep,
+    recall=config.recall,
+    notes=config.notes,
+    batches=config.batches,
+    build=config.build,
+    objective=lambda own: objectives.classification,
+    validate=evaluate.validate,
+    evaluate=evaluate.evaluate,
+    scorer=lambda own, data, known: scoring.of_outcomes(data.name),
+    measures=("accuracy",),
+    why_not=pairings.pool,
+    models={"transformer": {"model": "transformer"}, **RNNS, "cnn": {"model": "cnn"}},
+    predict=predict.predict,
+    page=page.PAGE,
+)

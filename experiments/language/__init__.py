@@ -1,0 +1,27 @@
+"""Language: a model of the characters of a text, which writes on."""
+
+from attention_jax.training import objectives
+from experiments.common import pairings, run_folder, scoring
+from experiments.common.experiment import Experiment
+from experiments.language import config, evaluate, predict
+
+EXPERIMENT = Experiment(
+    name="language",
+    config=config.LanguageConfig(),
+    lists={},
+    load=config.load,
+    folder_name=lambda own, text: text.name,
+    learn=config.learn,
+    keep=run_folder.keep_vocabulary,
+    recall=run_folder.recall_vocabulary,
+    notes=lambda own, text: (),
+    batches=config.batches,
+    build=config.build,
+    objective=lambda own: objectives.next_token,
+    validate=evaluate.validate,
+    evaluate=evaluate.evaluate,
+    scorer=lambda own, text, vocabulary: scoring.of_outcomes(text.name),
+    measures=("accuracy",),
+    why_not=pairings.look_back,
+    predict=predict.predict,
+)

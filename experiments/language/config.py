@@ -1,0 +1,148 @@
+"""Configuration, data and model of a run about the language of a text."""
+
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import jax
+import numpy as np
+from flax import nnx
+
+from attention_jax.data.text_files import read_text
+from attention_jax.data.text_windows import RandomWindows
+from attention_jax.data.tokenizer import Tokenizer
+from attention_jax.decoding.generate import TextGenerator
+from attention_jax.models import language
+from experiments.common.config import (
+    DecodingFlags,
+    DeviceFlags,
+    ModelFlags,
+    RunFlags,
+    TrainingFlags,
+)
+from experiments.common.experiment import Build
+from experiments.common.flags import Flag
+from experiments.common.run_folder import same_vocabulary
+
+PRESETS = {"tiny_shakespeare": "tinyshakespeare/input.txt"}
+# Of the text, from its beginning; the rest is for validation.
+TRAINING_SHARE = 0.9
+
+
+class DataFlags(NamedTuple):
+    """The text, how it is cut, and how much is written.
+
+    Attributes:
+      text_file: text to learn: any UTF-8 file, or --preset.
+      preset: text to learn: tiny_shakespeare, in --data_dir.
+      data_dir: folder of the data sets.
+      context: characters of a training window.
+      windows: windows a batch.
+      characters: characters to write.
+    """
+
+    text_file: str | None = None
+    preset: str | None = None
+    data_dir: Annotated[str, Flag(may_change=True)] = "data"
+    context: Annotated[int, Flag(low=2)] = 64
+    windows: Annotated[int, Flag(low=1)] = 12
+    characters: Annotated[int, Flag(low=1, may_change=True)] = 500
+
+
+class LanguageConfig(NamedTuple):
+    """A run of experiments.language, each field a group of flags."""
+
+    run: RunFlags = RunFlags()
+    data: DataFlags = DataFlags()
+    model: ModelFlags = ModelFlags(positions="learned")
+    training: TrainingFlags = TrainingFlags()
+    decoding: DecodingFlags = DecodingFlags(sample=True)
+    device: DeviceFlags = DeviceFlags()
+
+
+class Text(NamedTuple):
+    """A text as ids, in two parts."""
+
+    name: str
+    vocabulary: Tokenizer
+    training: np.ndarray
+    validation: np.ndarray
+
+
+def load(config: LanguageConfig) -> Text:
+    """The text; every character of it is a token.
+
+    Raises:
+      ValueError: no file or two, an unknown preset, a text too short for a window, or a search
+        that cannot be.
+      FileNotFoundError: there is no such file.
+    """
+    config.decoding.search(config.run.seed, nbest=1)
+    path, context = text_path(config.data), config.data.context
+    text = read_text(path, argument="text_file")
+    parts = text[: int(TRAINING_SHARE * len(text))], text[int(TRAINING_SHARE * len(text)) :]
+    if min(map(len, parts)) <= context:
+        raise ValueError(
+            f"`--text_file` must hold more than --context={context} characters in each of "
+            f"its two parts, nine tenths and one; {path} has {len(text)} in all. Give a longer "
+            "text, or a smaller --context."
+        )
+    vocabulary = Tokenizer.learn([text], kind="character")
+    ids = [np.asarray(vocabulary.encode(part), np.int32) for part in parts]
+    return Text(config.data.preset or path.stem, vocabulary, *ids)
+
+
+def text_path(data: DataFlags) -> Path:
+    """The file of the text."""
+    if (data.preset is None) == (data.text_file is None):
+        raise ValueError(
+            f"`--text_file` or `--preset` must name a text; got --text_file={data.text_file}, "
+            f"--preset={data.preset}. Give one of the two."
+        )
+    if data.text_file is not None:
+        return Path(data.text_file)
+    if data.preset not in PRESETS:
+        raise ValueError(f"`--preset` must be among {', '.join(PRESETS)}; got {data.preset!r}.")
+    path = Path(data.data_dir) / PRESETS[data.preset]
+    if not path.is_file():
+        raise FileNotFoundError(f"`--data_dir` must hold {PRESETS[data.preset]}; {path} is none.")
+    return path
+
+
+def learn(config: LanguageConfig, text: Text, folder: Path | None) -> Tokenizer:
+    """The characters of the text, which must be those of a folder that has some."""
+    del config
+    return same_vocabulary(text.vocabulary, folder)
+
+
+def batches(config: LanguageConfig, text: Text, vocabulary: Tokenizer) -> RandomWindows:
+    """Windows of the part to learn from."""
+    del vocabulary
+    own = config.data
+    return RandomWindows(text.training, rows=own.windows, length=own.context, seed=config.run.seed)
+
+
+def build(config: LanguageConfig, vocabulary: Tokenizer) -> Build:
+    """`key -> model`."""
+    network = config.model.network(vocabulary.size, max_length=config.data.context)
+
+    def make(key: jax.Array) -> nnx.Module:
+        return language.build(network, rngs=nnx.Rngs(key))
+
+    return make
+
+
+def writer(config: LanguageConfig, vocabulary: Tokenizer, graphdef: nnx.GraphDef) -> TextGenerator:
+    """Writes on from a text.
+
+    Raises:
+      ValueError: a beam is asked for.
+    """
+    search = config.decoding.search(config.run.seed, nbest=1)
+    if search.method == "beam":
+        raise ValueError(
+            f"`--beam` and `--nbest` must be 1 for a text, which is written a token at a time; got "
+            f"{config.decoding.beam} and {config.decoding.nbest}. Use --sample, or --nosample for "
+            "the most probable."
+        )
+    context = None if config.model.model == "rnn" else config.data.context
+    return TextGenerator(graphdef, vocabulary, search, context=context)

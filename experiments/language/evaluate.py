@@ -1,0 +1,63 @@
+"""Scores of language models, in training and after it, and what they write."""
+
+import json
+from typing import Any
+
+from flax import nnx
+
+from attention_jax.analysis.plots import run_plots
+from attention_jax.core.types import Params
+from attention_jax.data.text_windows import AllWindows
+from attention_jax.data.tokenizer import Tokenizer
+from attention_jax.evaluation.language import outcomes
+from attention_jax.training import objectives
+from attention_jax.training.evaluate import loss_evaluator
+from attention_jax.training.loop import Evaluate
+from experiments.common.experiment import Outcome, Run
+from experiments.common.run_folder import next_command
+from experiments.language.config import LanguageConfig, Text, writer
+
+VALIDATION_ROWS = 64
+
+
+def validate(
+    config: LanguageConfig, text: Text, vocabulary: Tokenizer, graphdef: nnx.GraphDef
+) -> Evaluate:
+    """`params -> scores` on all of the part for validation."""
+    writer(config, vocabulary, graphdef)  # refuses what cannot write
+    batches, losses = windows(config, text), loss_evaluator(graphdef, objectives.next_token)
+
+    def scores_of(params: Params) -> dict[str, float]:
+        return losses(params, batches)
+
+    return scores_of
+
+
+def windows(config: LanguageConfig, text: Text) -> AllWindows:
+    """The part for validation, in windows side by side."""
+    return AllWindows(text.validation, rows=VALIDATION_ROWS, length=config.data.context)
+
+
+def evaluate(run: Run, text: Text, facts: dict[str, Any]) -> Outcome:
+    """Scores the part for validation; writes samples.txt, outcomes.json and curves.png."""
+    config, vocabulary, folder = run.config, run.tokenizer, run.folder
+    batches = windows(config, text)
+    losses = loss_evaluator(run.graphdef, objectives.next_token)
+    scores = {"validation": losses(run.params, batches)}
+    right = outcomes(run.graphdef)(run.params, batches)
+    (folder / "outcomes.json").write_text(json.dumps({"validation": {"accuracy": right}}) + "\n")
+    first = vocabulary.decode(text.validation[:1])
+    write = writer(config, vocabulary, run.graphdef)
+    sample = write(run.params, first, config.data.characters)
+    (folder / "samples.txt").write_text(sample + "\n")
+    run_plots.curves(folder / "metrics.jsonl", folder / "curves.png")
+    summary = {"task": text.name, **facts, "tests": scores}
+    own = scores["validation"]
+    lines = [
+        f"{sample}\n\nvalidation, all {len(text.validation) - 1:,} characters: "
+        f"{own['loss']:.4f} nats a character, {own['accuracy']:.1%} right",
+        f"{summary['parameters']:,} parameters, {summary['seconds']:.0f} s of training",
+        f"figure: {folder}/curves.png",
+        next_command(folder, f'--text="{first}"'),
+    ]
+    return Outcome(summary, "\n".join(lines))

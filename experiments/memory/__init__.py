@@ -1,0 +1,25 @@
+"""Memory: recall, copying, adding and induction, at the length of training and beyond."""
+
+from experiments.common import pairings, scoring
+from experiments.common.experiment import Experiment
+from experiments.memory import config, evaluate
+
+EXPERIMENT = Experiment(
+    name="memory",
+    config=config.MemoryConfig(),
+    lists={"problems": config.PROBLEMS},
+    load=config.load,
+    folder_name=lambda own, data: f"{own.data.problem}_{own.data.length}",
+    learn=lambda own, data, folder: None,
+    keep=lambda known, folder: None,
+    recall=lambda own, folder: None,
+    notes=lambda own, data: (),
+    batches=lambda own, data, known: data.training,
+    build=lambda own, known: config.build(own, max(config.test_lengths(own.data))),
+    objective=config.objective,
+    validate=evaluate.validate,
+    evaluate=evaluate.evaluate,
+    scorer=lambda own, data, known: scoring.of_outcomes(own.data.problem),
+    measures=("accuracy",),
+    why_not=pairings.look_back,
+)

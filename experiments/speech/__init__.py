@@ -1,0 +1,27 @@
+"""Speech: what is said in recordings, by attention, by CTC, or by both."""
+
+from experiments.common import pairings, run_folder, scoring
+from experiments.common.experiment import Experiment
+from experiments.speech import config, data, evaluate, page, predict
+
+EXPERIMENT = Experiment(
+    name="speech",
+    config=config.SpeechConfig(),
+    lists={"sounds": config.SOUNDS},
+    load=data.load,
+    folder_name=lambda own, corpus: corpus.name,
+    learn=data.learn,
+    keep=run_folder.keep_vocabulary,
+    recall=run_folder.recall_vocabulary,
+    notes=lambda own, corpus: config.notes(own),
+    batches=data.batches,
+    build=config.build,
+    objective=config.objective,
+    validate=evaluate.validate,
+    evaluate=evaluate.evaluate,
+    scorer=lambda own, corpus, vocabulary: scoring.of_outcomes(corpus.name),
+    measures=("wer", "cer", "accuracy"),
+    why_not=pairings.decode,
+    predict=predict.predict,
+    page=page.PAGE,
+)

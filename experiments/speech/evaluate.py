@@ -1,0 +1,123 @@
+"""Scores of transcripts, in training and after it."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from flax import nnx
+
+from attention_jax.analysis import speech_alignment
+from attention_jax.analysis.plots import run_plots
+from attention_jax.analysis.plots.speech_alignment import alignment
+from attention_jax.core.types import Params
+from attention_jax.data.audio.batches import one as batch_of_one
+from attention_jax.data.audio.corpus import Corpus, Utterance
+from attention_jax.data.tokenizer import Tokenizer
+from attention_jax.decoding.transcribe import Transcriber
+from attention_jax.decoding.translate import Hypothesis
+from attention_jax.evaluation import error_rates
+from attention_jax.training.evaluate import loss_evaluator
+from attention_jax.training.loop import Evaluate
+from experiments.common.experiment import Outcome, Run
+from experiments.common.run_folder import next_command
+from experiments.speech.config import SpeechConfig, attention_name, objective, transcriber
+from experiments.speech.data import batches_of
+
+SAMPLES = 4
+Sample = tuple[Utterance, Hypothesis]
+
+
+def validate(
+    config: SpeechConfig, corpus: Corpus, vocabulary: Tokenizer, graphdef: nnx.GraphDef
+) -> Evaluate:
+    """`params -> scores` on the validation split; its transcripts are greedy."""
+    search = config.decoding.search(config.run.seed, nbest=1)
+    transcriber(config, vocabulary, graphdef, corpus.rate, search)  # refuses what cannot search
+    losses = loss_evaluator(graphdef, objective(config))
+    batches = batches_of(config, "validation", corpus, vocabulary)
+    transcribe = transcriber(config, vocabulary, graphdef, corpus.rate)
+    utterances = corpus.validation[: config.training.evaluate_sentences]
+
+    def scores_of(params: Params) -> dict[str, float]:
+        best = [found[0].text for found in transcribe(params, utterances)]
+        rates = error_rates.rates(error_rates.counts(best, [u.transcript for u in utterances]))
+        whole = rates.pop("accuracy") / 100
+        return losses(params, batches) | rates | {"exact_match": whole}
+
+    return scores_of
+
+
+def evaluate(run: Run, corpus: Corpus, facts: dict[str, Any]) -> Outcome:
+    """Scores the tests; writes transcripts.json, outcomes.json, samples.txt and figures."""
+    config, folder = run.config, run.folder
+    search = config.decoding.search(config.run.seed, nbest=1)
+    transcribe = transcriber(config, run.tokenizer, run.graphdef, corpus.rate, search)
+    scores, outcomes, transcripts, samples = {}, {}, {}, []
+    for name, utterances in corpus.tests.items():
+        print(f"transcribing {len(utterances)} recordings of {name} ...")
+        best = [found[0] for found in transcribe(run.params, utterances)]
+        said = [utterance.transcript for utterance in utterances]
+        counted = error_rates.counts([one.text for one in best], said)
+        scores[name] = error_rates.rates(counted)
+        outcomes[name] = {measure: pairs.tolist() for measure, pairs in counted.items()}
+        transcripts[name] = [one.text for one in best]
+        # Evenly spread: recordings may stand in the order of what they say.
+        spread = list(zip(utterances, best, strict=True))[:: max(1, len(best) // SAMPLES)]
+        samples = samples or spread[:SAMPLES]
+    summary = {
+        "task": corpus.name,
+        **facts,
+        "attention": attention_name(config),
+        "loss": config.listen.loss,
+        "skipped": len(corpus.skipped),
+        "tests": scores,
+    }
+    (folder / "samples.txt").write_text("\n\n".join(map(sample_text, samples)) + "\n")
+    draw(run, transcribe, samples)
+    (folder / "transcripts.json").write_text(json.dumps(transcripts, indent=1) + "\n")
+    (folder / "outcomes.json").write_text(json.dumps(outcomes) + "\n")
+    return Outcome(summary, closing_text(run, summary, samples))
+
+
+def sample_text(sample: Sample) -> str:
+    """One transcript beside what was said."""
+    utterance, found = sample
+    return f"said   {utterance.transcript}\nmodel  {found.text}"
+
+
+def draw(run: Run, transcribe: Transcriber, samples: Sequence[Sample]) -> None:
+    """Draws curves.png and, where the model attends, alignment_1.png and so on."""
+    folder, settings = run.folder, transcribe.settings
+    run_plots.curves(folder / "metrics.jsonl", folder / "curves.png")
+    for number, (utterance, found) in enumerate(samples, 1):
+        drawn = speech_alignment.alignment(transcribe, run.params, utterance, found.tokens)
+        if drawn is None:
+            continue
+        weights, tokens, frames_per_position = drawn
+        frames = batch_of_one([(utterance, ())], settings)
+        alignment(
+            frames.source[0][frames.source_mask[0]],
+            weights,
+            tokens,
+            folder / f"alignment_{number}.png",
+            frames_per_position=frames_per_position,
+            seconds_per_frame=settings.hop / settings.rate,
+            title=f"said: {utterance.transcript}\nmodel: {found.text}",
+        )
+        order = speech_alignment.order(np.mean(weights, axis=(0, 1)))
+        print(f"alignment_{number}.png: tokens and when they are heard correlate at {order:.3f}")
+
+
+def closing_text(run: Run, summary: dict[str, Any], samples: Sequence[Sample]) -> str:
+    """Samples, the table, and what to type next."""
+    lines = ["", *(f"{sample_text(sample)}\n" for sample in samples)]
+    lines.append(f"{'test':<12}{'right':>9}{'wrong characters':>18}{'wrong words':>13}")
+    for name, rates in summary["tests"].items():
+        right, characters, words = rates["accuracy"], rates["cer"], rates["wer"]
+        lines.append(f"{name:<12}{right:>8.2f}%{characters:>17.2f}%{words:>12.2f}%")
+    lines.append(f"\n{summary['parameters']:,} parameters, {summary['seconds']:.0f} s of training")
+    drawn = sorted(run.folder.glob("*.png"), reverse=True)
+    lines.append(f"figures: {' '.join(map(str, drawn))}")
+    lines.append(next_command(run.folder, "--file=recording.wav"))
+    return "\n".join(lines)

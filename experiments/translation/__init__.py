@@ -1,0 +1,31 @@
+"""Translation: sentences to sentences, of toy tasks and of real text."""
+
+from attention_jax.data import tasks
+from attention_jax.evaluation import text
+from attention_jax.training import objectives
+from experiments.common import pairings, run_folder
+from experiments.common.experiment import Experiment
+from experiments.translation import config, evaluate, page, predict
+
+EXPERIMENT = Experiment(
+    name="translation",
+    config=config.TranslationConfig(),
+    lists={"tasks": tasks.names()},
+    load=config.load,
+    folder_name=lambda own, task: own.data.preset or own.data.task,
+    learn=config.learn,
+    keep=run_folder.keep_vocabulary,
+    recall=run_folder.recall_vocabulary,
+    notes=config.notes,
+    batches=config.batches,
+    build=config.build,
+    objective=lambda own: objectives.translation,
+    validate=evaluate.validate,
+    evaluate=evaluate.evaluate,
+    scorer=evaluate.scorer,
+    measures=text.MEASURES,
+    why_not=pairings.decode,
+    has_costs=True,
+    predict=predict.predict,
+    page=page.PAGE,
+)

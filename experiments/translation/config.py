@@ -1,0 +1,151 @@
+"""Configuration, data and model of a translation."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import jax
+from flax import nnx
+
+from attention_jax.data import tasks
+from attention_jax.data.batching import BucketedBatches, encode_examples
+from attention_jax.data.tokenizer import KINDS, Tokenizer
+from attention_jax.data.types import Example, Task
+from attention_jax.models.seq2seq_rnn import Seq2SeqRNN
+from attention_jax.models.seq2seq_transformer import Seq2SeqTransformer
+from attention_jax.nn.recurrent import RNNConfig
+from attention_jax.nn.transformer import TransformerConfig
+from experiments.common import run_folder
+from experiments.common.config import (
+    LOSSES,
+    DecodingFlags,
+    DeviceFlags,
+    ModelFlags,
+    RunFlags,
+    TrainingFlags,
+    attention_line,
+)
+from experiments.common.experiment import Build
+from experiments.common.flags import Flag, Only
+
+MEASURES = (*LOSSES, "exact_match", "bleu", "chrf")  # of validation
+
+
+class DataFlags(NamedTuple):
+    """The sentences.
+
+    Attributes:
+      task: what is learned.
+      task_option: an option of the task, as name=value; may be repeated.
+      preset: real text of --task=parallel: multi30k_de_en (any pair of de, en, fr) or
+        tatoeba_en_es.
+      data_dir: folder of the data sets.
+      tokenizer: default: the one that suits the task.
+      vocabulary_size: tokens of a BPE vocabulary.
+      max_length: longer sentences are left out, and counted.
+      tokens_per_batch: padded tokens a batch, on each side.
+    """
+
+    task: Annotated[str, Flag(choices=tasks.names())] = "spanish"
+    task_option: tuple[str, ...] = ()
+    preset: str | None = None
+    data_dir: Annotated[str, Flag(may_change=True)] = "data"
+    tokenizer: Annotated[str | None, Flag(choices=KINDS)] = None
+    vocabulary_size: Annotated[int, Flag(low=8)] = 8000
+    max_length: int = 128
+    tokens_per_batch: int = 4096
+
+
+class TranslationConfig(NamedTuple):
+    """A run of experiments.translation, each field a group of flags."""
+
+    run: RunFlags = RunFlags()
+    data: DataFlags = DataFlags()
+    model: ModelFlags = ModelFlags()
+    training: Annotated[TrainingFlags, Only(select=MEASURES)] = TrainingFlags()
+    decoding: DecodingFlags = DecodingFlags()
+    device: DeviceFlags = DeviceFlags()
+
+
+def load(config: TranslationConfig) -> Task:
+    """The task.
+
+    Raises:
+      ValueError: an option is not of the task, or the search cannot be.
+    """
+    config.decoding.search(config.run.seed)
+    own = config.data
+    options: dict[str, Any] = {}
+    for item in own.task_option:
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise ValueError(f"`--task_option` must be name=value; got {item!r}.")
+        options[name] = json.loads(value) if value.lstrip("-").isdigit() else value
+    if own.task in ("parallel", "scan"):
+        options = {"data_dir": own.data_dir} | options
+    if own.task == "parallel":
+        options |= {"preset": own.preset} if own.preset else {}
+    elif own.preset:
+        raise ValueError(f"`--preset` goes with --task=parallel; got --task={own.task}.")
+    return tasks.get(own.task, **options)
+
+
+def learn(config: TranslationConfig, task: Task, folder: Path | None) -> Tokenizer:
+    """The vocabulary: learned from the training sentences once, then read from the folder."""
+    if folder is not None and (folder / run_folder.VOCABULARY).exists():
+        return run_folder.recall_vocabulary(config, folder)
+    kind = config.data.tokenizer or task.tokenizer
+    texts = (text for e in task.train for text in (e.source, e.references[0]))
+    size = config.data.vocabulary_size if kind == "bpe" else None
+    return Tokenizer.learn(texts, kind=kind, size=size, lowercase=task.lowercase)
+
+
+def network(config: TranslationConfig, vocabulary: Tokenizer) -> TransformerConfig | RNNConfig:
+    """Sizes and choices of the model."""
+    # What is decoded may be longer than what was learned.
+    return config.model.network(vocabulary.size, max_length=4 * config.data.max_length)
+
+
+def build(config: TranslationConfig, vocabulary: Tokenizer) -> Build:
+    """`key -> model`."""
+    own = network(config, vocabulary)
+
+    def make(key: jax.Array) -> nnx.Module:
+        if isinstance(own, RNNConfig):
+            return Seq2SeqRNN(own, rngs=nnx.Rngs(key))
+        return Seq2SeqTransformer(own, rngs=nnx.Rngs(key))
+
+    return make
+
+
+def notes(config: TranslationConfig, task: Task) -> Iterator[str]:
+    """Where scaled dot stands in for the named attention."""
+    del task
+    line = attention_line(config.model.network(1, max_length=1))
+    if line:
+        yield line
+
+
+def batches(config: TranslationConfig, task: Task, vocabulary: Tokenizer) -> BucketedBatches:
+    """Batches of training."""
+    return batches_of(config, "train", task.train, vocabulary)
+
+
+def batches_of(
+    config: TranslationConfig, split: str, examples: Sequence[Example], vocabulary: Tokenizer
+) -> BucketedBatches:
+    """Batches of a split; says how many sentences are too long."""
+    found = BucketedBatches(
+        encode_examples(examples, vocabulary),
+        tokens_per_batch=config.data.tokens_per_batch,
+        max_length=config.data.max_length,
+        seed=config.run.seed,
+        shuffle=split == "train",
+    )
+    if found.too_long:
+        print(
+            f"{split}: {found.too_long} of {len(examples)} sentences are longer than "
+            f"--max_length={config.data.max_length} and left out"
+        )
+    return found

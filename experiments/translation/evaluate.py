@@ -1,0 +1,146 @@
+"""Scores of translations, in training and after it."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax import nnx
+
+from attention_jax.analysis import attention_entropy
+from attention_jax.analysis.plots import run_plots
+from attention_jax.core.types import Params
+from attention_jax.data.batching import encode_examples
+from attention_jax.data.tokenizer import Tokenizer
+from attention_jax.data.types import Example, Task
+from attention_jax.decoding.translate import Translator
+from attention_jax.evaluation import text
+from attention_jax.evaluation.translation import score
+from attention_jax.training.evaluate import loss_evaluator
+from attention_jax.training.loop import Evaluate
+from experiments.common.experiment import Outcome, Run
+from experiments.common.run_folder import next_command
+from experiments.common.scoring import Counts, Scorer, read_json
+from experiments.translation.config import TranslationConfig, batches_of
+
+SAMPLES = 5
+FOCUSED = 64  # sentences over which attention's entropy is averaged
+
+
+def validate(
+    config: TranslationConfig, task: Task, vocabulary: Tokenizer, graphdef: nnx.GraphDef
+) -> Evaluate:
+    """`params -> scores` on the validation split; its translations are greedy."""
+    batches = batches_of(config, "validation", task.validation, vocabulary)
+    losses = loss_evaluator(graphdef)
+    translator = Translator(graphdef, vocabulary)
+    examples = task.validation[: config.training.evaluate_sentences]
+
+    def scores_of(params: Params) -> dict[str, float]:
+        scores, _ = score(translator, params, examples, lowercase=task.lowercase)
+        numbers = {name: x for name, x in scores.items() if isinstance(x, float)}
+        return losses(params, batches) | numbers
+
+    return scores_of
+
+
+def evaluate(run: Run, task: Task, facts: dict[str, Any]) -> Outcome:
+    """Scores the test splits; writes samples.txt, translations.json and figures."""
+    search = run.config.decoding.search(run.config.run.seed, nbest=1)
+    translator = Translator(run.graphdef, run.tokenizer, search)
+    scores, translations = {}, {}
+    for name, examples in task.tests.items():
+        print(f"translating {len(examples)} sentences of {name} ...")
+        scores[name], translations[name] = score(
+            translator, run.params, examples, lowercase=task.lowercase
+        )
+    first = next(iter(task.tests))
+    summary = {
+        "task": task.name,
+        **facts,
+        "tests": scores,
+        "focus": focus(run, task.tests[first]),
+    }
+    samples = list(zip(task.tests[first], translations[first], strict=True))[:SAMPLES]
+    (run.folder / "samples.txt").write_text("\n\n".join(map(sample_text, samples)) + "\n")
+    draw(run, Translator(run.graphdef, run.tokenizer, search, rows=8), samples)
+    (run.folder / "translations.json").write_text(json.dumps(translations, indent=1) + "\n")
+    return Outcome(summary, closing_text(run, summary, samples))
+
+
+def focus(run: Run, examples: Sequence[Example]) -> dict[str, float] | None:
+    """Effective tokens of attention while the model writes the references of a few sentences."""
+    pairs = encode_examples(examples, run.tokenizer)
+    short = [pair for pair in pairs if max(map(len, pair)) < run.config.data.max_length]
+    if not short:
+        return None
+    found = attention_entropy.effective_tokens(run.graphdef, run.params, short[:FOCUSED])
+    return None if found is None else found._asdict()
+
+
+def sample_text(sample: tuple[Example, str]) -> str:
+    """One translation beside its source and reference."""
+    example, translation = sample
+    lines = ("source   ", example.source), ("reference", example.references[0])
+    return "\n".join(f"{n}  {text}" for n, text in (*lines, ("model    ", translation)))
+
+
+def draw(run: Run, translate: Translator, samples: Sequence[tuple[Example, str]]) -> None:
+    """Draws curves.png and, where the model attends, attention_1.png and so on."""
+    folder, sources = run.folder, [example.source for example, _ in samples]
+    run_plots.curves(folder / "metrics.jsonl", folder / "curves.png")
+    for number, (source, found) in enumerate(
+        zip(sources, translate(run.params, sources), strict=True), 1
+    ):
+        drawn = attention_entropy.alignment(
+            run.graphdef, run.params, run.tokenizer, source, found[0].tokens
+        )
+        if drawn is not None:
+            path = folder / f"attention_{number}.png"
+            run_plots.attention_heatmap(*drawn, path, title=f"{source}\n{found[0].text}")
+
+
+def closing_text(run: Run, summary: dict[str, Any], samples: Sequence[tuple[Example, str]]) -> str:
+    """Samples, the table, and what to type next."""
+    lines = ["", *(f"{sample_text(sample)}\n" for sample in samples)]
+    lines.append(f"{'test':<16}{'exact match':>12}{'BLEU':>8}{'chrF':>8}")
+    scores: dict[str, Any] = {}
+    for name, scores in summary["tests"].items():
+        exact, bleu, chrf = scores["exact_match"], scores["bleu"], scores["chrf"]
+        lines.append(f"{name:<16}{exact:>12.2%}{bleu:>8.2f}{chrf:>8.2f}")
+    lines.append(f"\n{scores['bleu_signature']}\n{scores['chrf_signature']}")
+    lines.append(f"\n{summary['parameters']:,} parameters, {summary['seconds']:.0f} s of training")
+    attends = run.config.model.attention_text != "none"
+    drawn = [f"{run.folder}/curves.png", *([f"{run.folder}/attention_1.png"] if attends else [])]
+    lines.append(f"figures: {' '.join(drawn)}")
+    lines.append(next_command(run.folder, f'--text="{samples[0][0].source}"'))
+    return "\n".join(lines)
+
+
+def scorer(config: TranslationConfig, task: Task, vocabulary: Tokenizer) -> Scorer:
+    """Scores of sentences: translations.json against the task's references."""
+
+    def counts(folder: Path, measure: str) -> Counts:
+        translations = read_json(folder / "translations.json")
+        return {
+            test: text.sentence_counts(
+                measure,
+                translations[test],
+                [example.references for example in examples],
+                lowercase=task.lowercase,
+            )
+            for test, examples in task.tests.items()
+        }
+
+    def lengths(examples: Iterable[Example]) -> np.ndarray:
+        return np.array([len(vocabulary.encode(example.source)) for example in examples])
+
+    def all_lengths(folder: Path) -> tuple[dict[str, np.ndarray], int]:
+        del folder
+        # A sentence has EOS too, and longer ones were left out.
+        trained = lengths(task.train)
+        longest = int(trained[trained < config.data.max_length].max())
+        return {test: lengths(examples) for test, examples in task.tests.items()}, longest
+
+    return Scorer(task.name, counts, text.score_of_counts, all_lengths)

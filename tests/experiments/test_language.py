@@ -1,0 +1,192 @@
+"""The scripts of language models and of memory, as a user runs them."""
+
+import json
+import shutil
+
+import pytest
+
+from experiments.common.config import LOSSES
+from tests.support.scripts import ROOT, validated
+from tests.support.scripts import script as run
+
+TINY = (
+    "--width=8 --heads=2 --layers=1 --feed_forward=8 --steps=2 --evaluate_every=2 "
+    "--checkpoint_every=1"
+).split()
+TEXT = "".join(f"{i} and {i + 1} make {2 * i + 1}.\n" for i in range(60))
+
+
+@pytest.fixture(scope="module")
+def text_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("texts") / "sums.txt"
+    path.write_text(TEXT)
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(text_file):
+    folder = text_file.parent / "run"
+    done = run("language", *TINY, f"--text_file={text_file}", f"--run={folder}", "--context=16",
+               "--characters=30", "--temperature=0.8", "--top_k=9")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def test_a_language_run_leaves_its_folder(trained):
+    folder, done = trained
+    assert "nats a character" in done.stdout and "experiments.predict" in done.stdout
+    for name in ("environment.json", "metrics.jsonl", "vocabulary.json", "curves.png"):
+        assert (folder / name).stat().st_size > 0, name
+    assert (folder / "run.flags").read_text().startswith("# python -m experiments.language\n")
+    assert len((folder / "samples.txt").read_text()) == 32  # a character, 30 more, a line's end
+    assert validated(folder) == set(LOSSES)
+    result = json.loads((folder / "result.json").read_text())
+    assert result["task"] == "sums" and result["steps"] == 2
+    rows = json.loads((folder / "outcomes.json").read_text())["validation"]["accuracy"]
+    right, count = (sum(column) for column in zip(*rows, strict=True))
+    assert count == len(TEXT) - int(0.9 * len(TEXT)) - 1
+    assert right / count == pytest.approx(result["tests"]["validation"]["accuracy"])
+
+
+@pytest.mark.slow
+def test_predict_goes_on_with_a_text(trained):
+    options = ("predict", f"--run={trained[0]}", "--characters=20")
+    one = run(*options, "--text=7 and")
+    assert one.returncode == 0, one.stderr
+    assert one.stdout.startswith("7 and") and len(one.stdout) >= 26
+    assert run(*options, stdin="7 and").stdout == one.stdout
+    assert run(*options, "--text=7 and", "--seed=1").stdout != one.stdout
+    assert run(*options, "--text=7 and", "--nosample").stdout != one.stdout
+
+
+def test_what_a_run_sampled_by_is_no_matter_without_sampling(trained):
+    options = ("predict", f"--run={trained[0]}", "--characters=5", "--text=7 and", "--nosample")
+    done = run(*options)
+    assert done.returncode == 0 and len(done.stdout) >= 11, done.stderr
+    given = run(*options, "--top_k=9")
+    assert given.returncode == 1 and "--top_k goes with --sample" in given.stderr
+
+
+@pytest.mark.slow
+def test_an_interrupted_language_run_goes_on(trained, text_file, tmp_path):
+    options = [*TINY, f"--text_file={text_file}", f"--run={tmp_path / 'run'}", "--context=16"]
+    assert run("language", *options, "--characters=30", "--steps=1").returncode == 0
+    done = run("language", *options, "--characters=30", "--resume")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["steps"] == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text + "é" * 9, "these data have"),
+        (lambda text: 20 * text, "`batches` must be those that the run began with"),
+    ],
+    ids=["vocabulary", "length"],
+)
+def test_a_refused_resume_changes_nothing(trained, tmp_path, change, message):
+    folder, text_file = tmp_path / "run", tmp_path / "sums.txt"
+    shutil.copytree(trained[0], folder)
+    flags = folder / "run.flags"
+    flags.write_text(flags.read_text().replace(str(trained[0].parent), str(tmp_path)))
+    text_file.write_text(change(TEXT))
+    before = contents(folder)
+    done = run("language", f"--flagfile={flags}", f"--run={folder}", "--resume", "--characters=9")
+    assert done.returncode == 1 and message in done.stderr, done.stderr
+    assert contents(folder) == before
+
+
+def contents(folder):
+    """Every file under a folder, whole."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "message"),
+    [
+        ("language", [], "`--text_file` or `--preset` must name a text; got"),
+        ("language", ["--text_file=none.txt"], "none.txt does not exist"),
+        ("language", ["--preset=moby"], "`--preset` must be among tiny_shakespeare"),
+        ("language", ["--preset=tiny_shakespeare", "--data_dir=/x"], "tinyshakespeare/input.txt"),
+        ("language", ["--text_file=TEXT", "--context=900"], "more than --context=900 characters"),
+        ("language", ["--text_file=TEXT", "--attention=coverage"], "'coverage' does not"),
+        ("predict", ["--run=RUN", "--text=é"], "`prompt` must be text of the characters"),
+        ("predict", ["--run=RUN", "--file=TEXT"], "go with translations"),
+        ("visualize", ["--run=RUN", "--text=a"], "is of experiments.language"),
+        ("memory", ["--pairs=9", "--length=32"], "at most a quarter of the length"),
+        ("memory", ["--test_lengths=x"], "`--test_lengths` must be lengths above 1; got x"),
+        ("memory", ["--shorter_lengths=64"], "`--shorter_lengths` must be below --length=64"),
+        ("memory", ["--cost_lengths=1"], "`--cost_lengths` must be lengths above 1; got 1"),
+        ("memory.draw", ["--runs=RUN"], "must name finished runs of experiments.memory"),
+    ],
+)
+def test_what_a_user_can_mend_ends_in_one_line(script, arguments, message, trained, text_file):
+    places = {"RUN": str(trained[0]), "TEXT": str(text_file)}
+    for old, new in places.items():
+        arguments = [argument.replace(old, new) for argument in arguments]
+    before = set(ROOT.glob("runs/*"))
+    done = run(script, *arguments)
+    assert done.returncode == 1 and message in done.stderr
+    assert "Traceback" not in done.stderr and done.stderr.count("\n") == 1
+    assert set(ROOT.glob("runs/*")) == before, "a folder was made for what is refused"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("problem", "options"),
+    [
+        (
+            "associative",
+            ["--vocabulary=16", "--pairs=2", "--shorter_lengths=8", "--cost_lengths=8,16"],
+        ),
+        pytest.param(
+            "copying",
+            ["--symbols=3", "--model=rnn", "--attention=none", "--cost_lengths=16"],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "induction",
+            ["--vocabulary=8", "--model=rnn", "--attention=additive"],
+            marks=pytest.mark.slow,
+        ),
+        ("adding", ["--positions=learned", "--cost_lengths=8"]),
+    ],
+)
+def test_memory_is_measured_at_lengths_and_distances(problem, options, tmp_path):
+    folder = tmp_path / problem
+    done = run("memory", *TINY, f"--problem={problem}", "--length=16", "--rows=8", "--test_rows=20",
+               "--test_lengths=32", f"--run={folder}", *options)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    result = json.loads((folder / "result.json").read_text())
+    assert (
+        result["lengths"]
+        == {"test": 16, "length_32": 32}
+        == {test: result["lengths"][test] for test in result["tests"]}
+    )
+    rows = json.loads((folder / "outcomes.json").read_text())
+    for test, distances in result["distances"].items():
+        right, count = (sum(column) for column in zip(*rows[test]["accuracy"], strict=True))
+        assert sum(row[2] for row in distances) == right and sum(r[3] for r in distances) == count
+        assert len(rows[test]["accuracy"]) == 24  # three batches of eight
+        assert right / count == pytest.approx(result["tests"][test]["accuracy"], abs=1e-6)
+    for row in result["costs"]:
+        assert row["training_seconds"] > 0 and row["temporary_bytes"] > 0
+    assert (folder / "memory.png").stat().st_size > 0
+    done = run("memory.draw", f"--runs={folder},{folder}", f"--output={tmp_path / 'all.png'}")
+    assert done.returncode == 0 and (tmp_path / "all.png").stat().st_size > 0, done.stderr
+
+
+@pytest.mark.slow
+def test_the_models_in_torch_and_ours_are_as_large(text_file, tmp_path):
+    pytest.importorskip("torch")
+    output = tmp_path / "speed.json"
+    options = ["--width=8", "--heads=2", "--layers=2", "--feed_forward=8", "--context=16",
+               f"--text_file={text_file}", "--activation=gelu", "--optimizer=adamw"]  # fmt: skip
+    options += ["--positions=learned", "--dropout=0", "--repeats=3", "--block=2"]
+    done = run("language_speed", *options, f"--output={output}")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(output.read_text())["results"]
+    assert len(found["blocks"]) == 3 and found["ratio"] > 0 and found["updates"] == 6
+    done = run("language_speed", *options, "--activation=relu")
+    assert done.returncode == 1 and "tiny_shakespeare.flags" in done.stderr

@@ -1,0 +1,211 @@
+"""Each script as a user runs it: in a process of its own, from the command line."""
+
+import json
+import re
+
+import pytest
+
+from attention_jax.nn import recurrent, transformer
+from experiments.common import config as groups
+from experiments.translation.config import MEASURES
+from tests.support.scripts import script as run
+from tests.support.scripts import validated
+
+TINY = (
+    "--task=copy --task_option=train_size=60 --task_option=test_size=8 --width=8 --heads=2 "
+    "--layers=1 --feed_forward=8 --steps=2 --max_length=32 --tokens_per_batch=256 "
+    "--evaluate_every=2 --evaluate_sentences=2 --checkpoint_every=1"
+).split()
+VARIANT = """
+import jax.numpy as jnp
+from attention_jax import from_score
+
+def gaussian():
+    return from_score(lambda params: lambda q, k: -jnp.sum((q - k) ** 2))
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "copy"
+    file = folder.parent / "gaussian.py"
+    file.write_text(VARIANT)
+    done = run("translation", *TINY, f"--run={folder}", f"--attention_file={file}")
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def test_a_run_leaves_its_folder(trained):
+    folder, done = trained
+    assert "exact match" in done.stdout and "experiments.predict" in done.stdout
+    for name in (
+        "run.flags",
+        "run.json",
+        "environment.json",
+        "metrics.jsonl",
+        "vocabulary.json",
+        "samples.txt",
+        "gaussian.py",
+        "curves.png",
+        "attention_1.png",
+    ):
+        assert (folder / name).stat().st_size > 0, name
+    assert validated(folder) == set(MEASURES)
+    result = json.loads((folder / "result.json").read_text())
+    assert result["steps"] == 2 and set(result["tests"]) == {"test", "longer"}
+
+
+def test_a_run_in_use_is_kept(trained):
+    folder, _ = trained
+    before = (folder / "result.json").read_bytes()
+    done = run("translation", *TINY, f"--run={folder}")
+    assert done.returncode == 1 and "is in use" in done.stderr and "--resume" in done.stderr
+    assert (folder / "result.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--attention_file=OWN", "--width=24"],
+            "has --width=8, and this call --width=24. Give --flagfile=",
+        ),
+        (["--attention_file=OWN", "--kv_heads=1"], "has no such flag, and this call --kv_heads=1"),
+        (["--width=8"], "has --attention=.*gaussian.py, and this call no such flag"),
+        (["--attention_file=OTHER"], "must be as it was when the run began; .* differs from"),
+    ],
+)
+def test_a_run_goes_on_with_its_own_flags_only(trained, tmp_path, arguments, message):
+    folder, _ = trained
+    other = tmp_path / "gaussian.py"
+    other.write_text((folder / "gaussian.py").read_text() + "# changed\n")
+    before = {path: path.read_bytes() for path in folder.glob("*.*") if path.is_file()}
+    kept = str(folder / "gaussian.py")
+    own = [x.replace("OTHER", str(other)).replace("OWN", kept) for x in arguments]
+    done = run("translation", *TINY, f"--run={folder}", "--resume", *own)
+    assert done.returncode == 1 and re.search(message, done.stderr), done.stderr
+    assert {path: path.read_bytes() for path in folder.glob("*.*") if path.is_file()} == before
+
+
+def test_predict_gives_the_same_by_text_file_and_standard_input(trained, tmp_path):
+    folder, _ = trained
+    sentences = ["3 4 5", "", "7 8"]
+    path = tmp_path / "sentences.txt"
+    path.write_text("\n".join(sentences) + "\n")
+    options = (f"--run={folder}", "--nbest=2", "--scores")
+    by_file = run("predict", *options, f"--file={path}")
+    assert by_file.returncode == 0, by_file.stderr
+    by_input = run("predict", *options, stdin="\n".join(sentences) + "\n")
+    assert by_input.stdout == by_file.stdout and by_file.stdout.count("\n") == 5
+    by_text = run("predict", *options, "--text=7 8")
+    assert by_text.stdout.splitlines() == by_file.stdout.splitlines()[3:]
+
+
+@pytest.mark.slow
+def test_a_drawn_translation_depends_on_seed_and_sentence_alone(trained):
+    folder, _ = trained
+    options = (f"--run={folder}", "--sample", "--temperature=2", "--top_p=0.9", "--scores")
+    together = run("predict", *options, stdin="7 8\n3 4 5\n").stdout.splitlines()
+    assert run("predict", *options, "--text=3 4 5").stdout.splitlines() == together[1:]
+    assert run("predict", *options, "--text=3 4 5", "--seed=1").stdout.splitlines() != together[1:]
+
+
+def test_a_checkpoint_of_another_model_is_refused(trained):
+    folder, _ = trained
+    done = run("predict", f"--run={folder}", "--width=16", "--text=3")
+    assert done.returncode == 1 and done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_models_of_pictures_read_no_sentences(trained):
+    done = run("predict", f"--run={trained[0]}", "--model=cnn", "--text=3")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "--model=cnn: value should be one of <transformer|rnn>" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_run_says_where_scaled_dot_stands_in(trained, tmp_path):
+    done = run("translation", *TINY, "--attention=retention", f"--run={tmp_path / 'run'}")
+    assert done.returncode == 0, done.stderr
+    told = "attention: retention in the decoder; scaled_dot in the encoder and between the two\n"
+    assert told in done.stdout
+    assert "scaled_dot" not in trained[1].stdout
+
+
+@pytest.mark.parametrize(
+    ("named", "line"),
+    [
+        ({"attention": "dot"}, None),
+        ({"attention": "alibi", "cross_attention": "dot"}, None),
+        ({"attention": "alibi"}, "alibi in the encoder and in the decoder; scaled_dot between"),
+        ({"attention": "coverage"}, "coverage between the two; scaled_dot in the encoder and in"),
+        ({"attention": "coverage", "cross_attention": "dot"}, "coverage nowhere; scaled_dot in"),
+    ],
+)
+def test_nothing_stands_in_unsaid(named, line):
+    config = transformer.TransformerConfig(vocabulary_size=8, **named)
+    told = groups.attention_line(config)
+    assert told is None if line is None else told.startswith(f"attention: {line}")
+    assert groups.attention_line(recurrent.RNNConfig(vocabulary_size=8)) is None
+
+
+def test_help_and_list_name_what_there_is():
+    shown = run("translation", "--help").stdout
+    assert "--task" in shown and "--attention_file" in shown and "--resume" in shown
+    listed = run("translation", "--list").stdout
+    assert "spanish" in listed and "additive" in listed and "rnn" in listed
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "message"),
+    [
+        ("translation", ["--task=cooking"], "should be one of"),
+        ("translation", ["--atention=dot"], "Did you mean: attention"),
+        ("translation", ["--attention=telepathy"], "must be one of"),
+        ("translation", ["--task=parallel", "--task_option=tsv=none.tsv"], "none.tsv"),
+        ("translation", ["--preset=multi30k_de_en"], "goes with --task=parallel"),
+        ("translation", ["--temperature=2"], "--temperature goes with --sample"),
+        ("translation", ["--seed=-1"], "flag --seed=-1: -1 is not a non-negative integer"),
+        ("translation", ["spanish"], "unexpected argument"),
+        ("predict", ["--text=a"], "`--run` must name"),
+        ("predict", ["--run=nowhere", "--text=a"], "nowhere holds no run.flags"),
+    ],
+)
+def test_what_a_user_can_mend_ends_in_one_clear_line(script, arguments, message, tmp_path):
+    if script == "translation":
+        arguments = [f"--run={tmp_path / 'run'}", *arguments]
+    done = run(script, *arguments)
+    assert done.returncode != 0
+    assert message in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "measure"),
+    [
+        ("translation", "cer"),
+        ("speech", "bleu"),
+        ("images", "exact_match"),
+        ("language", "chrf"),
+        ("memory", "perplexity"),
+    ],
+)
+def test_a_script_selects_by_what_it_validates(script, measure, tmp_path):
+    done = run(script, f"--select={measure}", f"--run={tmp_path / 'run'}")
+    assert done.returncode == 1 and not (tmp_path / "run").exists()
+    assert f"--select={measure}: value should be one of <loss|" in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [("ein Hund\n", "equally many lines"), ("ein Hund\n\n", "empty"), (None, "target.txt")],
+)
+def test_files_that_do_not_fit_end_in_one_clear_line(target, message, tmp_path):
+    (tmp_path / "source.txt").write_text("a dog\na cat\n")
+    if target is not None:
+        (tmp_path / "target.txt").write_text(target)
+    files = [f"--task_option={side}={tmp_path / side}.txt" for side in ("source", "target")]
+    done = run("translation", "--task=parallel", *files, f"--run={tmp_path / 'run'}")
+    assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
