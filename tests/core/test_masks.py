@@ -34,6 +34,14 @@ RULES = {
         masks.sliding_window(2, dilation=2),
         lambda b, h, i, j: i - j in (-2, 0, 2),
     ),
+    "window of three": (
+        masks.sliding_window(2, dilation=3),
+        lambda b, h, i, j: i - j in (-3, 0, 3),
+    ),
+    "strided by three": (
+        masks.strided(3),
+        lambda b, h, i, j: abs(i - j) < 3 or i - j in (-3, 3),
+    ),
     "strided": (masks.strided(2), lambda b, h, i, j: abs(i - j) == 1 or i % 2 == j % 2),
     "chunks": (masks.chunks(3), lambda b, h, i, j: (i < 3) == (j < 3)),
     "summaries": (masks.summaries(3, 2), lambda b, h, i, j: j in (1, 2, 4)),

@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from attention_jax.data.text_windows import AllWindows
 from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.decoding import DecodingConfig, TextGenerator
-from attention_jax.evaluation.language import outcomes
 from attention_jax.models import language
 from attention_jax.nn.recurrent import RNNConfig
 from attention_jax.nn.transformer import TransformerConfig
@@ -72,14 +70,3 @@ def test_a_prompt_that_cannot_be_read_is_refused(model, prompt):
         TextGenerator(model[1], VOCABULARY, context=8)(model[2], prompt, 3)
     with pytest.raises(ValueError, match="`method` must be one of 'greedy'"):
         TextGenerator(model[1], VOCABULARY, DecodingConfig("beam"), context=8)
-
-
-def test_outcomes_count_what_is_right_in_each_window(model):
-    model, graphdef, params = model
-    text = np.random.default_rng(0).integers(4, 12, 41)
-    found = outcomes(graphdef)(params, AllWindows(text, rows=4, length=8))
-    assert [count for _, count in found] == [8] * 5
-    for row, (right, _) in enumerate(found):
-        window = text[row * 8 : row * 8 + 9]
-        best = np.asarray(model.logits(jnp.asarray(window[None, :-1], jnp.int32)))[0].argmax(-1)
-        assert right == (best == window[1:]).sum()

@@ -10,6 +10,7 @@ from attention_jax import variants
 from attention_jax.core import masks, scores
 from attention_jax.engine.api import attention
 from attention_jax.nn.attention import attention_function
+from attention_jax.nn.layers import dropout
 
 
 def layer(variant=None, params=None, **options):
@@ -71,3 +72,23 @@ def test_the_function_is_the_variant(qkv):
     k, v = jnp.repeat(k, 2, axis=2), jnp.repeat(v, 2, axis=2)
     got = attention_function(variants.get("dot"))(q, k, v, mask=jnp.ones((1, 1, 5, 5)))
     np.testing.assert_array_equal(got, attention(q, k, v, score=scores.dot, mask=visible))
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.25, 0.5])
+def test_dropout_drops_its_share_and_scales_the_rest(rate):
+    x = jnp.linspace(1.0, 2.0, 30_003).reshape(3, -1)
+    got = dropout(x, rate, nnx.Rngs(dropout=3))
+    kept = got != 0
+    # The rate is rounded to a multiple of 2^-16.
+    np.testing.assert_allclose(got[kept], x[kept] / (1 - rate), rtol=1e-4)
+    share = 1 - float(kept.mean())
+    assert share == pytest.approx(rate, abs=4 * np.sqrt(rate * (1 - rate) / x.size))
+    assert float(got.mean()) == pytest.approx(float(x.mean()), rel=0.02)
+
+
+def test_dropout_is_drawn_from_its_key_and_left_out_without_one():
+    x, keys = jnp.ones((5, 7)), nnx.Rngs(dropout=3)
+    first, second = dropout(x, 0.5, keys), dropout(x, 0.5, keys)
+    assert (first != second).any()
+    np.testing.assert_array_equal(first, dropout(x, 0.5, nnx.Rngs(dropout=3)))
+    assert dropout(x, 0.5, None) is x and dropout(x, 0.0, keys) is x

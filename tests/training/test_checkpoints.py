@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from attention_jax.training import checkpoints as checkpoints_module
 from attention_jax.training.checkpoints import CheckpointDamaged, Checkpoints
 
 
@@ -120,6 +121,44 @@ def test_a_flipped_byte_of_the_plain_data_is_noticed(folder):
     record.write_text(record.read_text().replace("12345", "12346"))
     with pytest.raises(CheckpointDamaged, match="the checksum of its record differs"):
         Checkpoints(folder).restore(1, tree())
+
+
+def test_arrays_of_another_checkpoint_are_noticed_though_they_load(folder):
+    # Nothing is wrong with these files: only the checksum knows that they are not its own.
+    checkpoints = Checkpoints(folder)
+    for step in (1, 2):
+        checkpoints.save(step, tree(step), metric=float(step))
+    first, second = (folder / f"step_{step:09d}" / "params" for step in (1, 2))
+    shutil.rmtree(second)
+    shutil.copytree(first, second)
+    with pytest.raises(CheckpointDamaged, match="the checksum of 'params' differs"):
+        Checkpoints(folder).restore(2, tree())
+    assert_same(
+        Checkpoints(folder).restore(2, {"counters": tree()["counters"]}).tree["counters"],
+        tree(2)["counters"],
+    )
+    assert Checkpoints(folder).restore_latest(tree()).step == 1
+    assert Checkpoints(folder).restore_best(tree()).step == 1
+    with pytest.raises(CheckpointDamaged, match="the checksum of 'params' differs"):
+        Checkpoints(folder).average([1, 2], {"params": tree()["params"]})
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"a": np.arange(4, dtype=np.float32)},
+        {"b": np.arange(3, dtype=np.float32)},
+        {"a": np.arange(3, dtype=np.int32)},
+        {"a": np.arange(3, dtype=np.float32).reshape(1, 3)},
+        {"a": np.array([0, 1, np.nextafter(np.float32(2), np.float32(3))], np.float32)},
+        {"a": np.array([-0.0, 1, 2], np.float32)},
+        {},
+    ],
+)
+def test_the_checksum_sees_names_dtypes_shapes_and_every_bit(other):
+    own = {"a": np.arange(3, dtype=np.float32)}
+    assert checkpoints_module._digest(own) == checkpoints_module._digest(dict(own))
+    assert checkpoints_module._digest(own) != checkpoints_module._digest(other)
 
 
 def test_all_damaged_is_an_error_not_a_fresh_start(folder):

@@ -9,8 +9,10 @@ import pytest
 from flax import nnx
 
 from attention_jax.data.batching import pad
-from attention_jax.data.types import SeriesBatch, TokenBatch
+from attention_jax.data.types import ImageBatch, SeriesBatch, TokenBatch
+from attention_jax.models.image_cnn import CNN, CNNConfig
 from attention_jax.models.seq2seq_rnn import Seq2SeqRNN
+from attention_jax.nn.patches import ImageConfig
 from attention_jax.nn.recurrent import RNNConfig
 from attention_jax.training import loop, losses, objectives
 from attention_jax.training.config import TrainConfig
@@ -126,3 +128,16 @@ def test_right_answers_are_those_of_the_highest_logit():
     assert (float(found.count), float(found.correct)) == (2, 1)
     total, _ = losses.cross_entropy(logits, jnp.array([0, 0, 1]), jnp.array([1.0, 1.0, 0.0]))
     assert float(found.loss) == float(total)
+
+
+def test_classification_is_the_cross_entropy_of_real_rows():
+    classifier = CNN(ImageConfig(4, 4), CNNConfig(3, width=4), rngs=nnx.Rngs(0))
+    images = jnp.asarray(np.random.default_rng(0).random((4, 4, 4, 1), np.float32))
+    labels, weights = jnp.array([0, 1, 2, 0]), jnp.array([1.0, 1.0, 1.0, 0.0])
+    found = objectives.classification(classifier, ImageBatch(images, labels, weights))
+    logits = np.asarray(classifier.classify(images), np.float64)
+    log_p = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    wanted = -sum(log_p[b, k] for b, k in enumerate((0, 1, 2)))
+    assert float(found.loss) == pytest.approx(wanted, rel=1e-5) and float(found.count) == 3
+    right, _ = losses.accuracy(classifier.classify(images), labels, weights)
+    assert float(found.correct) == float(right)

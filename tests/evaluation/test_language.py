@@ -1,0 +1,34 @@
+"""Correct predictions of a language model against its own logits."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from attention_jax.data.text_windows import AllWindows
+from attention_jax.evaluation.language import outcomes
+from attention_jax.models import language
+from attention_jax.nn.recurrent import RNNConfig
+from attention_jax.nn.transformer import TransformerConfig
+
+SIZES = {"vocabulary_size": 12, "width": 8, "layers": 1, "dropout_rate": 0.0}
+
+
+@pytest.fixture(params=["transformer", "rnn"])
+def model(request):
+    if request.param == "rnn":
+        return language.RNNLM(RNNConfig(**SIZES, attention="none"), rngs=nnx.Rngs(0))
+    config = TransformerConfig(**SIZES, heads=2, feed_forward=8, positions="learned", max_length=8)
+    return language.TransformerLM(config, rngs=nnx.Rngs(0))
+
+
+def test_outcomes_count_what_is_right_in_each_window(model):
+    graphdef, state = nnx.split(model)
+    params = nnx.as_pure(state)
+    text = np.random.default_rng(0).integers(4, 12, 41)
+    found = outcomes(graphdef)(params, AllWindows(text, rows=4, length=8))
+    assert [count for _, count in found] == [8] * 5
+    for row, (right, _) in enumerate(found):
+        window = text[row * 8 : row * 8 + 9]
+        best = np.asarray(model.logits(jnp.asarray(window[None, :-1], jnp.int32)))[0].argmax(-1)
+        assert right == (best == window[1:]).sum()

@@ -1,0 +1,84 @@
+"""Logs: a file that is cut back to a checkpoint, lines without a terminal, a profile in time."""
+
+import json
+
+import jax
+import pytest
+
+from attention_jax.training import metric_log
+from attention_jax.training.metric_log import Bar, MetricsFile, Profile
+
+
+def row(step, **numbers):
+    return {"step": step, "split": "train", **numbers}
+
+
+def test_rows_are_lines_of_json_and_null_is_what_is_not_finite(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    file = MetricsFile(path, size=0)
+    file.write(row(1, loss=0.5))
+    file.write(row(2, loss=float("nan"), rate=float("inf")))
+    file.close()
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert lines == [row(1, loss=0.5), row(2, loss=None, rate=None)]
+
+
+def test_a_file_is_cut_back_to_the_size_of_a_checkpoint(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    file = MetricsFile(path, size=0)
+    file.write(row(1))
+    size = file.size()
+    file.write(row(2))
+    file.close()
+    assert size == len(json.dumps(row(1))) + 1 and path.stat().st_size > size
+    again = MetricsFile(path, size=size)
+    again.write(row(3))
+    assert again.size() == path.stat().st_size
+    again.close()
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 3]
+
+
+def test_a_shorter_file_is_not_filled_up(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n')
+    MetricsFile(path, size=1000).close()
+    assert path.read_text() == '{"step": 1}\n'
+
+
+def test_without_a_terminal_rows_are_lines(capsys):
+    bar = Bar(steps=90, done=0)
+    bar.show(row(30, loss=0.123456, accuracy=0.5, tokens_per_second=12_345.6, gradient_norm=9.0))
+    bar.show({"step": 30, "split": "validation", "loss": 2.0, "bleu": 10.0})
+    bar.say("resumed")
+    bar.close()
+    out, err = capsys.readouterr()
+    assert out == "" and err.splitlines() == [
+        "step 30/90 train: accuracy 0.5, loss 0.1235, tokens/s 12,346",
+        "step 30/90 validation: bleu 10, loss 2",
+        "resumed",
+    ]
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+def test_a_profile_covers_its_steps_after_the_first_ones(tmp_path, monkeypatch, steps):
+    calls = []
+    monkeypatch.setattr(jax.profiler, "start_trace", lambda folder: calls.append((at, "start")))
+    monkeypatch.setattr(jax.profiler, "stop_trace", lambda: calls.append((at, "stop")))
+    profile = Profile(tmp_path, steps=steps)
+    for at in range(1, 20):  # noqa: B007
+        profile.tick({})
+    profile.close()
+    first = metric_log.PROFILE_AFTER
+    assert calls == ([(first, "start"), (first + 2, "stop")] if steps else [])
+
+
+def test_a_profile_ends_with_the_run(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(jax.profiler, "start_trace", lambda folder: calls.append("start"))
+    monkeypatch.setattr(jax.profiler, "stop_trace", lambda: calls.append("stop"))
+    profile = Profile(tmp_path, steps=100)
+    for _ in range(metric_log.PROFILE_AFTER):
+        profile.tick({})
+    profile.close()
+    profile.close()
+    assert calls == ["start", "stop"]

@@ -1,0 +1,51 @@
+"""Signals are recorded, and the handlers of before come back."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+
+from attention_jax.training.preemption import Preempted, PreemptionGuard
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_first_signal_is_recorded_and_the_second_interrupts(number):
+    before = signal.getsignal(number)
+    with PreemptionGuard() as guard:
+        assert guard.received == 0
+        os.kill(os.getpid(), number)
+        assert guard.received == number
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+    assert signal.getsignal(number) is before
+
+
+def test_handlers_come_back_after_an_error():
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    with pytest.raises(RuntimeError), PreemptionGuard():
+        raise RuntimeError
+    assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == before
+
+
+def test_other_threads_leave_the_handlers_alone():
+    before, seen = signal.getsignal(signal.SIGTERM), []
+
+    def work():
+        with PreemptionGuard() as guard:
+            seen.append((signal.getsignal(signal.SIGTERM), guard.received))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [(before, 0)]
+
+
+def test_the_error_names_signal_step_folder_and_exit_code():
+    error = Preempted(signal.SIGTERM, step=7, folder=Path("runs/mine"))
+    assert str(error) == (
+        "Stopped by SIGTERM after step 7; a checkpoint is in runs/mine. Repeat the command with "
+        "--resume to continue."
+    )
+    assert (error.signal, error.exit_code) == (15, 143)
