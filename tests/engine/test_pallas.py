@@ -131,6 +131,17 @@ def test_hidden_numbers_that_are_not_finite_reach_nothing(arrays):
     close(out[:, :3], clean[1][0][:, :3])
 
 
+def test_a_query_that_is_not_finite_reaches_no_key_that_it_does_not_see(arrays):
+    """Its row is NaN, weights and slopes of hidden pairs too, in the block of the diagonal."""
+    q, k, v = arrays
+    of = loss(kernel, 1.0, **request(causal, None))
+    run = jax.jit(jax.grad(of, (0, 1, 2), has_aux=True))
+    (_, clean_k, clean_v), _ = run(q, k, v)
+    (dq, dk, dv), _ = run(q.at[:, 3].set(jnp.nan), k, v)
+    assert all(jnp.isnan(x[:, :4]).all() for x in (dk, dv)) and jnp.isnan(dq[:, 3]).all()
+    close((dk[:, 4:], dv[:, 4:]), (clean_k[:, 4:], clean_v[:, 4:]))
+
+
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, pytest.param(jnp.float16, marks=pytest.mark.slow)])
 def test_half_precision_comes_back_as_it_came(dtype, arrays, draw):
     weights, asked = draw(B, T, H, E), request(causal, positions.alibi(heads=H))
