@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from attention_jax.core.types import Like, MaskFunction, Score
 
@@ -30,7 +30,9 @@ def walk(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
             yield from walk(program)
 
 
-def slice(program: ClosedJaxpr, inputs: Sequence[Var], outputs: Sequence[Any]) -> ClosedJaxpr:
+def slice(
+    program: ClosedJaxpr, inputs: Sequence[Var], outputs: Sequence[Var | Literal]
+) -> ClosedJaxpr:
     """The part of a program that computes `outputs` from `inputs`, and captures what it needs.
 
     Args:
@@ -81,7 +83,9 @@ def split_invariant(
         after |= {n for n, x in enumerate(equations) if not stuck.isdisjoint(x.outvars)}
 
 
-def hoist_invariant(function: Callable[..., Any], fixed: Any, *moving: Any) -> Callable[..., Any]:
+def hoist_invariant(
+    function: Callable[..., PyTree], fixed: PyTree, *moving: PyTree
+) -> Callable[..., PyTree]:
     """`function(fixed, *moving)` as a function of `moving`; what needs `fixed` alone is done here.
 
     In a loop, XLA takes such work out of the forward pass, but not its derivative out of the
@@ -99,19 +103,19 @@ def hoist_invariant(function: Callable[..., Any], fixed: Any, *moving: Any) -> C
     ready = jaxpr_as_fun(slice(program, own, cut))(*values)
     after = jaxpr_as_fun(slice(program, [*cut, *others], program.jaxpr.outvars))
 
-    def rest(*moving: Any) -> Any:
+    def rest(*moving: PyTree) -> PyTree:
         return jax.tree.unflatten(tree, after(*ready, *jax.tree.leaves(moving)))
 
     return rest
 
 
 def depends_on(mask: MaskFunction) -> tuple[bool, ...]:
-    """Which of b, h, i, j the mask may depend on."""
+    """For each of b, h, i, j, whether the mask may depend on it."""
     return inputs_used(jax.make_jaxpr(mask)(*[jnp.int32(0)] * 4).jaxpr)
 
 
 def inputs_used(jaxpr: Jaxpr) -> tuple[bool, ...]:
-    """Which inputs the outputs of a program may depend on."""
+    """For each input of a program, whether its outputs may depend on it."""
     needed = _variables(jaxpr.outvars)
     for equation in reversed(jaxpr.eqns):
         if not needed.isdisjoint(equation.outvars):
@@ -226,7 +230,7 @@ def split_score(score: Score, query: Like, key: Like) -> tuple[Callable[[Array],
 
 
 class _Side(NamedTuple):
-    """What a score needs of its query alone, or of its key alone.
+    """The part of a score that needs its query alone, or its key alone.
 
     Attributes:
       cut: the variables of the score at which the rest goes on.

@@ -1,4 +1,4 @@
-"""Who may see whom: functions `(b, h, i, j) -> bool` of global positions, True where visible.
+"""Attention masks: functions `(b, h, i, j) -> bool` of global positions, True where visible.
 
 They combine with `&`, `|` and `~`, also with plain functions:
 
@@ -62,18 +62,18 @@ full = Mask(lambda b, h, i, j: jnp.asarray(True))
 """Every query sees every key."""
 
 causal = Mask(lambda b, h, i, j: j <= i)
-"""A query sees itself and what came before: j <= i."""
+"""A query sees itself and the keys before it: j <= i."""
 
 
 def both(first: MaskFunction | None, second: MaskFunction | None) -> MaskFunction | None:
-    """What both masks show; None shows everything."""
+    """The conjunction of two masks, either of which may be None, for no mask."""
     if first is None or second is None:
         return second if first is None else first
     return (first if isinstance(first, Mask) else Mask(first)) & second
 
 
 def sliding_window(size: int, *, dilation: int = 1) -> Mask:
-    """A query sees keys nearer than `size` steps, on both sides.
+    """Sliding window: a query sees the keys nearer than `size` steps, on both sides.
 
         visible = |i - j| < size dilation and (i - j) mod dilation = 0
 
@@ -101,7 +101,7 @@ def sliding_window(size: int, *, dilation: int = 1) -> Mask:
 
 
 def strided(stride: int) -> Mask:
-    """A query sees the keys nearer than `stride`, and every `stride`-th beyond.
+    """Strided pattern: a query sees the keys nearer than `stride`, and every `stride`-th beyond.
 
         visible = |i - j| < stride or (i - j) mod stride = 0
 
@@ -115,7 +115,7 @@ def strided(stride: int) -> Mask:
 
 
 def chunks(size: int) -> Mask:
-    """The sequence is cut into chunks of `size`, which see only themselves.
+    """Chunks of `size` positions, which see only themselves.
 
         visible = floor(i / size) = floor(j / size)
 
@@ -127,7 +127,7 @@ def chunks(size: int) -> Mask:
 
 
 def summaries(stride: int, count: int) -> Mask:
-    """Every query sees the last `count` of each `stride` keys; combine as `chunks | summaries`.
+    """Summary positions: the last `count` of each `stride` keys; combine as `chunks | summaries`.
 
         visible = j mod stride >= stride - count
 
@@ -146,7 +146,7 @@ def summaries(stride: int, count: int) -> Mask:
 
 
 def global_tokens(count: int) -> Mask:
-    """The first `count` positions see all, and all see them; combine by `|`.
+    """Global tokens: the first `count` positions see all, and all see them; combine by `|`.
 
         visible = i < count or j < count
 
@@ -159,13 +159,13 @@ def global_tokens(count: int) -> Mask:
     return Mask(lambda b, h, i, j: (i < count) | (j < count))
 
 
-def neighbourhood(size: int, *, height: int, width: int) -> Mask:
-    """On a grid, read row by row, a query sees the `size` x `size` keys nearest to it.
+def neighborhood(size: int, *, height: int, width: int) -> Mask:
+    """Neighborhood on a grid: a query sees the `size` x `size` keys nearest to it, row-major.
 
         start(n, length) = min(max(n - floor(size / 2), 0), length - size)
         visible = 0 <= row(j) - start(row(i), height) < size and the same for the columns
 
-    At a border the window is moved inwards, so that every query sees as many keys. Positions
+    At a border the window is moved inward, so that every query sees as many keys. Positions
     beyond the grid are hidden.
 
     Args:
@@ -177,7 +177,7 @@ def neighbourhood(size: int, *, height: int, width: int) -> Mask:
 
     Reference: Hassani et al. 2023, arXiv:2204.07143, section 3.1.
 
-    >>> [j for j in range(5) if neighbourhood(3, height=1, width=5)(0, 0, 0, j)]
+    >>> [j for j in range(5) if neighborhood(3, height=1, width=5)(0, 0, 0, j)]
     [0, 1, 2]
     """
     for name, value in (("size", size), ("height", height), ("width", width)):
@@ -201,7 +201,7 @@ def neighbourhood(size: int, *, height: int, width: int) -> Mask:
 
 
 def axial(width: int, *, along: str = "both") -> Mask:
-    """On a grid, read row by row, a query sees the keys of its row, its column, or both.
+    """Axial pattern on a grid, row-major: a query sees the keys of its row, its column, or both.
 
         visible = floor(i / width) = floor(j / width) or i mod width = j mod width
 
@@ -222,7 +222,7 @@ def axial(width: int, *, along: str = "both") -> Mask:
 
 
 def prefix(length: int | Int[Array, ""]) -> Mask:
-    """Every query sees the first `length` keys; combine as `causal | prefix(length)`.
+    """Prefix: every query sees the first `length` keys; combine as `causal | prefix(length)`.
 
     Reference: Raffel et al. 2020, arXiv:1910.10683, figure 4.
     """
@@ -230,20 +230,20 @@ def prefix(length: int | Int[Array, ""]) -> Mask:
 
 
 def lengths(key_lengths: Int[Array, " b"]) -> Mask:
-    """Hides the padding at the end: sequence b has `key_lengths[b]` keys."""
+    """Padding mask from lengths: sequence b has `key_lengths[b]` keys."""
     checks.shape("key_lengths", key_lengths, "b")
     return Mask(lambda b, h, i, j: j < key_lengths[b])
 
 
 def keys(visible: Bool[Array, "b s"]) -> Mask:
-    """Hides padding anywhere: key j of sequence b is seen where `visible[b, j]`."""
+    """Padding mask from an array: key j of sequence b is seen where `visible[b, j]`."""
     checks.shape("visible", visible, "b s")
     _boolean("visible", visible)
     return Mask(lambda b, h, i, j: _at(visible, b, j, fill=False))
 
 
 def documents(query_ids: Int[Array, "b t"], key_ids: Int[Array, "b s"]) -> Mask:
-    """Sequences packed into one row see only themselves: `query_ids[b, i] == key_ids[b, j]`."""
+    """Document mask of packed sequences: `query_ids[b, i] == key_ids[b, j]`."""
     checks.shape("query_ids", query_ids, "b t")
     checks.shape("key_ids", key_ids, "b s")
 
@@ -255,7 +255,7 @@ def documents(query_ids: Int[Array, "b t"], key_ids: Int[Array, "b s"]) -> Mask:
 
 
 def from_array(visible: Bool[Array, "b h t s"]) -> Mask:
-    """Wraps an array, True where visible; axes of length 1 hold for all, as in broadcasting.
+    """Mask from an array, True where visible; axes of length 1 broadcast.
 
     Where the array shows a pattern (a window, padding), the function for it is faster.
     """

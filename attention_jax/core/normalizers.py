@@ -1,4 +1,4 @@
-"""Weights from logits: what turns the scores of one query into its weights on the keys.
+"""Normalizers: weights from logits, such as the softmax.
 
 `weights(logits, visible) -> weights` over the last axis, 0 where hidden and in rows that see
 nothing. `logits` are `[b h t s]`; `visible` broadcasts against them. The number of keys never
@@ -21,7 +21,7 @@ Visible = Bool[Array, "#b #h #t #s"]
 
 
 class Normalizer(NamedTuple):
-    """How logits become weights: a tuple of pure functions.
+    """A normalizer: a tuple of pure functions.
 
     Attributes:
       name: what errors call it.
@@ -90,7 +90,7 @@ def softmax_with_sink(sink: Float[Array, " h"]) -> Normalizer:
 
 
 def sigmoid(bias: float | Float[Array, ""] | None) -> Normalizer:
-    """Each weight by itself, so keys do not compete.
+    """A sigmoid of each logit alone, so that keys do not compete.
 
         weight_j = 1 / (1 + exp(-x_j - bias))
 
@@ -282,7 +282,7 @@ def _bisected(z: Logits, order: Array) -> Float[Array, "b h t 1"]:
 
 
 def _powers(z: Logits, order: Array, threshold: Array) -> tuple[Logits, Float[Array, "b h t 1"]]:
-    """The weights of `entmax` for a threshold, and how fast their sum falls with it."""
+    """The weights of `entmax` for a threshold, and the derivative of their sum in it, negated."""
     height = z - threshold
     support = height > 0
     height = jnp.where(support, height, 1)
@@ -291,7 +291,7 @@ def _powers(z: Logits, order: Array, threshold: Array) -> tuple[Logits, Float[Ar
 
 
 def _count(logits: Logits, visible: Visible) -> Float[Array, "b h t 1"]:
-    """How many keys each row sees, at least 1."""
+    """Number of visible keys of each row, at least 1."""
     seen = jnp.broadcast_to(visible, logits.shape).sum(-1, keepdims=True, dtype=logits.dtype)
     return jnp.maximum(seen, 1)
 

@@ -1,24 +1,25 @@
-"""Numerical helpers of all implementations: wide dtypes, dropout from a counter."""
-
-from typing import Any
+"""Shared numerics: the dtype of accumulation, and dropout from a counter."""
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend.random import threefry2x32_p
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
+
+from attention_jax.core.types import Like
 
 Offset = int | Int[Array, ""]
 
 
-def wide_dtype(*arrays: Any) -> Any:
-    """The dtype of the computation: float32, or float64 where an array is that."""
+def wide_dtype(*arrays: Like) -> np.dtype:
+    """The dtype of accumulation: float32, or float64 where an array has it."""
     return jnp.dtype(jnp.float64 if jnp.float64 in [x.dtype for x in arrays] else jnp.float32)
 
 
 def kept_pairs(key: PRNGKeyArray, rate: float, at: tuple[Array, ...]) -> Bool[Array, "..."]:
-    """Which weights dropout keeps: a hash of key, b, h and the global positions.
+    """The weights that dropout keeps: a hash of key, b, h and the global positions.
 
-    So it depends on no shape, block or offset: two ways of computing one pair agree on it.
+    It depends on no shape, block or offset: all implementations agree on a pair.
 
     Args:
       at: b, h, i and j, in shapes that broadcast.

@@ -1,4 +1,4 @@
-"""Where a token stands: added to it, turned into it, or taken from its scores."""
+"""Position encodings: added to embeddings, rotated into them, or added to scores."""
 
 import math
 
@@ -34,7 +34,7 @@ def sinusoidal(
 def learned(
     table: Float[Array, " n *rest"], length: int, *, offset: int | Int[Array, ""] = 0
 ) -> Float[Array, " t *rest"]:
-    """The rows of a learned table, one a position.
+    """Rows of a learned table, one a position.
 
         rows[p] = table[offset + p]
 
@@ -62,9 +62,9 @@ def learned(
 def rope(
     x: Float[Array, "b t h d"], positions: Num[Array, "*b t"], *, base: float = 10_000.0
 ) -> Float[Array, "b t h d"]:
-    """Turns each pair of channels by an angle that grows with the position.
+    """Rotary encoding: each pair of channels is rotated in proportion to the position.
 
-        (x[2c], x[2c + 1]) turned by p / base^(2c / d)
+        (x[2c], x[2c + 1]) rotated by p / base^(2c / d)
 
     Applied to queries and keys, their dot product depends on distances only.
 
@@ -85,7 +85,7 @@ def rope(
 
 
 def alibi(*, heads: int) -> ScoreMod:
-    """Lowers each score in proportion to the distance between query and key.
+    """Linear bias: a score falls in proportion to the distance between query and key.
 
         score'[h, i, j] = score[h, i, j] - 2^(-8 (h + 1) / heads) |i - j|
 
@@ -111,7 +111,7 @@ def alibi(*, heads: int) -> ScoreMod:
 
 
 def alibi_slopes(heads: int) -> list[float]:
-    """One slope a head; see `alibi`."""
+    """Slopes of `alibi`, one a head."""
     power = 2 ** int(math.log2(heads))
     slopes = [2 ** (-8 * (h + 1) / power) for h in range(power)]
     between = [2 ** (-4 * (h + 1) / power) for h in range(0, 2 * power, 2)]
@@ -160,7 +160,7 @@ def t5_bucket(
 def t5_bias(
     table: Float[Array, "buckets h"], *, max_distance: int = 128, bidirectional: bool = True
 ) -> ScoreMod:
-    """Adds a learned number per head and bucket of distances.
+    """Relative bias: a learned number per head and bucket of distances.
 
         score'[h, i, j] = score[h, i, j] + table[bucket(j - i), h]
 
@@ -188,7 +188,7 @@ def t5_bias(
 def by_distance(
     table: Float[Array, "b n h r"], *, rows: str, offset: int | Int[Array, ""] = 0
 ) -> ScoreMod:
-    """Adds what one side of a pair says of its distance to the other.
+    """Relative bias from a table of scores of each query, or each key, with each distance.
 
         score'[b, h, i, j] = score[b, h, i, j] + table[b, i - offset, h, column(i - j)]   or
                              score[b, h, i, j] + table[b, j - offset, h, column(j - i)]

@@ -79,7 +79,7 @@ def attention(
     return_lse: bool = False,
     implementation: str | None = None,
 ) -> Float[Array, "b t h e"] | tuple[Float[Array, "b t h e"], Float[Array, "b t h"]]:
-    """Gives every query the weighted mean of the values whose keys it scores highly.
+    """Attention with any score, score modifier, mask and normalizer.
 
         weight[i, j] = normalize over visible j of score_mod(score(q_i, k_j), b, h, i, j)
         out_i = sum_j dropout(weight[i, j]) v_j
@@ -99,13 +99,13 @@ def attention(
       query_offset, key_offset: global positions of the first query and the first key.
       return_lse: returns also the log-sum-exp of each row's logits, -inf where a row sees
         nothing.
-      implementation: None for the fastest that honours the request.
+      implementation: None for the fastest that honors the request.
 
     Returns:
       The output, or `(output, lse)`.
 
     Raises:
-      ValueError: an argument breaks its rule; or the implementation cannot honour it.
+      ValueError: an argument breaks its rule; or the implementation cannot honor it.
 
     Reference: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.
 
@@ -155,7 +155,7 @@ def plan(
 
 
 def _choose(request: Request, name: str | None) -> tuple[Implementation, str]:
-    """The implementation named, or the fastest that honours the request; and the reason."""
+    """The implementation named, or the fastest that honors the request; and the reason."""
     found = {x.name: x for x in implementations()}
     checks.one_of("implementation", name, (None, *found))
     if name is None:
@@ -163,12 +163,12 @@ def _choose(request: Request, name: str | None) -> tuple[Implementation, str]:
             reason = implementation.prefer(request)
             if reason is not None and implementation.refuse(request) is None:
                 return implementation, reason
-        raise AssertionError("`reference` honours every request")
+        raise AssertionError("`reference` honors every request")
     refusal = found[name].refuse(request)
     if refusal is not None:
         able = ", ".join(x.name for x in found.values() if x.refuse(request) is None)
         raise ValueError(
-            f"`implementation` {name!r} cannot honour this request: {refusal} "
+            f"`implementation` {name!r} cannot honor this request: {refusal} "
             f"These can, the fastest first: {able}; None picks the fastest of them."
         )
     return found[name], "named by `implementation`"

@@ -31,7 +31,7 @@ EMPTY, PARTIAL, FULL = range(3)
 
 
 class Shape(NamedTuple):
-    """Sizes of a request: `b` sequences, `g` key heads of `r` query heads each."""
+    """Sizes of a call: `b` sequences, `g` key heads of `r` query heads each."""
 
     b: int
     g: int
@@ -54,12 +54,12 @@ class TracedMask(NamedTuple):
         return cls(mask, program, inputs_used(program.jaxpr))
 
     def is_known(self, offsets: tuple[Offset, Offset]) -> bool:
-        """Whether the mask can be evaluated at trace time."""
+        """True where the mask can be evaluated at trace time."""
         return not any(isinstance(x, jax.core.Tracer) for x in (*self.program.consts, *offsets))
 
 
 class Sizes(NamedTuple):
-    """How the work is cut.
+    """Sizes of a tile.
 
     Attributes:
       heads: sequences times key heads that a tile takes together; divides their number.

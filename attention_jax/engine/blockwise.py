@@ -89,7 +89,7 @@ def tile(
 
 
 def is_softmax(normalizer: Normalizer) -> bool:
-    """Whether it is a softmax, with a sink or without: its rows need one sweep alone."""
+    """True for softmaxes, with a sink or without, whose rows need one sweep alone."""
     return normalizer.online is not None and _is_fused(normalizer.online)
 
 

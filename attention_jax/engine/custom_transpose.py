@@ -1,4 +1,4 @@
-"""A linear function that brings its own transpose.
+"""Linear functions with a transpose of their own, as a JAX primitive.
 
 JAX transposes linear functions by itself, and for loops that read one block at a time it adds
 whole arrays up at every turn. Here the transpose is written out, and everything else stays JAX's
@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 
 class Linear(NamedTuple):
@@ -32,11 +32,11 @@ class Linear(NamedTuple):
 
 
 def apply(
-    function: Callable[[Any, Any], Any],
-    transpose: Callable[..., Any],
-    residuals: Any,
-    tangents: Any,
-) -> Any:
+    function: Callable[[PyTree, PyTree], PyTree],
+    transpose: Callable[..., PyTree],
+    residuals: PyTree,
+    tangents: PyTree,
+) -> PyTree:
     """`function(residuals, tangents)`, linear in its tangents.
 
     Args:

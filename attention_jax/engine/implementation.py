@@ -48,7 +48,7 @@ class Implementation(NamedTuple):
     Attributes:
       name: as `implementation=` takes it.
       rank: the order in which they are asked, the fastest first.
-      refuse: why it cannot honour a request on this device; None where it can.
+      refuse: why it cannot honor a request on this device; None where it can.
       prefer: why to pick it where none is named; None where it only runs by its name.
       run: computes the request; called where `refuse` gives None.
       plan: the blocks and the memory of `run`; the reason is filled in by `attention_jax.plan`.
@@ -79,6 +79,6 @@ def dense_bytes(request: Request) -> int:
 
 
 def fastest(request: Request) -> str:
-    """The reason of the fused kernels, where they can honour a request at all."""
+    """The reason of the fused kernels, where they can honor a request at all."""
     del request
-    return "the fastest on this device that honours the request"
+    return "the fastest on this device that honors the request"

@@ -30,7 +30,7 @@ FLOAT, FLOAT16, DOUBLE, BFLOAT16 = 1, 10, 11, 16
 
 
 class Outputs(NamedTuple):
-    """What the operator returns; both caches are `[b g s d]`, also where inputs have three axes."""
+    """Outputs of the operator; both caches are `[b g s d]`, also where inputs have three axes."""
 
     y: Float[Array, "b h t e"] | Float[Array, "b t h*e"]
     present_key: Float[Array, "b g s d"]
@@ -146,7 +146,7 @@ def _joined(name: str, past: Array | None, new: Array) -> Array:
 def _mask(
     attn_mask: Array, sizes: tuple[int, ...], past: int
 ) -> tuple[Callable[..., Array] | None, MaskFunction]:
-    """What is added at (b, h, i, j), if anything, and what is visible."""
+    """The bias at (b, h, i, j), if there is one, and the visible pairs."""
     table = jnp.reshape(attn_mask, (1,) * (4 - attn_mask.ndim) + attn_mask.shape)
     *outer, last = zip(table.shape, sizes, strict=False)
     if (
@@ -188,7 +188,7 @@ def _capped(softcap: float, bias: Callable[..., Array] | None) -> ScoreMod | Non
 
 
 def _order(is_causal: int, lengths: Array | None, queries: int) -> MaskFunction | None:
-    """Hides what comes later, and what is padding."""
+    """The causal and the padding mask."""
     if lengths is None:
         return masks.causal if is_causal else None
     shown = masks.lengths(lengths)

@@ -1,4 +1,4 @@
-"""Softmax attention of dot products in one GPU kernel, with any score modifier and mask: our own.
+"""Fused GPU kernels of our own: softmax of dot products, with any score modifier and mask.
 
 First derivatives of queries, keys and values are kernels too. Those of captured arrays, forward
 mode and second derivatives are those of `engine.blockwise`: exact, and in linear memory. A hidden

@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 from attention_jax.core import online_normalizers
 from attention_jax.core.jaxprs import Hoisted
@@ -70,6 +70,10 @@ class Constants(NamedTuple):
     offsets: Int[Array, "2"]
 
 
+# An array outside of a kernel; inside, a reference to it.
+Ref = Any
+
+
 class Refs(NamedTuple):
     """Inputs of a kernel: arrays outside of it, references inside.
 
@@ -79,19 +83,19 @@ class Refs(NamedTuple):
       lse, shift, ct: for the backward pass; `shift` is what the softmax takes off each slope.
     """
 
-    offsets: Any
-    q: Any
-    k: Any
-    v: Any
-    bad_q: Any
-    bad_k: Any
-    score_mod: tuple[Any, ...]
-    mask: tuple[Any, ...]
-    order: Any = None
-    counts: Any = None
-    lse: Any = None
-    shift: Any = None
-    ct: Any = None
+    offsets: Ref
+    q: Ref
+    k: Ref
+    v: Ref
+    bad_q: Ref
+    bad_k: Ref
+    score_mod: tuple[Ref, ...]
+    mask: tuple[Ref, ...]
+    order: Ref = None
+    counts: Ref = None
+    lse: Ref = None
+    shift: Ref = None
+    ct: Ref = None
 
 
 class Kernel(NamedTuple):
@@ -101,7 +105,7 @@ class Kernel(NamedTuple):
     score_mod: Program | None
     mask: Program | None
 
-    def forward(self, refs: Refs, out_ref: Any, lse_ref: Any) -> None:
+    def forward(self, refs: Refs, out_ref: Ref, lse_ref: Ref) -> None:
         """One block of queries over its blocks of keys."""
         (_, _, r, t, s), (d, e), (block_q, block_k) = self.config[:3]
         b, h, line = pl.program_id(2), pl.program_id(1), pl.program_id(0)
@@ -109,7 +113,7 @@ class Kernel(NamedTuple):
         rows = line * block_q + jnp.arange(block_q, dtype=jnp.int32)
         q = _rows(refs.q, b, rows, h, t, d)
 
-        def look(masked: bool, block: Array, state: Any) -> Any:
+        def look(masked: bool, block: Array, state: PyTree) -> PyTree:
             out, high, total = state
             keys = block * block_k + jnp.arange(block_k, dtype=jnp.int32)
             k, v = _rows(refs.k, b, keys, group, s, d), _rows(refs.v, b, keys, group, s, e)
@@ -130,7 +134,7 @@ class Kernel(NamedTuple):
         lse = jnp.where(total == 0, -jnp.inf, high + jnp.log(some))
         triton.store(lse_ref.at[b, h, rows], lse, mask=rows < t)
 
-    def backward_query(self, refs: Refs, dq_ref: Any) -> None:
+    def backward_query(self, refs: Refs, dq_ref: Ref) -> None:
         """The cotangent of one block of queries, over its blocks of keys."""
         (_, _, r, t, s), (d, e), (block_q, block_k) = self.config[:3]
         b, h, line = pl.program_id(2), pl.program_id(1), pl.program_id(0)
@@ -148,15 +152,15 @@ class Kernel(NamedTuple):
         dq = self.loop(refs, self.chunk(b, group), line, look, start)
         _store(dq_ref, b, rows, h, t, d, dq)
 
-    def backward_key(self, refs: Refs, dk_ref: Any, dv_ref: Any) -> None:
+    def backward_key(self, refs: Refs, dk_ref: Ref, dv_ref: Ref) -> None:
         """The cotangents of one block of keys, over its queries of all heads of the group."""
         (_, _, r, _, s), (d, e), (block_q, block_k) = self.config[:3]
         b, g, line = pl.program_id(2), pl.program_id(1), pl.program_id(0)
         keys = line * block_k + jnp.arange(block_k, dtype=jnp.int32)
         k, v = _rows(refs.k, b, keys, g, s, d), _rows(refs.v, b, keys, g, s, e)
 
-        def head(n: Array, sums: Any) -> Any:
-            def look(masked: bool, block: Array, sums: Any) -> Any:
+        def head(n: Array, sums: PyTree) -> PyTree:
+            def look(masked: bool, block: Array, sums: PyTree) -> PyTree:
                 rows = block * block_q + jnp.arange(block_q, dtype=jnp.int32)
                 own = q, _, _, ct = self.read_rows(refs, b, g * r + n, rows)
                 p, slope = self.slopes(refs, (b, g * r + n, rows, keys), own, k, v, masked)
@@ -171,10 +175,10 @@ class Kernel(NamedTuple):
         _store(dv_ref, b, keys, g, s, e, dv)
 
     def chunk(self, b: Array, g: Array) -> Array:
-        """Which of the block lists serves a sequence and a key head."""
+        """The number of the block list of a sequence and a key head."""
         return b * self.config.shape.g + g if self.config.tiling.counts[0] > 1 else jnp.int32(0)
 
-    def loop(self, refs: Refs, chunk: Array, line: Array, look: Callable, state: Any) -> Any:
+    def loop(self, refs: Refs, chunk: Array, line: Array, look: Callable, state: PyTree) -> PyTree:
         """`look(masked, block, state) -> state` for every block that is not empty."""
         masked, both = refs.counts[chunk, line, 0], refs.counts[chunk, line, 1]
         tiling = self.config.tiling
@@ -189,7 +193,7 @@ class Kernel(NamedTuple):
     def pairs(
         self, refs: Refs, at: tuple[Array, ...], q: Array, k: Array, masked: bool
     ) -> tuple[Array, Array | None, Array | None]:
-        """Scores of a tile, -inf where hidden; their slopes, and what is visible."""
+        """Scores of a tile, -inf where hidden; their slopes, and the visible pairs."""
         (_, _, _, t, s), (b, h, rows, keys) = self.config.shape, at
         x, slope, visible = _dot(q, k, (1, 1)) * self.config.scale, None, None
         # Padding repeats the last position, where the user's functions are surely defined.
@@ -248,23 +252,23 @@ def _dot(x: Array, y: Array, axes: tuple[int, int]) -> Array:
 
 
 def _within(n: Array, length: int, width: int) -> tuple[Array, Array]:
-    """Columns of a tile of vectors, and what of it lies in the array: a tile is a power of 2."""
+    """Columns of a tile of vectors, and where it lies in the array: a tile is a power of 2."""
     columns = jnp.arange(_power(width), dtype=jnp.int32)[None, :]
     return columns, (n < length)[:, None] & (columns < width)
 
 
-def _rows(ref: Any, b: Array, n: Array, h: Array, length: int, width: int) -> Array:
+def _rows(ref: Ref, b: Array, n: Array, h: Array, length: int, width: int) -> Array:
     """Vectors `n` of `[b n h d]`; zeros beyond its end."""
     columns, inside = _within(n, length, width)
     return triton.load(ref.at[b, n[:, None], h, columns], mask=inside, other=0.0)
 
 
-def _store(ref: Any, b: Array, n: Array, h: Array, length: int, width: int, x: Array) -> None:
+def _store(ref: Ref, b: Array, n: Array, h: Array, length: int, width: int, x: Array) -> None:
     columns, inside = _within(n, length, width)
     triton.store(ref.at[b, n[:, None], h, columns], x.astype(ref.dtype), mask=inside)
 
 
-def _reader(refs: tuple[Any, ...]) -> Callable[..., Array]:
+def _reader(refs: tuple[Ref, ...]) -> Callable[..., Array]:
     def read(number: int, place: Array, inside: Array | None, fill: Any) -> Array:
         ref = refs[number].at[place]
         return triton.load(ref, mask=inside, other=None if inside is None else fill)
@@ -309,7 +313,14 @@ def lists(tiling: BlockMap, *, by_keys: bool) -> dict[str, np.ndarray]:
     return dict(order=order[..., : max(most, 1)], counts=counts)
 
 
-def call(config: KernelConfig, body: Any, refs: Refs, outputs: list[Any], *, by_keys: bool) -> Any:
+def call(
+    config: KernelConfig,
+    body: Callable[..., None],
+    refs: Refs,
+    outputs: list[Array | jax.ShapeDtypeStruct],
+    *,
+    by_keys: bool,
+) -> list[Array]:
     """Runs a kernel for every block of queries or of keys, with outputs like those given."""
     (b, g, r, _, _), (_, blocks_q, blocks_k) = config.shape, config.tiling.counts
     listed: dict[str, Any] = lists(config.tiling, by_keys=by_keys)
@@ -321,12 +332,12 @@ def call(config: KernelConfig, body: Any, refs: Refs, outputs: list[Any], *, by_
             num_warps=4 if max(config.widths) <= 64 else 8, num_stages=2
         ),
         interpret=config.interpret,
-        name=body.__name__,
+        name=getattr(body, "__name__", None),
     )(refs._replace(**listed))
 
 
 def choose_sizes(query: Like, key: Like, value: Like) -> tuple[int, int]:
-    """Queries and keys in a block: what fits the 99 KiB that the smaller GPUs give to one."""
+    """Queries and keys in a block, to fit the 99 KiB that the smaller GPUs give to one."""
     size = query.dtype.itemsize
     wide = max(_power(key.shape[-1]), _power(value.shape[-1])) * size
     most = 64 if wide <= 256 else 32 if wide <= 512 else 16

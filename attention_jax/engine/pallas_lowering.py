@@ -1,4 +1,4 @@
-"""Runs a function of one pair on a tile of pairs, where only some of JAX has a form.
+"""Lowering of a function of one pair to a tile of pairs, where only some primitives exist.
 
 The user's `score_mod` and `mask` are functions of one pair. Here they run on all pairs of a tile
 at once, with queries along its rows and keys along its columns. What they compute from captured
@@ -16,7 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.extend.core import Literal
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
+
+from attention_jax.core.types import Like
 
 # So many numbers of an array may be computed with for each pair.
 MOST_NUMBERS = 16
@@ -89,8 +91,8 @@ class View(NamedTuple):
     fill: Any = 0  # what stands elsewhere
 
 
-def program(function: Callable[..., Any], *examples: Any) -> tuple[Program, tuple[Array, ...]]:
-    """Splits a function of scalars into what is computed now, and steps for each tile.
+def program(function: Callable[..., PyTree], *examples: Like) -> tuple[Program, tuple[Array, ...]]:
+    """Splits a function of scalars into operands, computed now, and steps for each tile.
 
     Returns:
       The program and its operands, flat.
@@ -234,7 +236,7 @@ class Machine:
         return out
 
     def part(self, view: View, starts: list[Array], slice_sizes: tuple[int, ...]) -> View:
-        """A part of a part, moved inwards where it would not fit."""
+        """A part of a part, moved inward where it would not fit."""
         place = list(view.starts)
         for axis, n, size, start in zip(view.axes, view.sizes, slice_sizes, starts, strict=True):
             place[axis] = place[axis] + jnp.clip(start.astype(jnp.int32), 0, n - size)

@@ -45,7 +45,7 @@ def attend(request: Request, tiling: BlockMap, *, interpret: bool) -> tuple[Arra
 def _exact(
     request: Request, score_mod: Hoisted | None, mask: Hoisted | None
 ) -> Callable[[Differentiable, Constants], tuple[Array, Array]]:
-    """The same by `engine.blockwise`, for the derivatives that the kernels do not give."""
+    """`attend` by `engine.blockwise`, for the derivatives that the kernels do not give."""
     traced, offsets, dtype = request.analysis.mask, request.offsets, request.query.dtype
     known = traced is None or traced.is_known(offsets)
     scale: Any = request.analysis.score.dot_scale

@@ -64,7 +64,7 @@ def visible_pairs(mask: MaskFunction | None, at: tuple[Array, ...]) -> Bool[Arra
 
 
 def _over_pairs(function: Callable, *, inner: tuple[int, ...] = ()) -> Callable:
-    """Maps a function of (..., b, h, i, j) over all four, `inner` arguments along with them."""
+    """Maps a function of (..., b, h, i, j) over all four, and `inner` arguments with them."""
     for axis in (3, 2, 1, 0):
         mapped = [0 if axis == position else None for position in range(4)]
         function = jax.vmap(function, (*inner, *mapped))
@@ -72,7 +72,7 @@ def _over_pairs(function: Callable, *, inner: tuple[int, ...] = ()) -> Callable:
 
 
 def finite(query: Array, key: Array, value: Array) -> tuple[Array, Array, Array, Array]:
-    """Wide, finite copies of the three arrays, and what to add to the scores: 0 or NaN.
+    """Wide, finite copies of the three arrays, and a term for the scores: 0 or NaN.
 
     0 * NaN is NaN, so a hidden key or value that is not finite would reach every row through
     the matrix products or their derivatives. It becomes 0 there, and makes NaN of the scores

@@ -1,4 +1,4 @@
-"""Reasons why a fused kernel cannot honour a request, shared by the kernels of several libraries.
+"""Reasons why a fused kernel cannot honor a request, shared by the kernels of several libraries.
 
 Each returns the reason, or None where there is nothing to refuse.
 """
@@ -8,14 +8,14 @@ from attention_jax.engine.request import Request
 
 
 def other_score(request: Request) -> str | None:
-    """Refuses scores that are no dot product times a number."""
+    """Reason against a score that is no dot product times a number."""
     if request.analysis.score.dot_scale is not None:
         return None
     return "it computes dot products times a number, and `score` is another function."
 
 
 def mixed_dtypes(request: Request, taken: tuple[str, ...], suffix: str = "") -> str | None:
-    """Refuses arrays that are not all of one of the dtypes `taken`.
+    """Reason against arrays that are not all of one of the dtypes `taken`.
 
     Args:
       suffix: ends the rule, as in " for cuDNN".
@@ -31,7 +31,7 @@ def mixed_dtypes(request: Request, taken: tuple[str, ...], suffix: str = "") -> 
 
 
 def empty_arrays(request: Request, name: str) -> str | None:
-    """Refuses arrays without numbers."""
+    """Reason against empty arrays."""
     query, value = request.query.shape, request.value.shape
     if all((*query, *value)):
         return None
@@ -39,12 +39,12 @@ def empty_arrays(request: Request, name: str) -> str | None:
 
 
 def is_softmax(request: Request) -> bool:
-    """Whether the normalizer is the plain softmax."""
+    """True for the plain softmax."""
     return request.normalizer is normalizers.softmax
 
 
 def beyond_softmax(request: Request, name: str, *, sums: str) -> str | None:
-    """Refuses all but the softmax of the scores.
+    """Reason against anything beyond the softmax of the scores.
 
     Args:
       sums: why the kernel returns no log-sum-exp, for the error.
@@ -61,7 +61,7 @@ def beyond_softmax(request: Request, name: str, *, sums: str) -> str | None:
 
 
 def beyond_causal(request: Request, name: str) -> str | None:
-    """Refuses all but no mask, and `masks.causal` between positions that are known to agree."""
+    """Reason against masks but `masks.causal` between positions that are known to agree."""
     mask, offsets, (_, _, _, t, s) = request.mask, request.offsets, request.shape
     if mask is None:
         return None

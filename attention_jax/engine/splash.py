@@ -1,4 +1,4 @@
-"""Attention on TPUs by the kernels of JAX's Splash attention, where they can honour a request."""
+"""Attention on TPUs by the kernels of JAX's Splash attention, where they can honor a request."""
 
 from typing import Any
 

@@ -58,7 +58,7 @@ class Tiles(kernels_of_jax.Mask):
 
 
 def tile(request: Request, sizes: tuple[int, int]) -> tuple[Bool[np.ndarray, "#h t"], list[Tiles]]:
-    """Which queries see a key, for each head or for all, and the blocks of each head.
+    """The queries that see a key, for each head or for all, and the blocks of each head.
 
     A row without a key has no softmax. So where a query sees nothing, Splash is told that it sees
     key 0, and `splash.run` overwrites the result; padding sees what the last

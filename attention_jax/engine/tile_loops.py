@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PyTree
 
 from attention_jax.core import online_normalizers
 from attention_jax.core.online_normalizers import Block, Online
@@ -30,7 +30,7 @@ class EngineConfig(NamedTuple):
 
 
 class Differentiable(NamedTuple):
-    """What has a derivative: captured floats, and folded queries, keys and values."""
+    """Arrays with a derivative: captured floats, and folded queries, keys and values."""
 
     captured: Captured
     q: Float[Array, "nt c r q d"]
@@ -39,14 +39,14 @@ class Differentiable(NamedTuple):
 
 
 class RowStatistics(NamedTuple):
-    """What the rule needs of each query, beside the arrays."""
+    """Statistics of each query that the derivative needs, beside the arrays."""
 
-    row: Any  # numbers of the normalizer
+    row: PyTree  # those of the normalizer
     mean: Float[Array, "nt c r q e"]  # of the values, weighted by the slopes
 
 
 class Tile(NamedTuple):
-    """A tile of the loop: which rows and keys it holds, and what is seen of it."""
+    """A tile of the loop: its queries and keys, and the visible pairs."""
 
     row: Array  # the block of queries, over all heads
     column: Array  # the block of keys, over all heads
@@ -74,7 +74,7 @@ def softmax(
 def dense(
     config: EngineConfig, arrays: Differentiable, constants: Constants
 ) -> tuple[Array, Array]:
-    """The same of one tile that holds everything; its derivatives are JAX's own."""
+    """Output and log-sum-exp of one tile that holds everything; derivatives are JAX's own."""
     masked, plain = not len(config.map.full), _plain(config)
     at = jnp.zeros(3, jnp.int32)
     tile = _tile(config, arrays, constants, masked, at, "rows", finite=not plain)
@@ -111,7 +111,7 @@ def _divide(out: Array, high: Array, total: Array) -> tuple[Array, Array]:
 def normalized(
     config: EngineConfig, arrays: Differentiable, constants: Constants
 ) -> tuple[Array, RowStatistics]:
-    """Output of any normalizer: its rows' numbers in sweeps of their own, then the sums."""
+    """Output of any normalizer: its row statistics in sweeps of their own, then the sums."""
     form, shape, dtype = config.normalizer, arrays.q.shape[:-1], arrays.q.dtype
 
     def sweep(look: Callable[..., Any], start: Any, *found: Any) -> Any:
@@ -144,8 +144,8 @@ def tangent(
     config: EngineConfig,
     given: tuple[Differentiable, Constants, RowStatistics],
     moved: Differentiable,
-) -> Any:
-    """The tangents of output and log-sum-exp: linear in `moved`."""
+) -> tuple[Array, Array]:
+    """The tangents of output and log-sum-exp, linear in `moved`."""
     form, rows = config.normalizer, given[2]
 
     # Reverse mode, where JAX makes it of this, computes each tile again.
@@ -174,14 +174,17 @@ def tangent(
 
 
 def transposed(
-    config: EngineConfig, needed: tuple[bool, ...], given: Any, moved: Any
+    config: EngineConfig,
+    needed: tuple[bool, ...],
+    given: tuple[Differentiable, Constants, RowStatistics],
+    moved: tuple[Array, Array],
 ) -> Differentiable:
     """The transpose of `tangent`: the cotangents of the arrays, from those of its result."""
     arrays, constants, rows = given
     of_out, of_lse = moved
     form = config.normalizer
     shift = (of_out * rows.mean).sum(-1) - of_lse if form.sums_to_one else -of_lse
-    # What is captured may be large, and mostly is constant.
+    # Captured arrays may be large, and mostly are constant.
     leaves, tree = jax.tree.flatten(arrays.captured)
     chosen = [n for n, need in enumerate(needed[: len(leaves)]) if need]
 
@@ -280,7 +283,7 @@ def _numbers(config: EngineConfig, at: Array) -> tuple[Array, Array]:
 
 
 def _plain(config: EngineConfig) -> bool:
-    """Whether logits are nothing but dot products: these are NaN where a vector is."""
+    """True where logits are nothing but dot products: these are NaN where a vector is."""
     return config.spec.pair is None and config.spec.score_mod is None
 
 
@@ -376,7 +379,7 @@ def _weighted_sum(
 def _weights_cotangent(
     v: Float[Array, "c k e"], ct: Float[Array, "c r q e"]
 ) -> Float[Array, "c k r q"]:
-    """What each weight multiplies, against its cotangent."""
+    """The cotangents of the weights, from those of the output."""
     return jnp.einsum("cke,cne->ckn", v, _flat(ct)).reshape(*v.shape[:2], *ct.shape[1:3])
 
 

@@ -153,7 +153,7 @@ _AT = {
 def visible(
     spec: TileSpec, floats: Captured, constants: Constants, at: TileIndex, order: str
 ) -> Array:
-    """The visible pairs of a tile, without padding; of length 1 along what does not matter."""
+    """The visible pairs of a tile, without padding; of length 1 along axes that do not matter."""
     axes = ORDERS[order]
     rows, keys = at.real
     seen = _spread(rows, "t", axes) & _spread(keys, "s", axes)
@@ -182,7 +182,7 @@ def kept(spec: TileSpec, constants: Constants, at: TileIndex, order: str) -> Arr
 
 
 def finite(x: Array) -> tuple[Array, Array]:
-    """Vectors without NaN, and what to add to their scores: 0, or NaN where one had a NaN."""
+    """Vectors without NaN, and a term for their scores: 0, or NaN where one had a NaN."""
     bad = jnp.isnan(x)
     poison = jnp.where(bad.any(-1), jnp.nan, 0).astype(x.dtype)
     return jnp.where(bad, 0, x), lax.stop_gradient(poison)
@@ -190,7 +190,7 @@ def finite(x: Array) -> tuple[Array, Array]:
 
 @jax.custom_jvp
 def guarded_dot(q: Float[Array, "c r t d"], k: Float[Array, "c s d"]) -> Float[Array, "c r t s"]:
-    """The dot products, whose derivatives take NaN for 0: it may be that of a hidden pair."""
+    """The dot products; their derivatives take NaN for 0: it may be that of a hidden pair."""
     return dot_rows(q, k)
 
 

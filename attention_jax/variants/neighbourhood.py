@@ -29,7 +29,7 @@ def neighbourhood(*, size: int = 7, width: int = 56, height: int | None = None) 
     """
     checks.positive("width", width)
     height = width if height is None else height
-    near = masks.neighbourhood(size, height=height, width=width)
+    near = masks.neighborhood(size, height=height, width=width)
 
     def attend(
         params: Params, q: Array, k: Array, v: Array, options: Options = Options()

@@ -92,8 +92,8 @@ def test_offsets_cut_a_piece_out(name):
 
 
 @pytest.mark.parametrize("height, width, size", [(4, 5, 3), (3, 3, 1), (2, 6, 5), (1, 4, 3)])
-def test_a_neighbourhood_is_a_window_moved_inside_the_grid(height, width, size):
-    mask = masks.neighbourhood(size, height=height, width=width)
+def test_a_neighborhood_is_a_window_moved_inside_the_grid(height, width, size):
+    mask = masks.neighborhood(size, height=height, width=width)
     count = height * width
     got = table(mask, b=1, h=1, t=count, s=count)[0, 0].reshape(height, width, height, width)
     for row, column in np.ndindex(height, width):
@@ -105,8 +105,8 @@ def test_a_neighbourhood_is_a_window_moved_inside_the_grid(height, width, size):
         np.testing.assert_array_equal(got[row, column], expected)
 
 
-def test_beyond_its_grid_a_neighbourhood_shows_nothing():
-    mask = masks.neighbourhood(3, height=2, width=2)
+def test_beyond_its_grid_a_neighborhood_shows_nothing():
+    mask = masks.neighborhood(3, height=2, width=2)
     assert not table(mask, query_offset=4).any() and not table(mask, key_offset=4).any()
 
 
@@ -136,7 +136,7 @@ def test_wrong_arguments_are_refused(users_errors):
     with pytest.raises(ValueError, match="`count` must be at most `stride`; got count=3, stride=2"):
         masks.summaries(2, 3)
     with pytest.raises(ValueError, match="`size` must be odd.*; got 4. The nearest below is 3"):
-        masks.neighbourhood(4, height=8, width=8)
+        masks.neighborhood(4, height=8, width=8)
     with pytest.raises(ValueError, match="`along` must be one of 'row', 'column', 'both'"):
         masks.axial(3, along="rows")
     for mask in (masks.strided, masks.chunks, masks.global_tokens, masks.axial):

@@ -51,13 +51,13 @@ def by_blocks(form, logits, visible, order=(0, 1, 2)):
     if form.before is not None:
         logits = form.before(logits)
     blocks = cut(logits, visible, order)
-    row = form.find(sweep_over(blocks))
+    row = form.row_statistics(sweep_over(blocks))
     wide = jax.tree.map(lambda x: x[..., None], row)
     weights, slopes = jnp.zeros_like(logits), jnp.zeros_like(logits)
     for block in blocks:
         p = form.weight(block.logits, wide, jnp.broadcast_to(block.keys, block.logits.shape))
         weights = weights.at[..., block.keys].set(p)
-        slopes = slopes.at[..., block.keys].set(form.slope(block.logits, p, wide))
+        slopes = slopes.at[..., block.keys].set(form.derivative(block.logits, p, wide))
     return weights, slopes, row
 
 
@@ -93,7 +93,7 @@ def test_the_rule_is_the_derivative_of_the_weights(normalizer, data, draw):
     if form.after is not None:
         normalizer = normalizers.softmax  # `after` is differentiated by itself
     weights, slopes, _ = by_blocks(form, logits, visible)
-    shift = (slopes * change).sum(-1, keepdims=True) if form.balanced else 0.0
+    shift = (slopes * change).sum(-1, keepdims=True) if form.sums_to_one else 0.0
     total = slopes.sum(-1, keepdims=True)
     tangent = slopes * (change - shift / jnp.where(total == 0, 1, total))
     _, expected = jax.jvp(lambda x: normalizer.weights(x, visible), (logits,), (change,))
@@ -108,12 +108,12 @@ def test_slopes_match_finite_differences_of_the_weight(normalizer, data):
         logits = jnp.asarray(np.asarray(logits, np.float64))
         raised = logits if form.before is None else form.before(logits)
         block = Block(jnp.where(visible, raised, -jnp.inf), visible, jnp.arange(8))
-        row = jax.tree.map(lambda x: x[..., None], form.find(sweep_over([block])))
+        row = jax.tree.map(lambda x: x[..., None], form.row_statistics(sweep_over([block])))
         keys = jnp.broadcast_to(block.keys, logits.shape)
         below, weights, above = (
             np.asarray(form.weight(block.logits + x, row, keys)) for x in (-step, 0, step)
         )
-        slopes = np.asarray(form.slope(block.logits, jnp.asarray(weights), row))
+        slopes = np.asarray(form.derivative(block.logits, jnp.asarray(weights), row))
     if normalizer.name == "hard":
         np.testing.assert_array_equal(slopes, 0)
     elif normalizer.name != "top_k":  # which chooses by what the row holds

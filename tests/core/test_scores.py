@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from attention_jax.core import scores
-from attention_jax.engine import blockwise
+from attention_jax.core.jaxprs import split_pair
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_a_hidden_layer_projects_each_side_once(draw, name):
 
 
 def test_the_distance_is_one_dot_product_of_vectors_that_need_one_side_each(draw):
-    parts = blockwise.split(scores.distance(), draw(1, 1, 1, 8), draw(1, 1, 1, 8))
+    parts = split_pair(jax.make_jaxpr(scores.distance())(draw(8), draw(8)))
     assert parts.pair is None
     assert parts.of_query(draw(8)).shape == parts.of_key(draw(8)).shape == (10,)
 

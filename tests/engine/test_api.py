@@ -71,19 +71,19 @@ BAD_REQUESTS = {
     r"`implementation` must be one of None, 'cudnn', .*, 'reference'; got 'fast'": {
         "implementation": "fast"
     },
-    r"'dense' cannot honour .* the softmax, not relu. These can, .*: blockwise, reference;": {
+    r"'dense' cannot honor .* the softmax, not relu. These can, .*: blockwise, reference;": {
         "implementation": "dense",
         "normalizer": normalizers.relu,
     },
-    r"'blockwise' cannot honour .* mine needs whole rows of logits. These can, .*: reference;": {
+    r"'blockwise' cannot honor .* mine needs whole rows of logits. These can, .*: reference;": {
         "implementation": "blockwise",
         "normalizer": normalizers.softmax._replace(name="mine", online=None),
     },
-    r"'cudnn' cannot honour this request: cuDNN needs an NVIDIA GPU": {"implementation": "cudnn"},
-    r"'splash' cannot honour this request: Splash attention needs a TPU": {
+    r"'cudnn' cannot honor this request: cuDNN needs an NVIDIA GPU": {"implementation": "cudnn"},
+    r"'splash' cannot honor this request: Splash attention needs a TPU": {
         "implementation": "splash"
     },
-    r"'pallas' cannot honour this request: .* this is a cpu": {"implementation": "pallas"},
+    r"'pallas' cannot honor this request: .* this is a cpu": {"implementation": "pallas"},
     r"`mask` must not decide by Python's `if`.*jnp.where.*Got .*test_api.py.*lambda": {
         "mask": lambda b, h, i, j: True if i > j else False
     },

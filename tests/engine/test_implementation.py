@@ -53,7 +53,7 @@ def test_a_new_one_is_a_file(qkv):
     told = plan(*qkv)
     assert told == ("negative", "a test asked for it", None, 0.0, 7)
     assert plan(*qkv, mask=masks.causal).implementation == "dense"
-    with pytest.raises(ValueError, match="'negative' cannot honour this request: it takes no mask"):
+    with pytest.raises(ValueError, match="'negative' cannot honor this request: it takes no mask"):
         attention(*qkv, mask=masks.causal, implementation="negative")
 
 
