@@ -10,7 +10,6 @@ attention-jax gallery --output=gallery.html          all of them, as one page
 """
 
 import argparse
-import ast
 import os
 import sys
 import textwrap
@@ -103,13 +102,8 @@ def _record(flags: argparse.Namespace) -> None:
 
 
 def _parsed(text: str) -> tuple[str, dict[str, Any]]:
-    name, bracket, _ = text.partition("(")
-    if not bracket:
-        return name, {}
-    call = ast.parse(f"x{text[len(name) :]}", mode="eval").body
-    if not isinstance(call, ast.Call):
-        raise ValueError(f"A variant with options is written {name}(option=value); got {text!r}.")
-    return name, {str(x.arg): ast.literal_eval(x.value) for x in call.keywords}
+    spec = variants.parse(text)
+    return spec.name, spec.options
 
 
 def _parser() -> argparse.ArgumentParser:

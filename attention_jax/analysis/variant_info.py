@@ -75,7 +75,7 @@ def describe(name: str, **options: Any) -> Entry:
     Raises:
       ValueError: there is no such variant or option.
     """
-    variant = variants.get(name, **options)
+    variant, name = variants.get(name, **options), variants.canonical_name(name)
     module = importlib.import_module(f"{variants.__name__}.{name}")
     factory = getattr(module, name)
     text = inspect.getdoc(module) or ""

@@ -110,14 +110,15 @@ class ImageRNN(nnx.Module):
         return record(self, lambda model: model.classify(batch.images))
 
 
-def _that_pools(attention: str) -> Variant:
+def _that_pools(attention: Variant | str) -> Variant:
     """The variant, where it can ask a question of a sequence that it is not part of."""
-    variant = variants.get(attention)
+    variant = variants.resolve(attention)
     if "cross" not in variant.roles:
         able = [name for name in variants.names() if "cross" in variants.get(name).roles]
         raise ValueError(
             "`attention` of an RNN that reads pictures must serve between two sequences, for it "
-            f"asks one question of all states; {attention!r} does not. Use {', '.join(able)}, or "
+            f"asks one question of all states; {variants.label(attention)!r} does not. Use "
+            f"{', '.join(able)}, or "
             "none for the last state."
         )
     return variant

@@ -24,7 +24,7 @@ POOLINGS = ("token", "attention", "mean")
 class PatchLayer(Layer):
     """Self-attention of all patches to all, then feed-forward."""
 
-    place = "bidirectional"
+    role = "bidirectional"
 
     def __call__(self, x: Float[Array, "b n m"], *, rngs: nnx.Rngs | None = None) -> Array:
         change = self.attention(self.around_attention.enter(x), rngs=rngs)

@@ -41,7 +41,7 @@ class LMState(NamedTuple):
 class CausalLayer(Layer):
     """Self-attention to what came before, then feed-forward."""
 
-    place = "causal"
+    role = "causal"
 
     def __call__(self, x: Array, *, rngs: nnx.Rngs | None = None) -> Array:
         return self.think(self.look(x, masks.causal, rngs), rngs)
@@ -242,17 +242,17 @@ def build(config: TransformerConfig | RNNConfig, *, rngs: nnx.Rngs) -> Transform
     return TransformerLM(config, rngs=rngs)
 
 
-def causal(name: str) -> Variant:
-    """The variant of a name or file, where it can look back only.
+def causal(attention: Variant | str) -> Variant:
+    """The variant of a configuration, where it can look back only.
 
     Raises:
       ValueError: it needs the whole text, or another to look at.
     """
-    variant = variants.get(name)
+    variant = variants.resolve(attention)
     if "causal" not in variant.roles:
         raise ValueError(
             "`attention` of a language model must serve where a text is seen up to each position; "
-            f"{name!r} does not. Use scaled_dot, or another that `python -m attention_jax` lists "
-            "as causal."
+            f"{variants.label(attention)!r} does not. Use scaled_dot, or another that "
+            "`attention-jax list` shows as causal."
         )
     return variant

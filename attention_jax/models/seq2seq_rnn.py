@@ -104,13 +104,13 @@ class Seq2SeqRNN(nnx.Module):
         )
 
     def _learn_attention(self, rngs: nnx.Rngs) -> None:
-        self.variant = variants.get(self.config.attention)
+        self.variant = variants.resolve(self.config.attention)
         if not serves(self.variant):
             able = [name for name in variants.names() if serves(variants.get(name))]
+            got = variants.label(self.config.attention)
             raise ValueError(
                 "`attention` of an RNN decoder must be the score of one query and one key, or go "
-                f"from one query to the next; {self.config.attention!r} does neither. Use "
-                f"{', '.join(able)}, or none."
+                f"from one query to the next; {got!r} does neither. Use {', '.join(able)}, or none."
             )
         self.aligns = self.variant.score is None
         self.draws = self.aligns and self.variant.stochastic

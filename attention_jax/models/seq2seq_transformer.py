@@ -41,7 +41,7 @@ class TransformerState(NamedTuple):
 class DecoderLayer(Layer):
     """Causal self-attention, attention to the encoder, then feed-forward."""
 
-    place = "causal"
+    role = "causal"
 
     def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
         super().__init__(config, rngs=rngs)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from attention_jax import variants
 from attention_jax.core import checks, masks, positions
 from attention_jax.core.types import Options, State, Variant
 from attention_jax.nn.layers import Linear, plain
@@ -30,7 +31,7 @@ class MultiHeadAttention(nnx.Module):
       width: model width; `heads` must divide it.
       heads: query heads.
       kv_heads: key and value heads; divides `heads`. All of them where None.
-      variant: the attention mechanism, as `variants.get` returns it.
+      variant: the attention mechanism: a Variant, or a text that `variants.resolve` takes.
       rope: whether queries and keys are rotated by their positions.
       dropout_rate: rate of dropout on the weights.
       dtype: type of the computation; parameters are float32.
@@ -44,7 +45,7 @@ class MultiHeadAttention(nnx.Module):
         width: int,
         *,
         heads: int,
-        variant: Variant,
+        variant: Variant | str,
         kv_heads: int | None = None,
         rope: bool = False,
         dropout_rate: float = 0.0,
@@ -52,6 +53,7 @@ class MultiHeadAttention(nnx.Module):
         rngs: nnx.Rngs,
     ):
         kv_heads = kv_heads or heads
+        variant = variants.resolve(variant)
         checks.divides("heads", heads, "width", width)
         checks.divides("kv_heads", kv_heads, "heads", heads)
         self.heads, self.kv_heads, self.head_width = heads, kv_heads, width // heads
@@ -191,26 +193,26 @@ def _put(cache: Array, new: Array, position: Array) -> Array:
     return jax.lax.dynamic_update_slice_in_dim(cache, new.astype(cache.dtype), position, axis=1)
 
 
-def attention_function(variant: Variant, params: Any = None) -> Callable[..., Array]:
+def attention_function(variant: Variant | str, params: Any = None) -> Callable[..., Array]:
     """A variant as `attention_fn` of `flax.nnx.MultiHeadAttention`.
 
     Flax hands on its mask as an array and no more, so the variant sees positions within it only.
 
     Args:
+      variant: a Variant, or a text that `variants.resolve` takes.
       params: what `variant.init` returned; None where nothing is learned.
 
     Raises:
       ValueError: when called with `broadcast_dropout`: every pair is dropped by itself here.
 
-    >>> from attention_jax import variants
     >>> layer = nnx.MultiHeadAttention(
     ...     num_heads=2, in_features=8, decode=False, rngs=nnx.Rngs(0),
-    ...     attention_fn=attention_function(variants.get("alibi")),
+    ...     attention_fn=attention_function("alibi"),
     ... )
     >>> layer(jnp.ones((1, 5, 8))).shape
     (1, 5, 8)
     """
-    params = {} if params is None else params
+    own, params = variants.resolve(variant), {} if params is None else params
 
     def attend(
         query: Float[Array, "*b t h d"],
@@ -241,7 +243,7 @@ def attention_function(variant: Variant, params: Any = None) -> Callable[..., Ar
         if drop:
             options = options._replace(dropout_rate=dropout_rate, dropout_key=dropout_rng)
         flat = (x.reshape(-1, *x.shape[-3:]) for x in (query, key, value))
-        out = variant.attend(params, *flat, options)
+        out = own.attend(params, *flat, options)
         return out.reshape(*batch, *out.shape[1:])
 
     return attend

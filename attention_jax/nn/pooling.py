@@ -17,7 +17,9 @@ class AttentionPooling(nnx.Module):
     Reference: Lee et al. 2019, arXiv:1810.00825, section 3.2.
     """
 
-    def __init__(self, width: int, *, heads: int, variant: Variant, dtype: str, rngs: nnx.Rngs):
+    def __init__(
+        self, width: int, *, heads: int, variant: Variant | str, dtype: str, rngs: nnx.Rngs
+    ):
         self.query = nnx.Param(SPREAD * rngs.params.normal((width,)))
         self.attention = MultiHeadAttention(
             width, heads=heads, variant=variant, dtype=jnp.dtype(dtype), rngs=rngs

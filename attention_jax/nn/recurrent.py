@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from attention_jax.core.types import Variant
+
 CELLS = {"gru": nnx.GRUCell, "lstm": nnx.OptimizedLSTMCell}
 
 
@@ -18,9 +20,9 @@ class RNNConfig(NamedTuple):
 
     Attributes:
       cell: "gru" or "lstm".
-      attention: a variant that is the score of a pair, or one that goes from query to query by
-        `align`, such as coverage (or a file that defines one); or "none": then all that the
-        decoder knows of the source is the encoder's last state.
+      attention: a Variant or its text, as `variants.resolve` takes it: the score of a pair, or one
+        that goes from query to query by `cross_step`, such as "coverage"; or "none": then all that
+        the decoder knows of the source is the encoder's last state.
       bidirectional: the encoder reads both ways, with half the width each way.
       input_feeding: the decoder's input holds its last attentional vector, so that it knows
         where it looked; without it attention runs after the cells, for all positions, which is
@@ -33,7 +35,7 @@ class RNNConfig(NamedTuple):
     width: int = 256
     layers: int = 1
     cell: str = "gru"
-    attention: str = "additive"
+    attention: Variant | str = "additive"
     bidirectional: bool = True
     input_feeding: bool = True
     tied: bool = True

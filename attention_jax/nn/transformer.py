@@ -40,10 +40,11 @@ class TransformerConfig(NamedTuple):
     """Sizes and choices of a Transformer; the defaults are a small one.
 
     Attributes:
-      attention: name of the variant, or the path of a file that defines one. Where it cannot
-        serve (`Variant.roles`), scaled dot stands: in the encoder for one that only looks
-        back, in the decoder for one that must see all, and between the two for one that goes
-        by distances, which mean nothing between two sentences.
+      attention: a Variant, or its text as `variants.resolve` takes it: "alibi",
+        "sliding_window(size=64)", "mine.py". In a role that it does not have (`Variant.roles`),
+        scaled dot stands in: in the encoder for one that only looks back, in the decoder for one
+        that must see all, and between the two for one that goes by distances, which mean nothing
+        between two sentences.
       cross_attention: another one between decoder and encoder.
       positions: one of `POSITIONS`.
       norm: "pre" or "post".
@@ -62,8 +63,8 @@ class TransformerConfig(NamedTuple):
     heads: int = 4
     kv_heads: int | None = None
     feed_forward: int = 256
-    attention: str = "scaled_dot"
-    cross_attention: str | None = None
+    attention: Variant | str = "scaled_dot"
+    cross_attention: Variant | str | None = None
     positions: str = "sinusoidal"
     norm: str = "pre"
     activation: str = "relu"
@@ -139,10 +140,10 @@ def attention_of(
 class Layer(nnx.Module):
     """What both kinds of layer hold: self-attention and feed-forward, each with its shortcut."""
 
-    place: str  # of the self-attention
+    role: str  # of the self-attention
 
     def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
-        own = variant_at(config, self.place)
+        own = variant_at(config, self.role)
         self.attention = attention_of(config, own, rope=config.positions == "rope", rngs=rngs)
         self.feed_forward = FeedForward(
             config.width,
@@ -174,34 +175,38 @@ class Layer(nnx.Module):
 class EncoderLayer(Layer):
     """Self-attention, then feed-forward."""
 
-    place = "bidirectional"
+    role = "bidirectional"
 
     def __call__(self, x: Array, visible: Array, *, rngs: nnx.Rngs | None = None) -> Array:
         """Lets each position of `x` see those where `visible` [b s]."""
         return self.think(self.look(x, masks.keys(visible), rngs), rngs)
 
 
-def variant_at(config: TransformerConfig, place: str) -> Variant:
-    """The variant that stands at one of `core.types.ROLES`, as `TransformerConfig` says."""
-    return variants.get(name_at(config, place))
-
-
-def name_at(config: TransformerConfig, place: str) -> str:
-    """The name of the variant that `variant_at` returns.
+def variant_at(config: TransformerConfig, role: str) -> Variant:
+    """The variant in one of `core.types.ROLES`, as `TransformerConfig` says.
 
     Raises:
       ValueError: `cross_attention` cannot stand between two sequences.
     """
-    if place == "cross" and config.cross_attention is not None:
-        if "cross" not in variants.get(config.cross_attention).roles:
+    return variants.resolve(_chosen(config, role))
+
+
+def name_at(config: TransformerConfig, role: str) -> str:
+    """The text of the variant that `variant_at` returns."""
+    return variants.label(_chosen(config, role))
+
+
+def _chosen(config: TransformerConfig, role: str) -> Variant | str:
+    if role == "cross" and config.cross_attention is not None:
+        if "cross" not in variants.resolve(config.cross_attention).roles:
             raise ValueError(
                 "`cross_attention` must serve between two sequences, of which distances and a "
-                f"common order mean nothing; got {config.cross_attention!r}. Use scaled_dot, or "
-                "another that `python -m attention_jax` lists as cross."
+                f"common order mean nothing; got {variants.label(config.cross_attention)!r}. Use "
+                "scaled_dot, or another that `attention-jax list` shows as cross."
             )
         return config.cross_attention
-    own = variants.get(config.attention)
-    return config.attention if place in own.roles else STAND_IN
+    own = variants.resolve(config.attention)
+    return config.attention if role in own.roles else STAND_IN
 
 
 def stack(layer: Callable[..., nnx.Module], config: TransformerConfig, *, rngs: nnx.Rngs) -> Stack:

@@ -1,25 +1,26 @@
-"""The registry of variants: one file a variant, with a function of the file's name in it.
+"""The variants: one file a mechanism, with a function of the file's name in it.
 
-variants.names()                       all of them
-variants.get("sliding_window", size=64)
-variants.get("path/to/my_variant.py")  a file of your own
+variants.names()                           all of them
+variants.get("sliding_window", size=64)    one, with options from Python
+variants.resolve("sliding_window(size=64)")    the same of a text, as flags have it
+variants.get("path/to/mine.py")            a file of your own
+
+A new variant is a new file, and nothing else. `from_score` and the others make one of its parts.
 """
 
-import importlib
-import inspect
-import pkgutil
-from collections.abc import Callable
-from importlib.machinery import SourceFileLoader
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from attention_jax.core.types import Variant
+from attention_jax.variants import _registry
 from attention_jax.variants._builders.linear import from_decay, from_delta, from_features
 from attention_jax.variants._builders.pair import from_mask, from_score
 from attention_jax.variants._builders.stateful import from_weights
+from attention_jax.variants._registry import aliases, canonical_name, names
+from attention_jax.variants._text import parse, slug, split
 
 __all__ = [
+    "aliases",
+    "canonical_name",
     "from_decay",
     "from_delta",
     "from_features",
@@ -27,65 +28,52 @@ __all__ = [
     "from_score",
     "from_weights",
     "get",
+    "label",
     "names",
+    "parse",
+    "resolve",
+    "slug",
+    "split",
 ]
 
 
-def names() -> tuple[str, ...]:
-    """The variants of the library."""
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name[0] != "_"))
-
-
 def get(name: str, **options: Any) -> Variant:
-    """The variant of that name, or of a user's own file.
+    """A variant of the library, or of a user's own file.
 
     Args:
-      name: one of `names()`; or a path that ends in `.py`, to a file with a function named
-        like the file that returns a `Variant`.
+      name: one of `names()` or an alias such as "mla"; a path that ends in `.py`, to a file with a
+        function named like the file that returns a `Variant`; or a text as `resolve` takes it.
       **options: keywords of that function.
 
     Raises:
-      ValueError: no such variant, file, function or option; or no `Variant` came back.
+      ValueError: no such variant, file, function or option; an option of another type; or no
+        `Variant` came back.
+
+    >>> get("sliding_window", size=64) is get("sliding_window", size=64)
+    True
     """
-    if name.endswith(".py"):
-        module, stem = _load(Path(name)), Path(name).stem
-    elif name in names():
-        module, stem = importlib.import_module(f"{__name__}.{name}"), name
-    else:
-        raise ValueError(
-            f"`name` must be one of {', '.join(names())}, or the path of a .py file; got {name!r}."
-        )
-    factory = getattr(module, stem, None)
-    if not callable(factory):
-        raise ValueError(f"{name} must define a function `{stem}` that returns a Variant.")
-    _check_options(name, factory, options)
-    variant = factory(**options)
-    if not isinstance(variant, Variant):
-        raise ValueError(
-            f"`{stem}` in {name} must return an attention_jax.Variant; "
-            f"got {type(variant).__name__}."
-        )
-    return variant
+    spec = parse(name)
+    return _registry.make(spec._replace(options=spec.options | options))
 
 
-def _load(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise ValueError(f"No variant file at {path}; one of the library has no .py: {path.stem}.")
-    loader = SourceFileLoader(path.stem, str(path))
-    module = ModuleType(path.stem)
-    try:
-        loader.exec_module(module)
-    except (ImportError, SyntaxError) as error:
-        raise ValueError(f"{path} could not be read: {type(error).__name__}: {error}.") from error
-    return module
+def resolve(attention: Variant | str) -> Variant:
+    """The variant of a configuration or a flag; a `Variant` is itself.
+
+    Args:
+      attention: a Variant, or a text: "alibi", "sliding_window(size=64)", "mine.py",
+        "mine.py:manhattan(p=2)". Options are literals of Python.
+
+    Raises:
+      ValueError: the text could not be read, or as `get`.
+
+    >>> resolve("axial(width=4, along='row')").roles
+    ('bidirectional', 'causal')
+    """
+    if isinstance(attention, Variant):
+        return attention
+    return _registry.make(parse(attention))
 
 
-def _check_options(name: str, factory: Callable[..., Any], options: dict[str, Any]) -> None:
-    signature = inspect.signature(factory)
-    try:
-        signature.bind(**options)
-    except TypeError as error:
-        known = ", ".join(signature.parameters) or "none"
-        raise ValueError(
-            f"The options of variant {name} are: {known}; got {options}. ({error}.)"
-        ) from None
+def label(attention: Variant | str) -> str:
+    """A word for errors and legends: the text, or "a Variant" for a value, which has no name."""
+    return attention if isinstance(attention, str) else "a Variant"

@@ -17,6 +17,8 @@ from attention_jax.core import checks, scores
 from attention_jax.core.types import Variant
 from attention_jax.variants._builders.pair import from_score
 
+ALIASES = ("bahdanau",)
+
 
 def additive(*, width: int | None = None) -> Variant:
     """The score of a hidden layer.

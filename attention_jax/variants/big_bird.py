@@ -23,6 +23,8 @@ from attention_jax.core import checks, masks
 from attention_jax.core.types import Variant
 from attention_jax.variants._builders.pair import from_mask
 
+ALIASES = ("bigbird",)
+
 
 def big_bird(
     *, block: int = 64, window: int = 3, global_blocks: int = 2, random: int = 3, seed: int = 0

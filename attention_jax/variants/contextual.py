@@ -27,6 +27,8 @@ from attention_jax.core.types import Options, Output, Params, Variant
 from attention_jax.engine.api import attention
 from attention_jax.variants._builders.keywise import is_causal
 
+ALIASES = ("cope",)
+
 
 def contextual(*, positions: int = 64) -> Variant:
     """The scaled dot product, and that of the query with a count.

@@ -18,6 +18,8 @@ from attention_jax.core import checks
 from attention_jax.core.types import Variant
 from attention_jax.variants._builders.linear import from_delta
 
+ALIASES = ("deltanet",)
+
 
 def delta(*, convolution: int | None = 4, normalize: bool = True) -> Variant:
     """A state that is corrected at one key after another.

@@ -25,6 +25,8 @@ from attention_jax.core.numerics import wide_dtype
 from attention_jax.core.types import ROLES, Options, Params, Variant
 from attention_jax.engine.api import attention
 
+ALIASES = ("diff_transformer",)
+
 VECTORS = ("a1", "b1", "a2", "b2")
 
 

@@ -22,6 +22,8 @@ from attention_jax.core.numerics import wide_dtype
 from attention_jax.core.types import Options, Output, Params, Variant
 from attention_jax.engine.api import attention
 
+ALIASES = ("deberta",)
+
 
 def disentangled(*, max_distance: int = 512) -> Variant:
     """The dot product of contents, and those of each content with the distance to the other.

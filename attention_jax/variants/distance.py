@@ -17,6 +17,8 @@ from attention_jax.core import scores
 from attention_jax.core.types import Variant
 from attention_jax.variants._builders.pair import from_score
 
+ALIASES = ("l2",)
+
 
 def distance(*, width: float | None = None) -> Variant:
     """The negative square of the distance.

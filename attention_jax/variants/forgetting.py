@@ -23,6 +23,8 @@ from attention_jax.core.types import Options, Output, Params, ScoreMod, Variant
 from attention_jax.engine.api import attention
 from attention_jax.variants._builders import keywise
 
+ALIASES = ("fox",)
+
 
 def forgetting() -> Variant:
     """The scaled dot product, lowered by the forget gates between."""

@@ -22,6 +22,8 @@ from attention_jax.core import checks
 from attention_jax.core.types import Params, Variant
 from attention_jax.variants._builders.linear import from_delta, per_head
 
+ALIASES = ("gated_deltanet",)
+
 
 def gated_delta(*, convolution: int | None = 4, normalize: bool = True) -> Variant:
     """A state that fades and is corrected.

@@ -22,6 +22,8 @@ from attention_jax.core import checks
 from attention_jax.core.types import Params, Variant
 from attention_jax.variants._builders.linear import from_decay
 
+ALIASES = ("gla",)
+
 
 def gated_linear(*, rank: int = 16, temperature: float = 16.0, normalize: bool = True) -> Variant:
     """Sums of values that fade channel by channel.

@@ -15,6 +15,8 @@ from attention_jax.core import scores
 from attention_jax.core.types import Variant
 from attention_jax.variants._builders.pair import from_score
 
+ALIASES = ("bilinear",)
+
 
 def general() -> Variant:
     """The bilinear score, which starts as the scaled dot product."""

@@ -17,6 +17,8 @@ from attention_jax.core.numerics import wide_dtype
 from attention_jax.core.types import ROLES, Options, Output, Params, Variant
 from attention_jax.engine.api import attention
 
+ALIASES = ("gqa",)
+
 
 def grouped_query(*, groups: int = 2) -> Variant:
     """The scaled dot product with fewer heads of keys and values.

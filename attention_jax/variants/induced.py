@@ -28,6 +28,8 @@ from attention_jax.engine.api import attention
 from attention_jax.variants._builders import keywise
 from attention_jax.variants._builders.options import refuse
 
+ALIASES = ("isab",)
+
 
 def induced(*, points: int = 16) -> Variant:
     """The scaled dot product with points between queries and keys.

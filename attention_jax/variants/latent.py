@@ -28,6 +28,8 @@ from attention_jax.engine.api import attention
 from attention_jax.variants._builders.linear import root_mean_square_norm
 from attention_jax.variants._builders.options import apply
 
+ALIASES = ("mla",)
+
 
 class Cache(NamedTuple):
     """The latents so far, and the position of the next."""

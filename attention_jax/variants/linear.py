@@ -15,6 +15,8 @@ from jaxtyping import Array
 from attention_jax.core.types import Variant
 from attention_jax.variants._builders.linear import from_features
 
+ALIASES = ("linear_transformer",)
+
 
 def linear() -> Variant:
     """A mean weighted by products of elu(x) + 1."""

@@ -29,6 +29,8 @@ from attention_jax.variants._builders.stateful import (
     init_additive_energy,
 )
 
+ALIASES = ("chorowski",)
+
 BLOCK = 64  # keys whose surroundings are taken at once
 
 

@@ -17,6 +17,8 @@ from attention_jax.core.numerics import wide_dtype
 from attention_jax.core.types import ROLES, Options, Output, Params, Variant, no_parameters
 from attention_jax.engine.api import attention
 
+ALIASES = ("mqa",)
+
 
 def multi_query() -> Variant:
     """The scaled dot product with one head of keys and values."""

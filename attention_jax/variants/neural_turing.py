@@ -25,6 +25,8 @@ from attention_jax.core.types import Params, Variant
 from attention_jax.engine.reference import pair_scores
 from attention_jax.variants._builders.stateful import from_weights
 
+ALIASES = ("ntm",)
+
 CONTROLS = ("strength", "gate", "shift", "sharpness")
 
 

@@ -28,6 +28,8 @@ from attention_jax.engine import reference
 from attention_jax.engine.api import attention
 from attention_jax.variants._builders import keywise
 
+ALIASES = ("nystrom",)
+
 
 def nystromformer(*, landmarks: int = 64, iterations: int = 6) -> Variant:
     """The scaled dot product through landmarks.

@@ -26,6 +26,8 @@ from attention_jax.core import checks
 from attention_jax.core.types import Variant
 from attention_jax.variants._builders.linear import from_features
 
+ALIASES = ("favor",)
+
 # exp overflows float32 above 88; 10^5 keys times values have room above this.
 LARGEST_EXPONENT = 75.0
 # A larger shift would round features of usual keys to 0, about exp(-sqrt(d) / 2) before it.

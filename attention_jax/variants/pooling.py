@@ -18,6 +18,8 @@ from attention_jax.core.types import ROLES, Options, Output, Params, Variant
 from attention_jax.engine.api import attention
 from attention_jax.variants._builders.options import cast
 
+ALIASES = ("pma",)
+
 
 def pooling() -> Variant:
     """The scaled dot product of the keys with a parameter."""

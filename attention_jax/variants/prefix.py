@@ -19,6 +19,8 @@ from attention_jax.core.types import Options, Output, Params, Variant, no_parame
 from attention_jax.engine.api import attention
 from attention_jax.variants._builders.keywise import is_causal
 
+ALIASES = ("prefix_lm",)
+
 
 def prefix(*, length: int = 32) -> Variant:
     """The scaled dot product, causal beyond a prefix.

@@ -18,6 +18,8 @@ from attention_jax.core import checks, scores
 from attention_jax.core.types import Params, Score, Variant
 from attention_jax.variants._builders.pair import from_score
 
+ALIASES = ("qk_norm",)
+
 
 def query_key_norm(*, length: int = 128) -> Variant:
     """The cosine times a learned scale, which starts at log2(length^2 - length).

@@ -24,6 +24,8 @@ from attention_jax.engine import reference
 from attention_jax.engine.api import attention
 from attention_jax.variants._builders.options import refuse
 
+ALIASES = ("shaw",)
+
 
 def relative(*, max_distance: int = 16, values: bool = True) -> Variant:
     """The scaled dot product, with distances in the keys and, by default, in the values.

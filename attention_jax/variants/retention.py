@@ -20,6 +20,8 @@ from attention_jax.core import positions
 from attention_jax.core.types import Params, Variant
 from attention_jax.variants._builders.linear import from_decay
 
+ALIASES = ("retnet",)
+
 
 def retention(*, rotate: bool = True, normalize: bool = True) -> Variant:
     """Sums of values that fade with distance.

@@ -18,6 +18,8 @@ from attention_jax.core.types import Options, Output, Params, Variant, no_parame
 from attention_jax.engine.api import attention
 from attention_jax.variants._builders.options import cast
 
+ALIASES = ("rotary",)
+
 
 def rope(*, base: float = 10_000.0) -> Variant:
     """The scaled dot product of turned vectors, whose width is even.

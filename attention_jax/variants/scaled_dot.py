@@ -10,6 +10,8 @@ from attention_jax.core import scores
 from attention_jax.core.types import Variant
 from attention_jax.variants._builders.pair import from_score
 
+ALIASES = ("sdpa",)
+
 
 def scaled_dot() -> Variant:
     """The dot product over the square root of the width."""

@@ -10,6 +10,8 @@ from attention_jax.core import masks
 from attention_jax.core.types import Variant
 from attention_jax.variants._builders.pair import from_mask
 
+ALIASES = ("swa",)
+
 
 def sliding_window(*, size: int = 257) -> Variant:
     """The scaled dot product within a window.

@@ -15,6 +15,8 @@ from attention_jax.core import scores
 from attention_jax.core.types import Variant
 from attention_jax.variants._builders.pair import from_score
 
+ALIASES = ("softcap",)
+
 
 def soft_cap(*, cap: float = 50.0) -> Variant:
     """The scaled dot product between -cap and cap.

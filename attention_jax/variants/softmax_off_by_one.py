@@ -16,6 +16,8 @@ from attention_jax.core import normalizers
 from attention_jax.core.types import ROLES, Options, Output, Params, Variant, no_parameters
 from attention_jax.engine.api import attention
 
+ALIASES = ("softmax1",)
+
 
 def softmax_off_by_one() -> Variant:
     """The scaled dot product beside a sink whose logit is 0."""

@@ -15,6 +15,8 @@ from attention_jax.core import normalizers
 from attention_jax.core.types import ROLES, Options, Output, Params, Variant
 from attention_jax.engine.api import attention
 
+ALIASES = ("attention_sink",)
+
 
 def softmax_with_sink() -> Variant:
     """The scaled dot product beside a learned sink, which starts at 0."""

@@ -16,6 +16,8 @@ from attention_jax.core import positions
 from attention_jax.core.types import Options, Output, Params, Variant
 from attention_jax.engine.api import attention
 
+ALIASES = ("t5",)
+
 
 def t5_bias(*, buckets: int = 32, max_distance: int = 128, bidirectional: bool = True) -> Variant:
     """The scaled dot product and a learned bias of distance.

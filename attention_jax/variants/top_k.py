@@ -14,6 +14,8 @@ from attention_jax.core import normalizers
 from attention_jax.core.types import ROLES, Options, Output, Params, Variant, no_parameters
 from attention_jax.engine.api import attention
 
+ALIASES = ("topk",)
+
 
 def top_k(*, k: int = 8) -> Variant:
     """The scaled dot product over the best keys.

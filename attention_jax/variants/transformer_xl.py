@@ -21,6 +21,8 @@ from attention_jax.core.types import Options, Output, Params, Variant
 from attention_jax.engine.api import attention
 from attention_jax.variants._builders.options import cast
 
+ALIASES = ("xl",)
+
 
 def transformer_xl() -> Variant:
     """The dot product of contents, and that of the query with the distance; widths are even."""

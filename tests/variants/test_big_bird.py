@@ -31,7 +31,7 @@ def test_near_and_global_blocks_are_seen_and_as_many_others_as_were_drawn():
     seen = blocks_seen()
     for h, i in np.ndindex(HEADS, BLOCKS):
         assert seen[h, i, 0] and seen[h, 0, i], "the first block is global"
-        assert seen[h, i, max(i - 1, 0) : i + 2].all(), "neighbours are near"
+        assert seen[h, i, max(i - 1, 0) : i + 2].all(), "neighbors are near"
         others = seen[h, i, 1 : max(i - 1, 1)]
         assert others.sum() == min(2, len(others)), "two of the blocks before are drawn"
     np.testing.assert_array_equal(seen, seen.transpose(0, 2, 1))

@@ -89,5 +89,5 @@ def test_passes_both_ways_and_bad_options_are_refused(qkv):
     variant, params = made()
     with pytest.raises(ValueError, match="gated_delta takes in one .* must hold `masks.causal`"):
         variant.attend(params, *qkv)
-    with pytest.raises(ValueError, match="`convolution` must be .*; got True. Use None"):
-        variants.get("gated_delta", convolution=True)
+    with pytest.raises(ValueError, match="`convolution` must be .*; got 0. Use None"):
+        variants.get("gated_delta", convolution=0)

@@ -1,13 +1,22 @@
-"""Every variant learns in a Transformer, chosen by the flag, as a user trains it."""
+"""Every variant learns in a Transformer, chosen by the flag, as a user trains it.
 
+Those with options learn once more with one of them changed.
+"""
+
+import importlib
+import inspect
 import json
 import os
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
+import optax
 import pytest
+from flax import nnx
 
-from attention_jax import variants
+from attention_jax import models, nn, variants
 from tests.support.paths import ROOT
 
 STEPS = 300
@@ -17,6 +26,29 @@ SMALL = (
     f"--task_option=test_size=8 --width=32 --heads=4 --layers=1 --feed_forward=64 --steps={STEPS} "
     f"--tokens_per_batch=512 --evaluate_every={STEPS} --evaluate_sentences=4 --seed=0"
 ).split()
+
+
+# Other values of options, of which the first that a variant takes stands in for its default.
+TRIED = {bool: (True, False), int: (16, 3, 4, 2), float: (0.5, 2.0)}
+
+
+def changed(name):
+    """The text of a variant with its first option changed that can be; None without options."""
+    factory = getattr(importlib.import_module(f"{variants.__name__}.{name}"), name)
+    for option in inspect.signature(factory).parameters.values():
+        kinds = [kind for kind in TRIED if kind.__name__ in str(option.annotation)]
+        for value in (value for kind in kinds for value in TRIED[kind] if value != option.default):
+            text = f"{name}({option.name}={value!r})"
+            try:
+                init = variants.resolve(text).init
+                init(jax.random.key(0), heads=4, kv_heads=4, head_width=8)
+            except ValueError:
+                continue
+            return text
+    return None
+
+
+CHANGED = [text for text in map(changed, variants.names()) if text is not None]
 
 
 @pytest.mark.slow
@@ -38,3 +70,44 @@ def test_the_loss_falls(name, tmp_path):
     assert len(losses) >= 5
     assert losses[-1] < losses[len(losses) // 2] < losses[0]
     assert losses[-1] < 0.8 * losses[0]
+
+
+def test_every_variant_with_options_has_one_to_change():
+    for name in variants.names():
+        factory = getattr(importlib.import_module(f"{variants.__name__}.{name}"), name)
+        options = inspect.signature(factory).parameters
+        assert any(text.startswith(f"{name}(") for text in CHANGED) == bool(options), name
+    assert len(CHANGED) >= 50
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", CHANGED)
+def test_the_loss_falls_with_an_option_changed(text):
+    """In a Transformer that reverses digits, by the text of the variant."""
+    sizes = {"width": 32, "layers": 1, "heads": 4, "feed_forward": 64, "dropout_rate": 0.0}
+    config = nn.TransformerConfig(vocabulary_size=12, attention=text, **sizes)
+    graphdef, params = nnx.split(models.Seq2SeqTransformer(config, rngs=nnx.Rngs(0)))
+    optimizer = optax.adam(3e-3)
+    source = jax.random.randint(jax.random.key(1), (64, 8), 1, 12)
+    target = jnp.flip(source, axis=1)
+    given = jnp.pad(target[:, :-1], ((0, 0), (1, 0)))
+
+    def loss(params, key):
+        model, rngs = nnx.merge(graphdef, params), nnx.Rngs(dropout=key)
+        memory = model.encode(source, jnp.ones(source.shape, bool), rngs=rngs)
+        logits = model.decode(given, memory, rngs=rngs)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, target).mean()
+
+    def step(carry, key):
+        params, state = carry
+        value, gradient = jax.value_and_grad(loss)(params, key)
+        change, state = optimizer.update(gradient, state, params)
+        return (optax.apply_updates(params, change), state), value
+
+    keys = jax.random.split(jax.random.key(2), 60)
+    with jax.numpy_dtype_promotion("standard"):  # Optax counts on it
+        losses = jax.jit(lambda carry: jax.lax.scan(step, carry, keys)[1])(
+            (params, optimizer.init(params))
+        )
+    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-10:].mean() < losses[20:30].mean()

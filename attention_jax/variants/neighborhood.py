@@ -5,7 +5,7 @@
 
 Positions are those of the grid, read row by row. Gives up all that is further away. The paper also
 learns a bias for each relative place; here there is none. It sees both ways; under `masks.causal`
-a query sees those of its neighbours that come before it.
+a query sees those of its neighbors that come before it.
 
 Reference: Hassani et al. 2023, arXiv:2204.07143, section 3.1.
 Cost: t size width (d + e) products a head where blocks are skipped, for whole rows are computed;
@@ -18,8 +18,10 @@ from attention_jax.core import checks, masks
 from attention_jax.core.types import Options, Output, Params, Variant, no_parameters
 from attention_jax.engine.api import attention
 
+ALIASES = ("neighbourhood", "natten")
 
-def neighbourhood(*, size: int = 7, width: int = 56, height: int | None = None) -> Variant:
+
+def neighborhood(*, size: int = 7, width: int = 56, height: int | None = None) -> Variant:
     """The scaled dot product within a window on a grid.
 
     Args:
