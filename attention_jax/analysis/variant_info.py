@@ -9,7 +9,7 @@ import importlib
 import inspect
 import re
 import textwrap
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from attention_jax import variants
 from attention_jax.analysis.variant_support import Support, recorded, support_of
@@ -69,7 +69,7 @@ class Entry(NamedTuple):
         return self.support.words
 
 
-def describe(name: str, **options: Any) -> Entry:
+def describe(name: str, **options: object) -> Entry:
     """The entry of a variant of the library, with these options.
 
     Raises:

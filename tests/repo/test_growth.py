@@ -150,7 +150,7 @@ def test_each_is_found(copy):
     program = ["import sys, traceback", "import jax.numpy as jnp", "import attention_jax as aj"]
     for name, code in QUESTIONS.items():
         body = textwrap.indent(textwrap.dedent(code).strip(), "    ")
-        program += [f"def question():\n{body}", f"try:\n    question()\nexcept BaseException:"]
+        program += [f"def question():\n{body}", "try:\n    question()\nexcept BaseException:"]
         program += [f"    print({name!r}, traceback.format_exc())"]
     done = subprocess.run(
         [sys.executable, "-c", "\n".join(program)],
