@@ -1,5 +1,6 @@
 """A trial of a variant: which promises it keeps, and what it costs beside scaled dot."""
 
+import textwrap
 import time
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
@@ -52,11 +53,11 @@ def verdicts(variant: Variant) -> Iterator[Verdict]:
 
 
 def line(verdict: Verdict) -> str:
-    """A line of the trial; one more with the reason where a promise is broken."""
-    if verdict.mark == "broken":
-        return f"broken  {verdict.text}\n        {verdict.why}"
-    why = f" ({verdict.why})" if verdict.why else ""
-    return f"{verdict.mark:<6}  {verdict.text}{why}"
+    """The verdict as text of 80 columns; the reason, where there is one, on lines of its own."""
+    parts = [f"{verdict.mark:<6}  {verdict.text}", f"        {verdict.why}"]
+    return "\n".join(
+        textwrap.fill(part, 80, subsequent_indent=" " * 8) for part in parts if part.strip()
+    )
 
 
 def cost(variant: Variant, length: int) -> Cost:
