@@ -1,7 +1,7 @@
 """What is new is found by where it stands: one file or one function, and no list to keep.
 
-A copy of the repository gets a variant, a task, a score, a mask, a normalizer and an
-implementation; each is then asked for as users ask, in a process of its own.
+A copy of the repository gets a variant, a task, a score, a mask, a normalizer, an implementation
+and an experiment; each is then asked for as users ask, in a process of its own.
 """
 
 import os
@@ -61,6 +61,22 @@ FILES = {
             run=reference.IMPLEMENTATION.run,
             plan=lambda request: Plan("plainest"),
         )
+    ''',
+    "experiments/halves/__init__.py": '''
+        """Translation by another name."""
+
+        from experiments.translation import EXPERIMENT as TRANSLATION
+
+        EXPERIMENT = TRANSLATION._replace(name="halves")
+    ''',
+    "experiments/halves/__main__.py": '''
+        """Trains it."""
+
+        from experiments.common.train import launch
+        from experiments.halves import EXPERIMENT
+
+        if __name__ == "__main__":
+            launch(EXPERIMENT)
     ''',
 }
 FUNCTIONS = {
@@ -126,6 +142,21 @@ QUESTIONS = {
             assert "plainest" in str(error)
         else:
             raise AssertionError("an unknown implementation ran")
+    """,
+    "an experiment is found, and its flags know the variant and the task": """
+        from experiments.common import experiment, flags
+        assert "halves" in experiment.names()
+        own = experiment.find("halves")
+        asked = ["--attention=halved", "--task=double"]
+        config, given = flags.parse(own.config, asked)
+        assert flags.values(config)["task"] == "double" and "attention" in given
+        assert own.load(config)
+        try:
+            flags.parse(own.config, ["--task=triple"])
+        except Exception as error:
+            assert "double" in str(error)
+        else:
+            raise AssertionError("an unknown task was taken")
     """,
 }
 
