@@ -1,4 +1,4 @@
-"""Transcripts of a trained model: independent of their neighbors, and where it listened."""
+"""Transcripts of a trained model: independent of their neighbors."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from attention_jax.analysis import speech_alignment
 from attention_jax.data.audio import batches, tone_words
 from attention_jax.data.audio.corpus import of_array
 from attention_jax.data.audio.spectrogram import Spectrogram
@@ -67,31 +66,6 @@ def test_labels_of_a_beam_are_those_of_the_recording_alone():
     assert found.score == pytest.approx(expected.score, rel=1e-4)
 
 
-@pytest.mark.parametrize("aligned", [False, True])
-def test_where_it_listens_is_over_the_recording(aligned):
-    _, graphdef, params = made(aligned)
-    transcribe = Transcriber(graphdef, VOCABULARY, Spectrogram(), aligned=aligned, rows=1)
-    utterance = CORPUS.tests["test"][0]
-    target = [*VOCABULARY.encode("tea"), 2]
-    weights, tokens, per = speech_alignment.alignment(transcribe, params, utterance, target)
-    frames = Spectrogram().frames(utterance.length)
-    assert per == 4 and weights.shape[-2:] == (4, -(-frames // 4)) and len(tokens) == 4
-    assert (weights >= 0).all() and (weights <= 1 + 1e-6).all()
-    if not aligned:
-        assert weights.shape[:2] == (1, 2)
-        np.testing.assert_allclose(weights.sum(axis=-1), 1, rtol=1e-4)
-    assert speech_alignment.alignment(transcribe, params, utterance, []) is None
-
-
-def test_a_position_has_as_many_frames_as_the_encoder_says():
-    _, graphdef, params = made(True, halvings=5)
-    transcribe = Transcriber(graphdef, VOCABULARY, Spectrogram(), aligned=True, rows=1)
-    heard = of_array("x.wav", "", np.ones(Spectrogram().window + 39 * 80, np.float32))
-    # 40 frames are padded to 48, of which 2 positions come.
-    weights, _, per = speech_alignment.alignment(transcribe, params, heard, VOCABULARY.encode("t"))
-    assert per == 32 and weights.shape[-1] == 2
-
-
 def test_padding_goes_no_further_than_positions_were_learned():
     transcribe = Transcriber(UNUSED, VOCABULARY, Spectrogram(), longest=40)
     lengths = [200 + 80 * (frames - 1) for frames in (20, 36, 40, 41)]
@@ -99,23 +73,6 @@ def test_padding_goes_no_further_than_positions_were_learned():
     assert [transcribe.padded_length(one) for one in heard] == [32, 40, 40]
     with pytest.raises(ValueError, match="at most 40 frames, for which .*; x.wav has 41"):
         transcribe.padded_length(longer)
-
-
-def test_letters_of_one_kind_are_heard_one_after_the_other():
-    _, graphdef, params = made(True)
-    transcribe = Transcriber(graphdef, VOCABULARY, Spectrogram(), aligned=True, rows=1)
-    target = VOCABULARY.encode("tt")
-    weights, _, _ = speech_alignment.alignment(transcribe, params, CORPUS.tests["test"][0], target)
-    assert speech_alignment.order(weights[0, 0]) == 1
-
-
-def test_order_is_the_correlation_of_tokens_and_their_middles():
-    weights = np.random.default_rng(0).random((5, 7))
-    middles = [sum(j * row[j] for j in range(7)) / sum(row) for row in weights]
-    centred = np.array(middles) - np.mean(middles)
-    expected = sum((i - 2) * centred[i] for i in range(5)) / (10 * (centred**2).sum()) ** 0.5
-    assert speech_alignment.order(weights) == pytest.approx(expected, abs=1e-6)
-    assert speech_alignment.order(np.ones((3, 4))) == speech_alignment.order(np.eye(1)) == 0
 
 
 def test_paths_are_not_drawn():

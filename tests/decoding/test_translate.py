@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from attention_jax.analysis import attention_entropy
 from attention_jax.data.batching import BucketedBatches, encode_examples
 from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.data.types import Example
@@ -45,19 +44,6 @@ def test_a_translation_does_not_depend_on_its_company(model, vocabulary):
         assert translate(params, [sentence])[0] == found
 
 
-def test_alignment_has_a_row_for_each_token_written(model, vocabulary):
-    graphdef, params = model[0], nnx.as_pure(model[1])
-    target = (*vocabulary.encode("4 5"), 2)
-    drawn = attention_entropy.alignment(graphdef, params, vocabulary, "1 2 3", target)
-    if drawn is None:
-        assert "learned" not in params  # the parameters of a score
-        return
-    weights, source_tokens, target_tokens = drawn
-    assert weights.shape[2:] == (3, 4)
-    assert len(source_tokens) == 4 and target_tokens[:2] == ["4", "5"]
-    np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
-
-
 def test_losses_are_those_of_the_definition(model, vocabulary):
     graphdef, params = model[0], nnx.as_pure(model[1])
     examples = [Example(text, (text,)) for text in SENTENCES]
@@ -84,25 +70,3 @@ def test_losses_are_those_of_the_definition(model, vocabulary):
 def test_an_unknown_search_is_named(vocabulary):
     with pytest.raises(ValueError, match="`method` must be one of 'greedy'"):
         Translator(nnx.graphdef(nnx.Dropout(0.1)), vocabulary, DecodingConfig("guess"))
-
-
-def test_focus_is_e_to_the_entropy_of_each_step(model, vocabulary):
-    graphdef, params = model[0], nnx.as_pure(model[1])
-    examples = [Example("1 2 3", ("4 5",)), Example("5 6 7 8 9 1", ("2",))]
-    pairs = encode_examples(examples, vocabulary)
-    found = attention_entropy.effective_tokens(graphdef, params, pairs)
-    rows = []
-    for example, (_, target) in zip(examples, pairs, strict=True):
-        drawn = attention_entropy.alignment(
-            graphdef, params, vocabulary, example.source, (*target, 2)
-        )
-        if drawn is None:
-            assert found is None
-            return
-        for weights in drawn[0].astype(np.float64).reshape(-1, *drawn[0].shape[2:]).swapaxes(0, 1):
-            rows.append([np.prod(head[head > 0] ** -head[head > 0]) for head in weights])
-    of_heads = np.mean(rows, axis=0)  # 3 rows of the first sentence, 2 of the second
-    assert len(rows) == 5 and found is not None
-    np.testing.assert_allclose(found.effective, of_heads.mean(), rtol=1e-5)
-    np.testing.assert_allclose(found.sharpest, of_heads.min(), rtol=1e-5)
-    assert found.source == (3 * 4 + 2 * 7) / 5 and 1 <= found.sharpest <= found.source
