@@ -1,2 +1,1 @@
-"""Interpretability and reporting: attention maps, attribution, variant introspection, plots and
-HTML pages."""
+"""Interpretability and reporting: attention maps, attribution, variants, plots, HTML pages."""

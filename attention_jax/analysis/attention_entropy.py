@@ -65,7 +65,7 @@ def alignment(
 def effective_tokens(
     graphdef: nnx.GraphDef, params: Params, pairs: Sequence[Pair]
 ) -> AttentionEntropy | None:
-    """The entropy of cross-attention while a model writes the targets of some pairs.
+    """Perplexity of cross-attention under teacher forcing, over some pairs.
 
     None where the model has no attention.
 

@@ -16,7 +16,7 @@ together. `rest` is what the output holds though all values are 0.
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -66,7 +66,7 @@ class Map(NamedTuple):
 
 def attention_maps(
     model: Attentive,
-    batch: Any,
+    batch: object,
     *,
     row: int = 0,
     source_length: int | None = None,
@@ -118,7 +118,7 @@ def sentence(model: Attentive, source: Sequence[int], target: Sequence[int]) -> 
     return attention_maps(model, batch, source_length=s, target_length=t)
 
 
-def weights_of(model: Attentive, batch: Any, *, kind: str | None = None) -> dict[str, Weights]:
+def weights_of(model: Attentive, batch: object, *, kind: str | None = None) -> dict[str, Weights]:
     """Weights [b l h t s] of every sequence of a batch, by kind of attention.
 
     Args:
@@ -136,7 +136,9 @@ def weights_of(model: Attentive, batch: Any, *, kind: str | None = None) -> dict
 
 
 @partial(jax.jit, static_argnums=(0, 3))
-def _weights_of(graphdef: Any, params: Params, batch: Any, kind: str | None) -> dict[str, Weights]:
+def _weights_of(
+    graphdef: nnx.GraphDef, params: Params, batch: object, kind: str | None
+) -> dict[str, Weights]:
     layers: dict[str, list[Weights]] = {}
     for call in nnx.merge(graphdef, params).attention_calls(batch):
         if kind in (None, call.kind):
@@ -176,7 +178,7 @@ def call_weights(call: AttentionCall) -> Weights:
 
 
 def is_exact(found: Weights) -> Bool[np.ndarray, "b *l h"]:
-    """Whether weights are those of the output, up to rounding, in each sequence."""
+    """Test of each head in each sequence: the output is the sum of values, up to rounding."""
     error, size = (np.asarray(x, np.float32).max(axis=-1) for x in (found.error, found.size))
     # NaN is not exact, compared this way round.
     return error <= ROUNDING[found.weights.dtype.itemsize] * np.where(size > 0, size, 1)

@@ -52,7 +52,7 @@ class ImageMaps(NamedTuple):
 def attention(
     graphdef: nnx.GraphDef, params: Params, images: Float[np.ndarray | Array, "b y x c"]
 ) -> ImageMaps | None:
-    """The weights with which a model reads images; None where it has no attention."""
+    """Attention weights of a classifier for some images; None where it has no attention."""
     model = nnx.merge(graphdef, params)
     found = attention_maps.weights_of(model, Images(jnp.asarray(images)))
     if not found:
@@ -71,7 +71,7 @@ def attention(
 def of_image(
     graphdef: nnx.GraphDef, params: Params, image: Float[np.ndarray | Array, "y x c"]
 ) -> dict[str, attention_maps.Map]:
-    """The weights with which a model reads one image, as maps.
+    """Attention maps of a classifier for one image.
 
     Returns:
       A `Map` for "encoder" [l h n n], where there are layers of attention, and for "cross"

@@ -100,7 +100,7 @@ def enlarged(image: UInt8[np.ndarray, "y x c"], *, side: int = 280) -> bytes:
 
 
 def _explain(figure: Figure, names: Iterable[str]) -> None:
-    """Explains the star below, where there is one."""
+    """Explain the star below the panels, where there is one."""
     if any(name.endswith("*") for name in names):
         figure.supxlabel(STAR, fontsize=style.SMALL_POINTS, color=style.INK)
 
@@ -115,7 +115,7 @@ def _draw_image(panel: Axes, image: np.ndarray, title: str = "") -> None:
 def _lay_over(
     panel: Axes, weights: np.ndarray, image: np.ndarray, *, diverging: bool = False
 ) -> None:
-    """Colors each patch by its weight: from 0, or as far above 0 as below it."""
+    """Color each patch by its weight: from 0, or as far above 0 as below it."""
     high = np.abs(weights).max() if diverging else weights.max()
     low = -high if diverging else min(0.0, weights.min())
     panel.imshow(

@@ -85,7 +85,7 @@ def figure(
 
 
 def panel(axes: Axes, title: str = "", *, theme: Theme = LIGHT) -> None:
-    """Dresses a panel of lines or points: title on the left, grid, two axes.
+    """Style a panel of lines or points: title on the left, grid, two axes.
 
     Call it after plotting, since limits follow what is drawn.
     """
@@ -102,7 +102,7 @@ def panel(axes: Axes, title: str = "", *, theme: Theme = LIGHT) -> None:
 
 
 def image_panel(axes: Axes, title: str = "") -> None:
-    """Dresses a panel that shows an image: a small title, neither ticks nor frame."""
+    """Style a panel that shows an image: a small title, neither ticks nor frame."""
     axes.set_title(title, fontsize=SMALL_POINTS, color=INK).set_parse_math(False)
     axes.set_xticks([])
     axes.set_yticks([])
@@ -110,14 +110,14 @@ def image_panel(axes: Axes, title: str = "") -> None:
 
 
 def length_axis(axes: Axes, lengths: Sequence[int]) -> None:
-    """Makes the horizontal axis one of lengths: by powers of two, a tick at each of `lengths`."""
+    """Scale the horizontal axis by powers of two, with a tick at each of `lengths`."""
     axes.set_xscale("log", base=2)
     axes.set_xticks(sorted(lengths), [f"{length:,}" for length in sorted(lengths)])
     axes.xaxis.set_minor_locator(NullLocator())
 
 
 def log_axis(axes: Axes, *, base: int = 10) -> None:
-    """Makes the vertical axis logarithmic, with plain numbers in place of powers."""
+    """Scale the vertical axis by powers, with plain numbers at its ticks."""
     axes.set_yscale("log", base=base)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     # Between powers of ten, names of as many ticks as there is room for.
@@ -127,13 +127,13 @@ def log_axis(axes: Axes, *, base: int = 10) -> None:
 
 
 def legend(axes: Axes, *, theme: Theme = LIGHT) -> None:
-    """Adds a legend without a frame, where anything has a label."""
+    """Add a legend without a frame, where anything has a label."""
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=TEXT_POINTS, labelcolor=theme.ink)
 
 
 def headline(figure: Figure, text: str) -> None:
-    """Writes `text` above all panels, in as many lines as the width asks for; nothing if empty."""
+    """Write `text` above all panels, in as many lines as the width asks for; nothing if empty."""
     if text:
         letters = max(30, int(figure.get_figwidth() * 11))
         lines = [part for line in text.splitlines() for part in textwrap.wrap(line, letters)]
@@ -142,7 +142,7 @@ def headline(figure: Figure, text: str) -> None:
 
 
 def save(figure: Figure, path: str | PathLike[str]) -> None:
-    """Writes a figure, cut to what is drawn; the suffix of `path` names the format."""
+    """Write a figure, cut to what is drawn; the suffix of `path` names the format."""
     figure.savefig(path, **_options(figure))
 
 

@@ -128,13 +128,13 @@ def _simpler(name: str, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _is_uniform(found: dict[str, np.ndarray]) -> bool:
-    """Whether a sequence that is seen whole gives all equal weights to equal scores."""
+    """Test for equal weights where all scores are equal and nothing is masked."""
     way, (equal, _) = next(iter(found.items()))
     return way != "causal" and bool(np.ptp(equal) < 1e-3 * np.abs(equal).max())
 
 
 def draw(found: Patterns, path: str | PathLike[str], *, title: str = "") -> None:
-    """Draws all heads: equal scores on the left, random ones on the right, a row for each way.
+    """Draw all heads: equal scores on the left, random ones on the right, a row for each mask.
 
     Args:
       path: the file to write; its suffix names the format.
@@ -196,7 +196,7 @@ def _tinted(weights: Float[np.ndarray, "t s"]) -> np.ndarray:
 
 
 def _largest(share: np.ndarray, size: int) -> np.ndarray:
-    """Of each square of cells the one that is furthest from 0."""
+    """The entry furthest from 0 of each square of cells."""
     squares = share.reshape(len(share) // size, size, -1, size).swapaxes(1, 2)
     squares = squares.reshape(*squares.shape[:2], size**2)
     return np.take_along_axis(squares, np.abs(squares).argmax(-1)[..., None], -1)[..., 0]

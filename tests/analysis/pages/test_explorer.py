@@ -231,8 +231,10 @@ class TestInABrowser:
         page.wait("document.body.dataset.ready == '0 encoder'")
         text = page.evaluate("document.querySelectorAll('section')[1].textContent")
         assert "This model has no encoder attention." in text
-        page.evaluate("{ const box = document.getElementById('sentence'); box.value = 1;"
-                      "box.dispatchEvent(new Event('change')); }")  # fmt: skip
+        page.evaluate(
+            "{ const box = document.getElementById('sentence'); box.value = 1;"
+            "box.dispatchEvent(new Event('change')); }"
+        )
         page.wait("document.body.dataset.ready == '1 encoder'")
 
     def test_the_keyboard_reaches_everything(self, page):
@@ -269,8 +271,10 @@ class TestInABrowser:
         page.wait(f"!{texts}.includes('.')")
         click(page, "#special")
         page.wait(f"!{texts}.includes('<eos>')")
-        page.evaluate("{ const box = document.getElementById('words'); box.value = 'CAT';"
-                      "box.dispatchEvent(new Event('input')); }")  # fmt: skip
+        page.evaluate(
+            "{ const box = document.getElementById('words'); box.value = 'CAT';"
+            "box.dispatchEvent(new Event('input')); }"
+        )
         page.wait(f"!{texts}.includes('cat')")
         assert page.evaluate("document.getElementById('hidden').textContent").startswith("8 of")
 
@@ -292,8 +296,10 @@ class TestInABrowser:
         file = tmp_path / "picture.html"
         html = explorer.page([Run("a")], [("square", [reading])], of="picture")
         file.write_text(html, encoding="utf-8")
-        page.send("Emulation.setEmulatedMedia",
-                  features=[{"name": "prefers-color-scheme", "value": "dark"}])  # fmt: skip
+        page.send(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": "prefers-color-scheme", "value": "dark"}],
+        )
         page.open(file.as_uri())
         page.wait(READY + " && document.querySelector('.picture canvas').width == 40")
         alpha = (
@@ -304,8 +310,9 @@ class TestInABrowser:
         )
         upper_left, upper_right, lower_left = page.evaluate(alpha)
         assert upper_right == 0 and upper_left == lower_left > 150
-        left, top = page.evaluate("(b => [b.left, b.top])(document.querySelector('.picture')"
-                                  ".getBoundingClientRect())")  # fmt: skip
+        left, top = page.evaluate(
+            "(b => [b.left, b.top])(document.querySelector('.picture').getBoundingClientRect())"
+        )
         page.mouse("mouseMoved", left + 30, top + 10)
         assert page.evaluate(SAID)[0].startswith("“1,2” gives most to “square” 0.80")
         # It speaks of pictures, and offers to hide no tokens.
@@ -329,8 +336,10 @@ class TestInABrowser:
 
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     def test_text_stands_out(self, page, scheme):
-        page.send("Emulation.setEmulatedMedia",
-                  features=[{"name": "prefers-color-scheme", "value": scheme}])  # fmt: skip
+        page.send(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": "prefers-color-scheme", "value": scheme}],
+        )
         colors = page.evaluate(
             "(() => { const style = getComputedStyle(document.documentElement);"
             "return Object.fromEntries(['ground', 'card', 'warn', 'ink', 'faint', 'link',"
@@ -378,8 +387,10 @@ def contrast(one, other):
             channels = [int(color[at : at + 2], 16) for at in (1, 3, 5)]
         else:
             channels = [int(part) for part in color.split()]
-        linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4
-                  for x in (c / 255 for c in channels)]  # fmt: skip
+        linear = [
+            x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4
+            for x in (c / 255 for c in channels)
+        ]
         return float(np.dot([0.2126, 0.7152, 0.0722], linear))
 
     low, high = sorted(map(luminance, (one, other)))

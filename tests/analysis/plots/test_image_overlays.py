@@ -30,8 +30,13 @@ def test_heads_have_a_row_for_each_layer(tmp_path):
     image = np.zeros((6, 4, 1), np.uint8)
     for layers in (1, 3):
         names = [f"layer {i + 1}" for i in range(layers)]
-        image_overlays.heads(image, np.ones((layers, 2, 3, 2)), tmp_path / f"{layers}.png",
-                             names=names, title="a cat")  # fmt: skip
+        image_overlays.heads(
+            image,
+            np.ones((layers, 2, 3, 2)),
+            tmp_path / f"{layers}.png",
+            names=names,
+            title="a cat",
+        )
     one, three = (imread(tmp_path / f"{layers}.png").shape for layers in (1, 3))
     assert three[0] > 2 * one[0] and abs(three[1] - one[1]) < 20
 

@@ -1,4 +1,4 @@
-"""The attention explorer: one HTML file that shows where models look, and needs no network.
+"""Attention explorer: one HTML file with the attention maps of one or two models, offline.
 
     html = explorer.page([Run("reverse")], [("3 1 2", [Reading(source, target, beam, maps)])])
     Path("explorer.html").write_text(html, encoding="utf-8")
@@ -29,20 +29,20 @@ KINDS = ("sentence", "picture", "recording")
 
 
 class Run(NamedTuple):
-    """A model of the page: its name, and what else is to be known of it."""
+    """A model of the page: its name, and a note on it."""
 
     name: str
     about: str = ""
 
 
 class Picture(NamedTuple):
-    """What the positions of a source are parts of: an image in patches, a sound in frames.
+    """Image that the positions of a source are parts of: patches, or frames of a spectrogram.
 
     Attributes:
-      png: the picture, as the page shows it.
-      boxes: left, top, width and height of each position, as shares of the picture; a position
+      png: the image, as the page shows it.
+      boxes: left, top, width and height of each position, as shares of the image; a position
         that is no part of it has no width.
-      about: what it shows, in a sentence.
+      about: a sentence on it.
     """
 
     png: bytes
@@ -51,14 +51,14 @@ class Picture(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What one run makes of one sentence, image or sound.
+    """The output of one run for one sentence, image or sound, with its attention maps.
 
     Attributes:
-      source: the tokens that it reads, with EOS.
-      target: the tokens that it writes, with EOS.
+      source: the tokens of the input, with EOS.
+      target: the tokens of the output, with EOS.
       alternatives: translations and their scores, the best first; `target` is that of the first.
-      maps: as `attention_maps.sentence` gives them.
-      picture: of a source that is no text.
+      maps: as `attention_maps.attention_maps` gives them.
+      picture: the image of a source that is not text.
     """
 
     source: Sequence[str]
@@ -79,13 +79,13 @@ class Quantized(NamedTuple):
 def page(
     runs: Sequence[Run], sentences: Sequence[tuple[str, Sequence[Reading]]], *, of: str = "sentence"
 ) -> str:
-    """The page of one or two runs, as HTML.
+    """HTML page of one or two runs.
 
     Args:
       runs: the models, in the order of their columns.
       sentences: each with the reading of every run; or what stands for sentences.
-      of: what these are, one of `KINDS`: the page speaks of patches and classes where they are
-        pictures, of moments and transcripts where they are recordings.
+      of: one of `KINDS`: the page speaks of patches and classes where these are pictures, of
+        moments and transcripts where they are recordings.
 
     Raises:
       ValueError: there is no sentence, or one has not as many readings as there are runs.
@@ -167,11 +167,11 @@ def _picture(picture: Picture, source: Sequence[str]) -> dict[str, Any]:
 
 
 def strips(parts: int, *, across: float | None = None) -> Float[np.ndarray, "s 4"]:
-    """Boxes of a picture in so many upright strips, left to right: a sound's frames.
+    """Boxes of the frames of a spectrogram: upright strips, left to right.
 
     Args:
       parts: how many there are.
-      across: how many strips the picture is wide, where its end cuts the last one.
+      across: width of the image in strips, where its end cuts the last one.
 
     >>> strips(2, across=1.5)[:, [0, 2]].round(2).tolist()
     [[0.0, 0.67], [0.67, 0.33]]
@@ -183,7 +183,7 @@ def strips(parts: int, *, across: float | None = None) -> Float[np.ndarray, "s 4
 
 
 def tiles(rows: int, columns: int) -> Float[np.ndarray, "s 4"]:
-    """Boxes of a picture in so many rows and columns, row by row: an image's patches."""
+    """Boxes of the patches of an image, row by row."""
     y, x = np.divmod(np.arange(rows * columns), columns)
     size = np.ones(rows * columns)
     return np.stack([x / columns, y / rows, size / columns, size / rows], axis=1)
