@@ -134,15 +134,12 @@ def decode(
     """
     state = model.start(model.encode(batch.source, batch.source_mask), max_length)
 
-    def step(state, token):
-        return model.step(state, token)[:2]
-
     if config.method == "greedy":
-        return greedy(step, state, max_length=max_length)
+        return greedy(model.step, state, max_length=max_length)
     if config.method == "sample":
         fold = partial(jax.random.fold_in, jax.random.key(config.seed))
         return sample(
-            step,
+            model.step,
             state,
             key=jax.vmap(fold)(keys),
             max_length=max_length,
@@ -151,7 +148,7 @@ def decode(
             top_p=config.top_p,
         )
     return beam(
-        step,
+        model.step,
         state,
         max_length=max_length,
         beam_size=config.beam_size,

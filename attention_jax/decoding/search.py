@@ -4,11 +4,7 @@ Each is one `lax.while_loop` over `step(state, token) -> (state, logits)`, so it
 `jax.jit` and stops as soon as every row has ended. All start from BOS and end with EOS; PAD and BOS
 are never produced. The result of a row does not depend on the other rows of its batch.
 
-    def step(state, token):
-        state, logits, _ = model.step(state, token)
-        return state, logits
-
-    decoded = decoding.beam(step, model.start(memory, 64), max_length=64, beam_size=5)
+    decoded = decoding.beam(model.step, model.start(memory, 64), max_length=64, beam_size=5)
     texts = [tokenizer.decode(tokens[0]) for tokens in decoded.tokens.tolist()]
 """
 

@@ -178,12 +178,11 @@ class Seq2SeqRNN(nnx.Module):
         return RNNState(carries, fed, memory, keys, aligned)
 
     def step(
-        self, state: RNNState, token: Int[Array, " b"], *, return_weights: bool = False
-    ) -> tuple[RNNState, Float[Array, "b v"], Float[Array, "b l h s"] | None]:
+        self, state: RNNState, token: Int[Array, " b"]
+    ) -> tuple[RNNState, Float[Array, "b v"]]:
         """Appends one token; reproduces `decode` position by position."""
-        after, hidden, attentional = self._advance(state, token)
-        weights = self._weights(hidden, state) if return_weights else None
-        return after, self._logits(attentional), weights
+        state, _, attentional = self._advance(state, token)
+        return state, self._logits(attentional)
 
     def _advance(self, state: RNNState, token: Int[Array, " b"]) -> tuple[RNNState, Array, Array]:
         """The next state, the state of the last cell, and the attentional vector."""
@@ -256,13 +255,11 @@ class Seq2SeqRNN(nnx.Module):
         sizes = {"heads": 1, "kv_heads": 1, "head_width": width, "value_width": width}
         return start(plain(self.learned), *states.shape[:2], **sizes, dtype=states.dtype)
 
-    def _look(
-        self, hidden: Float[Array, "b m"], state: RNNState, values: Array | None = None
-    ) -> tuple[State, Array | None]:
-        """The variant's next state, and the mean of the values; those of the source where None."""
+    def _look(self, hidden: Float[Array, "b m"], state: RNNState) -> tuple[State, Array | None]:
+        """The variant's next state, and the context: the weighted mean of the source."""
         if not self.attentive:
             return state.aligned, None
-        values = state.memory.states[:, :, None] if values is None else values
+        values = state.memory.states[:, :, None]
         if not self.aligns:
             return state.aligned, self._attend(hidden[:, None], state, values)[:, 0]
         fixed = plain(self.learned), state.keys, values, state.memory.mask
@@ -304,13 +301,6 @@ class Seq2SeqRNN(nnx.Module):
     def _combine(self, hidden: Array, context: Array | None) -> Array:
         joined = hidden if context is None else jnp.concatenate([context, hidden], axis=-1)
         return jnp.tanh(self.combine(joined))
-
-    def _weights(self, hidden: Array, state: RNNState) -> Array | None:
-        """What `_look` takes of each source position: the output where values are unit vectors."""
-        b, s = state.memory.mask.shape
-        units = jnp.broadcast_to(jnp.eye(s, dtype=hidden.dtype), (b, s, s))[:, :, None]
-        _, weights = self._look(hidden, state, units)
-        return None if weights is None else weights[:, None, None]
 
     def _logits(self, x: Array) -> Array:
         raw = self.embedding.logits(x) if self.config.tied else self.output(x)

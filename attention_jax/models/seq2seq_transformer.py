@@ -63,17 +63,17 @@ class DecoderLayer(Layer):
 
     def step(
         self, x: Array, cache: State, source: CrossAttentionCache, at: tuple[Array, Array]
-    ) -> tuple[Array, State, CrossAttentionCache, Array]:
-        """One position: `x` [b 1 m]; returns also what is kept, and the view of the source.
+    ) -> tuple[Array, State, CrossAttentionCache]:
+        """One position: `x` [b 1 m]; returns also the caches after it.
 
         Args:
           at: the position, and which source positions are real.
         """
         position, visible = at
         x, cache = self.advance(x, cache, position)
-        look = self.around_cross_attention.enter(x)
-        source, change = self.cross_attention.look(look, source, visible)
-        return self.think(self.around_cross_attention.leave(x, change, None)), cache, source, look
+        inside = self.around_cross_attention.enter(x)
+        source, change = self.cross_attention.look(inside, source, visible)
+        return self.think(self.around_cross_attention.leave(x, change, None)), cache, source
 
 
 class Seq2SeqTransformer(nnx.Module):
@@ -149,27 +149,20 @@ class Seq2SeqTransformer(nnx.Module):
         )
 
     def step(
-        self,
-        state: TransformerState,
-        token: Int[Array, " b"],
-        *,
-        return_weights: bool = False,
-    ) -> tuple[TransformerState, Float[Array, "b v"], Float[Array, "b l h s"] | None]:
+        self, state: TransformerState, token: Int[Array, " b"]
+    ) -> tuple[TransformerState, Float[Array, "b v"]]:
         """Appends one token; reproduces `decode` position by position."""
         at = state.position[0], state.memory_mask
         x = self.embedding(token[:, None], at[0])
-        caches, sources, weights = [], [], []
+        caches, sources = [], []
         for layer, cache, source in zip(
             self.decoder.each(), state.caches, state.sources, strict=True
         ):
-            x, cache, seen, look = layer.step(x, cache, source, at)
+            x, cache, seen = layer.step(x, cache, source, at)
             caches.append(cache)
             sources.append(seen)
-            if return_weights:
-                weights.append(layer.cross_attention.weights(look, source, at[1]))
         state = state._replace(position=state.position + 1, caches=caches, sources=sources)
-        drawn = jnp.stack(weights, axis=1) if return_weights else None
-        return state, self._logits(x)[:, 0], drawn
+        return state, self._logits(x)[:, 0]
 
     def attention_calls(self, batch: PairInputs) -> Iterator[AttentionCall]:
         """Every attention of a forward pass, in order: the encoder's, then the decoder's."""

@@ -143,26 +143,13 @@ class MultiHeadAttention(nnx.Module):
         self, x: Float[Array, "b 1 m"], source: CrossAttentionCache, visible: Bool[Array, "b s"]
     ) -> tuple[CrossAttentionCache, Float[Array, "b 1 m"]]:
         """The next position's view of another sequence."""
-        source, out = self._look(self.queries(x), source, visible)
-        return source, self.merge(out)
-
-    def weights(
-        self, x: Float[Array, "b 1 m"], source: CrossAttentionCache, visible: Bool[Array, "b s"]
-    ) -> Float[Array, "b h s"]:
-        """What `look` takes of each key: the output where the values are unit vectors."""
-        b, s, g = source.keys.shape[:3]
-        units = jnp.broadcast_to(jnp.eye(s, dtype=source.keys.dtype)[None, :, None], (b, s, g, s))
-        return self._look(self.queries(x), source._replace(values=units), visible)[1][:, 0]
-
-    def _look(
-        self, q: Array, source: CrossAttentionCache, visible: Array
-    ) -> tuple[CrossAttentionCache, Array]:
         keys, values, state = source
+        q = self.queries(x)
         if self.variant.cross_step is None:
-            return source, self.attend(q, keys, values, mask=masks.keys(visible))
+            return source, self.merge(self.attend(q, keys, values, mask=masks.keys(visible)))
         params = plain(self.learned)
         state, out = self.variant.cross_step(params, state, q[:, 0], keys, values, visible=visible)
-        return source._replace(state=state), out[:, None]
+        return source._replace(state=state), self.merge(out[:, None])
 
     def _start(self, batch: int, length: int) -> State:
         start: Any = self.variant.start

@@ -43,9 +43,7 @@ class Seq2Seq(EncoderDecoder, Protocol):
 
     def start(self, memory: EncoderOutput, max_length: int) -> State: ...
 
-    def step(
-        self, state: State, token: Int[Array, " b"], *, return_weights: bool = False
-    ) -> tuple[State, Float[Array, "b v"], Float[Array, "b l h s"] | None]: ...
+    def step(self, state: State, token: Int[Array, " b"]) -> tuple[State, Float[Array, "b v"]]: ...
 
 
 @runtime_checkable

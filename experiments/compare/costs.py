@@ -114,7 +114,7 @@ def decoding_seconds(
         model: Any = nnx.merge(graphdef, params)
 
         def step(state: Any, token: Any) -> Any:
-            state, logits = model.step(state, token)[:2]
+            state, logits = model.step(state, token)
             return state, logits.at[:, EOS].set(-jnp.inf)
 
         state = model.start(model.encode(source, mask), length)

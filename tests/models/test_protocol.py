@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from attention_jax.analysis import attention_maps
 from attention_jax.core.types import ROLES
+from attention_jax.data.types import Seq2SeqBatch
 from attention_jax.models import seq2seq_rnn, seq2seq_transformer
 from attention_jax.nn import recurrent, transformer
 
@@ -94,14 +96,8 @@ def logits_of(model, source, mask, target):
 @nnx.jit
 def stepwise(model, source, mask, target):
     state = model.start(model.encode(source, mask), 8)
-    _, logits = jax.lax.scan(lambda state, token: model.step(state, token)[:2], state, target.T)
+    _, logits = jax.lax.scan(model.step, state, target.T)
     return logits.swapaxes(0, 1)
-
-
-@nnx.jit
-def first_weights(model, source, mask, target):
-    state = model.start(model.encode(source, mask), 8)
-    return model.step(state, target[:, 0], return_weights=True)[2]
 
 
 def test_steps_reproduce_the_teacher_forced_pass(model, text):
@@ -161,13 +157,16 @@ def test_dropout_is_drawn_from_the_key(model, text):
 
 
 def test_weights_are_those_of_a_mean_over_what_is_visible(model, text):
-    _, mask, _ = text
-    weights = first_weights(model, *text)
-    if weights is None:
+    source, mask, target = text
+    batch = Seq2SeqBatch(source, mask, target, target, jnp.ones(target.shape))
+    found = attention_maps.weights_of(model, batch, kind="cross")
+    if not found:
+        assert not getattr(model, "attentive", True)
         return
-    assert weights.shape[0] == 3 and weights.shape[3] == 6
+    weights = found["cross"].weights  # [b l h t s]
+    assert weights.shape[0] == 3 and weights.shape[3:] == (target.shape[1], 6)
     np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
-    assert jnp.all(jnp.where(mask[:, None, None], 0, weights) == 0)
+    assert jnp.all(jnp.where(mask[:, None, None, None], 0, weights) == 0)
 
 
 def test_scanned_and_recomputed_layers_compute_the_same(text):
