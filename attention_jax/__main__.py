@@ -15,7 +15,6 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from attention_jax import variants
 from attention_jax.analysis import variant_info, variant_list, variant_support
@@ -41,8 +40,7 @@ def _list(flags: argparse.Namespace) -> None:
 
 
 def _show(flags: argparse.Namespace) -> None:
-    name, options = _parsed(flags.variant)
-    entry = variant_info.describe(name, **options)
+    entry = variant_info.describe(flags.variant)
     print(f"{entry.name}\n\n{entry.docstring}\n\n{entry.signature}")
     print(textwrap.indent(f"\n{entry.options}\n", "    "))
     print(f"Family: {entry.family}.\nSupports: {', '.join(entry.supports)}.")
@@ -52,11 +50,11 @@ def _draw(flags: argparse.Namespace) -> None:
     # Drawing is not imported where only words are asked for.
     from attention_jax.analysis.plots import variant_patterns
 
-    name, options = _parsed(flags.variant)
-    found = variant_patterns.patterns(name, **options)
-    output = flags.output or f"{Path(name).stem}.png"
-    variant_patterns.draw(found, output, title=name)
-    print(f"{output}: {name}, {variant_patterns.caption(found)}")
+    spec = variants.parse(flags.variant)
+    found = variant_patterns.patterns(spec.name, **spec.options)
+    output = flags.output or f"{variants.slug(flags.variant)}.png"
+    variant_patterns.draw(found, output, title=spec.name)
+    print(f"{output}: {spec.name}, {variant_patterns.caption(found)}")
 
 
 def _gallery(flags: argparse.Namespace) -> None:
@@ -80,8 +78,7 @@ def _gallery(flags: argparse.Namespace) -> None:
 def _try(flags: argparse.Namespace) -> None:
     from attention_jax.analysis import variant_trial
 
-    name, options = _parsed(flags.variant)
-    variant, broken = variants.get(name, **options), 0
+    variant, broken = variants.resolve(flags.variant), 0
     for verdict in variant_trial.verdicts(variant):
         print(variant_trial.line(verdict), flush=True)
         broken += verdict.mark == "broken"
@@ -99,11 +96,6 @@ def _try(flags: argparse.Namespace) -> None:
 def _record(flags: argparse.Namespace) -> None:
     """Writes what `list` reads; after a change of what a variant of the library supports."""
     print(variant_support.record())
-
-
-def _parsed(text: str) -> tuple[str, dict[str, Any]]:
-    spec = variants.parse(text)
-    return spec.name, spec.options
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -100,3 +100,93 @@ def test_a_reader_that_stops_reading_is_no_error():
         text=True,
     )
     assert done.stderr == ""
+
+
+MINE = '''"""Attention by minus the distance.
+
+    score(q, k) = -|q - k|^p
+
+Cost: t s (d + e) products a head.
+"""
+
+from attention_jax import from_score
+
+
+def mine(*, p: float = 2.0):
+    """A variant.
+
+    Args:
+      p: power.
+    """
+    return from_score(lambda params: lambda q, k: -(abs(q - k) ** p).sum())
+
+
+def leaky():
+    """The mask is forgotten."""
+    from attention_jax import attention
+
+    own = mine()
+    attend = lambda params, q, k, v, options=None: attention(q, k, v)
+    return own._replace(attend=attend, score=None)
+'''
+
+
+@pytest.fixture
+def own_file(tmp_path, monkeypatch):
+    """A person's own file, in the folder that they are in."""
+    (tmp_path / "mine.py").write_text(MINE, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_an_own_file_is_listed_and_shown(own_file, capsys):
+    main(["list", "mine.py", "alibi"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1:3] == [
+        "scores of a pair",
+        "  mine.py            bcx pairs -rm by minus the distance.",
+    ]
+    main(["show", "mine.py:mine(p=1.0)"])
+    shown = capsys.readouterr().out
+    assert "mine(*, p=2.0)" in shown and "score(q, k) = -|q - k|^p" in shown
+
+
+def test_an_own_file_is_drawn_in_a_file_of_its_name(own_file, capsys):
+    main(["draw", "mine.py:mine(p=1.0)"])
+    assert (own_file / "mine-p_1.0.png").read_bytes().startswith(b"\x89PNG")
+    assert "mine-p_1.0.png: mine.py, 48 positions, with p=1.0" in capsys.readouterr().out
+
+
+@pytest.fixture
+def few_promises(monkeypatch):
+    """Promises that are checked at once, and short sequences."""
+    from attention_jax.analysis import variant_trial
+
+    quick = ("roles_are_known", "no_leak_from_the_future")
+    kept = tuple(p for p in variant_trial.PROMISES if p.name in quick)
+    monkeypatch.setattr(variant_trial, "PROMISES", kept)
+    monkeypatch.setattr(variant_trial, "LENGTHS", (16,))
+
+
+def test_an_own_file_is_tried(own_file, few_promises, capsys):
+    main(["try", "mine.py(p=1.0)", "--output=mine.png"])
+    shown = capsys.readouterr().out
+    assert shown.count("kept    ") == 2 and "16 positions:" in shown
+    assert "cross, any mask, linear memory, RNN decoders" in shown
+    assert (own_file / "mine.png").is_file()
+
+
+def test_a_broken_promise_ends_with_an_error_code(own_file, few_promises, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["try", "mine.py:leaky"])
+    assert end.value.code == 1
+    assert "broken  Under the causal mask" in capsys.readouterr().out
+
+
+def test_an_alias_is_shown_and_a_near_miss_is_guessed(capsys):
+    main(["show", "mla"])
+    assert capsys.readouterr().out.startswith("latent\n")
+    with pytest.raises(SystemExit):
+        main(["show", "albi"])
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "Did you mean alibi?" in error

@@ -5,7 +5,6 @@
 The text is the docstring of the variant's file; its abilities come from `variant_support`.
 """
 
-import importlib
 import inspect
 import re
 import textwrap
@@ -13,6 +12,7 @@ from typing import NamedTuple
 
 from attention_jax import variants
 from attention_jax.analysis.variant_support import Support, recorded, support_of
+from attention_jax.variants._registry import origin
 
 
 class Text(NamedTuple):
@@ -70,23 +70,26 @@ class Entry(NamedTuple):
 
 
 def describe(name: str, **options: object) -> Entry:
-    """The entry of a variant of the library, with these options.
+    """The entry of a variant of the library, or of a file of your own.
+
+    Args:
+      name: as `variants.get` takes it.
+      **options: of the variant.
 
     Raises:
       ValueError: there is no such variant or option.
     """
-    variant, name = variants.get(name, **options), variants.canonical_name(name)
-    module = importlib.import_module(f"{variants.__name__}.{name}")
-    factory = getattr(module, name)
-    text = inspect.getdoc(module) or ""
-    known = {} if options else recorded()
+    variant, spec = variants.get(name, **options), variants.parse(name)
+    title, module, factory = origin(spec)
+    text = inspect.cleandoc(module.__doc__ or "")
+    known = {} if options or spec.options else recorded()
     return Entry(
-        name=name,
+        name=title,
         docstring=text,
         **read(text)._asdict(),
-        signature=f"{name}{_without_types(inspect.signature(factory))}",
+        signature=f"{spec.function}{_without_types(inspect.signature(factory))}",
         options=inspect.getdoc(factory) or "",
-        support=known[name] if name in known else support_of(variant),
+        support=known[title] if title in known else support_of(variant),
     )
 
 

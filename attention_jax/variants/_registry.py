@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -52,18 +52,23 @@ def canonical_name(name: str) -> str:
     )
 
 
-def make(spec: Spec) -> Variant:
-    """The variant of a name or a file, with these options.
+class Origin(NamedTuple):
+    """Where a variant comes from: the name of its file, the module, the function that makes it."""
 
-    Equal specifications give the same value, where their options are hashable.
+    name: str
+    module: ModuleType
+    factory: Callable[..., Any]
+
+
+def origin(spec: Spec) -> Origin:
+    """The file and the function of a specification.
 
     Raises:
-      ValueError: no such variant, file, function or option; an option of another type; a file
-        that asks for itself, through others or not; or no `Variant` came back.
+      ValueError: there is no such variant, file or function.
     """
     if spec.is_file:
-        path = Path(spec.source)
-        module, name, function = _of_file(path), f"{path}:{spec.function}", spec.function
+        name, function = spec.name, spec.function
+        module = _of_file(Path(spec.source))
     else:
         name = function = canonical_name(spec.source)
         module = _module(name)
@@ -73,12 +78,25 @@ def make(spec: Spec) -> Variant:
             f"{spec.source} must define a function `{function}` that returns a Variant. "
             "Define it, or name another as file.py:function."
         )
+    return Origin(name, module, factory)
+
+
+def make(spec: Spec) -> Variant:
+    """The variant of a name or a file, with these options.
+
+    Equal specifications give the same value, where their options are hashable.
+
+    Raises:
+      ValueError: no such variant, file, function or option; an option of another type; a file
+        that asks for itself, through others or not; or no `Variant` came back.
+    """
+    name, _, factory = origin(spec)
     options = checked_options(name, factory, spec.options)
     with _entered(f"{name}{options}"):
         variant = _call(factory, options)
     if not isinstance(variant, Variant):
         raise ValueError(
-            f"`{function}` in {spec.source} must return an attention_jax.Variant; "
+            f"`{spec.function}` in {spec.source} must return an attention_jax.Variant; "
             f"got {type(variant).__name__}. Make one with variants.from_score or from_mask."
         )
     return variant
