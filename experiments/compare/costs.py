@@ -1,66 +1,115 @@
-"""What a model costs as sentences grow: training, decoding, memory and compile time.
+"""Costs of a translation model as sentences grow: training, decoding, memory and compile time.
 
     python -m experiments.compare.costs --run=runs/reverse-rnn-additive --output=costs.json
 
-The model is that of a run, with its parameters as they start: what they are changes no cost.
+The model is that of a run, with its parameters as they start: their values change no cost.
 Source and target are as long as each other, and decoding is greedy and never stops early.
 """
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import flags
 from flax import nnx
 
+from attention_jax.core.types import Params
 from attention_jax.data.batching import pad
 from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.data.types import EOS, Seq2SeqBatch
 from attention_jax.decoding import search
 from attention_jax.evaluation import budgets
-from attention_jax.training.step import compile_steps
+from attention_jax.training.config import TrainConfig
+from attention_jax.training.step import TrainState, compile_steps
 from attention_jax.training.step import start as step_start
-from experiments import common, timing, trained
-
-FLAGS = flags.FLAGS
-common.define_run_flags()
-common.define_task_flags()
-common.define_model_flags()
-common.define_training_flags()
-common.define_search_flags()
-common.define_device_flags()
-flags.adopt_module_key_flags(common)
-flags.DEFINE_list("cost_lengths", ["16", "32", "64", "128"], "Tokens of a sentence.")
-flags.DEFINE_integer("cost_sentences", 64, "Sentences decoded at once, beside one.", lower_bound=1)
-flags.DEFINE_integer("cost_repeats", 5, "Counted calls: median, lowest and highest.", lower_bound=1)
-flags.DEFINE_string("output", None, "JSON file of the results.")
+from experiments.common import flags, run_folder, timing
+from experiments.common.config import DeviceFlags
+from experiments.common.experiment import Experiment, find
+from experiments.common.flags import Flag
+from experiments.common.load_run import configure
 
 
-def main() -> None:
+class CostConfig(NamedTuple):
+    """A measurement of costs.
+
+    Attributes:
+      run: folder of the run.
+      cost_lengths: tokens of a sentence.
+      cost_sentences: sentences decoded at once, beside one.
+      cost_repeats: counted calls: median, lowest and highest.
+      output: JSON file of the results.
+    """
+
+    run: str | None = None
+    cost_lengths: Annotated[tuple[str, ...], Flag(listed=True)] = ("16", "32", "64", "128")
+    cost_sentences: Annotated[int, Flag(low=1)] = 64
+    cost_repeats: Annotated[int, Flag(low=1)] = 5
+    output: str | None = None
+
+
+def main(arguments: Sequence[str]) -> None:
     """Measures each length, prints it, and writes all."""
-    folder = trained.run_folder()
-    trained.adopt_flags(folder)
+    own = flags.config_from_flags(CostConfig())
+    if not own.run:
+        raise ValueError("`--run` must name the folder of a run; got none.")
+    folder = Path(own.run)
+    experiment = find(run_folder.read_record(folder).experiment)
+    if not experiment.has_costs:
+        raise ValueError(
+            f"`--run` must be of translations; {folder} is of experiments.{experiment.name}."
+        )
+    config = configure(experiment, folder, arguments, beside=(own,))
     # Compile times are measured, so nothing may come from the cache.
     jax.config.update("jax_enable_compilation_cache", False)
-    vocabulary = Tokenizer.load(folder / "vocabulary.json")
+    vocabulary = experiment.recall(config, folder)
     rows = []
-    for length in timing.lengths("cost_lengths", FLAGS.cost_lengths):
-        rows.append(measure(length, vocabulary.size))
+    for length in timing.lengths("cost_lengths", own.cost_lengths):
+        rows.append(measure(experiment, config, vocabulary, length, own))
         print(json.dumps(rows[-1]), flush=True)
-    if FLAGS.output:
-        Path(FLAGS.output).write_text(json.dumps(rows, indent=2) + "\n")
+    if own.output:
+        Path(own.output).write_text(json.dumps(rows, indent=2) + "\n")
 
 
-def measure(length: int, vocabulary_size: int) -> dict[str, Any]:
+def measure(
+    experiment: Experiment, config: Any, vocabulary: Tokenizer, length: int, own: CostConfig
+) -> dict[str, Any]:
     """The costs at one length."""
-    build, settings = common.model_builder(vocabulary_size), common.settings()
+    settings, build = (
+        config.training.settings(config.run.seed),
+        experiment.build(config, vocabulary),
+    )
     graphdef, state = step_start(build, settings.transform(), settings.seed)
-    rows = max(1, FLAGS.tokens_per_batch // length)
-    batch = random_batch(rows, length, vocabulary_size)
+    params = jax.tree.map(jnp.copy, state.params)  # a step overwrites those of the state
+    rows = max(1, flags.values(config)["tokens_per_batch"] // length)
+    batch = random_batch(rows, length, vocabulary.size)
+    of_training = training_costs(graphdef, state, settings, batch, own.cost_repeats)
+    one, many = (
+        decoding_times(graphdef, params, batch, sentences, own.cost_repeats)
+        for sentences in (1, own.cost_sentences)
+    )
+    return {
+        "length": length,
+        "rows": rows,
+        **of_training,
+        **timing.spread("one_sentence_seconds", one.seconds),
+        **timing.spread("many_sentences_seconds", many.seconds),
+        "many_sentences": own.cost_sentences,
+    }
+
+
+def training_costs(
+    graphdef: nnx.GraphDef,
+    state: TrainState,
+    settings: TrainConfig,
+    batch: Seq2SeqBatch,
+    repeats: int,
+) -> dict[str, Any]:
+    """Speed, operations, compile time and temporary memory of an update."""
+    tokens = batch.source.size
     step: Any = compile_steps(
         graphdef, settings.transform(), label_smoothing=settings.label_smoothing
     ).whole
@@ -68,28 +117,18 @@ def measure(length: int, vocabulary_size: int) -> dict[str, Any]:
     start = time.perf_counter()
     compiled = step.lower(state, batch).compile()
     compile_seconds = time.perf_counter() - start
-    memory = compiled.memory_analysis()
-    params = jax.tree.map(jnp.copy, state.params)  # the step overwrites those of the state
     held = [state]
 
     def train() -> Any:
         held[0], totals = compiled(held[0], batch)
         return totals
 
-    seconds = timing.repeated(train, FLAGS.cost_repeats).seconds
-    tokens_per_second = [rows * length / x for x in seconds]
-    one = decoding_seconds(graphdef, params, batch, 1)
-    many = decoding_seconds(graphdef, params, batch, FLAGS.cost_sentences)
+    times = timing.repeated(train, repeats)
     return {
-        "length": length,
-        "rows": rows,
-        **timing.spread("training_tokens_per_second", tokens_per_second),
-        "training_flops_per_token": operations / (rows * length),
+        **timing.spread("training_tokens_per_second", [tokens / x for x in times.seconds]),
+        "training_flops_per_token": operations / tokens,
         "compile_seconds": compile_seconds,
-        "temporary_bytes": getattr(memory, "temp_size_in_bytes", None),
-        **timing.spread("one_sentence_seconds", one),
-        **timing.spread("many_sentences_seconds", many),
-        "many_sentences": FLAGS.cost_sentences,
+        "temporary_bytes": getattr(compiled.memory_analysis(), "temp_size_in_bytes", None),
     }
 
 
@@ -101,27 +140,27 @@ def random_batch(rows: int, length: int, vocabulary_size: int) -> Seq2SeqBatch:
     return pad(list(zip(sources, targets, strict=True)), rows=rows, length=length)
 
 
-def decoding_seconds(
-    graphdef: Any, params: Any, batch: Seq2SeqBatch, sentences: int
-) -> tuple[float, ...]:
-    """Seconds to read so many sentences and to write as many tokens for each, call by call."""
+def decoding_times(
+    graphdef: nnx.GraphDef, params: Params, batch: Seq2SeqBatch, sentences: int, repeats: int
+) -> timing.Times:
+    """Times of reading so many sentences and writing as many tokens for each."""
     length = batch.source.shape[1]
     row = np.arange(sentences) % len(batch.source)
     source, mask = batch.source[row], batch.source_mask[row]
 
     @jax.jit
-    def decode(params: Any, source: Any, mask: Any) -> Any:
+    def decode(params: Params, source: jax.Array, mask: jax.Array) -> Any:
         model: Any = nnx.merge(graphdef, params)
 
-        def step(state: Any, token: Any) -> Any:
+        def step(state: Any, token: jax.Array) -> Any:
             state, logits = model.step(state, token)
             return state, logits.at[:, EOS].set(-jnp.inf)
 
         state = model.start(model.encode(source, mask), length)
         return search.greedy(step, state, max_length=length)
 
-    return timing.repeated(lambda: decode(params, source, mask), FLAGS.cost_repeats).seconds
+    return timing.repeated(lambda: decode(params, source, mask), repeats)
 
 
 if __name__ == "__main__":
-    common.launch(main)
+    flags.launch(main, CostConfig(), DeviceFlags(), more=True)

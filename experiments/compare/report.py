@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from attention_jax.analysis import pages
 from attention_jax.analysis.plots import style
 from experiments.compare import plots, summary
-from experiments.compare.plan import write_whole
+from experiments.compare.plan_file import write_whole
 
 _MATCHES = {
     "parameters": "as many parameters as the first, by its width",

@@ -1,11 +1,9 @@
-"""What the runs of a comparison say, as plain numbers: read from their folders.
+"""Numbers of a comparison, read from the folders of its runs.
 
 Nothing is trained or translated here, so a report can be drawn again at any time.
 """
 
-import json
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -14,50 +12,27 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from attention_jax.evaluation import significance
-from experiments import run_folders
-from experiments.compare import launch_local, scoring
-from experiments.compare.plan import LeftOut
-from experiments.compare.scoring import Scorer, read_json
+from experiments.common import run_folder, scoring
+from experiments.common.scoring import Scorer, read_json
+from experiments.compare.candidates import LeftOut
+from experiments.compare.config import Comparison
+from experiments.compare.plan_file import Plans
+from experiments.compare.runs import (
+    Run,
+    best_rate,
+    costs_file,
+    rate_text,
+    rows,
+    validation_loss,
+)
 
 INSIDE, BEYOND = 5, 3  # buckets of lengths, within those of training and beyond
 # Of metrics.jsonl, in the learning curves.
 CURVES = ("loss", "accuracy", "exact_match", "bleu", "wer", "cer")
 
 
-class Run(NamedTuple):
-    """One run of one candidate: `rate` is its learning rate, `parent` holds its folder."""
-
-    candidate: str
-    rate: str
-    seed: int
-    parent: Path
-
-    @property
-    def name(self) -> str:
-        return f"{self.candidate} rate {self.rate} seed {self.seed}"
-
-    @property
-    def folder(self) -> Path:
-        return self.parent / f"rate-{self.rate}-seed-{self.seed}"
-
-    @property
-    def log(self) -> Path:
-        return self.folder.with_name(self.folder.name + ".log")
-
-    def is_done(self) -> bool:
-        return (self.folder / "result.json").exists()
-
-    def status(self) -> tuple[str, str]:
-        """`done`, `failed` or `missing`, and the reason of a failure."""
-        if self.is_done():
-            return "done", ""
-        if self.log.exists():
-            return "failed", launch_local.last_words(self.log)
-        return "missing", "it was not started"
-
-
 class Options(NamedTuple):
-    """What is asked of the runs."""
+    """How runs are scored and counted; the flags of the comparison explain each field."""
 
     match: str
     score: str
@@ -66,43 +41,16 @@ class Options(NamedTuple):
     rates: list[str]
 
 
-def rows(run: Run) -> list[dict[str, Any]]:
-    """The rows of metrics.jsonl; none before the first."""
-    path = run.folder / "metrics.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return [json.loads(line) for line in lines]
-
-
-def costs_file(folder: Path, candidate: str) -> Path:
-    """Where the costs of a candidate are."""
-    return folder / "costs" / f"{candidate}.json"
-
-
-def validation_loss(run: Run) -> float | None:
-    """The lowest of a run that is done."""
-    if not run.is_done():
-        return None
-    losses = [row.get("loss") for row in rows(run) if row["split"] == "validation"]
-    finite = [x for x in losses if x is not None and math.isfinite(x)]
-    return min(finite, default=None)
-
-
-def best_rate(runs: Iterable[Run]) -> str | None:
-    """The learning rate of the lowest validation loss with the first seed; None if all failed."""
-    runs = list(runs)
-    first = min(run.seed for run in runs)
-    losses = {
-        run.rate: loss
-        for run in runs
-        if run.seed == first
-        if (loss := validation_loss(run)) is not None
-    }
-    return min(losses, key=losses.__getitem__, default=None)
+def options(comparison: Comparison) -> Options:
+    """The options of a comparison."""
+    own = comparison.own
+    tried = [rate_text(rate) for rate in comparison.rates]
+    return Options(own.match, comparison.score, own.confidence, own.seeds, tried)
 
 
 def collect(
     runs: Sequence[Run],
-    plans: dict[str, Any],
+    plans: Plans,
     left_out: Sequence[LeftOut],
     scorer: Scorer,
     folder: Path,
@@ -123,7 +71,7 @@ def collect(
     return {
         "task": scorer.task,
         "options": options._asdict(),
-        "environment": run_folders.environment(),
+        "environment": run_folder.environment(),
         "left_out": [x._asdict() for x in left_out],
         "candidates": {
             name: candidate(kept[name], plans[name], chosen[name], options) for name in names

@@ -1,0 +1,194 @@
+"""Configuration of a comparison: what is compared, with which budget, and where runs go."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from attention_jax import variants
+from experiments.common import flags
+from experiments.common.experiment import Experiment, names
+from experiments.common.flags import Flag
+from experiments.compare import launch_local
+
+Match = Literal["parameters", "flops", "time", "steps"]
+# Flags of one candidate, and of one run.
+OF_CANDIDATES = ("model", "attention", "attention_file", "cell")
+OF_RUNS = ("run", "resume", "overwrite")
+# Where things are: they may be elsewhere when a comparison goes on.
+PLACES = ("compile_cache", "data_dir")
+
+
+class CompareConfig(NamedTuple):
+    """A comparison.
+
+    Attributes:
+      experiment: whose runs are compared. Its flags are those of all runs; --help of
+        experiments.images, for instance, lists them.
+      folder: folder of the comparison. Default: runs/compare-<task>.
+      models: some of transformer, gru, lstm, of images also cnn; each with each of --attentions.
+        One such as gru:none, with an attention, stands as it is.
+      attentions: attentions by name, with options, as "sliding_window(size=64)", or from a file,
+        as "mine.py:manhattan(p=2)"; for RNNs also none. Default: that of the model.
+      transformer_option: a flag of Transformers alone, as name=value.
+      rnn_option: a flag of RNNs alone, as name=value.
+      cnn_option: a flag of CNNs alone, as name=value.
+      seeds: runs of each, with seeds --seed, --seed + 1, ...
+      match: what all have alike. parameters chooses widths; flops chooses steps, by the compiler's
+        count; time gives each --max_seconds; steps changes nothing. The first of --models sets the
+        measure.
+      learning_rates: tried by each with the first seed; the best by validation loss is kept.
+        Default: --learning_rate alone.
+      score: the score that is compared: exact_match or bleu of translations, wer, cer or accuracy
+        of speech, else accuracy. Default: the first, but bleu of real text.
+      confidence: of intervals.
+      cost_lengths: tokens of a sentence at which costs of translation are measured; empty for none.
+      train: train what is missing; --notrain only draws what there is.
+      launcher: where runs go: this machine, or Ray, here or on a cluster. Both train as many at a
+        time as there are cores for.
+      ray_address: of a Ray cluster. Default: this machine alone.
+      cores_per_run: cores of each run. Local runs go one after another, with all of them, on a GPU
+        or TPU and by --match=time.
+      gpus_per_run: GPUs of each run on Ray; 0: none, 0.5: two share one.
+    """
+
+    experiment: Annotated[str, Flag(choices=names())] = "translation"
+    folder: str | None = None
+    models: str = "transformer,gru"
+    attentions: str = ""
+    transformer_option: tuple[str, ...] = ()
+    rnn_option: tuple[str, ...] = ()
+    cnn_option: tuple[str, ...] = ()
+    seeds: Annotated[int, Flag(low=1)] = 3
+    match: Match = "parameters"
+    learning_rates: Annotated[tuple[str, ...], Flag(listed=True)] = ()
+    score: str | None = None
+    confidence: Annotated[float, Flag(low=0.5, high=0.999)] = 0.95
+    cost_lengths: Annotated[tuple[str, ...], Flag(listed=True)] = ("16", "32", "64", "128")
+    train: bool = True
+    launcher: Literal["local", "ray"] = "local"
+    ray_address: str | None = None
+    cores_per_run: Annotated[int, Flag(low=1)] = 1
+    gpus_per_run: Annotated[float, Flag(low=0.0)] = 0.0
+
+    @property
+    def options(self) -> dict[str, tuple[str, ...]]:
+        """Flags of one kind of model alone."""
+        return {
+            "transformer": self.transformer_option,
+            "rnn": self.rnn_option,
+            "cnn": self.cnn_option,
+        }
+
+
+class Comparison(NamedTuple):
+    """A comparison of runs of an experiment.
+
+    Attributes:
+      own: its configuration.
+      experiment: whose runs are compared.
+      shared: the configuration of all runs, which candidates change.
+    """
+
+    own: CompareConfig
+    experiment: Experiment
+    shared: Any
+
+    @property
+    def models(self) -> list[str]:
+        """What `--models` names."""
+        return variants.split(self.own.models)
+
+    @property
+    def attentions(self) -> list[str]:
+        """What `--attentions` names."""
+        return variants.split(self.own.attentions)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Values of the shared configuration by the names of their flags."""
+        return flags.values(self.shared)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the comparison."""
+        values = self.values
+        task = values["preset"] or values["task"] if "task" in values else self.experiment.name
+        return Path(self.own.folder or f"runs/compare-{task}")
+
+    @property
+    def score(self) -> str:
+        """The score that is compared.
+
+        Raises:
+          ValueError: `--score` is none that the runs have.
+        """
+        measures = self.experiment.measures
+        default = "bleu" if self.values.get("task") == "parallel" else measures[0]
+        found = self.own.score or default
+        if found not in measures:
+            raise ValueError(f"`--score` must be among {', '.join(measures)}; got {found!r}.")
+        return found
+
+    @property
+    def seeds(self) -> range:
+        """Seeds of the runs."""
+        first = self.values["seed"]
+        return range(first, first + self.own.seeds)
+
+    @property
+    def rates(self) -> list[float]:
+        """Learning rates that all try alike; none where each has its own.
+
+        Raises:
+          ValueError: one is no number.
+        """
+        try:
+            return [float(text) for text in self.own.learning_rates]
+        except ValueError:
+            got = ",".join(self.own.learning_rates)
+            raise ValueError(f"`--learning_rates` must be numbers; got {got}.") from None
+
+
+def check(comparison: Comparison, given: frozenset[str]) -> None:
+    """Refuses flags that contradict each other.
+
+    Args:
+      comparison: the comparison.
+      given: names of the flags that were given.
+
+    Raises:
+      ValueError: some do.
+    """
+    own = comparison.own
+    for name in OF_CANDIDATES:
+        if name in given:
+            raise ValueError(f"`--{name}` is that of one run; here `--models` and `--attentions`.")
+    for name in OF_RUNS:
+        if name in given:
+            raise ValueError(f"`--{name}` is that of one run; here `--folder`, which goes on.")
+    limit = comparison.values["max_seconds"]
+    if (own.match == "time") != (limit is not None):
+        raise ValueError(
+            "`--match=time` and `--max_seconds` go together; "
+            f"got --match={own.match}, --max_seconds={limit}."
+        )
+    if own.launcher == "local" and own.cores_per_run > launch_local.cores():
+        raise ValueError(
+            f"`--cores_per_run` must be at most what there are here, {launch_local.cores()}; got "
+            f"{own.cores_per_run}. Ask for less, or use a cluster by --launcher=ray."
+        )
+    if not comparison.experiment.has_costs:
+        _check_no_costs(comparison, given)
+    assert comparison.score and comparison.rates is not None  # which refuse what they do not know
+
+
+def _check_no_costs(comparison: Comparison, given: frozenset[str]) -> None:
+    """Refuses flags of costs, where the comparison measures none."""
+    own, name = flags.values(comparison.own) | comparison.values, comparison.experiment.name
+    measures_own = "cost_repeats" in comparison.values
+    remedy = f" experiments.{name} itself measures those of {name}." if measures_own else ""
+    for flag in ("cost_lengths", "cost_repeats"):
+        if flag in given and own[flag]:
+            raise ValueError(
+                f"`--{flag}` must be left out but for costs of translations; got "
+                f"--experiment={name}.{remedy}"
+            )
