@@ -12,7 +12,7 @@ preset's 2,000 updates.
 
 import json
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -24,15 +24,15 @@ from attention_jax.data.types import TokenBatch
 from attention_jax.training import loop, objectives
 from attention_jax.training.config import TrainConfig
 from experiments.common import flags, run_folder, timing
-from experiments.common.experiment import Build
+from experiments.common.config import DeviceFlags
+from experiments.common.experiment import Build, find
 from experiments.common.flags import Flag
-from experiments.language import EXPERIMENT
 
 Step = Callable[[TokenBatch], float]
 
 
-class Config(NamedTuple):
-    """Sizes of the measurement.
+class LanguageBenchmark(NamedTuple):
+    """A measurement of training beside PyTorch.
 
     Attributes:
       block: updates of one side before the other's turn.
@@ -45,27 +45,28 @@ class Config(NamedTuple):
     output: str | None = None
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     """Trains both in turn, prints the times, and writes them to --output."""
     try:
         from experiments.benchmark import language_torch
     except ImportError as error:
         raise ImportError("the comparison needs torch: pip install -e .[peers]") from error
-    own = flags.config_from_flags(Config())
-    config = flags.config_from_flags(EXPERIMENT.config)
-    text = EXPERIMENT.load(config)
-    vocabulary, settings = text.vocabulary, config.training.settings(config.run.seed)
-    network = config.model.network(vocabulary.size, max_length=config.data.context)
+    own, experiment = flags.config_from_flags(LanguageBenchmark()), find("language")
+    config, _ = flags.parse(experiment.config, arguments, beside=(own,))
+    text = experiment.load(config)
+    known = experiment.learn(config, text, None)
+    network = config.model.network(known.size, max_length=config.data.context)
+    settings = config.training.settings(config.run.seed)
     size, theirs = language_torch.training(network, settings)
-    own_size, ours = our_training(EXPERIMENT.build(config, vocabulary), settings)
+    own_size, ours = our_training(experiment.build(config, known), settings)
     if size != own_size:
         raise ValueError(f"both sides must have as many parameters; ours {own_size}, torch {size}.")
-    windows = EXPERIMENT.batches(config, text, vocabulary)
+    windows: Any = experiment.batches(config, text, known)
     found = {"parameters": size, "block": own.block} | measure(ours, theirs, windows, own)
-    environment = run_folder.environment() | {"torch": language_torch.torch.__version__}
     print(json.dumps({name: x for name, x in found.items() if name != "blocks"}, indent=2))
     if own.output:
-        written = {"environment": environment, "results": found}
+        machine = run_folder.environment() | {"torch": language_torch.torch.__version__}
+        written = {"environment": machine, "results": found}
         Path(own.output).write_text(json.dumps(written, indent=2) + "\n")
 
 
@@ -81,7 +82,9 @@ def our_training(build: Build, settings: TrainConfig) -> tuple[int, Step]:
     return sum(leaf.size for leaf in jax.tree.leaves(state.params)), step
 
 
-def measure(ours: Step, theirs: Step, windows: RandomWindows, config: Config) -> dict[str, Any]:
+def measure(
+    ours: Step, theirs: Step, windows: RandomWindows, config: LanguageBenchmark
+) -> dict[str, Any]:
     """Both sides in turn, a block of updates each, on the same windows; first updates are apart."""
     sides, blocks = {"ours": ours, "torch": theirs}, _blocks(windows, config)
     losses: dict[str, list[list[float]]] = {name: [] for name in sides}
@@ -116,7 +119,7 @@ def measure(ours: Step, theirs: Step, windows: RandomWindows, config: Config) ->
     }
 
 
-def _blocks(windows: RandomWindows, config: Config) -> list[list[TokenBatch]]:
+def _blocks(windows: RandomWindows, config: LanguageBenchmark) -> list[list[TokenBatch]]:
     """Windows drawn before anything is timed: one that does not count, then those of each block."""
     starts = [1 + number * config.block for number in range(config.repeats)]
     counted = [[windows[start + i] for i in range(config.block)] for start in starts]
@@ -124,4 +127,4 @@ def _blocks(windows: RandomWindows, config: Config) -> list[list[TokenBatch]]:
 
 
 if __name__ == "__main__":
-    flags.launch(main, EXPERIMENT.config, Config())
+    flags.launch(main, LanguageBenchmark(), DeviceFlags(), more=True)

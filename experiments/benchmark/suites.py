@@ -6,12 +6,11 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 
 from attention_jax.variants import names
-from experiments import run_folders
 from experiments.benchmark import (
     attention,
     attention_cases,
@@ -20,34 +19,64 @@ from experiments.benchmark import (
     variants,
     variants_report,
 )
+from experiments.common.flags import Flag
+from experiments.common.run_folder import environment
 
-Numbers = Sequence[str] | None
-
-
-class Options(NamedTuple):
-    """The flags of `experiments.benchmark`, which explain each field."""
-
-    repeats: int | None
-    output: str | None
-    vocabulary: int
-    sentences: int
-    length: int
-    dropout: float
-    cases: Sequence[str]
-    lengths: Numbers
-    dtypes: Sequence[str]
-    short_lengths: Numbers
-    decode_lengths: Numbers
-    long_length: int
-    additive_length: int
-    gigabytes: float
-    variants: Sequence[str]
-    seconds: float
-    implementation: str | None
-    picture: str | None
+Texts = tuple[str, ...]
+_LISTED = Flag(listed=True)
 
 
-def measure_training(options: Options) -> None:
+class BenchmarkConfig(NamedTuple):
+    """A benchmark.
+
+    Attributes:
+      suite: what is measured.
+      repeats: counted calls of each side. Default: 15 of training, 7 of attention, of which calls
+        that take seconds get 3, and 3 of variants, of which these get 1.
+      output: JSON file of the results.
+      vocabulary: training: tokens of the vocabulary.
+      sentences: training: sentences a batch.
+      length: training: tokens of each sentence, on each side.
+      dropout: training: dropout rate of both sides.
+      cases: attention: all, or some of full, causal, window, alibi, softcap, documents, additive,
+        cosine, gqa, short, decode, memory and long.
+      lengths: lengths of sequences. Default of attention: 128, 512, 1024, 2048, 4096 and 8192,
+        where the batch is what makes 2,048 tokens, and at least 1; of variants: 256, 1024, 4096
+        and 8192, one sequence each.
+      dtypes: attention: types of the arrays.
+      short_lengths: attention: lengths of `short`.
+      decode_lengths: attention: keys of `decode`.
+      long_length: attention: length of `long`, of ours alone.
+      additive_length: attention: longest of --lengths for `additive`.
+      gigabytes: what needs more memory is left out.
+      variants: variants: all, or some.
+      seconds: variants: a length is left out where, by the one before it, a call might take longer.
+      implementation: attention: of ours. Default: the library's choice.
+      picture: attention, variants: file of a figure, its suffix names the format.
+    """
+
+    suite: Literal["training", "attention", "variants"] = "training"
+    repeats: Annotated[int | None, Flag(low=3)] = None
+    output: str | None = None
+    vocabulary: Annotated[int, Flag(low=5)] = 10_000
+    sentences: Annotated[int, Flag(low=1)] = 128
+    length: Annotated[int, Flag(low=2)] = 32
+    dropout: float = 0.1
+    cases: Annotated[Texts, _LISTED] = ("all",)
+    lengths: Annotated[Texts | None, _LISTED] = None
+    dtypes: Annotated[Texts, _LISTED] = ("float32", "bfloat16")
+    short_lengths: Annotated[Texts, _LISTED] = ("16", "32", "64", "128")
+    decode_lengths: Annotated[Texts, _LISTED] = ("1024", "2048", "4096", "8192", "16384", "32768")
+    long_length: int = 65_536
+    additive_length: int = 2048
+    gigabytes: float = 6.0
+    variants: Annotated[Texts, _LISTED] = ("all",)
+    seconds: float = 10.0
+    implementation: str | None = None
+    picture: str | None = None
+
+
+def measure_training(config: BenchmarkConfig) -> None:
     """Training steps of the encoder-decoder models."""
     try:
         from experiments.benchmark import seq2seq_torch
@@ -56,11 +85,11 @@ def measure_training(options: Options) -> None:
             "the benchmark needs torch: pip install -e .[peers], or run scripts/bench"
         ) from error
     settings = seq2seq.Settings(
-        options.vocabulary,
-        options.sentences,
-        options.length,
-        options.dropout,
-        options.repeats or 15,
+        config.vocabulary,
+        config.sentences,
+        config.length,
+        config.dropout,
+        config.repeats or 15,
     )
     batch, results = seq2seq.random_batch(settings), {}
     print(f"{'':<50}{'ours tok/s':>12}{'torch tok/s':>13}{'ratio':>7}  spread")
@@ -74,17 +103,17 @@ def measure_training(options: Options) -> None:
             f"  {row['ratio_lowest']:.2f} to {row['ratio_highest']:.2f}"
             f"   first step {row['first_step_seconds']:.1f} s"
         )
-    found = {"environment": run_folders.environment(), "suite": "training", "results": results}
-    write(found, options.output)
+    found = {"environment": environment(), "suite": "training", "results": results}
+    write(found, config.output)
 
 
-def measure_attention(options: Options) -> None:
+def measure_attention(config: BenchmarkConfig) -> None:
     """Attention, case by case, with the time that is left."""
-    settings = attention_settings(options)
+    settings = attention_settings(config)
     # Compile times are measured, so nothing may come from the cache.
     jax.config.update("jax_enable_compilation_cache", False)
     peers = attention_peers()
-    environment = run_folders.environment() | {"torch": peers and peers.torch.__version__}
+    machine = environment() | {"torch": peers and peers.torch.__version__}
     jobs, rows, found = attention.jobs(settings), [], {}
     efforts = [attention.effort(job) for job in jobs]
     print(attention_report.header(), flush=True)
@@ -98,32 +127,32 @@ def measure_attention(options: Options) -> None:
             print(f"{'':<16}{reason}")
         sys.stdout.flush()
         found = attention_report.summary(rows)
-        written = {"environment": environment, "suite": "attention", "summary": found, "rows": rows}
-        write(written, options.output)
-        if options.picture:
-            attention_report.plot(rows, options.picture)
+        written = {"environment": machine, "suite": "attention", "summary": found, "rows": rows}
+        write(written, config.output)
+        if config.picture:
+            attention_report.plot(rows, config.picture)
     print(json.dumps(found, indent=2))
 
 
-def attention_settings(options: Options) -> attention.Settings:
+def attention_settings(config: BenchmarkConfig) -> attention.Settings:
     """The rows of `attention`.
 
     Raises:
       ValueError: a case or a dtype is unknown, or a length is no number.
     """
-    cases, groups = options.cases, attention_cases.GROUPS
+    cases, groups = config.cases, attention_cases.GROUPS
     default = (128, 512, 1024, 2048, 4096, 8192)
     return attention.Settings(
-        cases=groups if cases == ["all"] else among("cases", cases, groups),
-        lengths=integers("lengths", options.lengths, default=default),
-        dtypes=among("dtypes", options.dtypes, ("float32", "bfloat16")),
-        short_lengths=integers("short_lengths", options.short_lengths),
-        decode_lengths=integers("decode_lengths", options.decode_lengths),
-        long_length=options.long_length,
-        additive_length=options.additive_length,
-        repeats=options.repeats or 7,
-        gigabytes=options.gigabytes,
-        implementation=options.implementation,
+        cases=groups if cases == ("all",) else among("cases", cases, groups),
+        lengths=integers("lengths", config.lengths, default=default),
+        dtypes=among("dtypes", config.dtypes, ("float32", "bfloat16")),
+        short_lengths=integers("short_lengths", config.short_lengths),
+        decode_lengths=integers("decode_lengths", config.decode_lengths),
+        long_length=config.long_length,
+        additive_length=config.additive_length,
+        repeats=config.repeats or 7,
+        gigabytes=config.gigabytes,
+        implementation=config.implementation,
     )
 
 
@@ -138,12 +167,12 @@ def attention_peers() -> ModuleType | None:
     return peers
 
 
-def measure_variants(options: Options) -> None:
+def measure_variants(config: BenchmarkConfig) -> None:
     """Every variant by itself, as sequences grow."""
-    settings = variants_settings(options)
+    settings = variants_settings(config)
     # Compile times are measured, so nothing may come from the cache.
     jax.config.update("jax_enable_compilation_cache", False)
-    environment, rows = run_folders.environment(), []
+    machine, rows = environment(), []
     print(variants_report.header(settings.lengths), flush=True)
     for number, name in enumerate(settings.names, 1):
         own = list(variants.measure(name, settings))
@@ -155,25 +184,25 @@ def measure_variants(options: Options) -> None:
                 print(f"{'':<8}{reason}")
         sys.stdout.flush()
         found = variants.growth(rows)
-        written = {"environment": environment, "suite": "variants", "growth": found, "rows": rows}
-        write(written, options.output)
-        if options.picture:
-            variants_report.plot(rows, options.picture)
+        written = {"environment": machine, "suite": "variants", "growth": found, "rows": rows}
+        write(written, config.output)
+        if config.picture:
+            variants_report.plot(rows, config.picture)
 
 
-def variants_settings(options: Options) -> variants.Settings:
+def variants_settings(config: BenchmarkConfig) -> variants.Settings:
     """The rows of `variants`.
 
     Raises:
       ValueError: a variant is unknown, or a length is no number.
     """
-    known, asked = names(), options.variants
+    known, asked = names(), config.variants
     return variants.Settings(
-        names=known if asked == ["all"] else among("variants", asked, known),
-        lengths=integers("lengths", options.lengths, default=(256, 1024, 4096, 8192)),
-        repeats=options.repeats or 3,
-        gigabytes=options.gigabytes,
-        seconds=options.seconds,
+        names=known if asked == ("all",) else among("variants", asked, known),
+        lengths=integers("lengths", config.lengths, default=(256, 1024, 4096, 8192)),
+        repeats=config.repeats or 3,
+        gigabytes=config.gigabytes,
+        seconds=config.seconds,
     )
 
 
@@ -188,7 +217,7 @@ def among(flag: str, values: Sequence[str], known: Sequence[str]) -> tuple[str, 
     return tuple(values)
 
 
-def integers(flag: str, values: Numbers, *, default: tuple[int, ...] = ()) -> tuple[int, ...]:
+def integers(flag: str, values: Texts | None, *, default: tuple[int, ...] = ()) -> tuple[int, ...]:
     """The lengths of a flag, as numbers; `default` where it is not given.
 
     Raises:
@@ -210,7 +239,7 @@ def write(results: dict[str, Any], output: str | None) -> None:
         unfinished.replace(path)
 
 
-SUITES: dict[str, Callable[[Options], None]] = {
+SUITES: dict[str, Callable[[BenchmarkConfig], None]] = {
     "training": measure_training,
     "attention": measure_attention,
     "variants": measure_variants,

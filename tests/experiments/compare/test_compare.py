@@ -1,11 +1,15 @@
 """The command: it reads flags and presets, goes on where it stopped, and refuses in one line."""
 
+import json
 import subprocess
 import sys
+import tarfile
 import time
+from pathlib import Path
 
 import pytest
 
+from experiments.compare.__main__ import compare
 from experiments.compare.candidates import candidates
 from experiments.compare.config import check
 from tests.support.comparisons import asked
@@ -87,3 +91,29 @@ def test_a_comparison_from_end_to_end(tmp_path):
     done = run(*killed)
     assert done.returncode == 0, done.stderr
     assert scores_of(tmp_path / "y") == tests
+
+
+# The command that the comparison in version_0.tar.xz was made by, two steps each.
+VERSION_0 = [x for x in TINY if not x.startswith("--cost_lengths")] + [
+    "--cost_lengths=8",
+    "--models=transformer,gru:none",
+    "--seeds=1",
+    "--rnn_option=layers=1",
+]
+
+
+def test_a_comparison_of_version_0_goes_on(tmp_path):
+    """Its runs, one with a file of an attention, are found and scored as they were then."""
+    with tarfile.open(Path(__file__).with_name("version_0.tar.xz")) as packed:
+        packed.extractall(tmp_path, filter="data")
+    then = json.loads((tmp_path / "scores.json").read_text())
+    (file,) = tmp_path.glob("runs/*/*/own.py")
+    given = [*VERSION_0, f"--attentions={file}", f"--folder={tmp_path}"]
+    results = sorted(tmp_path.glob("runs/*/*/result.json"))
+    before = [path.stat().st_mtime_ns for path in results]
+    found = json.loads(json.dumps(compare(asked(*given)[0])))
+    assert [run["status"] for run in found["runs"]] == ["done", "done"]
+    assert [path.stat().st_mtime_ns for path in results] == before
+    assert found["tests"] == then["tests"] and found["costs"] == then["costs"]
+    with pytest.raises(ValueError, match="has other flags: --steps=2, now --steps=3"):
+        compare(asked(*given, "--steps=3")[0])
