@@ -12,7 +12,7 @@ preset's 2,000 updates.
 
 import json
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -24,7 +24,6 @@ from attention_jax.data.types import TokenBatch
 from attention_jax.training import loop, objectives
 from attention_jax.training.config import TrainConfig
 from experiments.common import flags, run_folder, timing
-from experiments.common.config import DeviceFlags
 from experiments.common.experiment import Build, find
 from experiments.common.flags import Flag
 
@@ -45,14 +44,14 @@ class LanguageBenchmark(NamedTuple):
     output: str | None = None
 
 
-def main(arguments: Sequence[str]) -> None:
+def main() -> None:
     """Trains both in turn, prints the times, and writes them to --output."""
     try:
         from experiments.benchmark import language_torch
     except ImportError as error:
         raise ImportError("the comparison needs torch: pip install -e .[peers]") from error
     own, experiment = flags.config_from_flags(LanguageBenchmark()), find("language")
-    config, _ = flags.parse(experiment.config, arguments, beside=(own,))
+    config = flags.config_from_flags(experiment.config)
     text = experiment.load(config)
     known = experiment.learn(config, text, None)
     network = config.model.network(known.size, max_length=config.data.context)
@@ -127,4 +126,4 @@ def _blocks(windows: RandomWindows, config: LanguageBenchmark) -> list[list[Toke
 
 
 if __name__ == "__main__":
-    flags.launch(main, LanguageBenchmark(), DeviceFlags(), more=True)
+    flags.launch(main, LanguageBenchmark(), find("language").config)
