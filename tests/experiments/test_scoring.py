@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments.compare import scoring
+from experiments.common import scoring
 
 
 @pytest.fixture
