@@ -49,7 +49,7 @@ def test_a_comparison_from_end_to_end(tmp_path):
     command = [*TINY, "--models=transformer,gru:none", "--seeds=2", f"--folder={tmp_path / 'x'}"]
     planned = run(*command, "--notrain")
     assert planned.returncode == 1 and "error: 2 of 2 runs are not trained" in planned.stderr
-    assert "(first: transformer-scaled_dot rate 0.002 seed 0). Leave out" in planned.stderr
+    assert "(first: transformer-scaled_dot rate 0.002 seed 0). Leave --notrain" in planned.stderr
     done = run(*command)
     assert done.returncode == 0, done.stderr
     assert "transformer-scaled_dot rate 0.002 seed 1: done" in done.stdout
