@@ -49,7 +49,7 @@ def line(row: Row, *, number: int, count: int, minutes_left: float) -> str:
 
 
 def reasons(row: Row) -> list[str]:
-    """Why sides were not measured, a line each."""
+    """The reasons why sides were not measured, a line each."""
     found = ((side, row.get(side, {}).get("not_measured")) for side in ("ours", *SIDES))
     return [f"{_TITLES.get(side, side)} {reason}" for side, reason in found if reason]
 

@@ -62,7 +62,7 @@ def measure(name: str, settings: Settings) -> Iterator[Row]:
 
 
 def _why_not(before: Row | None, length: int, most: float) -> str | None:
-    """Why a length is not tried, after the row of the length before it; None where it is."""
+    """The reason why a length is not tried, by the row of the length before it; None if it is."""
     if before is None:
         return None
     if "not_measured" in before:

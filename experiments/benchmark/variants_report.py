@@ -53,7 +53,7 @@ def line(rows: list[Row], *, progress: str) -> str:
 
 
 def reasons(rows: list[Row]) -> list[str]:
-    """Why lengths were not measured, a line each reason."""
+    """The reasons why lengths were not measured, a line each."""
     found: dict[str, list[str]] = {}
     for row in rows:
         if "not_measured" in row:

@@ -65,7 +65,7 @@ def _pairs(comparison: Comparison) -> Iterable[tuple[str, str, str]]:
 
 
 def _why_not(comparison: Comparison, model: str, attention: str) -> str:
-    """Why a model cannot have an attention; empty where it can."""
+    """The reason why a model cannot have an attention; empty where it can."""
     kind = comparison.experiment.models[model]["model"]
     if attention == "none":
         return "A Transformer is its attention." if kind == "transformer" else ""

@@ -94,12 +94,12 @@ class Comparison(NamedTuple):
 
     @property
     def models(self) -> list[str]:
-        """What `--models` names."""
+        """The items of `--models`."""
         return variants.split(self.own.models)
 
     @property
     def attentions(self) -> list[str]:
-        """What `--attentions` names."""
+        """The items of `--attentions`."""
         return variants.split(self.own.attentions)
 
     @property

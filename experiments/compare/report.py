@@ -81,7 +81,7 @@ def page(found: dict[str, Any], drawn: dict[str, Drawn]) -> str:
         lengths=length_table(found),
         claims=summary.claims(found),
         drawn=drawn,
-        maps={name: _existing(paths) for name, paths in found["pictures"].items()},
+        maps={name: _existing(paths) for name, paths in found["attention_maps"].items()},
         runs=run_table(found),
     )
 

@@ -83,7 +83,7 @@ def collect(
         "costs": {
             name: read_json(path) for name in names if (path := costs_file(folder, name)).exists()
         },
-        "pictures": {name: attention_pictures(kept[name]) for name in names},
+        "attention_maps": {name: attention_maps(kept[name]) for name in names},
     }
 
 
@@ -107,7 +107,7 @@ def describe(run: Run, chosen: str | None) -> dict[str, Any]:
 def candidate(
     runs: Sequence[Run], plan: dict[str, Any], rate: str | None, options: Options
 ) -> dict[str, Any]:
-    """What a candidate had: sizes and budget; means over its runs with intervals."""
+    """Sizes and budget of a candidate, and means over its runs with intervals."""
     results = [read_json(run.folder / "result.json") for run in runs]
 
     def mean(name: str) -> dict[str, Any] | None:
@@ -253,7 +253,7 @@ def curves(runs: Sequence[Run], options: Options) -> list[dict[str, Any]]:
     return points
 
 
-def attention_pictures(runs: Sequence[Run]) -> list[str]:
-    """Paths of the pictures of the first run's attention, at most two."""
+def attention_maps(runs: Sequence[Run]) -> list[str]:
+    """Figures of the first run's attention, by their paths; at most two."""
     found = sorted(runs[0].folder.glob("attention*.png")) if runs else []
     return [str(path) for path in found[:2]]

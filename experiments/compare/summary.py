@@ -1,4 +1,4 @@
-"""What a comparison says, in words and rows: for the terminal, and for its page."""
+"""Summary of a comparison in words and rows, for the terminal and for its page."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -30,7 +30,7 @@ Rows = list[tuple[str, ...]]
 
 
 def table(found: dict[str, Any]) -> str:
-    """What each had and reached, for the terminal."""
+    """Budgets, scores and verdicts as text, for the terminal."""
     parts = [_columns([HEADER, *candidate_rows(found)])]
     for name, test in found["tests"].items():
         parts.append(f"{name}, {measure(found)}\n{_columns(score_rows(found, test))}")
@@ -50,7 +50,7 @@ def _columns(rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def candidate_rows(found: dict[str, Any]) -> Rows:
-    """What each candidate had."""
+    """The budget of each candidate, a row of `HEADER`."""
     rows = []
     for name, x in found["candidates"].items():
         own = [run for run in found["runs"] if run["candidate"] == name]
@@ -123,7 +123,7 @@ def verdicts(test: dict[str, Any]) -> list[str]:
 
 
 def claims(found: dict[str, Any]) -> list[str]:
-    """What the numbers say of efficiency, focus and memory, candidate by candidate."""
+    """Statements about efficiency, focus and memory, candidate by candidate."""
     names = found["candidates"]
     return [line for say in (_cost, _focus, _memory) for name in names for line in say(found, name)]
 
@@ -186,7 +186,7 @@ def _memory(found: dict[str, Any], name: str) -> list[str]:
 
 
 def _change(before: dict[str, Any], after: dict[str, Any], where: str) -> str:
-    """Whether a score falls or rises by more than its intervals leave open."""
+    """The direction of a change, where its intervals do not meet."""
     if before["low"] is None or after["low"] is None:
         return f"{where} no interval"
     if not significance.are_apart(*(_interval(x) for x in (before, after))):
@@ -205,7 +205,7 @@ def bounds(bucket: dict[str, Any]) -> str:
 
 
 def remarks(found: dict[str, Any]) -> list[str]:
-    """What a reader must know: failures, one seed, what was left out."""
+    """Caveats: failures, a single seed, what was left out."""
     lines = [
         f"{run['name']} {run['status']}: {run['reason']}"
         for run in found["runs"]

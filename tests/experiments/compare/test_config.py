@@ -1,4 +1,4 @@
-"""What flags of a comparison mean, and which contradict each other."""
+"""Flags of a comparison: their meaning, and contradictions."""
 
 import re
 
