@@ -95,14 +95,8 @@ def measure(
     times = timing.interleaved({name: partial(train, name) for name in sides}, config.repeats)
     updates = {name: [x / config.block for x in own.seconds] for name, own in times.items()}
     rows = [
-        {
-            f"{name}_{fact}": value
-            for name in sides
-            for fact, value in (
-                ("loss", statistics.mean(losses[name][1 + number])),
-                ("seconds_an_update", updates[name][number]),
-            )
-        }
+        {f"{name}_seconds_an_update": updates[name][number] for name in sides}
+        | {f"{name}_loss": statistics.mean(losses[name][1 + number]) for name in sides}
         for number in range(config.repeats)
     ]
     ratios = [theirs / ours for ours, theirs in zip(*updates.values(), strict=True)]
