@@ -20,8 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from attention_jax import variants
-from attention_jax.analysis import variant_info
-from attention_jax.core.types import MaskFunction, Variant
+from attention_jax.analysis import variant_info, variant_support
+from attention_jax.core.types import MaskFunction, Options, Variant
 from experiments.benchmark.attention import Row
 from experiments.benchmark.attention_cases import BOTH, FORWARD
 from experiments.common import timing
@@ -48,7 +48,7 @@ def measure(name: str, settings: Settings) -> Iterator[Row]:
     sized = longest if "max_length" in entry.signature else {}
     variant = variants.get(name, **sized)
     # Causal where it serves, whole where not.
-    way, mask = list(variant_info.ways(variant).items())[-1]
+    way, mask = list(variant_support.ways(variant).items())[-1]
     facts = {"variant": name, "way": way, "family": entry.family}
     params = variant.init(jax.random.key(0), heads=HEADS, kv_heads=HEADS, head_width=WIDTH)
     for direction in DIRECTIONS:
@@ -110,9 +110,11 @@ def _draw(length: int) -> tuple[jax.Array, ...]:
 
 def _program(variant: Variant, mask: MaskFunction | None, direction: str) -> Callable[..., Any]:
     def run(params: Any, q: Any, k: Any, v: Any, g: Any, key: Any) -> Any:
-        attend = partial(
-            variant.attend, mask=mask, **({"dropout_key": key} if variant.random else {})
-        )
+        options = Options(mask, dropout_key=key if variant.stochastic else None)
+
+        def attend(*arrays: Any) -> Any:
+            return variant.attend(*arrays, options)
+
         if direction == FORWARD:
             return attend(params, q, k, v)
         out, pull = jax.vjp(attend, params, q, k, v)
