@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from absl.flags import Error
 
 from attention_jax import variants
-from experiments.common import flags, run_folder
+from experiments.common import flags
 from experiments.compare.config import OF_CANDIDATES, Comparison
 
 _DEFAULTS = {"transformer": "scaled_dot", "rnn": "additive", "cnn": "none"}
@@ -36,7 +36,7 @@ def candidates(comparison: Comparison) -> tuple[list[Candidate], list[LeftOut]]:
     found: dict[str, Candidate] = {}
     left: list[LeftOut] = []
     for item, model, attention in _pairs(comparison):
-        name = f"{model}-{run_folder.slug(attention)}"
+        name = f"{model}-{variants.slug(attention)}"
         reason = _why_not(comparison, model, attention)
         if reason and ":" in item:
             raise ValueError(f"`--models` must name what goes together; got {item}. {reason}")
