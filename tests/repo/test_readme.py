@@ -1,6 +1,10 @@
-"""The README: its Python runs, its commands exist, its tree is the repository's."""
+"""README and docs: their Python runs, their commands and flags exist, their links resolve."""
 
+import ast
 import re
+import shlex
+from functools import lru_cache
+from itertools import starmap
 from pathlib import Path
 
 import jax
@@ -10,70 +14,185 @@ import pytest
 from attention_jax import variants
 from tests.support.paths import ROOT
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+TEXTS = {str(page.relative_to(ROOT)): page.read_text(encoding="utf-8") for page in PAGES}
+NEEDS_A_RUN = "# needs a trained run"  # first line of a block that is compiled only
+NOT_FLAGS = {"flagfile"}  # absl's own
 
 
-def blocks(language: str) -> list[str]:
-    found = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-    return [text for name, text in found if name == language]
+def blocks(language: str) -> list[tuple[str, str]]:
+    """Pages and code of all blocks in a language."""
+    pattern = rf"^```{language}\n(.*?)^```$"
+    return [
+        (page, code)
+        for page, text in TEXTS.items()
+        for code in re.findall(pattern, text, re.DOTALL | re.MULTILINE)
+    ]
 
 
-def tree() -> list[Path]:
-    """The paths that the README's tree names."""
-    (listing,) = (text for text in blocks("") if text.startswith("attention_jax/"))
-    paths, folder = [], ROOT
-    for line in listing.splitlines():
-        name = line.split()[0]
-        folder = folder if line.startswith(" ") else ROOT / name
-        paths.append(folder / name if line.startswith(" ") else folder)
-    return paths
+def commands() -> list[list[str]]:
+    """The command lines of all pages, as the shell splits them."""
+    lines = "\n".join(code for _, code in blocks("bash")).replace("\\\n", " ").splitlines()
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
-@pytest.mark.parametrize("code", blocks("python"), ids=lambda code: code.splitlines()[0])
-def test_python_runs(code):
+def example_of(page: str, code: str):
+    """A block as an example of `test_python_runs`; those that train are slow."""
+    marks = [pytest.mark.slow] if "training.fit" in code else []
+    return pytest.param(page, code, marks=marks, id=f"{page}:{code.splitlines()[0]}")
+
+
+@pytest.mark.parametrize(("page", "code"), starmap(example_of, blocks("python")))
+def test_python_runs(page, code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    program = compile(code, page, "exec")
+    if code.startswith(NEEDS_A_RUN):
+        return
     # As users run it, without the strictness of the other tests.
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
+        exec(program, {"__name__": "page"})
 
 
-def test_the_attention_of_your_own_joins_by_its_file(tmp_path):
-    (code,) = (code for code in blocks("python") if code.startswith("# manhattan.py"))
+def test_the_variant_of_your_own_joins_by_its_file(tmp_path):
+    (code,) = (code for _, code in blocks("python") if code.startswith("# manhattan.py"))
     (tmp_path / "manhattan.py").write_text(code, encoding="utf-8")
-    x = jnp.ones((1, 3, 2, 4))
-    out = variants.get(str(tmp_path / "manhattan.py")).attend({}, x, x, x)
-    assert out.shape == x.shape
+    q, k, v = jax.random.normal(jax.random.key(0), (3, 1, 3, 2, 4))
+    got = variants.get(str(tmp_path / "manhattan.py")).attend({}, q, k, v)
+    distance = jnp.abs(q[:, :, None] - k[:, None]).sum(-1)
+    weights = jax.nn.softmax(-distance, axis=2)
+    want = jnp.einsum("btsh,bshd->bthd", weights, v)
+    assert jnp.allclose(got, want, atol=1e-6)
 
 
-@pytest.mark.parametrize("script", sorted(set(re.findall(r"scripts/\w+", README))))
+@pytest.mark.parametrize("script", sorted(set(re.findall(r"scripts/\w+", str(TEXTS)))))
 def test_scripts_exist(script):
     assert (ROOT / script).is_file()
 
 
-@pytest.mark.parametrize("module", sorted(set(re.findall(r"python -m ([\w.]+)", README))))
+MODULES = sorted({words[2] for words in commands() if words[:2] == ["python", "-m"]})
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_modules_exist(module):
     path = ROOT / module.replace(".", "/")
     assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file()
 
 
-FLAGS = set(re.findall(r" --(\w+)=", "".join(blocks("bash")))) - {"flagfile"}  # that is absl's own
+@pytest.mark.parametrize("name", sorted({w[1] for w in commands() if w[0] == "attention-jax"}))
+def test_subcommands_exist(name):
+    sources = (ROOT / "attention_jax").glob("*.py")
+    assert any(f'"{name}"' in path.read_text(encoding="utf-8") for path in sources)
 
 
-@pytest.mark.parametrize("flag", sorted(FLAGS))
+@lru_cache
+def defined_flags() -> set[str]:
+    """Flags that absl or argparse is given, and fields of configurations, which become flags."""
+    files = [*(ROOT / "experiments").rglob("*.py"), *(ROOT / "attention_jax").glob("*.py")]
+    found = set()
+    for path in files:
+        text = path.read_text(encoding="utf-8")
+        found |= set(re.findall(r'(?:DEFINE_\w+|add_argument)\(\s*"(?:--)?(\w+)"', text))
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ClassDef):
+                fields = (field for field in node.body if isinstance(field, ast.AnnAssign))
+                found |= {ast.unparse(field.target) for field in fields}
+    return found
+
+
+WRITTEN = {
+    re.sub("^--|=.*", "", word)
+    for words in commands()
+    if words[0] != "pip" and "pytest" not in words
+    for word in words
+    if re.match(r"--\w+", word) and not words[0].startswith(("scripts/test", "scripts/check"))
+}
+
+
+@pytest.mark.parametrize("flag", sorted(WRITTEN - NOT_FLAGS))
 def test_flags_exist(flag):
-    files = [*(ROOT / "experiments").rglob("*.py"), ROOT / "attention_jax" / "__main__.py"]
-    # A field of a group of flags, or the name of another flag.
-    defined = rf'((DEFINE_\w+|add_argument)\(\s*"(--)?{flag}"|^    {flag}: |alias="{flag}")'
-    texts = [path.read_text(encoding="utf-8") for path in files]
-    assert any(re.search(defined, text, re.MULTILINE) for text in texts)
+    assert {flag, flag.removeprefix("no")} & defined_flags()
 
 
-@pytest.mark.parametrize("path", tree(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_the_tree_names_what_exists(path):
-    assert path.exists()
+def test_flagfiles_exist():
+    named = {word.partition("=")[2] for words in commands() for word in words if "presets/" in word}
+    assert named
+    assert all((ROOT / name).is_file() for name in named)
 
 
-@pytest.mark.parametrize("folder", ["attention_jax", "experiments"])
-def test_the_tree_leaves_nothing_out(folder):
-    files = {path for path in (ROOT / folder).glob("*.py") if not path.name.startswith("__")}
-    folders = {path.parent for path in (ROOT / folder).glob("*/*.*")}
-    assert (files | folders) - {ROOT / folder / "__pycache__"} <= set(tree())
+def anchors(text: str) -> set[str]:
+    """The anchors that a page's headings have, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_links_and_images_resolve(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", TEXTS[page]):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        found = (ROOT / page).parent / path if path else ROOT / page
+        assert found.exists(), target
+        if anchor:
+            assert anchor in anchors(found.read_text(encoding="utf-8")), target
+
+
+@pytest.mark.parametrize("page", sorted(str(p.relative_to(ROOT / "docs")) for p in PAGES[3:]))
+def test_every_page_is_reached_from_the_index(page):
+    if page == "index.md":
+        return
+    indices = {name: TEXTS[f"docs/{name}"] for name in ("index.md", "results/index.md")}
+    linked = {
+        (Path(name).parent / target).as_posix()
+        for name, text in indices.items()
+        for target in re.findall(r"\]\(([^)#\s]+\.md)\)", text)
+    }
+    assert page in linked
+
+
+def test_the_readme_is_a_page():
+    assert len(TEXTS["README.md"].splitlines()) <= 150
+
+
+def test_the_readme_opens_with_the_two_commands():
+    first = next(code for page, code in blocks("bash") if page == "README.md")
+    assert [words[0] for line in first.splitlines() if (words := line.split())] == [
+        "scripts/demo",
+        "scripts/test",
+    ]
+
+
+def test_continuous_integration_calls_the_test_command_of_the_readme():
+    assert (ROOT / ".ci" / "run").read_text(encoding="utf-8").rstrip().endswith("exec scripts/test")
+
+
+def test_the_readme_names_every_room():
+    rooms = {path.parent.name for path in (ROOT / "attention_jax").glob("[a-z]*/__init__.py")}
+    assert rooms == set(re.findall(r"^\| `(\w+)` \|", TEXTS["README.md"], re.MULTILINE))
+
+
+def renamed() -> list[tuple[str, str]]:
+    """Old and new names of the tables of the changelog."""
+    rows = re.findall(r"^\| (`.*?`) \| (`.*?`) \|", TEXTS["CHANGELOG.md"], re.MULTILINE)
+    return [(old, new) for old, cell in rows for new in re.findall(r"`([\w.]+)`", cell)]
+
+
+def is_defined(dotted: str) -> bool:
+    """Whether a dotted name below `attention_jax` or `experiments` is a module or stands in one."""
+    *parents, name = dotted.split(".")
+    start = ROOT if parents[:1] == ["experiments"] else ROOT / "attention_jax"
+    folder = start.joinpath(*parents)
+    if (folder / f"{name}.py").is_file() or (folder / name / "__init__.py").is_file():
+        return True
+    for path in (folder.with_suffix(".py"), folder / "__init__.py"):
+        if path.is_file():
+            return re.search(rf"\b{name}\b", path.read_text(encoding="utf-8")) is not None
+    return len(parents) > 1 and is_defined(".".join(parents))
+
+
+@pytest.mark.parametrize("names", renamed(), ids=lambda names: names[1])
+def test_new_names_of_the_changelog_exist(names):
+    assert is_defined(names[1])
