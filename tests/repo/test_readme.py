@@ -40,8 +40,9 @@ def commands() -> list[list[str]]:
 
 
 def example_of(page: str, code: str):
-    """A block as an example of `test_python_runs`; those that train are slow."""
-    marks = [pytest.mark.slow] if "training.fit" in code else []
+    """A block as an example of `test_python_runs`; those that train or draw are slow."""
+    slow = "training.fit" in code or "style.save" in code
+    marks = [pytest.mark.slow] if slow else []
     return pytest.param(page, code, marks=marks, id=f"{page}:{code.splitlines()[0]}")
 
 
