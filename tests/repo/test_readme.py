@@ -46,7 +46,7 @@ def example_of(page: str, code: str):
     return pytest.param(page, code, marks=marks, id=f"{page}:{code.splitlines()[0]}")
 
 
-@pytest.mark.parametrize(("page", "code"), starmap(example_of, blocks("python")))
+@pytest.mark.parametrize(("page", "code"), [*starmap(example_of, blocks("python"))])
 def test_python_runs(page, code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     program = compile(code, page, "exec")
