@@ -1,9 +1,8 @@
 """README and docs: their Python runs, their commands and flags exist, their links resolve."""
 
-import ast
+import importlib
 import re
 import shlex
-from functools import lru_cache
 from itertools import starmap
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import jax.numpy as jnp
 import pytest
 
 from attention_jax import variants
+from experiments.common import experiment, flags
 from tests.support.paths import ROOT
 
 PAGES = [
@@ -20,7 +20,6 @@ PAGES = [
 ]
 TEXTS = {str(page.relative_to(ROOT)): page.read_text(encoding="utf-8") for page in PAGES}
 NEEDS_A_RUN = "# needs a trained run"  # first line of a block that is compiled only
-NOT_FLAGS = {"flagfile"}  # absl's own
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
@@ -73,48 +72,53 @@ def test_scripts_exist(script):
     assert (ROOT / script).is_file()
 
 
-MODULES = sorted({words[2] for words in commands() if words[:2] == ["python", "-m"]})
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_modules_exist(module):
-    path = ROOT / module.replace(".", "/")
-    assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file()
-
-
 @pytest.mark.parametrize("name", sorted({w[1] for w in commands() if w[0] == "attention-jax"}))
 def test_subcommands_exist(name):
     sources = (ROOT / "attention_jax").glob("*.py")
     assert any(f'"{name}"' in path.read_text(encoding="utf-8") for path in sources)
 
 
-@lru_cache
-def defined_flags() -> set[str]:
-    """Flags that absl or argparse is given, and fields of configurations, which become flags."""
-    files = [*(ROOT / "experiments").rglob("*.py"), *(ROOT / "attention_jax").glob("*.py")]
-    found = set()
-    for path in files:
-        text = path.read_text(encoding="utf-8")
-        found |= set(re.findall(r'(?:DEFINE_\w+|add_argument)\(\s*"(?:--)?(\w+)"', text))
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.ClassDef):
-                fields = (field for field in node.body if isinstance(field, ast.AnnAssign))
-                found |= {ast.unparse(field.target) for field in fields}
-    return found
+def source_of(module: str) -> Path:
+    """The file that `python -m module` runs."""
+    path = ROOT / module.replace(".", "/")
+    return path.with_suffix(".py") if path.with_suffix(".py").is_file() else path / "__main__.py"
 
 
-WRITTEN = {
-    re.sub("^--|=.*", "", word)
-    for words in commands()
-    if words[0] != "pip" and "pytest" not in words
-    for word in words
-    if re.match(r"--\w+", word) and not words[0].startswith(("scripts/test", "scripts/check"))
-}
+def groups_of(module: str) -> list[tuple]:
+    """The configurations whose fields are a command's flags."""
+    everything = [experiment.find(name).config for name in experiment.names()]
+    name = module.rpartition(".")[2]
+    if name in experiment.names():
+        return [experiment.find(name).config]
+    program = ".".join(source_of(module).relative_to(ROOT).with_suffix("").parts)
+    classes = vars(importlib.import_module(program)).values()
+    made_here = lambda x: isinstance(x, type) and hasattr(x, "_fields") and x.__module__ == program  # noqa: E731
+    return [*(found() for found in classes if made_here(found)), *everything]
 
 
-@pytest.mark.parametrize("flag", sorted(WRITTEN - NOT_FLAGS))
-def test_flags_exist(flag):
-    assert {flag, flag.removeprefix("no")} & defined_flags()
+def programs() -> list[tuple[str, ...]]:
+    """Modules that the pages run, each with its arguments."""
+    called = [words[2:] for words in commands() if words[:2] == ["python", "-m"]]
+    called += [
+        ["experiments.benchmark", *words[1:]] for words in commands() if words[0] == "scripts/bench"
+    ]
+    return list(dict.fromkeys(map(tuple, called)))
+
+
+@pytest.mark.parametrize("program", programs(), ids=" ".join)
+def test_commands_parse(program, monkeypatch):
+    """Every flag exists, and its value is one that it takes."""
+    monkeypatch.chdir(ROOT)
+    module, *arguments = program
+    source = source_of(module).read_text(encoding="utf-8")
+    if "DEFINE_" not in source:
+        first, *others = groups_of(module)
+        flags.parse(first, arguments, beside=others)
+        return
+    known = set(re.findall(r'DEFINE_\w+\(\s*"(\w+)"', source)) | {"flagfile"}
+    for name in experiment.names():
+        known |= set(flags.fields(experiment.find(name).config))
+    assert {re.sub("^--|=.*", "", word) for word in arguments} <= known
 
 
 def test_flagfiles_exist():
