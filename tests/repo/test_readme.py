@@ -87,7 +87,7 @@ def source_of(module: str) -> Path:
 def groups_of(module: str) -> list[tuple]:
     """The configurations whose fields are a command's flags."""
     everything = [experiment.find(name).config for name in experiment.names()]
-    name = module.rpartition(".")[2]
+    name = module.removeprefix("experiments.")
     if name in experiment.names():
         return [experiment.find(name).config]
     program = ".".join(source_of(module).relative_to(ROOT).with_suffix("").parts)
