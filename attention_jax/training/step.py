@@ -16,7 +16,7 @@ from attention_jax.training.objectives import Objective
 # This generator gives the same numbers on every device; on CPU no other is faster.
 GENERATOR = "threefry2x32"
 
-Build = Callable[[PRNGKeyArray], nnx.Module]  # random key -> model
+Build = Callable[[PRNGKeyArray], object]  # random key -> model, an nnx.Module
 
 
 class Totals(NamedTuple):
