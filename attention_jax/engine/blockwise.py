@@ -42,17 +42,11 @@ def run(
       block_sizes: queries and keys in a block, at most; None for what is fastest.
       dense: takes all in one tile, for a softmax of short sequences.
     """
-    (query, key, value), analysis = request.arrays, request.analysis
+    if not (request.rows and request.shape.s):
+        return _finish(request, *_nothing(request))
     form: Any = request.normalizer.online
-    (b, t, h, _), (_, s, _, e) = query.shape, value.shape
-    dtype = request.dtype
-    if not (b and t and h and s):
-        lse = jnp.full((b, t, h), -jnp.inf, dtype)
-        return _finish(request, jnp.zeros((b, t, h, e), dtype), lse)
-    parts = analysis.score
-    q = _prepare(parts.of_query, query, dtype) * parts.scale
-    k = _prepare(parts.of_key, key, dtype, value)
-    v = jnp.where(jnp.isfinite(value), value.astype(dtype), 0)
+    analysis, dtype = request.analysis, request.dtype
+    q, k, v = _vectors(request)
     hoisted = _hoist(request)
     tiling = tile(request, block_sizes, dense=dense)
     spec = TileSpec(
@@ -142,6 +136,21 @@ def _rule(config: EngineConfig) -> Callable[[Differentiable, Constants], tuple[A
         return (out, rows), (d_out, jax.tree.map(jnp.zeros_like, rows))
 
     return attend
+
+
+def _nothing(request: Request) -> tuple[Array, Array]:
+    """Output and log-sum-exp where there are no queries or no keys."""
+    rows, dtype = request.query.shape[:3], request.dtype
+    out = jnp.zeros((*rows, request.value.shape[-1]), dtype)
+    return out, jnp.full(rows, -jnp.inf, dtype)
+
+
+def _vectors(request: Request) -> tuple[Array, Array, Array]:
+    """Prepared queries and keys, and values, finite ones."""
+    (query, key, value), parts, dtype = request.arrays, request.analysis.score, request.dtype
+    q = _prepare(parts.of_query, query, dtype) * parts.scale
+    k = _prepare(parts.of_key, key, dtype, value)
+    return q, k, jnp.where(jnp.isfinite(value), value.astype(dtype), 0)
 
 
 def _prepare(

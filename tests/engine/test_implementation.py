@@ -1,7 +1,9 @@
 """Implementations are found by their folder, and asked in the order of their rank."""
 
+import ast
 import sys
 import textwrap
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -43,6 +45,19 @@ def test_every_implementation_is_found_the_fastest_first():
     assert names == ["cudnn", "splash", "pallas", "tokamax", "dense", "blockwise", "reference"]
     ranks = [x.rank for x in implementations()]
     assert ranks == sorted(set(ranks))
+
+
+def test_what_a_kernel_runs_on_is_loaded_where_it_runs():
+    """To ask all implementations must be quick, and possible where their back ends are missing."""
+    folder = Path(engine.__file__).parent
+    for file in folder.glob("*.py"):
+        if file.stem.startswith(("pallas_kernels", "pallas_rule", "splash_kernels")):
+            continue  # parts, imported by `run`
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        names = [x.module or "" for x in tree.body if isinstance(x, ast.ImportFrom)]
+        names += [y.name for x in tree.body if isinstance(x, ast.Import) for y in x.names]
+        slow = ("jax.experimental", "tokamax", "attention_jax.engine.pallas_kernels")
+        assert not [x for x in names if x.startswith(slow)], file
 
 
 @pytest.mark.usefixtures("negative")
