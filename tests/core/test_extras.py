@@ -1,5 +1,6 @@
 """Missing optional packages: one line, with the command; everything else passes through."""
 
+import ast
 import configparser
 import re
 
@@ -45,3 +46,45 @@ def test_every_extra_that_is_asked_for_exists():
     asked = set(re.findall(r'\bneeded\("([^"]*)"\)', text))
     asked |= set(re.findall(r"attention_jax\[(\w+)\]", text))
     assert asked <= set(extras()), asked - set(extras())
+
+
+# Packages whose name at import is not that at installation.
+NAMES = {"orbax": "orbax-checkpoint", "PIL": "pillow", "sklearn": "scikit-learn"}
+BROUGHT = {"markupsafe"}  # by Jinja
+
+
+def imported(node: ast.AST) -> set[str]:
+    """The packages that the imports inside a node name."""
+    found = set()
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in inner.names}
+        elif isinstance(inner, ast.ImportFrom) and inner.module:
+            found.add(inner.module.split(".")[0])
+    return found
+
+
+def test_an_extra_brings_what_is_imported_under_its_name():
+    for path in (ROOT / "attention_jax").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.With) and "needed(" in ast.unparse(node.items[0]):
+                (extra,) = node.items[0].context_expr.args
+                brought = re.findall(r"^([\w-]+)", extras()[extra.value], re.MULTILINE)
+                wanted = {NAMES.get(name, name) for name in imported(node) - BROUGHT}
+                assert wanted <= set(brought), (path, extra.value)
+
+
+def test_what_extras_bring_is_imported_under_their_name():
+    brought = set(re.findall(r"^([\w-]+)", "".join(extras().values()), re.MULTILINE))
+    optional = {name for name in [*NAMES, *brought] if NAMES.get(name, name) in brought}
+    for path in (ROOT / "attention_jax").rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        guarded = {
+            name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.With) and "needed(" in ast.unparse(node.items[0])
+            for name in imported(node)
+        }
+        # `analysis/plots/__init__.py` guards all of its folder; `plan` asks for tokamax by itself.
+        found = (imported(tree) & optional) - guarded - {"attention_jax", "jax", "tokamax"}
+        assert found <= ({"matplotlib"} if path.parent.name == "plots" else set()), path
