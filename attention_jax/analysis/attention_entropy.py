@@ -83,7 +83,8 @@ def effective_tokens(
     effective = 2 ** entropy(spread)
     # Rows without any weight attend to nothing, and padding does not attend.
     counts = has_weight * batch.weights[:, None, None]
-    of_heads = (effective * counts).sum(axis=(0, 3)) / counts.sum(axis=(0, 3))
+    # A head that attends to nothing at all draws on 0 tokens.
+    of_heads = (effective * counts).sum(axis=(0, 3)) / np.maximum(counts.sum(axis=(0, 3)), 1)
     lengths = [len(source) + 1 for source, target in pairs for _ in range(len(target) + 1)]
     return AttentionEntropy(float(of_heads.mean()), float(of_heads.min()), float(np.mean(lengths)))
 

@@ -1,4 +1,4 @@
-"""What a variant supports, read off its members and the programs that it makes.
+"""Support of a variant, read off its members and the programs that it makes.
 
     support_of(variants.get("alibi"))     traces attention and its gradient, a second or so
     recorded()["alibi"]                   the same, from the file that `record` writes

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from attention_jax.analysis import attention_entropy
+from attention_jax.analysis import attention_entropy, attention_maps
 from attention_jax.data.batching import encode_examples
 from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.data.types import Example
@@ -63,6 +63,17 @@ def test_effective_tokens_are_e_to_the_entropy_of_each_step(model, tokenizer):
     np.testing.assert_allclose(found.effective, of_heads.mean(), rtol=1e-5)
     np.testing.assert_allclose(found.sharpest, of_heads.min(), rtol=1e-5)
     assert found.source == (3 * 4 + 2 * 7) / 5 and 1 <= found.sharpest <= found.source
+
+
+def test_a_head_that_attends_to_nothing_draws_on_no_token(model, tokenizer, monkeypatch):
+    weights = np.zeros((2, 1, 2, 8, 8), np.float32)
+    weights[:, :, 0, :, 3] = 1
+    rows = weights[..., 0]
+    found = {"cross": attention_maps.Weights(weights, rows, rows, rows)}
+    monkeypatch.setattr(attention_maps, "weights_of", lambda *args, **options: found)
+    pairs = encode_examples([Example("1 2", ("4",)), Example("4", ("5 6",))], tokenizer)
+    got = attention_entropy.effective_tokens(model[0], nnx.as_pure(model[1]), pairs)
+    assert (got.effective, got.sharpest) == (0.5, 0)
 
 
 def test_shares_count_weights_by_their_size():
