@@ -1,5 +1,6 @@
 """README and docs: their Python runs, their commands and flags exist, their links resolve."""
 
+import ast
 import importlib
 import re
 import shlex
@@ -90,10 +91,15 @@ def groups_of(module: str) -> list[tuple]:
     name = module.removeprefix("experiments.")
     if name in experiment.names():
         return [experiment.find(name).config]
-    program = ".".join(source_of(module).relative_to(ROOT).with_suffix("").parts)
-    classes = vars(importlib.import_module(program)).values()
-    made_here = lambda x: isinstance(x, type) and hasattr(x, "_fields") and x.__module__ == program  # noqa: E731
-    return [*(found() for found in classes if made_here(found)), *everything]
+    source = source_of(module)
+    program = ".".join(source.relative_to(ROOT).with_suffix("").parts)
+    known = vars(importlib.import_module(program))
+    (launch,) = (
+        node
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "flags.launch"
+    )
+    return [eval(ast.unparse(group), known) for group in launch.args[1:]] + everything
 
 
 def programs() -> list[tuple[str, ...]]:
@@ -110,15 +116,8 @@ def test_commands_parse(program, monkeypatch):
     """Every flag exists, and its value is one that it takes."""
     monkeypatch.chdir(ROOT)
     module, *arguments = program
-    source = source_of(module).read_text(encoding="utf-8")
-    if "DEFINE_" not in source:
-        first, *others = groups_of(module)
-        flags.parse(first, arguments, beside=others)
-        return
-    known = set(re.findall(r'DEFINE_\w+\(\s*"(\w+)"', source)) | {"flagfile"}
-    for name in experiment.names():
-        known |= set(flags.fields(experiment.find(name).config))
-    assert {re.sub("^--|=.*", "", word) for word in arguments} <= known
+    first, *others = groups_of(module)
+    flags.parse(first, arguments, beside=others)
 
 
 def test_flagfiles_exist():
