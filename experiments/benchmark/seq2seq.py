@@ -10,7 +10,6 @@ from flax import nnx
 from attention_jax.data.batching import pad
 from attention_jax.data.types import Seq2SeqBatch
 from attention_jax.models import seq2seq_rnn, seq2seq_transformer
-from attention_jax.nn.protocols import Seq2Seq
 from attention_jax.nn.recurrent import RNNConfig
 from attention_jax.nn.transformer import TransformerConfig
 from attention_jax.training import optimizers
@@ -36,7 +35,7 @@ class Candidate(NamedTuple):
 
     name: str
     config: TransformerConfig | RNNConfig
-    build: Callable[[jax.Array], Seq2Seq]
+    build: Callable[[jax.Array], nnx.Module]
 
 
 def candidates(settings: Settings) -> list[Candidate]:
@@ -68,7 +67,7 @@ def random_batch(settings: Settings) -> Seq2SeqBatch:
 
 
 def training_step(
-    build: Callable[[jax.Array], Seq2Seq], batch: Seq2SeqBatch
+    build: Callable[[jax.Array], nnx.Module], batch: Seq2SeqBatch
 ) -> Callable[[], float]:
     """One training step of ours, as `training.fit` takes it; waits for its loss."""
     transform = optimizers.optimizer("adam", learning_rate=LEARNING_RATE)

@@ -93,8 +93,8 @@ def measure_training(config: BenchmarkConfig) -> None:
     )
     batch, results = seq2seq.random_batch(settings), {}
     print(f"{'':<50}{'ours tok/s':>12}{'torch tok/s':>13}{'ratio':>7}  spread")
-    for name, config, build in seq2seq.candidates(settings):
-        theirs = seq2seq_torch.training_step(config, batch, learning_rate=seq2seq.LEARNING_RATE)
+    for name, network, build in seq2seq.candidates(settings):
+        theirs = seq2seq_torch.training_step(network, batch, learning_rate=seq2seq.LEARNING_RATE)
         row = seq2seq.compare(seq2seq.training_step(build, batch), theirs, settings)
         results[name] = row
         print(

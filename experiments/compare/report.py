@@ -88,7 +88,7 @@ def page(found: dict[str, Any], drawn: dict[str, Drawn]) -> str:
 
 def length_table(found: dict[str, Any]) -> Table:
     """The numbers of quality against length."""
-    rows = [
+    rows: summary.Rows = [
         (
             f"{summary.bounds(b)}{' (beyond training)' if b['beyond'] else ''}",
             str(b["sentences"]),

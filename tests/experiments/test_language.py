@@ -184,9 +184,9 @@ def test_the_models_in_torch_and_ours_are_as_large(text_file, tmp_path):
     options = ["--width=8", "--heads=2", "--layers=2", "--feed_forward=8", "--context=16",
                f"--text_file={text_file}", "--activation=gelu", "--optimizer=adamw"]  # fmt: skip
     options += ["--positions=learned", "--dropout=0", "--repeats=3", "--block=2"]
-    done = run("language_speed", *options, f"--output={output}")
+    done = run("benchmark.language", *options, f"--output={output}")
     assert done.returncode == 0, done.stderr
     found = json.loads(output.read_text())["results"]
     assert len(found["blocks"]) == 3 and found["ratio"] > 0 and found["updates"] == 6
-    done = run("language_speed", *options, "--activation=relu")
+    done = run("benchmark.language", *options, "--activation=relu")
     assert done.returncode == 1 and "tiny_shakespeare.flags" in done.stderr
