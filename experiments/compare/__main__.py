@@ -30,6 +30,8 @@ def main(arguments: Sequence[str]) -> None:
     own = flags.config_from_flags(CompareConfig())
     experiment = find(own.experiment)
     shared, given = flags.parse(experiment.config, arguments, beside=(CompareConfig(),))
+    if shared.run.list:
+        return print(experiment.listing())
     comparison = Comparison(own, experiment, shared)
     check(comparison, given)
     found = compare(comparison)
@@ -73,11 +75,16 @@ def compare(comparison: Comparison) -> dict[str, Any]:
 def make_plans(
     comparison: Comparison, compared: list[Candidate], kept: Plans, data: Any, known: Any
 ) -> Plans:
-    """The plan of each candidate; those of an earlier call stay."""
-    missing = [candidate for candidate in compared if candidate.name not in kept]
+    """The plan of each candidate; those of an earlier call stay, but for where a file is."""
+    plans = dict(kept)
+    for candidate in compared:
+        if plan := kept.get(candidate.name):
+            attention = {"attention": candidate.flags["attention"]}
+            plans[candidate.name] = plan | {"flags": plan["flags"] | attention}
+    missing = [candidate for candidate in compared if candidate.name not in plans]
     if not missing:
-        return kept
-    experiment, plans = comparison.experiment, dict(kept)
+        return plans
+    experiment = comparison.experiment
     program = Program(experiment, known, experiment.batches(comparison.shared, data, known))
     for candidate in missing:
         first = plans.get(compared[0].name)

@@ -69,11 +69,19 @@ def run_flags(config: Any) -> list[str]:
 
 
 def check_same(comparison: Comparison, run: Run, config: Any) -> None:
-    """Refuses a run that was made with other flags.
+    """Refuses a run that was made with other flags, or with another file of its attention.
 
     Raises:
       ValueError: it was.
     """
+    file = run_folder.attention_file(config.model.attention)
+    kept_file = run.folder / file.name if file else None
+    if file and kept_file and file.exists() and kept_file.exists():
+        if file.read_bytes() != kept_file.read_bytes():
+            raise ValueError(
+                f"`--attentions` must be as they were when the comparison began; {file} differs "
+                f"from {kept_file}. Name another folder."
+            )
     kept = run_folder.read_config(comparison.experiment, run.folder)
     found = run_folder.changes(kept, run_folder.inside(config, run.folder))
     other = [new for name, (_, new) in found.items() if name not in PLACES]

@@ -46,13 +46,14 @@ def test_errors_take_one_line_and_leave_no_folder(arguments, message, tmp_path):
 
 @pytest.mark.slow
 def test_a_comparison_from_end_to_end(tmp_path):
-    command = [*TINY, "--models=transformer,gru:none", "--seeds=2", f"--folder={tmp_path / 'x'}"]
+    models = "--models=transformer:sliding_window(size=4),gru:none"
+    command = [*TINY, models, "--seeds=2", f"--folder={tmp_path / 'x'}"]
     planned = run(*command, "--notrain")
     assert planned.returncode == 1 and "error: 2 of 2 runs are not trained" in planned.stderr
-    assert "(first: transformer-scaled_dot rate 0.002 seed 0). Leave --notrain" in planned.stderr
+    assert "(first: transformer-sliding_window-size_4 rate 0.002 seed 0). Leave" in planned.stderr
     done = run(*command)
     assert done.returncode == 0, done.stderr
-    assert "transformer-scaled_dot rate 0.002 seed 1: done" in done.stdout
+    assert "transformer-sliding_window-size_4 rate 0.002 seed 1: done" in done.stdout
     page = (tmp_path / "x" / "report.html").read_bytes()
     tests = scores_of(tmp_path / "x")
     results = sorted((tmp_path / "x" / "runs").glob("*/*/result.json"))
@@ -117,3 +118,8 @@ def test_a_comparison_of_version_0_goes_on(tmp_path):
     assert found["tests"] == then["tests"] and found["costs"] == then["costs"]
     with pytest.raises(ValueError, match="has other flags: --steps=2, now --steps=3"):
         compare(asked(*given, "--steps=3")[0])
+    changed = tmp_path / "changed" / file.name
+    changed.parent.mkdir()
+    changed.write_text(file.read_text() + "\n")
+    with pytest.raises(ValueError, match="`--attentions` must be as they were.* differs from"):
+        compare(asked(*VERSION_0, f"--attentions={changed}", f"--folder={tmp_path}")[0])
