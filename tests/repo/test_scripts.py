@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.paths import ROOT
 
-COMMANDS = [ROOT / "scripts" / name for name in ("bench", "check", "demo", "test")]
+COMMANDS = [ROOT / "scripts" / name for name in ("bench", "check", "demo", "mutants", "test")]
 SCRIPTS = [*COMMANDS, ROOT / "scripts" / "_setup", ROOT / ".ci" / "run"]
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
