@@ -12,11 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from attention_jax.core import lazy
 from attention_jax.core.extras import needed
 
 with needed("plots"):
     import jinja2
     from markupsafe import Markup, escape
+
+__getattr__, __dir__ = lazy.submodules(__name__, __path__)
 
 _FOLDER = Path(__file__).parent
 _URL = re.compile(r"(https?://[^\s,;]+?)(?=[.,;]?(?:\s|$))")
