@@ -117,7 +117,7 @@ class ModelFlags(NamedTuple):
           vocabulary_size: tokens, or classes.
           max_length: up to which positions are learned.
         """
-        own = {
+        own: dict[str, Any] = {
             "vocabulary_size": vocabulary_size,
             "attention": self.attention_text,
             "dropout_rate": self.dropout,
@@ -178,7 +178,7 @@ class TrainingFlags(NamedTuple):
 
     def settings(self, seed: int) -> TrainConfig:
         """The trainer's settings."""
-        own = {
+        own: dict[str, Any] = {
             "seed": seed,
             "clip_norm": self.clip_norm or None,
             "keep_last": max(self.average, 2),
@@ -223,7 +223,7 @@ class DecodingFlags(NamedTuple):
         for name in SAMPLING:
             if getattr(self, name) != getattr(DecodingFlags(), name) and not self.sample:
                 raise ValueError(f"--{name} goes with --sample; add it, or leave --{name} out.")
-        own = {
+        own: dict[str, Any] = {
             "method": "sample" if self.sample else "beam" if beams > 1 else "greedy",
             "beam_size": beams,
             "seed": seed,

@@ -52,8 +52,8 @@ class Run(NamedTuple):
     params: Params
 
     @property
-    def model(self) -> nnx.Module:
-        """The model with its parameters."""
+    def model(self) -> Any:
+        """The model with its parameters, an `nnx.Module` of the experiment's kind."""
         return nnx.merge(self.graphdef, self.params)
 
     @property

@@ -235,7 +235,7 @@ def _parsed_in_part(arguments: list[str]) -> list[str]:
 
 def _fields(config: tuple, narrowed: Mapping[str, Sequence[str]]) -> Iterator[Field]:
     hints, help_of = _hints(type(config)), _help(type(config))
-    for name in config._fields:  # ty: ignore[unresolved-attribute]
+    for name in config._fields:  # ty: ignore[missing-attribute]
         value, (kind, notes) = getattr(config, name), hints[name]
         if hasattr(value, "_fields"):
             own = [note.choices for note in notes if isinstance(note, Only)]
@@ -283,7 +283,7 @@ def _kind(hint: Any) -> tuple[type, tuple[str, ...] | None]:
 
 def _define(field: Field, own: flags.FlagValues, module: str) -> None:
     name, kind, default, text, rules = field
-    where = {"flag_values": own, "module_name": module}
+    where: dict[str, Any] = {"flag_values": own, "module_name": module}
     if kind is tuple:
         default = None if default is None else list(default)
         define_list = flags.DEFINE_list if rules.listed else flags.DEFINE_multi_string
@@ -295,7 +295,7 @@ def _define(field: Field, own: flags.FlagValues, module: str) -> None:
     elif kind is str:
         flags.DEFINE_string(name, default, text, **where)
     else:
-        number = flags.DEFINE_integer if kind is int else flags.DEFINE_float
+        number: Any = flags.DEFINE_integer if kind is int else flags.DEFINE_float
         number(name, default, text, lower_bound=rules.low, upper_bound=rules.high, **where)
     if rules.alias:
         flags.DEFINE_string(rules.alias, None, f"The same as --{name}.", **where)
@@ -312,10 +312,10 @@ def _collected(config: Config, own: flags.FlagValues) -> Config:
 
 def _replaced(config: Config, changes: Mapping[str, Any]) -> Config:
     own = {}
-    for name in config._fields:  # ty: ignore[unresolved-attribute]
+    for name in config._fields:  # ty: ignore[missing-attribute]
         value = getattr(config, name)
         if hasattr(value, "_fields"):
             own[name] = _replaced(value, changes)
         elif name in changes:
             own[name] = changes[name]
-    return config._replace(**own)  # ty: ignore[unresolved-attribute]
+    return config._replace(**own)  # ty: ignore[missing-attribute]

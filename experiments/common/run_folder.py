@@ -241,12 +241,18 @@ def _keep_attention(config: Any, folder: Path) -> None:
             shutil.copyfile(given, folder / given.name)
 
 
-def check_attention(config: Any) -> None:
-    """Refuses an attention that there is not, before anything else is done.
+def check_attention(config: Any) -> Any:
+    """The configuration, once its attentions are known to exist.
+
+    A run that goes on reads a file that is no longer where it was from its own folder.
 
     Raises:
       ValueError: no such attention.
     """
+    given = attention_file(config.model.attention)
+    if config.run.resume and config.run.run and given and not given.exists():
+        config = inside(config, Path(config.run.run))
     for named in (config.model.attention_text, config.model.cross_attention):
         if named and named != "none":
             variants.get(named)
+    return config

@@ -42,7 +42,7 @@ def train(experiment: Experiment, config: Any) -> Path:
       ValueError: a value that cannot be honored, or a folder that is in use.
       loop.TrainingDiverged: a number is no longer finite.
     """
-    run_folder.check_attention(config)
+    config = run_folder.check_attention(config)
     settings = config.training.settings(config.run.seed)
     data = experiment.load(config)
     folder = run_folder.choose(experiment, config, experiment.folder_name(config, data))

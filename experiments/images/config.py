@@ -61,7 +61,7 @@ class DataFlags(NamedTuple):
     flip: bool = False
     patch: Annotated[int | None, Flag(low=1)] = None
     pooling: Annotated[str, Flag(choices=image_transformer.POOLINGS)] = "token"
-    stem: Annotated[str, Flag(choices=STEMS)] = "linear"
+    stem: Annotated[str, Flag(choices=tuple(STEMS))] = "linear"
     reads: Annotated[str, Flag(choices=image_rnn.READS)] = "rows"
 
 

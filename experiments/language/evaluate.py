@@ -46,7 +46,7 @@ def evaluate(run: Run, text: Text, facts: dict[str, Any]) -> Outcome:
     scores = {"validation": losses(run.params, batches)}
     right = outcomes(run.graphdef)(run.params, batches)
     (folder / "outcomes.json").write_text(json.dumps({"validation": {"accuracy": right}}) + "\n")
-    first = vocabulary.decode(text.validation[:1])
+    first = vocabulary.decode(text.validation[:1].tolist())
     write = writer(config, vocabulary, run.graphdef)
     sample = write(run.params, first, config.data.characters)
     (folder / "samples.txt").write_text(sample + "\n")

@@ -238,10 +238,13 @@ def transcriber(
     *,
     rows: int = 32,
 ) -> Transcriber:
-    """Transcribes by the model, recordings of so many samples a second, `rows` at once."""
+    """Transcribes by the model, recordings of so many samples a second, `rows` at once.
+
+    Without a model it knows of lengths alone.
+    """
     learned = own.model.model == "transformer" and own.model.positions == "learned"
     return Transcriber(
-        graphdef,
+        graphdef,  # ty: ignore[invalid-argument-type]
         vocabulary,
         spectrogram(own, rate),
         search,
