@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from attention_jax import variants
 from attention_jax.decoding.translate import DecodingConfig
 from experiments.common.experiment import PageFlags
-from experiments.common.run_folder import VOCABULARY, slug
+from experiments.common.run_folder import VOCABULARY
 
 ALTERNATIVES = 5  # translations or transcripts, where --alternatives does not say
 
@@ -36,4 +37,4 @@ def check_vocabularies(first: Path, other: Path) -> None:
 
 def described(model: str, attention: str) -> str:
     """A model and its attention, in a few words."""
-    return f"{model}, attention {slug(attention)}"
+    return f"{model}, attention {variants.slug(attention)}"

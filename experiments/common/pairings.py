@@ -10,7 +10,7 @@ from attention_jax.models import seq2seq_rnn
 
 def decode(model: str, attention: str) -> str:
     """Of models that write: in a Transformer, scaled dot stands where another cannot."""
-    if model == "transformer" or seq2seq_rnn.serves(variants.get(attention)):
+    if model == "transformer" or seq2seq_rnn.serves(variants.resolve(attention)):
         return ""
     return (
         "An RNN needs the score of one query and one key, or what goes from one query to the next; "
@@ -22,7 +22,7 @@ def pool(model: str, attention: str) -> str:
     """Of models that read images: an RNN asks one question of its states."""
     if model == "transformer":
         return ""
-    if "cross" in variants.get(attention).roles:
+    if "cross" in variants.resolve(attention).roles:
         return _one_head(attention)
     return (
         "An RNN asks one question of all states of a picture; "
@@ -32,14 +32,14 @@ def pool(model: str, attention: str) -> str:
 
 def look_back(model: str, attention: str) -> str:
     """Of language models, in which nothing else stands in."""
-    if "causal" in variants.get(attention).roles:
+    if "causal" in variants.resolve(attention).roles:
         return "" if model == "transformer" else _one_head(attention)
     return f"A language model sees what came before; {attention} cannot look back only."
 
 
 def _one_head(attention: str) -> str:
     """Of RNNs that take any variant, but have one head, which some cannot do with."""
-    init = partial(variants.get(attention).init, heads=1, kv_heads=1, head_width=64)
+    init = partial(variants.resolve(attention).init, heads=1, kv_heads=1, head_width=64)
     try:
         jax.eval_shape(init, jax.random.key(0))
     except ValueError as error:

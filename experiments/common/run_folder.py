@@ -73,7 +73,7 @@ def choose(experiment: Experiment, config: Any, task: str) -> Path:
       ValueError: the folder is in use, or holds nothing to go on with or to delete.
     """
     run, model = config.run, config.model
-    name = "-".join((task, model.model, slug(model.attention_text)))
+    name = "-".join((task, model.model, variants.slug(model.attention_text)))
     folder = Path(run.run or Path("runs") / name)
     is_run = (folder / "run.flags").exists()
     if folder.exists() and any(folder.iterdir()) and not run.resume:
@@ -136,11 +136,6 @@ def attention_file(attention: str | None) -> Path | None:
     """The file that an attention's text names; None for one of the library."""
     found = _FILE.match(attention or "")
     return Path(found[1]) if found else None
-
-
-def slug(attention: str) -> str:
-    """An attention as folders are named by it."""
-    return Path(attention).stem
 
 
 def keep_vocabulary(vocabulary: Tokenizer, folder: Path) -> None:
@@ -254,5 +249,5 @@ def check_attention(config: Any) -> Any:
         config = inside(config, Path(config.run.run))
     for named in (config.model.attention_text, config.model.cross_attention):
         if named and named != "none":
-            variants.get(named)
+            variants.resolve(named)
     return config

@@ -9,14 +9,14 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
 
+from attention_jax import variants
 from attention_jax.analysis.plots import style
-from experiments.common.run_folder import slug
 
 
 def label(result: dict[str, Any]) -> str:
     """The name of a run in a figure."""
     model = "Transformer" if result["model"] == "transformer" else (result.get("cell") or "RNN")
-    parts = {"attention": slug(result["attention"]), "positions": result.get("positions")}
+    parts = {"attention": variants.slug(result["attention"]), "positions": result.get("positions")}
     said = [f"no {kind}" if name == "none" else name for kind, name in parts.items() if name]
     return ", ".join([model, *said])
 

@@ -1,5 +1,6 @@
 """The page about runs of experiments.translation: sentences, and their translations."""
 
+from attention_jax import variants
 from attention_jax.analysis import attention_maps
 from attention_jax.analysis.pages import explorer
 from attention_jax.data.types import EOS
@@ -8,7 +9,6 @@ from experiments.common.experiment import Items, Page, PageFlags, Run
 from experiments.common.input_files import read_lines
 from experiments.common.load_run import refuse
 from experiments.common.pages import beam, check_vocabularies, described
-from experiments.common.run_folder import slug
 
 ROWS = 8  # sentences translated at once
 
@@ -18,7 +18,7 @@ def about(run: Run) -> str:
     own = run.config.model
     line = described(own.model, own.attention_text)
     if own.model == "transformer" and own.cross_attention:
-        line += f", to the source {slug(own.cross_attention)}"
+        line += f", to the source {variants.slug(own.cross_attention)}"
     return line
 
 

@@ -1,0 +1,135 @@
+"""The folder of a run: nothing in it changes until a call is accepted."""
+
+import json
+
+import pytest
+
+from experiments.common import experiment, flags, run_folder
+from experiments.common.load_run import load_run, run_folder_of
+
+OWN = """
+from attention_jax import from_score
+
+def manhattan(p=1):
+    return from_score(lambda q, k: -(abs(q - k) ** p).sum())
+
+def other():
+    return manhattan()
+"""
+MEMORY = experiment.find("memory")
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(OWN)
+    return path
+
+
+def begun(folder, **changes):
+    """The configuration of a run that was accepted."""
+    config = flags.replace(MEMORY.config, run=str(folder), **changes)
+    run_folder.accept(MEMORY, config, None, folder)
+    return config
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("options", ["", ":manhattan(p=2)", ":other", "(p=2)"])
+def test_a_run_keeps_the_file_of_its_attention(tmp_path, file, options):
+    folder = tmp_path / "run"
+    begun(folder, attention=f"{file}{options}")
+    assert (folder / "mine.py").read_text() == OWN
+    assert f"--attention={folder}/mine.py{options}\n" in (folder / "run.flags").read_text()
+    # Wherever the folder is, its own file is read.
+    moved = folder.rename(tmp_path / "moved")
+    read = run_folder.read_config(MEMORY, moved)
+    assert read.model.attention == f"{moved}/mine.py{options}"
+
+
+def test_an_old_flagfile_names_the_file_by_another_flag(tmp_path, file):
+    config, _ = flags.parse(MEMORY.config, [f"--attention_file={file}", "--attention=dot"])
+    assert config.model.attention_text == str(file)
+    folder = tmp_path / "run"
+    begun(folder)
+    lines = (folder / "run.flags").read_text()
+    (folder / "run.flags").write_text(f"{lines}--attention_file=gone/mine.py\n")
+    (folder / "mine.py").write_text(OWN)
+    read = run_folder.read_config(MEMORY, folder)
+    assert read.model.attention == str(folder / "mine.py")
+
+
+def test_a_record_says_what_the_folder_is(tmp_path):
+    folder = tmp_path / "run"
+    begun(folder)
+    record = json.loads((folder / "run.json").read_text())
+    assert record == {"format_version": 1, "experiment": "memory"}
+    assert run_folder.read_record(folder) == run_folder.Record(1, "memory")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "is in use. Go on with it by --resume"),
+        ({"resume": True, "width": 64}, "has --width=128, and this call --width=64. Give --flagf"),
+        ({"resume": True, "kv_heads": 2}, "has no such flag, and this call --kv_heads=2"),
+        ({"resume": True, "run": "ELSE"}, "needs a run that was started; .* holds no run.flags"),
+        ({"overwrite": True, "run": "ELSE"}, "deletes only runs; .* holds no run.flags"),
+    ],
+)
+def test_a_refused_call_changes_nothing(tmp_path, changes, message):
+    folder, other = tmp_path / "run", tmp_path / "else"
+    config = begun(folder)
+    other.mkdir()
+    (other / "letter.txt").write_text("mine")
+    before = contents(tmp_path)
+    changes = {name: str(other) if x == "ELSE" else x for name, x in changes.items()}
+    with pytest.raises(ValueError, match=message):
+        run_folder.choose(MEMORY, flags.replace(config, **changes), "recall")
+    assert contents(tmp_path) == before
+
+
+def test_only_its_own_experiment_goes_on(tmp_path):
+    folder = tmp_path / "run"
+    begun(folder)
+    language = experiment.find("language")
+    config = flags.replace(language.config, run=str(folder), resume=True)
+    with pytest.raises(ValueError, match="is of experiments.memory, and this call of experiments"):
+        run_folder.choose(language, config, "text")
+
+
+def test_a_changed_file_of_an_attention_is_refused(tmp_path, file):
+    folder = tmp_path / "run"
+    config = flags.replace(begun(folder, attention=f"{file}:manhattan"), resume=True)
+    assert run_folder.choose(MEMORY, config, "recall") == folder
+    file.write_text(OWN + "# changed\n")
+    with pytest.raises(ValueError, match="must be as it was when the run began; .* differs from"):
+        run_folder.choose(MEMORY, config, "recall")
+    file.unlink()
+    assert run_folder.check_attention(config).model.attention == f"{folder}/mine.py:manhattan"
+
+
+def test_folders_are_named_by_what_is_trained():
+    config = flags.replace(MEMORY.config, attention="sliding_window(size=64)")
+    folder = run_folder.choose(MEMORY, config, "recall")
+    assert folder.as_posix() == "runs/recall-transformer-sliding_window-size_64"
+
+
+def test_what_changes_nothing_may_change(tmp_path):
+    config = begun(tmp_path / "run")
+    longer = flags.replace(config, resume=True, steps=5000, test_lengths=("8",), platform="cpu")
+    assert run_folder.choose(MEMORY, longer, "recall") == tmp_path / "run"
+
+
+def test_what_cannot_be_used_is_said_in_one_line(tmp_path):
+    begun(tmp_path / "run")
+    with pytest.raises(ValueError, match="must hold a trained model; .* has no checkpoint yet"):
+        load_run(tmp_path / "run", ["--test_lengths=8"])
+    with pytest.raises(ValueError, match="must be of experiments.images, .* is of experiments.mem"):
+        run_folder_of(str(tmp_path / "run"), "predict")
+    with pytest.raises(ValueError, match="`--run` must name the folder of a run; got none"):
+        run_folder_of(None, "predict")
+    with pytest.raises(ValueError, match="There is no experiments.cooking. Use one of images, "):
+        experiment.find("cooking")
