@@ -157,6 +157,13 @@ def test_help_and_list_name_what_there_is():
     assert "spanish" in listed and "additive" in listed and "rnn" in listed
 
 
+def test_predict_and_visualize_show_their_own_flags_and_those_of_decoding():
+    for name, own in (("predict", "--text"), ("visualize", "--other_run")):
+        shown = run(name, "--help").stdout
+        assert own in shown and "--run" in shown and "--beam" in shown
+        assert "--width" not in shown and "--task" not in shown
+
+
 @pytest.mark.parametrize(
     ("script", "arguments", "message"),
     [
@@ -168,6 +175,9 @@ def test_help_and_list_name_what_there_is():
         ("translation", ["--temperature=2"], "--temperature goes with --sample"),
         ("translation", ["--seed=-1"], "flag --seed=-1: -1 is not a non-negative integer"),
         ("translation", ["spanish"], "unexpected argument"),
+        ("translation", ["--attention=alibbi"], "alibi"),
+        ("translation", ["--attention=sliding_window(size=x)"], "must be a number, text in"),
+        ("translation", ["--attention=mine.py:manhattan(p=2)"], "mine.py"),
         ("predict", ["--text=a"], "`--run` must name"),
         ("predict", ["--run=nowhere", "--text=a"], "nowhere holds no run.flags"),
     ],
@@ -179,6 +189,7 @@ def test_what_a_user_can_mend_ends_in_one_clear_line(script, arguments, message,
     assert done.returncode != 0
     assert message in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists(), "a folder was made for what is refused"
 
 
 @pytest.mark.parametrize(
