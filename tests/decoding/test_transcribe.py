@@ -11,6 +11,7 @@ from attention_jax.data.audio.corpus import of_array
 from attention_jax.data.audio.spectrogram import Spectrogram
 from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.decoding import DecodingConfig, Transcriber, ctc
+from attention_jax.decoding.transcribe import padded
 from attention_jax.models.seq2seq_transformer import Seq2SeqTransformer
 from attention_jax.models.speech import AudioFrontEnd, CTCHead, CTCModel, SpeechTransformerEncoder
 from attention_jax.nn.transformer import TransformerConfig
@@ -80,3 +81,9 @@ def test_paths_are_not_drawn():
         Transcriber(
             UNUSED, VOCABULARY, Spectrogram(), DecodingConfig(method="sample"), aligned=True
         )
+
+
+def test_padded_lengths_are_powers_of_two_and_half_as_much_again():
+    allowed = sorted(base << power for power in range(8) for base in (32, 48))
+    for frames in range(1, 1000):
+        assert padded(frames) == next(length for length in allowed if length >= frames)

@@ -151,3 +151,49 @@ def test_options_may_come_as_text(tmp_path):
     assert tasks.get("parallel", tsv=path, skip_empty="True").train
     with pytest.raises(ValueError, match="empty one on line 1"):
         tasks.get("parallel", tsv=path, skip_empty="false")
+
+
+TINY = {"train_size": 2, "validation_size": 1, "test_size": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("addition", {"digits": 1, "longer_digits": 2}),
+        ("copy", {"vocabulary": 4, "max_length": 1, "longer_length": 2}),
+        ("dates", {"max_length": 10}),
+        ("dates", {"max_length": 35}),
+        ("numbers", {"digits": 1, "longer_digits": 2}),
+        ("numbers", {"digits": 8, "longer_digits": 9}),
+        ("spanish", {"max_words": 4, "longer_words": 5}),
+        ("spanish", {"max_words": 20, "longer_words": 24}),
+    ],
+)
+def test_options_at_their_bounds_are_taken(name, options):
+    task = tasks.get(name, **options, **TINY)
+    assert [len(split) for split in splits(task)] == [2, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("addition", {"digits": 0}, "digits=0"),
+        ("addition", {"digits": 4, "longer_digits": 4}, "digits=4, longer_digits=4"),
+        ("dates", {"max_length": 9}, "got 9"),
+        ("dates", {"max_length": 36}, "got 36"),
+        ("numbers", {"digits": 0}, "digits=0"),
+        ("numbers", {"digits": 5, "longer_digits": 5}, "digits=5, longer_digits=5"),
+        ("numbers", {"longer_digits": 10}, "longer_digits=10"),
+        ("spanish", {"max_words": 3}, "max_words=3"),
+        ("spanish", {"max_words": 21, "longer_words": 24}, "max_words=21"),
+        ("spanish", {"max_words": 12, "longer_words": 12}, "longer_words=12"),
+        ("spanish", {"longer_words": 25}, "longer_words=25"),
+        ("parallel", {"held_out_percent": 0}, "got 0"),
+        ("parallel", {"held_out_percent": 46}, "got 46"),
+        ("scan", {"validation_percent": 0}, "got 0"),
+        ("scan", {"validation_percent": 51}, "got 51"),
+    ],
+)
+def test_options_beyond_their_bounds_are_named(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        tasks.get(name, **options)
