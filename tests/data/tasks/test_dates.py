@@ -1,11 +1,20 @@
 """Dates: read back by the standard library, and by hand."""
 
 import datetime
+import random
 import re
 
 import pytest
 
-from attention_jax.data.tasks.dates import _FORMATS, _MONTHS, _WEEKDAYS, _ordinal, _written, dates
+from attention_jax.data.tasks.dates import (
+    _FORMATS,
+    _MONTHS,
+    _WEEKDAYS,
+    _date_of,
+    _ordinal,
+    _written,
+    dates,
+)
 
 FORMATS = (
     "%Y-%m-%d",
@@ -91,3 +100,13 @@ def test_every_month_weekday_and_form_is_learned():
     text = " ".join(example.source for example in dates(test_size=1).train)
     for word in [*_MONTHS, *_WEEKDAYS, "Sep ", "Thu ", "the ", "of ", "on "]:
         assert word in text
+
+
+@pytest.mark.parametrize(("edge", "day"), [(min, "1900-01-01"), (max, "2099-12-31")])
+def test_dates_go_from_1900_to_2099(edge, day):
+    class Edge(random.Random):
+        def randint(self, a, b):
+            return edge(a, b)
+
+    _, target = _date_of(range(100))(Edge(0))
+    assert target == day
