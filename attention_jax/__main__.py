@@ -43,6 +43,8 @@ def _show(flags: argparse.Namespace) -> None:
     entry = variant_info.describe(flags.variant)
     print(f"{entry.name}\n\n{entry.docstring}\n\n{entry.signature}")
     print(textwrap.indent(f"\n{entry.options}\n", "    "))
+    if entry.aliases:
+        print(f"Also called: {', '.join(entry.aliases)}.")
     print(f"Family: {entry.family}.\nSupports: {', '.join(entry.supports)}.")
 
 

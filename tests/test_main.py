@@ -185,7 +185,8 @@ def test_a_broken_promise_ends_with_an_error_code(own_file, few_promises, capsys
 
 def test_an_alias_is_shown_and_a_near_miss_is_guessed(capsys):
     main(["show", "mla"])
-    assert capsys.readouterr().out.startswith("latent\n")
+    shown = capsys.readouterr().out
+    assert shown.startswith("latent\n") and "Also called: mla" in shown
     with pytest.raises(SystemExit):
         main(["show", "albi"])
     error = capsys.readouterr().err

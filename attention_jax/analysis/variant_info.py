@@ -45,6 +45,7 @@ class Entry(NamedTuple):
       signature: of the function, with its defaults.
       options: the docstring of the function.
       support: its abilities.
+      aliases: other names that `variants.get` takes.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Entry(NamedTuple):
     signature: str
     options: str
     support: Support
+    aliases: tuple[str, ...]
 
     @property
     def family(self) -> str:
@@ -90,6 +92,7 @@ def describe(name: str, **options: object) -> Entry:
         signature=f"{spec.function}{_without_types(inspect.signature(factory))}",
         options=inspect.getdoc(factory) or "",
         support=known[title] if title in known else support_of(variant),
+        aliases=tuple(getattr(module, "ALIASES", ())),
     )
 
 
