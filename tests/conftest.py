@@ -20,6 +20,9 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
+# Programs that `repo/test_user_programs.py` runs; they hold no tests.
+collect_ignore = ["repo/user_programs"]
+
 # One of each family of variants, which stand for it in the longer of the fast tests.
 SAMPLED = set("additive coverage entmax15 gated_delta linear reformer scaled_dot".split())
 

@@ -32,8 +32,9 @@ def test_a_type_checker_has_no_complaint():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
-def test_it_runs(program):
+def test_it_runs(program, users_errors):
     # As users run it, without the strictness of the other tests.
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         runpy.run_path(str(program))
