@@ -5,13 +5,16 @@ import sys
 import textwrap
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from attention_jax import attention, engine, plan
-from attention_jax.core import masks
+from attention_jax.core import masks, normalizers, scores
+from attention_jax.engine import blockwise, tokamax
 from attention_jax.engine.implementation import implementations
+from attention_jax.engine.request import make_request
 
 MINE = """
     from attention_jax.engine import reference
@@ -78,3 +81,56 @@ def test_every_refusal_is_a_line_and_names_who_can(qkv):
         attention(q, k, v, implementation="tokamax")
     assert "\n" not in str(error.value)
     assert str(error.value).endswith("dense, blockwise, reference; None picks the fastest of them.")
+
+
+# What is asked, the device, the dtype, and what is picked for it.
+CHOICES = [
+    ("gpu", jnp.bfloat16, {}, "cudnn"),
+    ("gpu", jnp.bfloat16, dict(mask=masks.causal), "cudnn"),
+    ("gpu", jnp.float32, {}, "pallas"),
+    ("gpu", jnp.bfloat16, dict(return_lse=True), "pallas"),
+    ("gpu", jnp.bfloat16, dict(score=scores.cosine()), "blockwise"),
+    ("gpu", jnp.float32, dict(normalizer=normalizers.relu), "blockwise"),
+    ("tpu", jnp.float32, dict(mask=masks.sliding_window(9)), "splash"),
+    ("tpu", jnp.float32, dict(return_lse=True), "blockwise"),
+    ("cpu", jnp.bfloat16, {}, "blockwise"),
+]
+
+
+@pytest.mark.parametrize(("device", "dtype", "asked", "name"), CHOICES)
+def test_the_fastest_that_can_is_picked(device, dtype, asked, name, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: device)
+    arrays = [jax.ShapeDtypeStruct((2, 256, 4, 64), dtype)] * 3
+    told = plan(*arrays, **asked)
+    assert told.implementation == name and told.reason
+    rows = 2 * 256 * 4
+    if name in ("cudnn", "splash"):
+        assert told == (name, told.reason, None, 0.0, 4 * rows)
+    elif name == "pallas":
+        assert told.temporary_bytes == 2 * 4 * rows
+
+
+@pytest.mark.parametrize(("sequences", "name"), [(8, "dense"), (9, "blockwise")])
+def test_one_tile_is_picked_for_few_scores_alone(sequences, name):
+    arrays = [jax.ShapeDtypeStruct((sequences, 128, 128, 8), jnp.float32)] * 3
+    assert sequences * 128**3 <= 2**24 or name == "blockwise"
+    assert plan(*arrays).implementation == name
+
+
+def test_tokamax_is_picked_by_its_name_alone(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    monkeypatch.setattr(tokamax, "find_spec", lambda name: name)
+    arrays = [jax.ShapeDtypeStruct((2, 256, 4, 64), jnp.float32)] * 3
+    named = plan(*arrays, implementation="tokamax")
+    assert named == ("tokamax", "named by `implementation`", None, 0.0, 4 * 2 * 256 * 4)
+    assert plan(*arrays).implementation != "tokamax"
+
+
+def test_the_plan_of_blocks_counts_what_they_hold():
+    """Vectors, the logits and weights of a tile, what its pairs hold, and two numbers a row."""
+    arrays = [jax.ShapeDtypeStruct((1, 512, 2, 8), jnp.float32)] * 3
+    told = plan(*arrays, implementation="blockwise")
+    queries, keys = told.block_sizes
+    heads = blockwise.tile(make_request(*arrays)).sizes.heads
+    vectors, rows = 4 * 512 * 2 * 8, 512 * 2
+    assert told.temporary_bytes == 4 * (vectors + 3 * heads * queries * keys + 2 * rows)
