@@ -25,6 +25,7 @@ SCORES = {
     "general": scores.general(learned(5, 5)),
     "additive": scores.additive(learned(9, 5), learned(9, 5), learned(9)),
     "two parts of the key": lambda q, k: q @ jnp.sin(k) + q[0] * k.sum(),
+    "a multiple of the key": lambda q, k: -jnp.abs(q - 2 * k).sum(),
     "key alone": lambda q, k: (k * k).sum(),
     "query alone": lambda q, k: (q * q).sum(),
     "whole numbers": lambda q, k: q[jnp.argmax(k)] * k.max(),

@@ -1,5 +1,8 @@
 """Where tokamax is refused, and its kernel that runs on a CPU against the definition."""
 
+import sys
+from types import SimpleNamespace
+
 import jax
 import numpy as np
 import pytest
@@ -15,6 +18,17 @@ def test_tokamax_is_named_only_where_it_is_installed(draw, monkeypatch):
     monkeypatch.setattr(tokamax, "find_spec", lambda name: None)
     request = make_request(draw(2, 5, 4, 16), draw(2, 5, 2, 16), draw(2, 5, 2, 16))
     assert "pip install attention_jax[gpu]" in tokamax.refuse(request)
+
+
+def test_tokamax_gets_the_scale_and_the_mask(draw, monkeypatch):
+    got = {}
+    there = SimpleNamespace(dot_product_attention=lambda *x, **given: got.update(given) or x[0])
+    monkeypatch.setitem(sys.modules, "tokamax", there)
+    arrays = draw(2, 5, 4, 16), draw(2, 5, 2, 16), draw(2, 5, 2, 16)
+    tokamax.run(make_request(*arrays, score=lambda q, k: (q @ k) / 2))
+    assert got == dict(scale=0.5, is_causal=False, implementation=None)
+    tokamax.run(make_request(*arrays, mask=masks.causal))
+    assert got == dict(scale=0.25, is_causal=True, implementation=None)
 
 
 @pytest.mark.parametrize("mask", [None, masks.causal], ids=["full", "causal"])
