@@ -103,5 +103,5 @@ def no_parameters(key: PRNGKeyArray, **sizes: int) -> Params:
 
 
 def is_typed_key(key: Any) -> bool:
-    """Whether `key` is a new-style random key, as `jax.random.key` makes."""
+    """Tells whether `key` is a typed random key, as `jax.random.key` makes."""
     return isinstance(key, jax.Array) and jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)

@@ -19,8 +19,8 @@ _WORDS = {
 
 
 def checked_options(
-    name: str, factory: Callable[..., Any], options: Mapping[str, Any]
-) -> dict[str, Any]:
+    name: str, factory: Callable[..., object], options: Mapping[str, object]
+) -> dict[str, object]:
     """The options, where a factory takes them; 1 is 1.0 where it asks for a float.
 
     Args:

@@ -18,6 +18,7 @@ from attention_jax.core.types import Variant
 from attention_jax.variants._option_types import checked_options
 from attention_jax.variants._text import Spec
 
+_PACKAGE = __name__.rpartition(".")[0]
 _KEPT = 256  # variants and files
 # What is being read or made, from the outermost in: a file that comes again would never end.
 _OPEN: ContextVar[tuple[str, ...]] = ContextVar("_OPEN", default=())
@@ -25,7 +26,7 @@ _OPEN: ContextVar[tuple[str, ...]] = ContextVar("_OPEN", default=())
 
 def names() -> tuple[str, ...]:
     """The variants of the library, without aliases."""
-    found = pkgutil.iter_modules(importlib.import_module(__package__).__path__)
+    found = pkgutil.iter_modules(importlib.import_module(_PACKAGE).__path__)
     return tuple(sorted(m.name for m in found if m.name[0] != "_"))
 
 
@@ -118,7 +119,7 @@ def _kept_call(factory: Callable[..., Any], **options: Hashable) -> Any:
 
 
 def _module(name: str) -> ModuleType:
-    return importlib.import_module(f"{__package__}.{name}")
+    return importlib.import_module(f"{_PACKAGE}.{name}")
 
 
 def _of_file(path: Path) -> ModuleType:

@@ -27,7 +27,7 @@ class Spec(NamedTuple):
 
     source: str
     function: str
-    options: dict[str, Any]
+    options: dict[str, object]
 
     @property
     def is_file(self) -> bool:

@@ -1,4 +1,4 @@
-"""Attention along the row and the column of a grid, such as an image: two layers reach every pair.
+"""Axial attention: along the row and the column of a grid; two layers reach every pair.
 
     visible[i, j] = floor(i / width) = floor(j / width) or i mod width = j mod width
 

@@ -1,4 +1,4 @@
-"""Attention to near blocks, global ones and random ones, for long documents.
+"""BigBird: attention to near, global and random blocks, for long documents.
 
     visible[i, j] = |I - J| <= (window - 1) / 2 or I < global_blocks or J < global_blocks
                     or drawn[h, max(I, J), min(I, J)],    I = floor(i / block), J = floor(j / block)

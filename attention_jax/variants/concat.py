@@ -1,4 +1,4 @@
-"""Attention whose score is a network of one hidden layer over query and key together.
+"""Concat attention: the score is a network of one hidden layer over query and key together.
 
     score = v . tanh(W [q; k])
 

@@ -1,4 +1,4 @@
-"""Attention whose positions are counts of what the query deems worth counting.
+"""Contextual position encoding (CoPE): positions are counts of keys that the query gates.
 
     x[i, j] = q_i . k_j / sqrt(d)
     p[i, j] = min(sum of sigmoid(x[i, l]) over visible l from j to i, positions - 1)

@@ -1,4 +1,4 @@
-"""Attention in linear time that prefers near keys: ReLU features under a cosine of distance.
+"""cosFormer: linear attention that prefers near keys, by ReLU features and a cosine of distance.
 
     weight[i, j] = relu(q_i) . relu(k_j) cos(pi (i - j) / (2 max_length))
     out_i = sum_j weight[i, j] v_j / sum_j weight[i, j]

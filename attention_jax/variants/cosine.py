@@ -1,4 +1,4 @@
-"""Attention by the angle between query and key.
+"""Cosine attention: scores by the angle between query and key.
 
     score = q . k / (|q| |k| temperature)
 

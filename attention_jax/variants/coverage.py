@@ -1,4 +1,4 @@
-"""Additive attention that knows how much each key was read before, so as not to read it again.
+"""Additive attention with coverage: the score sees how much of each key was read before.
 
     covered_i[j] = sum_(n < i) weight[n, j]
     score[i, j] = w . tanh(W_q q_i + W_k k_j + w_c covered_i[j] + b)
@@ -54,7 +54,7 @@ def _weigh(
 
 
 def coverage_loss(weights: Float[Array, "b t h s"]) -> Float[Array, "b t h"]:
-    """How much each query reads of what was read before; for any weights, to be added to a loss.
+    """Coverage loss: the share that each query reads of what was read before, of any weights.
 
         loss_i = sum_j min(weight[i, j], covered_i[j])
 

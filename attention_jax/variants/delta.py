@@ -1,4 +1,4 @@
-"""The delta rule: a key takes the place of what the state held for it, rather than adding to it.
+"""The delta rule (DeltaNet): a key replaces what the state held for it, rather than adding to it.
 
     S_j = S_(j-1) + b_j k_j (v_j - S_(j-1)^T k_j)^T    b_j = sigmoid(w . k_j, before convolution)
     out_j = norm(S_j^T q_j)

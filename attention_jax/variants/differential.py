@@ -1,4 +1,4 @@
-"""Attention as the difference of two softmaxes, in which what both attend to for no reason cancels.
+"""Differential attention: the difference of two softmaxes, in which common noise cancels.
 
     out_i = (1 - initial) norm(sum_j (softmax_j(q1_i . k1_j / sqrt(d / 2))
                                       - r softmax_j(q2_i . k2_j / sqrt(d / 2))) v_j)

@@ -1,4 +1,4 @@
-"""Attention to a window with gaps: as many keys as a sliding window, further away.
+"""Dilated window: as many keys as a sliding window, with gaps between them, further away.
 
     visible[i, j] = |i - j| < size dilation and (i - j) mod dilation = 0
 

@@ -1,4 +1,4 @@
-"""Attention that scores what stands at two places, and how far apart they are, in separate terms.
+"""Disentangled attention (DeBERTa): content and relative position are scored in separate terms.
 
     score[i, j] = (q_i . k_j + q_i . K[c(i - j)] + k_j . Q[c(j - i)]) / sqrt(3 d)
     c(distance) = min(max(distance + n, 0), 2 n - 1)          n: max_distance

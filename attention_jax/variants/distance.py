@@ -1,4 +1,4 @@
-"""Attention to the keys that lie nearest to the query, by their Euclidean distance.
+"""Distance attention: keys score by their Euclidean distance to the query, the nearest highest.
 
     score = -|q - k|^2 / sqrt(d)          or, with a width,
     score = -|q - k|^2 / (2 width^2)

@@ -1,4 +1,4 @@
-"""Attention within each document, where several are packed into one sequence.
+"""Document masking: attention within each of the documents that are packed into one sequence.
 
     visible[i, j] = document(i) = document(j);  document(i) = floor(i / length), or ids[b, i]
 

@@ -1,4 +1,4 @@
-"""Attention by plain similarity, with nothing learned.
+"""Dot-product attention, with neither a scale nor parameters.
 
     score = q . k
 

@@ -1,4 +1,4 @@
-"""Attention in which each head learns how sparse it is, from near softmax to sparsemax.
+"""Adaptively sparse attention: each head learns its entmax, from near softmax to sparsemax.
 
     weight[i, j] = max((alpha_h - 1) score[i, j] - threshold_i, 0)^(1 / (alpha_h - 1))
     alpha_h = 1.01 + 0.99 sigmoid(a_h),  score = q . k / sqrt(d)

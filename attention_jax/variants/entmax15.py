@@ -1,4 +1,4 @@
-"""Attention between softmax and sparsemax: low logits get exactly 0, and the rest is smooth.
+"""1.5-entmax attention, between softmax and sparsemax: low logits get exactly 0, smoothly.
 
     weight[i, j] = max(score[i, j] / 2 - threshold_i, 0)^2,  score = q . k / sqrt(d)
 

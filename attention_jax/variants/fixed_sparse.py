@@ -1,4 +1,4 @@
-"""Attention within chunks, and to the last keys of every chunk, which sum it up for all.
+"""Fixed sparse attention: within chunks, and to the last keys of every chunk, its summary.
 
     visible[i, j] = floor(i / stride) = floor(j / stride) or j mod stride >= stride - summaries
 

@@ -1,4 +1,4 @@
-"""Softmax attention that forgets: every position between a query and a key lowers their score.
+"""Forgetting attention (FoX): a softmax whose scores are lowered by the forget gates between.
 
     score[i, j] = q_i . k_j / sqrt(d) + sum_(j < l <= i) log f_l
     f_l = sigmoid(w_h . k_l + bias_h)

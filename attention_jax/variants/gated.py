@@ -1,4 +1,4 @@
-"""Attention whose heads can close: each output is multiplied by a gate that the query sets.
+"""Gated attention: each head's output is multiplied by a sigmoid gate of its query.
 
     out_i = sigmoid(w_h . q_i) sum_j softmax_j(q_i . k_j / sqrt(d)) v_j
 

@@ -1,4 +1,4 @@
-"""The gated delta rule: a state that fades as the keys say, and is corrected at each key.
+"""The gated delta rule: a state that decays by a gate of the key, and is corrected at each key.
 
     S_j = a_j S_(j-1) + b_j k_j (v_j - a_j S_(j-1)^T k_j)^T    out_j = norm(S_j^T q_j)
     a_j = exp(-rate softplus(u . k_j + bias))    b_j = sigmoid(w . k_j)    before convolution

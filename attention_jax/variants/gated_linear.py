@@ -1,4 +1,4 @@
-"""Gated linear attention: each channel of the state fades as the keys say.
+"""Gated linear attention (GLA): each channel of the state decays by a gate of the key.
 
     S_j = diag(a_j) S_(j-1) + k_j v_j^T    a_j = sigmoid(W_2 W_1 k_j + bias)^(1 / temperature)
     out_j = norm(S_j^T q_j)

@@ -1,4 +1,4 @@
-"""Multiplicative attention: a learned bilinear form.
+"""Multiplicative attention: a learned bilinear form of query and key.
 
     score = q . W k
 

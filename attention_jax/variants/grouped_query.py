@@ -1,4 +1,4 @@
-"""Attention whose query heads share a few key and value heads: between multi-head and multi-query.
+"""Grouped-query attention: query heads share a few key and value heads.
 
     out_h = attention(q_h, mean of the keys of its group, mean of the values of its group)
 

@@ -103,7 +103,7 @@ def reinforce_loss(
     *,
     decay: float = 0.9,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """What to differentiate in place of the mean loss, and the next baseline.
+    """The REINFORCE surrogate of the mean loss, to be differentiated, and the next baseline.
 
         surrogate = mean_b loss_b + constant(loss_b - baseline) log p_b
         baseline' = decay baseline + (1 - decay) mean_b loss_b

@@ -1,10 +1,10 @@
-"""Retrieval from a modern Hopfield network: a query turns into what it recalls, and asks again.
+"""Retrieval from a modern Hopfield network: a query is updated by what it recalls, and asks again.
 
     q <- softmax over j of (beta q . k_j) k_j        steps - 1 times
     out = softmax over j of (beta q . k_j) v_j
 
 One step is the attention of the transformer. Dropout acts on the weights of the values only, after
-the last step. The paper also normalises queries and keys, and may stop early, where q rests.
+the last step. The paper also normalizes queries and keys, and may stop early, where q rests.
 
 Reference: Ramsauer et al. 2020, arXiv:2008.02217, equations 3 and 10.
 Cost: steps times t s 2 d products a head, the last with d + e.

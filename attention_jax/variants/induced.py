@@ -1,4 +1,4 @@
-"""Attention by way of a few learned points: they read all keys, and each query reads them.
+"""Induced set attention (ISAB): learned points read all keys, and each query reads the points.
 
     z[n] = softmax over visible j of p_n . k_j / sqrt(d)
     key_n = p_n + sum_j z[n, j] k_j,    value_n = sum_j z[n, j] v_j

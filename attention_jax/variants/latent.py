@@ -1,4 +1,4 @@
-"""Latent attention: a position is kept as one short vector, which all heads read as key and value.
+"""Multi-head latent attention (MLA): a position is kept as one short vector for all heads.
 
     c_j = norm(sum_h D_h^K k_j + D_h^V v_j)         of width `latent_width`, mean square 1
     score[h, i, j] = (U_h^K q_i) . c_j / sqrt(d)    out_(i h) = U_h^V sum_j weight c_j

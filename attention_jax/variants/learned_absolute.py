@@ -1,4 +1,4 @@
-"""Attention with a learned vector a position, added to queries and keys.
+"""Learned absolute positions: a vector a position, added to queries and keys.
 
     score[i, j] = (q_i + p_i) . (k_j + r_j) / sqrt(d)
 

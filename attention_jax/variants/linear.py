@@ -1,4 +1,4 @@
-"""Attention in linear time: the weights are products of positive features, so keys are summed once.
+"""Linear attention: weights are products of positive features, so keys are summed once.
 
     out_i = sum_j phi(q_i) . phi(k_j) v_j / sum_j phi(q_i) . phi(k_j)        phi(x) = elu(x) + 1
 

@@ -1,4 +1,4 @@
-"""Attention to a fixed number of learned mixtures of the keys, for long sequences seen whole.
+"""Linformer: attention to a fixed number of learned mixtures of the keys, for long sequences.
 
     key_r = sum over visible j of E[r, j] k_j
     value_r = sum over visible j of F[r, j] v_j

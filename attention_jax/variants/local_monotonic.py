@@ -1,4 +1,4 @@
-"""Attention to a window around the query's own position, for two sequences in the same order.
+"""Local attention around the query's own position, for two sequences in the same order.
 
     visible[i, j] = |i - j| <= distance
 

@@ -1,4 +1,4 @@
-"""Attention to a window around a place that the query predicts, and most to its middle.
+"""Local attention around a position that the query predicts, and most to its middle.
 
     p_i = S sigmoid(v . tanh(W q_i))                    S: how many keys the query may see
     weight[i, j] = softmax over |n_j - p_i| <= distance of (q_i . k_j / sqrt(d))
@@ -55,7 +55,7 @@ def _init(key: PRNGKeyArray, *, heads: int, kv_heads: int, head_width: int) -> d
 
 
 def _share(params: Params, q: Float[Array, "b t h d"]) -> Float[Array, "b h t"]:
-    """Where the middle lies, from 0 for the first visible key to 1 beyond the last."""
+    """The middle of the window, from 0 for the first visible key to 1 beyond the last."""
     w, v = (params[name].astype(q.dtype) for name in ("w", "v"))
     hidden = jnp.tanh(jnp.einsum("bthd,cd->bthc", q, w))
     return jax.nn.sigmoid(jnp.einsum("bthc,c->bht", hidden, v))

@@ -1,4 +1,4 @@
-"""Attention to places: the query alone says at which positions to look.
+"""Location-based attention: the query alone scores positions.
 
     weight[i] = softmax over visible j of W[j] . q_i
 

@@ -1,4 +1,4 @@
-"""Additive attention that sees the last weights around each key, and so can go on from there.
+"""Location-aware attention: additive scores that see a convolution of the last weights.
 
     f_i[j, n] = sum_m filter[m, n] weight[i-1, j + m]
     score[i, j] = w . tanh(W_q q_i + W_k k_j + U f_i[j] + b)

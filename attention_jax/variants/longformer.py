@@ -1,4 +1,4 @@
-"""Attention to near keys, and from and to a few global tokens, for long documents.
+"""Longformer: a sliding window, and a few global tokens that see all and are seen by all.
 
     visible[i, j] = |i - j| < size or i < global_tokens or j < global_tokens
 

@@ -1,4 +1,4 @@
-"""Attention to learned keys and values beside those of the input: a memory of the whole training.
+"""Persistent memory: learned keys and values beside those of the input.
 
     out_i = sum_j weight[i, j] v_j + sum_n weight[i, n] value_n
     weight[i] = softmax over visible j, and all slots n, of q_i . (k_j or key_n) / sqrt(d)

@@ -1,4 +1,4 @@
-"""Monotonic chunkwise attention: a walk along the keys that reads the last few where it stops.
+"""Monotonic chunkwise attention (MoChA): a walk along the keys that reads the last few at a stop.
 
     place[i, n] = the probability that query i stops at key n, as in `monotonic`
     weight[i, j] = sum_(n = j)^(j + chunk - 1) place[i, n] softmax_(n - chunk < j <= n)(u[i, j])

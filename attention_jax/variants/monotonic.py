@@ -1,4 +1,4 @@
-"""Attention that walks along the keys and never turns back, so that it can keep up with speech.
+"""Monotonic attention: a walk along the keys that never turns back, for online decoding.
 
     stop[i, j] = sigmoid(g w . tanh(W_q q_i + W_k k_j + b) / |w| + r + noise)
     come[i, j] = (1 - stop[i, j-1]) come[i, j-1] + weight[i-1, j]

@@ -1,4 +1,4 @@
-"""Attention whose query heads share one key and one value head, so that decoding reads less.
+"""Multi-query attention: query heads share one key and one value head, so decoding reads less.
 
     out_h = attention(q_h, mean_g k_g, mean_g v_g)
 

@@ -1,4 +1,4 @@
-"""Attention to the nearest positions of a grid, such as an image, as many at its borders.
+"""Neighborhood attention: to the nearest positions of a grid, as many at its borders.
 
     start(n, length) = min(max(n - floor(size / 2), 0), length - size)
     visible[i, j] = 0 <= row(j) - start(row(i), height) < size and the same for the columns

@@ -1,4 +1,4 @@
-"""The reading head of a neural Turing machine: by content, or by a step from where it was.
+"""Addressing of a neural Turing machine: by content, or by a shift from the last location.
 
     content_i = softmax over visible j of strength_i cos(q_i, k_j)
     mixed_i = gate_i content_i + (1 - gate_i) weight_(i-1)

@@ -1,4 +1,4 @@
-"""Attention through means of near keys and queries, for long sequences seen whole.
+"""Nystromformer: softmax attention through means of near keys and queries, the landmarks.
 
     out = softmax(Q K~^T / sqrt(d)) Z softmax(Q~ K^T / sqrt(d)) V
     Z_0 = A^T / (|A|_1 |A|_inf),    A = softmax(Q~ K~^T / sqrt(d))
@@ -77,7 +77,7 @@ def _check(options: Options, q: Array, k: Array) -> None:
 
 
 def _segments(visible: Bool[Array, "b s"], most: int, dtype: Any) -> Float[Array, "b n s"]:
-    """What each visible position adds to each mean; rows of 0 beyond the last segment."""
+    """Weights of visible positions in each mean; rows of 0 beyond the last segment."""
     count = visible.sum(-1, keepdims=True)
     rank = jnp.cumsum(visible, axis=-1) - 1
     number = rank * jnp.minimum(count, most) // jnp.maximum(count, 1)

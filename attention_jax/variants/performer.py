@@ -1,4 +1,4 @@
-"""Softmax attention in linear time, by random features that are right on average.
+"""Performer (FAVOR+): softmax attention in linear time, by positive orthogonal random features.
 
     phi(x)_r = exp(w_r . x - |x|^2 / 2) / sqrt(features)    E phi(x) . phi(y) = exp(x . y)
     out_i = sum_j phi(q_i') . phi(k_j') v_j / sum_j phi(q_i') . phi(k_j')    x' = x / d^(1/4)

@@ -1,4 +1,4 @@
-"""Attention pooling: a learned query in each head asks every sequence the same question.
+"""Attention pooling: a learned query in each head, the same for every sequence.
 
     score[h, j] = query_h . k_j / sqrt(d)
 

@@ -1,4 +1,4 @@
-"""Attention of a language model with a prefix, which is read both ways; what follows looks back.
+"""Prefix language model: the prefix is read both ways, and what follows looks back.
 
     visible[i, j] = j <= i or j < length
 

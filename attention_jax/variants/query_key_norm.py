@@ -1,4 +1,4 @@
-"""Attention by the angle between query and key, with a learned scale, so that no score runs away.
+"""Query-key normalization: cosine scores with a learned scale, so that no score runs away.
 
     score = scale q . k / (|q| |k|)
 

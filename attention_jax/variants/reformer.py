@@ -1,4 +1,4 @@
-"""Attention among queries and keys of like direction, found by hashing.
+"""LSH attention (Reformer): among queries and keys that share a hash bucket.
 
     hash_r(x) = argmax of (R_r x, -R_r x)           R_r: [buckets / 2, d], standard normal
     visible[i, j] = hash_r(q_i) = hash_r(k_j) for a round r, or i = j
@@ -94,7 +94,7 @@ def _alike(
     query_offset: int | Array,
     key_offset: int | Array,
 ) -> masks.Mask:
-    """Whether a round puts both into one bucket, or they are at one position."""
+    """The mask of pairs that share a bucket in some round, or stand at one position."""
     group = of_query.shape[2] // of_key.shape[2]
 
     def visible(b: Array, h: Array, i: Array, j: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Attention with a learned vector a distance, for the key and for the value of each pair.
+"""Relative position representations: a learned vector a distance, for keys and values of pairs.
 
     weight[i] = softmax over visible j of q_i . (k_j + A[c(i - j)]) / sqrt(d)
     out_i = sum_j weight[i, j] (v_j + B[c(i - j)])
@@ -96,7 +96,7 @@ def _check(params: Params, q: Array, k: Array, v: Array, options: Options) -> No
 
 
 def _products(params: Params, q: Float[Array, "b t h d"]) -> Float[Array, "b t h r"]:
-    """What each query says of each distance."""
+    """The product of each query with the vector of each distance."""
     return jnp.einsum("bthd,rd->bthr", q * q.shape[-1] ** -0.5, params["key"].astype(q.dtype))
 
 

@@ -1,4 +1,4 @@
-"""Attention with the rectifier in place of softmax: no exponentials, and exact zeros.
+"""ReLU attention: the rectifier in place of softmax, so no exponentials, and exact zeros.
 
     weight[i, j] = max(score[i, j], 0) / n,  score = q . k / sqrt(d)
 

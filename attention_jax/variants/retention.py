@@ -1,4 +1,4 @@
-"""Retention: a state that fades at a rate of its own in each head, in place of a softmax.
+"""Retention (RetNet): a state that decays at a rate of its own in each head, without a softmax.
 
     out_i = norm(sum_(j <= i) gamma_h^(i - j) (rotate(q_i) . rotate(k_j) / sqrt(d)) v_j)
     gamma_h = 1 - 2^(-5 - h)

@@ -1,4 +1,4 @@
-"""Attention with rotary positions: queries and keys are turned, so that scores tell distances.
+"""Rotary position embedding: queries and keys are rotated, so that scores depend on distances.
 
     score[i, j] = (R_i q_i) . (R_j k_j) / sqrt(d) = q_i . R_{j - i} k_j / sqrt(d)
 

@@ -1,4 +1,4 @@
-"""The attention of the transformer.
+"""Scaled dot-product attention, that of the Transformer.
 
     score = q . k / sqrt(d)
 

@@ -1,4 +1,4 @@
-"""Attention without competition: the weight of a key depends on no other key.
+"""Sigmoid attention: the weight of a key depends on no other key.
 
     weight[i, j] = 1 / (1 + n exp(-score[i, j])),  score = q . k / sqrt(d)
 

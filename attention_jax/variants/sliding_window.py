@@ -1,4 +1,4 @@
-"""Attention to near keys only.
+"""Sliding-window attention: to near keys only.
 
     visible[i, j] = |i - j| < size
 

@@ -1,4 +1,4 @@
-"""Attention whose scores stay below a bound, and keep a gradient on the way there.
+"""Attention with a soft cap: scores stay below a bound, and keep a gradient on the way there.
 
     score = cap tanh(q . k / (cap sqrt(d)))
 

@@ -1,4 +1,4 @@
-"""Attention that may look nowhere, with nothing learned: 1 is added to the softmax's sum.
+"""Softmax off by one: 1 is added to its sum, so that a query may look nowhere.
 
     weight[i, j] = exp(score[i, j]) / (1 + sum_k exp(score[i, k])),  score = q . k / sqrt(d)
 

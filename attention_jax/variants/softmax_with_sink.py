@@ -1,4 +1,4 @@
-"""Attention that may look nowhere: a learned logit in each head takes a share for no key.
+"""Softmax with a sink: a learned logit in each head takes a share for no key.
 
     weight[i, j] = exp(score[i, j]) / (exp(sink_h) + sum_k exp(score[i, k]))
 

@@ -1,4 +1,4 @@
-"""Attention that gives distant logits a weight of exactly 0.
+"""Sparsemax attention: distant logits get a weight of exactly 0.
 
     weight[i] = argmin over p in the simplex of |p - scores of i|^2,  score = q . k / sqrt(d)
 

@@ -1,4 +1,4 @@
-"""Attention to near keys, and beyond them to one in `stride`: two layers reach every pair.
+"""Strided attention: to near keys, and beyond them to one in `stride`; two layers reach every pair.
 
     visible[i, j] = |i - j| < stride or (i - j) mod stride = 0
 

@@ -1,4 +1,4 @@
-"""Attention whose weights are not made from pairs: by the query alone, or by the position alone.
+"""Synthesizer: weights made by the query alone (dense), or by the positions alone (random).
 
     dense:   score[i, j] = W_2[j] . relu(W_1 q_i + b_1) + b_2[j]
     random:  score[i, j] = R[i, j]
@@ -112,7 +112,7 @@ def _random(
 
 
 def _positions(name: str, length: int, offset: int | Array, most: int) -> Array:
-    """Where queries or keys stand."""
+    """Positions of queries or keys."""
     checks.position(name, offset)
     start = offset if isinstance(offset, int) else 0
     if start < 0 or start + length > most:

@@ -2,7 +2,7 @@
 
     score[h, i, j] = q_i . k_j / sqrt(d) + table[bucket(j - i), h]
 
-The paper's own score has no 1 / sqrt(d): it is folded into the initialisation there.
+The paper's own score has no 1 / sqrt(d): it is folded into the initialization there.
 
 Reference: Raffel et al. 2020, arXiv:1910.10683, section 2.1.
 Cost: t s (d + e) products and t s look-ups a head.

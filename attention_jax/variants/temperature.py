@@ -1,4 +1,4 @@
-"""Attention in which each head learns how sharp it is.
+"""Attention with a learned temperature in each head.
 
     score[h, i, j] = q_i . k_j / (sqrt(d) exp(log_temperature_h))
 

@@ -1,4 +1,4 @@
-"""Attention with sinusoidal distances that the query reads, and with a bias for each of its terms.
+"""Transformer-XL: sinusoidal distances that the query reads, and a bias for each of its terms.
 
     score[i, j] = ((q_i + u) . k_j + (q_i + v) . W R_{i - j}) / sqrt(d)
     R_n[2c] = sin(n / 10000^(2c / d)),  R_n[2c + 1] = cos(n / 10000^(2c / d))
@@ -53,7 +53,7 @@ def _attend(params: Params, q: Array, k: Array, v: Array, options: Options = Opt
 
 
 def _query(params: Params, q: Float[Array, "b t h d"], at: Array) -> Float[Array, "b t h 2*d"]:
-    """What meets a key followed by the sines and cosines of its position.
+    """Queries for keys that are followed by the sines and cosines of their positions.
 
     sin(i - j) and cos(i - j) are sums of products of one number of i and one of j, so the second
     term is a dot product: of y_i = W^T (q_i + v), turned by its position, with those of j.

@@ -1,4 +1,4 @@
-"""Memories of one matrix a head, that take in one key after another.
+"""Recurrent states of one matrix a head, updated by one key after another.
 
 Each key adds its value to the matrix, after what is there decays; or, by the delta rule, first
 takes away what the matrix holds for that key:
@@ -138,7 +138,7 @@ def step(
 
 
 def read(state: Float[Array, "b g d e"], q: Float[Array, "b t h d"]) -> Float[Array, "b t h e"]:
-    """What a state holds for each query."""
+    """Reads the state with each query."""
     (b, t, h, d), g = q.shape, state.shape[1]
     out = jnp.einsum("btgrd,bgde->btgre", q.reshape(b, t, g, h // g, d), state)
     return out.reshape(b, t, h, -1)

@@ -1,12 +1,14 @@
-"""What variants share that read keys one after another, and so cannot hide single pairs.
+"""Request handling of variants that accumulate keys: causal and padding masks only.
 
-`seen` and `aligned` say what such a variant can honour; `opened` and `closed` frame its maths.
+`split_mask` and `aligned` refuse what such a variant cannot honor; `prepare` and `finalize` frame
+its maths.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from attention_jax.core import checks, masks
@@ -16,8 +18,8 @@ from attention_jax.core.types import MaskFunction, Options
 from attention_jax.variants._builders.options import refuse
 
 
-class Seen(NamedTuple):
-    """What a mask shows, where it treats all queries alike.
+class SplitMask(NamedTuple):
+    """The parts of a mask that treats all queries alike.
 
     Attributes:
       causal: whether each query sees itself and what came before only.
@@ -30,7 +32,7 @@ class Seen(NamedTuple):
 
 def split_mask(
     name: str, mask: MaskFunction | None, *, batch: int, length: int, offset: int | Array = 0
-) -> Seen:
+) -> SplitMask:
     """Reads a mask as `masks.causal` and masks of keys; a variant that sums keys takes no other.
 
     Args:
@@ -52,7 +54,7 @@ def split_mask(
                 "a variant that hides any pair, such as scaled_dot."
             )
     keys = seen_keys(mask, batch=batch, length=length, offset=offset)
-    return Seen(is_causal(mask), keys)
+    return SplitMask(is_causal(mask), keys)
 
 
 def seen_keys(
@@ -73,18 +75,22 @@ def seen_keys(
 
 
 def is_causal(mask: MaskFunction | None) -> bool:
-    """Whether `masks.causal` is among the masks of which a pair needs all."""
+    """Tells whether `masks.causal` is among the masks of which a pair needs all."""
     return any(part is masks.causal for part in masks.conjuncts(mask))
 
 
-def same_positions(queries: int, keys: int, query_offset: Any, key_offset: Any) -> bool:
-    """Whether queries and keys are known to stand at the same positions."""
+def same_positions(
+    queries: int, keys: int, query_offset: int | Array, key_offset: int | Array
+) -> bool:
+    """Tells whether queries and keys are known to stand at the same positions."""
     fixed = isinstance(query_offset, int) and isinstance(key_offset, int)
     same = query_offset is key_offset or (fixed and query_offset == key_offset)
     return queries == keys and same
 
 
-def aligned(name: str, queries: int, keys: int, query_offset: Any, key_offset: Any) -> None:
+def aligned(
+    name: str, queries: int, keys: int, query_offset: int | Array, key_offset: int | Array
+) -> None:
     """Refuses a causal pass whose queries are not the positions of its keys.
 
     Raises:
@@ -121,7 +127,7 @@ def never_causal(mask: MaskFunction | None, reason: str) -> None:
         )
 
 
-class Opened(NamedTuple):
+class Prepared(NamedTuple):
     """The arrays of a request, in the dtype of the computation.
 
     Attributes:
@@ -146,7 +152,7 @@ def prepare(
     k: Array,
     v: Array,
     options: Options,
-) -> Opened:
+) -> Prepared:
     """Checks a request to a variant that sums keys, and makes hidden keys and values 0.
 
     Raises:
@@ -170,10 +176,12 @@ def prepare(
     dtype = wide_dtype(q, k, v)
     k, v = (jnp.where(taken, x.astype(dtype), 0) for x in (k, v))
     spoiled = visible[..., None] & ~fine
-    return Opened(shown.causal, q.astype(dtype), k, v, visible, spoiled)
+    return Prepared(shown.causal, q.astype(dtype), k, v, visible, spoiled)
 
 
-def finalize(request: Opened, out: Float[Array, "b t h e"], dtype: Any) -> Float[Array, "b t h e"]:
+def finalize(
+    request: Prepared, out: Float[Array, "b t h e"], dtype: DTypeLike
+) -> Float[Array, "b t h e"]:
     """The output in the query's dtype; NaN in rows that see a key or value that is not finite."""
     spoiled = request.spoiled
     if request.causal:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from attention_jax.core.numerics import wide_dtype
@@ -18,7 +19,7 @@ from attention_jax.variants._builders.keywise import finalize, only_causal, prep
 
 
 class LinearState(NamedTuple):
-    """What a step hands to the next.
+    """Recurrent state of weighted sums.
 
     Attributes:
       sums: the state of each head.
@@ -63,7 +64,7 @@ def from_features(
         dtype = wide_dtype(jnp.zeros((), sizes["dtype"]))
         key = jax.ShapeDtypeStruct((1, 1, 1, sizes["head_width"]), dtype)
         width = jax.eval_shape(of_key, key, jax.ShapeDtypeStruct((1, 1), jnp.int32)).shape[-1]
-        return empty_memory(batch, sizes["kv_heads"], width, sizes["value_width"] + 1, dtype)
+        return empty_state(batch, sizes["kv_heads"], width, sizes["value_width"] + 1, dtype)
 
     def next_one(
         params: Params, state: LinearState, q: Array, k: Array, v: Array
@@ -79,7 +80,7 @@ def from_features(
 
 
 def _counted(v: Float[Array, "*b e"]) -> Float[Array, "*b e_and_one"]:
-    """With one more channel, in which the weights add up."""
+    """The values with a channel of ones, in which the weights add up."""
     return jnp.concatenate([v, jnp.ones((*v.shape[:-1], 1), v.dtype)], axis=-1)
 
 
@@ -122,7 +123,7 @@ def from_decay(
         del params, length
         dtype = wide_dtype(jnp.zeros((), sizes["dtype"]))
         widths = sizes["head_width"], sizes["value_width"]
-        return empty_memory(batch, sizes["heads"], *widths, dtype)
+        return empty_state(batch, sizes["heads"], *widths, dtype)
 
     def next_one(
         params: Params, state: LinearState, q: Array, k: Array, v: Array
@@ -137,8 +138,8 @@ def from_decay(
     return Variant(init, attend, start, next_one, roles=("causal",), mask_kind="keywise")
 
 
-def empty_memory(
-    batch: int, heads: int, key_width: int, value_width: int, dtype: Any
+def empty_state(
+    batch: int, heads: int, key_width: int, value_width: int, dtype: DTypeLike
 ) -> LinearState:
     """The state before the first position."""
     sums = jnp.zeros((batch, heads, key_width, value_width), dtype)
@@ -157,8 +158,8 @@ def positions_from(offset: int | Array, length: int) -> Int[Array, "1 t"]:
 
 def layer_norm(x: Float[Array, "*b e"]) -> Float[Array, "*b e"]:
     """Mean 0 and variance 1 over the last axis; a vector of zeros stays one."""
-    centred = x - x.mean(-1, keepdims=True)
-    return root_mean_square_norm(centred)
+    centered = x - x.mean(-1, keepdims=True)
+    return root_mean_square_norm(centered)
 
 
 def root_mean_square_norm(x: Float[Array, "*b e"]) -> Float[Array, "*b e"]:
@@ -167,7 +168,7 @@ def root_mean_square_norm(x: Float[Array, "*b e"]) -> Float[Array, "*b e"]:
 
 
 class DeltaState(NamedTuple):
-    """What a step of the delta rule hands to the next.
+    """Recurrent state of the delta rule.
 
     Attributes:
       sums: the state of each head.
@@ -213,7 +214,7 @@ def from_delta(
         return params
 
     def gates(params: Params, k: Array, visible: Array) -> tuple[Array, Array]:
-        """How strongly each key writes and what it leaves of the state, [b t h] both."""
+        """The strength of each key and its log-decay of the state, [b t h] both."""
         strength = jax.nn.sigmoid(per_head(params["strength"], k))
         log_decay = jnp.zeros_like(strength) if gate is None else gate[1](params["gate"], k)
         shown = visible[..., None]
@@ -312,5 +313,5 @@ def _shaped(q: Array, k: Array, v: Array) -> tuple[Array, Array, Array]:
 
 
 def _unit(x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
-    """Of length 1; a vector of zeros stays one."""
+    """The vector at length 1; a vector of zeros stays one."""
     return x * jax.lax.rsqrt((x * x).sum(-1, keepdims=True) + 1e-6)

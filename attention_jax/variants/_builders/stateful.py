@@ -1,4 +1,4 @@
-"""Alignments: weights that depend on where the queries before have looked.
+"""Alignments: weights that depend on the weights of the queries before.
 
     past_i, weight_i = weigh(past_(i-1), q_i, keys)        out_i = sum_j dropout(weight_i[j]) v_j
 
@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from attention_jax.core import checks, masks
@@ -156,7 +157,7 @@ def additive_energy(
 
 
 def init_additive_energy(key: PRNGKeyArray, head_width: int, width: int | None) -> dict[str, Array]:
-    """The parameters of `energies`; as wide as the heads where `width` is None."""
+    """The parameters of `additive_energy`; as wide as the heads where `width` is None."""
     hidden = width or head_width
     key_q, key_k, key_w = jax.random.split(key, 3)
     # The hidden layer adds two products, so each starts with half the variance.
@@ -204,13 +205,13 @@ def stopping_probability(
 def init_stopping_probability(
     key: PRNGKeyArray, head_width: int, width: int | None, bias: float
 ) -> dict[str, Array]:
-    """The parameters of `chances`; `bias` is where r starts."""
+    """The parameters of `stopping_probability`; `bias` is where r starts."""
     own = init_additive_energy(key, head_width, width)
     return own | {"g": jnp.float32(own["w"].size ** -0.5), "r": jnp.float32(bias)}
 
 
 def monotonic(past: Float[Array, "b h s"], stop: Float[Array, "b h s"]) -> Float[Array, "b h s"]:
-    """Where a walk stops that starts where the last one did, and goes from key to key.
+    """Stopping distribution of a walk from where the last one stopped, from key to key.
 
         come_j = (1 - stop_(j-1)) come_(j-1) + past_j        weight_j = stop_j come_j
 
@@ -228,6 +229,6 @@ def monotonic(past: Float[Array, "b h s"], stop: Float[Array, "b h s"]) -> Float
     return stop * come
 
 
-def at_first(shape: tuple[int, ...], dtype: Any) -> Array:
+def at_first(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     """The past of a walk that has not begun: all of it at the first key."""
     return jnp.zeros(shape, dtype).at[..., 0].set(1)
