@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from attention_jax.core import checks
 from attention_jax.nn.attention_calls import AttentionCall
 from attention_jax.nn.layers import Linear, dropout
-from attention_jax.nn.patches import ImageConfig, centred, check_size, doubling
+from attention_jax.nn.patches import ImageConfig, centered, check_size, doubling
 from attention_jax.nn.protocols import ImageInputs
 
 
@@ -63,7 +63,7 @@ class CNN(nnx.Module):
     ) -> Float[Array, "b k"]:
         """Logits of each class."""
         check_size(images, self.image)
-        x = centred(images)
+        x = centered(images)
         for convolution in self.convolutions:
             x = nnx.relu(convolution(x))
             sides = tuple(2 if n > 3 else 1 for n in x.shape[1:3])

@@ -17,7 +17,7 @@ from attention_jax.core import checks
 from attention_jax.core.types import Variant
 from attention_jax.nn.attention_calls import AttentionCall, record
 from attention_jax.nn.layers import Linear, dropout
-from attention_jax.nn.patches import ImageConfig, centred, check_size, patches
+from attention_jax.nn.patches import ImageConfig, centered, check_size, patches
 from attention_jax.nn.pooling import AttentionPooling
 from attention_jax.nn.protocols import ImageInputs
 from attention_jax.nn.recurrent import CELLS, RNNConfig, scan_cell
@@ -70,7 +70,7 @@ class ImageRNN(nnx.Module):
 
     @property
     def grid(self) -> tuple[int, int]:
-        """What is read, downwards and across."""
+        """Rows or patches that are read, downwards and across."""
         return (self.image.height, 1) if self.reads == "rows" else self.image.grid
 
     def states(
@@ -78,7 +78,7 @@ class ImageRNN(nnx.Module):
     ) -> Float[Array, "b n m"]:
         """The state of the last layer after each row or patch."""
         check_size(images, self.image)
-        x = centred(images).astype(jnp.dtype(self.config.dtype))
+        x = centered(images).astype(jnp.dtype(self.config.dtype))
         if self.reads == "rows":
             x = x.reshape(*x.shape[:2], -1)
         else:

@@ -13,7 +13,7 @@ from attention_jax.core import checks, positions
 from attention_jax.nn import transformer
 from attention_jax.nn.attention_calls import AttentionCall, record
 from attention_jax.nn.layers import Linear, dropout
-from attention_jax.nn.patches import SPREAD, STEMS, ImageConfig, centred
+from attention_jax.nn.patches import SPREAD, STEMS, ImageConfig, centered
 from attention_jax.nn.pooling import AttentionPooling
 from attention_jax.nn.protocols import ImageInputs
 from attention_jax.nn.transformer import POSITIONS, Layer, TransformerConfig, variant_at
@@ -27,8 +27,7 @@ class PatchLayer(Layer):
     role = "bidirectional"
 
     def __call__(self, x: Float[Array, "b n m"], *, rngs: nnx.Rngs | None = None) -> Array:
-        change = self.attention(self.around_attention.enter(x), rngs=rngs)
-        return self.think(self.around_attention.leave(x, change, rngs), rngs)
+        return self.feed_forward_block(self.self_attention(x, rngs=rngs), rngs)
 
 
 class VisionTransformer(nnx.Module):
@@ -106,7 +105,7 @@ class VisionTransformer(nnx.Module):
         return int(self.pooling == "token")
 
     def places(self) -> Float[Array, "n m"] | None:
-        """What is added to each patch; None where nothing is."""
+        """Position embeddings that are added to patches; None where there are none."""
         half = self.config.width // 2
         if self.config.positions == "sinusoidal":
             down, across = (positions.sinusoidal(n, half) for n in self.image.grid)
@@ -119,11 +118,11 @@ class VisionTransformer(nnx.Module):
         across = jnp.broadcast_to(across[None], (rows, columns, half))
         return jnp.concatenate([down, across], axis=-1).reshape(rows * columns, 2 * half)
 
-    def start(
+    def encoder_input(
         self, images: Float[Array, "b y x c"], *, rngs: nnx.Rngs | None = None
     ) -> Float[Array, "b n m"]:
-        """What the encoder reads."""
-        x = self.embed(centred(images))
+        """Embedded patches, with positions and the class token: the input of the encoder."""
+        x = self.embed(centered(images))
         places = self.places()
         x = x if places is None else x + places.astype(x.dtype)[None]
         if self.pooling == "token":
@@ -135,7 +134,7 @@ class VisionTransformer(nnx.Module):
         self, images: Float[Array, "b y x c"], *, rngs: nnx.Rngs | None = None
     ) -> Float[Array, "b k"]:
         """Logits of each class."""
-        x = self.norm(self.encoder(self.start(images, rngs=rngs), rngs=rngs))
+        x = self.norm(self.encoder(self.encoder_input(images, rngs=rngs), rngs=rngs))
         if self.pooling == "attention":
             pooled = self.pool(x, rngs=rngs)
         else:

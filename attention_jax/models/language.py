@@ -11,7 +11,7 @@ arXiv:1601.06733.
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ from attention_jax.nn.transformer import POSITIONS, Layer, TransformerConfig
 
 
 class LMState(NamedTuple):
-    """What reading on keeps: the position, and of each layer its past."""
+    """Decoding state: the position, and the cache of each layer."""
 
     position: Int[Array, " b"]
     layers: list[State]  # caches of attention, or carries of cells
@@ -44,7 +44,12 @@ class CausalLayer(Layer):
     role = "causal"
 
     def __call__(self, x: Array, *, rngs: nnx.Rngs | None = None) -> Array:
-        return self.think(self.look(x, masks.causal, rngs), rngs)
+        return self.feed_forward_block(self.self_attention(x, masks.causal, rngs), rngs)
+
+    def decode_step(self, x: Array, cache: State, position: Array) -> tuple[Array, State]:
+        """The next position, `x` [b 1 m]; reproduces the call."""
+        x, cache = self.self_attention_step(x, cache, position)
+        return self.feed_forward_block(x), cache
 
 
 class TransformerLM(nnx.Module):
@@ -87,14 +92,14 @@ class TransformerLM(nnx.Module):
     def read(
         self, x: Float[Array, "b t m"], *, rngs: nnx.Rngs | None = None
     ) -> Float[Array, "b t m"]:
-        """What is made of vectors that hold their positions, before the output."""
+        """Hidden states of embedded tokens, positions included, before the output layer."""
         return self.norm(self.stack(dropout(x, self.config.dropout_rate, rngs), rngs=rngs))
 
     def start(self, batch: int, max_length: int) -> LMState:
         """Before the first of at most `max_length` tokens."""
         if self.context is not None:
             checks.at_most("max_length", max_length, "context", self.context)
-        caches = [layer.attention.start(batch, max_length) for layer in self.stack.each()]
+        caches = [layer.attention.init_cache(batch, max_length) for layer in self.stack.each()]
         return LMState(jnp.zeros(batch, jnp.int32), caches)
 
     def step(self, state: LMState, token: Int[Array, " b"]) -> tuple[LMState, Float[Array, "b v"]]:
@@ -102,8 +107,7 @@ class TransformerLM(nnx.Module):
         position, caches = state.position[0], []
         x = self.embedding(token[:, None], position)
         for layer, cache in zip(self.stack.each(), state.layers, strict=True):
-            x, cache = layer.advance(x, cache, position)
-            x = layer.think(x)
+            x, cache = layer.decode_step(x, cache, position)
             caches.append(cache)
         return LMState(state.position + 1, caches), self._logits(self.norm(x))[:, 0]
 
@@ -161,7 +165,7 @@ class RNNLM(nnx.Module):
     def read(
         self, x: Float[Array, "b t m"], *, rngs: nnx.Rngs | None = None
     ) -> Float[Array, "b t m"]:
-        """What is made of vectors, before the output."""
+        """Hidden states of embedded tokens, before the output layer."""
         x = dropout(x, self.config.dropout_rate, rngs)
         first = self.start(x.shape[0], 0).layers
         _, out = jax.lax.scan(self._recur, first, x.swapaxes(0, 1))
@@ -172,7 +176,7 @@ class RNNLM(nnx.Module):
     def start(self, batch: int, max_length: int) -> LMState:
         """Before the first of at most `max_length` tokens."""
         dtype = jnp.dtype(self.config.dtype)
-        past = self.attention.start(batch, max_length) if self.attentive else ()
+        past = self.attention.init_cache(batch, max_length) if self.attentive else ()
         carries = [initial_carry(cell, batch, dtype) for cell in self.cells]
         return LMState(jnp.zeros(batch, jnp.int32), carries, past)
 
@@ -181,7 +185,7 @@ class RNNLM(nnx.Module):
         carries, hidden = self._recur(state.layers, self.embedding(token[:, None])[:, 0])
         past, seen = state.past, None
         if self.attentive:
-            past, seen = self.attention.step(hidden[:, None], past, state.position[0])
+            past, seen = self.attention.decode_step(hidden[:, None], past, state.position[0])
             seen = seen[:, 0]
         logits = self._logits(self._combine(hidden, seen))
         return LMState(state.position + 1, carries, past), logits
@@ -190,7 +194,7 @@ class RNNLM(nnx.Module):
         """The attention to the own past, where there is one."""
         return record(self, lambda model: model.logits(batch.tokens))
 
-    def _recur(self, carries: Any, x: Array) -> tuple[Any, Array]:
+    def _recur(self, carries: list[State], x: Array) -> tuple[list[State], Array]:
         new = []
         for cell, carry in zip(self.cells, carries, strict=True):
             carry, x = cell(carry, x)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from attention_jax import variants
 from attention_jax.core import checks, jaxprs, masks
@@ -19,12 +19,12 @@ from attention_jax.core.types import MaskFunction, Options, Score, State, Varian
 from attention_jax.engine.api import attention
 from attention_jax.nn.attention_calls import AttentionCall
 from attention_jax.nn.layers import Embedding, Linear, dropout, plain
-from attention_jax.nn.protocols import EncoderOutput, PairInputs
+from attention_jax.nn.protocols import Encoder, EncoderOutput, PairInputs
 from attention_jax.nn.recurrent import CELLS, RNNConfig, scan_cell
 
 
 class RNNState(NamedTuple):
-    """What decoding keeps.
+    """Decoding state.
 
     Attributes:
       carries: of the cells.
@@ -34,7 +34,7 @@ class RNNState(NamedTuple):
       aligned: the variant's own state, where it goes from query to query.
     """
 
-    carries: Any
+    carries: list[State]
     fed: Float[Array, "b m"]
     memory: EncoderOutput
     keys: Float[Array, "b s 1 d"] | None
@@ -53,7 +53,8 @@ class Seq2SeqRNN(nnx.Module):
     Args:
       config: sizes and choices.
       encoder: makes another encoder, such as one of `models/speech.py`, which is called as
-        `(source, source_mask, rngs=...)` and gives a `Memory`, with a `summary` for each layer.
+        `(source, source_mask, rngs=...)` and gives an `EncoderOutput`, with a `summary` for each
+        layer.
         None for one that reads tokens.
 
     Raises:
@@ -64,7 +65,7 @@ class Seq2SeqRNN(nnx.Module):
         self,
         config: RNNConfig,
         *,
-        encoder: Callable[[nnx.Rngs], Any] | None = None,
+        encoder: Callable[[nnx.Rngs], Encoder] | None = None,
         rngs: nnx.Rngs,
     ):
         checks.one_of("cell", config.cell, tuple(CELLS))
@@ -149,7 +150,7 @@ class Seq2SeqRNN(nnx.Module):
         x = dropout(self.embedding(target), self.config.dropout_rate, rngs)
         key = rngs.dropout() if rngs is not None and self.draws else None
         keys = jax.random.split(key, target.shape[1]) if key is not None and self.feeds else None
-        look = self._look_again(state, key) if self.feeds else None
+        look = self._attention_step_of(state, key) if self.feeds else None
 
         def read(carry, now):
             carries, fed, aligned = carry
@@ -165,7 +166,7 @@ class Seq2SeqRNN(nnx.Module):
         _, out = jax.lax.scan(read, first, (x.swapaxes(0, 1), keys))
         out = out.swapaxes(0, 1)
         if not self.feeds:
-            out = self._combine(out, self._look_at_once(out, state, key))
+            out = self._combine(out, self._attend_all(out, state, key))
         return self._logits(dropout(out, self.config.dropout_rate, rngs))
 
     def start(self, memory: EncoderOutput, max_length: int) -> RNNState:
@@ -188,7 +189,7 @@ class Seq2SeqRNN(nnx.Module):
         """The next state, the state of the last cell, and the attentional vector."""
         x = self.embedding(token[:, None])[:, 0]
         carries, hidden = self._recur(state.carries, state.fed, x)
-        aligned, context = self._look(hidden, state)
+        aligned, context = self._attention_step(hidden, state)
         attentional = self._combine(hidden, context)
         fed = attentional if self.feeds else state.fed
         return state._replace(carries=carries, fed=fed, aligned=aligned), hidden, attentional
@@ -219,7 +220,13 @@ class Seq2SeqRNN(nnx.Module):
         return self._prepare_keys(x), x[:, :, None]
 
     def attend(
-        self, q: Array, k: Array, v: Array, *, mask: MaskFunction | None = None, key: Any = None
+        self,
+        q: Array,
+        k: Array,
+        v: Array,
+        *,
+        mask: MaskFunction | None = None,
+        key: PRNGKeyArray | None = None,
     ) -> Float[Array, "b t 1 e"]:
         """The attention of all positions at once, where none needs the context of another."""
         if not self.aligns:
@@ -229,7 +236,7 @@ class Seq2SeqRNN(nnx.Module):
         options = Options(mask, dropout_key=key)
         return self.variant.attend(plain(self.learned), q, k, v, options)
 
-    def _recur(self, carries: Any, fed: Array, x: Array) -> tuple[Any, Array]:
+    def _recur(self, carries: list[State], fed: Array, x: Array) -> tuple[list[State], Array]:
         x = jnp.concatenate([x, fed], axis=-1) if self.feeds else x
         new = []
         for cell, carry in zip(self.cells, carries, strict=True):
@@ -255,7 +262,9 @@ class Seq2SeqRNN(nnx.Module):
         sizes = {"heads": 1, "kv_heads": 1, "head_width": width, "value_width": width}
         return start(plain(self.learned), *states.shape[:2], **sizes, dtype=states.dtype)
 
-    def _look(self, hidden: Float[Array, "b m"], state: RNNState) -> tuple[State, Array | None]:
+    def _attention_step(
+        self, hidden: Float[Array, "b m"], state: RNNState
+    ) -> tuple[State, Array | None]:
         """The variant's next state, and the context: the weighted mean of the source."""
         if not self.attentive:
             return state.aligned, None
@@ -263,10 +272,10 @@ class Seq2SeqRNN(nnx.Module):
         if not self.aligns:
             return state.aligned, self._attend(hidden[:, None], state, values)[:, 0]
         fixed = plain(self.learned), state.keys, values, state.memory.mask
-        return self._align(fixed, state.aligned, hidden, None)
+        return self._cross_step(fixed, state.aligned, hidden, None)
 
-    def _align(
-        self, fixed: tuple, aligned: State, hidden: Float[Array, "b m"], key: Any
+    def _cross_step(
+        self, fixed: tuple, aligned: State, hidden: Float[Array, "b m"], key: PRNGKeyArray | None
     ) -> tuple[State, Float[Array, "b e"]]:
         params, keys, values, visible = fixed
         cross_step: Any = self.variant.cross_step
@@ -275,15 +284,17 @@ class Seq2SeqRNN(nnx.Module):
         aligned, out = cross_step(params, aligned, q, keys, values, visible=visible, **random)
         return aligned, out[:, 0]
 
-    def _look_again(self, state: RNNState, key: Any) -> Callable[..., tuple[State, Any]]:
+    def _attention_step_of(
+        self, state: RNNState, key: PRNGKeyArray | None
+    ) -> Callable[..., tuple[State, Any]]:
         """`(aligned, hidden, key) -> (aligned, context)`, of one position after another."""
         if not self.aligns:
-            return lambda aligned, hidden, key: self._look(hidden, state)
+            return lambda aligned, hidden, key: self._attention_step(hidden, state)
         fixed = plain(self.learned), state.keys, state.memory.states[:, :, None], state.memory.mask
-        return hoist_invariant(self._align, fixed, state.aligned, state.fed, key)
+        return hoist_invariant(self._cross_step, fixed, state.aligned, state.fed, key)
 
-    def _look_at_once(
-        self, hidden: Float[Array, "b t m"], state: RNNState, key: Any
+    def _attend_all(
+        self, hidden: Float[Array, "b t m"], state: RNNState, key: PRNGKeyArray | None
     ) -> Array | None:
         """The contexts of all positions, where none needs that of another."""
         if not self.attentive:
@@ -292,7 +303,11 @@ class Seq2SeqRNN(nnx.Module):
         return self._attend(hidden, state, values, key)
 
     def _attend(
-        self, hidden: Float[Array, "b t m"], state: RNNState, values: Array, key: Any = None
+        self,
+        hidden: Float[Array, "b t m"],
+        state: RNNState,
+        values: Array,
+        key: PRNGKeyArray | None = None,
     ) -> Array:
         keys: Any = state.keys
         mask = masks.keys(state.memory.mask)
@@ -309,5 +324,5 @@ class Seq2SeqRNN(nnx.Module):
 
 
 def serves(variant: Variant) -> bool:
-    """Whether a variant serves in an RNN decoder."""
+    """Tells whether a variant serves in an RNN decoder."""
     return variant.score is not None or variant.cross_step is not None

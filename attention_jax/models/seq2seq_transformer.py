@@ -17,7 +17,7 @@ from attention_jax.nn import transformer
 from attention_jax.nn.attention import CrossAttentionCache
 from attention_jax.nn.attention_calls import AttentionCall, record
 from attention_jax.nn.layers import Embedding, Linear, dropout
-from attention_jax.nn.protocols import EncoderOutput, PairInputs
+from attention_jax.nn.protocols import Encoder, EncoderOutput, PairInputs
 from attention_jax.nn.transformer import (
     POSITIONS,
     EncoderLayer,
@@ -30,12 +30,12 @@ from attention_jax.nn.transformer import (
 
 
 class TransformerState(NamedTuple):
-    """What decoding keeps: of each layer its own sequence and the source; and the position."""
+    """Decoding state: the position, and the caches of each layer for target and source."""
 
     position: Int[Array, " b"]
     memory_mask: Bool[Array, "b s"]
     caches: list[State]
-    sources: list[CrossAttentionCache]
+    cross_caches: list[CrossAttentionCache]
 
 
 class DecoderLayer(Layer):
@@ -52,28 +52,29 @@ class DecoderLayer(Layer):
 
     def __call__(self, x: Array, memory: EncoderOutput, *, rngs: nnx.Rngs | None = None) -> Array:
         """Lets each position of `x` see those before it, and the source."""
-        x = self.look(x, masks.causal, rngs)
-        change = self.cross_attention(
-            self.around_cross_attention.enter(x),
+        x = self.self_attention(x, masks.causal, rngs)
+        update = self.cross_attention(
+            self.around_cross_attention.pre_norm(x),
             memory.states,
             mask=masks.keys(memory.mask),
             rngs=rngs,
         )
-        return self.think(self.around_cross_attention.leave(x, change, rngs), rngs)
+        return self.feed_forward_block(self.around_cross_attention.add(x, update, rngs), rngs)
 
-    def step(
-        self, x: Array, cache: State, source: CrossAttentionCache, at: tuple[Array, Array]
+    def decode_step(
+        self, x: Array, cache: State, cross_cache: CrossAttentionCache, at: tuple[Array, Array]
     ) -> tuple[Array, State, CrossAttentionCache]:
-        """One position: `x` [b 1 m]; returns also the caches after it.
+        """The next position, `x` [b 1 m], and the caches after it; reproduces the call.
 
         Args:
           at: the position, and which source positions are real.
         """
         position, visible = at
-        x, cache = self.advance(x, cache, position)
-        inside = self.around_cross_attention.enter(x)
-        source, change = self.cross_attention.look(inside, source, visible)
-        return self.think(self.around_cross_attention.leave(x, change, None)), cache, source
+        x, cache = self.self_attention_step(x, cache, position)
+        inside = self.around_cross_attention.pre_norm(x)
+        cross_cache, update = self.cross_attention.cross_step(inside, cross_cache, visible)
+        x = self.around_cross_attention.add(x, update)
+        return self.feed_forward_block(x), cache, cross_cache
 
 
 class Seq2SeqTransformer(nnx.Module):
@@ -82,14 +83,15 @@ class Seq2SeqTransformer(nnx.Module):
     Args:
       config: sizes and choices.
       encoder: makes another encoder, such as one of `models/speech.py`, which is called as
-        `(source, source_mask, rngs=...)` and gives a `Memory`. None for one that reads tokens.
+        `(source, source_mask, rngs=...)` and gives an `EncoderOutput`. None for one that reads
+        tokens.
     """
 
     def __init__(
         self,
         config: TransformerConfig,
         *,
-        encoder: Callable[[nnx.Rngs], Any] | None = None,
+        encoder: Callable[[nnx.Rngs], Encoder] | None = None,
         rngs: nnx.Rngs,
     ):
         checks.one_of("positions", config.positions, POSITIONS)
@@ -144,8 +146,10 @@ class Seq2SeqTransformer(nnx.Module):
         return TransformerState(
             position=jnp.zeros(batch, jnp.int32),
             memory_mask=memory.mask,
-            caches=[layer.attention.start(batch, max_length) for layer in layers],
-            sources=[layer.cross_attention.open(memory.states) for layer in layers],
+            caches=[layer.attention.init_cache(batch, max_length) for layer in layers],
+            cross_caches=[
+                layer.cross_attention.init_cross_cache(memory.states) for layer in layers
+            ],
         )
 
     def step(
@@ -154,14 +158,13 @@ class Seq2SeqTransformer(nnx.Module):
         """Appends one token; reproduces `decode` position by position."""
         at = state.position[0], state.memory_mask
         x = self.embedding(token[:, None], at[0])
-        caches, sources = [], []
-        for layer, cache, source in zip(
-            self.decoder.each(), state.caches, state.sources, strict=True
-        ):
-            x, cache, seen = layer.step(x, cache, source, at)
+        caches, cross_caches = [], []
+        for layer, *own in zip(self.decoder.each(), state.caches, state.cross_caches, strict=True):
+            x, cache, cross_cache = layer.decode_step(x, *own, at)
             caches.append(cache)
-            sources.append(seen)
-        state = state._replace(position=state.position + 1, caches=caches, sources=sources)
+            cross_caches.append(cross_cache)
+        position = state.position + 1
+        state = state._replace(position=position, caches=caches, cross_caches=cross_caches)
         return state, self._logits(x)[:, 0]
 
     def attention_calls(self, batch: PairInputs) -> Iterator[AttentionCall]:

@@ -1,10 +1,11 @@
-"""Encoders that listen: they read frames of sound, and stand where others read tokens.
+"""Speech encoders, which read frames where others read tokens; and CTC heads.
 
-    listen = lambda rngs: TransformerListener(config, Listening(), rngs=rngs)
-    model = Transformer(config, encoder=listen, rngs=rngs)              # encoder and decoder
-    model = AlignedModel(listen(rngs), Aligner(config.width, config.vocabulary_size, rngs=rngs))
+    encoder = lambda rngs: SpeechTransformerEncoder(config, AudioFrontEnd(), rngs=rngs)
+    model = Seq2SeqTransformer(config, encoder=encoder, rngs=rngs)
+    model = CTCModel(encoder(rngs), CTCHead(config.width, config.vocabulary_size, rngs=rngs))
 
-An encoder is called as `(source [b s f], source_mask [b s], rngs=...)` and gives a `Memory`.
+An encoder is called as `(source [b s f], source_mask [b s], rngs=...)` and gives an
+`EncoderOutput`.
 
 References: convolutions in front of a Transformer: Mohamed et al. 2019, arXiv:1904.11660; listen,
 attend and spell: Chan et al. 2016, arXiv:1508.01211; connectionist temporal classification: Graves
@@ -12,11 +13,12 @@ et al. 2006, ICML.
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from attention_jax.core import checks
@@ -30,12 +32,12 @@ from attention_jax.nn.transformer import POSITIONS, EncoderLayer, TransformerCon
 
 
 class AudioFrontEnd(NamedTuple):
-    """How frames become what an encoder reads.
+    """Front end of a speech encoder: subsampling and augmentation of frames.
 
     Attributes:
       features: numbers a frame.
       halvings: convolutions of stride 2 in front: each halves the number of positions.
-      pyramid: layers of a `PyramidListener` that halve it further.
+      pyramid: layers of a `PyramidalRNNEncoder` that halve it further.
       augment: what is hidden in training, where there are `rngs`.
     """
 
@@ -46,7 +48,7 @@ class AudioFrontEnd(NamedTuple):
 
     @property
     def shortening(self) -> int:
-        """How many frames make a position."""
+        """Frames to a position of the encoder."""
         return 2 ** (self.halvings + self.pyramid)
 
 
@@ -58,7 +60,7 @@ class Subsampling(nnx.Module):
     Beyond both ends, and in padding, there are zeros; position i is real where frame 2i is.
     """
 
-    def __init__(self, listening: AudioFrontEnd, width: int, *, dtype: Any, rngs: nnx.Rngs):
+    def __init__(self, listening: AudioFrontEnd, width: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
         inputs = [listening.features, *[width] * (listening.halvings - 1)]
         self.convolutions = nnx.List(
             [Linear(3 * n, width, dtype=dtype, rngs=rngs) for n in inputs[: listening.halvings]]
@@ -106,14 +108,14 @@ class SpeechTransformerEncoder(nnx.Module):
         *,
         rngs: nnx.Rngs | None = None,
     ) -> EncoderOutput:
-        x, mask = self.enter(source, source_mask, rngs=rngs)
+        x, mask = self.embed(source, source_mask, rngs=rngs)
         x = self.layers(x, mask, rngs=rngs)
         return EncoderOutput(self.norm(x), mask)
 
-    def enter(
+    def embed(
         self, source: Array, source_mask: Array, *, rngs: nnx.Rngs | None = None
     ) -> tuple[Float[Array, "b k m"], Bool[Array, "b k"]]:
-        """What the first layer reads, and which of it is real."""
+        """The input of the first layer, and which of its positions are real."""
         x = augmented(source, source_mask, self.listening.augment, rngs)
         x, mask = self.subsampling(x, source_mask)
         x = placed(x, self.config.positions, self.learned)
@@ -242,7 +244,7 @@ def augmented(
 
 
 def _triples(x: Float[Array, "b s m"]) -> Array:
-    """Each even position with its two neighbours; zeros beyond the ends."""
+    """Each even position with its two neighbors; zeros beyond the ends."""
     padded = jnp.pad(x, ((0, 0), (1, 1 + x.shape[1] % 2), (0, 0)))
     s = 2 * (-(-x.shape[1] // 2))
     return jnp.concatenate([padded[:, i : i + s : 2] for i in range(3)], axis=-1)

@@ -6,16 +6,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from attention_jax import variants
 from attention_jax.core import checks, masks, positions
-from attention_jax.core.types import Options, State, Variant
+from attention_jax.core.types import MaskFunction, Options, Params, State, Variant
 from attention_jax.nn.layers import Linear, plain
 
 
 class CrossAttentionCache(NamedTuple):
-    """What decoding keeps of the sequence that it looks at; `state` is the variant's own."""
+    """Decoding cache of cross-attention: projected keys and values, and the variant's state."""
 
     keys: Float[Array, "b s g d"]
     values: Float[Array, "b s g e"]
@@ -49,7 +50,7 @@ class MultiHeadAttention(nnx.Module):
         kv_heads: int | None = None,
         rope: bool = False,
         dropout_rate: float = 0.0,
-        dtype: Any = jnp.float32,
+        dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
         kv_heads = kv_heads or heads
@@ -81,7 +82,7 @@ class MultiHeadAttention(nnx.Module):
         x: Float[Array, "b t m"],
         memory: Float[Array, "b s m"] | None = None,
         *,
-        mask: Any = None,
+        mask: MaskFunction | None = None,
         rngs: nnx.Rngs | None = None,
     ) -> Float[Array, "b t m"]:
         """Attends from `x` to `memory`, or to `x` itself."""
@@ -104,7 +105,7 @@ class MultiHeadAttention(nnx.Module):
         k: Array,
         v: Array,
         *,
-        mask: Any = None,
+        mask: MaskFunction | None = None,
         query_offset: int | Array = 0,
         rngs: nnx.Rngs | None = None,
     ) -> Float[Array, "b t h e"]:
@@ -114,44 +115,44 @@ class MultiHeadAttention(nnx.Module):
             options = options._replace(dropout_rate=self.dropout_rate, dropout_key=rngs.dropout())
         return self.variant.attend(plain(self.learned), q, k, v, options)
 
-    def start(self, batch: int, length: int) -> State:
-        """What decoding keeps of one sequence of at most `length` positions, before the first."""
+    def init_cache(self, batch: int, length: int) -> State:
+        """An empty cache of self-attention, for at most `length` positions."""
         if self.variant.start is not None:
-            return self._start(batch, length)
+            return self._init_state(batch, length)
         empty = jnp.zeros((batch, length, self.kv_heads, self.head_width), self.dtype)
         return empty, empty
 
-    def step(
-        self, x: Float[Array, "b 1 m"], state: State, position: Array
+    def decode_step(
+        self, x: Float[Array, "b 1 m"], cache: State, position: Array
     ) -> tuple[State, Float[Array, "b 1 m"]]:
-        """The next position of the sequence; reproduces the causal call."""
+        """Self-attention of the next position; reproduces the causal call."""
         q, (k, v) = self.queries(x, position), self.keys_values(x, position)
         if self.variant.step is not None:
             own = (y[:, 0] for y in (q, k, v))
-            state, out = self.variant.step(plain(self.learned), state, *own)
-            return state, self.merge(out[:, None])
-        state = _put(state[0], k, position), _put(state[1], v, position)
-        return state, self.merge(self.attend(q, *state, mask=masks.causal, query_offset=position))
+            cache, out = self.variant.step(plain(self.learned), cache, *own)
+            return cache, self.merge(out[:, None])
+        cache = _put(cache[0], k, position), _put(cache[1], v, position)
+        return cache, self.merge(self.attend(q, *cache, mask=masks.causal, query_offset=position))
 
-    def open(self, memory: Float[Array, "b s m"]) -> CrossAttentionCache:
-        """What decoding keeps of another sequence, which stays."""
+    def init_cross_cache(self, memory: Float[Array, "b s m"]) -> CrossAttentionCache:
+        """The cache of cross-attention to a sequence that does not grow."""
         keys, values = self.keys_values(memory)
-        state = {} if self.variant.cross_step is None else self._start(*keys.shape[:2])
+        state = {} if self.variant.cross_step is None else self._init_state(*keys.shape[:2])
         return CrossAttentionCache(keys, values, state)
 
-    def look(
-        self, x: Float[Array, "b 1 m"], source: CrossAttentionCache, visible: Bool[Array, "b s"]
+    def cross_step(
+        self, x: Float[Array, "b 1 m"], cache: CrossAttentionCache, visible: Bool[Array, "b s"]
     ) -> tuple[CrossAttentionCache, Float[Array, "b 1 m"]]:
-        """The next position's view of another sequence."""
-        keys, values, state = source
+        """Cross-attention of the next position, to the keys that are `visible`."""
+        keys, values, state = cache
         q = self.queries(x)
         if self.variant.cross_step is None:
-            return source, self.merge(self.attend(q, keys, values, mask=masks.keys(visible)))
+            return cache, self.merge(self.attend(q, keys, values, mask=masks.keys(visible)))
         params = plain(self.learned)
         state, out = self.variant.cross_step(params, state, q[:, 0], keys, values, visible=visible)
-        return source._replace(state=state), self.merge(out[:, None])
+        return cache._replace(state=state), self.merge(out[:, None])
 
-    def _start(self, batch: int, length: int) -> State:
+    def _init_state(self, batch: int, length: int) -> State:
         start: Any = self.variant.start
         return start(
             plain(self.learned),
@@ -180,7 +181,7 @@ def _put(cache: Array, new: Array, position: Array) -> Array:
     return jax.lax.dynamic_update_slice_in_dim(cache, new.astype(cache.dtype), position, axis=1)
 
 
-def attention_function(variant: Variant | str, params: Any = None) -> Callable[..., Array]:
+def attention_function(variant: Variant | str, params: Params = None) -> Callable[..., Array]:
     """A variant as `attention_fn` of `flax.nnx.MultiHeadAttention`.
 
     Flax hands on its mask as an array and no more, so the variant sees positions within it only.

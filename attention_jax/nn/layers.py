@@ -1,4 +1,4 @@
-"""The layers that every model is built from. Modules own parameters; functions own the maths."""
+"""Linear maps, embeddings, stacks and dropout. Modules own parameters; functions the maths."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,13 +6,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int, PyTree
 
 from attention_jax.core import checks
 from attention_jax.core.positions import sinusoidal
 
+OutSharding = jax.sharding.NamedSharding | jax.sharding.PartitionSpec | None
 
-def plain(tree: Any) -> Any:
+
+def plain(tree: PyTree) -> PyTree:
     """A tree of `nnx.Param` as a tree of arrays."""
     return jax.tree.map(
         lambda leaf: leaf[...], tree, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable)
@@ -26,7 +29,7 @@ class Linear(nnx.Linear):
     """
 
     def __call__(
-        self, inputs: Float[Array, "*n i"], out_sharding: Any = None
+        self, inputs: Float[Array, "*n i"], out_sharding: OutSharding = None
     ) -> Float[Array, "*n o"]:
         flat = super().__call__(inputs.reshape(-1, inputs.shape[-1]), out_sharding)
         return flat.reshape(*inputs.shape[:-1], -1)
@@ -74,7 +77,7 @@ class Embedding(nnx.Module):
         *,
         positions: str = "none",
         max_length: int = 0,
-        dtype: Any = jnp.float32,
+        dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
         init = nnx.initializers.normal(width**-0.5)
@@ -124,7 +127,7 @@ class Stack(nnx.Module):
             else nnx.List([build(rngs) for _ in range(depth)])
         )
 
-    def __call__(self, x: Array, *context: Any, rngs: nnx.Rngs | None = None) -> Array:
+    def __call__(self, x: Array, *context: PyTree, rngs: nnx.Rngs | None = None) -> Array:
         if not (self.scan or self.remat):
             for layer in self.layers:
                 x = layer(x, *context, rngs=rngs)

@@ -1,24 +1,24 @@
 """Image sizes and patch embeddings."""
 
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
 from attention_jax.core import checks
-from attention_jax.nn.layers import Linear
+from attention_jax.nn.layers import Linear, OutSharding
 
 SPREAD = 0.02  # of learned vectors as they start: arXiv:2010.11929, the authors' code
 
 
 class ImageConfig(NamedTuple):
-    """What pictures look like.
+    """Sizes of images and of their patches.
 
     Attributes:
       height, width: in pixels.
-      channels: 1 of grey pictures, 3 of coloured ones.
+      channels: 1 of gray images, 3 of color images.
       patch: the side of a square patch, in pixels.
     """
 
@@ -29,7 +29,7 @@ class ImageConfig(NamedTuple):
 
     @property
     def grid(self) -> tuple[int, int]:
-        """How many patches there are, downwards and across."""
+        """Patches downwards and across."""
         checks.divides("patch", self.patch, "height", self.height)
         checks.divides("patch", self.patch, "width", self.width)
         return self.height // self.patch, self.width // self.patch
@@ -59,7 +59,7 @@ class LinearStem(Linear):
         self.image = image
 
     def __call__(
-        self, inputs: Float[Array, "b y x c"], out_sharding: Any = None
+        self, inputs: Float[Array, "b y x c"], out_sharding: OutSharding = None
     ) -> Float[Array, "b n m"]:
         return super().__call__(patches(inputs, self.image), out_sharding)
 
@@ -118,7 +118,8 @@ def doubling(channels: int, width: int, count: int, *, name: str) -> list[tuple[
     return list(pairwise([channels, *(width // 2**i for i in reversed(range(count)))]))
 
 
-def centred(images: Array) -> Array:
+def centered(images: Array) -> Array:
+    """Pixels from [0, 1] moved to [-1, 1]."""
     return 2 * images - 1
 
 

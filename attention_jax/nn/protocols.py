@@ -1,7 +1,7 @@
 """Protocols of models: sequence-to-sequence, language, classification."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
@@ -14,7 +14,19 @@ class EncoderOutput(NamedTuple):
 
     states: Float[Array, "b s m"]
     mask: Bool[Array, "b s"]
-    summary: Any = None  # the encoder's last state, where the decoder starts from it
+    summary: State = None  # the encoder's last state, where the decoder starts from it
+
+
+class Encoder(Protocol):
+    """Encoder that stands where a model would read tokens, such as one of frames."""
+
+    def __call__(
+        self,
+        source: Float[Array, "b s f"],
+        source_mask: Bool[Array, "b s"],
+        *,
+        rngs: nnx.Rngs | None = None,
+    ) -> EncoderOutput: ...
 
 
 @runtime_checkable

@@ -1,17 +1,20 @@
-"""What every recurrent model is built from: its sizes, its cells, and how a cell reads a text.
+"""Shared parts of recurrent models: config, cells, masked scan.
 
 The models of `models/` share these; none of them imports another.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from attention_jax.core.types import Variant
+from attention_jax.core.types import State, Variant
 
+# A recurrent cell; its carry is one array, or the two of an LSTM.
+Cell = nnx.GRUCell | nnx.OptimizedLSTMCell
 CELLS = {"gru": nnx.GRUCell, "lstm": nnx.OptimizedLSTMCell}
 
 
@@ -44,8 +47,8 @@ class RNNConfig(NamedTuple):
 
 
 def scan_cell(
-    cell: Any, x: Float[Array, "b s m"], mask: Bool[Array, "b s"], *, reverse: bool
-) -> tuple[Any, Float[Array, "b s n"]]:
+    cell: Cell, x: Float[Array, "b s m"], mask: Bool[Array, "b s"], *, reverse: bool
+) -> tuple[State, Float[Array, "b s n"]]:
     """The cell's last carry and its outputs over a text, which padding leaves as they are."""
 
     def step(carry, at):
@@ -58,7 +61,7 @@ def scan_cell(
     return last, out.swapaxes(0, 1)
 
 
-def initial_carry(cell: Any, batch: int, dtype: Any) -> Any:
+def initial_carry(cell: Cell, batch: int, dtype: DTypeLike) -> State:
     """The cell's carry before it has read anything."""
     zeros = jnp.zeros((batch, cell.hidden_features), dtype)
     return (zeros, zeros) if isinstance(cell, nnx.OptimizedLSTMCell) else zeros

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 
 class Augment(NamedTuple):
-    """How SpecAugment hides parts of a spectrogram; `Augment.none()` leaves it as it is.
+    """Settings of SpecAugment; `Augment.none()` leaves a spectrogram as it is.
 
     Attributes:
       frequency_masks: how many runs of bands are hidden.

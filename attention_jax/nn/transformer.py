@@ -1,4 +1,4 @@
-"""What every Transformer is built from: its sizes, a layer's two halves, and who stands where.
+"""Shared parts of Transformers: config, blocks of a layer, variants by role.
 
 The models of `models/` share these; none of them imports another.
 
@@ -6,11 +6,12 @@ References: Vaswani et al. 2017, arXiv:1706.03762; norm first: Xiong et al. 2020
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array
 
 from attention_jax import variants
@@ -78,7 +79,7 @@ class TransformerConfig(NamedTuple):
 
 
 class FeedForward(nnx.Module):
-    """Two linear maps with a bend between: `W_2 max(0, W_1 x)`, at each position alone.
+    """Position-wise feed-forward network: `W_2 relu(W_1 x)`.
 
     Reference: Vaswani et al. 2017, arXiv:1706.03762, section 3.3; in place of the maximum,
     x P(z < x) of a normal z: Hendrycks and Gimpel 2016, arXiv:1606.08415.
@@ -91,7 +92,7 @@ class FeedForward(nnx.Module):
         *,
         activation: str = "relu",
         dropout_rate: float,
-        dtype: Any,
+        dtype: DTypeLike,
         rngs: nnx.Rngs,
     ):
         checks.one_of("activation", activation, tuple(ACTIVATIONS))
@@ -101,8 +102,8 @@ class FeedForward(nnx.Module):
         self.activation, self.dropout_rate = activation, dropout_rate
 
     def __call__(self, x: Array, *, rngs: nnx.Rngs | None = None) -> Array:
-        bent = ACTIVATIONS[self.activation](self.up(x))
-        return self.down(dropout(bent, self.dropout_rate, rngs))
+        hidden = ACTIVATIONS[self.activation](self.up(x))
+        return self.down(dropout(hidden, self.dropout_rate, rngs))
 
 
 class Residual(nnx.Module):
@@ -113,11 +114,13 @@ class Residual(nnx.Module):
         self.norm = nnx.LayerNorm(config.width, dtype=jnp.dtype(config.dtype), rngs=rngs)
         self.dropout_rate = config.dropout_rate
 
-    def enter(self, x: Array) -> Array:
+    def pre_norm(self, x: Array) -> Array:
+        """The input of the sub-layer: normalized first, or as it is."""
         return self.norm(x) if self.pre else x
 
-    def leave(self, x: Array, change: Array, rngs: nnx.Rngs | None) -> Array:
-        x = x + dropout(change, self.dropout_rate, rngs)
+    def add(self, x: Array, update: Array, rngs: nnx.Rngs | None = None) -> Array:
+        """The shortcut plus the sub-layer's output; normalized last, or as it is."""
+        x = x + dropout(update, self.dropout_rate, rngs)
         return x if self.pre else self.norm(x)
 
 
@@ -138,7 +141,7 @@ def attention_of(
 
 
 class Layer(nnx.Module):
-    """What both kinds of layer hold: self-attention and feed-forward, each with its shortcut."""
+    """Self-attention and feed-forward blocks, each with its norm and shortcut."""
 
     role: str  # of the self-attention
 
@@ -156,20 +159,23 @@ class Layer(nnx.Module):
         self.around_attention = Residual(config, rngs=rngs)
         self.around_feed_forward = Residual(config, rngs=rngs)
 
-    def look(self, x: Array, mask: MaskFunction, rngs: nnx.Rngs | None = None) -> Array:
-        """The self-attention part."""
-        change = self.attention(self.around_attention.enter(x), mask=mask, rngs=rngs)
-        return self.around_attention.leave(x, change, rngs)
+    def self_attention(
+        self, x: Array, mask: MaskFunction | None = None, rngs: nnx.Rngs | None = None
+    ) -> Array:
+        """The self-attention block."""
+        update = self.attention(self.around_attention.pre_norm(x), mask=mask, rngs=rngs)
+        return self.around_attention.add(x, update, rngs)
 
-    def advance(self, x: Array, cache: State, position: Array) -> tuple[Array, State]:
-        """The self-attention part of the next position, `x` [b 1 m], where it is causal."""
-        cache, change = self.attention.step(self.around_attention.enter(x), cache, position)
-        return self.around_attention.leave(x, change, None), cache
+    def self_attention_step(self, x: Array, cache: State, position: Array) -> tuple[Array, State]:
+        """The self-attention block of the next position, `x` [b 1 m], where it is causal."""
+        inside = self.around_attention.pre_norm(x)
+        cache, update = self.attention.decode_step(inside, cache, position)
+        return self.around_attention.add(x, update), cache
 
-    def think(self, x: Array, rngs: nnx.Rngs | None = None) -> Array:
-        """The feed-forward part."""
-        change = self.feed_forward(self.around_feed_forward.enter(x), rngs=rngs)
-        return self.around_feed_forward.leave(x, change, rngs)
+    def feed_forward_block(self, x: Array, rngs: nnx.Rngs | None = None) -> Array:
+        """The feed-forward block."""
+        update = self.feed_forward(self.around_feed_forward.pre_norm(x), rngs=rngs)
+        return self.around_feed_forward.add(x, update, rngs)
 
 
 class EncoderLayer(Layer):
@@ -179,7 +185,7 @@ class EncoderLayer(Layer):
 
     def __call__(self, x: Array, visible: Array, *, rngs: nnx.Rngs | None = None) -> Array:
         """Lets each position of `x` see those where `visible` [b s]."""
-        return self.think(self.look(x, masks.keys(visible), rngs), rngs)
+        return self.feed_forward_block(self.self_attention(x, masks.keys(visible), rngs), rngs)
 
 
 def variant_at(config: TransformerConfig, role: str) -> Variant:

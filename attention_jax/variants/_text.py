@@ -27,7 +27,7 @@ class Spec(NamedTuple):
 
     source: str
     function: str
-    options: dict[str, object]
+    options: dict[str, Any]
 
     @property
     def is_file(self) -> bool:

@@ -85,10 +85,10 @@ def test_weights_are_the_softmax_of_the_paper(found):
     for number, (encoder, decoder) in enumerate(
         zip(model.encoder.each(), model.decoder.each(), strict=True)
     ):
-        inside = encoder.around_attention.enter(x)
-        own = decoder.around_attention.enter(y)
+        inside = encoder.around_attention.pre_norm(x)
+        own = decoder.around_attention.pre_norm(y)
         look = y + decoder.attention(own, mask=lambda b, h, i, j: j <= i)
-        look = decoder.around_cross_attention.enter(look)
+        look = decoder.around_cross_attention.pre_norm(look)
         wanted = {
             "encoder": softmax_of(encoder.attention, inside, inside),
             "decoder": softmax_of(decoder.attention, own, own, causal=True),
