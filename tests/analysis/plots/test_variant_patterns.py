@@ -107,7 +107,7 @@ def test_a_long_pattern_keeps_single_weights():
 
 
 def test_all_variants_with_one_picture_are_variants():
-    with pytest.raises(ValueError, match="`name` must be one of"):
+    with pytest.raises(ValueError, match="`attention` must be one of .* got .telepathy."):
         variant_patterns.patterns("telepathy")
     with pytest.raises(ValueError, match="options of variant alibi"):
         variant_patterns.patterns("alibi", size=3)
