@@ -182,3 +182,15 @@ def test_what_goes_without_tokens_of_their_own_is_refused():
         ctc.beam(np.zeros((2, 3)), beam_size=2, nbest=3)
     with pytest.raises(ValueError, match="got 2 frames for labels that need 3"):
         ctc.posteriors(np.zeros((2, 3)), (1, 1))
+
+
+def test_only_the_whole_transcript_counts_as_correct():
+    path = np.array([[4, 4, 0, 5, 0], [4, 0, 6, 0, 0], [4, 5, 6, 0, 0], [4, 0, 0, 0, 0]])
+    logits = jnp.asarray(np.eye(7, dtype=np.float32)[path])
+    labels = jnp.array([[4, 5, 0], [4, 5, 0], [4, 5, 0], [4, 5, 0]])
+    real = (labels > 0).astype(jnp.float32)
+    # The same, another token, one more, one less.
+    found = ctc.right(logits, jnp.ones((4, 5), bool), labels, real)
+    assert found.tolist() == [1.0, 0.0, 0.0, 0.0]
+    cut = jnp.arange(5)[None] < jnp.array([3, 5, 2, 5])[:, None]  # frames 3 and on are padding
+    assert ctc.right(logits, cut, labels, real).tolist() == [0.0, 0.0, 1.0, 0.0]

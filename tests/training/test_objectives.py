@@ -13,6 +13,7 @@ from attention_jax.data.types import ImageBatch, SeriesBatch, TokenBatch
 from attention_jax.models.image_cnn import CNN, CNNConfig
 from attention_jax.models.seq2seq_rnn import Seq2SeqRNN
 from attention_jax.nn.patches import ImageConfig
+from attention_jax.nn.protocols import EncoderOutput
 from attention_jax.nn.recurrent import RNNConfig
 from attention_jax.training import loop, losses, objectives
 from attention_jax.training.config import TrainConfig
@@ -141,3 +142,31 @@ def test_classification_is_the_cross_entropy_of_real_rows():
     assert float(found.loss) == pytest.approx(wanted, rel=1e-5) and float(found.count) == 3
     right, _ = losses.accuracy(classifier.classify(images), labels, weights)
     assert float(found.correct) == float(right)
+
+
+class Both(Given):
+    """A model with a decoder and with logits at each position, both given."""
+
+    def encode(self, source, source_mask, *, rngs=None):
+        return EncoderOutput(self.answer[0], jnp.asarray(source_mask))
+
+    def decode(self, target, memory, *, rngs=None):
+        return self.answer[1]
+
+    def aligner(self, memory, *, rngs=None):
+        return memory.states
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_the_joint_objective_weighs_the_two(draw, share):
+    batch = pad([((7,) * 4, (4, 5)), ((7,) * 3, (5,))], rows=2, length=5)
+    model = Both((draw(2, 5, 8), draw(2, 5, 8)))
+    decoder, paths = objectives.translation(model, batch), objectives.ctc(model, batch)
+    found = objectives.joint(share)(model, batch)
+    want = (1 - share) * float(decoder.loss) + share * float(paths.loss)
+    assert float(found.loss) == pytest.approx(want, rel=1e-5)
+    assert (found.count, found.correct) == (decoder.count, decoder.correct)
+    smooth = objectives.joint(share)(model, batch, label_smoothing=0.2)
+    written = objectives.translation(model, batch, label_smoothing=0.2)
+    want = (1 - share) * float(written.loss) + share * float(paths.loss)
+    assert float(smooth.loss) == pytest.approx(want, rel=1e-5)
