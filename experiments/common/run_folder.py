@@ -26,7 +26,7 @@ _FILE = re.compile(r"^([^()\[\]]*?\.py)(?=$|[:(])")  # of an attention of one's 
 
 
 class Record(NamedTuple):
-    """What run.json says of a run.
+    """The contents of run.json.
 
     Attributes:
       format_version: of the folder; 0 where there is no run.json.

@@ -76,7 +76,7 @@ class ImagesConfig(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What a model knows of the images that it is made for.
+    """Facts of the images that a model is made for.
 
     Attributes:
       classes: what its answers mean.
@@ -123,7 +123,7 @@ def keep(known: Known, folder: Path) -> None:
 
 
 def recall(config: ImagesConfig, folder: Path) -> Known:
-    """What the model of a run knows; those of the first versions ask their data."""
+    """The facts that the model of a run keeps; runs of the first versions ask their data."""
     path = folder / _KNOWN
     if not path.exists():
         return learn(config, load(config), None)

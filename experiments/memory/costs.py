@@ -71,6 +71,8 @@ def line(row: dict[str, Any]) -> str:
     if row["temporary_bytes"] is not None:
         parts.append(f"{row['temporary_bytes'] / 2**20:8.1f} MiB")
     if "reading_seconds" in row:
-        parts.append(f"{row['reading_seconds'] * 1e3:7.2f} ms a token read, which keeps "
-                     f"{row['state_bytes'] / 2**10:.0f} KiB")  # fmt: skip
+        parts.append(
+            f"{row['reading_seconds'] * 1e3:7.2f} ms a token read, which keeps "
+            f"{row['state_bytes'] / 2**10:.0f} KiB"
+        )
     return ", ".join(parts)

@@ -65,7 +65,7 @@ def items(run: Run, given: PageFlags) -> Items:
 
 
 def transcriber_of(run: Run, given: PageFlags) -> Transcriber:
-    """What transcribes by the model of a run."""
+    """A transcriber by the model of a run."""
     config = run.config
     search = beam(config, given)
     return transcriber(config, run.tokenizer, run.graphdef, rate(config.data), search, rows=ROWS)

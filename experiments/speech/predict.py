@@ -11,7 +11,7 @@ ROWS = 8  # recordings transcribed at once
 
 
 def predict(run: Run, given: PredictFlags) -> Iterator[str]:
-    """What is said in each recording that --file names, a line each."""
+    """The transcript of each recording that --file names, a line each."""
     if given.text is not None:
         refuse(run.experiment, ["text"], ["text"])
     config = run.config

@@ -43,8 +43,10 @@ def test_gaps_follow_the_power_law_without_replacement(draw):
     """The first key's gap is of the law itself; the last's of what the others left."""
     space, power = 12, 0.01
     tokens, _, weights = PROBLEMS["associative"](draw, 40_000).batch
-    first = [np.flatnonzero((row == row[0]) & (weight > 0))[0] for row, weight in
-             zip(tokens, weights, strict=True)]  # fmt: skip
+    first = [
+        np.flatnonzero((row == row[0]) & (weight > 0))[0]
+        for row, weight in zip(tokens, weights, strict=True)
+    ]
     found = np.bincount((np.array(first) - 8) // 2, minlength=space) / 40_000
     law = np.arange(1, space + 1) ** (power - 1)
     law /= law.sum()

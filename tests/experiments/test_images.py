@@ -44,8 +44,15 @@ def trained(tmp_path_factory):
 def test_a_run_leaves_its_folder(trained):
     folder, done = trained
     assert "nats an image" in done.stdout and "1302 images to learn from" in done.stdout
-    for name in ("run.flags", "environment.json", "metrics.jsonl", "curves.png", "attention.png",
-                 "heads_1.png", "heads_3.png"):  # fmt: skip
+    for name in (
+        "run.flags",
+        "environment.json",
+        "metrics.jsonl",
+        "curves.png",
+        "attention.png",
+        "heads_1.png",
+        "heads_3.png",
+    ):
         assert (folder / name).stat().st_size > 0, name
     assert validated(folder) == set(LOSSES)
     result = json.loads((folder / "result.json").read_text())
@@ -199,8 +206,13 @@ def test_predict_says_what_the_recogniser_says(trained, read_back, tmp_path):
 @pytest.mark.slow
 def test_the_page_holds_the_weights_of_test_pictures(trained, read_back, tmp_path):
     output = tmp_path / "page.html"
-    done = run("visualize", f"--run={trained[0]}", f"--output={output}", "--examples=2",
-               f"--other_run={trained[0]}")  # fmt: skip
+    done = run(
+        "visualize",
+        f"--run={trained[0]}",
+        f"--output={output}",
+        "--examples=2",
+        f"--other_run={trained[0]}",
+    )
     assert done.returncode == 0, done.stderr
     assert f"{output}: 2 pictures" in done.stdout
     data, test = data_of(output.read_text(encoding="utf-8")), datasets.load("digits").test

@@ -26,8 +26,16 @@ def text_file(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(text_file):
     folder = text_file.parent / "run"
-    done = run("language", *TINY, f"--text_file={text_file}", f"--run={folder}", "--context=16",
-               "--characters=30", "--temperature=0.8", "--top_k=9")  # fmt: skip
+    done = run(
+        "language",
+        *TINY,
+        f"--text_file={text_file}",
+        f"--run={folder}",
+        "--context=16",
+        "--characters=30",
+        "--temperature=0.8",
+        "--top_k=9",
+    )
     assert done.returncode == 0, done.stderr
     return folder, done
 
@@ -155,8 +163,17 @@ def test_what_a_user_can_mend_ends_in_one_line(script, arguments, message, train
 )
 def test_memory_is_measured_at_lengths_and_distances(problem, options, tmp_path):
     folder = tmp_path / problem
-    done = run("memory", *TINY, f"--problem={problem}", "--length=16", "--rows=8", "--test_rows=20",
-               "--test_lengths=32", f"--run={folder}", *options)  # fmt: skip
+    done = run(
+        "memory",
+        *TINY,
+        f"--problem={problem}",
+        "--length=16",
+        "--rows=8",
+        "--test_rows=20",
+        "--test_lengths=32",
+        f"--run={folder}",
+        *options,
+    )
     assert done.returncode == 0, done.stderr
     result = json.loads((folder / "result.json").read_text())
     assert (
@@ -181,8 +198,16 @@ def test_memory_is_measured_at_lengths_and_distances(problem, options, tmp_path)
 def test_the_models_in_torch_and_ours_are_as_large(text_file, tmp_path):
     pytest.importorskip("torch")
     output = tmp_path / "speed.json"
-    options = ["--width=8", "--heads=2", "--layers=2", "--feed_forward=8", "--context=16",
-               f"--text_file={text_file}", "--activation=gelu", "--optimizer=adamw"]  # fmt: skip
+    options = [
+        "--width=8",
+        "--heads=2",
+        "--layers=2",
+        "--feed_forward=8",
+        "--context=16",
+        f"--text_file={text_file}",
+        "--activation=gelu",
+        "--optimizer=adamw",
+    ]
     options += ["--positions=learned", "--dropout=0", "--repeats=3", "--block=2"]
     done = run("benchmark.language", *options, f"--output={output}")
     assert done.returncode == 0, done.stderr

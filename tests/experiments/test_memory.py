@@ -51,8 +51,10 @@ def test_what_is_forgotten_shows_at_its_distance(reach):
     for low, high, right, count in found["distances"]:
         assert count > 0 and right == (count if high <= reach else 0), (low, high)
     counts = batch.weights > 0
-    expected = [[int((own & (far < reach)).sum()), int(own.sum())]
-                for own, far in zip(counts, distance, strict=True)]  # fmt: skip
+    expected = [
+        [int((own & (far < reach)).sum()), int(own.sum())]
+        for own, far in zip(counts, distance, strict=True)
+    ]
     assert found["rows"] == expected
 
 

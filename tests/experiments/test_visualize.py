@@ -99,8 +99,10 @@ def test_what_is_no_run_ends_in_one_clear_line(arguments, message):
 def test_what_a_user_can_mend_ends_in_one_clear_line(runs, arguments, message, tmp_path):
     # Copies of a run with another task and another vocabulary.
     other = {"RUN": runs[0], "TASK": tmp_path / "task", "WORDS": tmp_path / "words"}
-    for name, change in (("TASK", ("run.flags", "--task=copy", "--task=reverse")),
-                         ("WORDS", ("vocabulary.json", '"id"', '"id" '))):  # fmt: skip
+    for name, change in (
+        ("TASK", ("run.flags", "--task=copy", "--task=reverse")),
+        ("WORDS", ("vocabulary.json", '"id"', '"id" ')),
+    ):
         if any(name in argument for argument in arguments):
             copy_changed(runs[0], other[name], *change)
     for name, folder in other.items():

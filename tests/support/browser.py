@@ -82,8 +82,17 @@ class Browser:
 
     def key(self, name):
         """Presses a key and lets it go."""
-        codes = {"Tab": 9, "Enter": 13, "Escape": 27, "End": 35, "Home": 36, "ArrowLeft": 37,
-                 "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}  # fmt: skip
+        codes = {
+            "Tab": 9,
+            "Enter": 13,
+            "Escape": 27,
+            "End": 35,
+            "Home": 36,
+            "ArrowLeft": 37,
+            "ArrowUp": 38,
+            "ArrowRight": 39,
+            "ArrowDown": 40,
+        }
         text = {"text": "\r"} if name == "Enter" else {}
         event = {"key": name, "code": name, "windowsVirtualKeyCode": codes[name]}
         self.send("Input.dispatchKeyEvent", type="keyDown", **event, **text)

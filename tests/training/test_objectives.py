@@ -114,10 +114,23 @@ def squared_error(model, batch, *, rngs=None, label_smoothing=0.0):
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_the_trainer_minimises_what_it_is_given(accumulate, tmp_path):
-    settings = TrainConfig(steps=150, learning_rate=0.2, optimizer="adam", schedule="constant",
-                        warmup_steps=1, accumulate=accumulate, evaluate_every=150)  # fmt: skip
-    result = loop.fit(lambda key: Line(rngs=nnx.Rngs(key)), Drawn(), None, tmp_path, settings,
-                          objective=squared_error)  # fmt: skip
+    settings = TrainConfig(
+        steps=150,
+        learning_rate=0.2,
+        optimizer="adam",
+        schedule="constant",
+        warmup_steps=1,
+        accumulate=accumulate,
+        evaluate_every=150,
+    )
+    result = loop.fit(
+        lambda key: Line(rngs=nnx.Rngs(key)),
+        Drawn(),
+        None,
+        tmp_path,
+        settings,
+        objective=squared_error,
+    )
     line = nnx.merge(result.graphdef, result.params)
     assert (float(line.slope[...]), float(line.offset[...])) == pytest.approx((3, -2), abs=0.05)
     assert result.tokens == 150 * accumulate * 7

@@ -64,9 +64,17 @@ def test_a_spectrogram_is_librosas():
     settings = SETTINGS[1]._replace(fft=400)
     samples = np.random.default_rng(1).normal(size=4000).astype(np.float32)
     expected = librosa.feature.melspectrogram(
-        y=samples, sr=16000, n_fft=400, hop_length=160, center=False, n_mels=80, fmin=0.0,
-        fmax=7600.0, htk=True, norm=None,
-    )  # fmt: skip
+        y=samples,
+        sr=16000,
+        n_fft=400,
+        hop_length=160,
+        center=False,
+        n_mels=80,
+        fmin=0.0,
+        fmax=7600.0,
+        htk=True,
+        norm=None,
+    )
     found = jnp.exp(spectrogram.log_mel(samples, settings))
     np.testing.assert_allclose(found, expected.T, rtol=1e-3, atol=1e-4)
 

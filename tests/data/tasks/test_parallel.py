@@ -93,8 +93,10 @@ def test_all_translations_of_a_held_out_sentence_are_references(tmp_path):
     rows = [f"s {i // 3}\tt {i % 2 if i % 3 else 9}" for i in range(900)]
     task = parallel(tsv=write(tmp_path / "a.tsv", rows))
     assert all(example.references[0] == "t 9" for example in task.tests["test"])
-    assert all(example.references in (("t 9", "t 0", "t 1"), ("t 9", "t 1", "t 0"))
-               for example in (*task.validation, *task.tests["test"]))  # fmt: skip
+    assert all(
+        example.references in (("t 9", "t 0", "t 1"), ("t 9", "t 1", "t 0"))
+        for example in (*task.validation, *task.tests["test"])
+    )
     assert all(len(example.references) == 1 for example in task.train)
     assert len(task.train) == 900 - 3 * len(task.validation) - 3 * len(task.tests["test"])
 
@@ -160,8 +162,9 @@ def test_columns_must_be_regular(tmp_path):
     refused(r"odd has 3, but 2 on lines 1, 2, 4\. Look", tsv=path)
     refused("a column 4", tsv=path, columns="1,4")
     for columns in ("1", "1,1", "0,1", "a,b"):
-        refused(f"`columns` must be two different numbers .*got '{columns}'", tsv=path,
-                columns=columns)  # fmt: skip
+        refused(
+            f"`columns` must be two different numbers .*got '{columns}'", tsv=path, columns=columns
+        )
 
 
 def test_splits_must_not_be_empty(tmp_path):
@@ -177,8 +180,12 @@ def test_presets_are_known(tmp_path):
         refused(f"must be multi30k_XX_YY .*; got '{preset}'", preset=preset)
     refused("`data_dir` must name the folder that holds multi30k/", preset="multi30k_de_en")
     for preset, origin in (("multi30k_fr_de", "multi30k/dataset"), ("tatoeba_en_es", "anki")):
-        refused(f"does not exist.*Preset '{preset}' reads it.*{origin}", FileNotFoundError,
-                preset=preset, data_dir=str(tmp_path))  # fmt: skip
+        refused(
+            f"does not exist.*Preset '{preset}' reads it.*{origin}",
+            FileNotFoundError,
+            preset=preset,
+            data_dir=str(tmp_path),
+        )
 
 
 @tatoeba

@@ -64,38 +64,77 @@ STATEMENTS = [
     (says("many kings", "sleep"), "many kings sleep", "muchos reyes duermen"),
     (says("many queens", "sleep"), "many queens sleep", "muchas reinas duermen"),
     (says("we", "buy", "a red car"), "we buy a red car", "compramos un coche rojo"),
-    (says("we", "sell", "an expensive house"), "we sell an expensive house",
-     "vendemos una casa cara"),
-    (says("they", "want", "these blue shirts"), "they want these blue shirts",
-     "ellos quieren estas camisas azules"),
+    (
+        says("we", "sell", "an expensive house"),
+        "we sell an expensive house",
+        "vendemos una casa cara",
+    ),
+    (
+        says("they", "want", "these blue shirts"),
+        "they want these blue shirts",
+        "ellos quieren estas camisas azules",
+    ),
     (says("my young aunt", "sing"), "my young aunt sings", "mi tía joven canta"),
     (says("these young men", "sing"), "these young men sing", "estos hombres jóvenes cantan"),
-    (says("I", "sing", None, at("in", "en", "the park")), "I sing in the park",
-     "canto en el parque"),
-    (says("we", "work", None, at("near", "cerca de", "the market")), "we work near the market",
-     "trabajamos cerca del mercado"),
-    (says("he", "work", None, at("near", "cerca de", "the school"), NOW),
-     "he works near the school now", "él trabaja cerca de la escuela ahora"),
-    (says("I", "dance", None, at("with", "con", "the boy")), "I dance with the boy",
-     "bailo con el niño"),
-    (says("I", "buy", "car", owner=phrase("the boy")), "I buy the boy's car",
-     "compro el coche del niño"),
-    (says("I", "buy", "red houses", owner=phrase("my sister")), "I buy my sister's red houses",
-     "compro las casas rojas de mi hermana"),
-    (says("I", "help", "aunt", owner=phrase("an uncle")), "I help an uncle's aunt",
-     "ayudo a la tía de un tío"),
-    (says("I", "help", "brother", owner=phrase("the tall king")), "I help the tall king's brother",
-     "ayudo al hermano del rey alto"),
-    (says(both("the girl", "the boy"), "sing"), "the girl and the boy sing",
-     "la niña y el niño cantan"),
-    (says(both("the girl", "the boy"), "is", "tired"), "the girl and the boy are tired",
-     "la niña y el niño están cansados"),
-    (says(both("the girl", "my aunts"), "is", "tired"), "the girl and my aunts are tired",
-     "la niña y mis tías están cansadas"),
+    (
+        says("I", "sing", None, at("in", "en", "the park")),
+        "I sing in the park",
+        "canto en el parque",
+    ),
+    (
+        says("we", "work", None, at("near", "cerca de", "the market")),
+        "we work near the market",
+        "trabajamos cerca del mercado",
+    ),
+    (
+        says("he", "work", None, at("near", "cerca de", "the school"), NOW),
+        "he works near the school now",
+        "él trabaja cerca de la escuela ahora",
+    ),
+    (
+        says("I", "dance", None, at("with", "con", "the boy")),
+        "I dance with the boy",
+        "bailo con el niño",
+    ),
+    (
+        says("I", "buy", "car", owner=phrase("the boy")),
+        "I buy the boy's car",
+        "compro el coche del niño",
+    ),
+    (
+        says("I", "buy", "red houses", owner=phrase("my sister")),
+        "I buy my sister's red houses",
+        "compro las casas rojas de mi hermana",
+    ),
+    (
+        says("I", "help", "aunt", owner=phrase("an uncle")),
+        "I help an uncle's aunt",
+        "ayudo a la tía de un tío",
+    ),
+    (
+        says("I", "help", "brother", owner=phrase("the tall king")),
+        "I help the tall king's brother",
+        "ayudo al hermano del rey alto",
+    ),
+    (
+        says(both("the girl", "the boy"), "sing"),
+        "the girl and the boy sing",
+        "la niña y el niño cantan",
+    ),
+    (
+        says(both("the girl", "the boy"), "is", "tired"),
+        "the girl and the boy are tired",
+        "la niña y el niño están cansados",
+    ),
+    (
+        says(both("the girl", "my aunts"), "is", "tired"),
+        "the girl and my aunts are tired",
+        "la niña y mis tías están cansadas",
+    ),
     (says("the house", "is", "white"), "the house is white", "la casa es blanca"),
     (says("they", "is", "sick"), "they are sick", "ellos están enfermos"),
     (says("she", "is", "tall"), "she is tall", "ella es alta"),
-]  # fmt: skip
+]
 
 NEGATIONS = [
     (says("I", "sing"), "I do not sing", "no canto"),
@@ -110,15 +149,20 @@ NEGATIONS = [
 QUESTIONS = [
     (says("you", "sing"), "do you sing?", "¿cantas?"),
     (says("she", "dance"), "does she dance?", "¿baila ella?"),
-    (says("the girl", "eat", "a red apple"), "does the girl eat a red apple?",
-     "¿come la niña una manzana roja?"),
+    (
+        says("the girl", "eat", "a red apple"),
+        "does the girl eat a red apple?",
+        "¿come la niña una manzana roja?",
+    ),
     (says("he", "see", "the king"), "does he see the king?", "¿ve él al rey?"),
     (says("they", "read", "my books"), "do they read my books?", "¿leen ellos mis libros?"),
-    (says("a strong woman", "is", "tired"), "is a strong woman tired?",
-     "¿está cansada una mujer fuerte?"),
-    (says("the newspapers", "is", "new"), "are the newspapers new?",
-     "¿son nuevos los periódicos?"),
-]  # fmt: skip
+    (
+        says("a strong woman", "is", "tired"),
+        "is a strong woman tired?",
+        "¿está cansada una mujer fuerte?",
+    ),
+    (says("the newspapers", "is", "new"), "are the newspapers new?", "¿son nuevos los periódicos?"),
+]
 
 
 def names(table):
