@@ -1,4 +1,4 @@
-"""Attention from one line of maths, and fair comparisons with recurrent networks.
+"""Attention from one line of math, and fair comparisons with recurrent networks.
 
     out = attention(q, k, v, mask=masks.causal)
 

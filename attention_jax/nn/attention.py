@@ -109,7 +109,7 @@ class MultiHeadAttention(nnx.Module):
         query_offset: int | Array = 0,
         rngs: nnx.Rngs | None = None,
     ) -> Float[Array, "b t h e"]:
-        """The variant's own maths, on projected heads."""
+        """The variant's own math, on projected heads."""
         options = Options(mask, query_offset)
         if rngs is not None and (self.dropout_rate > 0 or self.variant.stochastic):
             options = options._replace(dropout_rate=self.dropout_rate, dropout_key=rngs.dropout())

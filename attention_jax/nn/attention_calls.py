@@ -22,7 +22,7 @@ Model = TypeVar("Model", bound=nnx.Module)
 
 @runtime_checkable
 class Attention(Protocol):
-    """A module that attends, as `MultiHeadAttention` does: projections, and the variant's maths."""
+    """A module that attends, as `MultiHeadAttention` does: projections, and the variant's math."""
 
     def queries(self, x: Array) -> Float[Array, "b t h d"]: ...
 
