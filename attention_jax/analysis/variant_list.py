@@ -54,10 +54,8 @@ def lines(found: Iterable[Row]) -> Iterator[str]:
         if members:
             yield family
         for row in members:
-            # Most claims begin with this word, which says nothing here.
-            claim = row.claim.removeprefix("Attention ")
             start = f"  {row.name:<{_NAME}}{_marks(row.support)}"
-            yield start + textwrap.shorten(claim, COLUMNS - len(start), placeholder=" ...")
+            yield start + textwrap.shorten(row.claim, COLUMNS - len(start), placeholder=" ...")
     yield ""
     yield from LEGEND.splitlines()
 

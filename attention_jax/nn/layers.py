@@ -1,4 +1,4 @@
-"""Linear maps, embeddings, stacks and dropout. Modules own parameters; functions the maths."""
+"""Linear maps, embeddings, stacks and dropout. Modules own parameters; functions the math."""
 
 from collections.abc import Callable
 from typing import Any

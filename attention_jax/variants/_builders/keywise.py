@@ -1,7 +1,7 @@
 """Request handling of variants that accumulate keys: causal and padding masks only.
 
 `split_mask` and `aligned` refuse what such a variant cannot honor; `prepare` and `finalize` frame
-its maths.
+its math.
 """
 
 from typing import NamedTuple
