@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
+from attention_jax import variants
 from attention_jax.decoding.translate import DecodingConfig
 from attention_jax.nn import recurrent, transformer
 from attention_jax.training.config import TrainConfig
@@ -251,7 +252,7 @@ def attention_line(
     """
     if isinstance(config, recurrent.RNNConfig):
         return None
-    where: dict[str, list[str]] = {config.attention: []}
+    where: dict[str, list[str]] = {variants.label(config.attention): []}
     for place, called in places.items():
         where.setdefault(transformer.name_at(config, place), []).append(called)
     named = (config.attention, config.cross_attention)

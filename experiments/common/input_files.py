@@ -58,7 +58,7 @@ def images(
             resized.append(f"{path.name}, of {own[1]} x {own[0]}")
         return path.name, picture
 
-    found = _readable(files(file, "picture", SUFFIXES), read, skip_bad)
+    found = _readable(files(file, "an image", SUFFIXES), read, skip_bad)
     if resized:
         more = f", and {len(resized) - 1} more" if len(resized) > 1 else ""
         print(
@@ -88,7 +88,7 @@ def recordings(
         batches.frames_of(found, settings)
         return found
 
-    return _readable(files(file, "WAV file", (".wav",)), read, skip_bad)
+    return _readable(files(file, "a WAV file", (".wav",)), read, skip_bad)
 
 
 def lines(name: str, answers: Sequence[tuple[float, str]], given: PredictFlags) -> Iterator[str]:
@@ -105,7 +105,7 @@ def files(file: str | None, noun: str, suffixes: Sequence[str]) -> list[Path]:
       ValueError: there are none.
     """
     if file is None:
-        raise ValueError(f"`--file` must name a {noun}, or a folder of such; got none.")
+        raise ValueError(f"`--file` must name {noun}, or a folder of such; got none.")
     path = Path(file)
     if path.is_file():
         return [path]
@@ -113,7 +113,7 @@ def files(file: str | None, noun: str, suffixes: Sequence[str]) -> list[Path]:
     found = [f for f in inside if f.suffix.lower() in suffixes and f.name[0] != "." and f.is_file()]
     if not found:
         none = f"holds no file in {', '.join(suffixes)}" if path.is_dir() else "does not exist"
-        raise ValueError(f"`--file` must name a {noun}, or a folder of such; {path} {none}.")
+        raise ValueError(f"`--file` must name {noun}, or a folder of such; {path} {none}.")
     return found
 
 

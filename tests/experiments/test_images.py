@@ -132,7 +132,7 @@ def test_bad_pictures_are_left_out_where_it_is_asked_for(tmp_path):
     own = [*TINY, f"--data={tmp_path / 'small'}", "--classes=2", f"--run={tmp_path / 'run'}"]
     done = run("images", *own, "--shift=0", "--patch=1")
     assert done.returncode == 1 and done.stderr.count("\n") == 1
-    assert "that of picture 2" in done.stderr and "--skip_bad" in done.stderr
+    assert "that of image 2" in done.stderr and "--skip_bad" in done.stderr
 
 
 def test_help_names_what_there_is():
@@ -256,12 +256,12 @@ def test_what_its_runs_cannot_serve_is_said(trained, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"nothing")
     own = f"--run={trained[0]}"
     for script, arguments, message in (
-        ("predict", [own], "`--file` must name a picture, or a folder of such; got none"),
-        ("predict", [own, f"--file={tmp_path}"], "bad.png is damaged or no picture"),
+        ("predict", [own], "`--file` must name an image, or a folder of such; got none"),
+        ("predict", [own, f"--file={tmp_path}"], "bad.png is damaged or no image"),
         ("predict", [own, "--text=a"], "`--text` does not go with a run of experiments.images"),
         ("predict", [own, "--beam=2"], "`--beam` does not go with a run of experiments.images"),
         ("visualize", [own, "--text=a"], "`--text` does not go with a run of experiments.images"),
-        ("visualize", [own, f"--file={tmp_path}"], "bad.png is damaged or no picture"),
+        ("visualize", [own, f"--file={tmp_path}"], "bad.png is damaged or no image"),
     ):
         done = run(script, *arguments)
         assert done.returncode == 1 and message in done.stderr, done.stderr

@@ -55,7 +55,7 @@ def test_bad_files_are_one_clear_line_or_left_out(tmp_path, capsys):
         with pytest.raises(ValueError, match=message) as caught:
             input_files.recordings(str(tmp_path / name), Spectrogram())
         assert "\n" not in str(caught.value)
-    with pytest.raises(ValueError, match="`--file` must name a picture, .*; got none"):
+    with pytest.raises(ValueError, match="`--file` must name an image, .*; got none"):
         input_files.images(None, IMAGE)
     with pytest.raises(ValueError, match="holds no file in .png, .jpg, .jpeg"):
         input_files.images(str(tmp_path), IMAGE)
