@@ -232,19 +232,16 @@ def objective(own: SpeechConfig) -> Objective:
 def transcriber(
     own: SpeechConfig,
     vocabulary: Tokenizer,
-    graphdef: nnx.GraphDef | None,
+    graphdef: nnx.GraphDef,
     rate: int,
     search: DecodingConfig | None = None,
     *,
     rows: int = 32,
 ) -> Transcriber:
-    """Transcribes by the model, recordings of so many samples a second, `rows` at once.
-
-    Without a model it knows of lengths alone.
-    """
+    """Transcribes by the model, recordings of so many samples a second, `rows` at once."""
     learned = own.model.model == "transformer" and own.model.positions == "learned"
     return Transcriber(
-        graphdef,  # ty: ignore[invalid-argument-type]
+        graphdef,
         vocabulary,
         spectrogram(own, rate),
         search,

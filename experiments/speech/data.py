@@ -13,11 +13,13 @@ from attention_jax.data.audio.folder import read
 from attention_jax.data.batching import BucketedBatches
 from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.decoding import ctc
+from experiments.common.experiment import structure
 from experiments.common.run_folder import same_vocabulary
 from experiments.speech.config import (
     SOUNDS,
     DataFlags,
     SpeechConfig,
+    build,
     front_end,
     spectrogram,
     transcriber,
@@ -71,7 +73,8 @@ def without_unusable(config: SpeechConfig, corpus: Corpus, vocabulary: Tokenizer
       ValueError: one is, and bad ones are not left out; or none is left of a split.
     """
     bad = Skipped(config.data.skip_bad)
-    read = transcriber(config, vocabulary, None, corpus.rate).padded_length
+    graphdef = structure(build(config, vocabulary))
+    read = transcriber(config, vocabulary, graphdef, corpus.rate).padded_length
     learn = partial(learnable, config=config, vocabulary=vocabulary, rate=corpus.rate)
     train = passing(corpus.train, learn, bad)
     validation = passing(passing(corpus.validation, learn, bad), read, bad)
