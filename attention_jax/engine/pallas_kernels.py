@@ -320,7 +320,7 @@ def call(
     outputs: list[Array | jax.ShapeDtypeStruct],
     *,
     by_keys: bool,
-) -> list[Array]:
+) -> Sequence[Array]:
     """Runs a kernel for every block of queries or of keys, with outputs like those given."""
     (b, g, r, _, _), (_, blocks_q, blocks_k) = config.shape, config.tiling.counts
     listed: dict[str, Any] = lists(config.tiling, by_keys=by_keys)

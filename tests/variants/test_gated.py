@@ -4,6 +4,7 @@ import numpy as np
 
 from attention_jax import variants
 from attention_jax.core import masks
+from attention_jax.core.types import Options
 
 
 def test_matches_its_equation(qkv, draw):
@@ -26,8 +27,8 @@ def test_a_gate_of_zeros_is_half_open(qkv):
 def test_the_log_sum_exp_is_that_of_the_softmax(qkv, draw):
     gated, plain = (variants.get(name).attend for name in ("gated", "scaled_dot"))
     w = {"w": draw(4, 8)}
-    out, lse = jax.jit(lambda *qkv: gated(w, *qkv, return_lse=True))(*qkv)
-    _, expected = jax.jit(lambda *qkv: plain({}, *qkv, return_lse=True))(*qkv)
+    out, lse = jax.jit(lambda *qkv: gated(w, *qkv, Options(return_lse=True)))(*qkv)
+    _, expected = jax.jit(lambda *qkv: plain({}, *qkv, Options(return_lse=True)))(*qkv)
     np.testing.assert_allclose(lse, expected, rtol=1e-6)
     np.testing.assert_allclose(out, jax.jit(gated)(w, *qkv), rtol=1e-6)
 
@@ -36,6 +37,6 @@ def test_a_query_that_sees_nothing_gives_zero_whatever_it_is(qkv, draw):
     q, k, v = qkv
     hidden = masks.Mask(lambda b, h, i, j: i != 1)
     gated, w = variants.get("gated").attend, {"w": draw(4, 8)}
-    got = jax.jit(lambda *qkv: gated(w, *qkv, mask=hidden))(q.at[:, 1].set(jnp.nan), k, v)
+    got = jax.jit(lambda *qkv: gated(w, *qkv, Options(mask=hidden)))(q.at[:, 1].set(jnp.nan), k, v)
     np.testing.assert_array_equal(got[:, 1], np.zeros((2, 4, 6)))
     assert jnp.isfinite(got).all()

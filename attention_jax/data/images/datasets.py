@@ -16,7 +16,9 @@ from attention_jax.data.images import files
 from attention_jax.data.images.files import Labeled
 
 DIGITS = "digits"
-FASHION = "T-shirt/top,trouser,pullover,dress,coat,sandal,shirt,sneaker,bag,ankle boot".split(",")
+FASHION = tuple(
+    "T-shirt/top,trouser,pullover,dress,coat,sandal,shirt,sneaker,bag,ankle boot".split(",")
+)
 # Possible names of the folder of each split.
 SPLITS = {"train": ("train",), "validation": ("validation", "valid", "val"), "test": ("test",)}
 

@@ -98,6 +98,7 @@ def lines(process):
     return [json.loads(line) for line in out.splitlines() if line.startswith(("[", '"'))]
 
 
+@pytest.mark.slow
 def test_jobs_end_as_they_do_here_and_a_lost_one_goes_on(tmp_path):
     codes = {
         "say": SAY,
