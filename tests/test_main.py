@@ -144,7 +144,7 @@ def test_an_own_file_is_listed_and_shown(own_file, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[1:3] == [
         "scores of a pair",
-        "  mine.py            bcx pairs -rm by minus the distance.",
+        "  mine.py            bcx pairs -rm Attention by minus the distance.",
     ]
     main(["show", "mine.py:mine(p=1.0)"])
     shown = capsys.readouterr().out

@@ -20,7 +20,7 @@ def test_a_line_says_what_a_variant_supports():
     assert lines[0].split() == ["bcx", "masks", "srm"]
     alibi = next(line for line in lines if "alibi" in line)
     assert alibi.split()[:4] == ["alibi", "bc-", "pairs", "--m"]
-    assert "with linear biases: distance lowers" in alibi
+    assert "Attention with linear biases: " in alibi
     linear = next(line for line in lines if line.startswith("  linear"))
     assert linear.split()[:4] == ["linear", "bcx", "keys", "s-m"]
     # Marks stand below their titles.
