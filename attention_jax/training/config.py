@@ -77,6 +77,7 @@ class TrainConfig(NamedTuple):
             raise ValueError(f"`max_seconds` must be above 0 or None; got {self.max_seconds}.")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"`label_smoothing` must be in [0, 1); got {self.label_smoothing}.")
+        self.transform()  # refuses what the optimizer and its schedule cannot do
 
     def rate(self) -> optimizers.Schedule:
         """Learning rate as a function of the number of updates done."""

@@ -43,7 +43,8 @@ def train(experiment: Experiment, config: Any) -> Path:
       loop.TrainingDiverged: a number is no longer finite.
     """
     config = run_folder.check_attention(config)
-    settings = config.training.settings(config.run.seed)
+    settings, objective = config.training.settings(config.run.seed), experiment.objective(config)
+    settings.check()
     data = experiment.load(config)
     folder = run_folder.choose(experiment, config, experiment.folder_name(config, data))
     known = experiment.learn(config, data, folder if config.run.resume else None)
@@ -61,7 +62,7 @@ def train(experiment: Experiment, config: Any) -> Path:
         validate,
         folder,
         settings,
-        objective=experiment.objective(config),
+        objective=objective,
         resume=config.run.resume,
         on_accepted=partial(run_folder.accept, experiment, config, known, folder),
     )

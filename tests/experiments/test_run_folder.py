@@ -6,6 +6,7 @@ import pytest
 
 from experiments.common import experiment, flags, run_folder
 from experiments.common.load_run import load_run, run_folder_of
+from experiments.common.train import train
 
 OWN = """
 from attention_jax import from_score
@@ -88,6 +89,22 @@ def test_a_refused_call_changes_nothing(tmp_path, changes, message):
     changes = {name: str(other) if x == "ELSE" else x for name, x in changes.items()}
     with pytest.raises(ValueError, match=message):
         run_folder.choose(MEMORY, flags.replace(config, **changes), "recall")
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("patience", 0, "`patience` must be at least 1"),
+        ("final_rate", -1.0, "`final` must lie between 0 and the peak"),
+    ],
+)
+def test_a_run_is_not_deleted_for_a_call_that_is_refused(tmp_path, name, value, message):
+    folder = tmp_path / "run"
+    config = begun(folder)
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        train(MEMORY, flags.replace(config, overwrite=True, **{name: value}))
     assert contents(tmp_path) == before
 
 
