@@ -86,8 +86,12 @@ def drawn(rooms: list[str], count: int, seed: int) -> list[Mutant]:
     return [generator.choice(by_line[line]) for line in lines]
 
 
-def tried(mutant: Mutant, copy: Path) -> dict[str, str]:
-    """The change that a mutant makes, and the first set of tests that notices it, or "none"."""
+def tried(mutant: Mutant, copy: Path, until: str) -> dict[str, str]:
+    """The change that a mutant makes, and the first set of tests that notices it, or "none".
+
+    Args:
+      until: the last set of tests that is tried.
+    """
     path = copy / mutant.file
     before = path.read_text(encoding="utf-8")
     after = mutate_code(before, get_operator(mutant.operator)(), mutant.occurrence)
@@ -96,21 +100,23 @@ def tried(mutant: Mutant, copy: Path) -> dict[str, str]:
     try:
         path.write_text(after, encoding="utf-8")
         noticed = next(
-            (name for name, tests in _tests(mutant, copy) if _fails(name, tests, copy)), "none"
+            (name for name, tests in _tests(mutant, copy, until) if _fails(name, tests, copy)),
+            "none",
         )
     finally:
         path.write_text(before, encoding="utf-8")
     return {**mutant._asdict(), "before": old, "after": new, "noticed": noticed}
 
 
-def _tests(mutant: Mutant, copy: Path) -> Iterator[tuple[str, list[str]]]:
+def _tests(mutant: Mutant, copy: Path, until: str) -> Iterator[tuple[str, list[str]]]:
     source = Path(mutant.file)
     folder = Path("tests", *source.parts[1:-1])
     own = copy / folder / f"test_{source.stem.lstrip('_')}.py"
     if own.exists():
         yield "file", [mutant.file, str(own)]
     yield "room", [mutant.file, f"tests/{source.parts[1]}"]
-    yield "suite", []
+    if until == "suite":
+        yield "suite", []
 
 
 def _fails(name: str, tests: list[str], copy: Path) -> bool:
@@ -132,6 +138,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=200, help="lines to change (200)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the draw (0)")
     parser.add_argument("--rooms", default=",".join(ROOMS), help="rooms, joined by commas")
+    parser.add_argument(
+        "--until", choices=["room", "suite"], default="suite", help="last tests tried"
+    )
     parser.add_argument("--output", default="mutants.jsonl", help="results, a line a mutant")
     flags = parser.parse_args()
     output = Path(flags.output)
@@ -145,7 +154,7 @@ def main() -> None:
         for mutant in drawn(flags.rooms.split(","), flags.count, flags.seed):
             if tuple(mutant) in done:
                 continue
-            found.append(tried(mutant, copy))
+            found.append(tried(mutant, copy, flags.until))
             with output.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(found[-1]) + "\n")
             print(f"{len(found)}/{flags.count}", found[-1], flush=True)

@@ -118,6 +118,7 @@ def weights(
 def _simpler(name: str, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The options; and where there are none, those that switch off what can be."""
     yield options
+    name = variants.aliases().get(name, name)
     if options or name not in variants.names():
         return
     factory = getattr(importlib.import_module(f"{variants.__name__}.{name}"), name)
