@@ -9,20 +9,24 @@ Masks made from arrays look positions up, so with `query_offset` and `key_offset
 still start at position 0. Positions beyond an array's end are hidden.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from attention_jax.core import checks
+from attention_jax.core import checks, mask_rules, values
 from attention_jax.core.types import MaskFunction
 
 Position = Array | int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Mask:
     """A mask function that combines with others.
+
+    Masks are values: two that are made alike are equal, hash alike and pickle, with the arrays
+    that they hold. A traced array equals only itself, and so does a function of your own.
 
     Attributes:
       function: of `(b, h, i, j)`.
@@ -37,18 +41,28 @@ class Mask:
         at = (jnp.asarray(position) for position in (b, h, i, j))
         return jnp.asarray(self.function(*at))
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Mask) and values.same(self.function, other.function)
+
+    def __hash__(self) -> int:
+        return values.hash_of(self.function)
+
     def __and__(self, other: MaskFunction) -> "Mask":
         parts = (*conjuncts(self), *conjuncts(other))
-        return Mask(lambda *at: jnp.logical_and(self(*at), other(*at)), parts)
+        return Mask(values.bind(mask_rules.every, *parts), parts)
 
     def __or__(self, other: MaskFunction) -> "Mask":
-        return Mask(lambda *at: jnp.logical_or(self(*at), other(*at)))
+        return Mask(values.bind(mask_rules.either, self, other))
 
     def __invert__(self) -> "Mask":
-        return Mask(lambda *at: jnp.logical_not(self(*at)))
+        return Mask(values.bind(mask_rules.hidden, self))
 
     __rand__ = __and__
     __ror__ = __or__
+
+
+def _mask(rule: Callable[..., Array], *parameters: object) -> Mask:
+    return Mask(values.bind(rule, *parameters) if parameters else rule)
 
 
 def conjuncts(mask: MaskFunction | None) -> tuple[MaskFunction, ...]:
@@ -58,10 +72,10 @@ def conjuncts(mask: MaskFunction | None) -> tuple[MaskFunction, ...]:
     return getattr(mask, "parts", ()) or (mask,)
 
 
-full = Mask(lambda b, h, i, j: jnp.asarray(True))
+full = Mask(mask_rules.full)
 """Every query sees every key."""
 
-causal = Mask(lambda b, h, i, j: j <= i)
+causal = Mask(mask_rules.causal)
 """A query sees itself and the keys before it: j <= i."""
 
 
@@ -95,9 +109,8 @@ def sliding_window(size: int, *, dilation: int = 1) -> Mask:
         raise ValueError(f"`size` must hold at least 1 position; got {size}.")
     checks.positive("dilation", dilation)
     if dilation == 1:
-        return Mask(lambda b, h, i, j: jnp.abs(i - j) < size)
-    reach = size * dilation
-    return Mask(lambda b, h, i, j: (jnp.abs(i - j) < reach) & ((i - j) % dilation == 0))
+        return _mask(mask_rules.window, size)
+    return _mask(mask_rules.dilated, size, dilation)
 
 
 def strided(stride: int) -> Mask:
@@ -111,7 +124,7 @@ def strided(stride: int) -> Mask:
     [1, 3, 4, 5, 6, 7]
     """
     checks.positive("stride", stride)
-    return Mask(lambda b, h, i, j: (jnp.abs(i - j) < stride) | ((i - j) % stride == 0))
+    return _mask(mask_rules.strided, stride)
 
 
 def chunks(size: int) -> Mask:
@@ -123,7 +136,7 @@ def chunks(size: int) -> Mask:
     [3, 4, 5]
     """
     checks.positive("size", size)
-    return Mask(lambda b, h, i, j: i // size == j // size)
+    return _mask(mask_rules.chunks, size)
 
 
 def summaries(stride: int, count: int) -> Mask:
@@ -142,7 +155,7 @@ def summaries(stride: int, count: int) -> Mask:
     checks.positive("stride", stride)
     checks.positive("count", count)
     checks.at_most("count", count, "stride", stride)
-    return Mask(lambda b, h, i, j: j % stride >= stride - count)
+    return _mask(mask_rules.summaries, stride, count)
 
 
 def global_tokens(count: int) -> Mask:
@@ -156,7 +169,7 @@ def global_tokens(count: int) -> Mask:
     (True, False)
     """
     checks.positive("count", count)
-    return Mask(lambda b, h, i, j: (i < count) | (j < count))
+    return _mask(mask_rules.global_tokens, count)
 
 
 def neighborhood(size: int, *, height: int, width: int) -> Mask:
@@ -187,17 +200,7 @@ def neighborhood(size: int, *, height: int, width: int) -> Mask:
             f"`size` must be odd, so that the query is in the middle; got {size}. "
             f"The nearest below is {size - 1}."
         )
-
-    def near(at: Array, other: Array, length: int) -> Array:
-        start = jnp.clip(at - size // 2, 0, max(length - size, 0))
-        return (other >= start) & (other < start + size)
-
-    def visible(b: Position, h: Position, i: Array, j: Array) -> Array:
-        inside = (i < height * width) & (j < height * width)
-        rows = near(i // width, j // width, height)
-        return inside & rows & near(i % width, j % width, width)
-
-    return Mask(visible)
+    return _mask(mask_rules.neighborhood, size, height, width)
 
 
 def axial(width: int, *, along: str = "both") -> Mask:
@@ -216,8 +219,8 @@ def axial(width: int, *, along: str = "both") -> Mask:
     """
     checks.positive("width", width)
     checks.one_of("along", along, ("row", "column", "both"))
-    row = Mask(lambda b, h, i, j: i // width == j // width)
-    column = Mask(lambda b, h, i, j: i % width == j % width)
+    row = _mask(mask_rules.chunks, width)
+    column = _mask(mask_rules.column, width)
     return {"row": row, "column": column, "both": row | column}[along]
 
 
@@ -226,32 +229,27 @@ def prefix(length: int | Int[Array, ""]) -> Mask:
 
     Reference: Raffel et al. 2020, arXiv:1910.10683, figure 4.
     """
-    return Mask(lambda b, h, i, j: j < length)
+    return _mask(mask_rules.prefix, length)
 
 
 def lengths(key_lengths: Int[Array, " b"]) -> Mask:
     """Padding mask from lengths: sequence b has `key_lengths[b]` keys."""
     checks.shape("key_lengths", key_lengths, "b")
-    return Mask(lambda b, h, i, j: j < key_lengths[b])
+    return _mask(mask_rules.lengths, key_lengths)
 
 
 def keys(visible: Bool[Array, "b s"]) -> Mask:
     """Padding mask from an array: key j of sequence b is seen where `visible[b, j]`."""
     checks.shape("visible", visible, "b s")
     _boolean("visible", visible)
-    return Mask(lambda b, h, i, j: _at(visible, b, j, fill=False))
+    return _mask(mask_rules.keys, visible)
 
 
 def documents(query_ids: Int[Array, "b t"], key_ids: Int[Array, "b s"]) -> Mask:
     """Document mask of packed sequences: `query_ids[b, i] == key_ids[b, j]`."""
     checks.shape("query_ids", query_ids, "b t")
     checks.shape("key_ids", key_ids, "b s")
-
-    def same(b: Position, h: Position, i: Position, j: Position) -> Array:
-        inside = (i < query_ids.shape[1]) & (j < key_ids.shape[1])
-        return inside & (_at(query_ids, b, i, fill=0) == _at(key_ids, b, j, fill=0))
-
-    return Mask(same)
+    return _mask(mask_rules.documents, query_ids, key_ids)
 
 
 def from_array(visible: Bool[Array, "b h t s"]) -> Mask:
@@ -261,17 +259,7 @@ def from_array(visible: Bool[Array, "b h t s"]) -> Mask:
     """
     checks.shape("visible", visible, "b h t s", remedy="Give missing axes length 1.")
     _boolean("visible", visible)
-
-    def look_up(*at: Position) -> Array:
-        sizes = visible.shape
-        place = (jnp.asarray(0) if n == 1 else x for n, x in zip(sizes, at, strict=True))
-        return _at(visible, *place, fill=False)
-
-    return Mask(look_up)
-
-
-def _at(array: Array, *place: Position, fill: bool | int) -> Array:
-    return jnp.asarray(array).at[place].get(mode="fill", fill_value=fill)
+    return _mask(mask_rules.from_array, visible)
 
 
 def _boolean(name: str, array: Array) -> None:

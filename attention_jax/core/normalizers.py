@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from attention_jax.core import checks, online_normalizers
+from attention_jax.core import checks, online_normalizers, values
 from attention_jax.core.online_normalizers import Online
 
 Logits = Float[Array, "b h t s"]
@@ -64,29 +64,33 @@ def softmax_with_sink(sink: Float[Array, " h"]) -> Normalizer:
     Reference: OpenAI 2025, gpt-oss model card, arXiv:2508.10925, section 2.2.
     """
     checks.shape("sink", sink, "h")
-
-    def weights(logits: Logits, visible: Visible) -> Logits:
-        logits, escape, shift = _with_sink(logits, visible)
-        powers = jnp.exp(logits - shift)
-        return powers / (powers.sum(-1, keepdims=True) + jnp.exp(escape - shift))
-
-    def lse(logits: Logits, visible: Visible) -> Float[Array, "b h t"]:
-        logits, escape, shift = _with_sink(logits, visible)
-        total = jnp.exp(logits - shift).sum(-1, keepdims=True) + jnp.exp(escape - shift)
-        return (jnp.log(total) + shift)[..., 0]
-
-    def _with_sink(logits: Logits, visible: Visible) -> tuple[Array, Array, Array]:
-        logits = jnp.where(visible, logits, -jnp.inf)
-        escape = sink.astype(logits.dtype)[None, :, None, None]
-        return logits, escape, jnp.maximum(_shift(logits), lax.stop_gradient(escape))
-
-    def leave(out: Array, total: Array) -> tuple[Array, Array]:
-        raised = jnp.logaddexp(total, sink.astype(total.dtype)[None, None])
-        return out * jnp.exp(total - raised)[..., None], raised
-
+    weights, lse, leave = (values.bind(x, sink) for x in (_sink_weights, _sink_lse, _leave_sink))
     return Normalizer(
         "softmax_with_sink", weights, lse, online_normalizers.SOFTMAX._replace(after=leave)
     )
+
+
+def _sink_weights(sink: Array, logits: Logits, visible: Visible) -> Logits:
+    logits, escape, shift = _with_sink(sink, logits, visible)
+    powers = jnp.exp(logits - shift)
+    return powers / (powers.sum(-1, keepdims=True) + jnp.exp(escape - shift))
+
+
+def _sink_lse(sink: Array, logits: Logits, visible: Visible) -> Float[Array, "b h t"]:
+    logits, escape, shift = _with_sink(sink, logits, visible)
+    total = jnp.exp(logits - shift).sum(-1, keepdims=True) + jnp.exp(escape - shift)
+    return (jnp.log(total) + shift)[..., 0]
+
+
+def _with_sink(sink: Array, logits: Logits, visible: Visible) -> tuple[Array, Array, Array]:
+    logits = jnp.where(visible, logits, -jnp.inf)
+    escape = sink.astype(logits.dtype)[None, :, None, None]
+    return logits, escape, jnp.maximum(_shift(logits), lax.stop_gradient(escape))
+
+
+def _leave_sink(sink: Array, out: Array, total: Array) -> tuple[Array, Array]:
+    raised = jnp.logaddexp(total, sink.astype(total.dtype)[None, None])
+    return out * jnp.exp(total - raised)[..., None], raised
 
 
 def sigmoid(bias: float | Float[Array, ""] | None) -> Normalizer:
@@ -102,17 +106,16 @@ def sigmoid(bias: float | Float[Array, ""] | None) -> Normalizer:
     """
     if bias is None:
         return _SIGMOID_OF_COUNT
+    weights, raised = values.bind(_sigmoid, bias), values.bind(_raise, bias)
+    return Normalizer("sigmoid", weights, online=online_normalizers.SIGMOID._replace(before=raised))
 
-    def weights(logits: Logits, visible: Visible) -> Logits:
-        raised = logits + jnp.asarray(bias, logits.dtype)
-        return jnp.where(visible, jax.nn.sigmoid(raised), 0)
 
-    def raise_by_bias(score: Array) -> Array:
-        return score + jnp.asarray(bias, score.dtype)
+def _raise(bias: float | Array, score: Array) -> Array:
+    return score + jnp.asarray(bias, score.dtype)
 
-    return Normalizer(
-        "sigmoid", weights, online=online_normalizers.SIGMOID._replace(before=raise_by_bias)
-    )
+
+def _sigmoid(bias: float | Array, logits: Logits, visible: Visible) -> Logits:
+    return jnp.where(visible, jax.nn.sigmoid(_raise(bias, logits)), 0)
 
 
 def _sigmoid_of_count(logits: Logits, visible: Visible) -> Logits:
@@ -121,12 +124,7 @@ def _sigmoid_of_count(logits: Logits, visible: Visible) -> Logits:
 
 
 _SIGMOID_OF_COUNT = Normalizer(
-    "sigmoid",
-    _sigmoid_of_count,
-    online=online_normalizers.SIGMOID._replace(
-        row_statistics=online_normalizers.RELU.row_statistics,  # the count of visible keys
-        weight=lambda x, count, keys: jax.nn.sigmoid(x - jnp.log(count)),
-    ),
+    "sigmoid", _sigmoid_of_count, online=online_normalizers.SIGMOID_OF_COUNT
 )
 
 
@@ -153,24 +151,8 @@ def _straight_through(logits: Logits, visible: Visible) -> Logits:
     return _hard(logits, visible) + (soft - lax.stop_gradient(soft))
 
 
-class _BestAndTotal(NamedTuple):
-    best: Any
-    lse: Any
-
-
 straight_through = Normalizer(
-    "straight_through",
-    _straight_through,
-    online=Online(
-        lambda sweep: _BestAndTotal(
-            online_normalizers.HARD.row_statistics(sweep),
-            online_normalizers.SOFTMAX.row_statistics(sweep),
-        ),
-        lambda x, row, keys: online_normalizers.HARD.weight(x, row.best, keys),
-        lambda x, p, row: jnp.exp(x - row.lse),
-        sums_to_one=True,
-        twice_differentiable=False,
-    ),
+    "straight_through", _straight_through, online=online_normalizers.STRAIGHT_THROUGH
 )
 """The weights of `hard` with the derivative of `softmax`. Bengio et al. 2013, arXiv:1308.3432."""
 
@@ -181,15 +163,15 @@ def top_k(k: int) -> Normalizer:
     Reference: Gupta et al. 2021, arXiv:2106.06899, section 2.
     """
     checks.positive("k", k)
+    return Normalizer("top_k", values.bind(_top_k, k), online=online_normalizers.top_k(k))
 
-    def weights(logits: Logits, visible: Visible) -> Logits:
-        # Held, so that the k-th is compared with itself, not with a copy that rounds otherwise.
-        logits = lax.optimization_barrier(jnp.where(visible, logits, -jnp.inf))
-        largest, _ = lax.top_k(lax.stop_gradient(logits), min(k, logits.shape[-1]))
-        chosen = visible & (logits >= largest[..., -1:])
-        return _keep_nan(_softmax(logits, chosen), logits)
 
-    return Normalizer("top_k", weights, online=online_normalizers.top_k(k))
+def _top_k(k: int, logits: Logits, visible: Visible) -> Logits:
+    # Held, so that the k-th is compared with itself, not with a copy that rounds otherwise.
+    logits = lax.optimization_barrier(jnp.where(visible, logits, -jnp.inf))
+    largest, _ = lax.top_k(lax.stop_gradient(logits), min(k, logits.shape[-1]))
+    chosen = visible & (logits >= largest[..., -1:])
+    return _keep_nan(_softmax(logits, chosen), logits)
 
 
 def _sparsemax(logits: Logits, visible: Visible) -> Logits:
@@ -233,7 +215,7 @@ entmax15 = Normalizer("entmax15", _entmax15, online=online_normalizers.ENTMAX15)
 """Between softmax and sparsemax. Peters et al. 2019, arXiv:1905.05702, algorithm 2."""
 
 
-def entmax(alpha: Float[Array, " h"]) -> Normalizer:
+def entmax(alpha: float | Float[Array, " h"]) -> Normalizer:
     """Between softmax, where alpha falls to 1, and sparsemax, at 2; with one alpha per head.
 
         weight_j = max((alpha_h - 1) x_j - threshold, 0)^(1 / (alpha_h - 1))
@@ -243,29 +225,31 @@ def entmax(alpha: Float[Array, " h"]) -> Normalizer:
     alpha too.
 
     Args:
-      alpha: above 1, and at most 2. Below 1.01 powers lose digits in float32.
+      alpha: above 1, and at most 2; one number for all heads, or one a head. Below 1.01 powers
+        lose digits in float32.
 
     Reference: Peters et al. 2019, arXiv:1905.05702, algorithm 1; the derivative in alpha: Correia
     et al. 2019, arXiv:1909.00015, proposition 1.
     """
-    checks.shape("alpha", alpha, "h")
+    if jnp.ndim(alpha):
+        checks.shape("alpha", alpha, "h")
+    return Normalizer("entmax", values.bind(_entmax, alpha))
 
-    def weights(logits: Logits, visible: Visible) -> Logits:
-        logits = jnp.where(visible, logits, -jnp.inf)
-        shifted = logits - _shift(logits)
-        order = alpha.astype(logits.dtype)[None, :, None, None] - 1
-        seen = shifted > -jnp.inf
-        # The inner where keeps the derivative in alpha finite where nothing is seen.
-        z = jnp.where(seen, order * jnp.where(seen, shifted, 0), -jnp.inf)
-        threshold = _bisected(*lax.stop_gradient((z, order)))
-        for _ in range(2):
-            powers, slope = _powers(z, order, threshold)
-            threshold = threshold + (powers.sum(-1, keepdims=True) - 1) / _nonzero(slope)
-        powers, _ = _powers(z, order, threshold)
-        # The sum is 1 but for rounding, which a power of 100 makes visible.
-        return _keep_nan(powers / _nonzero(powers.sum(-1, keepdims=True)), shifted)
 
-    return Normalizer("entmax", weights)
+def _entmax(alpha: Array | float, logits: Logits, visible: Visible) -> Logits:
+    logits = jnp.where(visible, logits, -jnp.inf)
+    shifted = logits - _shift(logits)
+    order = jnp.asarray(alpha, logits.dtype).reshape(1, -1, 1, 1) - 1
+    seen = shifted > -jnp.inf
+    # The inner where keeps the derivative in alpha finite where nothing is seen.
+    z = jnp.where(seen, order * jnp.where(seen, shifted, 0), -jnp.inf)
+    threshold = _bisected(*lax.stop_gradient((z, order)))
+    for _ in range(2):
+        powers, slope = _powers(z, order, threshold)
+        threshold = threshold + (powers.sum(-1, keepdims=True) - 1) / _nonzero(slope)
+    powers, _ = _powers(z, order, threshold)
+    # The sum is 1 but for rounding, which a power of 100 makes visible.
+    return _keep_nan(powers / _nonzero(powers.sum(-1, keepdims=True)), shifted)
 
 
 def _bisected(z: Logits, order: Array) -> Float[Array, "b h t 1"]:

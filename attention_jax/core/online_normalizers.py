@@ -21,6 +21,8 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
+from attention_jax.core import values
+
 Row = Any  # arrays `[... t]`; in `weight` and `derivative` shaped to fit the logits
 # (state, block, *found) -> state; the arrays of the state, and what was found before, are [... t].
 Look = Callable[..., Any]
@@ -84,21 +86,33 @@ def _softmax_row(sweep: Sweep) -> Row:
     return log_total(*sweep(lambda state, block: _grow(state, block.logits), (_LOWEST, 0.0)))
 
 
+def _softmax_weight(x: Array, lse: Row, keys: Array) -> Array:
+    return jnp.exp(x - lse)
+
+
+def _own_weight(x: Array, p: Array, row: Row) -> Array:
+    """The derivative of an exponential, which is itself."""
+    return p
+
+
 _LOWEST = lowest(jnp.float32)
 
-SOFTMAX = Online(
-    _softmax_row,
-    lambda x, lse, keys: jnp.exp(x - lse),
-    lambda x, p, lse: p,
-    sums_to_one=True,
-)
+SOFTMAX = Online(_softmax_row, _softmax_weight, _own_weight, sums_to_one=True)
 
-SIGMOID = Online(
-    lambda sweep: (),
-    lambda x, row, keys: jax.nn.sigmoid(x),
-    lambda x, p, row: p * (1 - p),
-    sums_to_one=False,
-)
+
+def _no_row(sweep: Sweep) -> Row:
+    return ()
+
+
+def _sigmoid_weight(x: Array, row: Row, keys: Array) -> Array:
+    return jax.nn.sigmoid(x)
+
+
+def _sigmoid_derivative(x: Array, p: Array, row: Row) -> Array:
+    return p * (1 - p)
+
+
+SIGMOID = Online(_no_row, _sigmoid_weight, _sigmoid_derivative, sums_to_one=False)
 
 
 def _count(sweep: Sweep) -> Row:
@@ -109,12 +123,22 @@ def _count(sweep: Sweep) -> Row:
     return jnp.maximum(sweep(look, 0.0), 1)
 
 
-RELU = Online(
-    _count,
-    lambda x, count, keys: jax.nn.relu(x) / count,
-    lambda x, p, count: (x > 0).astype(p.dtype) / count,
-    sums_to_one=False,
-)
+def _relu_weight(x: Array, count: Row, keys: Array) -> Array:
+    return jax.nn.relu(x) / count
+
+
+def _relu_derivative(x: Array, p: Array, count: Row) -> Array:
+    return (x > 0).astype(p.dtype) / count
+
+
+RELU = Online(_count, _relu_weight, _relu_derivative, sums_to_one=False)
+
+
+def _weight_of_count(x: Array, count: Row, keys: Array) -> Array:
+    return jax.nn.sigmoid(x - jnp.log(count))
+
+
+SIGMOID_OF_COUNT = SIGMOID._replace(row_statistics=_count, weight=_weight_of_count)
 
 
 def _largest(sweep: Sweep) -> Array:
@@ -140,11 +164,36 @@ def _first_best(sweep: Sweep) -> Row:
     return sweep(look, _Best(-1.0, -jnp.inf))
 
 
-HARD = Online(
-    _first_best,
-    lambda x, best, keys: _poisoned((keys.astype(x.dtype) == best.key).astype(x.dtype), best.logit),
-    lambda x, p, best: jnp.zeros_like(p),
-    sums_to_one=False,
+def _hard_weight(x: Array, best: _Best, keys: Array) -> Array:
+    return _poisoned((keys.astype(x.dtype) == best.key).astype(x.dtype), best.logit)
+
+
+def _no_derivative(x: Array, p: Array, row: Row) -> Array:
+    return jnp.zeros_like(p)
+
+
+HARD = Online(_first_best, _hard_weight, _no_derivative, sums_to_one=False)
+
+
+class _BestAndTotal(NamedTuple):
+    best: Any
+    lse: Any
+
+
+def _best_and_total(sweep: Sweep) -> Row:
+    return _BestAndTotal(_first_best(sweep), _softmax_row(sweep))
+
+
+def _best_weight(x: Array, row: _BestAndTotal, keys: Array) -> Array:
+    return _hard_weight(x, row.best, keys)
+
+
+def _soft_derivative(x: Array, p: Array, row: _BestAndTotal) -> Array:
+    return jnp.exp(x - row.lse)
+
+
+STRAIGHT_THROUGH = Online(
+    _best_and_total, _best_weight, _soft_derivative, sums_to_one=True, twice_differentiable=False
 )
 
 
@@ -157,7 +206,16 @@ class _Chosen(NamedTuple):
 
 def top_k(k: int) -> Online:
     """The softmax over the k largest logits, which a first sweep finds."""
+    return Online(
+        values.bind(_top_k_row, k),
+        _top_k_weight,
+        _own_weight,
+        sums_to_one=True,
+        twice_differentiable=False,
+    )
 
+
+def _top_k_row(k: int, sweep: Sweep) -> Row:
     def rank(best: Any, block: Block) -> Any:
         logits, numbers = (jnp.stack(x, -1) for x in best)
         here = jnp.broadcast_to(block.keys.astype(logits.dtype), block.logits.shape)
@@ -170,23 +228,15 @@ def top_k(k: int) -> Online:
         keys = jnp.broadcast_to(block.keys, block.logits.shape)
         return _grow(state, _kept(block.logits, threshold[..., None], numbers, keys))
 
-    def row_statistics(sweep: Sweep) -> Row:
-        largest = _largest(sweep)
-        logits, numbers = sweep(rank, ((-jnp.inf,) * k, (-1.0,) * k))
-        lse = log_total(*sweep(grow, (_LOWEST, 0.0), logits[-1], numbers))
-        return _Chosen(logits[-1], lse, largest, numbers)
+    largest = _largest(sweep)
+    logits, numbers = sweep(rank, ((-jnp.inf,) * k, (-1.0,) * k))
+    lse = log_total(*sweep(grow, (_LOWEST, 0.0), logits[-1], numbers))
+    return _Chosen(logits[-1], lse, largest, numbers)
 
-    def weight(x: Array, row: _Chosen, keys: Array) -> Array:
-        kept = _kept(x, row.threshold, row.numbers, keys)
-        return _poisoned(jnp.exp(kept - row.lse), row.largest)
 
-    return Online(
-        row_statistics,
-        weight,
-        lambda x, p, row: p,
-        sums_to_one=True,
-        twice_differentiable=False,
-    )
+def _top_k_weight(x: Array, row: _Chosen, keys: Array) -> Array:
+    kept = _kept(x, row.threshold, row.numbers, keys)
+    return _poisoned(jnp.exp(kept - row.lse), row.largest)
 
 
 class _Threshold(NamedTuple):
@@ -194,7 +244,7 @@ class _Threshold(NamedTuple):
     largest: Array
 
 
-def _root(scale: float, turn: Callable[[Array, Array, Array], Array]) -> Any:
+def _root(scale: float, turn: Callable[[Array, Array, Array], Array], sweep: Sweep) -> Row:
     """Row statistics by Newton's method, from the left of a falling convex sum of weights.
 
     Args:
@@ -208,25 +258,22 @@ def _root(scale: float, turn: Callable[[Array, Array, Array], Array]) -> Any:
         added = above.sum(-1), (above * above).sum(-1), (above > 0).sum(-1, dtype=above.dtype)
         return jax.tree.map(jnp.add, sums, added)
 
-    def row_statistics(sweep: Sweep) -> Row:
-        largest = _largest(sweep)
+    largest = _largest(sweep)
 
-        def moves(state: tuple[Array, Array, Array]) -> Array:
-            number, _, step = state
-            return (number < MOST_TURNS) & (step > jnp.finfo(step.dtype).eps).any()
+    def moves(state: tuple[Array, Array, Array]) -> Array:
+        number, _, step = state
+        return (number < MOST_TURNS) & (step > jnp.finfo(step.dtype).eps).any()
 
-        def move(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-            number, height, _ = state
-            step = turn(*sweep(measure, (0.0, 0.0, 0.0), height, largest))
-            return number + 1, height + step, step
+    def move(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        number, height, _ = state
+        step = turn(*sweep(measure, (0.0, 0.0, 0.0), height, largest))
+        return number + 1, height + step, step
 
-        # One key alone would take all: so low the threshold may be, and no lower.
-        start = jnp.full_like(largest, -1.0)
-        first: Any = 0, start, jnp.ones_like(start)
-        _, height, _ = lax.while_loop(moves, move, first)
-        return _Threshold(height, largest)
-
-    return row_statistics
+    # One key alone would take all: so low the threshold may be, and no lower.
+    start = jnp.full_like(largest, -1.0)
+    first: Any = 0, start, jnp.ones_like(start)
+    _, height, _ = lax.while_loop(moves, move, first)
+    return _Threshold(height, largest)
 
 
 def _nonzero(x: Array) -> Array:
@@ -245,18 +292,35 @@ def _above(x: Array, row: _Threshold, scale: float) -> Array:
     return jnp.maximum(scale * (x - row.largest) - row.height, 0)
 
 
+def _sparsemax_weight(x: Array, row: _Threshold, keys: Array) -> Array:
+    return _poisoned(_above(x, row, 1.0), row.largest)
+
+
+def _sparsemax_derivative(x: Array, p: Array, row: Row) -> Array:
+    return (p > 0).astype(p.dtype)
+
+
 SPARSEMAX = Online(
-    _root(1.0, _linear_turn),
-    lambda x, row, keys: _poisoned(_above(x, row, 1.0), row.largest),
-    lambda x, p, row: (p > 0).astype(p.dtype),
+    values.bind(_root, 1.0, _linear_turn),
+    _sparsemax_weight,
+    _sparsemax_derivative,
     sums_to_one=True,
     twice_differentiable=False,
 )
 
+
+def _entmax15_weight(x: Array, row: _Threshold, keys: Array) -> Array:
+    return _poisoned(_above(x, row, 0.5) ** 2, row.largest)
+
+
+def _entmax15_derivative(x: Array, p: Array, row: Row) -> Array:
+    return jnp.sqrt(p)
+
+
 ENTMAX15 = Online(
-    _root(0.5, _square_turn),
-    lambda x, row, keys: _poisoned(_above(x, row, 0.5) ** 2, row.largest),
-    lambda x, p, row: jnp.sqrt(p),
+    values.bind(_root, 0.5, _square_turn),
+    _entmax15_weight,
+    _entmax15_derivative,
     sums_to_one=True,
     twice_differentiable=False,
 )

@@ -1,11 +1,13 @@
 """Position encodings: added to embeddings, rotated into them, or added to scores."""
 
 import math
+from dataclasses import dataclass
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
-from attention_jax.core import checks
+from attention_jax.core import checks, values
 from attention_jax.core.types import ScoreMod
 
 Position = Array | int
@@ -100,14 +102,20 @@ def alibi(*, heads: int) -> ScoreMod:
     -0.5
     """
     checks.positive("heads", heads)
-    slopes = jnp.asarray(alibi_slopes(heads), jnp.float32)
+    return _Alibi(heads)
 
-    def lower(score: Array | float, b: Position, h: Position, i: Position, j: Position) -> Array:
+
+@dataclass(frozen=True)
+class _Alibi:
+    heads: int
+
+    def __call__(
+        self, score: Array | float, b: Position, h: Position, i: Position, j: Position
+    ) -> Array:
+        slopes = jnp.asarray(np.asarray(alibi_slopes(self.heads), np.float32))
         slope, distance = slopes[h], jnp.abs(jnp.asarray(i - j)).astype(slopes.dtype)
         lowered = jnp.asarray(score)
         return lowered - (slope * distance).astype(lowered.dtype)
-
-    return lower
 
 
 def alibi_slopes(heads: int) -> list[float]:
@@ -171,18 +179,27 @@ def t5_bias(
     Reference: Raffel et al. 2020, arXiv:1910.10683, section 2.1.
     """
     checks.shape("table", table, "buckets h")
+    return _T5Bias(values.Held(table), max_distance, bidirectional)
 
-    def add(score: Array | float, b: Position, h: Position, i: Position, j: Position) -> Array:
+
+@dataclass(frozen=True)
+class _T5Bias:
+    table: values.Held
+    max_distance: int
+    bidirectional: bool
+
+    def __call__(
+        self, score: Array | float, b: Position, h: Position, i: Position, j: Position
+    ) -> Array:
+        table = jnp.asarray(self.table.array)
         bucket = t5_bucket(
             jnp.asarray(j - i),
             buckets=table.shape[0],
-            max_distance=max_distance,
-            bidirectional=bidirectional,
+            max_distance=self.max_distance,
+            bidirectional=self.bidirectional,
         )
         raised = jnp.asarray(score)
         return raised + table[bucket, h].astype(raised.dtype)
-
-    return add
 
 
 def by_distance(
@@ -209,15 +226,27 @@ def by_distance(
     """
     checks.shape("table", table, "b n h r")
     checks.one_of("rows", rows, ("queries", "keys"))
-    columns = table.shape[-1]
+    return _ByDistance(
+        values.Held(table), rows, offset if isinstance(offset, int) else values.Held(offset)
+    )
 
-    def add(score: Array | float, b: Position, h: Position, i: Position, j: Position) -> Array:
-        own, other = (i, j) if rows == "queries" else (j, i)
+
+@dataclass(frozen=True)
+class _ByDistance:
+    table: values.Held
+    rows: str
+    offset: int | values.Held
+
+    def __call__(
+        self, score: Array | float, b: Position, h: Position, i: Position, j: Position
+    ) -> Array:
+        table, first = jnp.asarray(self.table.array), self.offset
+        offset = first.array if isinstance(first, values.Held) else first
+        columns = table.shape[-1]
+        own, other = (i, j) if self.rows == "queries" else (j, i)
         column = jnp.clip(jnp.asarray(own - other) + columns // 2, 0, columns - 1)
         raised = jnp.asarray(score)
         return raised + table[b, own - offset, h, column].astype(raised.dtype)
-
-    return add
 
 
 def _angles(positions: Num[Array, "*b t"], width: int, base: float) -> Float[Array, "*b t c"]:

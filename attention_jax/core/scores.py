@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from attention_jax.core import checks
+from attention_jax.core import checks, values
 from attention_jax.core.types import Score
 
 
@@ -46,7 +46,11 @@ def cosine(*, temperature: float = 1.0) -> Score:
     """
     if not temperature > 0:
         raise ValueError(f"`temperature` must be above 0; got {temperature!r}.")
-    return lambda q, k: (_unit(q) / temperature) @ _unit(k)
+    return values.bind(_cosine, temperature)
+
+
+def _cosine(temperature: float, q: Float[Array, " d"], k: Float[Array, " d"]) -> Float[Array, ""]:
+    return (_unit(q) / temperature) @ _unit(k)
 
 
 def general(w: Float[Array, "d d"]) -> Score:
@@ -57,7 +61,13 @@ def general(w: Float[Array, "d d"]) -> Score:
     Reference: Luong et al. 2015, arXiv:1508.04025, section 3.1.
     """
     checks.shape("w", w, "d d")
-    return lambda q, k: (q @ w.astype(q.dtype)) @ k
+    return values.bind(_general, w)
+
+
+def _general(
+    w: Float[Array, "d d"], q: Float[Array, " d"], k: Float[Array, " d"]
+) -> Float[Array, ""]:
+    return (q @ w.astype(q.dtype)) @ k
 
 
 def additive(w_q: Float[Array, "a d"], w_k: Float[Array, "a d"], w: Float[Array, " a"]) -> Score:
@@ -69,12 +79,12 @@ def additive(w_q: Float[Array, "a d"], w_k: Float[Array, "a d"], w: Float[Array,
     """
     for name, array, axes in (("w_q", w_q, "a d"), ("w_k", w_k, "a d"), ("w", w, "a")):
         checks.shape(name, array, axes)
+    return values.bind(_additive, w_q, w_k, w)
 
-    def score(q: Float[Array, " d"], k: Float[Array, " d"]) -> Float[Array, ""]:
-        dtype = q.dtype
-        return w.astype(dtype) @ jnp.tanh(w_q.astype(dtype) @ q + w_k.astype(dtype) @ k)
 
-    return score
+def _additive(w_q: Array, w_k: Array, w: Array, q: Array, k: Array) -> Float[Array, ""]:
+    dtype = q.dtype
+    return w.astype(dtype) @ jnp.tanh(w_q.astype(dtype) @ q + w_k.astype(dtype) @ k)
 
 
 def concat(w: Float[Array, "a c"], v: Float[Array, " a"]) -> Score:
@@ -89,18 +99,18 @@ def concat(w: Float[Array, "a c"], v: Float[Array, " a"]) -> Score:
     """
     for name, array, axes in (("w", w, "a c"), ("v", v, "a")):
         checks.shape(name, array, axes)
+    return values.bind(_concat, w, v)
 
-    def score(q: Float[Array, " d"], k: Float[Array, " n"]) -> Float[Array, ""]:
-        if w.shape[1] != len(q) + len(k):
-            raise ValueError(
-                f"`w` must be as wide as a query and a key together, {len(q)} + {len(k)}; "
-                f"got {w.shape}. Make it anew for these widths."
-            )
-        # W [q; k] as a sum: its terms need one side each, and so are hoisted out of the pairs.
-        of_query, of_key = w[:, : len(q)].astype(q.dtype), w[:, len(q) :].astype(q.dtype)
-        return v.astype(q.dtype) @ jnp.tanh(of_query @ q + of_key @ k)
 
-    return score
+def _concat(w: Array, v: Array, q: Array, k: Array) -> Float[Array, ""]:
+    if w.shape[1] != len(q) + len(k):
+        raise ValueError(
+            f"`w` must be as wide as a query and a key together, {len(q)} + {len(k)}; "
+            f"got {w.shape}. Make it anew for these widths."
+        )
+    # W [q; k] as a sum: its terms need one side each, and so are hoisted out of the pairs.
+    of_query, of_key = w[:, : len(q)].astype(q.dtype), w[:, len(q) :].astype(q.dtype)
+    return v.astype(q.dtype) @ jnp.tanh(of_query @ q + of_key @ k)
 
 
 def distance(*, width: float | None = None) -> Score:
@@ -117,14 +127,14 @@ def distance(*, width: float | None = None) -> Score:
     """
     if width is not None and not width > 0:
         raise ValueError(f"`width` must be above 0, or None; got {width!r}.")
+    return values.bind(_distance, width)
 
-    def score(q: Float[Array, " d"], k: Float[Array, " d"]) -> Float[Array, ""]:
-        scale = len(q) ** -0.5 if width is None else 0.5 / width**2
-        # 2 q . k - |q|^2 - |k|^2 as one dot product, which is a matrix product over all pairs.
-        wide_q = jnp.concatenate([_append(2 * q, -1.0), -(q @ q)[None]]) * scale
-        return wide_q @ _append(jnp.concatenate([k, (k @ k)[None]]), 1.0)
 
-    return score
+def _distance(width: float | None, q: Array, k: Array) -> Float[Array, ""]:
+    scale = len(q) ** -0.5 if width is None else 0.5 / width**2
+    # 2 q . k - |q|^2 - |k|^2 as one dot product, which is a matrix product over all pairs.
+    wide_q = jnp.concatenate([_append(2 * q, -1.0), -(q @ q)[None]]) * scale
+    return wide_q @ _append(jnp.concatenate([k, (k @ k)[None]]), 1.0)
 
 
 def _unit(x: Float[Array, " d"]) -> Float[Array, " d"]:

@@ -40,7 +40,7 @@ def empty_arrays(request: Request, name: str) -> str | None:
 
 def is_softmax(request: Request) -> bool:
     """True for the plain softmax."""
-    return request.normalizer is normalizers.softmax
+    return request.normalizer == normalizers.softmax
 
 
 def beyond_softmax(request: Request, name: str, *, sums: str) -> str | None:
@@ -65,7 +65,7 @@ def beyond_causal(request: Request, name: str) -> str | None:
     mask, offsets, (_, _, _, t, s) = request.mask, request.offsets, request.shape
     if mask is None:
         return None
-    if mask is not masks.causal:
+    if mask != masks.causal:
         return f"`mask` must be None or `masks.causal` for {name}."
     known = all(isinstance(x, int) for x in offsets)
     if t == s and known and len(set(offsets)) == 1:

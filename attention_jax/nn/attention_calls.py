@@ -55,7 +55,7 @@ class AttentionCall(NamedTuple):
         """One of "cross" (another sequence), "decoder" (causal) and "encoder" (any other mask)."""
         if self.memory is not None:
             return "cross"
-        return "decoder" if self.mask is masks.causal else "encoder"
+        return "decoder" if self.mask == masks.causal else "encoder"
 
 
 @runtime_checkable

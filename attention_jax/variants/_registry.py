@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from attention_jax.core import values
 from attention_jax.core.types import Variant
 from attention_jax.variants._option_types import checked_options
 from attention_jax.variants._text import Spec
@@ -94,7 +95,9 @@ def make(spec: Spec) -> Variant:
     name, _, factory = origin(spec)
     options = checked_options(name, factory, spec.options)
     with _entered(f"{name}{options}"):
-        variant = _call(factory, options)
+        path = str(Path(spec.source).resolve())
+        at = (path, spec.function) if spec.is_file else (name, name)
+        variant = _call(factory, options, values.bind(_remake, *at))
     if not isinstance(variant, Variant):
         raise ValueError(
             f"`{spec.function}` in {spec.source} must return an attention_jax.Variant; "
@@ -103,19 +106,31 @@ def make(spec: Spec) -> Variant:
     return variant
 
 
-def _call(factory: Callable[..., Any], options: dict[str, Any]) -> Any:
+def _remake(source: str, function: str, /, **options: Any) -> Variant:
+    """The variant of a pickle, made anew."""
+    return make(Spec(source, function, options))
+
+
+def _call(factory: Callable[..., Any], options: dict[str, Any], maker: Any) -> Any:
     try:
         hash(tuple(options.values()))
     except TypeError:  # an array
-        return factory(**options)
-    return _kept_call(factory, **options)
+        return _as_value(factory(**options), factory, options, maker)
+    return _kept_call(factory, maker, **options)
 
 
 @functools.lru_cache(_KEPT, typed=True)
-def _kept_call(factory: Callable[..., Any], **options: Hashable) -> Any:
+def _kept_call(factory: Callable[..., Any], maker: Any, /, **options: Hashable) -> Any:
     # What is kept must not belong to a trace that is under way.
     with jax.ensure_compile_time_eval():
-        return factory(**options)
+        return _as_value(factory(**options), factory, options, maker)
+
+
+def _as_value(made: Any, factory: Callable[..., Any], options: Any, maker: Any) -> Any:
+    """The variant with functions that compare, hash and pickle by name and options."""
+    if not isinstance(made, Variant):
+        return made
+    return values.as_value(made, factory, options, maker)
 
 
 def _module(name: str) -> ModuleType:

@@ -46,7 +46,7 @@ def split_mask(
     """
     for part in masks.conjuncts(mask):
         _, by_h, by_i, _ = depends_on(part)
-        if part is not masks.causal and (by_h or by_i):
+        if part != masks.causal and (by_h or by_i):
             raise ValueError(
                 f"{name} takes in a key once for all queries, so `mask` may be `masks.causal`, a "
                 "mask that depends on b and j only, or both joined by `&`; got one that depends "
@@ -76,7 +76,7 @@ def seen_keys(
 
 def is_causal(mask: MaskFunction | None) -> bool:
     """Tells whether `masks.causal` is among the masks of which a pair needs all."""
-    return any(part is masks.causal for part in masks.conjuncts(mask))
+    return any(part == masks.causal for part in masks.conjuncts(mask))
 
 
 def same_positions(

@@ -15,6 +15,7 @@ from attention_jax.core.types import (
     Variant,
     no_parameters,
 )
+from attention_jax.core.values import bind
 from attention_jax.engine.api import attention
 
 
@@ -30,13 +31,18 @@ def from_score(
     Returns:
       A variant for transformers and for RNN decoders.
     """
+    return Variant(init=init, attend=bind(_attend_by_score, score), score=score, roles=ROLES)
 
-    def attend(
-        params: Params, q: Array, k: Array, v: Array, options: Options = Options()
-    ) -> Output:
-        return attention(q, k, v, score=score(params), **options._asdict())
 
-    return Variant(init=init, attend=attend, score=score, roles=ROLES)
+def _attend_by_score(
+    score: Callable[[Params], Score],
+    params: Params,
+    q: Array,
+    k: Array,
+    v: Array,
+    options: Options = Options(),
+) -> Output:
+    return attention(q, k, v, score=score(params), **options._asdict())
 
 
 def from_mask(visible: MaskFunction) -> Variant:
@@ -45,13 +51,17 @@ def from_mask(visible: MaskFunction) -> Variant:
     Args:
       visible: which; a request's own mask hides others beside them.
     """
+    return Variant(init=no_parameters, attend=bind(_attend_by_mask, visible))
 
-    def attend(
-        params: Params, q: Array, k: Array, v: Array, options: Options = Options()
-    ) -> Output:
-        del params
-        return attention(
-            q, k, v, **options._replace(mask=masks.both(visible, options.mask))._asdict()
-        )
 
-    return Variant(init=no_parameters, attend=attend)
+def _attend_by_mask(
+    visible: MaskFunction,
+    params: Params,
+    q: Array,
+    k: Array,
+    v: Array,
+    options: Options = Options(),
+) -> Output:
+    del params
+    shown = options._replace(mask=masks.both(visible, options.mask))
+    return attention(q, k, v, **shown._asdict())
