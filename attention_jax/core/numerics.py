@@ -24,7 +24,7 @@ def kept_pairs(key: PRNGKeyArray, rate: float, at: tuple[Array, ...]) -> Bool[Ar
     Args:
       at: b, h, i and j, in shapes that broadcast.
     """
-    seed = jax.random.bits(key, (2,))
+    seed = jax.random.bits(key, (2,), jnp.uint32)  # 64 bits, in 64-bit mode, are others
     b, h, i, j = (x.astype(jnp.uint32) for x in at)
     seed = _hash(seed[0], seed[1], *jnp.broadcast_arrays(b, h))
     bits, _ = _hash(*seed, *jnp.broadcast_arrays(i, j))

@@ -1,7 +1,7 @@
 """Block maps: which pairs of query and key blocks the mask leaves, read at trace time."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -189,20 +189,20 @@ def _look(
     used, grid = mask.used, mask.function
     for axis in (3, 2, 1, 0):
         grid = jax.vmap(grid, [0 if axis == at else None for at in range(4)])
-    js: Any = np.arange(-(-s // sizes.keys) * sizes.keys, dtype=np.int32)
-    js = offsets[1] + np.minimum(js, s - 1)
+    places = np.minimum(np.arange(-(-s // sizes.keys) * sizes.keys, dtype=np.int32), s - 1)
 
     @jax.jit
     def row(bs, hs, i):
         at = jnp.minimum(i * sizes.queries + jnp.arange(sizes.queries, dtype=jnp.int32), t - 1)
-        seen = grid(bs, hs, offsets[0] + at, js)
-        seen = seen.reshape(-1, sizes.queries, js.size // sizes.keys, sizes.keys)
+        first, first_key = (jnp.asarray(x, jnp.int32) for x in offsets)
+        seen = grid(bs, hs, first + at, first_key + places)
+        seen = seen.reshape(-1, sizes.queries, places.size // sizes.keys, sizes.keys)
         return seen.any((0, 1, 3)).astype(jnp.uint8) + seen.all((0, 1, 3)).astype(jnp.uint8)
 
     def look(chunk: int) -> np.ndarray:
-        places = chunk * sizes.heads + np.arange(sizes.heads, dtype=np.int32)
-        bs = np.unique(places // g) if used[0] else np.zeros(1, np.int32)
-        hs = ((places % g)[:, None] * r + np.arange(r, dtype=np.int32)).reshape(-1)
+        heads = chunk * sizes.heads + np.arange(sizes.heads, dtype=np.int32)
+        bs = np.unique(heads // g) if used[0] else np.zeros(1, np.int32)
+        hs = ((heads % g)[:, None] * r + np.arange(r, dtype=np.int32)).reshape(-1)
         hs = np.unique(hs) if used[1] else np.zeros(1, np.int32)
         with jax.ensure_compile_time_eval():
             rows = [row(bs, hs, np.int32(i)) for i in range(-(-t // sizes.queries))]

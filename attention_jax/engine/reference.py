@@ -20,11 +20,10 @@ def run(request: Request) -> Output:
     """
     (query, key, value), offsets, normalizer = request.arrays, request.offsets, request.normalizer
     (b, t, h, _), s = query.shape, key.shape[1]
-    at = (
-        jnp.arange(b),
-        jnp.arange(h),
-        offsets.query + jnp.arange(t),
-        offsets.key + jnp.arange(s),
+    starts = (0, 0, offsets.query, offsets.key)
+    at = tuple(
+        jnp.asarray(start, jnp.int32) + jnp.arange(n, dtype=jnp.int32)
+        for start, n in zip(starts, (b, h, t, s), strict=True)
     )
     visible = visible_pairs(request.mask, at)
     q, k, v, poison = finite(query, key, value)

@@ -82,20 +82,28 @@ def dense(
         logits = _hide(tile, tiles.guarded_dot(tile.own.q, tile.own.k))
     else:
         logits = _logits(config, constants, tile, *tile.own[:3])
-    block = Block(logits, tile.visible, tile.index.keys)
-    state = _online_softmax_step(None, block, tile.own.v, _keep(config, constants, tile))
-    return _divide(*(x[None] for x in state))
+    # Weights are divided, not their sum: so the derivative of a saturated row cancels exactly.
+    high, powers, total = _powers(logits)
+    weights = powers / jnp.where(total == 0, 1, total)[..., None]
+    out = _weighted_sum(_times(weights, _keep(config, constants, tile)), tile.own.v)
+    return out[None], online_normalizers.log_total(high, total)[None]
+
+
+def _powers(logits: Array, before: Array | None = None) -> tuple[Array, Array, Array]:
+    """The largest logit of each row, here and before; powers relative to it, and their sum."""
+    high = logits.max(-1) if before is None else jnp.maximum(before, logits.max(-1))
+    # The largest logit cancels, so it needs no derivative.
+    high = lax.stop_gradient(jnp.maximum(high, online_normalizers.lowest(high.dtype)))
+    powers = jnp.exp(logits - high[..., None])
+    return high, powers, powers.sum(-1)
 
 
 def _online_softmax_step(
     state: Any, block: Block, v: Array, keep: Array | None
 ) -> tuple[Array, Array, Array]:
     """Weighted sum, largest logit and sum of powers, with one more block of keys."""
-    high = block.logits.max(-1) if state is None else jnp.maximum(state[1], block.logits.max(-1))
-    # The largest logit cancels, so it needs no derivative.
-    high = lax.stop_gradient(jnp.maximum(high, online_normalizers.lowest(high.dtype)))
-    powers = jnp.exp(block.logits - high[..., None])
-    out, total = _weighted_sum(_times(powers, keep), v), powers.sum(-1)
+    high, powers, total = _powers(block.logits, None if state is None else state[1])
+    out = _weighted_sum(_times(powers, keep), v)
     if state is not None:
         shrink = jnp.exp(state[1] - high)
         out, total = out + state[0] * shrink[..., None], total + state[2] * shrink

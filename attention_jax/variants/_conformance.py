@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from attention_jax.core import masks
-from attention_jax.core.types import ROLES
+from attention_jax.core.types import ROLES, Options
 from attention_jax.engine.api import attention
 from attention_jax.variants._case import (
     BATCH,
@@ -28,6 +28,7 @@ from attention_jax.variants._case import (
     SIZES,
     VALUE_WIDTH,
     Case,
+    Heads,
     NotPromised,
     Promise,
     close,
@@ -191,6 +192,26 @@ def bfloat16_stays(case: Case) -> None:
 
 
 @promise("long")
+def float32_stays_in_64_bit_mode(case: Case) -> None:
+    """With `jax_enable_x64`, float32 inputs give float32, and a state keeps its dtypes."""
+    variant = case.variant
+
+    def passes(qkv: Heads) -> tuple[Array, tuple[Any, ...]]:
+        params = variant.init(jax.random.key(0), **SIZES)
+        out = variant.attend(params, *qkv, Options(mask=case.mask))
+        if variant.start is None or variant.step is None:
+            return out, ()
+        state = variant.start(params, BATCH, LENGTH, **_state_sizes(case))
+        return out, (state, variant.step(params, state, *(x[:, 0] for x in qkv))[0])
+
+    with jax.enable_x64(True):
+        out, states = jax.eval_shape(passes, case.qkv)
+    hold(out.dtype == jnp.float32, f"float32 inputs must give float32; got {out.dtype}.")
+    dtypes = [[x.dtype for x in jax.tree.leaves(state)] for state in states]
+    hold(dtypes[:1] == dtypes[1:], f"A step must keep the dtypes of its state; got {dtypes}.")
+
+
+@promise("long")
 def heads_share_keys(case: Case) -> None:
     """Query heads that share a key head read the same keys and values."""
     q, k, v = case.qkv
@@ -290,13 +311,16 @@ def score_is_the_variant(case: Case) -> None:
 def _started(case: Case) -> Any:
     """The state before the first query, checked to have the batch as its first axis."""
     start = case.need(case.variant.start, "it has no state to start from")
-    sizes = SIZES | {"value_width": VALUE_WIDTH, "dtype": case.qkv[0].dtype}
-    state = start(case.params, BATCH, LENGTH, **sizes)
+    state = start(case.params, BATCH, LENGTH, **_state_sizes(case))
     hold(
         all(leaf.shape[0] == BATCH for leaf in jax.tree.leaves(state)),
         "The first axis of every array of the state must be the batch.",
     )
     return state
+
+
+def _state_sizes(case: Case) -> dict[str, Any]:
+    return SIZES | {"value_width": VALUE_WIDTH, "dtype": case.qkv[0].dtype}
 
 
 PROMISES = tuple(x for x in list(globals().values()) if isinstance(x, Promise))

@@ -61,7 +61,10 @@ def _attend(
     checks.dropout(options.dropout_rate, options.dropout_key)
     of_input, of_slots = _split(options)
     wide = q.astype(wide_dtype(q, k, v))
-    slots = (x[None].repeat(len(q), 0) for x in (params["key"], params["value"][..., :width]))
+    slots = (
+        x.astype(wide.dtype)[None].repeat(len(q), 0)
+        for x in (params["key"], params["value"][..., :width])
+    )
     read, total = attention(wide, k, v, **of_input._asdict())
     recalled, own = attention(wide, *slots, **of_slots._asdict())
     return _joined(read, total, recalled, own).astype(q.dtype)

@@ -61,6 +61,16 @@ def wide(params, q, k, v, options):
     return plain(params, *(x.astype(jnp.float32) for x in (q, k, v)), options)
 
 
+def widened(params, q, k, v, options):
+    """Ends in the default float, which in 64-bit mode is wide."""
+    return plain(params, q, k, v, options).astype(float)
+
+
+growing = variants.get("delta")._replace(
+    step=lambda params, state, *qkv: (jax.tree.map(lambda x: x.astype(float), state), qkv[0])
+)
+
+
 def batched(params, q, k, v, options):
     """Each output depends on the others of its batch."""
     out = plain(params, q, k, v, options)
@@ -135,6 +145,8 @@ def outside_jit(params, q, k, v, options):
         ("blind_rows_are_zero", broken(poisoned), "Queries that see nothing must give 0"),
         ("parameters_learn", broken(plain, learns), r"without any gradient: \['unused'\]"),
         ("bfloat16_stays", broken(wide), "must give bfloat16; got float32"),
+        ("float32_stays_in_64_bit_mode", broken(widened), "must give float32; got float64"),
+        ("float32_stays_in_64_bit_mode", growing, "must keep the dtypes of its state"),
         ("vmap_changes_nothing", broken(batched), "differ from those of a batch"),
         ("any_length", broken(short), r"must be \(1, 131, 4, 6\)"),
         ("heads_share_keys", broken(unshared), "Shared heads and their copies"),

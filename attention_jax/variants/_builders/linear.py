@@ -250,7 +250,7 @@ def from_delta(
         if convolution is not None:
             taps = _taps_of(params)
             mixed = tuple(
-                (window * tap.swapaxes(0, 1)[None]).sum(1, keepdims=True)
+                (window * tap.astype(dtype).swapaxes(0, 1)[None]).sum(1, keepdims=True)
                 for window, tap in zip(windows, taps, strict=True)
             )
         opening = gates(params, new[1], jnp.ones((1, 1), bool))
