@@ -3,23 +3,44 @@
 They look at shapes and dtypes only, so they cost nothing inside `jit`.
 """
 
+import functools
+import inspect
 import linecache
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import ClosedJaxpr
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array
 
+from attention_jax.core import captured_arrays
 from attention_jax.core.types import Like, MaskFunction, Score, ScoreMod
+
+LARGEST = 2**31 - 1  # positions are 32-bit numbers
+# So far from 0 that the distance of two positions is a 32-bit number too.
+FARTHEST = 2**30
 
 
 def positive(name: str, value: object, *, remedy: str = "") -> None:
-    """Raises unless `value` is an integer of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    """Raises unless `value` is an integer of at least 1, and fits into 32 bits."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or value < 1:
         raise ValueError(
-            _line(f"`{name}` must be a whole number of at least 1; got {value!r}.", remedy)
+            _line(f"`{name}` must be a whole number of at least 1; got {_said(value)}.", remedy)
+        )
+    if value > LARGEST:
+        raise ValueError(f"`{name}` must be at most {LARGEST}, as positions are; got {value}.")
+
+
+def above_zero(name: str, value: object, *, remedy: str = "") -> None:
+    """Raises unless `value` is a finite Python number above 0."""
+    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if not number or not 0 < value < float("inf"):
+        raise ValueError(
+            _line(f"`{name}` must be above 0, one finite number; got {_said(value)}.", remedy)
         )
 
 
@@ -40,6 +61,11 @@ def one_of(name: str, value: object, choices: Sequence[object]) -> None:
 
 def shape(name: str, array: ArrayLike | Like, axes: str, *, remedy: str = "") -> None:
     """Raises unless `array` has one axis for each letter of `axes`."""
+    if not (hasattr(array, "shape") and hasattr(array, "dtype")):
+        raise ValueError(
+            f"`{name}` must be an array of shape [{axes}]; got {_said(array)}. "
+            "Make one with `jnp.asarray`."
+        )
     if jnp.ndim(array) != len(axes.split()):
         raise ValueError(
             _line(f"`{name}` must have shape [{axes}]; got {jnp.shape(array)}.", remedy)
@@ -55,6 +81,80 @@ def floating(name: str, array: ArrayLike | Like) -> None:
         )
 
 
+_MISSING_AXES = {
+    3: "For one sequence add a batch axis: `x[None]`; for one head a head axis: `x[:, :, None]`.",
+    2: "For one sequence of one head add both axes: `x[None, :, None]`.",
+}
+
+
+class Lookup(NamedTuple):
+    """An array that a function of positions looks up, as errors name it.
+
+    Attributes:
+      name: of the argument.
+      axes: a letter each, of b, h, t and s; others are the array's own.
+      shape: of the array.
+    """
+
+    name: str
+    axes: str
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        array: Array | np.ndarray,
+        axes: str,
+        *,
+        integers: bool = False,
+        remedy: str = "",
+    ) -> "Lookup":
+        """An array whose shape, and where asked its dtype, is checked."""
+        shape(name, array, axes, remedy=remedy)
+        if integers and not jnp.issubdtype(array.dtype, jnp.integer):
+            raise ValueError(
+                f"`{name}` must hold whole numbers; got {array.dtype}. "
+                "Convert it with `.astype(jnp.int32)`."
+            )
+        return cls(name, axes, tuple(array.shape))
+
+
+def lookups(
+    name: str,
+    function: object,
+    query: Like,
+    key: Like,
+    query_offset: ArrayLike = 0,
+    key_offset: ArrayLike = 0,
+) -> None:
+    """Raises unless the arrays that a function looks up fit a call: its attribute `arrays`.
+
+    An axis of length 1 stands for all. Positions count from 0, so beyond an offset an array is
+    longer than the queries or keys, and it may be longer than needed.
+
+    Args:
+      name: of the argument, such as "mask".
+    """
+    (b, t, h, _), s = query.shape, key.shape[1]
+    sizes = {"b": b, "h": h, "t": t, "s": s}
+    first = {"t": known(query_offset), "s": known(key_offset)}
+    for array in getattr(function, "arrays", ()):
+        for letter, size in zip(array.axes.split(), array.shape, strict=True):
+            if size == 1 or letter not in sizes:
+                continue
+            need = sizes[letter] + max(first.get(letter) or 0, -sizes[letter])
+            if size < need or (size > need and letter in "bh"):
+                wanted = [str(sizes.get(x, x)) for x in array.axes.split()]
+                at = f" from position {first[letter]}" if first.get(letter) else ""
+                raise ValueError(
+                    f"`{array.name}` of `{name}` must have shape [{array.axes}], here "
+                    f"[{' '.join(wanted)}], where an axis of length 1 stands for all; got "
+                    f"{array.shape}, for a query {tuple(query.shape)} and a key "
+                    f"{tuple(key.shape)}. Axis {letter} must be {need}{at}, or 1."
+                )
+
+
 def attention_arrays(query: Like, key: Like, value: Like) -> None:
     """Raises unless the arrays fit each other as `[b t h d]`, `[b s g d]`, `[b s g e]`."""
     for name, array, axes in (
@@ -62,7 +162,7 @@ def attention_arrays(query: Like, key: Like, value: Like) -> None:
         ("key", key, "b s g d"),
         ("value", value, "b s g e"),
     ):
-        shape(name, array, axes, remedy="For one sequence add a batch axis: `x[None]`.")
+        shape(name, array, axes, remedy=_MISSING_AXES.get(len(getattr(array, "shape", ())), ""))
         floating(name, array)
     _same("key", key, "query", query, axis=0, what="batch size")
     _same("value", value, "key", key, axis=0, what="batch size")
@@ -81,6 +181,7 @@ def score_function(score: Score, query: Like, key: Like, dtype: DTypeLike) -> Cl
 
     A score may allow a key of another width than the query, as additive attention can.
     """
+    called_with("score", score, "(query, key)", remedy="Use one of `scores`: `scores.scaled_dot`.")
     q, k = (jax.ShapeDtypeStruct(array.shape[-1:], dtype) for array in (query, key))
     try:
         program, result = _traced("score", score, q, k)
@@ -100,6 +201,7 @@ def score_function(score: Score, query: Like, key: Like, dtype: DTypeLike) -> Cl
 def score_mod_function(score_mod: ScoreMod, dtype: DTypeLike) -> ClosedJaxpr:
     """Traces a score modifier; raises unless it returns a real scalar."""
     score = jax.ShapeDtypeStruct((), dtype)
+    called_with("score_mod", score_mod, "(score, b, h, i, j)")
     program, result = _traced("score_mod", score_mod, score, *_POSITIONS)
     if result.shape != () or not jnp.issubdtype(result.dtype, jnp.floating):
         raise ValueError(
@@ -112,11 +214,7 @@ def score_mod_function(score_mod: ScoreMod, dtype: DTypeLike) -> ClosedJaxpr:
 
 def mask_function(mask: MaskFunction) -> ClosedJaxpr:
     """Traces a mask; raises unless it returns a boolean scalar."""
-    if not callable(mask):
-        raise ValueError(
-            f"`mask` must be a function of (b, h, i, j); got {type(mask).__name__}. "
-            "Wrap an array with `masks.from_array`."
-        )
+    called_with("mask", mask, "(b, h, i, j)", remedy="Wrap an array with `masks.from_array`.")
     program, result = _traced("mask", mask, *_POSITIONS)
     if result.shape != () or result.dtype != jnp.bool_:
         raise ValueError(
@@ -138,13 +236,37 @@ def dropout(rate: object, key: object) -> None:
         )
 
 
-def position(name: str, value: ArrayLike) -> None:
-    """Raises unless `value` is a scalar integer, concrete or traced."""
-    if jnp.ndim(value) or not jnp.issubdtype(jnp.result_type(value), jnp.integer):
+def position(
+    name: str,
+    value: ArrayLike,
+    length: int = 0,
+    *,
+    remedy: str = "With one position a sequence, use `jax.vmap`.",
+) -> None:
+    """Raises unless `value` is a scalar integer, concrete or traced, that 32 bits can count from.
+
+    Args:
+      length: number of positions from there on.
+    """
+    is_array = hasattr(value, "shape") and hasattr(value, "dtype")
+    if not (is_array or isinstance(value, (bool, int, float))):
+        raise ValueError(_line(f"`{name}` must be one whole number; got {_said(value)}.", remedy))
+    shape, dtype = jnp.shape(value), jnp.result_type(value)
+    if shape or not jnp.issubdtype(dtype, jnp.integer):
         raise ValueError(
-            f"`{name}` must be one whole number; got {jnp.result_type(value)}"
-            f"{list(jnp.shape(value))}. With one position a sequence, use `jax.vmap`."
+            _line(f"`{name}` must be one whole number; got {dtype}{list(shape)}.", remedy)
         )
+    first = known(value)
+    if first is not None and not -FARTHEST <= first <= FARTHEST - length:
+        raise ValueError(
+            f"`{name}` must keep positions within 2^30 of 0, so that 32 bits hold their distances; "
+            f"got {first} with {length} positions. Count from a nearer position."
+        )
+
+
+def known(value: ArrayLike) -> int | None:
+    """A scalar integer as a Python number; None where it is traced."""
+    return None if isinstance(value, jax.core.Tracer) else int(value)
 
 
 def _same(name: str, array: Like, other: str, against: Like, *, axis: int, what: str) -> None:
@@ -155,6 +277,35 @@ def _same(name: str, array: Like, other: str, against: Like, *, axis: int, what:
         )
 
 
+def called_with(name: str, function: object, arguments: str, *, remedy: str = "") -> None:
+    """Raises unless `function` is one, and takes as many positional arguments as are named.
+
+    Args:
+      name: of the argument that it is.
+      arguments: as in "(b, h, i, j)".
+      remedy: for what is no function at all.
+    """
+    if not callable(function):
+        raise ValueError(
+            _line(f"`{name}` must be a function of {arguments}; got {_said(function)}.", remedy)
+        )
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of a builtin
+        return
+    try:
+        signature.bind(*arguments.split(","))
+    except TypeError:
+        module = getattr(function, "__module__", None) or ""
+        own = module.startswith("attention_jax.") and not isinstance(function, type)
+        called = getattr(function, "__name__", type(function).__name__)
+        said = f"{module.split('.')[-1]}.{called}" if own else called
+        raise ValueError(
+            f"`{name}` is called with {arguments}; got {said}{signature}. "
+            + (f"Call it first: `{said}(...)`." if own else "Take these arguments, in this order.")
+        ) from None
+
+
 _POSITIONS = (jax.ShapeDtypeStruct((), jnp.int32),) * 4
 
 
@@ -163,7 +314,14 @@ def _traced(
 ) -> tuple[ClosedJaxpr, jax.ShapeDtypeStruct]:
     """The program of `function` for one pair, and the shape and dtype of its result."""
     try:
-        program, result = jax.make_jaxpr(function, return_shape=True)(*arguments)
+        call = functools.partial(captured_arrays.call, function)
+        program, result = jax.make_jaxpr(call, return_shape=True)(*arguments)
+    except captured_arrays.NUMPY_ERRORS as error:
+        raise ValueError(
+            f"`{name}` must compute with `jax.numpy`: NumPy and Python's lists cannot take its "
+            "arguments, which stand for all pairs at once. Use `jnp` for `np`, and look up in "
+            f"`jnp.asarray(table)`. Got {shown(function)}."
+        ) from error
     except jax.errors.ConcretizationTypeError as error:
         raise ValueError(
             f"`{name}` must not decide by Python's `if`, `and`, `or` or `not` on its arguments, "
@@ -173,6 +331,7 @@ def _traced(
     if not hasattr(result, "shape"):
         raise ValueError(
             f"`{name}` must return one array; got {type(result).__name__} from {shown(function)}."
+            + (" Call it first." if callable(result) else "")
         )
     return program, result
 
@@ -186,6 +345,18 @@ def shown(function: Callable[..., object]) -> str:
         return name
     line = linecache.getline(code.co_filename, code.co_firstlineno).strip()
     return f"{name} ({code.co_filename}:{code.co_firstlineno}{': ' + line if line else ''})"
+
+
+def _said(value: object) -> str:
+    """A value as errors show it, in few words."""
+    if isinstance(value, (jax.Array, np.ndarray, jax.ShapeDtypeStruct)):
+        return f"an array {value.dtype}{list(value.shape)}"
+    text = repr(value)
+    if isinstance(value, (bool, int, float, str, type(None))) and len(text) < 60:
+        return text
+    if callable(value) and hasattr(value, "__name__"):
+        return f"the function {value.__name__}"
+    return f"{text} ({type(value).__name__})" if len(text) < 40 else f"a {type(value).__name__}"
 
 
 def _line(message: str, remedy: str) -> str:

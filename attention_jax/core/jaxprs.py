@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PyTree
 
+from attention_jax.core import captured_arrays
 from attention_jax.core.types import Like, MaskFunction, Score
 
 
@@ -111,7 +113,8 @@ def hoist_invariant(
 
 def depends_on(mask: MaskFunction) -> tuple[bool, ...]:
     """For each of b, h, i, j, whether the mask may depend on it."""
-    return inputs_used(jax.make_jaxpr(mask)(*[jnp.int32(0)] * 4).jaxpr)
+    call = partial(captured_arrays.call, mask)
+    return inputs_used(jax.make_jaxpr(call)(*[jnp.int32(0)] * 4).jaxpr)
 
 
 def inputs_used(jaxpr: Jaxpr) -> tuple[bool, ...]:

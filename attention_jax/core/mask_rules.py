@@ -70,7 +70,7 @@ def prefix(length: int | Table, b: Array, h: Array, i: Array, j: Array) -> Array
 
 
 def lengths(key_lengths: Table, b: Array, h: Array, i: Array, j: Array) -> Array:
-    return j < jnp.asarray(key_lengths)[b]
+    return (j >= 0) & (j < _at(key_lengths, b, fill=0))
 
 
 def keys(visible: Table, b: Array, h: Array, i: Array, j: Array) -> Array:
@@ -78,18 +78,24 @@ def keys(visible: Table, b: Array, h: Array, i: Array, j: Array) -> Array:
 
 
 def documents(query_ids: Table, key_ids: Table, b: Array, h: Array, i: Array, j: Array) -> Array:
-    inside = (i < query_ids.shape[1]) & (j < key_ids.shape[1])
+    inside = _inside(query_ids, 1, i) & _inside(key_ids, 1, j)
     return inside & (_at(query_ids, b, i, fill=0) == _at(key_ids, b, j, fill=0))
 
 
 def from_array(visible: Table, b: Array, h: Array, i: Array, j: Array) -> Array:
-    sizes = visible.shape
-    place = (jnp.asarray(0) if n == 1 else x for n, x in zip(sizes, (b, h, i, j), strict=True))
-    return _at(visible, *place, fill=False)
+    return _at(visible, b, h, i, j, fill=False)
 
 
 def _at(array: Table, *place: Array, fill: bool | int) -> Array:
-    return jnp.asarray(array).at[place].get(mode="fill", fill_value=fill)
+    """An entry, where axes of length 1 stand for all places; `fill` before 0 and beyond the end."""
+    at = tuple(jnp.asarray(0) if n == 1 else x for n, x in zip(array.shape, place, strict=True))
+    filled: Any = jnp.asarray(array).at[at]
+    return filled.get(mode="fill", fill_value=fill, wrap_negative_indices=False)
+
+
+def _inside(array: Table, axis: int, place: Array) -> Array:
+    size = array.shape[axis]
+    return jnp.asarray(True) if size == 1 else (place >= 0) & (place < size)
 
 
 def every(*parts_and_pair: object) -> Array:

@@ -6,17 +6,20 @@ They combine with `&`, `|` and `~`, also with plain functions:
     masks.causal & (lambda b, h, i, j: j != 0)
 
 Masks made from arrays look positions up, so with `query_offset` and `key_offset` the arrays
-still start at position 0. Positions beyond an array's end are hidden.
+still start at position 0, and may be longer than the queries or keys of a call. `attention` checks
+their sizes: an axis of length 1 stands for all, any other must fit. Positions before 0 are hidden.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Never
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from attention_jax.core import checks, mask_rules, values
-from attention_jax.core.types import MaskFunction
+from attention_jax.core import captured_arrays, checks, mask_rules, values
+from attention_jax.core.checks import Lookup
+from attention_jax.core.types import AnyArray, MaskFunction
 
 Position = Array | int
 
@@ -32,14 +35,31 @@ class Mask:
       function: of `(b, h, i, j)`.
       parts: the masks of which it is the conjunction, where it is one: each empties blocks of
         pairs by itself, whatever is known of the others.
+      arrays: those that it looks up, so that their sizes can be checked.
     """
 
     function: MaskFunction
     parts: tuple[MaskFunction, ...] = ()
+    arrays: tuple[Lookup, ...] = ()
 
-    def __call__(self, b: Position, h: Position, i: Position, j: Position) -> Array:
-        at = (jnp.asarray(position) for position in (b, h, i, j))
-        return jnp.asarray(self.function(*at))
+    # NumPy leaves `array & mask` to the mask, which says what is wrong with it.
+    __array_ufunc__ = None
+
+    def __call__(
+        self,
+        b: Position | None = None,
+        h: Position | None = None,
+        i: Position | None = None,
+        j: Position | None = None,
+    ) -> Array:
+        given = b, h, i, j
+        if any(position is None for position in given):
+            raise TypeError(
+                "A mask is called with its four positions (b, h, i, j), and `attention` does that; "
+                f"got {sum(position is not None for position in given)} of them. Give the mask "
+                "itself, without parentheses: `mask=masks.causal`."
+            )
+        return jnp.asarray(captured_arrays.call(self.function, *map(jnp.asarray, given)))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Mask) and values.same(self.function, other.function)
@@ -48,28 +68,49 @@ class Mask:
         return values.hash_of(self.function)
 
     def __and__(self, other: MaskFunction) -> "Mask":
-        parts = (*conjuncts(self), *conjuncts(other))
-        return Mask(values.bind(mask_rules.every, *parts), parts)
+        own = _operand("&", other)
+        parts = (*conjuncts(self), *conjuncts(own))
+        return Mask(values.bind(mask_rules.every, *parts), parts, (*self.arrays, *own.arrays))
 
     def __or__(self, other: MaskFunction) -> "Mask":
-        return Mask(values.bind(mask_rules.either, self, other))
+        own = _operand("|", other)
+        arrays = (*self.arrays, *own.arrays)
+        return Mask(values.bind(mask_rules.either, self, own), arrays=arrays)
 
     def __invert__(self) -> "Mask":
-        return Mask(values.bind(mask_rules.hidden, self))
+        return Mask(values.bind(mask_rules.hidden, self), arrays=self.arrays)
+
+    def __bool__(self) -> Never:
+        raise TypeError(
+            "A mask is neither True nor False as a whole. Combine masks by `&`, `|` and `~`, not "
+            "by `and`, `or` and `not`; ask whether there is one by `mask is None`."
+        )
 
     __rand__ = __and__
     __ror__ = __or__
 
 
-def _mask(rule: Callable[..., Array], *parameters: object) -> Mask:
-    return Mask(values.bind(rule, *parameters) if parameters else rule)
+def _operand(operator: str, other: MaskFunction) -> Mask:
+    """The other side of `&` or `|` as a mask."""
+    checks.called_with(
+        f"mask {operator} other",
+        other,
+        "(b, h, i, j)",
+        remedy="Wrap an array with `masks.from_array`.",
+    )
+    return other if isinstance(other, Mask) else Mask(other)
+
+
+def _mask(rule: Callable[..., Array], *parameters: object, arrays: tuple[Lookup, ...] = ()) -> Mask:
+    return Mask(values.bind(rule, *parameters) if parameters else rule, arrays=arrays)
 
 
 def conjuncts(mask: MaskFunction | None) -> tuple[MaskFunction, ...]:
     """The masks of which a pair needs all; none where `mask` is None."""
     if mask is None:
         return ()
-    return getattr(mask, "parts", ()) or (mask,)
+    own = mask if isinstance(mask, Mask) else Mask(mask)
+    return own.parts or (own,)
 
 
 full = Mask(mask_rules.full)
@@ -105,9 +146,11 @@ def sliding_window(size: int, *, dilation: int = 1) -> Mask:
     >>> [j for j in range(10) if sliding_window(2, dilation=3)(0, 0, 5, j)]
     [2, 5, 8]
     """
-    if size < 1:
+    if isinstance(size, int) and size < 1:
         raise ValueError(f"`size` must hold at least 1 position; got {size}.")
+    checks.positive("size", size)
     checks.positive("dilation", dilation)
+    checks.positive("size * dilation", size * dilation)
     if dilation == 1:
         return _mask(mask_rules.window, size)
     return _mask(mask_rules.dilated, size, dilation)
@@ -224,45 +267,49 @@ def axial(width: int, *, along: str = "both") -> Mask:
     return {"row": row, "column": column, "both": row | column}[along]
 
 
-def prefix(length: int | Int[Array, ""]) -> Mask:
+def prefix(length: int | Int[AnyArray, ""]) -> Mask:
     """Prefix: every query sees the first `length` keys; combine as `causal | prefix(length)`.
+
+    Raises:
+      ValueError: `length` is not one whole number, fixed or traced.
 
     Reference: Raffel et al. 2020, arXiv:1910.10683, figure 4.
     """
+    checks.position("length", length, remedy="With one length a sequence, use `masks.lengths`.")
     return _mask(mask_rules.prefix, length)
 
 
-def lengths(key_lengths: Int[Array, " b"]) -> Mask:
+def lengths(key_lengths: Int[AnyArray, "#b"]) -> Mask:
     """Padding mask from lengths: sequence b has `key_lengths[b]` keys."""
-    checks.shape("key_lengths", key_lengths, "b")
-    return _mask(mask_rules.lengths, key_lengths)
+    looked = Lookup.of("key_lengths", key_lengths, "b", integers=True)
+    return _mask(mask_rules.lengths, key_lengths, arrays=(looked,))
 
 
-def keys(visible: Bool[Array, "b s"]) -> Mask:
+def keys(visible: Bool[AnyArray, "#b #s"]) -> Mask:
     """Padding mask from an array: key j of sequence b is seen where `visible[b, j]`."""
-    checks.shape("visible", visible, "b s")
+    looked = Lookup.of("visible", visible, "b s")
     _boolean("visible", visible)
-    return _mask(mask_rules.keys, visible)
+    return _mask(mask_rules.keys, visible, arrays=(looked,))
 
 
-def documents(query_ids: Int[Array, "b t"], key_ids: Int[Array, "b s"]) -> Mask:
+def documents(query_ids: Int[AnyArray, "#b #t"], key_ids: Int[AnyArray, "#b #s"]) -> Mask:
     """Document mask of packed sequences: `query_ids[b, i] == key_ids[b, j]`."""
-    checks.shape("query_ids", query_ids, "b t")
-    checks.shape("key_ids", key_ids, "b s")
-    return _mask(mask_rules.documents, query_ids, key_ids)
+    of_queries = Lookup.of("query_ids", query_ids, "b t", integers=True)
+    of_keys = Lookup.of("key_ids", key_ids, "b s", integers=True)
+    return _mask(mask_rules.documents, query_ids, key_ids, arrays=(of_queries, of_keys))
 
 
-def from_array(visible: Bool[Array, "b h t s"]) -> Mask:
+def from_array(visible: Bool[AnyArray, "#b #h #t #s"]) -> Mask:
     """Mask from an array, True where visible; axes of length 1 broadcast.
 
     Where the array shows a pattern (a window, padding), the function for it is faster.
     """
-    checks.shape("visible", visible, "b h t s", remedy="Give missing axes length 1.")
+    looked = Lookup.of("visible", visible, "b h t s", remedy="Give missing axes length 1.")
     _boolean("visible", visible)
-    return _mask(mask_rules.from_array, visible)
+    return _mask(mask_rules.from_array, visible, arrays=(looked,))
 
 
-def _boolean(name: str, array: Array) -> None:
+def _boolean(name: str, array: AnyArray) -> None:
     if array.dtype != jnp.bool_:
         raise ValueError(
             f"`{name}` must be boolean, True where visible; got {array.dtype}. "

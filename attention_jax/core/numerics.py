@@ -12,8 +12,9 @@ Offset = int | Int[Array, ""]
 
 
 def wide_dtype(*arrays: Like) -> np.dtype:
-    """The dtype of accumulation: float32, or float64 where an array has it."""
-    return jnp.dtype(jnp.float64 if jnp.float64 in [x.dtype for x in arrays] else jnp.float32)
+    """The dtype of accumulation: float32, or float64 where an array has it and JAX takes it."""
+    wide = jnp.float64 if jnp.float64 in [x.dtype for x in arrays] else jnp.float32
+    return jax.dtypes.canonicalize_dtype(wide)
 
 
 def kept_pairs(key: PRNGKeyArray, rate: float, at: tuple[Array, ...]) -> Bool[Array, "..."]:

@@ -12,11 +12,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 Params = Any  # a pytree of arrays; `{}` where nothing is learned
 State = Any  # a pytree of arrays whose first axis is the batch
 
+# An array of JAX or of NumPy, as public functions take it.
+AnyArray = Array | np.ndarray
 # An array, or what is known of one before it is there.
 Like = Array | jax.ShapeDtypeStruct
 # One query [d] and one key [d] -> a scalar.

@@ -2,19 +2,20 @@
 
 from typing import Literal, Unpack, overload
 
+import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from attention_jax.core import checks, normalizers, scores
-from attention_jax.core.types import Like, MaskFunction, Score, ScoreMod
+from attention_jax.core.types import AnyArray, Like, MaskFunction, Score, ScoreMod
 from attention_jax.engine.implementation import Implementation, Plan, implementations
 from attention_jax.engine.request import Keywords, Request, make_request
 
 
 @overload
 def attention(
-    query: Float[Array, "b t h d"],
-    key: Float[Array, "b s g d"],
-    value: Float[Array, "b s g e"],
+    query: Float[AnyArray, "b t h d"],
+    key: Float[AnyArray, "b s g d"],
+    value: Float[AnyArray, "b s g e"],
     *,
     score: Score = ...,
     score_mod: ScoreMod | None = ...,
@@ -29,9 +30,9 @@ def attention(
 ) -> Array: ...
 @overload
 def attention(
-    query: Float[Array, "b t h d"],
-    key: Float[Array, "b s g d"],
-    value: Float[Array, "b s g e"],
+    query: Float[AnyArray, "b t h d"],
+    key: Float[AnyArray, "b s g d"],
+    value: Float[AnyArray, "b s g e"],
     *,
     score: Score = ...,
     score_mod: ScoreMod | None = ...,
@@ -46,9 +47,9 @@ def attention(
 ) -> tuple[Array, Array]: ...
 @overload
 def attention(
-    query: Float[Array, "b t h d"],
-    key: Float[Array, "b s g d"],
-    value: Float[Array, "b s g e"],
+    query: Float[AnyArray, "b t h d"],
+    key: Float[AnyArray, "b s g d"],
+    value: Float[AnyArray, "b s g e"],
     *,
     score: Score = ...,
     score_mod: ScoreMod | None = ...,
@@ -64,9 +65,9 @@ def attention(
 
 
 def attention(
-    query: Float[Array, "b t h d"],
-    key: Float[Array, "b s g d"],
-    value: Float[Array, "b s g e"],
+    query: Float[AnyArray, "b t h d"],
+    key: Float[AnyArray, "b s g d"],
+    value: Float[AnyArray, "b s g e"],
     *,
     score: Score = scores.scaled_dot,
     score_mod: ScoreMod | None = None,
@@ -133,9 +134,9 @@ def attention(
 
 
 def plan(
-    query: Like,
-    key: Like,
-    value: Like,
+    query: Like | np.ndarray,
+    key: Like | np.ndarray,
+    value: Like | np.ndarray,
     *,
     return_lse: bool = False,
     implementation: str | None = None,

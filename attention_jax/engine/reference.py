@@ -1,11 +1,13 @@
 """The definition of attention, dense, in a few lines: the oracle of every faster path."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from attention_jax.core import captured_arrays
 from attention_jax.core.jaxprs import depends_on
 from attention_jax.core.numerics import kept_pairs, wide_dtype
 from attention_jax.core.types import MaskFunction, Score
@@ -48,6 +50,7 @@ def pair_scores(
     (b, t, h, d), g = q.shape, k.shape[2]
     q = q.reshape(b, t, g, h // g, d).transpose(0, 2, 3, 1, 4)
     k = k.transpose(0, 2, 1, 3)
+    score = partial(captured_arrays.call, score)
     for q_axis, k_axis in ((None, 0), (0, None), (0, None), (0, 0), (0, 0)):
         score = jax.vmap(score, (q_axis, k_axis))
     return score(q, k).astype(q.dtype).reshape(b, h, t, k.shape[2])
@@ -64,6 +67,7 @@ def visible_pairs(mask: MaskFunction | None, at: tuple[Array, ...]) -> Bool[Arra
 
 def _over_pairs(function: Callable, *, inner: tuple[int, ...] = ()) -> Callable:
     """Maps a function of (..., b, h, i, j) over all four, and `inner` arguments with them."""
+    function = partial(captured_arrays.call, function)
     for axis in (3, 2, 1, 0):
         mapped = [0 if axis == position else None for position in range(4)]
         function = jax.vmap(function, (*inner, *mapped))

@@ -3,11 +3,12 @@
 from typing import NamedTuple, TypedDict, Unpack, cast
 
 import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import ClosedJaxpr
 from jaxtyping import Array, PRNGKeyArray
 
 from attention_jax.core import checks, jaxprs, normalizers, numerics, scores
-from attention_jax.core.masks import conjuncts
+from attention_jax.core.masks import Mask, conjuncts
 from attention_jax.core.normalizers import Normalizer
 from attention_jax.core.numerics import Offset
 from attention_jax.core.types import Like, MaskFunction, Score, ScoreMod
@@ -102,9 +103,9 @@ class Request(NamedTuple):
 
 
 def make_request(
-    query: Like,
-    key: Like,
-    value: Like,
+    query: Like | np.ndarray,
+    key: Like | np.ndarray,
+    value: Like | np.ndarray,
     *,
     return_lse: bool = False,
     **keywords: Unpack[Keywords],
@@ -118,9 +119,9 @@ def make_request(
 
 
 def _make(
-    query: Like,
-    key: Like,
-    value: Like,
+    query: Like | np.ndarray,
+    key: Like | np.ndarray,
+    value: Like | np.ndarray,
     return_lse: bool,
     *,
     score: Score = scores.scaled_dot,
@@ -132,14 +133,19 @@ def _make(
     query_offset: Offset = 0,
     key_offset: Offset = 0,
 ) -> Request:
+    query, key, value = (
+        jnp.asarray(x) if isinstance(x, np.ndarray) else x for x in (query, key, value)
+    )
     checks.attention_arrays(query, key, value)
     wide = numerics.wide_dtype(query, key, value)
     of_score = checks.score_function(score, query, key, wide)
     of_score_mod = None if score_mod is None else checks.score_mod_function(score_mod, wide)
     parts = _trace_masks(mask)
     checks.dropout(dropout_rate, dropout_key)
-    checks.position("query_offset", query_offset)
-    checks.position("key_offset", key_offset)
+    checks.position("query_offset", query_offset, query.shape[1])
+    checks.position("key_offset", key_offset, key.shape[1])
+    for name, function in (("mask", mask), ("score_mod", score_mod)):
+        checks.lookups(name, function, query, key, query_offset, key_offset)
     if return_lse and normalizer.lse is None:
         raise ValueError(
             "`return_lse` needs a normalizer that divides by a sum of exponentials; got "
@@ -167,8 +173,9 @@ def _trace_masks(
     """The mask and its conjuncts, which are itself where it is no conjunction."""
     if mask is None:
         return None, ()
-    whole = TracedMask.of(mask, checks.mask_function(mask))
+    program = checks.mask_function(mask)
+    whole = TracedMask.of(mask if isinstance(mask, Mask) else Mask(mask), program)
     parts = conjuncts(mask)
-    if parts == (mask,):
+    if len(parts) == 1:
         return whole, (whole,)
     return whole, tuple(TracedMask.of(x, checks.mask_function(x)) for x in parts)

@@ -21,8 +21,8 @@ def document(*, length: int | None = None, ids: Int[Array, "b s"] | None = None)
 
     Args:
       length: of every document; None for 512, where there are no `ids`.
-      ids: of the document at each position, for documents of any length; what lies beyond
-        their end sees nothing.
+      ids: of the document at each position, for documents of any length; one for every position
+        of a call, and one row for each sequence, or for all.
     """
     if length is not None and ids is not None:
         raise ValueError(
@@ -40,10 +40,10 @@ def document(*, length: int | None = None, ids: Int[Array, "b s"] | None = None)
         params: Params, q: Array, k: Array, v: Array, options: Options = Options()
     ) -> Output:
         del params
-        if ids is not None and ids.shape[0] != q.shape[0]:
+        if ids is not None and ids.shape[0] not in (1, q.shape[0]):
             raise ValueError(
-                f"`ids` must have a row for each sequence; got {ids.shape[0]} rows, and "
-                f"{q.shape[0]} sequences."
+                f"`ids` must have a row for each sequence, or one for all; got {ids.shape[0]} "
+                f"rows, and {q.shape[0]} sequences."
             )
         shown = options._replace(mask=masks.both(same, options.mask))
         return attention(q, k, v, **shown._asdict())

@@ -59,6 +59,7 @@ def _attend(
     checks.position("key_offset", options.key_offset)
     if options.mask is not None:
         checks.mask_function(options.mask)
+        checks.lookups("mask", options.mask, q, k, options.query_offset, options.key_offset)
     key = options.dropout_key
     of_words, of_segments = (None, None) if key is None else jax.random.split(key)
     # Rounded between the levels, a segment would lose digits.

@@ -85,8 +85,9 @@ def _with_values(
 def _check(params: Params, q: Array, k: Array, v: Array, options: Options) -> None:
     refuse("relative", options, "return_lse", "implementation")
     checks.attention_arrays(q, k, v)
-    checks.position("query_offset", options.query_offset)
-    checks.position("key_offset", options.key_offset)
+    checks.position("query_offset", options.query_offset, q.shape[1])
+    checks.position("key_offset", options.key_offset, k.shape[1])
+    checks.lookups("mask", options.mask, q, k, options.query_offset, options.key_offset)
     checks.dropout(options.dropout_rate, options.dropout_key)
     if v.shape[-1] > params["value"].shape[-1]:
         raise ValueError(

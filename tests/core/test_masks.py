@@ -1,9 +1,11 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attention_jax.core import masks
+from attention_jax.core import checks, masks
 from attention_jax.engine import reference
 
 
@@ -160,3 +162,139 @@ def test_both_keeps_the_parts_of_which_a_pair_needs_all():
     assert masks.conjuncts(masks.both(own, masks.full)) == (*masks.conjuncts(own), masks.full)
     assert masks.conjuncts(masks.both(masks.causal, masks.full))[0] is masks.causal
     assert masks.both(None, own) is own and masks.both(own, None) is own
+
+
+def sizes(b=2, t=4, h=3, s=5):
+    """A query and a key of a call with these sizes."""
+    return (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((b, t, h, 8), (b, s, 3, 8)))
+
+
+ARRAYS = {
+    "lengths": (masks.lengths, ((2,),)),
+    "keys": (lambda x: masks.keys(x > 0), ((2, 5),)),
+    "documents": (masks.documents, ((2, 4), (2, 5))),
+    "array": (lambda x: masks.from_array(x > 0), ((2, 3, 4, 5),)),
+}
+LETTERS = {"lengths": ["b"], "keys": ["bs"], "documents": ["bt", "bs"], "array": ["bhts"]}
+AXES = [
+    (name, place, axis)
+    for name, letters in LETTERS.items()
+    for place, axes in enumerate(letters)
+    for axis in range(len(axes))
+]
+
+
+def changed(name, place, axis, size):
+    """The mask with one axis of one of its arrays of another size."""
+    make, shapes = ARRAYS[name]
+    shapes = [list(shape) for shape in shapes]
+    shapes[place][axis] = size
+    return make(*(np.arange(np.prod(shape), dtype=np.int32).reshape(shape) % 3 for shape in shapes))
+
+
+@pytest.mark.parametrize(("name", "place", "axis"), AXES)
+def test_an_array_must_fit_the_call_or_have_length_one(name, place, axis, users_errors):
+    query, key = sizes()
+    letter = LETTERS[name][place][axis]
+    right = ARRAYS[name][1][place][axis]
+    combine = (lambda x: x, lambda x: masks.causal & x, lambda x: x | masks.causal, lambda x: ~x)
+    for change in combine:
+        checks.lookups("mask", change(changed(name, place, axis, right)), query, key)
+        checks.lookups("mask", change(changed(name, place, axis, 1)), query, key)
+        shape = list(ARRAYS[name][1][place])
+        for wrong in (right - 1, right + 1) if letter in "bh" else (right - 1,):
+            if wrong == 1:
+                continue
+            shape[axis] = wrong
+            got, query_shape = map(re.escape, (str(tuple(shape)), str(query.shape)))
+            with pytest.raises(
+                ValueError, match=f"of `mask` .*got {got}, for a query {query_shape}"
+            ):
+                checks.lookups("mask", change(changed(name, place, axis, wrong)), query, key)
+
+
+@pytest.mark.parametrize(("name", "place", "axis"), AXES)
+def test_an_axis_of_length_one_stands_for_all(name, place, axis):
+    one = changed(name, place, axis, 1)
+    make, shapes = ARRAYS[name]
+    arrays = [np.arange(np.prod(n), dtype=np.int32).reshape(n) % 3 for n in shapes]
+    small = list(shapes[place])
+    small[axis] = 1
+    arrays[place] = np.arange(np.prod(small), dtype=np.int32).reshape(small) % 3
+    arrays[place] = np.broadcast_to(arrays[place], shapes[place])
+    np.testing.assert_array_equal(table(one), table(make(*arrays)))
+
+
+def test_beyond_an_offset_an_array_is_longer():
+    query, key = sizes()
+    mask = masks.keys(jnp.ones((2, 8), bool))
+    checks.lookups("mask", mask, query, key)
+    checks.lookups("mask", mask, query, key, 0, 3)
+    with pytest.raises(
+        ValueError, match=r"got \(2, 8\), .* Axis s must be 9 from position 4, or 1"
+    ):
+        checks.lookups("mask", mask, query, key, 0, 4)
+    # Only the run knows a traced one.
+    jax.make_jaxpr(lambda n: checks.lookups("mask", mask, query, key, 0, n))(9)
+
+
+@pytest.mark.parametrize("name", ["lengths", "keys", "documents", "array"])
+def test_positions_before_the_first_are_hidden(name):
+    mask, rule = RULES[name]
+    got = table(mask, query_offset=-2, key_offset=-2)
+    expected = np.zeros_like(got)
+    expected[:, :, :, 2:] = grid(rule)[:, :, :, :3]
+    if name in ("documents", "array"):
+        expected[:, :, 2:] = expected[:, :, :2]
+        expected[:, :, :2] = False
+    np.testing.assert_array_equal(got, expected)
+
+
+def test_a_mask_has_no_truth_value():
+    for use in (bool, lambda x: x and masks.full, lambda x: x or masks.full, lambda x: not x):
+        with pytest.raises(TypeError, match="Combine masks by `&`, `|` and `~`"):
+            use(masks.causal)
+
+
+@pytest.mark.parametrize("other", [3, None, True, "causal", np.ones(2, bool), jnp.ones(2, bool)])
+def test_only_functions_combine(other, users_errors):
+    joins = (lambda x, y: x & y, lambda x, y: y & x, lambda x, y: x | y, lambda x, y: y | x)
+    for join in joins:
+        with pytest.raises(ValueError, match="must be a function of .b, h, i, j.; got"):
+            join(masks.causal, other)
+
+
+def test_a_mask_that_is_not_made_yet_is_refused():
+    with pytest.raises(ValueError, match=r"Call it first: `masks.sliding_window\(...\)`"):
+        masks.causal & masks.sliding_window
+    with pytest.raises(TypeError, match="without parentheses: `mask=masks.causal`"):
+        masks.causal()
+    with pytest.raises(ValueError, match=r"called with \(b, h, i, j\); got <lambda>\(i, j\)"):
+        masks.causal | (lambda i, j: j == 0)
+
+
+@pytest.mark.parametrize("size", [2.5, True, "3", None, 2**31])
+def test_sizes_are_whole_numbers_of_32_bits(size, users_errors):
+    for make in (masks.sliding_window, masks.strided, masks.chunks, masks.global_tokens):
+        with pytest.raises(ValueError, match="`(size|stride|count)` must be .*; got"):
+            make(size)
+    with pytest.raises(ValueError, match="`dilation` must be"):
+        masks.sliding_window(2, dilation=size)
+    if size not in (True, 2**31):
+        with pytest.raises(ValueError, match="`length` must be one whole number; got"):
+            masks.prefix(size)
+
+
+def test_numpy_arrays_are_taken(users_errors):
+    made = {
+        "lengths": masks.lengths(np.array([2, 5])),
+        "keys": masks.keys(np.array(PADDING)),
+        "documents": masks.documents(np.array(QUERY_IDS), np.array(KEY_IDS)),
+        "array": masks.from_array(EACH_HEAD),
+        "prefix": masks.prefix(np.int32(2)),
+    }
+    for name, mask in made.items():
+        np.testing.assert_array_equal(table(mask), grid(RULES[name][1]))
+    seen = np.array([True, False, True, True, False])
+    joined = masks.causal & (lambda b, h, i, j: seen[j])
+    np.testing.assert_array_equal(table(joined), grid(lambda b, h, i, j: j <= i and seen[j]))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attention_jax import attention
+from attention_jax import attention, plan
 from attention_jax.core import masks, positions, scores
 from attention_jax.engine.request import Dropout, make_request
 
@@ -76,3 +76,54 @@ def test_the_conjuncts_of_a_mask_are_analyzed_apart(qkv):
     ]
     alone = make_request(*qkv, mask=padding).analysis
     assert alone.conjuncts == (alone.mask,)
+
+
+def test_numpy_arrays_are_taken(qkv):
+    q, k, v = map(np.asarray, qkv)
+    slopes = np.array([0.5, 0.25, 2.0, 1.0], np.float32)
+    seen = np.array([True, False, True, True, True])
+    other = jnp.asarray(slopes)
+    expected = attention(
+        *qkv,
+        score_mod=lambda s, b, h, i, j: s - other[h] * jnp.abs(i - j).astype(s.dtype),
+        mask=masks.keys(jnp.asarray(seen)[None]),
+    )
+    for name in ("reference", "dense", "blockwise"):
+        got = attention(
+            q.astype(np.float64),
+            k,
+            v,
+            score_mod=lambda s, b, h, i, j: s - slopes[h] * jnp.abs(i - j).astype(s.dtype),
+            mask=lambda b, h, i, j: seen[j],
+            implementation=name,
+        )
+        assert got.dtype == jnp.float32
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["query_offset", "key_offset"])
+def test_positions_of_32_bits(name, qkv, users_errors):
+    last = 2**30 - 5
+    make_request(*qkv, **{name: last})
+    for wrong in (last + 1, 2**31 - 6, 2**31, -(2**30) - 1, jnp.int32(2**31 - 6)):
+        with pytest.raises(ValueError, match=f"`{name}` must keep positions within 2\\^30 of 0"):
+            make_request(*qkv, **{name: wrong})
+
+
+def test_arrays_of_masks_are_checked_in_every_call(qkv, users_errors):
+    ids = jnp.zeros((3, 5), jnp.int32)
+    mask = masks.causal & ~(masks.documents(ids, ids[:1]) | masks.full)
+    message = r"`query_ids` of `mask` must have shape \[b t\], here \[2 5\].*got \(3, 5\)"
+    for attend in (attention, jax.jit(attention, static_argnames="mask"), plan):
+        with pytest.raises(ValueError, match=message):
+            attend(*qkv, mask=mask)
+    stacked = (x[None] for x in qkv)
+    with pytest.raises(ValueError, match=message):
+        jax.vmap(lambda *x: attention(*x, mask=mask))(*stacked)
+
+
+def test_one_row_of_ids_serves_all_sequences(qkv):
+    ids = jnp.array([[0, 0, 1, 1, 1]])
+    both = jnp.tile(ids, (2, 1))
+    got, expected = (attention(*qkv, mask=masks.documents(x, x)) for x in (ids, both))
+    np.testing.assert_array_equal(got, expected)

@@ -47,5 +47,8 @@ def test_bad_options_are_refused(qkv, users_errors):
         variants.get("document", length=0)
     with pytest.raises(ValueError, match=r"`ids` must have shape \[b s\]; got \(5,\)"):
         variants.get("document", ids=IDS[0])
-    with pytest.raises(ValueError, match="a row for each sequence; got 1 rows, and 2 sequences"):
-        variants.get("document", ids=IDS[:1]).attend({}, *qkv)
+    three = jnp.tile(IDS[:1], (3, 1))
+    with pytest.raises(ValueError, match="a row for each sequence, .* got 3 rows, and 2 sequences"):
+        variants.get("document", ids=three).attend({}, *qkv)
+    with pytest.raises(ValueError, match=r"`query_ids` .*got \(2, 4\).* Axis t must be 5, or 1"):
+        variants.get("document", ids=IDS[:, :4]).attend({}, *qkv)

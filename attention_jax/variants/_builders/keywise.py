@@ -167,6 +167,9 @@ def prepare(
             f"{options.dropout_rate}. Drop outputs or features in the layers around it."
         )
     at = options.query_offset, options.key_offset
+    checks.position("query_offset", at[0], q.shape[1])
+    checks.position("key_offset", at[1], k.shape[1])
+    checks.lookups("mask", options.mask, q, k, *at)
     shown = split_mask(name, options.mask, batch=k.shape[0], length=k.shape[1], offset=at[1])
     if shown.causal:
         aligned(name, q.shape[1], k.shape[1], *at)
