@@ -14,10 +14,10 @@ import os
 import sys
 import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 
 from attention_jax import variants
 from attention_jax.analysis import variant_info, variant_list, variant_support
+from attention_jax.core.files import write_whole
 
 TEXT = 'a variant, such as alibi, "sliding_window(size=8)", mine.py or "mine.py:mine(p=2)"'
 
@@ -73,7 +73,7 @@ def _gallery(flags: argparse.Namespace) -> None:
         except ValueError as error:
             patterns[name] = str(error)
     print(file=sys.stderr)
-    Path(flags.output).write_text(variant_gallery.page(entries, patterns), encoding="utf-8")
+    write_whole(flags.output, variant_gallery.page(entries, patterns))
     print(flags.output)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from attention_jax.analysis.pages import explorer
+from attention_jax.core.files import write_whole
 from experiments.common import flags
 from experiments.common.config import DecodingFlags, DeviceFlags
 from experiments.common.experiment import Page, PageFlags, Run
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str]) -> None:
     output = Path(own.output or folders[0] / "explorer.html")
     output.parent.mkdir(parents=True, exist_ok=True)
     text = explorer.page(described, shown(page, runs, items, own.inputs), of=page.noun)
-    output.write_text(text, encoding="utf-8")
+    write_whole(output, text)
     noun = page.noun if len(items) == 1 else f"{page.noun}s"
     print(f"{output}: {len(items)} {noun}, {output.stat().st_size / 1e6:.2f} MB")
 

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from attention_jax import variants
+from attention_jax.core.files import write_whole
 from attention_jax.core.jaxprs import walk
 from attention_jax.core.masks import causal
 from attention_jax.core.types import MaskFunction, Options, Variant
@@ -98,7 +99,7 @@ def record() -> Path:
         f"  {json.dumps(name)}: {json.dumps(support_of(variants.get(name))._asdict())}"
         for name in variants.names()
     ]
-    RECORD.write_text("{\n" + ",\n".join(rows) + "\n}\n", encoding="utf-8")
+    write_whole(RECORD, "{\n" + ",\n".join(rows) + "\n}\n")
     return RECORD
 
 

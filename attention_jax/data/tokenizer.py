@@ -5,6 +5,7 @@ from os import PathLike
 from pathlib import Path
 
 from attention_jax.core.extras import needed
+from attention_jax.core.files import write_whole
 from attention_jax.data.types import SPECIAL_TOKENS, UNKNOWN
 
 with needed("train"):
@@ -98,7 +99,7 @@ class Tokenizer:
 
     def save(self, path: str | PathLike) -> None:
         """Writes a JSON file that `load`, and the tokenizers library, can read."""
-        self._tokenizer.save(str(path))
+        write_whole(path, self._tokenizer.to_str(pretty=True))
 
     @property
     def size(self) -> int:

@@ -14,11 +14,11 @@ import json
 import statistics
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import jax
 
+from attention_jax.core.files import write_whole
 from attention_jax.data.text_windows import RandomWindows
 from attention_jax.data.types import TokenBatch
 from attention_jax.training import loop, objectives
@@ -66,7 +66,7 @@ def main() -> None:
     if own.output:
         machine = run_folder.environment() | {"torch": language_torch.torch.__version__}
         written = {"environment": machine, "results": found}
-        Path(own.output).write_text(json.dumps(written, indent=2) + "\n")
+        write_whole(own.output, json.dumps(written, indent=2) + "\n")
 
 
 def our_training(build: Build, settings: TrainConfig) -> tuple[int, Step]:

@@ -4,12 +4,12 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 
+from attention_jax.core.files import write_whole
 from attention_jax.variants import names
 from experiments.benchmark import (
     attention,
@@ -233,10 +233,7 @@ def integers(flag: str, values: Texts | None, *, default: tuple[int, ...] = ()) 
 def write(results: dict[str, Any], output: str | None) -> None:
     """Replaces the file of results, where one is asked for."""
     if output:
-        path = Path(output)
-        unfinished = path.with_name(path.name + ".unfinished")
-        unfinished.write_text(json.dumps(results, indent=2) + "\n")
-        unfinished.replace(path)
+        write_whole(output, json.dumps(results, indent=2) + "\n")
 
 
 SUITES: dict[str, Callable[[BenchmarkConfig], None]] = {

@@ -14,6 +14,7 @@ import jax
 
 import attention_jax
 from attention_jax import variants
+from attention_jax.core.files import write_whole
 from attention_jax.data.tokenizer import Tokenizer
 from experiments.common import flags
 from experiments.common.experiment import Experiment
@@ -98,10 +99,10 @@ def accept(experiment: Experiment, config: Any, known: Any, folder: Path) -> Non
     """
     folder.mkdir(parents=True, exist_ok=True)
     _keep_attention(config, folder)
-    (folder / "run.flags").write_text(text(experiment, inside(config, folder)), encoding="utf-8")
+    write_whole(folder / "run.flags", text(experiment, inside(config, folder)))
     record = Record(FORMAT_VERSION, experiment.name)
-    (folder / RECORD).write_text(json.dumps(record._asdict()) + "\n")
-    (folder / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n")
+    write_whole(folder / RECORD, json.dumps(record._asdict()) + "\n")
+    write_whole(folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
     experiment.keep(known, folder)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from attention_jax.core.files import write_whole
 from attention_jax.training import loop
 from experiments.common import flags, run_folder
 from experiments.common.experiment import Experiment, Run, structure
@@ -71,7 +72,7 @@ def train(experiment: Experiment, config: Any) -> Path:
     run = Run(experiment, config, folder, known, result.graphdef, result.params)
     outcome = experiment.evaluate(run, data, facts)
     # The last file of a run: where it stands, the run is whole.
-    (folder / "result.json").write_text(json.dumps(outcome.summary, indent=2) + "\n")
+    write_whole(folder / "result.json", json.dumps(outcome.summary, indent=2) + "\n")
     print(outcome.text)
     return folder
 

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from attention_jax.core.files import write_whole
 from attention_jax.core.types import Params
 from attention_jax.data.batching import pad
 from attention_jax.data.tokenizer import Tokenizer
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str]) -> None:
         rows.append(measure(experiment, config, vocabulary, length, own))
         print(json.dumps(rows[-1]), flush=True)
     if own.output:
-        Path(own.output).write_text(json.dumps(rows, indent=2) + "\n")
+        write_whole(own.output, json.dumps(rows, indent=2) + "\n")
 
 
 def measure(

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from attention_jax.core.files import write_whole
 from experiments.common import flags, run_folder
 from experiments.common.experiment import Experiment
 from experiments.compare.config import OF_CANDIDATES, PLACES, Comparison
@@ -71,14 +72,7 @@ def save(comparison: Comparison, plans: Plans) -> None:
         "measure": measure(comparison)._asdict(),
         "plans": plans,
     }
-    write_whole(comparison.folder / "plan.json", json.dumps(found, indent=2))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Replaces a file at once, so that a kill leaves the old one or the new one."""
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text(text + "\n", encoding="utf-8")
-    unfinished.replace(path)
+    write_whole(comparison.folder / "plan.json", json.dumps(found, indent=2) + "\n")
 
 
 def _check_same(then: Measure, comparison: Comparison) -> None:

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from attention_jax.analysis import pages
 from attention_jax.analysis.plots import style
+from attention_jax.core.files import write_whole
 from experiments.compare import plots, summary
-from experiments.compare.plan_file import write_whole
 
 _MATCHES = {
     "parameters": "as many parameters as the first, by its width",
@@ -33,11 +33,11 @@ class Table(NamedTuple):
 
 def write(found: dict[str, Any], folder: Path) -> None:
     """Writes report.json, report.html and the figures."""
-    write_whole(folder / "report.json", json.dumps(found, indent=2))
+    write_whole(folder / "report.json", json.dumps(found, indent=2) + "\n")
     drawn = draw(found)
     for name, figure in drawn.items():
-        (folder / f"{name}.png").write_bytes(figure.light)
-    write_whole(folder / "report.html", page(found, drawn))
+        write_whole(folder / f"{name}.png", figure.light)
+    write_whole(folder / "report.html", page(found, drawn) + "\n")
 
 
 def draw(found: dict[str, Any]) -> dict[str, Drawn]:

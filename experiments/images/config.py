@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from flax import nnx
 
+from attention_jax.core.files import write_whole
 from attention_jax.data.images import datasets
 from attention_jax.data.images.batches import ImageBatches
 from attention_jax.data.images.datasets import ImageData
@@ -119,7 +120,7 @@ def keep(known: Known, folder: Path) -> None:
     path = folder / _KNOWN
     if not path.exists():
         own = {"classes": known.classes, "image": known.image._asdict()}
-        path.write_text(json.dumps(own, indent=1) + "\n", encoding="utf-8")
+        write_whole(path, json.dumps(own, indent=1) + "\n")
 
 
 def recall(config: ImagesConfig, folder: Path) -> Known:

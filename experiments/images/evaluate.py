@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from attention_jax.analysis import image_attribution
 from attention_jax.analysis.plots import image_overlays, run_plots
+from attention_jax.core.files import write_whole
 from attention_jax.core.types import Params
 from attention_jax.data.images.batches import ImageBatches
 from attention_jax.data.images.datasets import ImageData
@@ -54,7 +55,7 @@ def evaluate(run: Run, data: ImageData, facts: dict[str, Any]) -> Outcome:
         "skipped": data.skipped,
     }
     right = [[int(hit), 1] for hit in found.argmax(axis=-1) == labels]
-    (run.folder / "outcomes.json").write_text(json.dumps({"test": {"accuracy": right}}) + "\n")
+    write_whole(run.folder / "outcomes.json", json.dumps({"test": {"accuracy": right}}) + "\n")
     run_plots.curves(run.folder / "metrics.jsonl", run.folder / "curves.png")
     figures = [run.folder / "curves.png", *draw(run, data, found)]
     return Outcome(summary, closing_text(run, summary, figures))

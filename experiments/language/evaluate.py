@@ -6,6 +6,7 @@ from typing import Any
 from flax import nnx
 
 from attention_jax.analysis.plots import run_plots
+from attention_jax.core.files import write_whole
 from attention_jax.core.types import Params
 from attention_jax.data.text_windows import AllWindows
 from attention_jax.data.tokenizer import Tokenizer
@@ -45,11 +46,11 @@ def evaluate(run: Run, text: Text, facts: dict[str, Any]) -> Outcome:
     losses = loss_evaluator(run.graphdef, objectives.next_token)
     scores = {"validation": losses(run.params, batches)}
     right = outcomes(run.graphdef)(run.params, batches)
-    (folder / "outcomes.json").write_text(json.dumps({"validation": {"accuracy": right}}) + "\n")
+    write_whole(folder / "outcomes.json", json.dumps({"validation": {"accuracy": right}}) + "\n")
     first = vocabulary.decode(text.validation[:1].tolist())
     write = writer(config, vocabulary, run.graphdef)
     sample = write(run.params, first, config.data.characters)
-    (folder / "samples.txt").write_text(sample + "\n")
+    write_whole(folder / "samples.txt", sample + "\n")
     run_plots.curves(folder / "metrics.jsonl", folder / "curves.png")
     summary = {"task": text.name, **facts, "tests": scores}
     own = scores["validation"]

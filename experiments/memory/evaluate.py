@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 
 from attention_jax.analysis.plots import run_plots
+from attention_jax.core.files import write_whole
 from attention_jax.core.types import Params
 from attention_jax.data.memory_tasks import DrawnBatches
 from attention_jax.training.evaluate import loss_evaluator
@@ -43,7 +44,7 @@ def evaluate(run: Run, data: Sequences, facts: dict[str, Any]) -> Outcome:
     found = {name: score(run.params, batches) for name, batches in named.items()}
     scores = {name: measures(config, losses(run.params, tests)) for name, tests in named.items()}
     rows = {test: {"accuracy": counts["rows"]} for test, counts in found.items()}
-    (folder / "outcomes.json").write_text(json.dumps(rows) + "\n")
+    write_whole(folder / "outcomes.json", json.dumps(rows) + "\n")
     costs_at = lengths("cost_lengths", config.costs.cost_lengths)
     summary = {
         "task": own.problem,

@@ -10,6 +10,7 @@ from flax import nnx
 from attention_jax.analysis import speech_alignment
 from attention_jax.analysis.plots import run_plots
 from attention_jax.analysis.plots.speech_alignment import alignment
+from attention_jax.core.files import write_whole
 from attention_jax.core.types import Params
 from attention_jax.data.audio.batches import one as batch_of_one
 from attention_jax.data.audio.corpus import Corpus, Utterance
@@ -73,10 +74,10 @@ def evaluate(run: Run, corpus: Corpus, facts: dict[str, Any]) -> Outcome:
         "skipped": len(corpus.skipped),
         "tests": scores,
     }
-    (folder / "samples.txt").write_text("\n\n".join(map(sample_text, samples)) + "\n")
+    write_whole(folder / "samples.txt", "\n\n".join(map(sample_text, samples)) + "\n")
     draw(run, transcribe, samples)
-    (folder / "transcripts.json").write_text(json.dumps(transcripts, indent=1) + "\n")
-    (folder / "outcomes.json").write_text(json.dumps(outcomes) + "\n")
+    write_whole(folder / "transcripts.json", json.dumps(transcripts, indent=1) + "\n")
+    write_whole(folder / "outcomes.json", json.dumps(outcomes) + "\n")
     return Outcome(summary, closing_text(run, summary, samples))
 
 

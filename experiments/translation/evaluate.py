@@ -10,6 +10,7 @@ from flax import nnx
 
 from attention_jax.analysis import attention_entropy
 from attention_jax.analysis.plots import run_plots
+from attention_jax.core.files import write_whole
 from attention_jax.core.types import Params
 from attention_jax.data.batching import encode_examples
 from attention_jax.data.tokenizer import Tokenizer
@@ -63,9 +64,9 @@ def evaluate(run: Run, task: Task, facts: dict[str, Any]) -> Outcome:
         "focus": focus(run, task.tests[first]),
     }
     samples = list(zip(task.tests[first], translations[first], strict=True))[:SAMPLES]
-    (run.folder / "samples.txt").write_text("\n\n".join(map(sample_text, samples)) + "\n")
+    write_whole(run.folder / "samples.txt", "\n\n".join(map(sample_text, samples)) + "\n")
     draw(run, Translator(run.graphdef, run.tokenizer, search, rows=8), samples)
-    (run.folder / "translations.json").write_text(json.dumps(translations, indent=1) + "\n")
+    write_whole(run.folder / "translations.json", json.dumps(translations, indent=1) + "\n")
     return Outcome(summary, closing_text(run, summary, samples))
 
 

@@ -1,0 +1,76 @@
+"""Small files written whole, and numbers that tell whether contents are the same."""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
+    """Replaces a file at once: whatever happens meanwhile, the old one stands there or the new.
+
+    The new file is written under another name beside it, flushed to the disk, and renamed.
+
+    Raises:
+      OSError: the disk is full, or the folder may not be written; the old file stays.
+    """
+    path = Path(path)
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        with open(unfinished, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+        raise
+
+
+def content_hash(value: Any) -> str:
+    """SHA-256 of data by their content, whatever file or path they came from.
+
+    Args:
+      value: texts, numbers, arrays, None, and tuples, lists, mappings and iterables of such, to
+        any depth. A function without arguments stands for what it returns, as the samples of a
+        recording do.
+
+    >>> content_hash([("a", 1), ("b", 2)]) == content_hash((["a", 1], ["b", 2]))
+    True
+    >>> content_hash(["ab", "c"]) == content_hash(["a", "bc"])
+    False
+    """
+    digest = hashlib.sha256()
+    _feed(digest.update, value)
+    return digest.hexdigest()
+
+
+def _feed(take: Callable[[bytes], None], value: Any) -> None:
+    """Gives the bytes of a value, each with its kind and its length, so that none run together."""
+    if isinstance(value, np.ndarray | np.generic):
+        array = np.ascontiguousarray(value)
+        take(f"array {array.dtype} {array.shape} ".encode())
+        take(array.reshape(-1).view(np.uint8).data)
+    elif isinstance(value, str | bytes):
+        data = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
+        take(f"{type(value).__name__} {len(data)} ".encode())
+        take(data)
+    elif value is None or isinstance(value, bool | int | float):
+        take(f"{value!r} ".encode())
+    elif isinstance(value, Mapping):
+        _feed(take, sorted(value.items()))
+    elif isinstance(value, Iterable):
+        take(b"( ")
+        for one in value:
+            _feed(take, one)
+        take(b") ")
+    elif callable(value):
+        _feed(take, value())
+    else:
+        raise TypeError(f"`value` must hold texts, numbers and arrays; got {type(value).__name__}.")
