@@ -35,6 +35,10 @@ class CheckpointDamaged(RuntimeError):
     """The files of a checkpoint do not hold what was saved."""
 
 
+class CheckpointForeign(ValueError):
+    """A checkpoint is of another run, another model, or another step than where it stands."""
+
+
 class Restored(NamedTuple):
     """A checkpoint: its step, its arrays in the structure of the template, and its plain data."""
 
@@ -54,14 +58,24 @@ class Checkpoints:
       keep_last: number of scheduled checkpoints to keep. The newest two always stay, so that there
         is one to fall back to.
       keep_best: keeps the checkpoint of the highest metric too.
+      identity: what the checkpoints belong to, such as `{"run": "5b1d", "model": "rnn"}`; sealed
+        into each, and demanded of each. Empty: nothing is demanded.
 
     Raises:
       ValueError: `keep_last` is below 1.
     """
 
-    def __init__(self, folder: str | os.PathLike, *, keep_last: int = 1, keep_best: bool = True):
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        *,
+        keep_last: int = 1,
+        keep_best: bool = True,
+        identity: Mapping[str, str] | None = None,
+    ):
         if keep_last < 1:
             raise ValueError(f"`keep_last` must be at least 1; got {keep_last}.")
+        self._identity = dict(identity or {})
         self.folder = Path(folder).absolute()
         self._keep_last, self._keep_best = keep_last, keep_best
         self._records: dict[int, dict[str, Any]] = {}
@@ -99,6 +113,8 @@ class Checkpoints:
         """
         arrays = {name: _flatten(part) for name, part in tree.items()}
         record = {
+            "step": step,
+            "identity": self._identity,
             "extra": dict(extra or {}),
             "metric": metric,
             "scheduled": scheduled,
@@ -127,6 +143,7 @@ class Checkpoints:
 
         Raises:
           FileNotFoundError: there is no checkpoint of this step.
+          CheckpointForeign: it is of another run or step.
           CheckpointDamaged: its files cannot be read, or differ from what was saved.
           ValueError: structure or shapes of the template differ from what was saved.
         """
@@ -159,6 +176,7 @@ class Checkpoints:
 
         Raises:
           CheckpointDamaged: all of them are damaged.
+          CheckpointForeign: one is of another run or step.
           ValueError: structure or shapes of the template differ from what was saved.
         """
         return self._first_whole(reversed(self.steps()), template)
@@ -237,8 +255,23 @@ class Checkpoints:
             raise self._damaged(step, f"{type(error).__name__} on reading it") from error
         if hashlib.sha256(text.encode()).hexdigest() != digest:
             raise self._damaged(step, "the checksum of its record differs")
-        self._records[step] = json.loads(text)
-        return self._records[step]
+        record = json.loads(text)
+        self._check_identity(step, record)
+        self._records[step] = record
+        return record
+
+    def _check_identity(self, step: int, record: dict[str, Any]) -> None:
+        """Refuses a checkpoint that was renamed, or put here from elsewhere."""
+        where = f"`checkpoints` must be those of one run; {self._path(step)} is"
+        remedy = "Move it away, or put back the one that belongs there."
+        if record.get("step", step) != step:
+            raise CheckpointForeign(f"{where} that of step {record['step']}, renamed. {remedy}")
+        for name, own in self._identity.items():
+            other = record.get("identity", {}).get(name)
+            if other != own:
+                raise CheckpointForeign(
+                    f"{where} of {name} {other or 'unknown'}, and this is {name} {own}. {remedy}"
+                )
 
     def _try_record(self, step: int) -> dict[str, Any] | None:
         try:

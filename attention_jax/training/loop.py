@@ -10,7 +10,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from flax import nnx
 from attention_jax.core.types import Params
 from attention_jax.data.batching import Batches, pipeline
 from attention_jax.training import objectives
-from attention_jax.training.checkpoints import Checkpoints
+from attention_jax.training.checkpoints import CheckpointDamaged, Checkpoints
 from attention_jax.training.config import TrainConfig
 from attention_jax.training.early_stopping import TrainProgress, goodness
 from attention_jax.training.metric_log import Bar, MetricsFile, Profile
@@ -81,6 +81,7 @@ def fit(
     objective: Objective = objectives.translation,
     resume: bool = False,
     on_accepted: Callable[[], None] | None = None,
+    identity: Mapping[str, str] | None = None,
 ) -> Result:
     """Trains a model.
 
@@ -96,11 +97,14 @@ def fit(
         none.
       on_accepted: called once the call can no longer be refused, before anything in the folder is
         changed.
+      identity: sealed into each checkpoint, and demanded of those that training goes on with; see
+        `Checkpoints`.
 
     Raises:
       FileExistsError: the folder holds a run, and `resume` is False.
       TrainingDiverged: a number is no longer finite; the last good checkpoint stays.
-      Preempted: SIGTERM or SIGINT arrived; a checkpoint was saved first.
+      Preempted: SIGTERM, SIGINT or SIGHUP arrived; a checkpoint was saved first. SIGUSR1 saves
+        one, and training goes on.
       ValueError: the checkpoint is of another model or of other data.
     """
     folder = Path(folder)
@@ -111,7 +115,8 @@ def fit(
             f"`folder` must hold no run yet; {folder} has {' and '.join(used)}. Continue it by "
             "--resume, or start it anew by --overwrite."
         )
-    loop = _Loop(build, batches, evaluate, folder, config, objective, on_accepted)
+    kept = Checkpoints(folder / "checkpoints", keep_last=config.keep_last, identity=identity)
+    loop = _Loop(build, batches, evaluate, folder, config, objective, kept, on_accepted)
     with contextlib.closing(loop), PreemptionGuard() as signals:
         loop.run(signals)
         return loop.result()
@@ -142,14 +147,14 @@ def _compile(graphdef: nnx.GraphDef, config: TrainConfig, objective: Objective) 
 class _Loop:
     """A run in progress: its state from step to step, and the files it writes."""
 
-    def __init__(self, build, batches, evaluate, folder, config, objective, on_accepted):
+    def __init__(self, build, batches, evaluate, folder, config, objective, kept, on_accepted):
         self.config, self.evaluate, self.folder = config, evaluate, folder
         self.started = self.window_start = time.monotonic()
         self.window_tokens, self.first_step_seconds = 0, 0.0
         self.graphdef, self.state = start(build, config.transform(), config.seed)
         self.steps, self.rate = _compile(self.graphdef, config, objective), config.rate()
         self.batches, self.iterator = batches, pipeline(batches)
-        self.checkpoints = Checkpoints(folder / "checkpoints", keep_last=config.keep_last)
+        self.checkpoints = kept
         self.progress, self.step, self.saved = TrainProgress(), 0, -1
         self._restore()
         folder.mkdir(parents=True, exist_ok=True)
@@ -172,6 +177,11 @@ class _Loop:
                 if self.saved != self.step:
                     self._save(scheduled=False)
                 raise Preempted(signals.received, step=self.step, folder=self.checkpoints.folder)
+            if signals.asked_to_save:
+                signals.asked_to_save = False
+                if self.saved != self.step:
+                    self._save(scheduled=False)
+                self.bar.say(f"saved step {self.step}, as SIGUSR1 asks")
             last = self._is_last()
             if last and self.progress.logged < self.step:
                 self._log_training()
@@ -190,14 +200,11 @@ class _Loop:
         progress, config = self.progress, self.config
         like = {"params": self.state.params}
         last = self.checkpoints.steps(scheduled=True)[-config.keep_last :]
-        if config.average and len(last) > 1:
-            params = self.checkpoints.average(last, like)["params"]
-        elif progress.best_step is not None:
-            best = self.checkpoints.restore_best(like)
-            assert best is not None  # saved as soon as it was the best
-            params = best.tree["params"]
+        averaged = self._average(last, like) if config.average and len(last) > 1 else None
+        if averaged is not None:
+            params = averaged
         else:
-            params = self.state.params
+            params, progress = self._best(like)
         return Result(
             graphdef=self.graphdef,
             params=params,
@@ -209,6 +216,31 @@ class _Loop:
             stopped_early=progress.stopped,
             first_step_seconds=self.first_step_seconds,
         )
+
+    def _average(self, steps: list[int], like: dict[str, Any]) -> Params | None:
+        """The mean of checkpoints; None, and a word, where one of them is damaged."""
+        try:
+            return self.checkpoints.average(steps, like)["params"]
+        except CheckpointDamaged as error:
+            self.bar.say(f"{error} No average is taken, but the best parameters.")
+            return None
+
+    def _best(self, like: dict[str, Any]) -> tuple[Params, TrainProgress]:
+        """The best parameters; the last ones, and a word, where those are lost."""
+        wanted = self.progress.best_step
+        if wanted is None:
+            return self.state.params, self.progress
+        try:
+            best = self.checkpoints.restore_best(like)
+        except CheckpointDamaged:
+            best = None
+        if best is not None and best.step == wanted:
+            return best.tree["params"], self.progress
+        self.bar.say(
+            f"the checkpoint of step {wanted}, the best by {self.config.monitor}, is gone or "
+            f"damaged; the parameters of step {self.step}, the last, are taken"
+        )
+        return self.state.params, self.progress._replace(best=None, best_step=None)
 
     def close(self) -> None:
         self.profile.close()

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import math
 import os
 import sys
@@ -16,6 +17,8 @@ with needed("train"):
     import tqdm
 
 from attention_jax.core.types import State
+
+_log = logging.getLogger(__name__)
 
 Row = Mapping[str, int | float | str]  # `step`, `split` ("train" or "validation") and the metrics
 
@@ -41,8 +44,10 @@ class MetricsFile:
     def __init__(self, path: Path, *, size: int, tensorboard: Path | None = None):
         self._writer = None if tensorboard is None else _summary_writer(tensorboard)
         self._file = open(path, "ab")
-        # Truncating beyond the end would pad the file with zeros.
-        self._file.truncate(min(size, os.path.getsize(path)))
+        kept = _whole_lines(path, size)
+        if kept < size:
+            _log.warning("%s has lost rows; those of later steps are appended.", path)
+        self._file.truncate(kept)
 
     def write(self, row: Row) -> None:
         """Appends a row; numbers that are not finite become null."""
@@ -66,6 +71,12 @@ class MetricsFile:
         self._file.close()
         if self._writer is not None:
             self._writer.close()
+
+
+def _whole_lines(path: Path, size: int) -> int:
+    """The bytes of whole lines in the first `size` bytes of a file, which may be shorter."""
+    with open(path, "rb") as file:
+        return file.read(size).rfind(b"\n") + 1
 
 
 def _summary_writer(folder: Path):

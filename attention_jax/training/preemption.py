@@ -1,5 +1,7 @@
-"""Graceful stop on SIGTERM and SIGINT."""
+"""Graceful stop on SIGTERM, SIGINT and SIGHUP, and a checkpoint on SIGUSR1."""
 
+import contextlib
+import os
 import signal
 import threading
 from pathlib import Path
@@ -23,24 +25,33 @@ class Preempted(RuntimeError):
         self.signal, self.exit_code = int(number), 128 + int(number)
 
 
-class PreemptionGuard:
-    """Context manager that records SIGTERM and SIGINT; a second signal interrupts at once.
+# By name: Windows has only the first two.
+_STOPS = tuple(getattr(signal, n) for n in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, n))
+_SAVE = getattr(signal, "SIGUSR1", None)
 
-    The former handlers are restored on exit. Outside the main thread, where Python allows no
-    handlers, no signal is recorded.
+
+class PreemptionGuard:
+    """Context manager that records signals; a second one that stops interrupts at once.
+
+    SIGTERM, SIGINT (Ctrl-C) and SIGHUP (a closed terminal) ask to stop; SIGUSR1, which schedulers
+    send some time before they end a job, asks for a checkpoint. A signal that the process ignores,
+    as it does SIGHUP under nohup, stays ignored. The former handlers are restored on exit. Outside
+    the main thread, where Python allows no handlers, no signal is recorded.
 
     Attributes:
-      received: number of the signal that arrived, or 0.
+      received: number of the signal that asks to stop, or 0.
+      asked_to_save: True once SIGUSR1 has arrived, until it is set to False.
     """
 
     def __init__(self):
-        self.received = 0
+        self.received, self.asked_to_save = 0, False
         self._former: dict[int, Any] = {}
 
     def __enter__(self) -> "PreemptionGuard":
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._former[number] = signal.signal(number, self._note)
+            for number in (*_STOPS, _SAVE):
+                if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+                    self._former[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -50,6 +61,17 @@ class PreemptionGuard:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         del frame
-        if self.received:
+        if number == _SAVE:
+            self.asked_to_save = True
+        elif self.received:
             raise KeyboardInterrupt
-        self.received = number
+        else:
+            self.received = number
+            if number == signal.SIGINT:
+                _say("stopping after this step; a second Ctrl-C stops at once\n")
+
+
+def _say(text: str) -> None:
+    """Writes to standard error as a handler of signals may, where there is one."""
+    with contextlib.suppress(OSError):
+        os.write(2, text.encode())

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from attention_jax.training import checkpoints as checkpoints_module
-from attention_jax.training.checkpoints import CheckpointDamaged, Checkpoints
+from attention_jax.training.checkpoints import CheckpointDamaged, CheckpointForeign, Checkpoints
 
 
 def tree(seed=0):
@@ -159,6 +159,28 @@ def test_the_checksum_sees_names_dtypes_shapes_and_every_bit(other):
     own = {"a": np.arange(3, dtype=np.float32)}
     assert checkpoints_module._digest(own) == checkpoints_module._digest(dict(own))
     assert checkpoints_module._digest(own) != checkpoints_module._digest(other)
+
+
+def test_a_renamed_one_is_refused_by_name(folder):
+    for step in (1, 2):
+        Checkpoints(folder).save(step, tree(step))
+    (folder / "step_000000002").rename(folder / "step_000000009")
+    with pytest.raises(CheckpointForeign, match="step_000000009 is that of step 2, renamed"):
+        Checkpoints(folder).restore_latest(tree(0))
+
+
+@pytest.mark.parametrize("other", [{"run": "b"}, {}])
+def test_one_of_another_run_is_refused_by_name(folder, tmp_path, other):
+    Checkpoints(folder, identity={"run": "a"}).save(1, tree(1))
+    Checkpoints(tmp_path / "other", identity=other).save(2, tree(2))
+    shutil.copytree(tmp_path / "other" / "step_000000002", folder / "step_000000002")
+    own = Checkpoints(folder, identity={"run": "a"})
+    unknown = other.get("run", "unknown")
+    with pytest.raises(CheckpointForeign, match=f"step_000000002 is of run {unknown}, .* run a"):
+        own.restore_latest(tree(0))
+    assert Checkpoints(folder).restore_latest(tree(0)).step == 2  # nothing is demanded
+    shutil.rmtree(folder / "step_000000002")
+    assert own.restore_latest(tree(0)).step == 1
 
 
 def test_all_damaged_is_an_error_not_a_fresh_start(folder):

@@ -7,6 +7,7 @@ Run as a script it trains the toy model in a folder, to be killed and resumed by
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -297,6 +298,33 @@ def test_a_signal_saves_and_resuming_changes_nothing(tmp_path, undisturbed, numb
     assert saved(tmp_path / "run")[2] == 7  # out of turn
     fit(tmp_path / "run", evaluate=send_once, resume=True)
     assert_same_end(tmp_path / "run", undisturbed)
+
+
+def test_a_request_to_save_changes_nothing_else(tmp_path, undisturbed, capfd):
+    def ask(params):
+        if not steps:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        steps.append(Checkpoints(tmp_path / "run" / "checkpoints").steps())
+        return score(params)
+
+    steps = []
+    fit(tmp_path / "run", evaluate=ask)
+    assert "saved step 7, as SIGUSR1 asks" in capfd.readouterr().err
+    assert 7 in steps[1] and 7 not in steps[0]
+    assert_same_end(tmp_path / "run", undisturbed)
+
+
+def test_a_lost_best_checkpoint_gives_the_last_parameters(tmp_path, capfd):
+    def lose(params):
+        calls.append(1)
+        if len(calls) == 4:
+            shutil.rmtree(tmp_path / "run" / "checkpoints" / "step_000000006")
+        return {"loss": float(len(calls))}  # the first is the best
+
+    calls = []
+    result = fit(tmp_path / "run", evaluate=lose, monitor="loss", evaluate_every=6)
+    assert "step 6, the best by loss, is gone" in capfd.readouterr().err
+    assert (result.best_step, result.metric, result.steps) == (None, None, 30)
 
 
 @pytest.mark.parametrize("crash_at", [6, 24])

@@ -45,6 +45,17 @@ def test_a_shorter_file_is_not_filled_up(tmp_path):
     assert path.read_text() == '{"step": 1}\n'
 
 
+def test_a_cut_line_is_dropped_and_named(tmp_path, caplog):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n{"st')
+    file = MetricsFile(path, size=36)
+    file.write({"step": 4, "split": "train"})
+    file.close()
+    steps = [json.loads(line)["step"] for line in path.read_text().splitlines()]
+    assert steps == [1, 2, 4]
+    assert f"{path} has lost rows" in caplog.text
+
+
 def test_without_a_terminal_rows_are_lines(capsys):
     bar = Bar(steps=90, done=0)
     bar.show(row(30, loss=0.123456, accuracy=0.5, tokens_per_second=12_345.6, gradient_norm=9.0))

@@ -10,7 +10,7 @@ import pytest
 from attention_jax.training.preemption import Preempted, PreemptionGuard
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_the_first_signal_is_recorded_and_the_second_interrupts(number):
     before = signal.getsignal(number)
     with PreemptionGuard() as guard:
@@ -20,6 +20,32 @@ def test_the_first_signal_is_recorded_and_the_second_interrupts(number):
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
     assert signal.getsignal(number) is before
+
+
+def test_a_request_to_save_is_none_to_stop():
+    before = signal.getsignal(signal.SIGUSR1)
+    with PreemptionGuard() as guard:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert (guard.asked_to_save, guard.received) == (True, 0)
+    assert signal.getsignal(signal.SIGUSR1) is before
+
+
+def test_what_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with PreemptionGuard() as guard:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert guard.received == 0
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_ctrl_c_says_what_a_second_one_does(capfd):
+    with PreemptionGuard():
+        os.kill(os.getpid(), signal.SIGINT)
+    assert capfd.readouterr().err == "stopping after this step; a second Ctrl-C stops at once\n"
 
 
 def test_handlers_come_back_after_an_error():
