@@ -143,6 +143,8 @@ class Experiment(NamedTuple):
       config: the configuration with its defaults; its fields and docstrings are the flags.
       lists: what `--list` names beside models and attentions.
       load: `(config) -> data`; refuses what cannot be learned.
+      contents: `(data) -> ` its parts by name, as `core.files.content_hash` takes them, so that a
+        run that goes on is known to have the same; empty where flags alone decide.
       folder_name: `(config, data) -> ` the task in the name of a run's folder.
       learn: `(config, data, folder) -> known`; a folder that holds it already is believed, or
         refused where the data say otherwise.
@@ -170,6 +172,7 @@ class Experiment(NamedTuple):
     config: Any
     lists: Mapping[str, Sequence[str]]
     load: Callable[[Any], Any]
+    contents: Callable[[Any], Mapping[str, Any]]
     folder_name: Callable[[Any, Any], str]
     learn: Callable[[Any, Any, Path | None], Any]
     keep: Callable[[Any, Path], None]

@@ -43,6 +43,7 @@ class Flag(NamedTuple):
       alias: another flag that sets the same field, and wins where both are given.
       kept: it decides what a run computes, so run.flags holds it.
       may_change: a run may go on with another value.
+      data: it names data; a run may go on with another value where their contents are the same.
     """
 
     choices: Sequence[str] | None = None
@@ -52,6 +53,7 @@ class Flag(NamedTuple):
     alias: str | None = None
     kept: bool = True
     may_change: bool = False
+    data: bool = False
 
 
 class Only:

@@ -1,6 +1,7 @@
 """Trained runs, read from their folders: `run = load_run("runs/mine")`."""
 
-from collections.abc import Collection, Sequence
+import sys
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import jax
 from flax import nnx
 
 from attention_jax.core.types import Params
-from attention_jax.training.checkpoints import Checkpoints
+from attention_jax.training.checkpoints import CheckpointDamaged, Checkpoints
 from experiments.common import flags, run_folder
 from experiments.common.config import SAMPLING, DecodingFlags
 from experiments.common.experiment import Build, Experiment, Run, find, names, structure
@@ -37,7 +38,9 @@ def load_run(
     config = configure(experiment, folder, arguments, beside=beside)
     known = experiment.recall(config, folder)
     build = experiment.build(config, known)
-    return Run(experiment, config, folder, known, structure(build), load_params(folder, build))
+    identity = run_folder.read_record(folder).identity
+    params = load_params(folder, build, identity)
+    return Run(experiment, config, folder, known, structure(build), params)
 
 
 def run_folder_of(named: str | None, member: str) -> Path:
@@ -98,21 +101,37 @@ def refuse(experiment: Experiment, names: Collection[str], given: Collection[str
             )
 
 
-def save_params(folder: Path, params: Params) -> None:
+def save_params(folder: Path, params: Params, identity: Mapping[str, str]) -> None:
     """Keeps the parameters that a run ends with."""
-    Checkpoints(folder / FINAL).save(0, {"params": params})
+    Checkpoints(folder / FINAL, identity=identity).save(0, {"params": params})
 
 
-def load_params(folder: Path, build: Build) -> Params:
+def load_params(folder: Path, build: Build, identity: Mapping[str, str] | None = None) -> Params:
     """The parameters that a run ended with; until then, those of its best checkpoint.
 
+    Where `final/` is damaged, the best checkpoint serves, and a line on standard error says so.
+
+    Args:
+      identity: of the run, which its checkpoints must have; None where any will do.
+
     Raises:
+      CheckpointForeign: a checkpoint is of another run.
+      CheckpointDamaged: all of them are damaged.
       ValueError: the run has saved none yet, or they are of another model.
     """
     template = nnx.as_pure(nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))[1])
     like = {"params": template}
-    final, kept = (Checkpoints(folder / name) for name in (FINAL, "checkpoints"))
-    found = final.restore_latest(like) or kept.restore_best(like) or kept.restore_latest(like)
+    final, kept = (Checkpoints(folder / name, identity=identity) for name in (FINAL, "checkpoints"))
+    try:
+        found, damaged = final.restore_latest(like), None
+    except CheckpointDamaged as error:
+        found, damaged = None, error
+    if found is None:
+        found = kept.restore_best(like) or kept.restore_latest(like)
+        if found is None and damaged is not None:
+            raise damaged
+    if damaged is not None and found is not None:
+        print(f"{damaged} The checkpoint of step {found.step} is taken.", file=sys.stderr)
     if found is None:
         raise ValueError(f"`--run` must hold a trained model; {folder} has no checkpoint yet.")
     return found.tree["params"]

@@ -6,6 +6,7 @@ import platform
 import re
 import shutil
 import sys
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ import jax
 
 import attention_jax
 from attention_jax import variants
-from attention_jax.core.files import write_whole
+from attention_jax.core.files import content_hash, write_whole
 from attention_jax.data.tokenizer import Tokenizer
 from experiments.common import flags
 from experiments.common.experiment import Experiment
@@ -27,15 +28,27 @@ _FILE = re.compile(r"^([^()\[\]]*?\.py)(?=$|[:(])")  # of an attention of one's 
 
 
 class Record(NamedTuple):
-    """The contents of run.json.
+    """The contents of run.json: what a run is made of, beside its flags.
 
     Attributes:
       format_version: of the folder; 0 where there is no run.json.
       experiment: whose run it is.
+      id: sealed into its checkpoints, so that those of another run are told apart; "" for runs
+        that were begun without one.
+      data: the content hash of each part of its data; empty where nothing is read.
+      files: that of each attention's file in the folder.
     """
 
     format_version: int
     experiment: str
+    id: str = ""
+    data: Mapping[str, str] = {}
+    files: Mapping[str, str] = {}
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What the run's checkpoints must say of themselves."""
+        return {"run": self.id} if self.id else {}
 
 
 def read_record(folder: Path) -> Record:
@@ -55,20 +68,30 @@ def read_record(folder: Path) -> Record:
         first = kept.read_text(encoding="utf-8").partition("\n")[0]
         named = first.startswith(_FIRST_LINE)
         return Record(0, first.rpartition(".")[2] if named else "translation")
-    found = json.loads(path.read_text(encoding="utf-8"))
-    if found["format_version"] > FORMAT_VERSION:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        version, own = found["format_version"], str(found["experiment"])
+        if version <= FORMAT_VERSION:
+            return Record(**{name: found[name] for name in Record._fields if name in found})
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"`--run` must be of format version {FORMAT_VERSION} or earlier; {folder} is of "
-            f"{found['format_version']}. Update attention_jax, or train anew."
-        )
-    return Record(found["format_version"], found["experiment"])
+            f"`--run` must be the folder of a run; {path} is damaged ({type(error).__name__} on "
+            "reading it). Put back the file of a copy, or train anew."
+        ) from None
+    raise ValueError(
+        f"`--run` must be of format version {FORMAT_VERSION} or earlier; {folder}, of "
+        f"experiments.{own}, is of {version}. Update attention_jax, or train anew."
+    )
 
 
-def choose(experiment: Experiment, config: Any, task: str) -> Path:
+def choose(
+    experiment: Experiment, config: Any, task: str, data: Mapping[str, str] | None = None
+) -> Path:
     """The folder that a run is to have; nothing in it is changed yet.
 
     Args:
       task: in its name, where --run does not say.
+      data: content hashes of its data.
 
     Raises:
       ValueError: the folder is in use, or holds nothing to go on with or to delete.
@@ -88,20 +111,30 @@ def choose(experiment: Experiment, config: Any, task: str) -> Path:
     if run.resume and not is_run:
         raise ValueError(f"`--resume` needs a run that was started; {folder} holds no run.flags.")
     if run.resume:
-        _check_same_run(experiment, config, folder)
+        _check_same_run(experiment, config, folder, data or {})
     return folder
 
 
-def accept(experiment: Experiment, config: Any, known: Any, folder: Path) -> None:
+def new_record(experiment: Experiment, data: Mapping[str, str] | None = None) -> Record:
+    """The record of a run that is about to begin."""
+    return Record(FORMAT_VERSION, experiment.name, id=uuid.uuid4().hex, data=dict(data or {}))
+
+
+def accept(
+    experiment: Experiment, config: Any, known: Any, folder: Path, record: Record | None = None
+) -> None:
     """Writes what repeats a run that nothing refuses any more.
 
     run.flags comes first: a folder that has it is a run, which can go on or be deleted.
+
+    Args:
+      record: of the run; by default a new one.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _keep_attention(config, folder)
+    files = _keep_attention(config, folder)
     write_whole(folder / "run.flags", text(experiment, inside(config, folder)))
-    record = Record(FORMAT_VERSION, experiment.name)
-    write_whole(folder / RECORD, json.dumps(record._asdict()) + "\n")
+    record = (record or new_record(experiment))._replace(files=files)
+    write_whole(folder / RECORD, json.dumps(record._asdict(), indent=1) + "\n")
     write_whole(folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
     experiment.keep(known, folder)
 
@@ -118,6 +151,11 @@ def read_config(experiment: Experiment, folder: Path) -> Any:
       ValueError: it holds what this version does not know.
     """
     kept = (folder / "run.flags").read_text(encoding="utf-8").splitlines()
+    if not any(line.startswith("--") for line in kept):
+        raise ValueError(
+            f"`--run` must be the folder of a run; {folder / 'run.flags'} holds no flags. Put back "
+            "the file of a copy, or train anew."
+        )
     found = flags.from_lines(experiment.config, kept, source=str(folder / "run.flags"))
     return inside(found, folder)
 
@@ -197,28 +235,53 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _check_same_run(experiment: Experiment, config: Any, folder: Path) -> None:
-    """Refuses to go on with a run that another call began."""
-    own = read_record(folder).experiment
+def _check_same_run(
+    experiment: Experiment, config: Any, folder: Path, data: Mapping[str, str]
+) -> None:
+    """Refuses to go on with a run that another call began, or with other data."""
+    record = read_record(folder)
+    own = record.experiment
     if own != experiment.name:
         raise ValueError(
             f"`--resume` goes on with what the run began with; {folder} is of experiments.{own}, "
             f"and this call of experiments.{experiment.name}. Start another run by --run."
         )
     rules: Mapping[str, Any] = {n: f.rules for n, f in flags.fields(config).items()}
-    _check_attention(config, folder)
+    _check_attention(config, folder, record)
     found = changes(read_config(experiment, folder), inside(config, folder))
-    changed = [both for name, both in found.items() if not rules[name].may_change]
+    # What names the data may change where the data are known to be the same.
+    free = {name for name, rule in rules.items() if rule.may_change or (rule.data and record.data)}
+    changed = [both for name, both in found.items() if name not in free]
     if changed:
         old, new = (line or "no such flag" for line in changed[0])
         raise ValueError(
             f"`--resume` goes on with what the run began with; {folder} has {old}, and this call "
             f"{new}. Give --flagfile={folder / 'run.flags'}, or start another run by --run."
         )
+    _check_same_data(record.data, data, folder)
 
 
-def _check_attention(config: Any, folder: Path) -> None:
+def _check_same_data(then: Mapping[str, str], now: Mapping[str, str], folder: Path) -> None:
+    """Refuses data whose contents are not those that a run began with."""
+    if not then:  # of a run that was begun before contents were recorded
+        return
+    changed = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
+    if changed:
+        raise ValueError(
+            f"`--resume` goes on with the data that the run began with; since {folder} was begun, "
+            f"the contents of {', '.join(changed)} have changed. Give the data of that time, "
+            "wherever they are now, or start another run by --run."
+        )
+
+
+def _check_attention(config: Any, folder: Path, record: Record) -> None:
     """Refuses a file of an attention that is not as it was when the run began."""
+    for name, digest in record.files.items():
+        if not (folder / name).exists() or _file_hash(folder / name) != digest:
+            raise ValueError(
+                f"`--attention` must be as it was when the run began; {folder / name} was changed "
+                "since. Put the old one back, or start another run by --run."
+            )
     for given in map(attention_file, (config.model.attention, config.model.cross_attention)):
         kept = folder / given.name if given else None
         if given is None or kept is None or not kept.exists() or not given.exists():
@@ -230,11 +293,24 @@ def _check_attention(config: Any, folder: Path) -> None:
             )
 
 
-def _keep_attention(config: Any, folder: Path) -> None:
-    """Copies files of attentions into the folder, where they are read from then on."""
+def _keep_attention(config: Any, folder: Path) -> dict[str, str]:
+    """Copies files of attentions into the folder, where they are read from then on.
+
+    Returns:
+      the content hash of each by its name.
+    """
+    found = {}
     for given in map(attention_file, (config.model.attention, config.model.cross_attention)):
-        if given is not None and (folder / given.name).resolve() != given.resolve():
-            shutil.copyfile(given, folder / given.name)
+        if given is not None:
+            kept = folder / given.name
+            if kept.resolve() != given.resolve():
+                write_whole(kept, given.read_bytes())
+            found[given.name] = _file_hash(kept)
+    return found
+
+
+def _file_hash(path: Path) -> str:
+    return content_hash(path.read_bytes())
 
 
 def check_attention(config: Any) -> Any:

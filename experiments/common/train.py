@@ -1,17 +1,21 @@
 """The one `main` of all experiments: load, train, score, and write the run's folder."""
 
+import contextlib
 import json
+import os
 import shutil
 import sys
+from collections.abc import Callable, Generator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
-from attention_jax.core.files import write_whole
+from attention_jax.core.files import content_hash, write_whole
 from attention_jax.training import loop
-from experiments.common import flags, run_folder
+from attention_jax.training.config import TrainConfig
+from experiments.common import flags, run_folder, run_lock
 from experiments.common.experiment import Experiment, Run, structure
 from experiments.common.load_run import save_params
 
@@ -34,6 +38,22 @@ def launch(experiment: Experiment) -> None:
     flags.launch(main, experiment.config)
 
 
+class _Start(NamedTuple):
+    """A run that nothing but training may refuse any more.
+
+    Attributes:
+      record: its record, that of the folder where the run goes on.
+      locks: closed when the run ends.
+    """
+
+    experiment: Experiment
+    config: Any
+    data: Any
+    folder: Path
+    record: run_folder.Record
+    locks: contextlib.ExitStack
+
+
 def train(experiment: Experiment, config: Any) -> Path:
     """Trains and scores a run; returns its folder.
 
@@ -44,10 +64,32 @@ def train(experiment: Experiment, config: Any) -> Path:
       loop.TrainingDiverged: a number is no longer finite.
     """
     config = run_folder.check_attention(config)
-    settings, objective = config.training.settings(config.run.seed), experiment.objective(config)
+    settings = config.training.settings(config.run.seed)
     settings.check()
+    experiment.objective(config)
     data = experiment.load(config)
-    folder = run_folder.choose(experiment, config, experiment.folder_name(config, data))
+    contents = {name: content_hash(part) for name, part in experiment.contents(data).items()}
+    task = experiment.folder_name(config, data)
+    folder = run_folder.choose(experiment, config, task, contents)
+    with contextlib.ExitStack() as locks:
+        if folder.exists() and (config.run.resume or config.run.overwrite):
+            locks.enter_context(run_lock.held(folder))
+        if config.run.resume:
+            record = run_folder.read_record(folder)
+        else:
+            record = run_folder.new_record(experiment, contents)
+        start = _Start(experiment, config, data, folder, record, locks)
+        run, facts = _trained(start, settings)
+        outcome = experiment.evaluate(run, data, facts)
+        # The last file of a run: where it stands, the run is whole.
+        write_whole(folder / "result.json", json.dumps(outcome.summary, indent=2) + "\n")
+    print(outcome.text)
+    return folder
+
+
+def _trained(start: _Start, settings: TrainConfig) -> tuple[Run, dict[str, Any]]:
+    """The run after its last step, and what result.json says of every run."""
+    experiment, config, data, folder, record, _ = start
     known = experiment.learn(config, data, folder if config.run.resume else None)
     build = experiment.build(config, known)
     graphdef = structure(build)
@@ -55,32 +97,56 @@ def train(experiment: Experiment, config: Any) -> Path:
     validate = experiment.validate(config, data, known, graphdef)
     for note in experiment.notes(config, data):
         print(note)
-    if config.run.overwrite and not config.run.resume and folder.exists():
-        shutil.rmtree(folder)
-    result = loop.fit(
-        build,
-        batches,
-        validate,
-        folder,
-        settings,
-        objective=objective,
-        resume=config.run.resume,
-        on_accepted=partial(run_folder.accept, experiment, config, known, folder),
-    )
+    with _set_aside(folder, where=config.run.overwrite and not config.run.resume) as discard:
+        result = loop.fit(
+            build,
+            batches,
+            validate,
+            folder,
+            settings,
+            objective=experiment.objective(config),
+            resume=config.run.resume,
+            on_accepted=partial(_accept, start, known, discard),
+            identity=record.identity,
+        )
     config = run_folder.inside(config, folder)
-    facts = end_training(config, result, folder)
-    run = Run(experiment, config, folder, known, result.graphdef, result.params)
-    outcome = experiment.evaluate(run, data, facts)
-    # The last file of a run: where it stands, the run is whole.
-    write_whole(folder / "result.json", json.dumps(outcome.summary, indent=2) + "\n")
-    print(outcome.text)
-    return folder
+    facts = end_training(config, result, folder, record)
+    return Run(experiment, config, folder, known, result.graphdef, result.params), facts
 
 
-def end_training(config: Any, result: loop.Result, folder: Path) -> dict[str, Any]:
+def _accept(start: _Start, known: Any, discard: Callable[[], None]) -> None:
+    """Makes the folder a run, which is locked from its first file on."""
+    experiment, config, _, folder, record, locks = start
+    if not config.run.resume:
+        locks.enter_context(run_lock.held(folder))
+        if (folder / "run.flags").exists():
+            raise ValueError(f"`--run` must be a new folder; {folder} was begun a moment ago.")
+    run_folder.accept(experiment, config, known, folder, record)
+    discard()
+
+
+@contextlib.contextmanager
+def _set_aside(folder: Path, *, where: bool) -> Generator[Callable[[], None], None, None]:
+    """Gives a folder another name until it is discarded; unless that happens it comes back."""
+    aside = folder.with_name(f"{folder.name}.replaced-{os.getpid()}")
+    if not where or not folder.exists():
+        yield lambda: None
+        return
+    folder.rename(aside)
+    try:
+        yield lambda: shutil.rmtree(aside)
+    finally:
+        if aside.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            aside.rename(folder)
+
+
+def end_training(
+    config: Any, result: loop.Result, folder: Path, record: run_folder.Record
+) -> dict[str, Any]:
     """Keeps the parameters, and returns what result.json says of every run."""
     memory = peak_memory_bytes()
-    save_params(folder, result.params)
+    save_params(folder, result.params, record.identity)
     return {
         "model": config.model.model,
         "attention": config.model.attention_text,

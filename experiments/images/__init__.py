@@ -10,6 +10,12 @@ EXPERIMENT = Experiment(
     config=config.ImagesConfig(),
     lists={},
     load=config.load,
+    contents=lambda data: {
+        "classes": data.classes,
+        "train": data.train,
+        "validation": data.validation,
+        "test": data.test,
+    },
     folder_name=lambda own, data: data.name,
     learn=config.learn,
     keep=config.keep,

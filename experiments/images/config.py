@@ -52,7 +52,7 @@ class DataFlags(NamedTuple):
         last.
     """
 
-    data: str = datasets.DIGITS
+    data: Annotated[str, Flag(data=True)] = datasets.DIGITS
     data_dir: Annotated[str, Flag(may_change=True)] = "data"
     classes: int | None = None
     image_size: Annotated[int | None, Flag(low=1)] = None

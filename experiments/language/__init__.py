@@ -10,6 +10,7 @@ EXPERIMENT = Experiment(
     config=config.LanguageConfig(),
     lists={},
     load=config.load,
+    contents=lambda text: {"training": text.training, "validation": text.validation},
     folder_name=lambda own, text: text.name,
     learn=config.learn,
     keep=run_folder.keep_vocabulary,

@@ -40,7 +40,7 @@ class DataFlags(NamedTuple):
       characters: characters to write.
     """
 
-    text_file: str | None = None
+    text_file: Annotated[str | None, Flag(data=True)] = None
     preset: str | None = None
     data_dir: Annotated[str, Flag(may_change=True)] = "data"
     context: Annotated[int, Flag(low=2)] = 64

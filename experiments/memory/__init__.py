@@ -9,6 +9,7 @@ EXPERIMENT = Experiment(
     config=config.MemoryConfig(),
     lists={"problems": config.PROBLEMS},
     load=config.load,
+    contents=lambda data: {},  # drawn, as flags say
     folder_name=lambda own, data: f"{own.data.problem}_{own.data.length}",
     learn=lambda own, data, folder: None,
     keep=lambda known, folder: None,

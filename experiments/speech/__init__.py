@@ -9,6 +9,7 @@ EXPERIMENT = Experiment(
     config=config.SpeechConfig(),
     lists={"sounds": config.SOUNDS},
     load=data.load,
+    contents=data.contents,
     folder_name=lambda own, corpus: corpus.name,
     learn=data.learn,
     keep=run_folder.keep_vocabulary,

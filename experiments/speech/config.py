@@ -65,7 +65,7 @@ class DataFlags(NamedTuple):
       buckets: padded lengths, at most.
     """
 
-    sounds: str = "tones"
+    sounds: Annotated[str, Flag(data=True)] = "tones"
     sound_option: tuple[str, ...] = ()
     data_dir: Annotated[str, Flag(may_change=True)] = "data"
     skip_bad: bool = False

@@ -39,6 +39,15 @@ def load(config: SpeechConfig) -> Corpus:
     return without_unusable(config, corpus, vocabulary_of(config.data, corpus))
 
 
+def contents(corpus: Corpus) -> dict[str, Any]:
+    """The transcripts and samples of each split, whatever their files are called."""
+    splits = {"train": corpus.train, "validation": corpus.validation, **corpus.tests}
+    return {
+        "rate": corpus.rate,
+        **{name: [(x.transcript, x.samples) for x in split] for name, split in splits.items()},
+    }
+
+
 def load_corpus(data: DataFlags, seed: int) -> Corpus:
     """The recordings that flags name."""
     if data.sounds == "tones":

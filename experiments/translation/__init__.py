@@ -12,6 +12,7 @@ EXPERIMENT = Experiment(
     config=config.TranslationConfig(),
     lists={"tasks": tasks.names()},
     load=config.load,
+    contents=lambda task: {"train": task.train, "validation": task.validation, **task.tests},
     folder_name=lambda own, task: own.data.preset or own.data.task,
     learn=config.learn,
     keep=run_folder.keep_vocabulary,

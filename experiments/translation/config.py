@@ -48,7 +48,7 @@ class DataFlags(NamedTuple):
     """
 
     task: Annotated[str, Flag(choices=tasks.names())] = "spanish"
-    task_option: tuple[str, ...] = ()
+    task_option: Annotated[tuple[str, ...], Flag(data=True)] = ()
     preset: str | None = None
     data_dir: Annotated[str, Flag(may_change=True)] = "data"
     tokenizer: Annotated[str | None, Flag(choices=KINDS)] = None

@@ -66,8 +66,17 @@ def test_a_record_says_what_the_folder_is(tmp_path):
     folder = tmp_path / "run"
     begun(folder)
     record = json.loads((folder / "run.json").read_text())
-    assert record == {"format_version": 1, "experiment": "memory"}
-    assert run_folder.read_record(folder) == run_folder.Record(1, "memory")
+    own = record["id"]
+    assert record == {
+        "format_version": 1,
+        "experiment": "memory",
+        "id": own,
+        "data": {},
+        "files": {},
+    }
+    assert run_folder.read_record(folder) == run_folder.Record(1, "memory", own)
+    begun(tmp_path / "other")
+    assert run_folder.read_record(tmp_path / "other").id != own
 
 
 @pytest.mark.parametrize(
@@ -126,6 +135,53 @@ def test_a_changed_file_of_an_attention_is_refused(tmp_path, file):
         run_folder.choose(MEMORY, config, "recall")
     file.unlink()
     assert run_folder.check_attention(config).model.attention == f"{folder}/mine.py:manhattan"
+
+
+def test_changed_data_are_refused_and_moved_ones_are_not(tmp_path):
+    folder = tmp_path / "run"
+    images = experiment.find("images")
+    config = flags.replace(images.config, run=str(folder), data="here")
+    record = run_folder.new_record(images, {"train": "1", "test": "2"})
+    known = images.learn(config, images.load(images.config), None)
+    run_folder.accept(images, config, known, folder, record)
+    moved = flags.replace(config, data="there", resume=True)
+    assert run_folder.choose(images, moved, "x", {"train": "1", "test": "2"}) == folder
+    before = contents(folder)
+    with pytest.raises(ValueError, match="the contents of train have changed. Give the data of"):
+        run_folder.choose(images, moved, "x", {"train": "3", "test": "2"})
+    # Of a run that was begun before contents were recorded, the path must be the same.
+    assert contents(folder) == before
+    run_folder.accept(images, config, known, folder, record._replace(data={}))
+    with pytest.raises(ValueError, match="has --data=here, and this call --data=there"):
+        run_folder.choose(images, moved, "x", {"train": "1", "test": "2"})
+
+
+def test_a_file_changed_in_the_folder_is_refused(tmp_path, file):
+    folder = tmp_path / "run"
+    config = flags.replace(begun(folder, attention=str(file)), resume=True)
+    (folder / "mine.py").write_text(OWN + "# changed\n")
+    file.unlink()
+    with pytest.raises(ValueError, match="must be as it was when the run began; .*mine.py was"):
+        run_folder.choose(MEMORY, config, "recall")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("run.json", '{"format_ver', "run.json is damaged .JSONDecodeError on reading it."),
+        ("run.json", "[]", "run.json is damaged .TypeError on reading it."),
+        ("run.json", '{"format_version": 9, "experiment": "x"}', "of experiments.x, is of 9"),
+        ("run.flags", "", "run.flags holds no flags"),
+        ("run.flags", "--width=wide", "run.flags must hold flags of this version: .* --width"),
+    ],
+)
+def test_a_damaged_folder_is_named_in_one_line(tmp_path, name, content, message):
+    folder = tmp_path / "run"
+    begun(folder)
+    (folder / name).write_text(content)
+    with pytest.raises(ValueError, match=message) as error:
+        load_run(folder)
+    assert "\n" not in str(error.value)
 
 
 def test_folders_are_named_by_what_is_trained():
