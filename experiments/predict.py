@@ -12,10 +12,13 @@ JPEG) and recordings (WAV) come by --file, one or a whole folder: then each line
 name of its file. Flags of the run itself, such as --seed or --data_dir, may be given too.
 """
 
-from collections.abc import Sequence
+import contextlib
+import sys
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
-from experiments.common import flags
+from experiments.common import flags, streams
 from experiments.common.config import DecodingFlags, DeviceFlags
 from experiments.common.experiment import PredictFlags
 from experiments.common.load_run import load_run, run_folder_of
@@ -40,8 +43,23 @@ def main(arguments: Sequence[str]) -> None:
     folder = run_folder_of(own.run, "predict")
     run = load_run(folder, arguments, beside=(PredictConfig(),))
     assert run.experiment.predict is not None  # or `run_folder_of` refuses
-    for line in run.experiment.predict(run, own.inputs):
-        print(line, flush=True)
+    with _written_to(own.inputs.output) as put:
+        for line in run.experiment.predict(run, own.inputs):
+            put(line)
+            if not streams.is_read(sys.stdout):
+                break
+
+
+@contextlib.contextmanager
+def _written_to(output: str | None) -> Generator[Callable[[str], None], None, None]:
+    """A function that takes lines: to a file, which appears whole at the end, or to be printed."""
+    if output is None:
+        yield lambda line: print(line, flush=True)
+        return
+    unfinished = Path(f"{output}.unfinished")
+    with open(unfinished, "w", encoding="utf-8") as file:
+        yield lambda line: print(line, file=file, flush=True)
+    unfinished.replace(output)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def _feed(take: Callable[[bytes], None], value: Any) -> None:
     if isinstance(value, np.ndarray | np.generic):
         array = np.ascontiguousarray(value)
         take(f"array {array.dtype} {array.shape} ".encode())
-        take(array.reshape(-1).view(np.uint8).data)
+        take(array.tobytes())
     elif isinstance(value, str | bytes):
         data = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
         take(f"{type(value).__name__} {len(data)} ".encode())

@@ -1,10 +1,12 @@
 """Readers of text files: plain, gzipped, or a member of a zip archive."""
 
+import codecs
 import gzip
+import io
 import re
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -17,8 +19,32 @@ def read_lines(path: str | PathLike, *, argument: str) -> list[str]:
     Only a line feed, with or without a carriage return, ends a line. Arguments and errors are those
     of `read_text`.
     """
-    lines = [line.removesuffix("\r") for line in read_text(path, argument=argument).split("\n")]
-    return lines if lines[-1] else lines[:-1]
+    data = _read_bytes(Path(path), argument=argument)
+    return list(decode_lines(io.BytesIO(data), argument=argument, name=str(path)))
+
+
+def decode_lines(file: Iterable[bytes], *, argument: str, name: str) -> Iterator[str]:
+    """Lines of UTF-8 text, one at a time, without line ends and without a byte order mark.
+
+    Args:
+      file: lines of bytes, each ended by a line feed, as binary files give them.
+      argument: the caller's name for the file in errors.
+      name: that of the file.
+
+    Raises:
+      ValueError: a line is not UTF-8.
+
+    >>> list(decode_lines([b"one\\r\\n", b"two"], argument="file", name="x.txt"))
+    ['one', 'two']
+    """
+    for number, line in enumerate(file, 1):
+        if number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise _no_utf8(line, error.start, number, argument, name) from error
+        yield text.removesuffix("\n").removesuffix("\r")
 
 
 def read_text(path: str | PathLike, *, argument: str) -> str:
@@ -40,10 +66,16 @@ def read_text(path: str | PathLike, *, argument: str) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"`{argument}` must be UTF-8 text; line {line} of {path} holds the byte "
-            f"0x{data[error.start]:02x}. Convert it first, e.g. iconv -f LATIN1 -t UTF-8."
-        ) from error
+        raise _no_utf8(data, error.start, line, argument, str(path)) from error
+
+
+def _no_utf8(data: bytes, at: int, line: int, argument: str, name: str) -> ValueError:
+    is_wide = line == 1 and data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    return ValueError(
+        f"`{argument}` must be UTF-8 text; line {line} of {name} holds the byte "
+        f"0x{data[at]:02x}. Convert it first, e.g. iconv -f {'UTF-16' if is_wide else 'LATIN1'} "
+        "-t UTF-8."
+    )
 
 
 def one_spaced(text: str) -> str:

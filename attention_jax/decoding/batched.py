@@ -17,8 +17,8 @@ from jaxtyping import Array, UInt32
 from attention_jax.core import checks
 from attention_jax.core.types import Params
 from attention_jax.data.tokenizer import Tokenizer
-from attention_jax.data.types import Seq2SeqBatch
-from attention_jax.decoding.search import DecodingResult, beam, greedy, sample
+from attention_jax.data.types import EOS, Seq2SeqBatch
+from attention_jax.decoding.search import DecodingResult, beam, greedy, length_divisor, sample
 from attention_jax.nn.protocols import Seq2Seq
 
 METHODS = ("greedy", "sample", "beam")
@@ -41,11 +41,22 @@ class DecodingConfig(NamedTuple):
 
 
 class Hypothesis(NamedTuple):
-    """A decoded sentence: its text, its tokens with EOS, and its score in nats."""
+    """A decoded sentence.
+
+    Attributes:
+      text: of the tokens.
+      tokens: with EOS, where the sentence ends.
+      score: that hypotheses are ranked by: the log-probability, divided by beam search's length
+        penalty.
+      log_probability: the sum over the tokens, in nats; None where the score is none of tokens.
+      is_cut: the sentence reached the largest number of tokens before its end.
+    """
 
     text: str
     tokens: tuple[int, ...]
     score: float
+    log_probability: float | None = None
+    is_cut: bool = False
 
 
 class BatchedDecoder:
@@ -79,7 +90,8 @@ class BatchedDecoder:
         keys = np.zeros(len(batch.source), np.uint32)
         keys[: len(names)] = [crc32(name.encode()) for name in names]
         decoded = self._decode(params, batch, keys, max_length=max_length)
-        return hypotheses(decoded, self.tokenizer)[: len(names)]
+        penalty = self.config.length_penalty if self.config.method == "beam" else 0.0
+        return hypotheses(decoded, self.tokenizer, length_penalty=penalty)[: len(names)]
 
     def _decode_batch(
         self, params: Params, batch: Seq2SeqBatch, keys: Array, *, max_length: int
@@ -157,13 +169,23 @@ def decode(
     )
 
 
-def hypotheses(decoded: DecodingResult, tokenizer: Tokenizer) -> list[list[Hypothesis]]:
-    """Text of the decoded sentences of each row, best first."""
+def hypotheses(
+    decoded: DecodingResult, tokenizer: Tokenizer, *, length_penalty: float = 0.0
+) -> list[list[Hypothesis]]:
+    """The decoded sentences of each row, best first.
+
+    Args:
+      decoded: sentences as a search gives them.
+      tokenizer: makes texts of them.
+      length_penalty: by which the scores were divided; see `search.beam`.
+    """
     tokens, scores, lengths = (np.asarray(x) for x in decoded)
 
     def hypothesis(row: int, rank: int) -> Hypothesis:
         ids = tuple(int(token) for token in tokens[row, rank, : lengths[row, rank]])
-        return Hypothesis(tokenizer.decode(ids), ids, float(scores[row, rank]))
+        score, divisor = float(scores[row, rank]), length_divisor(len(ids), length_penalty)
+        is_cut = bool(ids) and ids[-1] != EOS
+        return Hypothesis(tokenizer.decode(ids), ids, score, score * divisor, is_cut)
 
     return [
         [hypothesis(row, rank) for rank in range(scores.shape[1])] for row in range(len(scores))

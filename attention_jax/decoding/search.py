@@ -122,6 +122,19 @@ def sample(
     return _extend(step, state, draw, max_length)
 
 
+def length_divisor(length: Any, length_penalty: float) -> Any:
+    """Number by which beam search divides the log-probability of a sentence, by its length.
+
+        ((5 + length) / 6)^length_penalty
+
+    Reference: Wu et al. 2016, arXiv:1609.08144, section 7.
+
+    >>> length_divisor(7, 1.0)
+    2.0
+    """
+    return ((5.0 + length) / 6.0) ** length_penalty
+
+
 def beam(
     step: Step,
     state: State,
@@ -167,8 +180,7 @@ def beam(
         raise ValueError(
             f"`length_penalty` must be 0 or more and finite; got {length_penalty}. Use 0 for none."
         )
-    divisor = lambda length: ((5.0 + length) / 6.0) ** length_penalty  # noqa: E731
-    at_most = divisor(max_length)
+    at_most = length_divisor(max_length, length_penalty)
 
     def may_improve(beams: _Beams) -> Bool[Array, ""]:
         # Log-probabilities only fall, and the longest sentence divides its own by the most.
@@ -177,7 +189,7 @@ def beam(
 
     def advance(beams: _Beams) -> _Beams:
         length = (beams.position + 1).astype(jnp.float32)
-        return _advance(step, beams, divisor(length))
+        return _advance(step, beams, length_divisor(length, length_penalty))
 
     beams = _start_beams(state, beam_size, nbest, max_length)
     return _rank(lax.while_loop(may_improve, advance, beams), at_most)

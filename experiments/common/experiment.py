@@ -74,13 +74,16 @@ class PredictFlags(NamedTuple):
     Attributes:
       text: a sentence to translate, or a text to go on with.
       file: a file of sentences, one a line; an image or a recording, or a folder of them.
-      scores: also print scores: of translations and transcripts in nats, of an image the
-        probabilities of its three most probable classes.
+      scores: also print scores: of translations and transcripts the log-probability in nats, before
+        it with --beam the same divided by the length penalty; of an image the probabilities of its
+        three most probable classes.
+      output: file of the answers. Default: they are printed.
     """
 
     text: str | None = None
     file: str | None = None
     scores: bool = False
+    output: str | None = None
 
 
 class PageFlags(NamedTuple):

@@ -16,6 +16,7 @@ read: all else takes a configuration.
 
 import inspect
 import os
+import signal
 import sys
 import types
 import typing
@@ -27,8 +28,11 @@ import jax
 from absl import app, flags, logging
 
 from attention_jax.training import loop, preemption
+from experiments.common import streams
 
 FLAGS = flags.FLAGS
+# What the shell reports of a process that Ctrl-C ended.
+_INTERRUPTED = 128 + signal.SIGINT
 Config = TypeVar("Config", bound=tuple)
 
 
@@ -202,11 +206,15 @@ def launch(main: Callable[..., None], *groups: tuple, more: bool = False) -> Non
         # Orbax reports every file it touches.
         logging.set_verbosity(logging.WARNING)
         try:
+            streams.protect()
             prepare_device()
             main(*([sys.argv[1:]] if more else []))
         except preemption.Preempted as stop:
             print(stop, file=sys.stderr)
             sys.exit(stop.exit_code)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            sys.exit(_INTERRUPTED)
         except (ValueError, OSError, loop.TrainingDiverged, ImportError, flags.Error) as error:
             if os.environ.get("ATTENTION_JAX_TRACEBACK"):
                 raise

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from attention_jax.data import text_files
 from attention_jax.data.audio import batches, corpus, wav
 from attention_jax.data.audio.corpus import Utterance
 from attention_jax.data.audio.spectrogram import Spectrogram
@@ -22,11 +23,10 @@ def read_lines(path: str) -> list[str]:
     """The lines of the text file that --file names.
 
     Raises:
-      ValueError: there is none.
+      FileNotFoundError: there is none.
+      ValueError: it is not UTF-8.
     """
-    if not Path(path).is_file():
-        raise ValueError(f"`--file` must be a text file; there is none at {path}.")
-    return Path(path).read_text(encoding="utf-8").splitlines()
+    return text_files.read_lines(path, argument="--file")
 
 
 def images(

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import sys
 import uuid
@@ -216,10 +217,11 @@ def changes(then: tuple, now: tuple) -> dict[str, tuple[str, str]]:
 
 
 def next_command(folder: Path, argument: str) -> str:
-    """A line that says how to use a run that is trained."""
+    """A line that says how to use a run that is trained, quoted as a shell needs it."""
     found = shutil.which("python")
     python = "python" if found == sys.executable else os.path.relpath(sys.executable)
-    return f"next: {python} -m experiments.predict --run={folder} {argument}"
+    words = (python, "-m", "experiments.predict", f"--run={folder}", argument)
+    return f"next: {shlex.join(words)}"
 
 
 def environment() -> dict[str, Any]:

@@ -59,6 +59,6 @@ def evaluate(run: Run, text: Text, facts: dict[str, Any]) -> Outcome:
         f"{own['loss']:.4f} nats a character, {own['accuracy']:.1%} right",
         f"{summary['parameters']:,} parameters, {summary['seconds']:.0f} s of training",
         f"figure: {folder}/curves.png",
-        next_command(folder, f'--text="{first}"'),
+        next_command(folder, f"--text={first}"),
     ]
     return Outcome(summary, "\n".join(lines))

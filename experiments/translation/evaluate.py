@@ -115,7 +115,7 @@ def closing_text(run: Run, summary: dict[str, Any], samples: Sequence[tuple[Exam
     attends = run.config.model.attention_text != "none"
     drawn = [f"{run.folder}/curves.png", *([f"{run.folder}/attention_1.png"] if attends else [])]
     lines.append(f"figures: {' '.join(drawn)}")
-    lines.append(next_command(run.folder, f'--text="{samples[0][0].source}"'))
+    lines.append(next_command(run.folder, f"--text={samples[0][0].source}"))
     return "\n".join(lines)
 
 

@@ -1,13 +1,17 @@
 """Translations by a trained run."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 from attention_jax.decoding.translate import Hypothesis, Translator
 from experiments.common.experiment import PredictFlags, Run
 from experiments.common.input_files import read_lines
+from experiments.common.streams import in_chunks, input_lines
 
 Translate = Callable[[list[str]], list[list[Hypothesis]]]
+Show = Callable[[Sequence[Hypothesis]], Iterator[str]]  # the lines of one sentence
+CHUNK = 512  # sentences that are translated together at most
 # The same for one sentence and for many, so that both get the same translation.
 ROWS = 8
 
@@ -20,28 +24,52 @@ def predict(run: Run, given: PredictFlags) -> Iterator[str]:
     def translate(texts: list[str]) -> list[list[Hypothesis]]:
         return translator(run.params, texts)
 
+    show = partial(shown, nbest=search.nbest, scores=given.scores, ranked=search.method == "beam")
     if given.text is not None:
-        return lines(translate, [given.text], scores=given.scores)
+        return lines(translate, [given.text], show)
     if given.file is not None:
-        return lines(translate, read_lines(given.file), scores=given.scores)
+        return lines(translate, read_lines(given.file), show)
     if sys.stdin.isatty():
-        return converse(translate, scores=given.scores)
-    return lines(translate, [line.rstrip("\n") for line in sys.stdin], scores=given.scores)
+        return converse(translate, show)
+    return lines(translate, input_lines(), show)
 
 
-def lines(translate: Translate, texts: Iterable[str], *, scores: bool) -> Iterator[str]:
-    """The translations, one a line; of an empty line an empty one."""
-    texts = list(texts)
-    found = iter(translate([text for text in texts if text.strip()]))
-    for text in texts:
-        if not text.strip():
-            yield ""
-            continue
-        for hypothesis in next(found):
-            yield f"{hypothesis.score:.4f}\t{hypothesis.text}" if scores else hypothesis.text
+def lines(translate: Translate, texts: Iterable[str], show: Show) -> Iterator[str]:
+    """The translations in the order of the texts, as soon as they are there.
+
+    Those that were cut are named on standard error.
+    """
+    number = 0
+    for chunk in in_chunks(texts, most=CHUNK):
+        found = iter(translate([text for text in chunk if text.strip()]))
+        for text in chunk:
+            number += 1
+            own = next(found) if text.strip() else []
+            for rank, hypothesis in enumerate(own, 1):
+                if hypothesis.is_cut:
+                    said = f"line {number}, translation {rank}: cut at {len(hypothesis.tokens)}"
+                    print(f"{said} tokens, before its end", file=sys.stderr)
+            yield from show(own)
 
 
-def converse(translate: Translate, *, scores: bool) -> Iterator[str]:
+def shown(found: Sequence[Hypothesis], *, nbest: int, scores: bool, ranked: bool) -> Iterator[str]:
+    """The lines of a sentence: as many as are asked for, whatever was found.
+
+    Args:
+      found: none of an empty sentence.
+      nbest: above 1 each line begins with its rank.
+      scores: shows the log-probability.
+      ranked: shows before it the score of beam search.
+    """
+    for rank in range(nbest):
+        one = found[rank] if rank < len(found) else Hypothesis("", (), 0.0, 0.0)
+        numbers = [one.score, one.log_probability] if ranked else [one.log_probability]
+        columns = [str(rank + 1)] if nbest > 1 else []
+        columns += [f"{number:.4f}" if found else "" for number in numbers] if scores else []
+        yield "\t".join([*columns, one.text])
+
+
+def converse(translate: Translate, show: Show) -> Iterator[str]:
     """The translation of each sentence that is typed, until the end of input."""
     print("Type a sentence; an empty line or Ctrl-D ends.", file=sys.stderr)
     while True:
@@ -51,4 +79,4 @@ def converse(translate: Translate, *, scores: bool) -> Iterator[str]:
             return print(file=sys.stderr)
         if not text.strip():
             return None
-        yield from lines(translate, [text], scores=scores)
+        yield from lines(translate, [text], show)

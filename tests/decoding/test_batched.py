@@ -39,7 +39,13 @@ def test_hypotheses_end_where_their_lengths_do():
         jnp.array([[[a, b, EOS], [b, EOS, 0]]]), jnp.array([[-0.5, -1.5]]), jnp.array([[3, 2]])
     )
     first, second = hypotheses(decoded, tokenizer)[0]
-    assert first == ("a b", (a, b, EOS), -0.5) and second == ("b", (b, EOS), -1.5)
+    assert first == ("a b", (a, b, EOS), -0.5, -0.5, False)
+    assert second == ("b", (b, EOS), -1.5, -1.5, False)
+    cut, _ = hypotheses(
+        decoded._replace(lengths=jnp.array([[2, 2]])), tokenizer, length_penalty=2.0
+    )[0]
+    assert cut.is_cut and cut.score == -0.5
+    assert cut.log_probability == pytest.approx(-0.5 * (7 / 6) ** 2)
     assert {type(token) for token in first.tokens} == {int}
 
 

@@ -96,9 +96,19 @@ def test_predict_gives_the_same_by_text_file_and_standard_input(trained, tmp_pat
     by_file = run("predict", *options, f"--file={path}")
     assert by_file.returncode == 0, by_file.stderr
     by_input = run("predict", *options, stdin="\n".join(sentences) + "\n")
-    assert by_input.stdout == by_file.stdout and by_file.stdout.count("\n") == 5
-    by_text = run("predict", *options, "--text=7 8")
-    assert by_text.stdout.splitlines() == by_file.stdout.splitlines()[3:]
+    rows = [line.split("\t") for line in by_file.stdout.splitlines()]
+    assert by_input.stdout == by_file.stdout
+    assert [row[0] for row in rows] == ["1", "2"] * 3  # the rank, of an empty sentence too
+    assert rows[2] == ["1", "", "", ""] and rows[3] == ["2", "", "", ""]
+    for rank, score, log_probability, text in rows[:2]:
+        is_cut = f"line 1, translation {rank}: cut at" in by_file.stderr
+        tokens = len(text.split()) + (not is_cut)
+        assert float(score) == pytest.approx(float(log_probability) * 6 / (5 + tokens), abs=2e-4)
+    path.write_text("7 8\n")
+    by_text = run("predict", *options, "--text=7 8", f"--output={tmp_path / 'answers.txt'}")
+    assert by_text.stdout == "" and by_text.returncode == 0
+    answers = (tmp_path / "answers.txt").read_text().splitlines()
+    assert answers == by_file.stdout.splitlines()[4:]
 
 
 @pytest.mark.slow

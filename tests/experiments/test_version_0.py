@@ -50,7 +50,7 @@ def test_it_predicts_what_it_did_then(name, unpack):
     given, arguments = ASKED[own]
     run = load_run(unpack(name), arguments)
     assert run.experiment.name == own
-    assert run_folder.read_record(run.folder) == (0, own)
+    assert run_folder.read_record(run.folder)[:2] == (0, own)
     if own == "memory":
         return scores_are_those_of_then(run)
     said = "".join(f"{line}\n" for line in run.experiment.predict(run, given))
