@@ -27,7 +27,13 @@ from attention_jax.core.normalizers import Normalizer
 from attention_jax.core.online_normalizers import Online
 from attention_jax.engine import block_map, custom_transpose, tile_loops, tiles
 from attention_jax.engine.block_map import BlockMap, Sizes
-from attention_jax.engine.implementation import Implementation, Output, Plan
+from attention_jax.engine.implementation import (
+    Implementation,
+    Output,
+    Plan,
+    named_output,
+    named_rows,
+)
 from attention_jax.engine.request import Request
 from attention_jax.engine.tile_loops import Differentiable, EngineConfig, RowStatistics
 from attention_jax.engine.tiles import Captured, Constants, TileSpec
@@ -62,7 +68,7 @@ def run(
     others = Captured(*(x.others if x else () for x in hoisted))
     constants = Constants(others, *starts, request.dropout.key if request.dropout else None)
     config = EngineConfig(spec, form, tiling, dynamic)
-    attend = partial(tile_loops.dense, config) if dense else _rule(config)
+    attend = partial(_dense, config) if dense else _rule(config)
     out, lse = attend(arrays, constants)
     out, lse = (tiles.unfold(x, spec) for x in (out, lse[..., None]))
     lse = jnp.where(lse >= -online_normalizers.lowest(dtype), -jnp.inf, lse)[..., 0]
@@ -91,6 +97,13 @@ def _is_fused(form: Online) -> bool:
     return form.row_statistics is online_normalizers.SOFTMAX.row_statistics
 
 
+def _dense(
+    config: EngineConfig, arrays: Differentiable, constants: Constants
+) -> tuple[Array, Array]:
+    out, lse = tile_loops.dense(config, arrays, constants)
+    return named_output(out), named_rows(lse)
+
+
 def _rule(config: EngineConfig) -> Callable[[Differentiable, Constants], tuple[Array, Array]]:
     """`(arrays, constants) -> (out, lse)` with its derivatives; only the softmax has an `lse`."""
     form = config.normalizer
@@ -114,6 +127,9 @@ def _rule(config: EngineConfig) -> Callable[[Differentiable, Constants], tuple[A
         primals: tuple[Differentiable, Constants], tangents: tuple[Differentiable, Any]
     ) -> tuple[Any, Any]:
         out, rows = rows_of(*primals)
+        # Named here, where the derivative reads them: a policy that keeps them saves a sweep.
+        out, row = named_output(out), named_rows(rows.row)
+        rows = RowStatistics(row, out if fused else named_rows(rows.mean))
         functions = partial(tile_loops.tangent, config), partial(tile_loops.transposed, config)
         return (out, rows), custom_transpose.apply(*functions, (*primals, rows), tangents[0])
 

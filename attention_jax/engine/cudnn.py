@@ -3,7 +3,7 @@
 import jax
 
 from attention_jax.engine import refusals
-from attention_jax.engine.implementation import Implementation, Output, Plan, fastest
+from attention_jax.engine.implementation import Implementation, Output, Plan, fastest, named_output
 from attention_jax.engine.request import Request
 
 # Keys and values that cuDNN takes.
@@ -17,12 +17,13 @@ def run(request: Request) -> Output:
     reach queries that do not see it: within a block cuDNN multiplies what is hidden by 0, and
     0 * NaN is NaN. First derivatives only, in reverse mode only.
     """
-    return jax.nn.dot_product_attention(
+    out = jax.nn.dot_product_attention(
         *request.arrays,
         scale=request.analysis.score.dot_scale,
         is_causal=request.mask is not None,
         implementation="cudnn",
     )
+    return named_output(out)
 
 
 def refuse(request: Request) -> str | None:

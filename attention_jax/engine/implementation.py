@@ -15,13 +15,29 @@ import pkgutil
 from collections.abc import Callable
 from typing import NamedTuple
 
-from jaxtyping import Array
+import jax
+from jax.ad_checkpoint import checkpoint_name
+from jaxtyping import Array, PyTree
 
 from attention_jax import engine
 from attention_jax.engine.request import Request
 
 # The output `[b t h e]`; with `return_lse` also the log-sum-exp `[b t h]`.
 Output = Array | tuple[Array, Array]
+
+
+# Names by which policies of `jax.checkpoint` can keep what the backward pass needs.
+OUTPUT_NAME, LSE_NAME = "attention_output", "attention_lse"
+
+
+def named_output(out: Array) -> Array:
+    """The output, under its name for policies of `jax.checkpoint`."""
+    return checkpoint_name(out, OUTPUT_NAME)
+
+
+def named_rows(rows: PyTree) -> PyTree:
+    """Statistics of the rows (the log-sum-exp of a softmax), under their name."""
+    return jax.tree.map(lambda x: checkpoint_name(x, LSE_NAME), rows)
 
 
 class Plan(NamedTuple):

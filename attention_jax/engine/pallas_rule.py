@@ -12,6 +12,7 @@ from attention_jax.core import jaxprs
 from attention_jax.core.jaxprs import Hoisted
 from attention_jax.engine import blockwise, custom_transpose, pallas_kernels
 from attention_jax.engine.block_map import BlockMap
+from attention_jax.engine.implementation import named_output, named_rows
 from attention_jax.engine.pallas_kernels import Constants, Differentiable, KernelConfig
 from attention_jax.engine.request import Request, make_request
 
@@ -120,7 +121,8 @@ def rule(config: KernelConfig) -> Callable[[Differentiable, Constants], tuple[Ar
 
     @attend.defjvp
     def attend_jvp(primals: Any, tangents: Any) -> Any:
-        results = attend(*primals)
+        out, lse = attend(*primals)
+        results = named_output(out), named_rows(lse)
         return results, custom_transpose.apply(
             tangent, transposed, (*primals, results), tangents[0]
         )

@@ -11,7 +11,14 @@ from attention_jax.core import captured_arrays
 from attention_jax.core.jaxprs import depends_on
 from attention_jax.core.numerics import kept_pairs, wide_dtype
 from attention_jax.core.types import MaskFunction, Score
-from attention_jax.engine.implementation import Implementation, Output, Plan, dense_bytes
+from attention_jax.engine.implementation import (
+    Implementation,
+    Output,
+    Plan,
+    dense_bytes,
+    named_output,
+    named_rows,
+)
 from attention_jax.engine.request import Request
 
 
@@ -37,10 +44,10 @@ def run(request: Request) -> Output:
     if request.dropout is not None:
         rate, dropout_key = request.dropout
         weights = jnp.where(kept_pairs(dropout_key, rate, jnp.ix_(*at)), weights / (1 - rate), 0)
-    out = _weighted_sum(weights, v).astype(query.dtype)
+    out = named_output(_weighted_sum(weights, v).astype(query.dtype))
     if not request.return_lse or normalizer.lse is None:
         return out
-    return out, normalizer.lse(logits, visible).transpose(0, 2, 1)
+    return out, named_rows(normalizer.lse(logits, visible).transpose(0, 2, 1))
 
 
 def pair_scores(

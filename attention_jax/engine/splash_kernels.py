@@ -10,6 +10,7 @@ from jax.experimental.pallas.ops.tpu import splash_attention as kernels_of_jax
 from jaxtyping import Array, Bool, Float
 
 from attention_jax.core import masks
+from attention_jax.engine.implementation import OUTPUT_NAME
 from attention_jax.engine.request import Request
 
 # The TPU computes 128 numbers side by side: lengths and widths are padded to its multiples.
@@ -103,5 +104,6 @@ def kernel(tiles: list[Tiles], sizes: tuple[int, int], *, interpret: bool) -> Ca
         return kernels_of_jax.make_splash_mha_single_device(
             kernels_of_jax.MultiHeadMask(tiles),
             block_sizes=block_sizes(**named),
+            residual_checkpoint_name=OUTPUT_NAME,
             interpret=interpret,
         )

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from attention_jax.engine import refusals
-from attention_jax.engine.implementation import Implementation, Output, Plan
+from attention_jax.engine.implementation import Implementation, Output, Plan, named_output
 from attention_jax.engine.request import Request
 
 
@@ -23,12 +23,13 @@ def run(request: Request, *, kernel: str | None = None) -> Output:
     from tokamax import dot_product_attention
 
     chosen: Any = kernel
-    return dot_product_attention(
+    out = dot_product_attention(
         *request.arrays,
         scale=request.analysis.score.dot_scale,
         is_causal=request.mask is not None,
         implementation=chosen,
     )
+    return named_output(out)
 
 
 def refuse(request: Request) -> str | None:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from attention_jax import attention, engine, plan
-from attention_jax.core import masks, normalizers, scores
-from attention_jax.engine import blockwise, tokamax
-from attention_jax.engine.implementation import implementations
+from attention_jax.core import jaxprs, masks, normalizers, scores
+from attention_jax.engine import blockwise, pallas, tokamax
+from attention_jax.engine.implementation import LSE_NAME, OUTPUT_NAME, implementations
 from attention_jax.engine.request import make_request
 
 MINE = """
@@ -134,3 +134,44 @@ def test_the_plan_of_blocks_counts_what_they_hold():
     heads = blockwise.tile(make_request(*arrays)).sizes.heads
     vectors, rows = 4 * 512 * 2 * 8, 512 * 2
     assert told.temporary_bytes == 4 * (vectors + 3 * heads * queries * keys + 2 * rows)
+
+
+def loops(run, x, policy=None):
+    """Tile loops and kernels in the gradient of a checkpointed call."""
+    checkpointed = jax.checkpoint(run, policy=policy)
+    program = jax.make_jaxpr(jax.grad(lambda x: (checkpointed(x) ** 2).sum()))(x)
+    names = [equation.primitive.name for equation in jaxprs.walk(program.jaxpr)]
+    return sum(name in ("scan", "while", "pallas_call") for name in names)
+
+
+def pallas_interpreted(x):
+    return pallas.run(make_request(x, x, x, mask=masks.causal), interpret=True)
+
+
+@pytest.mark.parametrize(
+    ("run", "length"),
+    [
+        (lambda x: attention(x, x, x, mask=masks.causal), 1024),
+        (lambda x: attention(x, x, x, normalizer=normalizers.entmax15), 1024),
+        (pallas_interpreted, 128),
+    ],
+    ids=["softmax", "entmax15", "pallas"],
+)
+def test_a_policy_that_keeps_output_and_lse_does_not_sweep_forward_again(run, length):
+    """As many loops as without a checkpoint; with one that keeps nothing there are more."""
+    x = jax.ShapeDtypeStruct((1, length, 2, 8), jnp.float32)
+    keep = jax.checkpoint_policies.save_only_these_names(OUTPUT_NAME, LSE_NAME)
+    everything = jax.checkpoint_policies.everything_saveable
+    assert loops(run, x, keep) == loops(run, x, everything) < loops(run, x)
+
+
+@pytest.mark.parametrize("implementation", ["dense", "reference", "blockwise"])
+def test_output_and_lse_carry_their_names(implementation):
+    x = jax.ShapeDtypeStruct((1, 8, 2, 8), jnp.float32)
+
+    def both(x):
+        return attention(x, x, x, return_lse=True, implementation=implementation)
+
+    tangents = jax.make_jaxpr(lambda x: jax.jvp(both, (x,), (x,)))(x)
+    named = [e for e in jaxprs.walk(tangents.jaxpr) if e.primitive.name == "name"]
+    assert {e.params["name"] for e in named} == {"attention_output", "attention_lse"}
