@@ -11,7 +11,7 @@ their sizes: an axis of length 1 stands for all, any other must fit. Positions b
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Never
 
 import jax.numpy as jnp
@@ -40,7 +40,7 @@ class Mask:
 
     function: MaskFunction
     parts: tuple[MaskFunction, ...] = ()
-    arrays: tuple[Lookup, ...] = ()
+    arrays: tuple[Lookup, ...] = field(default=(), compare=False)
 
     # NumPy leaves `array & mask` to the mask, which says what is wrong with it.
     __array_ufunc__ = None

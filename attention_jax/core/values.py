@@ -169,9 +169,10 @@ def as_value(
       maker: what a pickle calls instead of `factory`, with the same options.
     """
     parts: Any = made
+    by: Any = factory if maker is None else maker
     given = tuple((name, held(x)) for name, x in sorted(options.items()))
     fields = {
-        name: Made(x, factory, given, factory if maker is None else maker, name)
+        name: Made(x, factory, given, by, name)
         for name, x in parts._asdict().items()
         if callable(x) and not _is_value(x)
     }
@@ -228,5 +229,6 @@ def is_settled(x: object) -> bool:
         ours = x.__module__.partition(".")[0] == _PACKAGE
         return ours and getattr(module, x.__qualname__, None) is x
     if dataclasses.is_dataclass(x) and type(x).__module__.partition(".")[0] == _PACKAGE:
-        return all(is_settled(getattr(x, field.name)) for field in dataclasses.fields(x))
+        fields = [field.name for field in dataclasses.fields(x) if field.compare]
+        return all(is_settled(getattr(x, name)) for name in fields)
     return x is None or isinstance(x, (bool, int, float, str, np.dtype))

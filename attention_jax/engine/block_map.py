@@ -1,7 +1,10 @@
 """Block maps: which pairs of query and key blocks the mask leaves, read at trace time."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+import functools
+import itertools
+import math
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +12,11 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr
 from jaxtyping import Int
 
+from attention_jax.core import mask_bounds, program_keys, values
 from attention_jax.core.jaxprs import inputs_used
 from attention_jax.core.numerics import Offset
 from attention_jax.core.types import MaskFunction
+from attention_jax.engine import block_search
 
 # Scores that are computed at once: enough work to share between cores, few enough for their caches.
 TILE = 2**19
@@ -24,7 +29,7 @@ KEYS_UNMASKED = 512
 GROWTH = (("keys", 512), ("queries", 512), ("keys", 1024))
 # So few queries, as in decoding, leave nothing to skip by smaller blocks of keys.
 FEW_QUERIES = 16
-# The map is exact: the mask is evaluated at every pair, which above so many takes too long.
+# A function of a user's own is evaluated at every pair, which above so many takes too long.
 MOST_PAIRS = 2**33
 
 EMPTY, PARTIAL, FULL = range(3)
@@ -74,23 +79,48 @@ class Sizes(NamedTuple):
 class BlockMap(NamedTuple):
     """The tiles to compute; those that are named nowhere are empty, and cost nothing.
 
+    Tiles are kept as runs `[n, 4]`: blocks of heads and of queries, the first block of keys, and
+    how many blocks of keys there are from there on; so a million of tokens takes some thousands.
+
     Attributes:
       sizes: of a tile.
       counts: numbers of blocks: of heads, of queries, of keys.
-      partial: `[n, 3]` blocks of heads, queries and keys where some pairs are hidden, or may be.
-      full: those where all pairs are visible, so that the mask is not asked.
+      partial_runs: tiles where some pairs are hidden, or may be.
+      full_runs: those where all pairs are visible, so that the mask is not asked.
+      is_exact: whether no partial tile is empty by what is known of each mask by itself.
     """
 
     sizes: Sizes
     counts: tuple[int, int, int]
-    partial: Int[np.ndarray, "n 3"]
-    full: Int[np.ndarray, "m 3"]
+    partial_runs: Int[np.ndarray, "n 4"]
+    full_runs: Int[np.ndarray, "n 4"]
+    is_exact: bool = True
+
+    @property
+    def partial(self) -> Int[np.ndarray, "n 3"]:
+        """The partial tiles, one by one."""
+        return tiles_of(self.partial_runs)
+
+    @property
+    def full(self) -> Int[np.ndarray, "n 3"]:
+        """The full tiles, one by one."""
+        return tiles_of(self.full_runs)
 
     @property
     def skipped(self) -> float:
         """The share of the tiles that is not computed."""
-        whole = int(np.prod(self.counts))
-        return 1 - (len(self.partial) + len(self.full)) / whole if whole else 0.0
+        whole = math.prod(self.counts)
+        taken = int(self.partial_runs[:, 3].sum()) + int(self.full_runs[:, 3].sum())
+        return 1 - taken / whole if whole else 0.0
+
+
+def tiles_of(runs: Int[np.ndarray, "n 4"]) -> Int[np.ndarray, "m 3"]:
+    """The tiles of runs: blocks of heads, queries and keys."""
+    count = runs[:, 3]
+    before = np.repeat(np.cumsum(count) - count, count)
+    tiles = np.repeat(runs[:, :3], count, axis=0)
+    tiles[:, 2] += np.arange(len(tiles), dtype=tiles.dtype) - before.astype(tiles.dtype)
+    return tiles
 
 
 def choose_sizes(
@@ -132,24 +162,163 @@ def block_map(
     sizes: Sizes,
     offsets: tuple[Offset, Offset],
 ) -> BlockMap:
-    """Sorts all pairs of blocks into empty, partial and full.
+    """Sorts all pairs of blocks into empty, partial and full; once for equal requests.
+
+    Masks of the library are read off the bounds of the blocks (`core.mask_bounds`), a function of
+    a user's own is evaluated at every pair.
 
     Args:
       conjuncts: masks of which a pair needs all; those that read traced data, or any under a
         traced offset, leave blocks partial that the others do not empty.
       offsets: positions of the first query and of the first key.
     """
-    b, g, _, t, s = shape
-    counts = b * g // sizes.heads, -(-t // sizes.queries), -(-s // sizes.keys)
-    kinds = np.full(counts, FULL, np.uint8)
-    # Blocks at the end may hold padding, which is hidden.
-    if t % sizes.queries:
-        kinds[:, -1] = PARTIAL
-    if s % sizes.keys:
-        kinds[:, :, -1] = PARTIAL
+    if any(isinstance(x, jax.core.Tracer) for x in offsets):
+        return _kept((), shape, sizes, (0, 0), bool(conjuncts))
+    starts = int(offsets[0]), int(offsets[1])
+    known, unknown = [], []
     for mask in conjuncts:
-        kinds = np.minimum(kinds, _kinds(mask, shape, sizes, offsets, counts))
-    return BlockMap(sizes, counts, _places(kinds == PARTIAL), _places(kinds == FULL))
+        (known if mask.is_known(starts) else unknown).append(mask)
+    parts = tuple(_Part.of(mask) for mask in known)
+    told = [_Part(mask.function, mask) for mask in unknown]
+    told = [x for x in told if x.has_bounds(shape)]
+    if told:
+        return _search((*parts, *told), shape, sizes, starts, True)
+    return _kept(parts, shape, sizes, starts, bool(unknown))
+
+
+class _Part:
+    """A mask whose blocks are known, equal to others that have the same."""
+
+    def __init__(self, key: Hashable, mask: TracedMask):
+        self.key, self.mask = key, mask
+
+    @classmethod
+    def of(cls, mask: TracedMask) -> "_Part":
+        settled = values.is_settled(mask.function)
+        return cls(mask.function if settled else program_keys.whole(mask.program), mask)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Part) and values.same(self.key, other.key)
+
+    def __hash__(self) -> int:
+        return values.hash_of(self.key)
+
+    def seen(self, at: mask_bounds.Blocks) -> mask_bounds.Seen | None:
+        return mask_bounds.seen(self.mask.function, at)
+
+    def has_bounds(self, shape: Shape) -> bool:
+        one = np.zeros(1, np.int64)
+        places = ((b, 0) for b in range(shape.b if self.mask.used[0] else 1))
+        blocks = (mask_bounds.Blocks(b, h, one, one, one, one) for b, h in places)
+        return all(self.seen(at) is not None for at in blocks)
+
+
+@functools.lru_cache(maxsize=256)
+def _kept(
+    parts: tuple[_Part, ...],
+    shape: Shape,
+    sizes: Sizes,
+    offsets: tuple[int, int],
+    others: bool,
+) -> BlockMap:
+    return _search(parts, shape, sizes, offsets, others)
+
+
+def _search(
+    parts: tuple[_Part, ...],
+    shape: Shape,
+    sizes: Sizes,
+    offsets: tuple[int, int],
+    others: bool,
+) -> BlockMap:
+    """The map of `block_map`.
+
+    Args:
+      others: whether there are masks of which nothing is known, so that no tile is full.
+    """
+    counts = (
+        shape.b * shape.g // sizes.heads,
+        -(-shape.t // sizes.queries),
+        -(-shape.s // sizes.keys),
+    )
+    by_bounds = [x for x in parts if x.has_bounds(shape)]
+    by_pairs = [x for x in parts if x not in by_bounds]
+    looked = [x for x in by_pairs if _pairs(x.mask, shape) <= MOST_PAIRS]
+    apart = any(any(x.mask.used[:2]) for x in (*by_bounds, *looked))
+    others = others or looked != by_pairs
+    looks = [_look(x.mask, shape, sizes, offsets) for x in looked]
+    found = []
+    for chunk in range(counts[0] if apart else min(counts[0], 1)):
+        bounds = _by_bounds(by_bounds, shape, sizes, offsets, chunk)
+        classify = _classifier(bounds, [look(chunk) for look in looks], others)
+        found.append(block_search.search(*counts[1:], classify))
+    every = found if apart else found * counts[0]
+    partial, full = (
+        _with_chunks([getattr(x, name) for x in every]) for name in ("partial", "full")
+    )
+    exact = looked == by_pairs and all(x.is_exact for x in found)
+    return BlockMap(sizes, counts, partial, full, exact)
+
+
+def _with_chunks(runs: list[block_search.Runs]) -> np.ndarray:
+    numbered = [np.stack([np.full(len(x.row), n), *x], -1) for n, x in enumerate(runs)]
+    return np.concatenate([np.zeros((0, 4), int), *numbered]).astype(np.int32)
+
+
+def _pairs(mask: TracedMask, shape: Shape) -> int:
+    """How many pairs must be looked at to know a mask."""
+    b, g, r, t, s = shape
+    return (b if mask.used[0] else 1) * (g * r if mask.used[1] else 1) * t * s
+
+
+def _members(
+    used: tuple[bool, ...], shape: Shape, sizes: Sizes, chunk: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The sequences and query heads of a chunk that a mask tells apart."""
+    places = chunk * sizes.heads + np.arange(sizes.heads, dtype=np.int32)
+    bs = np.unique(places // shape.g) if used[0] else np.zeros(1, np.int32)
+    hs = ((places % shape.g)[:, None] * shape.r + np.arange(shape.r, dtype=np.int32)).reshape(-1)
+    return bs, np.unique(hs) if used[1] else np.zeros(1, np.int32)
+
+
+def _by_bounds(
+    parts: Sequence[_Part], shape: Shape, sizes: Sizes, offsets: tuple[int, int], chunk: int
+) -> block_search.Classify:
+    """Tells of blocks of tiles of a chunk whether masks show some pairs, or all."""
+    (_, _, _, t, s), (_, queries, keys) = shape, sizes
+    members = [_members(x.mask.used, shape, sizes, chunk) for x in parts]
+
+    def classify(top: Any, bottom: Any, left: Any, right: Any) -> Any:
+        # Blocks at the end may hold padding, which is hidden.
+        every = ((bottom + 1) * queries <= t) & ((right + 1) * keys <= s)
+        some = np.ones_like(every)
+        i, last_i = (offsets[0] + np.minimum(x, t) for x in (top * queries, (bottom + 1) * queries))
+        j, last_j = (offsets[1] + np.minimum(x, s) for x in (left * keys, (right + 1) * keys))
+        for part, (bs, hs) in zip(parts, members, strict=True):
+            places = itertools.product(bs.tolist(), hs.tolist())
+            at = (mask_bounds.Blocks(b, h, i, last_i - 1, j, last_j - 1) for b, h in places)
+            found: list[Any] = [part.seen(x) for x in at]
+            some &= np.any([x.some for x in found], axis=0)
+            every &= np.all([x.every for x in found], axis=0)
+        return some, every
+
+    return classify
+
+
+def _classifier(
+    bounds: block_search.Classify, tables: Sequence[np.ndarray], others: bool
+) -> block_search.Classify:
+    """The same with the kinds of single tiles; none is full where there are `others`."""
+
+    def classify(top: Any, bottom: Any, left: Any, right: Any) -> Any:
+        some, every = bounds(top, bottom, left, right)
+        one = (top == bottom) & (left == right)
+        for table in tables:
+            kinds = np.where(one, table[top, left], PARTIAL)
+            some, every = some & (kinds != EMPTY), every & (kinds == FULL)
+        return some, every & (not others)
+
+    return classify
 
 
 def _even(length: int, most: int) -> int:
@@ -157,35 +326,11 @@ def _even(length: int, most: int) -> int:
     return -(-length // max(-(-length // max(most, 1)), 1)) or 1
 
 
-def _places(chosen: np.ndarray) -> np.ndarray:
-    return np.argwhere(chosen).astype(np.int32)
-
-
-def _kinds(
-    mask: TracedMask,
-    shape: Shape,
-    sizes: Sizes,
-    offsets: tuple[Offset, Offset],
-    counts: tuple[int, int, int],
-) -> np.ndarray:
-    by_b, by_h, _, _ = mask.used
-    b, g, r, t, s = shape
-    pairs = (b if by_b else 1) * (g * r if by_h else 1) * t * s
-    if not mask.is_known(offsets) or pairs > MOST_PAIRS:
-        return np.full(counts, PARTIAL, np.uint8)
-    if not pairs:
-        return np.full(counts, FULL, np.uint8)
-    look = _look(mask, shape, sizes, offsets)
-    if not (by_b or by_h):
-        return np.broadcast_to(look(0), counts)
-    return np.stack([look(chunk) for chunk in range(counts[0])])
-
-
 def _look(
-    mask: TracedMask, shape: Shape, sizes: Sizes, offsets: tuple[Offset, Offset]
+    mask: TracedMask, shape: Shape, sizes: Sizes, offsets: tuple[int, int]
 ) -> Callable[[int], np.ndarray]:
-    """`chunk of heads -> [query blocks, key blocks]`, by the mask at every pair."""
-    _, g, r, t, s = shape
+    """`chunk of heads -> kinds [query blocks, key blocks]`, by the mask at every pair."""
+    _, _, _, t, s = shape
     used, grid = mask.used, mask.function
     for axis in (3, 2, 1, 0):
         grid = jax.vmap(grid, [0 if axis == at else None for at in range(4)])
@@ -199,13 +344,15 @@ def _look(
         seen = seen.reshape(-1, sizes.queries, places.size // sizes.keys, sizes.keys)
         return seen.any((0, 1, 3)).astype(jnp.uint8) + seen.all((0, 1, 3)).astype(jnp.uint8)
 
-    def look(chunk: int) -> np.ndarray:
-        heads = chunk * sizes.heads + np.arange(sizes.heads, dtype=np.int32)
-        bs = np.unique(heads // g) if used[0] else np.zeros(1, np.int32)
-        hs = ((heads % g)[:, None] * r + np.arange(r, dtype=np.int32)).reshape(-1)
-        hs = np.unique(hs) if used[1] else np.zeros(1, np.int32)
+    @functools.cache
+    def table(bs: tuple[int, ...], hs: tuple[int, ...]) -> np.ndarray:
+        heads = np.asarray(bs, np.int32), np.asarray(hs, np.int32)
         with jax.ensure_compile_time_eval():
-            rows = [row(bs, hs, np.int32(i)) for i in range(-(-t // sizes.queries))]
+            rows = [row(*heads, np.int32(i)) for i in range(-(-t // sizes.queries))]
         return np.stack([np.asarray(x) for x in rows])
+
+    def look(chunk: int) -> np.ndarray:
+        bs, hs = _members(used, shape, sizes, chunk)
+        return table(tuple(bs.tolist()), tuple(hs.tolist()))
 
     return look

@@ -62,12 +62,12 @@ def run(
         shape=request.shape,
         sizes=tiling.sizes,
     )
-    dynamic = not all(x.is_known(request.offsets) for x in analysis.conjuncts)
+    known = all(x.is_known(request.offsets) for x in analysis.conjuncts)
     starts = (jnp.asarray(x, jnp.int32) for x in request.offsets)
     arrays = _fold(spec, Captured(*(x.floats if x else () for x in hoisted)), q, k, v)
     others = Captured(*(x.others if x else () for x in hoisted))
     constants = Constants(others, *starts, request.dropout.key if request.dropout else None)
-    config = EngineConfig(spec, form, tiling, dynamic)
+    config = EngineConfig(spec, form, tiling, not (known and tiling.is_exact))
     attend = partial(_dense, config) if dense else _rule(config)
     out, lse = attend(arrays, constants)
     out, lse = (tiles.unfold(x, spec) for x in (out, lse[..., None]))

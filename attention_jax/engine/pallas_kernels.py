@@ -182,10 +182,10 @@ class Kernel(NamedTuple):
         """`look(masked, block, state) -> state` for every block that is not empty."""
         masked, both = refs.counts[chunk, line, 0], refs.counts[chunk, line, 1]
         tiling = self.config.tiling
-        if len(tiling.partial):
+        if len(tiling.partial_runs):
             step = lambda n, x: look(True, refs.order[chunk, line, n], x)  # noqa: E731
             state = lax.fori_loop(jnp.int32(0), masked, step, state)
-        if len(tiling.full):
+        if len(tiling.full_runs):
             step = lambda n, x: look(False, refs.order[chunk, line, n], x)  # noqa: E731
             state = lax.fori_loop(masked, both, step, state)
         return state

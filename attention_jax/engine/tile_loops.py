@@ -10,14 +10,18 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from attention_jax.core import online_normalizers
 from attention_jax.core.online_normalizers import Block, Online
 from attention_jax.engine import tiles
-from attention_jax.engine.block_map import BlockMap
+from attention_jax.engine.block_map import BlockMap, tiles_of
 from attention_jax.engine.tiles import Captured, Constants, TileIndex, TileSpec
+
+# Tiles that are written into the program one by one; of more, it holds the runs.
+MOST_LISTED = 2**14
 
 
 class EngineConfig(NamedTuple):
@@ -75,7 +79,7 @@ def dense(
     config: EngineConfig, arrays: Differentiable, constants: Constants
 ) -> tuple[Array, Array]:
     """Output and log-sum-exp of one tile that holds everything; derivatives are JAX's own."""
-    masked, plain = not len(config.map.full), _plain(config)
+    masked, plain = not len(config.map.full_runs), _plain(config)
     at = jnp.zeros(3, jnp.int32)
     tile = _tile(config, arrays, constants, masked, at, "rows", finite=not plain)
     if plain and masked:
@@ -260,13 +264,33 @@ def _over_rows(
 
 def _loop(config: EngineConfig, step: Callable[[bool, Array, Any], Any], carry: Any) -> Any:
     """`step(masked, block numbers, carry) -> carry` for every tile that is not empty."""
-    for masked, places in ((True, config.map.partial), (False, config.map.full)):
-        if len(places) == 1:
-            carry = step(masked, jnp.asarray(places[0]), carry)
-        elif len(places):
+    for masked, runs in ((True, config.map.partial_runs), (False, config.map.full_runs)):
+        count = int(runs[:, 3].sum())
+        if count == 1:
+            carry = step(masked, jnp.asarray(runs[0, :3]), carry)
+        elif count > MOST_LISTED:
+            carry = _along_runs(partial(step, masked), runs, count, carry)
+        elif count:
             body = lambda carry, at, masked=masked: (step(masked, at, carry), None)  # noqa: E731
-            carry, _ = lax.scan(body, carry, jnp.asarray(places))
+            carry, _ = lax.scan(body, carry, jnp.asarray(tiles_of(runs)))
     return carry
+
+
+def _along_runs(
+    step: Callable[[Array, Any], Any], runs: Int[np.ndarray, "n 4"], count: int, carry: Any
+) -> Any:
+    """`step(block numbers, carry) -> carry` for every tile, where a list of them would be long."""
+    table = jnp.asarray(runs)
+
+    def body(state: tuple[Any, Array, Array], _: None) -> tuple[Any, None]:
+        carry, number, within = state
+        run = table[number]
+        carry = step(jnp.stack([run[0], run[1], run[2] + within]), carry)
+        ends = within + 1 == run[3]
+        return (carry, number + ends.astype(jnp.int32), jnp.where(ends, 0, within + 1)), None
+
+    start = carry, jnp.int32(0), jnp.int32(0)
+    return lax.scan(body, start, None, length=count)[0][0]
 
 
 def _where_seen(

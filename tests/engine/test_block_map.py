@@ -1,5 +1,7 @@
 """Which tiles are left, against the mask at every pair."""
 
+import time
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from attention_jax.core import masks
-from attention_jax.engine import block_map
+from attention_jax.engine import block_map, block_search
 from attention_jax.engine.block_map import EMPTY, FULL, PARTIAL, Shape, Sizes, TracedMask
 
 DRAW = np.random.default_rng(0)
@@ -163,8 +165,74 @@ def test_masks_are_known_inside_transformations():
 
 def test_too_many_pairs_to_look_at_are_partial(monkeypatch):
     monkeypatch.setattr(block_map, "MOST_PAIRS", 13 * 11 - 1)
-    found = map_of((masks.causal,), SHAPE, SIZES[0], (0, 0))
-    assert len(found.partial) == np.prod(found.counts)
+    found = map_of((lambda b, h, i, j: j <= i,), SHAPE, SIZES[0], (0, 0))
+    assert len(found.partial) == np.prod(found.counts) and not found.is_exact
+    assert map_of((masks.causal,), SHAPE, SIZES[0], (0, 0)).skipped > 0
+
+
+LONG = {
+    "causal": (masks.causal, lambda i, j: j <= i),
+    "window": (masks.causal & masks.sliding_window(40), lambda i, j: (j <= i) & (abs(i - j) < 40)),
+    "prefix": (masks.causal | masks.prefix(200), lambda i, j: (j <= i) | (j < 200)),
+    "strided": (masks.strided(7), lambda i, j: (abs(i - j) < 7) | ((i - j) % 7 == 0)),
+    "documents": (
+        masks.documents(*[jnp.arange(1300)[None] // 90] * 2),
+        lambda i, j: (i // 90 == j // 90) & (i < 1300) & (j < 1300),
+    ),
+    "user": (masks.causal & (lambda b, h, i, j: i + j > 9), lambda i, j: (j <= i) & (i + j > 9)),
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_large_blocks_are_searched_from_the_top(name, monkeypatch):
+    monkeypatch.setattr(block_search, "FIRST", 4)
+    mask, rule = LONG[name]
+    shape, sizes, (first_i, first_j) = Shape(1, 1, 1, 1201, 1099), Sizes(1, 13, 11), (60, 33)
+    found = map_of(masks.conjuncts(mask), shape, sizes, (first_i, first_j))
+    i, j = first_i + np.arange(1201)[:, None], first_j + np.arange(1099)[None]
+    kinds = kinds_of(np.broadcast_to(rule(i, j), (1, 1, 1201, 1099)), shape, sizes)
+    np.testing.assert_array_equal(as_kinds(found), kinds)
+    assert found.is_exact
+
+
+def test_too_many_partial_blocks_are_told_apart_no_further(monkeypatch):
+    monkeypatch.setattr(block_search, "FIRST", 4)
+    monkeypatch.setattr(block_search, "MOST", 1000)
+    shape, sizes = Shape(1, 1, 1, 1200, 1200), Sizes(1, 10, 10)
+    found = map_of((masks.strided(3),), shape, sizes, (0, 0))
+    assert not found.is_exact and len(found.partial) == 120**2 and len(found.full_runs) == 0
+
+
+def test_a_million_of_tokens_takes_a_moment_and_a_list_of_runs():
+    shape, sizes = Shape(1, 8, 1, 2**20, 2**20), Sizes(8, 256, 256)
+    count = 2**12
+    band = masks.conjuncts(masks.causal & masks.sliding_window(256))
+    conjuncts = [TracedMask.of(mask) for mask in band]
+    start = time.perf_counter()
+    found = block_map.block_map(conjuncts, shape, sizes, (0, 0))
+    assert time.perf_counter() - start < 1
+    assert found.skipped == 1 - (2 * count - 1) / count**2 and len(found.partial_runs) == count
+    whole = map_of((masks.causal,), shape, sizes, (0, 0))
+    assert whole.skipped == pytest.approx(0.5 * (1 - 1 / count))
+    assert len(whole.partial_runs) == count and len(whole.full_runs) == count - 1
+    assert int(whole.full_runs[:, 3].sum()) == count * (count - 1) // 2
+
+
+def test_equal_requests_are_searched_once(monkeypatch):
+    looked = []
+    search = block_search.search
+    monkeypatch.setattr(block_search, "search", lambda *x: looked.append(x) or search(*x))
+    shape, sizes, ids = Shape(1, 1, 1, 77, 78), Sizes(1, 9, 9), [[0] * 40 + [1] * 38]
+    makers = [
+        lambda: (masks.causal, masks.sliding_window(5)),
+        lambda: (masks.documents(jnp.array(ids), jnp.array(ids)),),
+        lambda: (lambda b, h, i, j: i < j + len(ids),),
+    ]
+    for n, make in enumerate(makers, start=1):
+        first, second = (map_of(make(), shape, sizes, (0, 0)) for _ in range(2))
+        assert first is second and len(looked) == n
+    map_of((masks.causal, masks.sliding_window(6)), shape, sizes, (0, 0))
+    assert len(looked) == 4
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
-from attention_jax.core import numerics
+from attention_jax.core import masks, numerics
+from attention_jax.engine import blockwise, tile_loops
+from attention_jax.engine.request import make_request
 from tests.support.engine_requests import (
     ASKED,
     FIXED,
@@ -336,3 +338,21 @@ def test_dropout_maps_over_offsets():
 
     got = jax.jit(jax.vmap(kept))(jnp.arange(2))
     np.testing.assert_array_equal(got, jnp.stack([kept(0), kept(1)]))
+
+
+def test_tiles_taken_along_their_runs_are_those_of_the_list(monkeypatch):
+    """As for lengths whose tiles are too many to be written into the program."""
+    q, k, v = (
+        jax.random.normal(key, (1, 30, 1, 3)) for key in jax.random.split(jax.random.key(0), 3)
+    )
+
+    def loss(q):
+        request = make_request(q, k, v, mask=masks.causal & ~masks.chunks(7) | masks.prefix(3))
+        return (blockwise.run(request, block_sizes=(4, 4)) ** 2).sum()
+
+    def derivatives(q):
+        return loss(q), jax.grad(loss)(q), jax.jvp(jax.grad(loss), (q,), (jnp.ones_like(q),))[1]
+
+    listed = jax.jit(lambda q: derivatives(q))(q)
+    monkeypatch.setattr(tile_loops, "MOST_LISTED", 1)
+    jax.tree.map(close, jax.jit(derivatives)(q), listed)
