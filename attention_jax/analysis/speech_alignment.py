@@ -51,6 +51,17 @@ def alignment(
     return weights[..., :positions], transcriber.tokenizer.tokens(ids), per_position
 
 
+def moves(weights: Float[np.ndarray, "t s"]) -> bool:
+    """True where the tokens are heard at different places, so that their order says something.
+
+    The middles of their weights must lie over a tenth of the recording at least, and be three.
+
+    >>> moves(np.eye(4)), moves(np.full((4, 40), 1 / 40))
+    (True, False)
+    """
+    return len(weights) > 2 and bool(np.ptp(_middles(weights)) >= weights.shape[1] / 10)
+
+
 def order(weights: Float[np.ndarray, "t s"]) -> float:
     """Monotonicity of an alignment, from -1 to 1; 1 on a diagonal.
 
@@ -59,8 +70,13 @@ def order(weights: Float[np.ndarray, "t s"]) -> float:
     >>> order(np.eye(4)), order(np.eye(4)[::-1])
     (1.0, -1.0)
     """
-    total = np.maximum(weights.sum(axis=1), 1e-9)
-    middle = (weights * np.arange(weights.shape[1])).sum(axis=1) / total
+    middle = _middles(weights)
     if np.ptp(middle) == 0:  # one token, or all heard at one place: there is no order
         return 0.0
     return round(float(np.corrcoef(np.arange(len(middle)), middle)[0, 1]), 6)
+
+
+def _middles(weights: Float[np.ndarray, "t s"]) -> Float[np.ndarray, " t"]:
+    """The mean position of each token's weights."""
+    total = np.maximum(weights.sum(axis=1), 1e-9)
+    return (weights * np.arange(weights.shape[1])).sum(axis=1) / total

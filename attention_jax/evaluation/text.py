@@ -1,6 +1,6 @@
-"""Metrics of text against references: exact match, BLEU and chrF."""
+"""Metrics of text against references: exact match, BLEU, chrF, chrF++ and TER."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,10 +9,36 @@ from jaxtyping import Float
 from attention_jax.core.extras import needed
 
 with needed("train"):
-    from sacrebleu.metrics import BLEU, CHRF
+    from sacrebleu.metrics import BLEU, CHRF, TER
 
 # Metrics of a corpus that are functions of sums over its sentences.
 MEASURES = ("exact_match", "bleu")
+# sacreBLEU's, of those that need no package beside it.
+TOKENIZERS = ("13a", "intl", "zh", "char", "none")
+# First and last code points of scripts that are written without spaces between words.
+_HAN = ((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3134F))
+_UNSPACED = ((0x3040, 0x30FF), (0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF))
+
+
+def bleu_tokenizer(references: Iterable[Sequence[str]]) -> str:
+    """The tokenizer of BLEU that suits a language, told by the script of its text.
+
+    "zh" for Chinese; "char" for kana, Thai, Lao, Burmese and Khmer, which have no spaces between
+    words either; "13a", sacreBLEU's usual one, for all others.
+
+    >>> bleu_tokenizer([("这个大的鱼卖14鱼。",), ("The fish.",)]), bleu_tokenizer([("El pez.",)])
+    ('zh', '13a')
+    """
+    letters = [ord(c) for answers in references for text in answers for c in text if c.isalpha()]
+    han, unspaced = (
+        sum(any(a <= letter <= b for a, b in ranges) for letter in letters)
+        for ranges in (_HAN, _UNSPACED)
+    )
+    # One of them says as much as a few letters of an alphabet.
+    if 3 * (han + unspaced) <= len(letters):
+        return "13a"
+    # Japanese has both; of Chinese text a few kana may be quotations.
+    return "zh" if han > 10 * unspaced else "char"
 
 
 def corpus_scores(
@@ -20,18 +46,23 @@ def corpus_scores(
     references: Sequence[Sequence[str]],
     *,
     lowercase: bool = False,
+    tokenizer: str | None = None,
+    more: bool = False,
 ) -> dict[str, float | str]:
     """Exact match, BLEU and chrF of a corpus.
 
     Args:
       hypotheses: detokenized sentences.
       references: one or more correct answers for each hypothesis; their numbers may differ.
-      lowercase: ignores case, in all three metrics.
+      lowercase: ignores case, in all metrics.
+      tokenizer: of BLEU, one of `TOKENIZERS`; None for what `bleu_tokenizer` finds.
+      more: adds chrF++ and TER, which take longer.
 
     Returns:
       `exact_match`: share of hypotheses equal to any of their references, 0 to 1.
-      `bleu`, `chrf`: of the corpus, 0 to 100.
-      `bleu_signature`, `chrf_signature`: sacreBLEU's signatures, to be quoted with the scores.
+      `bleu`, `chrf`: of the corpus, 0 to 100; with `more` also `chrf++`, of which words count
+        too, and `ter`, edits per 100 words of the reference, of which less is better.
+      `bleu_signature` and so on: sacreBLEU's signatures, to be quoted with the scores.
 
     Raises:
       ValueError: there is nothing to score, numbers differ, or a sentence has no reference.
@@ -48,15 +79,19 @@ def corpus_scores(
     most = max(map(len, references))
     columns: list[Any] = [[a[i] if i < len(a) else None for a in references] for i in range(most)]
     hypotheses = list(hypotheses)
-    bleu, chrf = BLEU(lowercase=lowercase), CHRF(lowercase=lowercase)
-    return {
-        "exact_match": sum(hits) / len(hits),
-        "bleu": bleu.corpus_score(hypotheses, columns).score,
-        "chrf": chrf.corpus_score(hypotheses, columns).score,
-        # A signature is complete only after a score: it counts the references.
-        "bleu_signature": str(bleu.get_signature()),
-        "chrf_signature": str(chrf.get_signature()),
+    metrics: dict[str, Any] = {
+        "bleu": BLEU(lowercase=lowercase, tokenize=tokenizer or bleu_tokenizer(references)),
+        "chrf": CHRF(lowercase=lowercase),
     }
+    if more:
+        metrics |= {
+            "chrf++": CHRF(lowercase=lowercase, word_order=2),
+            "ter": TER(case_sensitive=not lowercase, asian_support=True),
+        }
+    scores = {name: x.corpus_score(hypotheses, columns).score for name, x in metrics.items()}
+    # A signature is complete only after a score: it counts the references.
+    signatures = {f"{name}_signature": str(x.get_signature()) for name, x in metrics.items()}
+    return {"exact_match": sum(hits) / len(hits), **scores, **signatures}
 
 
 def sentence_counts(
@@ -65,12 +100,13 @@ def sentence_counts(
     references: Sequence[Sequence[str]],
     *,
     lowercase: bool = False,
+    tokenizer: str | None = None,
 ) -> Float[np.ndarray, "n c"]:
     """Counts of each sentence, whose sums give the score of the corpus.
 
     Args:
       measure: one of `MEASURES`.
-      hypotheses, references, lowercase: as in `corpus_scores`.
+      hypotheses, references, lowercase, tokenizer: as in `corpus_scores`.
 
     Raises:
       ValueError: as `corpus_scores`, or `measure` is not among them.
@@ -85,7 +121,8 @@ def sentence_counts(
         hits = _hits(hypotheses, references, lowercase)
         return np.array([(hit, 1) for hit in hits], float)
     # The order does not affect counts; without it sacreBLEU warns about sentence scores.
-    bleu = BLEU(lowercase=lowercase, effective_order=True)
+    tokenize = tokenizer or bleu_tokenizer(references)
+    bleu = BLEU(lowercase=lowercase, tokenize=tokenize, effective_order=True)
     rows = []
     for hypothesis, answers in zip(hypotheses, references, strict=True):
         found = bleu.sentence_score(hypothesis, list(answers))

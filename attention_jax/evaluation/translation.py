@@ -9,9 +9,18 @@ from attention_jax.evaluation import text
 
 
 def score(
-    translator: Translator, params: Params, examples: Sequence[Example], *, lowercase: bool = False
+    translator: Translator,
+    params: Params,
+    examples: Sequence[Example],
+    *,
+    lowercase: bool = False,
+    tokenizer: str | None = None,
+    more: bool = False,
 ) -> tuple[dict[str, float | str], list[str]]:
-    """Exact match, BLEU and chrF of the best hypotheses, and the hypotheses themselves."""
+    """Scores of the best hypotheses, as `text.corpus_scores` gives them, and the hypotheses."""
     best = [found[0].text for found in translator(params, [e.source for e in examples])]
     references = [example.references for example in examples]
-    return text.corpus_scores(best, references, lowercase=lowercase), best
+    scores = text.corpus_scores(
+        best, references, lowercase=lowercase, tokenizer=tokenizer, more=more
+    )
+    return scores, best

@@ -106,8 +106,11 @@ def draw(run: Run, transcribe: Transcriber, samples: Sequence[Sample]) -> None:
             seconds_per_frame=settings.hop / settings.rate,
             title=f"said: {utterance.transcript}\nmodel: {found.text}",
         )
-        order = speech_alignment.order(np.mean(weights, axis=(0, 1)))
-        print(f"alignment_{number}.png: tokens and when they are heard correlate at {order:.3f}")
+        mean, said = np.mean(weights, axis=(0, 1)), "all tokens are heard at about one place"
+        if speech_alignment.moves(mean):
+            order = speech_alignment.order(mean)
+            said = f"tokens and when they are heard correlate at {order:.3f}"
+        print(f"alignment_{number}.png: {said}")
 
 
 def closing_text(run: Run, summary: dict[str, Any], samples: Sequence[Sample]) -> str:

@@ -12,6 +12,7 @@ from attention_jax.data import tasks
 from attention_jax.data.batching import BucketedBatches, encode_examples
 from attention_jax.data.tokenizer import KINDS, Tokenizer
 from attention_jax.data.types import Example, Task
+from attention_jax.evaluation.text import TOKENIZERS
 from attention_jax.models.seq2seq_rnn import Seq2SeqRNN
 from attention_jax.models.seq2seq_transformer import Seq2SeqTransformer
 from attention_jax.nn.recurrent import RNNConfig
@@ -43,6 +44,8 @@ class DataFlags(NamedTuple):
       data_dir: folder of the data sets.
       tokenizer: default: the one that suits the task.
       vocabulary_size: tokens of a BPE vocabulary.
+      bleu_tokenizer: of BLEU, one of sacreBLEU's. Default: zh of Chinese, char of other text
+        without spaces between words, else 13a.
       max_length: longer sentences are left out, and counted.
       tokens_per_batch: padded tokens a batch, on each side.
     """
@@ -53,6 +56,7 @@ class DataFlags(NamedTuple):
     data_dir: Annotated[str, Flag(may_change=True)] = "data"
     tokenizer: Annotated[str | None, Flag(choices=KINDS)] = None
     vocabulary_size: Annotated[int, Flag(low=8)] = 8000
+    bleu_tokenizer: Annotated[str | None, Flag(choices=TOKENIZERS, may_change=True)] = None
     max_length: int = 128
     tokens_per_batch: int = 4096
 

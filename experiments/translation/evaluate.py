@@ -26,6 +26,7 @@ from experiments.common.scoring import Counts, Scorer, read_json
 from experiments.translation.config import TranslationConfig, batches_of
 
 SAMPLES = 5
+_COLUMNS = {"BLEU": "bleu", "chrF": "chrf", "chrF++": "chrf++", "TER": "ter"}
 FOCUSED = 64  # sentences over which attention's entropy is averaged
 
 
@@ -39,7 +40,13 @@ def validate(
     examples = task.validation[: config.training.evaluate_sentences]
 
     def scores_of(params: Params) -> dict[str, float]:
-        scores, _ = score(translator, params, examples, lowercase=task.lowercase)
+        scores, _ = score(
+            translator,
+            params,
+            examples,
+            lowercase=task.lowercase,
+            tokenizer=config.data.bleu_tokenizer,
+        )
         numbers = {name: x for name, x in scores.items() if isinstance(x, float)}
         return losses(params, batches) | numbers
 
@@ -54,7 +61,12 @@ def evaluate(run: Run, task: Task, facts: dict[str, Any]) -> Outcome:
     for name, examples in task.tests.items():
         print(f"translating {len(examples)} sentences of {name} ...")
         scores[name], translations[name] = score(
-            translator, run.params, examples, lowercase=task.lowercase
+            translator,
+            run.params,
+            examples,
+            lowercase=task.lowercase,
+            tokenizer=run.config.data.bleu_tokenizer,
+            more=True,
         )
     first = next(iter(task.tests))
     summary = {
@@ -105,12 +117,12 @@ def draw(run: Run, translate: Translator, samples: Sequence[tuple[Example, str]]
 def closing_text(run: Run, summary: dict[str, Any], samples: Sequence[tuple[Example, str]]) -> str:
     """Samples, the table, and what to type next."""
     lines = ["", *(f"{sample_text(sample)}\n" for sample in samples)]
-    lines.append(f"{'test':<16}{'exact match':>12}{'BLEU':>8}{'chrF':>8}")
+    lines.append(f"{'test':<16}{'exact match':>12}" + "".join(f"{x:>8}" for x in _COLUMNS))
     scores: dict[str, Any] = {}
     for name, scores in summary["tests"].items():
-        exact, bleu, chrf = scores["exact_match"], scores["bleu"], scores["chrf"]
-        lines.append(f"{name:<16}{exact:>12.2%}{bleu:>8.2f}{chrf:>8.2f}")
-    lines.append(f"\n{scores['bleu_signature']}\n{scores['chrf_signature']}")
+        own = "".join(f"{scores[key]:>8.2f}" for key in _COLUMNS.values())
+        lines.append(f"{name:<16}{scores['exact_match']:>12.2%}{own}")
+    lines += ["", *(scores[f"{key}_signature"] for key in _COLUMNS.values())]
     lines.append(f"\n{summary['parameters']:,} parameters, {summary['seconds']:.0f} s of training")
     attends = run.config.model.attention_text != "none"
     drawn = [f"{run.folder}/curves.png", *([f"{run.folder}/attention_1.png"] if attends else [])]
@@ -130,6 +142,7 @@ def scorer(config: TranslationConfig, task: Task, vocabulary: Tokenizer) -> Scor
                 translations[test],
                 [example.references for example in examples],
                 lowercase=task.lowercase,
+                tokenizer=config.data.bleu_tokenizer,
             )
             for test, examples in task.tests.items()
         }
