@@ -33,7 +33,7 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
         raise
 
 
-def content_hash(value: Any) -> str:
+def content_hash(value: object) -> str:
     """SHA-256 of data by their content, whatever file or path they came from.
 
     Args:

@@ -185,7 +185,7 @@ def hypotheses(
         ids = tuple(int(token) for token in tokens[row, rank, : lengths[row, rank]])
         score, divisor = float(scores[row, rank]), length_divisor(len(ids), length_penalty)
         is_cut = bool(ids) and ids[-1] != EOS
-        return Hypothesis(tokenizer.decode(ids), ids, score, score * divisor, is_cut)
+        return Hypothesis(tokenizer.decode(ids), ids, score, score * float(divisor), is_cut)
 
     return [
         [hypothesis(row, rank) for rank in range(scores.shape[1])] for row in range(len(scores))

@@ -11,7 +11,7 @@ are never produced. The result of a row does not depend on the other rows of its
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ from jaxtyping import Array, Bool, Float, Int
 from attention_jax.core.types import State, is_typed_key
 from attention_jax.data.types import BOS, EOS, PAD
 
+Length = TypeVar("Length", float, Array)
 Step = Callable[[State, Array], tuple[State, Array]]  # (state, token [b]) -> (state, logits [b v])
 
 
@@ -122,15 +123,10 @@ def sample(
     return _extend(step, state, draw, max_length)
 
 
-def length_divisor(length: Any, length_penalty: float) -> Any:
+def length_divisor(length: Length, length_penalty: float) -> Length:
     """Number by which beam search divides the log-probability of a sentence, by its length.
 
-        ((5 + length) / 6)^length_penalty
-
-    Reference: Wu et al. 2016, arXiv:1609.08144, section 7.
-
-    >>> length_divisor(7, 1.0)
-    2.0
+    ((5 + length) / 6)^length_penalty
     """
     return ((5.0 + length) / 6.0) ** length_penalty
 

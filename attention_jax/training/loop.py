@@ -67,8 +67,23 @@ class Result(NamedTuple):
     first_step_seconds: float
 
 
+class Owner(NamedTuple):
+    """The owner of a run's folder.
+
+    Attributes:
+      on_accepted: called once nothing refuses the call, before the folder is changed.
+      identity: of the run, as `Checkpoints` takes it.
+    """
+
+    on_accepted: Callable[[], None] = lambda: None
+    identity: Mapping[str, str] = {}
+
+
 class TrainingDiverged(RuntimeError):
     """The loss, the gradient or a parameter is no longer finite."""
+
+
+_NOBODY = Owner()
 
 
 def fit(
@@ -80,8 +95,7 @@ def fit(
     *,
     objective: Objective = objectives.translation,
     resume: bool = False,
-    on_accepted: Callable[[], None] | None = None,
-    identity: Mapping[str, str] | None = None,
+    owner: Owner = _NOBODY,
 ) -> Result:
     """Trains a model.
 
@@ -95,10 +109,7 @@ def fit(
       objective: minimized.
       resume: continues from the folder's newest whole checkpoint, or from the beginning if it has
         none.
-      on_accepted: called once the call can no longer be refused, before anything in the folder is
-        changed.
-      identity: sealed into each checkpoint, and demanded of those that training goes on with; see
-        `Checkpoints`.
+      owner: of the folder.
 
     Raises:
       FileExistsError: the folder holds a run, and `resume` is False.
@@ -115,8 +126,8 @@ def fit(
             f"`folder` must hold no run yet; {folder} has {' and '.join(used)}. Continue it by "
             "--resume, or start it anew by --overwrite."
         )
-    kept = Checkpoints(folder / "checkpoints", keep_last=config.keep_last, identity=identity)
-    loop = _Loop(build, batches, evaluate, folder, config, objective, kept, on_accepted)
+    kept = Checkpoints(folder / "checkpoints", keep_last=config.keep_last, identity=owner.identity)
+    loop = _Loop(build, batches, evaluate, folder, config, objective, kept, owner)
     with contextlib.closing(loop), PreemptionGuard() as signals:
         loop.run(signals)
         return loop.result()
@@ -147,7 +158,7 @@ def _compile(graphdef: nnx.GraphDef, config: TrainConfig, objective: Objective) 
 class _Loop:
     """A run in progress: its state from step to step, and the files it writes."""
 
-    def __init__(self, build, batches, evaluate, folder, config, objective, kept, on_accepted):
+    def __init__(self, build, batches, evaluate, folder, config, objective, kept, owner):
         self.config, self.evaluate, self.folder = config, evaluate, folder
         self.started = self.window_start = time.monotonic()
         self.window_tokens, self.first_step_seconds = 0, 0.0
@@ -158,8 +169,7 @@ class _Loop:
         self.progress, self.step, self.saved = TrainProgress(), 0, -1
         self._restore()
         folder.mkdir(parents=True, exist_ok=True)
-        if on_accepted is not None:
-            on_accepted()
+        owner.on_accepted()
         self.checkpoints.delete_after(self.step)
         self.metrics = MetricsFile(
             folder / "metrics.jsonl",

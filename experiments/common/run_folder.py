@@ -48,7 +48,7 @@ class Record(NamedTuple):
 
     @property
     def identity(self) -> dict[str, str]:
-        """What the run's checkpoints must say of themselves."""
+        """The marks that the run's checkpoints must bear."""
         return {"run": self.id} if self.id else {}
 
 

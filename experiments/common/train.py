@@ -106,8 +106,7 @@ def _trained(start: _Start, settings: TrainConfig) -> tuple[Run, dict[str, Any]]
             settings,
             objective=experiment.objective(config),
             resume=config.run.resume,
-            on_accepted=partial(_accept, start, known, discard),
-            identity=record.identity,
+            owner=loop.Owner(partial(_accept, start, known, discard), record.identity),
         )
     config = run_folder.inside(config, folder)
     facts = end_training(config, result, folder, record)
