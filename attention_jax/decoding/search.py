@@ -11,7 +11,7 @@ are never produced. The result of a row does not depend on the other rows of its
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,6 @@ from jaxtyping import Array, Bool, Float, Int
 from attention_jax.core.types import State, is_typed_key
 from attention_jax.data.types import BOS, EOS, PAD
 
-Length = TypeVar("Length", float, Array)
 Step = Callable[[State, Array], tuple[State, Array]]  # (state, token [b]) -> (state, logits [b v])
 
 
@@ -123,11 +122,8 @@ def sample(
     return _extend(step, state, draw, max_length)
 
 
-def length_divisor(length: Length, length_penalty: float) -> Length:
-    """Number by which beam search divides the log-probability of a sentence, by its length.
-
-    ((5 + length) / 6)^length_penalty
-    """
+def length_divisor(length: Array | float | int, length_penalty: float) -> Any:
+    """Number by which `beam` divides a log-probability: ((5 + length) / 6)^length_penalty."""
     return ((5.0 + length) / 6.0) ** length_penalty
 
 

@@ -210,10 +210,8 @@ class _Loop:
         progress, config = self.progress, self.config
         like = {"params": self.state.params}
         last = self.checkpoints.steps(scheduled=True)[-config.keep_last :]
-        averaged = self._average(last, like) if config.average and len(last) > 1 else None
-        if averaged is not None:
-            params = averaged
-        else:
+        params = self._average(last, like) if config.average and len(last) > 1 else None
+        if params is None:
             params, progress = self._best(like)
         return Result(
             graphdef=self.graphdef,
