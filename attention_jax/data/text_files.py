@@ -4,12 +4,14 @@ import codecs
 import gzip
 import io
 import re
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 
+UNICODE_FORMS = ("nfc", "nfkc", "none")
 _SPACES = re.compile(r"[ \t]+")
 
 
@@ -76,6 +78,19 @@ def _no_utf8(data: bytes, at: int, line: int, argument: str, name: str) -> Value
         f"0x{data[at]:02x}. Convert it first, e.g. iconv -f {'UTF-16' if is_wide else 'LATIN1'} "
         "-t UTF-8."
     )
+
+
+def unicode_form(text: str, form: str) -> str:
+    """`text` in a normal form of Unicode, in which equal letters are equal characters.
+
+    Args:
+      form: one of `UNICODE_FORMS`: "nfc" composes letters with their accents, "nfkc" also makes
+        one of variants of a character, such as full-width digits; "none" changes nothing.
+
+    >>> unicode_form("e\u0301", "nfc") == "\u00e9"
+    True
+    """
+    return text if form == "none" else unicodedata.normalize(form.upper(), text)  # ty: ignore
 
 
 def one_spaced(text: str) -> str:

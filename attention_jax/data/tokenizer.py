@@ -6,6 +6,7 @@ from pathlib import Path
 
 from attention_jax.core.extras import needed
 from attention_jax.core.files import write_whole
+from attention_jax.data.text_files import unicode_form
 from attention_jax.data.types import SPECIAL_TOKENS, UNKNOWN
 
 with needed("train"):
@@ -49,7 +50,13 @@ class Tokenizer:
 
     @classmethod
     def learn(
-        cls, texts: Iterable[str], *, kind: str, size: int | None = None, lowercase: bool = False
+        cls,
+        texts: Iterable[str],
+        *,
+        kind: str,
+        size: int | None = None,
+        lowercase: bool = False,
+        unicode: str = "none",
     ) -> "Tokenizer":
         """Learns the tokens of training texts, sources and targets.
 
@@ -59,6 +66,7 @@ class Tokenizer:
           size: largest number of tokens, special ones included. By default all, 8000 for "bpe".
             A small corpus may yield fewer.
           lowercase: makes `encode` lower-case text first.
+          unicode: normal form in which `encode` puts text first; see `text_files.unicode_form`.
 
         Returns:
           A `Tokenizer`, the same for the same texts in any order of equal counts.
@@ -68,13 +76,13 @@ class Tokenizer:
         """
         if kind not in KINDS:
             raise ValueError(f"`kind` must be one of {', '.join(KINDS)}; got {kind!r}.")
-        texts = [text for text in texts if text.strip()]
+        texts = [unicode_form(text, unicode) for text in texts if text.strip()]
         if not texts:
             raise ValueError("`texts` must hold at least one sentence that is not empty; got none.")
         if size is None:
             size = _BPE_SIZE if kind == "bpe" else _ALL
         _check_size(size, kind=kind, texts=texts, lowercase=lowercase)
-        tokenizer = _untrained(kind, lowercase=lowercase)
+        tokenizer = _untrained(kind, lowercase=lowercase, unicode=unicode)
         tokenizer.train_from_iterator(texts, _trainer(kind, size))
         return cls(tokenizer)
 
@@ -140,12 +148,13 @@ class Tokenizer:
         return [text[start:end].strip() for i, (start, end) in pairs if i == UNKNOWN]
 
 
-def _untrained(kind: str, *, lowercase: bool) -> RustTokenizer:
+def _untrained(kind: str, *, lowercase: bool, unicode: str) -> RustTokenizer:
     """Untrained pipeline of a kind: normalizer, pre-tokenizer, model and decoder."""
     unknown = SPECIAL_TOKENS[UNKNOWN]
     model = models.BPE if kind == "bpe" else models.WordLevel
     tokenizer = RustTokenizer(model(unk_token=unknown))
-    lower = [normalizers.Lowercase()] if lowercase else []
+    forms = {"nfc": [normalizers.NFC()], "nfkc": [normalizers.NFKC()], "none": []}
+    lower = [*forms[unicode], *([normalizers.Lowercase()] if lowercase else [])]
     if kind == "character":
         tokenizer.normalizer = normalizers.Sequence(lower)
         tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"(?m)."), "isolated")

@@ -153,7 +153,7 @@ class Experiment(NamedTuple):
         refused where the data say otherwise.
       keep: `(known, folder)` writes it, where it is not there yet.
       recall: `(config, folder) -> known`, as `keep` wrote it.
-      notes: `(config, data) -> ` lines that are printed before training.
+      notes: `(config, data, known) -> ` lines that are printed before training.
       batches: `(config, data, known) -> ` batches of training.
       build: `(config, known) -> (key -> model)`.
       objective: `(config) -> ` what is minimized.
@@ -180,7 +180,7 @@ class Experiment(NamedTuple):
     learn: Callable[[Any, Any, Path | None], Any]
     keep: Callable[[Any, Path], None]
     recall: Callable[[Any, Path], Any]
-    notes: Callable[[Any, Any], Iterable[str]]
+    notes: Callable[[Any, Any, Any], Iterable[str]]
     batches: Callable[[Any, Any, Any], Batches]
     build: Callable[[Any, Any], Build]
     objective: Callable[[Any], Objective]

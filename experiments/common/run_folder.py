@@ -157,8 +157,16 @@ def read_config(experiment: Experiment, folder: Path) -> Any:
             f"`--run` must be the folder of a run; {folder / 'run.flags'} holds no flags. Put back "
             "the file of a copy, or train anew."
         )
-    found = flags.from_lines(experiment.config, kept, source=str(folder / "run.flags"))
+    first = as_begun(experiment.config, read_record(folder))
+    found = flags.from_lines(first, kept, source=str(folder / "run.flags"))
     return inside(found, folder)
+
+
+def as_begun(config: Any, record: Record) -> Any:
+    """The configuration without what runs of an earlier version did not do."""
+    if record.format_version == 0 and "unicode" in flags.values(config):
+        return flags.replace(config, unicode="none")
+    return config
 
 
 def inside(config: Any, folder: Path) -> Any:

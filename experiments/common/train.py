@@ -64,6 +64,8 @@ def train(experiment: Experiment, config: Any) -> Path:
       loop.TrainingDiverged: a number is no longer finite.
     """
     config = run_folder.check_attention(config)
+    if config.run.resume and config.run.run and Path(config.run.run, "run.flags").exists():
+        config = run_folder.as_begun(config, run_folder.read_record(Path(config.run.run)))
     settings = config.training.settings(config.run.seed)
     settings.check()
     experiment.objective(config)
@@ -95,7 +97,7 @@ def _trained(start: _Start, settings: TrainConfig) -> tuple[Run, dict[str, Any]]
     graphdef = structure(build)
     batches = experiment.batches(config, data, known)
     validate = experiment.validate(config, data, known, graphdef)
-    for note in experiment.notes(config, data):
+    for note in experiment.notes(config, data, known):
         print(note)
     with _set_aside(folder, where=config.run.overwrite and not config.run.resume) as discard:
         result = loop.fit(

@@ -10,8 +10,9 @@ from flax import nnx
 
 from attention_jax.data import tasks
 from attention_jax.data.batching import BucketedBatches, encode_examples
+from attention_jax.data.text_files import UNICODE_FORMS, unicode_form
 from attention_jax.data.tokenizer import KINDS, Tokenizer
-from attention_jax.data.types import Example, Task
+from attention_jax.data.types import UNKNOWN, Example, Task
 from attention_jax.evaluation.text import TOKENIZERS
 from attention_jax.models.seq2seq_rnn import Seq2SeqRNN
 from attention_jax.models.seq2seq_transformer import Seq2SeqTransformer
@@ -43,6 +44,8 @@ class DataFlags(NamedTuple):
         tatoeba_en_es.
       data_dir: folder of the data sets.
       tokenizer: default: the one that suits the task.
+      unicode: normal form in which text is read and learned: nfc composes accents, nfkc also makes
+        one of variants of a character, none leaves text as it is.
       vocabulary_size: tokens of a BPE vocabulary.
       bleu_tokenizer: of BLEU, one of sacreBLEU's. Default: zh of Chinese, char of other text
         without spaces between words, else 13a.
@@ -55,6 +58,7 @@ class DataFlags(NamedTuple):
     preset: str | None = None
     data_dir: Annotated[str, Flag(may_change=True)] = "data"
     tokenizer: Annotated[str | None, Flag(choices=KINDS)] = None
+    unicode: Annotated[str, Flag(choices=UNICODE_FORMS)] = "nfc"
     vocabulary_size: Annotated[int, Flag(low=8)] = 8000
     bleu_tokenizer: Annotated[str | None, Flag(choices=TOKENIZERS, may_change=True)] = None
     max_length: int = 128
@@ -90,6 +94,7 @@ def load(config: TranslationConfig) -> Task:
         options = {"data_dir": own.data_dir} | options
     if own.task == "parallel":
         options |= {"preset": own.preset} if own.preset else {}
+        options |= {"unicode": own.unicode}
     elif own.preset:
         raise ValueError(f"`--preset` goes with --task=parallel; got --task={own.task}.")
     return tasks.get(own.task, **options)
@@ -102,7 +107,9 @@ def learn(config: TranslationConfig, task: Task, folder: Path | None) -> Tokeniz
     kind = config.data.tokenizer or task.tokenizer
     texts = (text for e in task.train for text in (e.source, e.references[0]))
     size = config.data.vocabulary_size if kind == "bpe" else None
-    return Tokenizer.learn(texts, kind=kind, size=size, lowercase=task.lowercase)
+    return Tokenizer.learn(
+        texts, kind=kind, size=size, lowercase=task.lowercase, unicode=config.data.unicode
+    )
 
 
 def network(config: TranslationConfig, vocabulary: Tokenizer) -> TransformerConfig | RNNConfig:
@@ -123,12 +130,37 @@ def build(config: TranslationConfig, vocabulary: Tokenizer) -> Build:
     return make
 
 
-def notes(config: TranslationConfig, task: Task) -> Iterator[str]:
-    """Where scaled dot stands in for the named attention."""
-    del task
+def notes(config: TranslationConfig, task: Task, vocabulary: Tokenizer) -> Iterator[str]:
+    """The data in numbers, and where scaled dot stands in for the named attention."""
+    held_out = {"validation": task.validation, **task.tests}
+    sizes = {"training": task.train, **held_out}
+    yield "pairs: " + ", ".join(f"{len(own):,} of {name}" for name, own in sizes.items())
+    shares = {name: unknown_share(own, vocabulary) for name, own in held_out.items()}
+    said = ", ".join(f"{share:.2%} of {name}" for name, share in shares.items())
+    yield f"vocabulary: {vocabulary.size:,} tokens ({vocabulary.kind}); unknown: {said}"
+    known = {_letters(example.source) for example in task.train}
+    for name, own in held_out.items():
+        alike = sum(_letters(example.source) in known for example in own)
+        if alike:
+            yield (
+                f"{alike} of {len(own)} sources of {name} are in training too, but for case, "
+                "spaces, punctuation and variants of characters"
+            )
     line = attention_line(config.model.network(1, max_length=1))
     if line:
         yield line
+
+
+def unknown_share(examples: Sequence[Example], vocabulary: Tokenizer) -> float:
+    """The share of the source tokens that are in no training sentence."""
+    ids = vocabulary.encode_batch([example.source for example in examples])
+    tokens = [i for own in ids for i in own]
+    return tokens.count(UNKNOWN) / max(len(tokens), 1)
+
+
+def _letters(text: str) -> str:
+    """The letters and digits of a text, as one tells whether two sentences are alike."""
+    return "".join(c for c in unicode_form(text, "nfkc").casefold() if c.isalnum()) or text
 
 
 def batches(config: TranslationConfig, task: Task, vocabulary: Tokenizer) -> BucketedBatches:

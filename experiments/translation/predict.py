@@ -25,19 +25,22 @@ def predict(run: Run, given: PredictFlags) -> Iterator[str]:
         return translator(run.params, texts)
 
     show = partial(shown, nbest=search.nbest, scores=given.scores, ranked=search.method == "beam")
+    unknown = run.tokenizer.unknown
     if given.text is not None:
-        return lines(translate, [given.text], show)
+        return lines(translate, [given.text], show, unknown)
     if given.file is not None:
-        return lines(translate, read_lines(given.file), show)
+        return lines(translate, read_lines(given.file), show, unknown)
     if sys.stdin.isatty():
-        return converse(translate, show)
-    return lines(translate, input_lines(), show)
+        return converse(translate, show, unknown)
+    return lines(translate, input_lines(), show, unknown)
 
 
-def lines(translate: Translate, texts: Iterable[str], show: Show) -> Iterator[str]:
+def lines(
+    translate: Translate, texts: Iterable[str], show: Show, unknown: Callable[[str], list[str]]
+) -> Iterator[str]:
     """The translations in the order of the texts, as soon as they are there.
 
-    Those that were cut are named on standard error.
+    Named on standard error is what of a text was never seen in training, and what was cut.
     """
     number = 0
     for chunk in in_chunks(texts, most=CHUNK):
@@ -45,6 +48,9 @@ def lines(translate: Translate, texts: Iterable[str], show: Show) -> Iterator[st
         for text in chunk:
             number += 1
             own = next(found) if text.strip() else []
+            if never := unknown(text):
+                said = ", ".join(map(repr, dict.fromkeys(never)))
+                print(f"line {number}: never seen in training: {said}", file=sys.stderr)
             for rank, hypothesis in enumerate(own, 1):
                 if hypothesis.is_cut:
                     said = f"line {number}, translation {rank}: cut at {len(hypothesis.tokens)}"
@@ -69,7 +75,9 @@ def shown(found: Sequence[Hypothesis], *, nbest: int, scores: bool, ranked: bool
         yield "\t".join([*columns, one.text])
 
 
-def converse(translate: Translate, show: Show) -> Iterator[str]:
+def converse(
+    translate: Translate, show: Show, unknown: Callable[[str], list[str]]
+) -> Iterator[str]:
     """The translation of each sentence that is typed, until the end of input."""
     print("Type a sentence; an empty line or Ctrl-D ends.", file=sys.stderr)
     while True:
@@ -79,4 +87,4 @@ def converse(translate: Translate, show: Show) -> Iterator[str]:
             return print(file=sys.stderr)
         if not text.strip():
             return None
-        yield from lines(translate, [text], show)
+        yield from lines(translate, [text], show, unknown)

@@ -155,3 +155,14 @@ def test_special_tokens_of_others_are_refused(tmp_path):
     )
     with pytest.raises(ValueError, match="must begin with <pad>, <bos>, <eos>, <unk>"):
         Tokenizer.load(path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_normal_form_makes_equal_text_equal(kind, tmp_path):
+    composed, wide = "el ni\u00f1o 12", "el nin\u0303o \uff11\uff12"
+    learned = Tokenizer.learn([composed], kind=kind, unicode="nfkc")
+    learned.save(tmp_path / "kept.json")
+    for tokenizer in (learned, Tokenizer.load(tmp_path / "kept.json")):
+        assert tokenizer.encode(wide) == tokenizer.encode(composed)
+        assert not tokenizer.unknown(wide)
+    assert Tokenizer.learn([composed], kind=kind).unknown(wide)

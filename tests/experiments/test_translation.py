@@ -2,11 +2,18 @@
 
 import json
 import re
+from functools import partial
 
 import pytest
 
+from attention_jax.data.tokenizer import Tokenizer
+from attention_jax.data.types import Example, Task
+from attention_jax.decoding.batched import Hypothesis
 from attention_jax.nn import recurrent, transformer
 from experiments.common import config as groups
+from experiments.common import run_folder
+from experiments.translation import EXPERIMENT, predict
+from experiments.translation import config as translation
 from experiments.translation.config import MEASURES
 from tests.support.scripts import script as run
 from tests.support.scripts import validated
@@ -230,3 +237,44 @@ def test_files_that_do_not_fit_end_in_one_clear_line(target, message, tmp_path):
     done = run("translation", "--task=parallel", *files, f"--run={tmp_path / 'run'}")
     assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_the_data_are_told_in_numbers():
+    train = [Example("the cat sleeps", ("x",)), Example("a dog", ("y",))]
+    task = Task(
+        "t",
+        train,
+        [Example("The cat sleeps!", ("x",))],
+        {"test": [Example("a owl", ("z",))]},
+        "word",
+    )
+    own = EXPERIMENT.config
+    vocabulary = translation.learn(own, task, None)
+    lines = list(translation.notes(own, task, vocabulary))
+    assert lines[0] == "pairs: 2 of training, 1 of validation, 1 of test"
+    assert lines[1].endswith("unknown: 50.00% of validation, 50.00% of test")
+    assert lines[2].startswith("1 of 1 sources of validation are in training too, but for case")
+    assert len(lines) == 3
+
+
+def test_runs_without_a_version_leave_text_as_it_is():
+    old, new = run_folder.Record(0, "translation"), run_folder.Record(1, "translation")
+    assert run_folder.as_begun(EXPERIMENT.config, old).data.unicode == "none"
+    assert run_folder.as_begun(EXPERIMENT.config, new).data.unicode == "nfc"
+
+
+def test_what_was_never_seen_is_named(capsys):
+    tokenizer = Tokenizer.learn(["el pez"], kind="word")
+
+    def translate(texts):
+        return [[Hypothesis("fish", (5, 6), -1.0, -1.0, True)] for _ in texts]
+
+    show = partial(predict.shown, nbest=1, scores=False, ranked=False)
+    found = list(predict.lines(translate, ["el pez", "", "xyz pez xyz"], show, tokenizer.unknown))
+    assert found == ["fish", "", "fish"]
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        "line 1, translation 1: cut at 2 tokens, before its end",
+        "line 3: never seen in training: 'xyz'",
+        "line 3, translation 1: cut at 2 tokens, before its end",
+    ]

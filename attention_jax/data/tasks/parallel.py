@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from attention_jax.data.text_files import line_numbers, one_spaced, read_lines
+from attention_jax.core import checks
+from attention_jax.data.text_files import (
+    UNICODE_FORMS,
+    line_numbers,
+    one_spaced,
+    read_lines,
+    unicode_form,
+)
 from attention_jax.data.types import Example, Task
 
 Pairs = Sequence[tuple[str, str]]
@@ -43,6 +50,7 @@ class ParallelConfig(NamedTuple):
       held_out_percent: share of source sentences held out for each split that is not given.
       skip_empty: leaves out pairs with an empty side instead of refusing them.
       lowercase: lower-cases text, and scores it so; presets choose for themselves.
+      unicode: normal form of all text; see `text_files.unicode_form`.
       seed: salt of the hash, unless 0; given splits and presets do not depend on it.
     """
 
@@ -57,6 +65,7 @@ class ParallelConfig(NamedTuple):
     held_out_percent: int = 5
     skip_empty: bool = False
     lowercase: bool = False
+    unicode: str = "nfc"
     seed: int = 0
 
 
@@ -84,6 +93,7 @@ def parallel(config: ParallelConfig) -> Task:
     percent = config.held_out_percent
     if not 1 <= percent <= 45:
         raise ValueError(f"`held_out_percent` must lie between 1 and 45; got {percent}.")
+    checks.one_of("unicode", config.unicode, UNICODE_FORMS)
     columns = _columns(config.columns, skip_empty=config.skip_empty)
     pairs = _training_pairs(config.source, config.target, config.tsv, columns)
     given = {
@@ -91,6 +101,8 @@ def parallel(config: ParallelConfig) -> Task:
         for name, paths in (("validation", config.validation), ("test", config.test))
         if paths is not None
     }
+    pairs = _in_form(pairs, config.unicode)
+    given = {name: _in_form(own, config.unicode) for name, own in given.items()}
     lowercase, seed = config.lowercase, config.seed
     held_out = _hold_out(pairs, given, percent=percent, lowercase=lowercase, seed=seed)
     return _task("parallel", held_out, lowercase=lowercase)
@@ -98,7 +110,8 @@ def parallel(config: ParallelConfig) -> Task:
 
 def _preset(config: ParallelConfig) -> Task:
     """A corpus under `data_dir` in its usual splits."""
-    free = {name: getattr(config, name) for name in ("preset", "data_dir", "lowercase", "seed")}
+    named = ("preset", "data_dir", "lowercase", "unicode", "seed")
+    free = {name: getattr(config, name) for name in named}
     preset, data_dir = str(config.preset), config.data_dir
     if config != ParallelConfig(**free):
         raise ValueError(
@@ -118,8 +131,10 @@ def _preset(config: ParallelConfig) -> Task:
     try:
         if multi30k is None:
             pairs = _read_tsv(folder / "spa-eng.zip", Columns(), argument="data_dir")
+            pairs = _in_form(pairs, config.unicode)
             return _task(preset, _hold_out(pairs, {}, percent=5, lowercase=False, seed=0))
         splits = _multi30k(folder / "raw", multi30k.groups())
+        splits = {name: _in_form(own, config.unicode) for name, own in splits.items()}
         return _task(preset, splits, lowercase=True)
     except FileNotFoundError as error:
         raise FileNotFoundError(
@@ -195,6 +210,11 @@ def _read_tsv(path: str | Path, columns: Columns, *, argument: str) -> Pairs:
     source, target = columns.source - 1, columns.target - 1
     pairs = [("", "") if row == [""] else (row[source], row[target]) for row in rows]
     return _without_empty(pairs, where=str(path), skip_empty=columns.skip_empty)
+
+
+def _in_form(pairs: Pairs, form: str) -> Pairs:
+    """Pairs in a normal form of Unicode, so that a sentence is found in whatever split it is."""
+    return [(unicode_form(source, form), unicode_form(target, form)) for source, target in pairs]
 
 
 def _without_empty(pairs: Pairs, *, where: str, skip_empty: bool) -> Pairs:

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import itertools
 import re
+import unicodedata
 
 import pytest
 
@@ -229,3 +230,22 @@ def test_pieces_give_multi30k_back():
     encoded = vocabulary.encode_batch(texts[::29])
     for text, ids in zip(texts[::29], encoded, strict=True):
         assert vocabulary.decode(ids) == text.lower()
+
+
+def test_a_sentence_is_the_same_in_each_normal_form(tmp_path):
+    composed = [f"El ni\u00f1o n\u00famero {n} comi\u00f3" for n in range(200)]
+    decomposed = [unicodedata.normalize("NFD", text) for text in composed]
+    pairs = [*composed, *decomposed]
+    path = tmp_path / "both.tsv"
+    path.write_text("".join(f"{x}\t{x}\n" for x in pairs), encoding="utf-8")
+    task = parallel(tsv=str(path))
+    splits = (task.train, task.validation, task.tests["test"])
+    sources = [{example.source for example in split} for split in splits]
+    assert sources[0] | sources[1] | sources[2] == set(composed)
+    assert not (sources[0] & sources[2]) and not (sources[0] & sources[1])
+    apart = parallel(tsv=str(path), unicode="none")
+    train = {unicodedata.normalize("NFC", example.source) for example in apart.train}
+    test = [unicodedata.normalize("NFC", e.source) for e in apart.tests["test"]]
+    assert sum(source in train for source in test) > len(test) / 2
+    with pytest.raises(ValueError, match="`unicode` must be one of 'nfc', 'nfkc', 'none'"):
+        parallel(tsv=str(path), unicode="nfd")
