@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PyTree
 
-from attention_jax.core import captured_arrays
+from attention_jax.core import captured_arrays, hidden_pairs
 from attention_jax.core.types import Like, MaskFunction, Score
 
 
@@ -133,31 +134,43 @@ class Hoisted(NamedTuple):
       function: `(floats, others, *arguments) -> result`.
       floats: the captured arrays that have a derivative.
       others: captured integers, booleans and random keys.
+      guarded: `(visible, floats, others, *arguments) -> result`, whose derivatives are 0 where the
+        pair is hidden; None where those of `function` are finite there. See `core.hidden_pairs`.
     """
 
     function: Callable[..., Array]
     floats: tuple[Array, ...]
     others: tuple[Array, ...]
+    guarded: Callable[..., Array] | None = None
 
 
-def hoist(program: ClosedJaxpr) -> Hoisted:
+def hoist(program: ClosedJaxpr, *, finite: bool = False) -> Hoisted:
     """Makes arguments of all that a function captured, so that each gets its derivative.
 
     Args:
       program: the trace of a function of arrays, to one array.
+      finite: whether its floating-point arguments are finite where pairs are hidden.
     """
     consts = [jnp.asarray(x) for x in program.consts]
     inexact = [jnp.issubdtype(x.dtype, jnp.inexact) for x in consts]
 
-    def hoisted(floats: tuple[Array, ...], others: tuple[Array, ...], *arguments: Array) -> Array:
+    def captured(floats: tuple[Array, ...], others: tuple[Array, ...]) -> list[Array]:
         kinds = iter(floats), iter(others)
-        captured = [next(kinds[0] if is_float else kinds[1]) for is_float in inexact]
-        return jax.core.eval_jaxpr(program.jaxpr, captured, *arguments)[0]
+        return [next(kinds[0] if is_float else kinds[1]) for is_float in inexact]
+
+    def hoisted(floats: tuple[Array, ...], others: tuple[Array, ...], *arguments: Array) -> Array:
+        return jax.core.eval_jaxpr(program.jaxpr, captured(floats, others), *arguments)[0]
+
+    def guarded(visible: Array, floats: Any, others: Any, *arguments: Array) -> Array:
+        return hidden_pairs.evaluate(
+            program.jaxpr, captured(floats, others), arguments, visible, finite=finite
+        )[0]
 
     return Hoisted(
         hoisted,
         tuple(x for x, is_float in zip(consts, inexact, strict=True) if is_float),
         tuple(x for x, is_float in zip(consts, inexact, strict=True) if not is_float),
+        guarded if hidden_pairs.needs_guard(program.jaxpr, finite=finite) else None,
     )
 
 
@@ -169,6 +182,8 @@ class Parts(NamedTuple):
       pair: the rest; None where it is the dot product of the two, times `scale`.
       scale: a number.
       width: of the longest vector between a pair and its score; 1 for a dot product.
+      guarded: of_query and of_key as `(seen, x) -> vector`, 0 where a vector has no visible pair,
+        and so are its derivatives; None where those are finite everywhere.
     """
 
     of_query: Callable[[Array], Array] | None
@@ -176,6 +191,7 @@ class Parts(NamedTuple):
     pair: ClosedJaxpr | None
     scale: float = 1.0
     width: int = 1
+    guarded: tuple[Callable[[Array, Array], Array] | None, ...] = (None, None)
 
     @property
     def dot_scale(self) -> float | None:
@@ -198,15 +214,16 @@ def split_pair(score: ClosedJaxpr) -> Parts:
     pair = slice(rest, [*of_query.cut, *of_key.cut], rest.jaxpr.outvars)
     if any(x.unpack is not None for x in sides):
         pair = _of_packed(pair, *sides)
-    scale = _dot_scale(pair.jaxpr)
+    scale, guarded = _dot_scale(pair.jaxpr), tuple(x.guarded for x in sides)
     if scale is not None:
         for side in sides:
             scale *= 1.0 if side.scale is None else side.scale
         by_query, by_key = (x.prepare if x.scale is None else None for x in sides)
-        return Parts(by_query, by_key, None, scale)
+        return Parts(by_query, by_key, None, scale, guarded=guarded)
     made: list[Any] = [x.aval for equation in pair.jaxpr.eqns for x in equation.outvars]
     by_query, by_key = (None if x.scale == 1 else x.prepare for x in sides)
-    return Parts(by_query, by_key, pair, width=max([1, *(math.prod(x.shape) for x in made)]))
+    width = max([1, *(math.prod(x.shape) for x in made)])
+    return Parts(by_query, by_key, pair, width=width, guarded=guarded)
 
 
 def split_score(score: Score, query: Like, key: Like) -> tuple[Callable[[Array], Array], Score]:
@@ -241,6 +258,7 @@ class _Side(NamedTuple):
       vector: its shape and dtype.
       unpack: from that vector to the variables; None where it is the only one.
       scale: where `prepare` is nothing but a product with a fixed number, that number.
+      guarded: as of `Parts`.
     """
 
     cut: list[Var]
@@ -248,6 +266,7 @@ class _Side(NamedTuple):
     vector: jax.ShapeDtypeStruct
     unpack: Callable[[Array], list[Array]] | None = None
     scale: float | None = None
+    guarded: Callable[[Array, Array], Array] | None = None
 
 
 def _side(score: ClosedJaxpr, own: Var, others: Sequence[Var]) -> _Side:
@@ -266,12 +285,22 @@ def _side(score: ClosedJaxpr, own: Var, others: Sequence[Var]) -> _Side:
     compute = jaxpr_as_fun(part)
     made: list[Any] = [x.aval for x in cut]
     shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in made]
-    if len(cut) == 1 and len(shapes[0].shape) == 1:
+    guarded, plain = None, len(cut) == 1 and len(shapes[0].shape) == 1
+    pack = (lambda made: made[0]) if plain else lambda made: ravel_pytree(made)[0]
+    if hidden_pairs.needs_guard(part.jaxpr, finite=True):
+        guarded = partial(_guarded, part, pack)
+    if plain:
         scale = _fixed_scale(part.jaxpr.eqns, own, cut[0])
-        return _Side(cut, lambda x: compute(x)[0], shapes[0], scale=scale)
+        return _Side(cut, lambda x: pack(compute(x)), shapes[0], scale=scale, guarded=guarded)
     packed, unpack = ravel_pytree([jnp.zeros(x.shape, x.dtype) for x in shapes])
     vector = jax.ShapeDtypeStruct(packed.shape, packed.dtype)
-    return _Side(cut, lambda x: ravel_pytree(compute(x))[0], vector, unpack)
+    return _Side(cut, lambda x: pack(compute(x)), vector, unpack, guarded=guarded)
+
+
+def _guarded(part: ClosedJaxpr, pack: Callable[..., Array], seen: Array, x: Array) -> Array:
+    """A vector of a query or a key; 0, with derivatives of 0, where it has no visible pair."""
+    made = pack(hidden_pairs.evaluate(part.jaxpr, part.consts, [x], seen, finite=True))
+    return lax.select_n(seen, jnp.zeros_like(made), made)
 
 
 def _of_packed(pair: ClosedJaxpr, *sides: _Side) -> ClosedJaxpr:

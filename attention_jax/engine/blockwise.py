@@ -19,13 +19,13 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import jaxpr_as_fun
 from jax.typing import DTypeLike
-from jaxtyping import Array
+from jaxtyping import Array, Bool
 
 from attention_jax.core import jaxprs, online_normalizers
 from attention_jax.core.jaxprs import Hoisted
 from attention_jax.core.normalizers import Normalizer
 from attention_jax.core.online_normalizers import Online
-from attention_jax.engine import block_map, custom_transpose, tile_loops, tiles
+from attention_jax.engine import block_map, custom_transpose, seen, tile_loops, tiles
 from attention_jax.engine.block_map import BlockMap, Sizes
 from attention_jax.engine.implementation import (
     Implementation,
@@ -164,13 +164,19 @@ def _nothing(request: Request) -> tuple[Array, Array]:
 def _vectors(request: Request) -> tuple[Array, Array, Array]:
     """Prepared queries and keys, and values, finite ones."""
     (query, key, value), parts, dtype = request.arrays, request.analysis.score, request.dtype
-    q = _prepare(parts.of_query, query, dtype) * parts.scale
-    k = _prepare(parts.of_key, key, dtype, value)
+    of_query, of_key = ((plain, None) for plain in (parts.of_query, parts.of_key))
+    if request.mask is not None and parts.guarded[0]:
+        of_query = parts.guarded[0], seen.queries(request)
+    if request.mask is not None and parts.guarded[1]:
+        of_key = parts.guarded[1], seen.keys(request)
+    q = _prepare(*of_query, query, dtype) * parts.scale
+    k = _prepare(*of_key, key, dtype, value)
     return q, k, jnp.where(jnp.isfinite(value), value.astype(dtype), 0)
 
 
 def _prepare(
-    function: Callable[[Array], Array] | None,
+    function: Callable[..., Array] | None,
+    has_pair: Bool[Array, "b n h"] | None,
     x: Array,
     dtype: DTypeLike,
     value: Array | None = None,
@@ -179,10 +185,16 @@ def _prepare(
 
     So the scores of a vector tell, and the values may be taken as finite. The NaN is set after
     `function`, so that its derivative is asked at finite vectors only.
+
+    Args:
+      has_pair: where given, `function` takes it before a vector, and gives vectors without a
+        visible pair no derivative.
     """
     good = jnp.isfinite(x)
     if function is not None:
-        x = jax.vmap(jax.vmap(jax.vmap(function)))(jnp.where(good, x.astype(dtype), 0))
+        given = () if has_pair is None else (has_pair,)
+        clean = jnp.where(good, x.astype(dtype), 0)
+        x = jax.vmap(jax.vmap(jax.vmap(function)))(*given, clean)
         good = good.all(-1, keepdims=True)
     if value is not None:
         fine = jnp.isfinite(value)
@@ -201,8 +213,11 @@ def _hoist(request: Request) -> list[Hoisted | None]:
         score = jax.ShapeDtypeStruct((), request.dtype)
         score_mod = jax.make_jaxpr(lambda *x: before(change(*x)[0]))(score, *at)
     mask = None if analysis.mask is None else analysis.mask.program
-    programs = analysis.score.pair, score_mod, mask
-    return [None if x is None else jaxprs.hoist(x) for x in programs]
+    parts = analysis.score
+    # Vectors are finite where pairs are hidden, and so their dot products are.
+    finite = not any(parts.guarded)
+    programs = (parts.pair, finite), (score_mod, finite and parts.pair is None), (mask, False)
+    return [None if x is None else jaxprs.hoist(x, finite=finite) for x, finite in programs]
 
 
 def _fold(spec: TileSpec, captured: Captured, q: Array, k: Array, v: Array) -> Differentiable:

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from attention_jax.core import captured_arrays
-from attention_jax.core.jaxprs import depends_on
+from attention_jax.core.jaxprs import depends_on, hoist
 from attention_jax.core.numerics import kept_pairs, wide_dtype
 from attention_jax.core.types import MaskFunction, Score
 from attention_jax.engine.implementation import (
@@ -20,6 +21,7 @@ from attention_jax.engine.implementation import (
     named_rows,
 )
 from attention_jax.engine.request import Request
+from attention_jax.engine.tiles import guarded_dot
 
 
 def run(request: Request) -> Output:
@@ -36,10 +38,13 @@ def run(request: Request) -> Output:
     )
     visible = visible_pairs(request.mask, at)
     q, k, v, poison = finite(query, key, value)
-    logits = pair_scores(request.score, q, k)
+    logits = _scores(request, q, k, visible)
     if request.score_mod is not None:
-        logits = _over_pairs(request.score_mod, inner=(0,))(logits, *at).astype(logits.dtype)
+        logits = _modified(request, logits, visible, at).astype(logits.dtype)
     logits = logits + poison
+    if request.mask is not None:
+        # Where a normalizer forgets to hide them, their derivatives do not matter.
+        logits = jnp.where(visible, logits, 0)
     weights = normalizer.weights(logits, visible)
     if request.dropout is not None:
         rate, dropout_key = request.dropout
@@ -48,6 +53,58 @@ def run(request: Request) -> Output:
     if not request.return_lse or normalizer.lse is None:
         return out
     return out, named_rows(normalizer.lse(logits, visible).transpose(0, 2, 1))
+
+
+def _scores(
+    request: Request, q: Float[Array, "b t h d"], k: Float[Array, "b s g d"], visible: Array
+) -> Float[Array, "b h t s"]:
+    """The scores; where pairs are hidden their derivatives are 0, finite or not."""
+    parts, (b, g, r, t, s) = request.analysis.score, request.shape
+    pair = None if parts.pair is None else hoist(parts.pair, finite=not any(parts.guarded))
+    guarded = None if pair is None else pair.guarded
+    if request.mask is None or not (any(parts.guarded) or guarded):
+        return pair_scores(request.score, q, k)
+    seen = jnp.broadcast_to(visible, (b, g * r, t, s))
+    of_key = seen.any(2).reshape(b, g, r, s).any(2)
+    q = _prepared(parts.of_query, parts.guarded[0], seen.any(3), q) * parts.scale
+    k = _prepared(parts.of_key, parts.guarded[1], of_key, k)
+    q, k = q.reshape(b, t, g, r, -1).transpose(0, 2, 3, 1, 4), k.transpose(0, 2, 1, 3)
+    if pair is None:
+        x = guarded_dot(q.reshape(b * g, r, t, -1), k.reshape(b * g, s, -1))
+        return x.reshape(b, g * r, t, s)
+    function = pair.function
+    change = guarded or (lambda seen, *rest: function(*rest))
+    for q_axis, k_axis in ((None, 0), (0, None), (0, None), (0, 0), (0, 0)):
+        change = jax.vmap(change, (0, None, None, q_axis, k_axis))
+    x = change(seen.reshape(b, g, r, t, s), pair.floats, pair.others, q, k)
+    return x.astype(q.dtype).reshape(b, g * r, t, s)
+
+
+def _prepared(
+    plain: Callable[[Array], Array] | None,
+    guarded: Callable[[Array, Array], Array] | None,
+    seen: Bool[Array, "b h n"],
+    x: Float[Array, "b n h d"],
+) -> Float[Array, "b n h p"]:
+    """The part of the score that needs one side alone."""
+    if plain is None:
+        return x
+    each = (lambda seen, x: plain(x)) if guarded is None else guarded
+    return jax.vmap(jax.vmap(jax.vmap(each)))(seen.transpose(0, 2, 1), x)
+
+
+def _modified(
+    request: Request, logits: Float[Array, "b h t s"], visible: Array, at: tuple[Array, ...]
+) -> Float[Array, "b h t s"]:
+    """The scores after `score_mod`; where pairs are hidden their derivatives are 0."""
+    change: Any = request.score_mod
+    program: Any = request.analysis.score_mod
+    hoisted = hoist(program)
+    guarded, captured = hoisted.guarded, (hoisted.floats, hoisted.others)
+    if request.mask is None or guarded is None:
+        return _over_pairs(change, inner=(0,))(logits, *at)
+    each = lambda seen, *pair: guarded(seen, *captured, *pair)  # noqa: E731
+    return _over_pairs(each, inner=(0, 0))(jnp.broadcast_to(visible, logits.shape), logits, *at)
 
 
 def pair_scores(

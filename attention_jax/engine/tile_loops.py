@@ -339,7 +339,8 @@ def _tile(
     if masked:
         visible = tiles.visible(config.spec, arrays.captured, constants, index, order)
     if finite or not _plain(config):
-        (q, of_query), (k, of_key) = tiles.finite(own.q), tiles.finite(own.k)
+        q, of_query = tiles.finite(own.q, infinite=finite)
+        k, of_key = tiles.finite(own.k, infinite=finite)
         poison = tiles.spread_rows(of_query, order) + tiles.spread_keys(of_key, order)
         own = own._replace(q=q, k=k)
     return Tile(row, column, index, masked, visible, own, poison, order)
@@ -349,7 +350,8 @@ def _logits(
     config: EngineConfig, constants: Constants, tile: Tile, captured: Captured, q: Array, k: Array
 ) -> Array:
     """Scores of a tile, -inf where hidden."""
-    s = tiles.scores(config.spec, captured, constants, q, k, tile.index, tile.order)
+    seen = tile.visible if tile.masked else None
+    s = tiles.scores(config.spec, captured, constants, q, k, tile.index, tile.order, seen)
     return _hide(tile, s if tile.poison is None else s + tile.poison)
 
 

@@ -10,12 +10,13 @@ along the last, or "columns" `[c s r t]`, which the backward pass needs to be fa
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from attention_jax.core.jaxprs import Hoisted
 from attention_jax.core.numerics import kept_pairs
@@ -115,20 +116,47 @@ def scores(
     k: Float[Array, "c s p"],
     at: TileIndex,
     order: str,
+    seen: Bool[Array, "..."] | None,
 ) -> Array:
-    """The scores of a tile, modified."""
+    """The scores of a tile, modified.
+
+    Args:
+      seen: the visible pairs, as of `visible`; None where all are. At the others derivatives are 0.
+    """
     others = constants.captured
     if spec.pair is None:
         x = dot_rows(q, k) if order == "rows" else _dot_columns(q, k)
     else:
-        pair = _bind(spec.pair, floats.pair, others.pair)
         axes = {"c": (0, 0), "r": (0, None), "t": (0, None), "s": (None, 0)}
-        x = _over(pair, axes, order)(q, k)
+        x = _over_seen(spec.pair, floats.pair, others.pair, axes, order, seen)(q, k)
     if spec.score_mod is None:
         return x
-    change = _bind(spec.score_mod, floats.score_mod, others.score_mod)
     axes = {axis: (0, *_AT[axis]) for axis in "crts"}
-    return _over(change, axes, order)(x, at.b, at.h, at.i, at.j).astype(x.dtype)
+    change = _over_seen(spec.score_mod, floats.score_mod, others.score_mod, axes, order, seen)
+    return change(x, at.b, at.h, at.i, at.j).astype(x.dtype)
+
+
+def _over_seen(
+    hoisted: Hoisted,
+    floats: tuple[Array, ...],
+    others: tuple[Array, ...],
+    axes: dict[str, tuple],
+    order: str,
+    seen: Array | None,
+) -> Callable[..., Array]:
+    """A function of pairs over the axes of a tile, without derivatives where pairs are hidden."""
+    if seen is None or hoisted.guarded is None:
+        return _over(_bind(hoisted, floats, others), axes, order)
+    guarded, names = hoisted.guarded, ORDERS[order]
+    # Of length 1 along what the mask does not depend on.
+    long = {axis: 0 if n > 1 else None for axis, n in zip(names, seen.shape, strict=True)}
+    visible = seen.reshape([n for n in seen.shape if n > 1])
+    axes = {axis: (long[axis], *places) for axis, places in axes.items()}
+
+    def function(visible: Array, *arguments: Array) -> Array:
+        return guarded(visible, floats, others, *arguments)
+
+    return partial(_over(function, axes, order), visible)
 
 
 def dot_rows(q: Float[Array, "c r t d"], k: Float[Array, "c s d"]) -> Float[Array, "c r t s"]:
@@ -181,9 +209,13 @@ def kept(spec: TileSpec, constants: Constants, at: TileIndex, order: str) -> Arr
     return jnp.where(keeps, 1 / (1 - spec.dropout_rate), 0)
 
 
-def finite(x: Array) -> tuple[Array, Array]:
-    """Vectors without NaN, and a term for their scores: 0, or NaN where one had a NaN."""
-    bad = jnp.isnan(x)
+def finite(x: Array, *, infinite: bool = False) -> tuple[Array, Array]:
+    """Vectors without NaN, and a term for their scores: 0, or NaN where one had a NaN.
+
+    Args:
+      infinite: takes infinite numbers for NaN.
+    """
+    bad = ~jnp.isfinite(x) if infinite else jnp.isnan(x)
     poison = jnp.where(bad.any(-1), jnp.nan, 0).astype(x.dtype)
     return jnp.where(bad, 0, x), lax.stop_gradient(poison)
 
@@ -197,7 +229,7 @@ def guarded_dot(q: Float[Array, "c r t d"], k: Float[Array, "c s d"]) -> Float[A
 @guarded_dot.defjvp
 def _guarded_dot_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> Any:
     (q, k), (dq, dk) = primals, tangents
-    clean_q, clean_k = finite(q)[0], finite(k)[0]
+    clean_q, clean_k = finite(q, infinite=True)[0], finite(k, infinite=True)[0]
     return guarded_dot(q, k), dot_rows(dq, clean_k) + dot_rows(clean_q, dk)
 
 
