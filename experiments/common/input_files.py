@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from attention_jax.data import text_files
+from attention_jax.data import folders, text_files
 from attention_jax.data.audio import batches, corpus, wav
 from attention_jax.data.audio.corpus import Utterance
 from attention_jax.data.audio.spectrogram import Spectrogram
+from attention_jax.data.folders import is_hidden
 from attention_jax.data.images.files import SUFFIXES, read_image
 from attention_jax.nn.patches import ImageConfig
 from experiments.common.experiment import PredictFlags
@@ -30,7 +31,7 @@ def read_lines(path: str) -> list[str]:
 
 
 def images(
-    file: str | None, image: ImageConfig, *, skip_bad: bool = False
+    file: str | None, image: ImageConfig, *, skip_bad: bool = False, ground: str = "white"
 ) -> list[tuple[str, Picture]]:
     """Images in the size and channels of a run, each with its file's name.
 
@@ -40,6 +41,7 @@ def images(
       file: what --file says: an image, or a folder of such.
       image: what the run learned from.
       skip_bad: leaves out of a folder what cannot be read, and says so on standard error.
+      ground: what shows where images are transparent.
 
     Raises:
       ValueError: there are none, or one is damaged.
@@ -52,6 +54,7 @@ def images(
             height=image.height,
             width=image.width,
             channels=image.channels,
+            ground=ground,
             argument="--file",
         )
         if own != wanted:
@@ -88,7 +91,7 @@ def recordings(
         batches.frames_of(found, settings)
         return found
 
-    return _readable(files(file, "a WAV file", (".wav",)), read, skip_bad)
+    return _readable(files(file, "a recording", wav.SUFFIXES), read, skip_bad)
 
 
 def lines(name: str, answers: Sequence[tuple[float, str]], given: PredictFlags) -> Iterator[str]:
@@ -110,10 +113,14 @@ def files(file: str | None, noun: str, suffixes: Sequence[str]) -> list[Path]:
     if path.is_file():
         return [path]
     inside = sorted(path.iterdir()) if path.is_dir() else []
-    found = [f for f in inside if f.suffix.lower() in suffixes and f.name[0] != "." and f.is_file()]
+    own = [f for f in inside if f.suffix.lower() in suffixes and f.is_file()]
+    found = [f for f in own if not is_hidden(f, path)]
     if not found:
         none = f"holds no file in {', '.join(suffixes)}" if path.is_dir() else "does not exist"
         raise ValueError(f"`--file` must name {noun}, or a folder of such; {path} {none}.")
+    others = folders.unused(path, found, beside=suffixes)
+    if others:
+        print(f"{path}: not used: {folders.in_words(others)}", file=sys.stderr)
     return found
 
 

@@ -164,9 +164,11 @@ def read_config(experiment: Experiment, folder: Path) -> Any:
 
 def as_begun(config: Any, record: Record) -> Any:
     """The configuration without what runs of an earlier version did not do."""
-    if record.format_version == 0 and "unicode" in flags.values(config):
-        return flags.replace(config, unicode="none")
-    return config
+    if record.format_version > 0:
+        return config
+    off = {"unicode": "none", "ground": "none"}
+    known = flags.values(config)
+    return flags.replace(config, **{name: x for name, x in off.items() if name in known})
 
 
 def inside(config: Any, folder: Path) -> Any:

@@ -11,9 +11,11 @@ import numpy as np
 from flax import nnx
 
 from attention_jax.core.files import write_whole
+from attention_jax.data.folders import in_words
 from attention_jax.data.images import datasets
 from attention_jax.data.images.batches import ImageBatches
 from attention_jax.data.images.datasets import ImageData
+from attention_jax.data.images.files import GROUNDS
 from attention_jax.models import image_cnn, image_rnn, image_transformer
 from attention_jax.nn.patches import STEMS, ImageConfig
 from attention_jax.nn.recurrent import RNNConfig
@@ -37,11 +39,12 @@ class DataFlags(NamedTuple):
 
     Attributes:
       data: images: digits, which scikit-learn brings; or a folder, as it is or in --data_dir, of
-        the four files of MNIST's format or of <label>/<file>.png.
+        the four files of MNIST's format or of <label>/<file>, which Pillow reads.
       data_dir: folder of the data sets.
       classes: of MNIST's format: number of classes. Default: 10.
       image_size: of a folder of images: resize all to so many pixels each way.
       skip_bad: leave out what is damaged or wrong, and count it.
+      ground: what shows where an image is transparent; none: the colors under it.
       images_per_batch: images a batch.
       shift: move training images by up to so many pixels.
       flip: mirror half of the training images, left to right.
@@ -57,6 +60,7 @@ class DataFlags(NamedTuple):
     classes: int | None = None
     image_size: Annotated[int | None, Flag(low=1)] = None
     skip_bad: bool = False
+    ground: Annotated[str, Flag(choices=GROUNDS)] = "white"
     images_per_batch: Annotated[int, Flag(low=1)] = 64
     shift: Annotated[int, Flag(low=0)] = 0
     flip: bool = False
@@ -97,6 +101,7 @@ def load(config: ImagesConfig) -> ImageData:
         classes=own.classes,
         image_size=own.image_size,
         skip_bad=own.skip_bad,
+        ground=own.ground,
     )
     if data.skipped:
         print(f"{data.name}: {data.skipped} images are damaged or wrong, and left out")
@@ -188,6 +193,8 @@ def notes(config: ImagesConfig, data: ImageData) -> Iterator[str]:
         f"{len(data.validation.labels)} for validation, {len(data.test.labels)} for the test; "
         f"{len(data.classes)} classes"
     )
+    if data.unused:
+        yield f"{data.name}: not used: {in_words(data.unused)}"
     line = stand_ins(config)
     if line:
         yield line

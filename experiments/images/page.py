@@ -62,7 +62,9 @@ def items(run: Run, given: PageFlags) -> Items:
         refuse(run.experiment, ["text"], ["text"])
     if given.file is not None:
         skip_bad = run.config.data.skip_bad
-        return input_files.images(given.file, run.known.image, skip_bad=skip_bad)
+        return input_files.images(
+            given.file, run.known.image, skip_bad=skip_bad, ground=run.config.data.ground
+        )
     data = load_alike(run.config, run.known, run.folder)
     chosen = some_of_each(data.test.labels, given.examples)
     return [

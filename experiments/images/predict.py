@@ -17,7 +17,9 @@ def predict(run: Run, given: PredictFlags) -> Iterator[str]:
     if given.text is not None:
         refuse(run.experiment, ["text"], ["text"])
     skip_bad = run.config.data.skip_bad
-    found = input_files.images(given.file, run.known.image, skip_bad=skip_bad)
+    found = input_files.images(
+        given.file, run.known.image, skip_bad=skip_bad, ground=run.config.data.ground
+    )
     names, images = zip(*found, strict=True)
     logs = classify.classifier(run.graphdef)(run.params, np.stack(images))
     for name, row in zip(names, logs, strict=True):

@@ -1,7 +1,7 @@
 """Recordings of a run about speech, without those that are bad, and their batches."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from attention_jax.data.audio.batches import frames_of, make
 from attention_jax.data.audio.corpus import Corpus, Skipped, Utterance
 from attention_jax.data.audio.folder import read
 from attention_jax.data.batching import BucketedBatches
+from attention_jax.data.folders import in_words
 from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.decoding import ctc
 from experiments.common.experiment import structure
@@ -37,6 +38,15 @@ def load(config: SpeechConfig) -> Corpus:
     config.decoding.search(config.run.seed, nbest=1)
     corpus = load_corpus(config.data, config.run.seed)
     return without_unusable(config, corpus, vocabulary_of(config.data, corpus))
+
+
+def notes(corpus: Corpus) -> Iterator[str]:
+    """The data in numbers."""
+    splits = {"training": corpus.train, "validation": corpus.validation, **corpus.tests}
+    sizes = ", ".join(f"{len(split):,} of {name}" for name, split in splits.items())
+    yield f"{corpus.name}: recordings: {sizes}"
+    if corpus.unused:
+        yield f"{corpus.name}: not used: {in_words(corpus.unused)}"
 
 
 def contents(corpus: Corpus) -> dict[str, Any]:

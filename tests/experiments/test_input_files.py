@@ -28,7 +28,10 @@ def test_pictures_of_a_folder_are_named_and_fitted(tmp_path, grey, capsys):
     found = input_files.images(str(tmp_path), IMAGE)
     assert [name for name, _ in found] == ["a.png", "b.png", "c.JPG"]
     assert all(picture.shape == (2, 4, 1) for _, picture in found)
-    assert capsys.readouterr().err == "resized to 4 x 2 pixels: a.png, of 4 x 6, and 1 more\n"
+    assert capsys.readouterr().err.splitlines() == [
+        f"{tmp_path}: not used: 1 .txt",
+        "resized to 4 x 2 pixels: a.png, of 4 x 6, and 1 more",
+    ]
 
 
 def test_recordings_have_the_rate_of_the_run(tmp_path):
@@ -50,7 +53,7 @@ def test_bad_files_are_one_clear_line_or_left_out(tmp_path, capsys):
         ("bad.wav", "bad.wav is not"),
         ("short.wav", "at least one window of 200 samples; short.wav has 150"),
         ("", "bad.wav is not"),
-        ("none.wav", "`--file` must name a WAV file, or a folder of such; .*none.wav does not ex"),
+        ("none.wav", "`--file` must name a recording, or a folder of such; .*none.wav does not ex"),
     ):
         with pytest.raises(ValueError, match=message) as caught:
             input_files.recordings(str(tmp_path / name), Spectrogram())

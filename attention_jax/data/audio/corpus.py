@@ -1,6 +1,6 @@
 """Speech corpora: recordings with transcripts, whose samples are made or read when needed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -36,6 +36,7 @@ class Corpus(NamedTuple):
       tests: test sets by name; the first is in distribution.
       tokenizer: kind of tokenizer that suits the transcripts.
       skipped: reason for each recording that was left out.
+      unused: numbers of the other files of its folder, by their kind.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Corpus(NamedTuple):
     tests: dict[str, Sequence[Utterance]]
     tokenizer: str = "character"
     skipped: tuple[str, ...] = ()
+    unused: Mapping[str, int] = {}
 
 
 class Skipped:

@@ -18,6 +18,7 @@ from attention_jax.data.audio.corpus import (
     Utterance,
     checked_transcript,
 )
+from attention_jax.data.folders import is_hidden, unused
 
 SPLITS = ("train", "validation", "test")
 
@@ -40,7 +41,8 @@ def read(
 ) -> Corpus:
     """Recordings of a folder or a table, each read once to check that it is whole.
 
-    A folder holds `name.txt` beside each `name.wav` or `name.flac`, at any depth. Paths in a table
+    A folder holds `name.txt` beside each `name.wav` or `name.flac`, at any depth; hidden files are
+    left out. Paths in a table
     are relative to its own folder. If no split is named, a tenth is drawn for validation and a
     tenth for the test.
 
@@ -82,7 +84,16 @@ def read(
         validation=of["validation"],
         tests={"test": of["test"]},
         skipped=tuple(skipped.reasons),
+        unused=_unused(path, [row.path for row in rows]),
     )
+
+
+def _unused(path: Path, recordings: list[Path]) -> dict[str, int]:
+    """The files of a folder that are neither recordings nor their transcripts, by kind."""
+    if not path.is_dir():
+        return {}
+    transcripts = [file.with_suffix(suffix) for file in recordings for suffix in (".txt", ".TXT")]
+    return unused(path, [*recordings, *transcripts])
 
 
 def _samples(path: Path, rate: int, resample: bool) -> Samples:
@@ -92,9 +103,12 @@ def _samples(path: Path, rate: int, resample: bool) -> Samples:
 
 
 def _of_folder(path: Path) -> list[Row]:
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in wav.SUFFIXES)
+    own = (file for file in path.rglob("*") if file.suffix.lower() in wav.SUFFIXES)
+    files = sorted(file for file in own if not is_hidden(file, path))
     if not files:
-        raise ValueError(f"`data` must be a folder of WAV or FLAC files; {path} holds none.")
+        raise ValueError(
+            f"`data` must be a folder of recordings ({', '.join(wav.SUFFIXES)}); {path} holds none."
+        )
     return [Row(file, _text_beside(file)) for file in files]
 
 

@@ -1,4 +1,4 @@
-"""WAV and FLAC files of one channel, as numbers in [-1, 1], through libsndfile.
+"""Recordings of one channel as numbers in [-1, 1]: WAV, FLAC and what else libsndfile reads.
 
     samples = read(path.read_bytes(), name=str(path), rate=8000)
 
@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from attention_jax.core.extras import needed
 
-SUFFIXES = (".wav", ".flac")
+SUFFIXES = (".wav", ".flac", ".ogg", ".aif", ".aiff", ".au")
 RIGHT_RATE = "Convert it (ffmpeg -i in.wav -ar {rate} out.wav), or resample all such by --resample."
 ONE_CHANNEL = "Mix it down first: ffmpeg -i in.wav -ac 1 out.wav."
 AS_PCM = "Convert it: ffmpeg -i in.wav -c:a pcm_s16le out.wav."

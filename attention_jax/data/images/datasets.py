@@ -5,13 +5,14 @@ data = load("fashion_mnist", data_dir="data")
 data = load("my_images", image_size=32)       # my_images/<label>/<file>.png
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from attention_jax.core.extras import needed
+from attention_jax.data.folders import unused
 from attention_jax.data.images import files
 from attention_jax.data.images.files import Labeled
 
@@ -31,6 +32,7 @@ class ImageData(NamedTuple):
       classes: name of each class.
       train, validation, test: images from 0 to 255, and their labels.
       skipped: number of images left out, being damaged or labeled out of range.
+      unused: numbers of the other files of its folder, by their kind.
     """
 
     name: str
@@ -39,6 +41,7 @@ class ImageData(NamedTuple):
     validation: Labeled
     test: Labeled
     skipped: int = 0
+    unused: Mapping[str, int] = {}
 
 
 def load(
@@ -48,19 +51,21 @@ def load(
     classes: int | None = None,
     image_size: int | None = None,
     skip_bad: bool = False,
+    ground: str = "white",
 ) -> ImageData:
     """Loads a dataset by name.
 
     Args:
       data: "digits"; or a folder, as it is or in `data_dir`, that holds the four files of MNIST
         (train-images-idx3-ubyte, train-labels-idx1-ubyte and the two of t10k, each also as .gz)
-        or a folder of PNG or JPEG files for each label. If it has a folder train, splits are train,
-        validation (or valid, or val) and test, each with its labels; missing splits are held out, a
-        tenth of each label.
+        or a folder of images (PNG, JPEG, WebP, BMP, TIFF, GIF) for each label. If it has a folder
+        train, splits are train, validation (or valid, or val) and test, each with its labels;
+        missing splits are held out, a tenth of each label.
       data_dir: folder of datasets.
       classes: number of classes of MNIST's files, if not 10.
       image_size: size in pixels to which a folder of images is resized, both ways.
       skip_bad: leaves out bad images and counts them, instead of raising the first.
+      ground: what shows where images are transparent, one of `files.GROUNDS`.
 
     Raises:
       FileNotFoundError: there is no such folder, or a file is missing.
@@ -77,7 +82,7 @@ def load(
         )
     if files.is_idx(folder):
         return _mnist(folder, classes or 10, skip_bad)
-    return _images(folder, image_size, skip_bad)
+    return _images(folder, image_size, skip_bad, ground)
 
 
 def _digits() -> ImageData:
@@ -114,7 +119,7 @@ def _mnist(folder: Path, classes: int, skip_bad: bool) -> ImageData:
     return ImageData(folder.name, tuple(names), train, validation, test, skipped + more)
 
 
-def _images(folder: Path, image_size: int | None, skip_bad: bool) -> ImageData:
+def _images(folder: Path, image_size: int | None, skip_bad: bool, ground: str) -> ImageData:
     roots = _roots(folder)
     names = files.labels_of(roots["train"])
     paths, splits, labels = [], [], []
@@ -124,13 +129,15 @@ def _images(folder: Path, image_size: int | None, skip_bad: bool) -> ImageData:
             paths += found
             splits += [split] * len(found)
             labels += [label] * len(found)
-    images, kept = files.read_images(paths, size=image_size, skip_bad=skip_bad)
+    images, kept = files.read_images(paths, size=image_size, skip_bad=skip_bad, ground=ground)
     of_split, label = np.array(splits)[kept], np.array(labels, np.int32)[kept]
     found = {s: Labeled(images[of_split == s], label[of_split == s]) for s in roots}
     for missing in ("test", "validation"):
         if missing not in found:
             found["train"], found[missing] = held_out(found["train"])
-    return ImageData(folder.name, names, **found, skipped=len(paths) - len(kept))
+    others = unused(folder, paths, beside=files.SUFFIXES)
+    skipped = len(paths) - len(kept)
+    return ImageData(folder.name, names, **found, skipped=skipped, unused=others)
 
 
 def _roots(folder: Path) -> dict[str, Path]:

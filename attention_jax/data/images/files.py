@@ -1,4 +1,4 @@
-"""Files of labeled images: MNIST's format, and folders of PNG and JPEG files.
+"""Files of labeled images: MNIST's format, and folders of files that Pillow reads.
 
 Damage is an error of one line; with `skip_bad` bad images are left out and counted, wherever it is
 certain which images are whole.
@@ -15,11 +15,14 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from attention_jax.core.extras import needed
+from attention_jax.data.folders import is_hidden
 
 with needed("images"):
     from PIL import Image, ImageOps
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+# What shows through where an image is transparent; "none" shows the colors under it, black mostly.
+GROUNDS = ("white", "black", "none")
 # Pillow's modes of eight bits a channel or fewer, gray and color.
 _GRAY, _COLOR = (
     ("1", "L", "LA", "La"),
@@ -147,7 +150,8 @@ def labels_of(folder: Path) -> tuple[str, ...]:
     Raises:
       ValueError: there are fewer than two.
     """
-    names = sorted(f.name for f in folder.iterdir() if f.is_dir() and images_in(f))
+    folders = [f for f in folder.iterdir() if f.is_dir() and not is_hidden(f, folder)]
+    names = sorted(f.name for f in folders if images_in(f))
     if len(names) < 2:
         raise ValueError(
             f"`data` must hold images as <label>/<file>, of two labels or more; {folder} holds "
@@ -157,23 +161,28 @@ def labels_of(folder: Path) -> tuple[str, ...]:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """PNG and JPEG files of a folder, in order."""
-    files = (f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES and f.name[0] != ".")
-    return sorted(f for f in files if f.is_file())
+    """The images of a folder, not of those in it, in order."""
+    files = (f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES)
+    return sorted(f for f in files if f.is_file() and not is_hidden(f, folder))
 
 
 def read_images(
-    paths: Sequence[Path], *, size: int | None = None, skip_bad: bool = False
+    paths: Sequence[Path],
+    *,
+    size: int | None = None,
+    skip_bad: bool = False,
+    ground: str = "white",
 ) -> tuple[UInt8[np.ndarray, "n y x c"], Int[np.ndarray, " n"]]:
     """Images of files, and the indices of the files that were read.
 
-    They are gray if all of them are, otherwise RGB; a transparent background becomes black.
+    They are gray if all of them are, otherwise RGB; of several frames the first is read.
 
     Args:
-      paths: of PNG or JPEG files.
+      paths: of files that end in one of `SUFFIXES`.
       size: size in pixels to which all are resized, both ways. None to keep their size, which must
         be the same for all; with `skip_bad`, images of any but the commonest size are left out.
       skip_bad: leaves out images that cannot be read.
+      ground: one of `GROUNDS`.
 
     Raises:
       ValueError: a file is damaged, or of another size than the first.
@@ -181,7 +190,7 @@ def read_images(
     opened: list[tuple[int, Image.Image]] = []
     for number, path in enumerate(paths):
         try:
-            opened.append((number, _open(path, size)))
+            opened.append((number, _open(path, size, ground)))
         except ValueError:
             if not skip_bad:
                 raise
@@ -196,32 +205,42 @@ def read_images(
 
 
 def read_image(
-    path: Path, *, height: int, width: int, channels: int, argument: str = "data"
+    path: Path,
+    *,
+    height: int,
+    width: int,
+    channels: int,
+    ground: str = "white",
+    argument: str = "data",
 ) -> tuple[UInt8[np.ndarray, "y x c"], tuple[int, int]]:
     """Image of a file, resized and converted, and its original height and width.
 
     Args:
-      path: of a PNG or JPEG file.
+      path: of the file.
       height, width: size in pixels to which it is resized, as in `read_images`.
       channels: 1 for gray, 3 for RGB.
+      ground: one of `GROUNDS`.
       argument: the caller's name for the file in errors.
 
     Raises:
       ValueError: the file is damaged, or has more than eight bits a channel.
     """
-    image = _open(path, None, argument)
+    image = _open(path, None, ground, argument)
     fitted = image.resize((width, height), Image.Resampling.BILINEAR)
     pixels = np.asarray(fitted.convert("L" if channels == 1 else "RGB"))
     return pixels.reshape(height, width, channels), image.size[::-1]
 
 
-def _open(path: Path, size: int | None, argument: str = "data") -> Image.Image:
+def _open(
+    path: Path, size: int | None, ground: str = "white", argument: str = "data"
+) -> Image.Image:
     """An image, gray or RGB."""
     try:
         with Image.open(path) as file:
             mode = file.mode
             image = ImageOps.exif_transpose(file)
             if mode in (*_GRAY, *_COLOR):
+                image = image if ground == "none" else _on_ground(image, ground)
                 image = image.convert("L" if mode in _GRAY else "RGB")
     # Pillow has no exception of its own for damaged files.
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
@@ -236,6 +255,14 @@ def _open(path: Path, size: int | None, argument: str = "data") -> Image.Image:
             f"{mode}. Convert it first, or leave such files out by --skip_bad."
         )
     return image if size is None else image.resize((size, size), Image.Resampling.BILINEAR)
+
+
+def _on_ground(image: Image.Image, ground: str) -> Image.Image:
+    """The image as it looks on a ground; as it is where nothing of it is transparent."""
+    if not image.has_transparency_data:
+        return image
+    shown = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", shown.size, ground), shown).convert("RGB")
 
 
 def _of_one_size(

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from attention_jax.data.images.files import (
+    images_in,
     is_idx,
     labels_of,
     read_idx,
@@ -156,3 +157,39 @@ def test_labels_are_folders_with_pictures(tmp_path, grey):
         labels_of(tmp_path)
     save(tmp_path / "cat" / "1.png", grey)
     assert labels_of(tmp_path) == ("cat", "dog")
+
+
+INK = np.array([[0, 255], [128, 0]], np.uint8)  # opacity of black
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA", "P"])
+def test_ink_on_a_clear_ground_is_seen(tmp_path, mode):
+    clear = Image.fromarray(np.stack([np.zeros_like(INK)] * 3 + [INK], -1), "RGBA")
+    path = tmp_path / "ink.png"
+    (clear.quantize() if mode == "P" else clear.convert(mode)).save(path)
+    size = {"height": 2, "width": 2, "channels": 1}
+    white, _ = read_image(path, **size)
+    black, _ = read_image(path, **size, ground="black")
+    # A pixel of opacity a over white is 255 - a.
+    np.testing.assert_allclose(white[..., 0], 255.0 - INK, atol=1)
+    assert not black.any()
+    many, _ = read_images([path, path], ground="white")
+    np.testing.assert_allclose(many[1, ..., 0], 255.0 - INK, atol=1)
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".bmp", ".tiff", ".gif"])
+def test_other_formats_are_read(tmp_path, suffix):
+    pixels = np.arange(0, 240, 15, dtype=np.uint8).reshape(4, 4)
+    path = tmp_path / f"a{suffix}"
+    options = {"lossless": True} if suffix == ".webp" else {}
+    Image.fromarray(pixels).save(path, **options)
+    found, _ = read_image(path, height=4, width=4, channels=1)
+    np.testing.assert_array_equal(found[..., 0], pixels)
+    assert images_in(tmp_path) == [path]
+
+
+def test_hidden_folders_are_no_labels(tmp_path):
+    for name in ("a", "b", "__MACOSX", ".cache"):
+        (tmp_path / name).mkdir()
+        Image.new("L", (2, 2)).save(tmp_path / name / "0.png")
+    assert labels_of(tmp_path) == ("a", "b")
