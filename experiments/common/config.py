@@ -29,6 +29,7 @@ class RunFlags(NamedTuple):
       resume: go on with the run in this folder, where it stopped.
       overwrite: delete what the run's folder holds, and start anew.
       list: list tasks, models and attentions, and stop.
+      dry_run: say what would be trained, on which data and how large, and stop.
       seed: seed of parameters, dropout and data order.
     """
 
@@ -36,7 +37,8 @@ class RunFlags(NamedTuple):
     resume: Annotated[bool, _NOT_KEPT] = False
     overwrite: Annotated[bool, _NOT_KEPT] = False
     list: Annotated[bool, _NOT_KEPT] = False
-    seed: Annotated[int, Flag(low=0)] = 0
+    dry_run: Annotated[bool, _NOT_KEPT] = False
+    seed: Annotated[int, Flag(low=0, high=2**32 - 1)] = 0
 
 
 class DeviceFlags(NamedTuple):
@@ -84,17 +86,17 @@ class ModelFlags(NamedTuple):
     model: Annotated[str, Flag(choices=MODELS)] = "transformer"
     attention: Annotated[str | None, Flag(alias="attention_file")] = None
     cross_attention: str | None = None
-    width: Annotated[int, Flag(low=2)] = 128
-    layers: Annotated[int, _COUNT] = 2
-    heads: Annotated[int, _COUNT] = 4
-    kv_heads: int | None = None
-    feed_forward: int = 256
+    width: Annotated[int, Flag(low=2, also=("d_model", "hidden_size"))] = 128
+    layers: Annotated[int, Flag(low=1, also=("num_layers",))] = 2
+    heads: Annotated[int, Flag(low=1, also=("num_heads",))] = 4
+    kv_heads: Annotated[int | None, Flag(low=1, also=("num_kv_heads",))] = None
+    feed_forward: Annotated[int, Flag(low=1, also=("d_ff", "ffn_dim"))] = 256
     positions: Annotated[str, Flag(choices=transformer.POSITIONS)] = "sinusoidal"
     norm: Literal["pre", "post"] = "pre"
     activation: Annotated[str, Flag(choices=sorted(transformer.ACTIVATIONS))] = "relu"
     scan: bool = False
     remat: bool = False
-    attention_dropout: float = 0.0
+    attention_dropout: Annotated[float, Flag(low=0.0, high=0.99)] = 0.0
     cell: Annotated[str, Flag(choices=sorted(recurrent.CELLS))] = "gru"
     bidirectional: bool = True
     input_feeding: bool = True
@@ -145,6 +147,7 @@ class TrainingFlags(NamedTuple):
       label_smoothing: share of the target spread over all tokens.
       accumulate: batches a step.
       evaluate_every: steps between evaluations.
+      log_every: steps between two rows of the log.
       evaluate_sentences: validation sentences translated then.
       checkpoint_every: steps between checkpoints.
       max_seconds: seconds of training, evaluations included, after which it stops before --steps.
@@ -158,23 +161,24 @@ class TrainingFlags(NamedTuple):
 
     steps: Annotated[int, Flag(low=1, may_change=True)] = 1000
     optimizer: Literal["adam", "adamw", "muon"] = "adam"
-    learning_rate: float = 2e-3
+    learning_rate: Annotated[float, Flag(low=0.0, also=("lr",))] = 2e-3
     schedule: Literal["inverse_sqrt", "cosine", "constant"] = "cosine"
-    final_rate: float = 0.0
-    warmup_steps: int = 100
-    weight_decay: float = 0.0
-    adam_b2: float = 0.98
-    clip_norm: float = 1.0
-    label_smoothing: float = 0.0
+    final_rate: Annotated[float, Flag(low=0.0)] = 0.0
+    warmup_steps: Annotated[int, Flag(low=0)] = 100
+    weight_decay: Annotated[float, Flag(low=0.0)] = 0.0
+    adam_b2: Annotated[float, Flag(low=0.0, high=1.0)] = 0.98
+    clip_norm: Annotated[float, Flag(low=0.0)] = 1.0
+    label_smoothing: Annotated[float, Flag(low=0.0, high=0.99)] = 0.0
     accumulate: Annotated[int, _COUNT] = 1
     evaluate_every: Annotated[int, Flag(low=1, may_change=True)] = 250
-    evaluate_sentences: int = 200
+    log_every: Annotated[int, Flag(low=1, may_change=True)] = 50
+    evaluate_sentences: Annotated[int, _COUNT] = 200
     checkpoint_every: Annotated[int, Flag(low=1, may_change=True)] = 250
-    max_seconds: Annotated[float | None, _MAY_CHANGE] = None
-    patience: Annotated[int | None, _MAY_CHANGE] = None
+    max_seconds: Annotated[float | None, Flag(low=0.0, may_change=True)] = None
+    patience: Annotated[int | None, Flag(low=1, may_change=True)] = None
     select: Annotated[str, Flag(choices=LOSSES)] = "loss"
-    average: Annotated[int, _MAY_CHANGE] = 1
-    profile_steps: Annotated[int, _MAY_CHANGE] = 0
+    average: Annotated[int, Flag(low=1, may_change=True)] = 1
+    profile_steps: Annotated[int, Flag(low=0, may_change=True)] = 0
     tensorboard: Annotated[bool, _MAY_CHANGE] = False
 
     def settings(self, seed: int) -> TrainConfig:
@@ -203,12 +207,12 @@ class DecodingFlags(NamedTuple):
     """
 
     beam: Annotated[int, Flag(low=1, may_change=True)] = 1
-    length_penalty: Annotated[float, _MAY_CHANGE] = 1.0
+    length_penalty: Annotated[float, Flag(low=0.0, may_change=True)] = 1.0
     nbest: Annotated[int, Flag(low=1, may_change=True)] = 1
     sample: Annotated[bool, _MAY_CHANGE] = False
-    temperature: Annotated[float, _MAY_CHANGE] = 1.0
+    temperature: Annotated[float, Flag(low=0.0, may_change=True)] = 1.0
     top_k: Annotated[int | None, Flag(low=1, may_change=True)] = None
-    top_p: Annotated[float | None, _MAY_CHANGE] = None
+    top_p: Annotated[float | None, Flag(low=0.0, high=1.0, may_change=True)] = None
 
     def search(self, seed: int, **changes: Any) -> DecodingConfig:
         """The search, with fields of it changed.

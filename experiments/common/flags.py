@@ -15,6 +15,7 @@ read: all else takes a configuration.
 """
 
 import inspect
+import math
 import os
 import signal
 import sys
@@ -45,6 +46,7 @@ class Flag(NamedTuple):
       high: the highest number.
       listed: a tuple is written with commas, instead of by repeating the flag.
       alias: another flag that sets the same field, and wins where both are given.
+      also: names that the field calls the same thing by, as "num_heads" for heads.
       kept: it decides what a run computes, so run.flags holds it.
       may_change: a run may go on with another value.
       data: it names data; a run may go on with another value where their contents are the same.
@@ -55,6 +57,7 @@ class Flag(NamedTuple):
     high: float | None = None
     listed: bool = False
     alias: str | None = None
+    also: tuple[str, ...] = ()
     kept: bool = True
     may_change: bool = False
     data: bool = False
@@ -132,7 +135,9 @@ def parse(
     rest = own(["", *arguments])
     if len(rest) > 1:
         raise flags.Error(f"unexpected argument {rest[1]!r}; options start with --.")
-    given = frozenset(name for name in own if own[name].present)
+    known = [field for group in (config, *beside) for field in fields(group).values()]
+    also = {other: field.name for field in known for other in field.rules.also}
+    given = frozenset(also.get(name, name) for name in own if own[name].present)
     return _collected(config, own), given
 
 
@@ -307,8 +312,17 @@ def _define(field: Field, own: flags.FlagValues, module: str) -> None:
     else:
         number: Any = flags.DEFINE_integer if kind is int else flags.DEFINE_float
         number(name, default, text, lower_bound=rules.low, upper_bound=rules.high, **where)
+        flags.register_validator(
+            name, _is_finite, message="it must be a finite number", flag_values=own
+        )
     if rules.alias:
         flags.DEFINE_string(rules.alias, None, f"The same as --{name}.", **where)
+    for other in rules.also:
+        flags.DEFINE_alias(other, name, **where)
+
+
+def _is_finite(value: float | None) -> bool:
+    return value is None or math.isfinite(value)
 
 
 def _collected(config: Config, own: flags.FlagValues) -> Config:

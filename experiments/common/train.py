@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import sys
@@ -11,12 +12,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+from flax import nnx
 
 from attention_jax.core.files import content_hash, write_whole
+from attention_jax.data.batching import Batches
 from attention_jax.training import loop
 from attention_jax.training.config import TrainConfig
 from experiments.common import flags, run_folder, run_lock
-from experiments.common.experiment import Experiment, Run, structure
+from experiments.common.experiment import Build, Experiment, Run, structure
 from experiments.common.load_run import save_params
 
 try:
@@ -81,7 +84,10 @@ def train(experiment: Experiment, config: Any) -> Path:
         else:
             record = run_folder.new_record(experiment, contents)
         start = _Start(experiment, config, data, folder, record, locks)
-        run, facts = _trained(start, settings)
+        trained = _trained(start, settings)
+        if trained is None:
+            return folder
+        run, facts = trained
         outcome = experiment.evaluate(run, data, facts)
         # The last file of a run: where it stands, the run is whole.
         write_whole(folder / "result.json", json.dumps(outcome.summary, indent=2) + "\n")
@@ -89,8 +95,8 @@ def train(experiment: Experiment, config: Any) -> Path:
     return folder
 
 
-def _trained(start: _Start, settings: TrainConfig) -> tuple[Run, dict[str, Any]]:
-    """The run after its last step, and what result.json says of every run."""
+def _trained(start: _Start, settings: TrainConfig) -> tuple[Run, dict[str, Any]] | None:
+    """The run after its last step, and what result.json says of every run; None of a dry run."""
     experiment, config, data, folder, record, _ = start
     known = experiment.learn(config, data, folder if config.run.resume else None)
     build = experiment.build(config, known)
@@ -99,6 +105,10 @@ def _trained(start: _Start, settings: TrainConfig) -> tuple[Run, dict[str, Any]]
     validate = experiment.validate(config, data, known, graphdef)
     for note in experiment.notes(config, data, known):
         print(note)
+    print(_extent(build, batches, settings))
+    if config.run.dry_run:
+        print(f"--dry_run: nothing is trained; the run would stand in {folder}")
+        return None
     with _set_aside(folder, where=config.run.overwrite and not config.run.resume) as discard:
         result = loop.fit(
             build,
@@ -113,6 +123,14 @@ def _trained(start: _Start, settings: TrainConfig) -> tuple[Run, dict[str, Any]]
     config = run_folder.inside(config, folder)
     facts = end_training(config, result, folder, record)
     return Run(experiment, config, folder, known, result.graphdef, result.params), facts
+
+
+def _extent(build: Build, batches: Batches, settings: TrainConfig) -> str:
+    """A line that says how large the model is, and how often it sees the data."""
+    shapes = nnx.as_pure(nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))[1])
+    parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
+    epochs = settings.steps * settings.accumulate / batches.batches_per_epoch
+    return f"model: {parameters:,} parameters; {settings.steps:,} steps, {epochs:,.1f} epochs"
 
 
 def _accept(start: _Start, known: Any, discard: Callable[[], None]) -> None:

@@ -61,8 +61,8 @@ class DataFlags(NamedTuple):
     unicode: Annotated[str, Flag(choices=UNICODE_FORMS)] = "nfc"
     vocabulary_size: Annotated[int, Flag(low=8)] = 8000
     bleu_tokenizer: Annotated[str | None, Flag(choices=TOKENIZERS, may_change=True)] = None
-    max_length: int = 128
-    tokens_per_batch: int = 4096
+    max_length: Annotated[int, Flag(low=2)] = 128
+    tokens_per_batch: Annotated[int, Flag(low=1)] = 4096
 
 
 class TranslationConfig(NamedTuple):

@@ -137,3 +137,33 @@ def test_presets_are_of_an_experiment(preset):
         except absl_flags.Error:
             assert not named
     assert done
+
+
+def test_the_fields_names_for_a_flag_set_it():
+    config, given = flags.parse(
+        experiment.find("memory").config, ["--num_heads=2", "--d_model=32", "--lr=0.5"]
+    )
+    assert (config.model.heads, config.model.width) == (2, 32)
+    assert config.training.learning_rate == 0.5
+    assert given == {"heads", "width", "learning_rate"}
+    assert "--heads=2" in flags.lines(config).values() and "num_heads" not in flags.lines(config)
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--learning_rate=nan", "learning_rate=nan: it must be a finite number"),
+        ("--weight_decay=inf", "weight_decay=inf: it must be a finite number"),
+        ("--learning_rate=-1", "learning_rate=-1"),
+        ("--feed_forward=0", "feed_forward=0"),
+        ("--d_ff=-1", "feed_forward=-1"),
+        ("--seed=100000000000000000000", "seed=1"),
+        ("--average=-1", "average=-1"),
+        ("--evaluate_sentences=0", "evaluate_sentences=0"),
+        ("--label_smoothing=1.5", "label_smoothing=1.5"),
+    ],
+)
+def test_numbers_out_of_range_are_named(argument, message):
+    with pytest.raises(absl_flags.Error, match=message) as error:
+        flags.parse(experiment.find("memory").config, [argument])
+    assert "\n" not in str(error.value)

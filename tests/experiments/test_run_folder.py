@@ -206,3 +206,13 @@ def test_what_cannot_be_used_is_said_in_one_line(tmp_path):
         run_folder_of(None, "predict")
     with pytest.raises(ValueError, match="There is no experiments.cooking. Use one of images, "):
         experiment.find("cooking")
+
+
+def test_a_dry_run_says_what_it_would_do_and_leaves_nothing(tmp_path, capsys):
+    config = flags.replace(
+        MEMORY.config, run=str(tmp_path / "run"), dry_run=True, width=8, heads=2, feed_forward=8
+    )
+    assert train(MEMORY, config) == tmp_path / "run"
+    said = capsys.readouterr().out
+    assert "parameters; 1,000 steps" in said and "nothing is trained" in said
+    assert not any(tmp_path.iterdir())
