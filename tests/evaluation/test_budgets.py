@@ -31,6 +31,12 @@ def test_bad_targets_are_named(size, arguments, message):
         budgets.nearest_width(size, **arguments)
 
 
+def test_the_widest_of_all_is_within_reach_and_no_wider():
+    assert budgets.nearest_width(lambda width: width, 2**16) == 2**16
+    with pytest.raises(ValueError, match="needs a width > 65536"):
+        budgets.nearest_width(lambda width: width, 2**16 + 1)
+
+
 def test_a_product_takes_two_operations_a_number():
     a, b = jnp.ones((8, 16)), jnp.ones((16, 4))
     assert budgets.flops(lambda a, b: a @ b, a, b) == 2 * 8 * 16 * 4

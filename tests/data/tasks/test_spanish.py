@@ -1,11 +1,13 @@
 """What the task draws, against rules of English and Spanish; see also test_spanish_grammar.py."""
 
+import inspect
 import random
 import re
 
 import pytest
 
 from attention_jax.data.tasks import _spanish_lexicon
+from attention_jax.data.tasks import spanish as module
 from attention_jax.data.tasks.spanish import sentence, spanish
 
 
@@ -102,3 +104,30 @@ def test_lengths_part_the_tests():
 def test_lengths_have_bounds(lengths):
     with pytest.raises(ValueError, match=f"max_words={lengths[0]}, longer_words={lengths[1]}"):
         spanish(max_words=lengths[0], longer_words=lengths[1])
+
+
+def test_clauses_are_drawn_with_their_shares(monkeypatch):
+    def parts(subject, verb, thing, circumstances):
+        return "object" if thing else "none", tuple(circumstances)
+
+    monkeypatch.setattr(module, "_copular_clause", lambda rng: ("copular", ()))
+    monkeypatch.setattr(module, "_company", lambda rng: "company")
+    monkeypatch.setattr(module, "_place", lambda rng: "place")
+    monkeypatch.setattr(module._spanish_grammar, "clause", parts)
+    rng = random.Random(0)
+    draw = inspect.unwrap(module._clause)  # whose parts are no clauses here
+    drawn = [draw(rng) for _ in range(20_000)]
+
+    def share(test, among):
+        return sum(map(test, among)) / len(among)
+
+    # Four standard errors of a share are below 0.02 everywhere.
+    assert share(lambda x: x[0] == "copular", drawn) == pytest.approx(0.15, abs=0.02)
+    where = [{"company", "place"} & set(x[1]) for x in drawn]
+    for kind, likely in (("none", 0.7), ("object", 0.25)):
+        own = [found for x, found in zip(drawn, where, strict=True) if x[0] == kind]
+        assert len(own) > 2000 and share(bool, own) == pytest.approx(likely, abs=0.045)
+    somewhere = [found for found in where if found]
+    assert share(lambda x: x == {"company"}, somewhere) == pytest.approx(0.3, abs=0.03)
+    times = [set(x[1]) - {"company", "place"} for x in drawn if x[0] != "copular"]
+    assert share(bool, times) == pytest.approx(0.25, abs=0.02)
