@@ -61,6 +61,7 @@ def run(
         dropout_rate=request.dropout.rate if request.dropout else 0.0,
         shape=request.shape,
         sizes=tiling.sizes,
+        infinite=any(analysis.score.guarded),
     )
     known = all(x.is_known(request.offsets) for x in analysis.conjuncts)
     starts = (jnp.asarray(x, jnp.int32) for x in request.offsets)

@@ -83,7 +83,7 @@ def dense(
     at = jnp.zeros(3, jnp.int32)
     tile = _tile(config, arrays, constants, masked, at, "rows", finite=not plain)
     if plain and masked:
-        logits = _hide(tile, tiles.guarded_dot(tile.own.q, tile.own.k))
+        logits = _hide(tile, tiles.guarded_dot(tile.own.q, tile.own.k, config.spec.infinite))
     else:
         logits = _logits(config, constants, tile, *tile.own[:3])
     # Weights are divided, not their sum: so the derivative of a saturated row cancels exactly.
@@ -339,8 +339,8 @@ def _tile(
     if masked:
         visible = tiles.visible(config.spec, arrays.captured, constants, index, order)
     if finite or not _plain(config):
-        q, of_query = tiles.finite(own.q, infinite=finite)
-        k, of_key = tiles.finite(own.k, infinite=finite)
+        infinite = finite and config.spec.infinite
+        (q, of_query), (k, of_key) = (tiles.finite(x, infinite=infinite) for x in own[1:3])
         poison = tiles.spread_rows(of_query, order) + tiles.spread_keys(of_key, order)
         own = own._replace(q=q, k=k)
     return Tile(row, column, index, masked, visible, own, poison, order)

@@ -32,6 +32,7 @@ class TileSpec(NamedTuple):
     Attributes:
       pair: of a prepared query and key; None for their dot product.
       used: which of b, h, i, j the mask depends on.
+      infinite: whether prepared vectors may be infinite.
     """
 
     pair: Hoisted | None
@@ -41,6 +42,7 @@ class TileSpec(NamedTuple):
     dropout_rate: float
     shape: Shape
     sizes: Sizes
+    infinite: bool = False
 
 
 class Captured(NamedTuple):
@@ -220,17 +222,25 @@ def finite(x: Array, *, infinite: bool = False) -> tuple[Array, Array]:
     return jnp.where(bad, 0, x), lax.stop_gradient(poison)
 
 
-@jax.custom_jvp
-def guarded_dot(q: Float[Array, "c r t d"], k: Float[Array, "c s d"]) -> Float[Array, "c r t s"]:
-    """The dot products; their derivatives take NaN for 0: it may be that of a hidden pair."""
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def guarded_dot(
+    q: Float[Array, "c r t d"], k: Float[Array, "c s d"], infinite: bool
+) -> Float[Array, "c r t s"]:
+    """The dot products; their derivatives take NaN for 0: it may be that of a hidden pair.
+
+    Args:
+      infinite: takes infinite numbers for 0 too.
+    """
     return dot_rows(q, k)
 
 
 @guarded_dot.defjvp
-def _guarded_dot_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> Any:
+def _guarded_dot_jvp(
+    infinite: bool, primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> Any:
     (q, k), (dq, dk) = primals, tangents
-    clean_q, clean_k = finite(q, infinite=True)[0], finite(k, infinite=True)[0]
-    return guarded_dot(q, k), dot_rows(dq, clean_k) + dot_rows(clean_q, dk)
+    clean_q, clean_k = (finite(x, infinite=infinite)[0] for x in (q, k))
+    return guarded_dot(q, k, infinite), dot_rows(dq, clean_k) + dot_rows(clean_q, dk)
 
 
 def spread_rows(x: Array, order: str) -> Array:
