@@ -49,7 +49,7 @@ def run(request: Request) -> Output:
     if request.dropout is not None:
         rate, dropout_key = request.dropout
         weights = jnp.where(kept_pairs(dropout_key, rate, jnp.ix_(*at)), weights / (1 - rate), 0)
-    out = named_output(_weighted_sum(weights, v).astype(query.dtype))
+    out = named_output(weighted_sum(weights, v).astype(query.dtype))
     if not request.return_lse or normalizer.lse is None:
         return out
     return out, named_rows(normalizer.lse(logits, visible).transpose(0, 2, 1))
@@ -163,7 +163,7 @@ def _nan_where_not_finite(x: Float[Array, "b n h d"]) -> Float[Array, "b n h"]:
     return jnp.where(jnp.isfinite(x).all(-1), 0, jnp.nan).astype(x.dtype)
 
 
-def _weighted_sum(
+def weighted_sum(
     weights: Float[Array, "b h t s"], v: Float[Array, "b s g e"]
 ) -> Float[Array, "b t h e"]:
     (b, h, t, s), (_, _, g, e) = weights.shape, v.shape

@@ -22,8 +22,14 @@ def oracle(
     q_num_heads=None,
     scale=None,
     softcap=0.0,
+    left_window_size=-1,
+    right_window_size=-1,
+    stage=None,
 ):
-    """The specification of the operator, one query at a time, in float64."""
+    """The specification of the operator, one query at a time, in float64.
+
+    With `stage` the fourth output of that mode.
+    """
     flat = np.ndim(query) == 3
     q, k, v = (np.asarray(x, np.float64) for x in (query, key, value))
     if flat:
@@ -45,7 +51,7 @@ def oracle(
             mask = np.where(mask, 0, -np.inf)
         fill = [(0, 0)] * (mask.ndim - 1) + [(0, s - mask.shape[-1])]
         add = add + np.pad(np.asarray(mask, np.float64), fill, constant_values=-np.inf)
-    out = np.zeros((b, h, t, v.shape[-1]))
+    out, kept = np.zeros((b, h, t, v.shape[-1])), np.zeros((b, h, t, s))
     for at in np.ndindex(b, h, t):
         of_b, of_h, i = at
         frontier, end = i + past, s
@@ -53,15 +59,25 @@ def oracle(
             end = int(nonpad_kv_seqlen[of_b])
             frontier = i + end - t
         products = k[of_b, of_h // group] @ q[at] * (d**-0.5 if scale is None else scale)
+        kept[at] = products
         if softcap:
             products = softcap * np.tanh(products / softcap)
         logits = products + add[at]
         for j in range(s):
-            if j >= end or (is_causal and j > frontier):
+            early = 0 <= left_window_size < frontier - j
+            late = 0 <= right_window_size < j - frontier
+            if j >= end or (is_causal and j > frontier) or early or late:
                 logits[j] = -np.inf
+        if stage:
+            kept[at] = products if stage == 1 else logits
+        if stage == 3:
+            powers = np.exp(logits - max(logits.max(), -1e9))
+            kept[at] = powers / max(powers.sum(), 1e-30)
         if (logits > -np.inf).any():
             weights = np.exp(logits - logits.max())
             out[at] = weights @ v[of_b, of_h // group] / weights.sum()
+    if stage is not None:
+        return kept
     return out.swapaxes(1, 2).reshape(b, t, -1) if flat else out
 
 
@@ -171,6 +187,34 @@ def test_lengths_hide_padding_and_place_the_queries(inputs, draw, is_causal, mas
         np.testing.assert_array_equal(y[1, :, :2], 0)
 
 
+@pytest.mark.parametrize("kind", ["plain", "past", "lengths"])
+@pytest.mark.parametrize(
+    "window", [{"left_window_size": 1, "right_window_size": 0}, {"right_window_size": 2}], ids=str
+)
+def test_windows_are_about_the_position_of_a_query(inputs, past, draw, kind, window):
+    rest = {"plain": {}, "past": past, "lengths": {"nonpad_kv_seqlen": jnp.array([5, 2])}}[kind]
+    check(*inputs, **rest, **window, is_causal=int(kind == "past"))
+
+
+@pytest.mark.parametrize("mode", [0, 1, 2, 3])
+def test_the_fourth_output_holds_scores_or_weights(inputs, past, draw, mode):
+    mask = draw(4, 4, 9).at[1, 2].set(-jnp.inf)
+    rest = {"attn_mask": mask, **past, "is_causal": 1, "softcap": 0.7}
+    call = jax.jit(
+        functools.partial(
+            onnx_operator.attention, is_causal=1, softcap=0.7, qk_matmul_output_mode=mode
+        )
+    )
+    got = call(*inputs, attn_mask=mask, **past)
+    expected = oracle(*inputs, **rest, stage=mode)
+    np.testing.assert_allclose(got.qk_matmul_output, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(got.y, oracle(*inputs, **rest), rtol=1e-5, atol=1e-6)
+
+
+def test_there_is_a_fourth_output_only_where_it_is_asked_for(inputs):
+    assert len(jax.eval_shape(onnx_operator.attention, *inputs)) == 3
+
+
 @pytest.mark.parametrize("kind", ["boolean", "numbers"])
 def test_a_query_that_sees_nothing_gives_0(inputs, kind):
     shown = jnp.ones((4, 6), bool).at[1].set(False)
@@ -229,7 +273,9 @@ def test_long_sequences(draw):
         ({"attn_mask": jnp.ones((4, 6), int)}, "`attn_mask` must hold floating-point numbers"),
         ({"nonpad_kv_seqlen": jnp.array([5])}, "each of 2 sequences; got int32"),
         ({"is_causal": 2}, "`is_causal` must be one of 0, 1; got 2"),
-        ({"qk_matmul_output_mode": 3}, "`qk_matmul_output_mode` must be 0.*got 3"),
+        ({"qk_matmul_output_mode": 4}, "`qk_matmul_output_mode` must be one of .*; got 4"),
+        ({"left_window_size": -2}, "`left_window_size` must be a whole number .*got -2"),
+        ({"right_window_size": 1.5}, "`right_window_size` must be a whole number .*got 1.5"),
         ({"scale": 0.0}, "`scale` must be above 0; got 0.0"),
         ({"softcap": -1.0}, "`softcap` must be 0, for none, or above; got -1.0"),
         ({"softmax_precision": 7}, "`softmax_precision` must be one of"),
