@@ -6,7 +6,7 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -81,6 +81,7 @@ def train(experiment: Experiment, config: Any) -> Path:
             locks.enter_context(run_lock.held(folder))
         if config.run.resume:
             record = run_folder.read_record(folder)
+            print(*_of_schedule(experiment, config, folder), sep="", end="")
         else:
             record = run_folder.new_record(experiment, contents)
         start = _Start(experiment, config, data, folder, record, locks)
@@ -123,6 +124,18 @@ def _trained(start: _Start, settings: TrainConfig) -> tuple[Run, dict[str, Any]]
     config = run_folder.inside(config, folder)
     facts = end_training(config, result, folder, record)
     return Run(experiment, config, folder, known, result.graphdef, result.params), facts
+
+
+def _of_schedule(experiment: Experiment, config: Any, folder: Path) -> Iterator[str]:
+    """A line where a changed number of steps moves the learning rate of a run that goes on."""
+    then = run_folder.read_config(experiment, folder).training
+    seed, steps = config.run.seed, min(then.steps, config.training.steps)
+    old, new = (float(own.settings(seed).rate()(steps)) for own in (then, config.training))
+    if not math.isclose(old, new, rel_tol=1e-6):
+        yield (
+            f"--steps was {then.steps:,} and is {config.training.steps:,}: the learning rate of "
+            f"step {steps:,} goes from {old:.3g} to {new:.3g} (--schedule={then.schedule})\n"
+        )
 
 
 def _extent(build: Build, batches: Batches, settings: TrainConfig) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from experiments.common import experiment, flags, run_folder
 from experiments.common.load_run import load_run, run_folder_of
-from experiments.common.train import train
+from experiments.common.train import _of_schedule, train
 
 OWN = """
 from attention_jax import from_score
@@ -216,3 +216,14 @@ def test_a_dry_run_says_what_it_would_do_and_leaves_nothing(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "parameters; 1,000 steps" in said and "nothing is trained" in said
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("schedule", "lines"), [("cosine", 1), ("constant", 0)])
+def test_more_steps_say_what_becomes_of_the_learning_rate(tmp_path, schedule, lines):
+    config = begun(tmp_path / "run", schedule=schedule, steps=100, learning_rate=0.5)
+    longer = flags.replace(config, steps=200)
+    said = list(_of_schedule(MEMORY, longer, tmp_path / "run"))
+    assert len(said) == lines
+    if said:
+        assert said[0].startswith("--steps was 100 and is 200: the learning rate of step 100 goes")
+        assert " from 0 to 0." in said[0]
