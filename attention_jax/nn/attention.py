@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float
 from attention_jax import variants
 from attention_jax.core import checks, masks, positions
 from attention_jax.core.types import MaskFunction, Options, Params, State, Variant
+from attention_jax.nn import flax_calls
 from attention_jax.nn.layers import Linear, plain
 
 
@@ -184,14 +185,18 @@ def _put(cache: Array, new: Array, position: Array) -> Array:
 def attention_function(variant: Variant | str, params: Params = None) -> Callable[..., Array]:
     """A variant as `attention_fn` of `flax.nnx.MultiHeadAttention`.
 
-    Flax hands on its mask as an array and no more, so the variant sees positions within it only.
+    Flax hands on its mask as an array and no position. With `decode=True` that mask shows the keys
+    up to the query, so the query stands at the last of them; `input_positions` of the layer's call
+    say otherwise. A variant that needs its own state to decode refuses. With `sow_weights=True` the
+    weights are sown as Flax does, before dropout: NaN in a head whose output is no sum of values.
 
     Args:
       variant: a Variant, or a text that `variants.resolve` takes.
       params: what `variant.init` returned; None where nothing is learned.
 
     Raises:
-      ValueError: when called with `broadcast_dropout`: every pair is dropped by itself here.
+      ValueError: when called with `broadcast_dropout`: every pair is dropped by itself here; or
+        with `input_positions` that do not count up by 1, alike in all sequences.
 
     >>> layer = nnx.MultiHeadAttention(
     ...     num_heads=2, in_features=8, decode=False, rngs=nnx.Rngs(0),
@@ -213,7 +218,9 @@ def attention_function(variant: Variant | str, params: Params = None) -> Callabl
         broadcast_dropout: bool = True,
         deterministic: bool = False,
         is_causal: bool = False,
-        **unused: Any,  # dtype, precision, module
+        module: nnx.Module | None = None,  # where to sow weights
+        input_positions: Array | None = None,
+        **unused: Any,  # dtype, precision
     ) -> Float[Array, "*b t h e"]:
         del unused
         drop = dropout_rate > 0 and not deterministic
@@ -223,15 +230,20 @@ def attention_function(variant: Variant | str, params: Params = None) -> Callabl
                 "batch alike; got True. Give it to nnx.MultiHeadAttention."
             )
         batch = query.shape[:-3]
-        seen = masks.causal if is_causal else None
+        at = flax_calls.offsets(own, query, key, mask, input_positions)
+        # What only looks back must be told so; in decoding Flax's mask means the same.
+        decodes = at[0] is not at[1] and own.roles == ("causal",)
+        seen = masks.causal if is_causal or decodes else None
         if mask is not None:
             whole = jnp.broadcast_to(mask, (*batch, *mask.shape[-3:])) != 0
             seen = masks.both(seen, masks.from_array(whole.reshape(-1, *mask.shape[-3:])))
-        options = Options(seen)
+        options = Options(seen, *at)
+        q, k, v = (x.reshape(-1, *x.shape[-3:]) for x in (query, key, value))
+        if module is not None:
+            flax_calls.sow_weights(module, lambda x: own.attend(params, q, k, x, options), v, batch)
         if drop:
             options = options._replace(dropout_rate=dropout_rate, dropout_key=dropout_rng)
-        flat = (x.reshape(-1, *x.shape[-3:]) for x in (query, key, value))
-        out = own.attend(params, *flat, options)
+        out = own.attend(params, q, k, v, options)
         return out.reshape(*batch, *out.shape[1:])
 
     return attend
