@@ -264,6 +264,20 @@ def position(
         )
 
 
+def within(position: ArrayLike, length: int) -> Array:
+    """Tells where a decoding step has room: `position < length`.
+
+    Raises:
+      ValueError: a position is known to be beyond.
+    """
+    if not isinstance(position, jax.core.Tracer) and (np.asarray(position) >= length).any():
+        raise ValueError(
+            f"A step at position {int(np.asarray(position).max())} finds no room: the state was "
+            f"started for {length} positions, from 0. Start it for more."
+        )
+    return jnp.asarray(position) < length
+
+
 def known(value: ArrayLike) -> int | None:
     """A scalar integer as a Python number; None where it is traced."""
     return None if isinstance(value, jax.core.Tracer) else int(value)

@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from attention_jax.core.types import State, is_typed_key
 from attention_jax.data.types import BOS, EOS, PAD
+from attention_jax.nn.protocols import require_room
 
 Step = Callable[[State, Array], tuple[State, Array]]  # (state, token [b]) -> (state, logits [b v])
 
@@ -50,7 +51,8 @@ def greedy(step: Step, state: State, *, max_length: int) -> DecodingResult:
       max_length: largest number of tokens in a sentence, EOS included.
 
     Raises:
-      ValueError: `max_length` is below 1, or the leaves of `state` do not share a first axis.
+      ValueError: `max_length` is below 1, or above the tokens that `state` has room for; or the
+        leaves of `state` do not share a first axis.
 
     >>> def three_then_end(state, token):
     ...     return state + 1, jnp.eye(5)[jnp.where(state < 3, 4, EOS)]
@@ -204,6 +206,7 @@ def _extend(
     """Appends the token `choose(log_p, position)` until every row has ended."""
     _require_at_least_one(max_length=max_length)
     b = _batch_size(state)
+    require_room(state, max_length)
 
     def advance(path: _Path) -> _Path:
         state, logits = step(path.state, path.token)
@@ -248,6 +251,7 @@ class _Beams(NamedTuple):
 
 def _start_beams(state: State, k: int, n: int, max_length: int) -> _Beams:
     b = _batch_size(state)
+    require_room(state, max_length)
     return _Beams(
         position=jnp.int32(0),
         state=jax.tree.map(lambda leaf: jnp.repeat(leaf, k, axis=0), state),

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from attention_jax import variants
 from attention_jax.core import checks, masks
@@ -25,7 +25,13 @@ from attention_jax.nn import transformer
 from attention_jax.nn.attention import MultiHeadAttention
 from attention_jax.nn.attention_calls import AttentionCall, record
 from attention_jax.nn.layers import Embedding, Linear, dropout
-from attention_jax.nn.protocols import TokenInputs, VectorInputs
+from attention_jax.nn.protocols import (
+    TokenInputs,
+    VectorInputs,
+    checked_logits,
+    empty_room,
+    tokens_left,
+)
 from attention_jax.nn.recurrent import CELLS, RNNConfig, initial_carry
 from attention_jax.nn.transformer import POSITIONS, Layer, TransformerConfig
 
@@ -36,6 +42,12 @@ class LMState(NamedTuple):
     position: Int[Array, " b"]
     layers: list[State]  # caches of attention, or carries of cells
     past: State = ()  # of an RNN's attention
+    room: Bool[Array, "b n 0"] | None = None  # for how many tokens it was started
+
+    @property
+    def tokens_left(self) -> int | None:
+        """Tokens that it still takes, as far as is known before a run; None for any number."""
+        return tokens_left(self.room, self.position)
 
 
 class CausalLayer(Layer):
@@ -100,16 +112,22 @@ class TransformerLM(nnx.Module):
         if self.context is not None:
             checks.at_most("max_length", max_length, "context", self.context)
         caches = [layer.attention.init_cache(batch, max_length) for layer in self.stack.each()]
-        return LMState(jnp.zeros(batch, jnp.int32), caches)
+        room = empty_room(batch, max_length)
+        return LMState(jnp.zeros(batch, jnp.int32), caches, room=room)
 
     def step(self, state: LMState, token: Int[Array, " b"]) -> tuple[LMState, Float[Array, "b v"]]:
-        """Reads one token; reproduces `logits` position by position."""
+        """Reads one token; reproduces `logits` position by position.
+
+        Raises:
+          ValueError: a token more than the state was started for; NaN where only a run can tell.
+        """
         position, caches = state.position[0], []
         x = self.embedding(token[:, None], position)
         for layer, cache in zip(self.stack.each(), state.layers, strict=True):
             x, cache = layer.decode_step(x, cache, position)
             caches.append(cache)
-        return LMState(state.position + 1, caches), self._logits(self.norm(x))[:, 0]
+        logits = checked_logits(self._logits(self.norm(x))[:, 0], state.room, state.position)
+        return state._replace(position=state.position + 1, layers=caches), logits
 
     def attention_calls(self, batch: TokenInputs) -> Iterator[AttentionCall]:
         """Every attention of a forward pass."""
@@ -177,18 +195,25 @@ class RNNLM(nnx.Module):
         """Before the first of at most `max_length` tokens."""
         dtype = jnp.dtype(self.config.dtype)
         past = self.attention.init_cache(batch, max_length) if self.attentive else ()
+        room = empty_room(batch, max_length) if self.attentive else None
         carries = [initial_carry(cell, batch, dtype) for cell in self.cells]
-        return LMState(jnp.zeros(batch, jnp.int32), carries, past)
+        return LMState(jnp.zeros(batch, jnp.int32), carries, past, room)
 
     def step(self, state: LMState, token: Int[Array, " b"]) -> tuple[LMState, Float[Array, "b v"]]:
-        """Reads one token; reproduces `logits` position by position."""
+        """Reads one token; reproduces `logits` position by position.
+
+        Raises:
+          ValueError: with attention, a token more than the state was started for; NaN where only a
+            run can tell.
+        """
         carries, hidden = self._recur(state.layers, self.embedding(token[:, None])[:, 0])
         past, seen = state.past, None
         if self.attentive:
             past, seen = self.attention.decode_step(hidden[:, None], past, state.position[0])
             seen = seen[:, 0]
         logits = self._logits(self._combine(hidden, seen))
-        return LMState(state.position + 1, carries, past), logits
+        logits = checked_logits(logits, state.room, state.position)
+        return LMState(state.position + 1, carries, past, state.room), logits
 
     def attention_calls(self, batch: TokenInputs) -> Iterator[AttentionCall]:
         """The attention to the own past, where there is one."""

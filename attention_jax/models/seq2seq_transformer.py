@@ -17,7 +17,14 @@ from attention_jax.nn import transformer
 from attention_jax.nn.attention import CrossAttentionCache
 from attention_jax.nn.attention_calls import AttentionCall, record
 from attention_jax.nn.layers import Embedding, Linear, dropout
-from attention_jax.nn.protocols import Encoder, EncoderOutput, PairInputs
+from attention_jax.nn.protocols import (
+    Encoder,
+    EncoderOutput,
+    PairInputs,
+    checked_logits,
+    empty_room,
+    tokens_left,
+)
 from attention_jax.nn.transformer import (
     POSITIONS,
     EncoderLayer,
@@ -36,6 +43,12 @@ class TransformerState(NamedTuple):
     memory_mask: Bool[Array, "b s"]
     caches: list[State]
     cross_caches: list[CrossAttentionCache]
+    room: Bool[Array, "b n 0"] | None = None  # for how many tokens it was started
+
+    @property
+    def tokens_left(self) -> int | None:
+        """Tokens that it still takes, as far as is known before a run; None for any number."""
+        return tokens_left(self.room, self.position)
 
 
 class DecoderLayer(Layer):
@@ -150,12 +163,17 @@ class Seq2SeqTransformer(nnx.Module):
             cross_caches=[
                 layer.cross_attention.init_cross_cache(memory.states) for layer in layers
             ],
+            room=empty_room(batch, max_length),
         )
 
     def step(
         self, state: TransformerState, token: Int[Array, " b"]
     ) -> tuple[TransformerState, Float[Array, "b v"]]:
-        """Appends one token; reproduces `decode` position by position."""
+        """Appends one token; reproduces `decode` position by position.
+
+        Raises:
+          ValueError: a token more than the state was started for; NaN where only a run can tell.
+        """
         at = state.position[0], state.memory_mask
         x = self.embedding(token[:, None], at[0])
         caches, cross_caches = [], []
@@ -163,9 +181,10 @@ class Seq2SeqTransformer(nnx.Module):
             x, cache, cross_cache = layer.decode_step(x, *own, at)
             caches.append(cache)
             cross_caches.append(cross_cache)
+        logits = checked_logits(self._logits(x)[:, 0], state.room, state.position)
         position = state.position + 1
         state = state._replace(position=position, caches=caches, cross_caches=cross_caches)
-        return state, self._logits(x)[:, 0]
+        return state, logits
 
     def attention_calls(self, batch: PairInputs) -> Iterator[AttentionCall]:
         """Every attention of a forward pass, in order: the encoder's, then the decoder's."""

@@ -126,14 +126,21 @@ class MultiHeadAttention(nnx.Module):
     def decode_step(
         self, x: Float[Array, "b 1 m"], cache: State, position: Array
     ) -> tuple[State, Float[Array, "b 1 m"]]:
-        """Self-attention of the next position; reproduces the causal call."""
+        """Self-attention of the next position; reproduces the causal call.
+
+        Raises:
+          ValueError: the cache is known to have no room for it; where only a run can tell, the
+            output is NaN.
+        """
         q, (k, v) = self.queries(x, position), self.keys_values(x, position)
         if self.variant.step is not None:
             own = (y[:, 0] for y in (q, k, v))
             cache, out = self.variant.step(plain(self.learned), cache, *own)
             return cache, self.merge(out[:, None])
+        has_room = checks.within(position, cache[0].shape[1])
         cache = _put(cache[0], k, position), _put(cache[1], v, position)
-        return cache, self.merge(self.attend(q, *cache, mask=masks.causal, query_offset=position))
+        out = self.attend(q, *cache, mask=masks.causal, query_offset=position)
+        return cache, jnp.where(has_room, self.merge(out), jnp.nan)
 
     def init_cross_cache(self, memory: Float[Array, "b s m"]) -> CrossAttentionCache:
         """The cache of cross-attention to a sequence that does not grow."""
@@ -209,8 +216,8 @@ def attention_function(variant: Variant | str, params: Params = None) -> Callabl
 
     def attend(
         query: Float[Array, "*b t h d"],
-        key: Float[Array, "*b s h d"],
-        value: Float[Array, "*b s h e"],
+        key: Float[Array, "*b s g d"],
+        value: Float[Array, "*b s g e"],
         *,
         mask: Array | None = None,
         dropout_rng: Any = None,

@@ -3,9 +3,13 @@
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
+from attention_jax.core import checks
 from attention_jax.core.types import State
 
 
@@ -15,6 +19,59 @@ class EncoderOutput(NamedTuple):
     states: Float[Array, "b s m"]
     mask: Bool[Array, "b s"]
     summary: State = None  # the encoder's last state, where the decoder starts from it
+
+
+@runtime_checkable
+class Bounded(Protocol):
+    """A decoding state that has room for some tokens only.
+
+    `tokens_left` is how many more it takes, as far as is known before a run; None for any number.
+    """
+
+    @property
+    def tokens_left(self) -> int | None: ...
+
+
+def empty_room(batch: int, length: int) -> Bool[Array, "b n 0"]:
+    """An array of no numbers whose shape says for how many tokens a state was started.
+
+    Shapes are known in every transformation, and its first axis is the batch, as of all leaves.
+    """
+    return jnp.zeros((batch, length, 0), bool)
+
+
+def tokens_left(room: Bool[Array, "b n 0"] | None, position: Int[Array, " b"]) -> int | None:
+    """Tokens that a state takes from `position` on; as from 0 where that is traced."""
+    if room is None:
+        return None
+    if isinstance(position, jax.core.Tracer):
+        return room.shape[1]
+    return room.shape[1] - int(np.asarray(position).max(initial=0))
+
+
+def checked_logits(
+    logits: Float[Array, "b v"], room: Bool[Array, "b n 0"] | None, position: Int[Array, " b"]
+) -> Float[Array, "b v"]:
+    """The logits of a step at `position`, NaN where the state has no room for it.
+
+    Raises:
+      ValueError: that is known before a run.
+    """
+    if room is None:
+        return logits
+    return jnp.where(checks.within(position, room.shape[1])[:, None], logits, jnp.nan)
+
+
+def require_room(state: State, max_length: int) -> None:
+    """Raises where a part of the state is known to have room for fewer tokens."""
+    for part in jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, Bounded)):
+        left = part.tokens_left if isinstance(part, Bounded) else None
+        if left is not None and max_length > left:
+            raise ValueError(
+                "`max_length` must be at most the number of tokens that `state` has room for; got "
+                f"max_length={max_length}, room for {left}. Start the state for more: "
+                f"`start(..., {max_length})`."
+            )
 
 
 class Encoder(Protocol):

@@ -18,7 +18,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from attention_jax.core import checks
 from attention_jax.core.types import Options, Params, State, Variant
@@ -50,7 +50,14 @@ def cosformer(*, max_length: int = 512) -> Variant:
         checks.at_most("length", length, "max_length", max_length)
         return base.start(params, batch, length, **sizes)
 
-    return base._replace(attend=attend, start=start)
+    def step(
+        params: Params, state: State, q: Array, k: Array, v: Array
+    ) -> tuple[State, Float[Array, "b h e"]]:
+        has_room = checks.within(state.position, max_length)
+        state, out = base.step(params, state, q, k, v)
+        return state, jnp.where(has_room[:, None, None], out, jnp.nan)
+
+    return base._replace(attend=attend, start=start, step=step)
 
 
 def _check_distance(

@@ -75,10 +75,11 @@ def latent(*, latent_width: int | None = None, normalize: bool = True) -> Varian
     def step(params: Params, state: Cache, q: Array, k: Array, v: Array) -> tuple[Cache, Array]:
         new = finish(_latents(params, k[:, None], v[:, None], wide_dtype(q, k, v)))[:, 0]
         at = state.position
+        has_room = checks.within(at, state.latents.shape[1])
         latents = state.latents.at[jnp.arange(len(at)), at].set(new.astype(state.latents.dtype))
         mask = masks.Mask(lambda b, h, i, j: j <= at[b])
         out: Any = _read(params, q[:, None], latents, v.shape[-1], Options(mask=mask))
-        return Cache(latents, at + 1), out[:, 0]
+        return Cache(latents, at + 1), jnp.where(has_room[:, None, None], out[:, 0], jnp.nan)
 
     return Variant(init, attend, start, step)
 

@@ -57,7 +57,14 @@ def local_monotonic(*, distance: int = 10) -> Variant:
         out = attend(params, q[:, None], k, v, Options(masks.keys(visible), query_offset=at[0]))
         return state | {"position": at + 1}, out[:, 0]
 
-    return Variant(no_parameters, attend, start, _step, cross_step, roles=ROLES)
+    def step(params: Params, state: State, q: Array, k: Array, v: Array) -> tuple[State, Array]:
+        size = state["keys"].shape[1]
+        # What holds the whole window never ends.
+        has_room = size > distance or checks.within(state["position"], size)[:, None, None]
+        state, out = _step(params, state, q, k, v)
+        return state, jnp.where(has_room, out, jnp.nan)
+
+    return Variant(no_parameters, attend, start, step, cross_step, roles=ROLES)
 
 
 def _step(params: Params, state: State, q: Array, k: Array, v: Array) -> tuple[State, Array]:
