@@ -3,8 +3,8 @@
     out = attention(q, k, v, mask=masks.causal)
 
 `attention` takes `[b t h d]` arrays and functions of one query and one key; `plan` says what
-it would run. `variants` holds one mechanism of the literature a file; `scores`, `normalizers`,
-`masks` and `positions` are the parts they are made of.
+it would run, and `explain` shows every step of a small call. `variants` holds one mechanism of the
+literature a file; `scores`, `normalizers`, `masks` and `positions` are the parts they are made of.
 
 The other rooms are imported at first use, since they need Flax and the packages of extras:
 `aj.nn`, `aj.models`, `aj.data`, `aj.decoding`, `aj.training`, `aj.evaluation`, `aj.analysis`.
@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 
 from attention_jax import variants
 from attention_jax.core import masks, normalizers, positions, scores
+from attention_jax.core.explanation import Explanation
 from attention_jax.core.types import Options, Variant
 from attention_jax.engine.api import attention, plan
+from attention_jax.engine.explain import explain
 from attention_jax.variants._builders.pair import from_mask, from_score
 
 if TYPE_CHECKING:  # so that type checkers and editors know them
@@ -35,9 +37,11 @@ _ROOMS = ("analysis", "data", "decoding", "evaluation", "models", "nn", "trainin
 
 # The lazy rooms are left out: a star import should stay light too.
 __all__ = [
+    "Explanation",
     "Options",
     "Variant",
     "attention",
+    "explain",
     "from_mask",
     "from_score",
     "masks",

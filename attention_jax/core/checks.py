@@ -264,6 +264,15 @@ def position(
         )
 
 
+def index(name: str, value: object, size: int) -> None:
+    """Raises unless `value` is an index from 0 to `size - 1`."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or not 0 <= value < size:
+        raise ValueError(
+            f"`{name}` must be a whole number from 0 to {size - 1}; got {_said(value)}."
+        )
+
+
 def within(position: ArrayLike, length: int) -> Array:
     """Tells where a decoding step has room: `position < length`.
 
