@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from attention_jax.core import captured_arrays, checks, mask_rules, values
-from attention_jax.core.checks import Lookup
+from attention_jax.core.lookups import Lookup
 from attention_jax.core.types import AnyArray, MaskFunction
 
 Position = Array | int

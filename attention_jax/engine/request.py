@@ -7,7 +7,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr
 from jaxtyping import Array, PRNGKeyArray
 
-from attention_jax.core import checks, jaxprs, normalizers, numerics, scores
+from attention_jax.core import checks, jaxprs, lookups, normalizers, numerics, scores
 from attention_jax.core.masks import Mask, conjuncts
 from attention_jax.core.normalizers import Normalizer
 from attention_jax.core.numerics import Offset
@@ -145,7 +145,7 @@ def _make(
     checks.position("query_offset", query_offset, query.shape[1])
     checks.position("key_offset", key_offset, key.shape[1])
     for name, function in (("mask", mask), ("score_mod", score_mod)):
-        checks.lookups(name, function, query, key, query_offset, key_offset)
+        lookups.check(name, function, query, key, query_offset, key_offset)
     if return_lse and normalizer.lse is None:
         raise ValueError(
             "`return_lse` needs a normalizer that divides by a sum of exponentials; got "

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from attention_jax.core import checks, masks, scores
+from attention_jax.core import checks, lookups, masks, scores
 from attention_jax.core.numerics import wide_dtype
 from attention_jax.core.types import ROLES, Options, Params, Variant
 from attention_jax.engine.api import attention
@@ -59,7 +59,7 @@ def _attend(
     checks.position("key_offset", options.key_offset)
     if options.mask is not None:
         checks.mask_function(options.mask)
-        checks.lookups("mask", options.mask, q, k, options.query_offset, options.key_offset)
+        lookups.check("mask", options.mask, q, k, options.query_offset, options.key_offset)
     key = options.dropout_key
     of_words, of_segments = (None, None) if key is None else jax.random.split(key)
     # Rounded between the levels, a segment would lose digits.

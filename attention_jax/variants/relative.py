@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from attention_jax.core import checks, normalizers, numerics, positions, scores
+from attention_jax.core import checks, lookups, normalizers, numerics, positions, scores
 from attention_jax.core.types import Options, Output, Params, Variant
 from attention_jax.engine import reference
 from attention_jax.engine.api import attention
@@ -87,7 +87,7 @@ def _check(params: Params, q: Array, k: Array, v: Array, options: Options) -> No
     checks.attention_arrays(q, k, v)
     checks.position("query_offset", options.query_offset, q.shape[1])
     checks.position("key_offset", options.key_offset, k.shape[1])
-    checks.lookups("mask", options.mask, q, k, options.query_offset, options.key_offset)
+    lookups.check("mask", options.mask, q, k, options.query_offset, options.key_offset)
     checks.dropout(options.dropout_rate, options.dropout_key)
     if v.shape[-1] > params["value"].shape[-1]:
         raise ValueError(

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attention_jax.core import checks, masks
+from attention_jax.core import lookups, masks
 from attention_jax.engine import reference
 
 
@@ -199,8 +199,8 @@ def test_an_array_must_fit_the_call_or_have_length_one(name, place, axis, users_
     right = ARRAYS[name][1][place][axis]
     combine = (lambda x: x, lambda x: masks.causal & x, lambda x: x | masks.causal, lambda x: ~x)
     for change in combine:
-        checks.lookups("mask", change(changed(name, place, axis, right)), query, key)
-        checks.lookups("mask", change(changed(name, place, axis, 1)), query, key)
+        lookups.check("mask", change(changed(name, place, axis, right)), query, key)
+        lookups.check("mask", change(changed(name, place, axis, 1)), query, key)
         shape = list(ARRAYS[name][1][place])
         for wrong in (right - 1, right + 1) if letter in "bh" else (right - 1,):
             if wrong == 1:
@@ -210,7 +210,7 @@ def test_an_array_must_fit_the_call_or_have_length_one(name, place, axis, users_
             with pytest.raises(
                 ValueError, match=f"of `mask` .*got {got}, for a query {query_shape}"
             ):
-                checks.lookups("mask", change(changed(name, place, axis, wrong)), query, key)
+                lookups.check("mask", change(changed(name, place, axis, wrong)), query, key)
 
 
 @pytest.mark.parametrize(("name", "place", "axis"), AXES)
@@ -228,14 +228,14 @@ def test_an_axis_of_length_one_stands_for_all(name, place, axis):
 def test_beyond_an_offset_an_array_is_longer():
     query, key = sizes()
     mask = masks.keys(jnp.ones((2, 8), bool))
-    checks.lookups("mask", mask, query, key)
-    checks.lookups("mask", mask, query, key, 0, 3)
+    lookups.check("mask", mask, query, key)
+    lookups.check("mask", mask, query, key, 0, 3)
     with pytest.raises(
         ValueError, match=r"got \(2, 8\), .* Axis s must be 9 from position 4, or 1"
     ):
-        checks.lookups("mask", mask, query, key, 0, 4)
+        lookups.check("mask", mask, query, key, 0, 4)
     # Only the run knows a traced one.
-    jax.make_jaxpr(lambda n: checks.lookups("mask", mask, query, key, 0, n))(9)
+    jax.make_jaxpr(lambda n: lookups.check("mask", mask, query, key, 0, n))(9)
 
 
 @pytest.mark.parametrize("name", ["lengths", "keys", "documents", "array"])

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from attention_jax.core import checks, masks
+from attention_jax.core import checks, lookups, masks
 from attention_jax.core.jaxprs import depends_on
 from attention_jax.core.numerics import wide_dtype
 from attention_jax.core.types import MaskFunction, Options
@@ -169,7 +169,7 @@ def prepare(
     at = options.query_offset, options.key_offset
     checks.position("query_offset", at[0], q.shape[1])
     checks.position("key_offset", at[1], k.shape[1])
-    checks.lookups("mask", options.mask, q, k, *at)
+    lookups.check("mask", options.mask, q, k, *at)
     shown = split_mask(name, options.mask, batch=k.shape[0], length=k.shape[1], offset=at[1])
     if shown.causal:
         aligned(name, q.shape[1], k.shape[1], *at)
