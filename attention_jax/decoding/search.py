@@ -51,8 +51,7 @@ def greedy(step: Step, state: State, *, max_length: int) -> DecodingResult:
       max_length: largest number of tokens in a sentence, EOS included.
 
     Raises:
-      ValueError: `max_length` is below 1, or above the tokens that `state` has room for; or the
-        leaves of `state` do not share a first axis.
+      ValueError: `max_length` is below 1, or beyond the room of `state`; or its leaves share no axis.
 
     >>> def three_then_end(state, token):
     ...     return state + 1, jnp.eye(5)[jnp.where(state < 3, 4, EOS)]
@@ -204,9 +203,8 @@ def _extend(
     step: Step, state: State, choose: Callable[..., Array], max_length: int
 ) -> DecodingResult:
     """Appends the token `choose(log_p, position)` until every row has ended."""
-    _require_at_least_one(max_length=max_length)
-    b = _batch_size(state)
     require_room(state, max_length)
+    b = _batch_size(state)
 
     def advance(path: _Path) -> _Path:
         state, logits = step(path.state, path.token)

@@ -63,7 +63,8 @@ def checked_logits(
 
 
 def require_room(state: State, max_length: int) -> None:
-    """Raises where a part of the state is known to have room for fewer tokens."""
+    """Raises unless `max_length` is at least 1, and no part of the state is known to take fewer."""
+    checks.positive("max_length", max_length)
     for part in jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, Bounded)):
         left = part.tokens_left if isinstance(part, Bounded) else None
         if left is not None and max_length > left:
