@@ -51,7 +51,7 @@ def greedy(step: Step, state: State, *, max_length: int) -> DecodingResult:
       max_length: largest number of tokens in a sentence, EOS included.
 
     Raises:
-      ValueError: `max_length` is below 1, or beyond the room of `state`; or its leaves share no axis.
+      ValueError: `max_length` is below 1 or beyond the room of `state`; its leaves share no axis.
 
     >>> def three_then_end(state, token):
     ...     return state + 1, jnp.eye(5)[jnp.where(state < 3, 4, EOS)]
