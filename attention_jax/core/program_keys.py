@@ -25,6 +25,10 @@ def whole(program: ClosedJaxpr) -> Hashable:
     return structure(program), held
 
 
+class Unkeyed(ValueError):
+    """A program that must not outlive the trace in which it was made."""
+
+
 class _Itself:
     """An object that equals no other."""
 
@@ -96,5 +100,6 @@ def _param(x: Any) -> Hashable:
 
 
 def _constant(x: Any) -> Hashable:
-    concrete = hasattr(x, "dtype") and not isinstance(x, jax.core.Tracer)
-    return values.Held(x) if concrete else _Itself(x)
+    if isinstance(x, jax.core.Tracer):
+        raise Unkeyed("An inner program holds a traced array.")
+    return values.Held(x) if hasattr(x, "dtype") else _Itself(x)

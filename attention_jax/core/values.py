@@ -5,10 +5,11 @@ window = bind(_window, 4)       window(i, j) = _window(4, i, j)       window == 
 
 import dataclasses
 import hashlib
+import itertools
 import sys
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from types import FunctionType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -18,6 +19,7 @@ Numbers = jax.Array | np.ndarray
 Function = Callable[..., Any]
 Reduced = tuple[Callable[..., object], tuple[object, ...]]  # what a pickle calls, and with what
 _Tuple = TypeVar("_Tuple")  # a NamedTuple
+_Any = TypeVar("_Any")
 
 
 class Held:
@@ -210,6 +212,52 @@ def hash_of(x: object) -> int:
         return hash(x)
     except TypeError:
         return hash(type(x))
+
+
+class Slot(NamedTuple):
+    """The place of an array that was taken out of a value."""
+
+    number: int
+
+
+def arrays_of(x: object) -> tuple[Numbers, ...]:
+    """The arrays that a value holds, in order."""
+    if isinstance(x, Held):
+        return (x.array,)
+    return tuple(array for part in _parts(x) for array in arrays_of(part))
+
+
+def without_arrays(x: _Any) -> _Any:
+    """The value with a `Slot` in place of each array."""
+    numbers = itertools.count()
+    return _changed(x, Held, lambda _: Slot(next(numbers)))
+
+
+def with_arrays(x: _Any, arrays: Sequence[Numbers]) -> _Any:
+    """The inverse of `without_arrays`, with these arrays."""
+    return _changed(x, Slot, lambda slot: Held(arrays[slot.number]))
+
+
+def _parts(x: Any) -> Iterable[object]:
+    if isinstance(x, Bound):
+        return x.function, *x.arguments
+    if isinstance(x, tuple):
+        return x
+    if dataclasses.is_dataclass(x) and not isinstance(x, type):
+        return [getattr(x, field.name) for field in dataclasses.fields(x) if field.compare]
+    return ()
+
+
+def _changed(x: Any, kind: type, change: Callable[[Any], object]) -> Any:
+    if isinstance(x, kind):
+        return change(x)
+    if isinstance(x, Bound):
+        own = (_changed(part, kind, change) for part in (x.function, x.arguments))
+        return Bound(*own)
+    if isinstance(x, tuple):
+        parts = [_changed(part, kind, change) for part in x]
+        return type(x)(*parts) if hasattr(x, "_fields") else tuple(parts)
+    return x
 
 
 def is_settled(x: object) -> bool:

@@ -2,12 +2,15 @@
 
 from typing import Literal, Unpack, overload
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from attention_jax.core import checks, normalizers, scores
 from attention_jax.core.types import AnyArray, Like, MaskFunction, Score, ScoreMod
+from attention_jax.engine import prepared
 from attention_jax.engine.implementation import Implementation, Plan, implementations
+from attention_jax.engine.prepared import Call
 from attention_jax.engine.request import Keywords, Request, make_request
 
 
@@ -115,6 +118,15 @@ def attention(
     >>> attention(x, x, x).shape
     (1, 3, 2, 4)
     """
+    query, key, value = (
+        jnp.asarray(x) if isinstance(x, np.ndarray) else x for x in (query, key, value)
+    )
+    call = Call(query, key, value, dropout_key, query_offset, key_offset)
+    functions, rest = (score, score_mod, mask, normalizer), (return_lse, implementation)
+    known_by = prepared.key_of(call, functions, dropout_rate, rest)
+    found = prepared.kept(known_by)
+    if found is not None:
+        return found.run(call)
     request = make_request(
         query,
         key,
@@ -130,7 +142,11 @@ def attention(
         return_lse=return_lse,
     )
     chosen, _ = _choose(request, implementation)
-    return chosen.run(request)
+    made = prepared.prepare(request, chosen, call)
+    if made is None:
+        return chosen.run(request)
+    prepared.keep(known_by, made)
+    return made.run(call)
 
 
 def plan(

@@ -97,6 +97,17 @@ class BlockMap(NamedTuple):
     is_exact: bool = True
 
     @property
+    def key(self) -> Hashable:
+        """The same for equal maps."""
+        return (
+            self.sizes,
+            self.counts,
+            self.partial_runs.tobytes(),
+            self.full_runs.tobytes(),
+            self.is_exact,
+        )
+
+    @property
     def partial(self) -> Int[np.ndarray, "n 3"]:
         """The partial tiles, one by one."""
         return tiles_of(self.partial_runs)

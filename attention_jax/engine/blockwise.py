@@ -80,6 +80,8 @@ def tile(
     request: Request, block_sizes: tuple[int, int] | None = None, *, dense: bool = False
 ) -> BlockMap:
     """The tiles that `run` computes with the same arguments."""
+    if request.tiling is not None:
+        return request.tiling
     shape, analysis = request.shape, request.analysis
     sizes = Sizes(shape.b * shape.g, shape.t, shape.s)
     if not dense:
@@ -262,4 +264,5 @@ IMPLEMENTATION = Implementation(
     prefer=lambda request: "linear memory, and blocks that the mask empties are skipped",
     run=run,
     plan=plan,
+    tile=tile,
 )

@@ -34,4 +34,12 @@ def plan(request: Request) -> Plan:
     return Plan("dense", temporary_bytes=dense_bytes(request))
 
 
-IMPLEMENTATION = Implementation("dense", rank=50, refuse=refuse, prefer=prefer, run=run, plan=plan)
+IMPLEMENTATION = Implementation(
+    "dense",
+    rank=50,
+    refuse=refuse,
+    prefer=prefer,
+    run=run,
+    plan=plan,
+    tile=lambda request: blockwise.tile(request, dense=True),
+)

@@ -20,6 +20,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, PyTree
 
 from attention_jax import engine
+from attention_jax.engine.block_map import BlockMap
 from attention_jax.engine.request import Request
 
 # The output `[b t h e]`; with `return_lse` also the log-sum-exp `[b t h]`.
@@ -68,6 +69,9 @@ class Implementation(NamedTuple):
       prefer: why to pick it where none is named; None where it only runs by its name.
       run: computes the request; called where `refuse` gives None.
       plan: the blocks and the memory of `run`; the reason is filled in by `attention_jax.plan`.
+      tile: the tiles of `run`, which then takes them from the request, and may be compiled with all
+        arrays as arguments; None where it must read what functions captured.
+      nests: whether it is compiled so inside transformations too.
     """
 
     name: str
@@ -76,6 +80,8 @@ class Implementation(NamedTuple):
     prefer: Callable[[Request], str | None]
     run: Callable[[Request], Output]
     plan: Callable[[Request], Plan]
+    tile: Callable[[Request], BlockMap | None] | None = None
+    nests: bool = True
 
 
 @functools.cache

@@ -51,6 +51,8 @@ def run(
 
 def tile(request: Request, *, block_sizes: tuple[int, int] | None = None) -> BlockMap:
     """The blocks that `run` visits with the same arguments."""
+    if request.tiling is not None:
+        return request.tiling
     from attention_jax.engine import pallas_kernels
 
     least = pallas_kernels.LEAST
@@ -124,5 +126,5 @@ def plan(request: Request) -> Plan:
 
 
 IMPLEMENTATION = Implementation(
-    "pallas", rank=30, refuse=refuse, prefer=fastest, run=run, plan=plan
+    "pallas", rank=30, refuse=refuse, prefer=fastest, run=run, plan=plan, tile=tile, nests=False
 )

@@ -179,4 +179,5 @@ IMPLEMENTATION = Implementation(
     prefer=lambda request: f"{request.normalizer.name} needs whole rows of logits",
     run=run,
     plan=lambda request: Plan("reference", temporary_bytes=dense_bytes(request)),
+    tile=lambda request: None,
 )

@@ -12,7 +12,7 @@ from attention_jax.core.masks import Mask, conjuncts
 from attention_jax.core.normalizers import Normalizer
 from attention_jax.core.numerics import Offset
 from attention_jax.core.types import Like, MaskFunction, Score, ScoreMod
-from attention_jax.engine.block_map import Shape, TracedMask
+from attention_jax.engine.block_map import BlockMap, Shape, TracedMask
 
 
 class Keywords(TypedDict, total=False):
@@ -50,16 +50,22 @@ class Analysis(NamedTuple):
       score_mod: the trace of the modifier.
       mask: the whole mask.
       conjuncts: the masks of which a pair needs all; none where there is no mask.
+      program: the trace of the score.
     """
 
     score: jaxprs.Parts
     score_mod: ClosedJaxpr | None
     mask: TracedMask | None
     conjuncts: tuple[TracedMask, ...]
+    program: ClosedJaxpr
 
 
 class Request(NamedTuple):
-    """The arguments of `attention`, checked, and what an implementation asks of them."""
+    """The arguments of `attention`, checked, and what an implementation asks of them.
+
+    Attributes:
+      tiling: the tiles of the implementation that runs it, where they were found before.
+    """
 
     query: Like
     key: Like
@@ -72,6 +78,7 @@ class Request(NamedTuple):
     offsets: Offsets
     return_lse: bool
     analysis: Analysis
+    tiling: BlockMap | None = None
 
     @property
     def arrays(self) -> tuple[Array, Array, Array]:
@@ -163,7 +170,7 @@ def _make(
         dropout=Dropout(dropout_rate, dropout_key) if drops else None,
         offsets=Offsets(query_offset, key_offset),
         return_lse=return_lse,
-        analysis=Analysis(jaxprs.split_pair(of_score), of_score_mod, *parts),
+        analysis=Analysis(jaxprs.split_pair(of_score), of_score_mod, *parts, of_score),
     )
 
 
