@@ -11,7 +11,7 @@ import pytest
 
 from attention_jax import attention, plan
 from attention_jax.core import masks, normalizers, positions, scores
-from attention_jax.engine import prepared
+from attention_jax.engine import prepared, tiles
 
 T = 9
 DRAW = np.random.default_rng(0)
@@ -186,3 +186,17 @@ def test_inside_a_program_nothing_of_it_is_left():
         X
     )
     assert "name=attention_output" in str(program) and "jit[name=attention" not in str(program)
+
+
+def test_layers_that_are_alike_are_traced_once(monkeypatch):
+    folded, fold = [], tiles.fold
+    monkeypatch.setattr(tiles, "fold", lambda *x: folded.append(x) or fold(*x))
+    x = jnp.ones((1, 13, 2, 6))
+
+    def loss(x):
+        for _ in range(4):
+            x = attention(x, x, x, mask=masks.causal & masks.sliding_window(5))
+        return x.sum()
+
+    jax.jit(jax.value_and_grad(loss)).trace(x)
+    assert len(folded) == 3  # queries, keys and values of one layer
