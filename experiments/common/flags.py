@@ -29,7 +29,7 @@ import jax
 from absl import app, flags, logging
 
 from attention_jax.training import loop, preemption
-from experiments.common import streams
+from experiments.common import help_text, streams
 
 FLAGS = flags.FLAGS
 # What the shell reports of a process that Ctrl-C ended.
@@ -96,6 +96,18 @@ class Field(NamedTuple):
 def fields(config: tuple) -> dict[str, Field]:
     """The flags of a configuration by name, with its values."""
     return {field.name: field for field in _fields(config, {})}
+
+
+def titled(configs: Sequence[tuple]) -> dict[str, list[Field]]:
+    """The flags of configurations by the titles of the groups in which they stand."""
+    found: dict[str, list[Field]] = {}
+    for config in configs:
+        inner = [value for value in config if hasattr(value, "_fields")]
+        below = {name for own in inner for name in fields(own)}
+        title = (inspect.getdoc(type(config)) or "").partition("\n")[0].rstrip(".")
+        found[title] = [field for name, field in fields(config).items() if name not in below]
+        found |= titled(inner)
+    return found
 
 
 def values(config: tuple) -> dict[str, Any]:
@@ -204,6 +216,10 @@ def launch(main: Callable[..., None], *groups: tuple, more: bool = False) -> Non
     """
     for group in groups:
         define(group)
+    streams.protect()
+    if help_text.asked(sys.argv[1:]):
+        print(help_text.text(titled(groups)))
+        return
 
     def guarded(rest: list[str]) -> None:
         if len(rest) > 1 and not more:
@@ -211,7 +227,6 @@ def launch(main: Callable[..., None], *groups: tuple, more: bool = False) -> Non
         # Orbax reports every file it touches.
         logging.set_verbosity(logging.WARNING)
         try:
-            streams.protect()
             prepare_device()
             main(*([sys.argv[1:]] if more else []))
         except preemption.Preempted as stop:
@@ -239,9 +254,8 @@ def prepare_device() -> None:
 
 def _parsed_in_part(arguments: list[str]) -> list[str]:
     """Parses the flags that are defined, and leaves the others."""
-    asks_help = any(name in arguments for name in ("--help", "-help", "-?", "--helpfull"))
-    if asks_help:
-        return app.parse_flags_with_usage(arguments[:1] + ["--help"])
+    if "--helpfull" in arguments:
+        return app.parse_flags_with_usage(arguments[:1] + ["--helpfull"])
     try:
         return FLAGS(arguments, known_only=True)
     except flags.Error as error:

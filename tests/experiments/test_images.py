@@ -138,12 +138,12 @@ def test_bad_pictures_are_left_out_where_it_is_asked_for(tmp_path):
 def test_help_names_what_there_is():
     shown = run("images", "--help").stdout
     for flag in (
-        "--data:",
-        "--patch:",
-        "--pooling:",
-        "--reads:",
-        "--[no]skip_bad:",
-        "--[no]resume:",
+        "--data=digits\n",
+        "--patch=\n",
+        "--pooling=token\n",
+        "--reads=rows\n",
+        "--[no]skip_bad (off)\n",
+        "--[no]resume (off)\n",
     ):
         assert flag in shown, flag
 

@@ -169,7 +169,11 @@ def test_nothing_stands_in_unsaid(named, line):
 
 def test_help_and_list_name_what_there_is():
     shown = run("translation", "--help").stdout
-    assert "--task" in shown and "--attention_file" in shown and "--resume" in shown
+    assert "--task=spanish" in shown and "--[no]resume (off)" in shown
+    # Groups have titles, and flags the names that the field calls them by.
+    assert shown.index("\nThe model:\n") < shown.index("--width=128") < shown.index("\nThe optimizer")
+    assert "Width of the model. Also --d_model, --hidden_size." in shown
+    assert max(map(len, shown.partition("Folder and seed")[2].splitlines())) <= 80
     listed = run("translation", "--list").stdout
     assert "spanish" in listed and "additive" in listed and "rnn" in listed
 
