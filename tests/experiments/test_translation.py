@@ -173,7 +173,8 @@ def test_help_and_list_name_what_there_is():
     # Groups have titles, and flags the names that the field calls them by.
     assert shown.index("\nThe model:\n") < shown.index("--width=128") < shown.index("\nThe optimizer")
     assert "Width of the model. Also --d_model, --hidden_size." in shown
-    assert max(map(len, shown.partition("Folder and seed")[2].splitlines())) <= 80
+    texts = shown.partition("Folder and seed")[2].splitlines()
+    assert max(len(line) for line in texts if not line.startswith("  --")) <= 80
     listed = run("translation", "--list").stdout
     assert "spanish" in listed and "additive" in listed and "rnn" in listed
 
