@@ -151,7 +151,7 @@ def hoist(program: ClosedJaxpr, *, finite: bool = False) -> Hoisted:
       program: the trace of a function of arrays, to one array.
       finite: whether its floating-point arguments are finite where pairs are hidden.
     """
-    consts = [jnp.asarray(x) for x in program.consts]
+    consts, shape = [jnp.asarray(x) for x in program.consts], program.out_avals[0]
     inexact = [jnp.issubdtype(x.dtype, jnp.inexact) for x in consts]
 
     def captured(floats: tuple[Array, ...], others: tuple[Array, ...]) -> list[Array]:
@@ -159,7 +159,9 @@ def hoist(program: ClosedJaxpr, *, finite: bool = False) -> Hoisted:
         return [next(kinds[0] if is_float else kinds[1]) for is_float in inexact]
 
     def hoisted(floats: tuple[Array, ...], others: tuple[Array, ...], *arguments: Array) -> Array:
-        return jax.core.eval_jaxpr(program.jaxpr, captured(floats, others), *arguments)[0]
+        # An array even where the program is a number.
+        found = jax.core.eval_jaxpr(program.jaxpr, captured(floats, others), *arguments)[0]
+        return jnp.asarray(found, shape.dtype)
 
     def guarded(visible: Array, floats: Any, others: Any, *arguments: Array) -> Array:
         return hidden_pairs.evaluate(

@@ -1,0 +1,24 @@
+"""Random calls equal their definition; `tests/engine/random_calls.py` runs any number of them."""
+
+import pytest
+
+from tests.engine import random_calls
+
+
+def check(first, count):
+    programs = {}
+    for number in range(first, first + count):
+        if number % random_calls.SHARED == 0:
+            programs.clear()
+        random_calls.check(number, programs)
+
+
+@pytest.mark.parametrize("first", range(0, 54, 6))
+def test_random_calls_equal_their_definition(first):
+    check(first, 6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(54, 564, 30))
+def test_many_random_calls_equal_their_definition(first):
+    check(first, 30)
