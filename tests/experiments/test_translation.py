@@ -171,7 +171,8 @@ def test_help_and_list_name_what_there_is():
     shown = run("translation", "--help").stdout
     assert "--task=spanish" in shown and "--[no]resume (off)" in shown
     # Groups have titles, and flags the names that the field calls them by.
-    assert shown.index("\nThe model:\n") < shown.index("--width=128") < shown.index("\nThe optimizer")
+    titles = [shown.index(f"\n{title}") for title in ("The model:", "The optimizer")]
+    assert titles[0] < shown.index("--width=128") < titles[1]
     assert "Width of the model. Also --d_model, --hidden_size." in shown
     texts = shown.partition("Folder and seed")[2].splitlines()
     assert max(len(line) for line in texts if not line.startswith("  --")) <= 80
