@@ -16,7 +16,7 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array
 
 from attention_jax.core import captured_arrays
-from attention_jax.core.types import Like, MaskFunction, Score, ScoreMod
+from attention_jax.core.types import Like, MaskFunction, Score, ScoreMod, is_typed_key
 
 LARGEST = 2**31 - 1  # positions are 32-bit numbers
 # So far from 0 that the distance of two positions is a 32-bit number too.
@@ -28,7 +28,7 @@ def positive(name: str, value: object, *, remedy: str = "") -> None:
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not whole or value < 1:
         raise ValueError(
-            _line(f"`{name}` must be a whole number of at least 1; got {_said(value)}.", remedy)
+            _line(f"`{name}` must be a whole number of at least 1; got {said(value)}.", remedy)
         )
     if value > LARGEST:
         raise ValueError(f"`{name}` must be at most {LARGEST}, as positions are; got {value}.")
@@ -39,7 +39,7 @@ def above_zero(name: str, value: object, *, remedy: str = "") -> None:
     number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
     if not number or not 0 < value < float("inf"):
         raise ValueError(
-            _line(f"`{name}` must be above 0, one finite number; got {_said(value)}.", remedy)
+            _line(f"`{name}` must be above 0, one finite number; got {said(value)}.", remedy)
         )
 
 
@@ -62,7 +62,7 @@ def shape(name: str, array: ArrayLike | Like, axes: str, *, remedy: str = "") ->
     """Raises unless `array` has one axis for each letter of `axes`."""
     if not (hasattr(array, "shape") and hasattr(array, "dtype")):
         raise ValueError(
-            f"`{name}` must be an array of shape [{axes}]; got {_said(array)}. "
+            f"`{name}` must be an array of shape [{axes}]; got {said(array)}. "
             "Make one with `jnp.asarray`."
         )
     if jnp.ndim(array) != len(axes.split()):
@@ -95,6 +95,10 @@ def attention_arrays(query: Like, key: Like, value: Like) -> None:
     ):
         shape(name, array, axes, remedy=_MISSING_AXES.get(len(getattr(array, "shape", ())), ""))
         floating(name, array)
+        if array is not value and not array.shape[-1]:
+            raise ValueError(
+                f"`{name}` must be at least 1 wide, to be scored; got shape {tuple(array.shape)}."
+            )
     _same("key", key, "query", query, axis=0, what="batch size")
     _same("value", value, "key", key, axis=0, what="batch size")
     _same("value", value, "key", key, axis=1, what="length")
@@ -112,7 +116,8 @@ def score_function(score: Score, query: Like, key: Like, dtype: DTypeLike) -> Cl
 
     A score may allow a key of another width than the query, as additive attention can.
     """
-    called_with("score", score, "(query, key)", remedy="Use one of `scores`: `scores.scaled_dot`.")
+    word = f"`scores.{score}`" if isinstance(score, str) else "`scores.scaled_dot`"
+    called_with("score", score, "(query, key)", remedy=f"Use one of `scores`, such as {word}.")
     q, k = (jax.ShapeDtypeStruct(array.shape[-1:], dtype) for array in (query, key))
     try:
         program, result = _traced("score", score, q, k)
@@ -160,11 +165,22 @@ def mask_function(mask: MaskFunction) -> ClosedJaxpr:
 def dropout(rate: object, key: object) -> None:
     """Raises unless the rate is in [0, 1), and comes with a key where it is above 0."""
     fraction("dropout_rate", rate, remedy="It sets the program, so it cannot be traced.")
+    if key is not None and not _is_random_key(key):
+        raise ValueError(
+            f"`dropout_key` must be a random key; got {said(key)}. "
+            + (f"Make one: `jax.random.key({key})`." if isinstance(key, int) else "")
+        )
     if rate and key is None:
         raise ValueError(
             f"`dropout_key` must be given where `dropout_rate` is above 0; got None with "
             f"dropout_rate={rate}. Pass `jax.random.key(...)`, or `dropout_rate=0.0`."
         )
+
+
+def _is_random_key(key: object) -> bool:
+    """True for a typed key, and for the raw words of one."""
+    words = getattr(key, "shape", None) in ((2,), (4,))
+    return is_typed_key(key) or (words and jnp.result_type(key) == jnp.uint32)
 
 
 def position(
@@ -181,7 +197,7 @@ def position(
     """
     is_array = hasattr(value, "shape") and hasattr(value, "dtype")
     if not (is_array or isinstance(value, (bool, int, float))):
-        raise ValueError(_line(f"`{name}` must be one whole number; got {_said(value)}.", remedy))
+        raise ValueError(_line(f"`{name}` must be one whole number; got {said(value)}.", remedy))
     shape, dtype = jnp.shape(value), jnp.result_type(value)
     if shape or not jnp.issubdtype(dtype, jnp.integer):
         raise ValueError(
@@ -200,7 +216,7 @@ def index(name: str, value: object, size: int) -> None:
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not whole or not 0 <= value < size:
         raise ValueError(
-            f"`{name}` must be a whole number from 0 to {size - 1}; got {_said(value)}."
+            f"`{name}` must be a whole number from 0 to {size - 1}; got {said(value)}."
         )
 
 
@@ -241,7 +257,7 @@ def called_with(name: str, function: object, arguments: str, *, remedy: str = ""
     """
     if not callable(function):
         raise ValueError(
-            _line(f"`{name}` must be a function of {arguments}; got {_said(function)}.", remedy)
+            _line(f"`{name}` must be a function of {arguments}; got {said(function)}.", remedy)
         )
     try:
         signature = inspect.signature(function)
@@ -253,10 +269,14 @@ def called_with(name: str, function: object, arguments: str, *, remedy: str = ""
         module = getattr(function, "__module__", None) or ""
         own = module.startswith("attention_jax.") and not isinstance(function, type)
         called = getattr(function, "__name__", type(function).__name__)
-        said = f"{module.split('.')[-1]}.{called}" if own else called
+        shown_as = f"{module.split('.')[-1]}.{called}" if own else called
         raise ValueError(
-            f"`{name}` is called with {arguments}; got {said}{signature}. "
-            + (f"Call it first: `{said}(...)`." if own else "Take these arguments, in this order.")
+            f"`{name}` is called with {arguments}; got {shown_as}{signature}. "
+            + (
+                f"Call it first: `{shown_as}(...)`."
+                if own
+                else "Take these arguments, in this order."
+            )
         ) from None
 
 
@@ -294,14 +314,14 @@ def shown(function: Callable[..., object]) -> str:
     """A user's function as errors show it: its name, place and first line."""
     inner = getattr(function, "function", function)  # of a mask
     name = getattr(inner, "__qualname__", type(inner).__name__)
-    code = getattr(inner, "__code__", None)
+    code = getattr(inspect.unwrap(inner) if callable(inner) else inner, "__code__", None)
     if code is None:
         return name
     line = linecache.getline(code.co_filename, code.co_firstlineno).strip()
     return f"{name} ({code.co_filename}:{code.co_firstlineno}{': ' + line if line else ''})"
 
 
-def _said(value: object) -> str:
+def said(value: object) -> str:
     """A value as errors show it, in few words."""
     if isinstance(value, (jax.Array, np.ndarray, jax.ShapeDtypeStruct)):
         return f"an array {value.dtype}{list(value.shape)}"

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from attention_jax.core import captured_arrays, checks, mask_rules, values
+from attention_jax.core.calls import clear_calls
 from attention_jax.core.lookups import Lookup
 from attention_jax.core.types import AnyArray, MaskFunction
 
@@ -127,6 +128,7 @@ def both(first: MaskFunction | None, second: MaskFunction | None) -> MaskFunctio
     return (first if isinstance(first, Mask) else Mask(first)) & second
 
 
+@clear_calls
 def sliding_window(size: int, *, dilation: int = 1) -> Mask:
     """Sliding window: a query sees the keys nearer than `size` steps, on both sides.
 
@@ -156,6 +158,7 @@ def sliding_window(size: int, *, dilation: int = 1) -> Mask:
     return _mask(mask_rules.dilated, size, dilation)
 
 
+@clear_calls
 def strided(stride: int) -> Mask:
     """Strided pattern: a query sees the keys nearer than `stride`, and every `stride`-th beyond.
 
@@ -170,6 +173,7 @@ def strided(stride: int) -> Mask:
     return _mask(mask_rules.strided, stride)
 
 
+@clear_calls
 def chunks(size: int) -> Mask:
     """Chunks of `size` positions, which see only themselves.
 
@@ -182,6 +186,7 @@ def chunks(size: int) -> Mask:
     return _mask(mask_rules.chunks, size)
 
 
+@clear_calls
 def summaries(stride: int, count: int) -> Mask:
     """Summary positions: the last `count` of each `stride` keys; combine as `chunks | summaries`.
 
@@ -201,6 +206,7 @@ def summaries(stride: int, count: int) -> Mask:
     return _mask(mask_rules.summaries, stride, count)
 
 
+@clear_calls
 def global_tokens(count: int) -> Mask:
     """Global tokens: the first `count` positions see all, and all see them; combine by `|`.
 
@@ -215,6 +221,7 @@ def global_tokens(count: int) -> Mask:
     return _mask(mask_rules.global_tokens, count)
 
 
+@clear_calls
 def neighborhood(size: int, *, height: int, width: int) -> Mask:
     """Neighborhood on a grid: a query sees the `size` x `size` keys nearest to it, row-major.
 
@@ -246,6 +253,7 @@ def neighborhood(size: int, *, height: int, width: int) -> Mask:
     return _mask(mask_rules.neighborhood, size, height, width)
 
 
+@clear_calls
 def axial(width: int, *, along: str = "both") -> Mask:
     """Axial pattern on a grid, row-major: a query sees the keys of its row, its column, or both.
 
@@ -267,6 +275,7 @@ def axial(width: int, *, along: str = "both") -> Mask:
     return {"row": row, "column": column, "both": row | column}[along]
 
 
+@clear_calls
 def prefix(length: int | Int[AnyArray, ""]) -> Mask:
     """Prefix: every query sees the first `length` keys; combine as `causal | prefix(length)`.
 
@@ -279,12 +288,14 @@ def prefix(length: int | Int[AnyArray, ""]) -> Mask:
     return _mask(mask_rules.prefix, length)
 
 
+@clear_calls
 def lengths(key_lengths: Int[AnyArray, "#b"]) -> Mask:
     """Padding mask from lengths: sequence b has `key_lengths[b]` keys."""
     looked = Lookup.of("key_lengths", key_lengths, "b", integers=True)
     return _mask(mask_rules.lengths, key_lengths, arrays=(looked,))
 
 
+@clear_calls
 def keys(visible: Bool[AnyArray, "#b #s"]) -> Mask:
     """Padding mask from an array: key j of sequence b is seen where `visible[b, j]`."""
     looked = Lookup.of("visible", visible, "b s")
@@ -292,6 +303,7 @@ def keys(visible: Bool[AnyArray, "#b #s"]) -> Mask:
     return _mask(mask_rules.keys, visible, arrays=(looked,))
 
 
+@clear_calls
 def documents(query_ids: Int[AnyArray, "#b #t"], key_ids: Int[AnyArray, "#b #s"]) -> Mask:
     """Document mask of packed sequences: `query_ids[b, i] == key_ids[b, j]`."""
     of_queries = Lookup.of("query_ids", query_ids, "b t", integers=True)
@@ -299,6 +311,7 @@ def documents(query_ids: Int[AnyArray, "#b #t"], key_ids: Int[AnyArray, "#b #s"]
     return _mask(mask_rules.documents, query_ids, key_ids, arrays=(of_queries, of_keys))
 
 
+@clear_calls
 def from_array(visible: Bool[AnyArray, "#b #h #t #s"]) -> Mask:
     """Mask from an array, True where visible; axes of length 1 broadcast.
 

@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from attention_jax.core import checks, online_normalizers, values
+from attention_jax.core.calls import clear_calls
 from attention_jax.core.online_normalizers import Online
 
 Logits = Float[Array, "b h t s"]
@@ -56,6 +58,7 @@ softmax = Normalizer("softmax", _softmax, _softmax_lse, online_normalizers.SOFTM
 """Positive weights that sum to 1: `exp(x_j) / sum_k exp(x_k)`."""
 
 
+@clear_calls
 def softmax_with_sink(sink: Float[Array, " h"]) -> Normalizer:
     """A softmax with one more, learned logit per head, whose share goes to no key.
 
@@ -93,6 +96,7 @@ def _leave_sink(sink: Array, out: Array, total: Array) -> tuple[Array, Array]:
     return out * jnp.exp(total - raised)[..., None], raised
 
 
+@clear_calls
 def sigmoid(bias: float | Float[Array, ""] | None) -> Normalizer:
     """A sigmoid of each logit alone, so that keys do not compete.
 
@@ -157,6 +161,7 @@ straight_through = Normalizer(
 """The weights of `hard` with the derivative of `softmax`. Bengio et al. 2013, arXiv:1308.3432."""
 
 
+@clear_calls
 def top_k(k: int) -> Normalizer:
     """A softmax over the k largest logits; those that equal the k-th all stay.
 
@@ -215,6 +220,7 @@ entmax15 = Normalizer("entmax15", _entmax15, online=online_normalizers.ENTMAX15)
 """Between softmax and sparsemax. Peters et al. 2019, arXiv:1905.05702, algorithm 2."""
 
 
+@clear_calls
 def entmax(alpha: float | Float[Array, " h"]) -> Normalizer:
     """Between softmax, where alpha falls to 1, and sparsemax, at 2; with one alpha per head.
 
@@ -231,8 +237,15 @@ def entmax(alpha: float | Float[Array, " h"]) -> Normalizer:
     Reference: Peters et al. 2019, arXiv:1905.05702, algorithm 1; the derivative in alpha: Correia
     et al. 2019, arXiv:1909.00015, proposition 1.
     """
-    if jnp.ndim(alpha):
-        checks.shape("alpha", alpha, "h")
+    if isinstance(alpha, (int, float)):
+        checks.above_zero("alpha", alpha)
+    else:
+        checks.shape("alpha", alpha, "h" if getattr(alpha, "shape", None) else "")
+    if not isinstance(alpha, jax.core.Tracer) and (np.asarray(alpha) <= 1).any():
+        raise ValueError(
+            f"`alpha` must be above 1; got {np.asarray(alpha).min()}. "
+            "At 1 it is the softmax: `normalizers.softmax`."
+        )
     return Normalizer("entmax", values.bind(_entmax, alpha))
 
 
@@ -249,7 +262,9 @@ def _entmax(alpha: Array | float, logits: Logits, visible: Visible) -> Logits:
         threshold = threshold + (powers.sum(-1, keepdims=True) - 1) / _nonzero(slope)
     powers, _ = _powers(z, order, threshold)
     # The sum is 1 but for rounding, which a power of 100 makes visible.
-    return _keep_nan(powers / _nonzero(powers.sum(-1, keepdims=True)), shifted)
+    weights = _keep_nan(powers / _nonzero(powers.sum(-1, keepdims=True)), shifted)
+    # Only a run knows a learned alpha.
+    return jnp.where(order > 0, weights, jnp.nan)
 
 
 def _bisected(z: Logits, order: Array) -> Float[Array, "b h t 1"]:

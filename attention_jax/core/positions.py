@@ -8,11 +8,13 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
 from attention_jax.core import checks, values
+from attention_jax.core.calls import clear_calls
 from attention_jax.core.types import ScoreMod
 
 Position = Array | int
 
 
+@clear_calls
 def sinusoidal(
     positions: int | Num[Array, " t"], width: int, *, base: float = 10_000.0
 ) -> Float[Array, "t m"]:
@@ -33,6 +35,7 @@ def sinusoidal(
     return pairs.reshape(*angles.shape[:-1], width)
 
 
+@clear_calls
 def learned(
     table: Float[Array, " n *rest"], length: int, *, offset: int | Int[Array, ""] = 0
 ) -> Float[Array, " t *rest"]:
@@ -61,6 +64,7 @@ def learned(
     return table.at[rows].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
 
 
+@clear_calls
 def rope(
     x: Float[Array, "b t h d"], positions: Num[Array, "*b t"], *, base: float = 10_000.0
 ) -> Float[Array, "b t h d"]:
@@ -86,6 +90,7 @@ def rope(
     return turned.reshape(x.shape).astype(x.dtype)
 
 
+@clear_calls
 def alibi(*, heads: int) -> ScoreMod:
     """Linear bias: a score falls in proportion to the distance between query and key.
 
@@ -118,6 +123,7 @@ class _Alibi:
         return lowered - (slope * distance).astype(lowered.dtype)
 
 
+@clear_calls
 def alibi_slopes(heads: int) -> list[float]:
     """Slopes of `alibi`, one a head."""
     power = 2 ** int(math.log2(heads))
@@ -126,6 +132,7 @@ def alibi_slopes(heads: int) -> list[float]:
     return slopes + between[: heads - power]
 
 
+@clear_calls
 def t5_bucket(
     distance: Int[Array, "..."],
     *,
@@ -165,6 +172,7 @@ def t5_bucket(
     return after + jnp.where(distance < near, distance, far)
 
 
+@clear_calls
 def t5_bias(
     table: Float[Array, "buckets h"], *, max_distance: int = 128, bidirectional: bool = True
 ) -> ScoreMod:
@@ -202,6 +210,7 @@ class _T5Bias:
         return raised + table[bucket, h].astype(raised.dtype)
 
 
+@clear_calls
 def by_distance(
     table: Float[Array, "b n h r"], *, rows: str, offset: int | Int[Array, ""] = 0
 ) -> ScoreMod:

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from attention_jax.core import checks, values
+from attention_jax.core.calls import clear_calls
 from attention_jax.core.types import Score
 
 
+@clear_calls
 def dot(q: Float[Array, " d"], k: Float[Array, " d"]) -> Float[Array, ""]:
     """The dot product.
 
@@ -21,6 +23,7 @@ def dot(q: Float[Array, " d"], k: Float[Array, " d"]) -> Float[Array, ""]:
     return q @ k
 
 
+@clear_calls
 def scaled_dot(q: Float[Array, " d"], k: Float[Array, " d"]) -> Float[Array, ""]:
     """The dot product over the square root of the width, so that its variance stays 1.
 
@@ -32,6 +35,7 @@ def scaled_dot(q: Float[Array, " d"], k: Float[Array, " d"]) -> Float[Array, ""]
     return (q * q.shape[-1] ** -0.5) @ k
 
 
+@clear_calls
 def cosine(*, temperature: float = 1.0) -> Score:
     """The cosine of the angle between query and key, over a temperature.
 
@@ -44,8 +48,7 @@ def cosine(*, temperature: float = 1.0) -> Score:
 
     Reference: Graves et al. 2014, arXiv:1410.5401, equation 6.
     """
-    if not temperature > 0:
-        raise ValueError(f"`temperature` must be above 0; got {temperature!r}.")
+    checks.above_zero("temperature", temperature)
     return values.bind(_cosine, temperature)
 
 
@@ -53,6 +56,7 @@ def _cosine(temperature: float, q: Float[Array, " d"], k: Float[Array, " d"]) ->
     return (_unit(q) / temperature) @ _unit(k)
 
 
+@clear_calls
 def general(w: Float[Array, "d d"]) -> Score:
     """The bilinear score.
 
@@ -70,6 +74,7 @@ def _general(
     return (q @ w.astype(q.dtype)) @ k
 
 
+@clear_calls
 def additive(w_q: Float[Array, "a d"], w_k: Float[Array, "a d"], w: Float[Array, " a"]) -> Score:
     """The score of one hidden layer.
 
@@ -87,6 +92,7 @@ def _additive(w_q: Array, w_k: Array, w: Array, q: Array, k: Array) -> Float[Arr
     return w.astype(dtype) @ jnp.tanh(w_q.astype(dtype) @ q + w_k.astype(dtype) @ k)
 
 
+@clear_calls
 def concat(w: Float[Array, "a c"], v: Float[Array, " a"]) -> Score:
     """The score of one hidden layer, which reads query and key as one vector.
 
@@ -113,6 +119,7 @@ def _concat(w: Array, v: Array, q: Array, k: Array) -> Float[Array, ""]:
     return v.astype(q.dtype) @ jnp.tanh(of_query @ q + of_key @ k)
 
 
+@clear_calls
 def distance(*, width: float | None = None) -> Score:
     """The square of the distance between query and key, so that the nearest key scores highest.
 
@@ -125,8 +132,8 @@ def distance(*, width: float | None = None) -> Score:
     Reference: Nadaraya 1964 and Watson 1964 with a width; Kim et al. 2021, arXiv:2006.04710,
     section 3.2, without.
     """
-    if width is not None and not width > 0:
-        raise ValueError(f"`width` must be above 0, or None; got {width!r}.")
+    if width is not None:
+        checks.above_zero("width", width, remedy="Use None for no width.")
     return values.bind(_distance, width)
 
 

@@ -15,6 +15,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
+from attention_jax.core.calls import clear_fields
+
 Params = Any  # a pytree of arrays; `{}` where nothing is learned
 State = Any  # a pytree of arrays whose first axis is the batch
 
@@ -34,6 +36,7 @@ MaskFunction = Callable[[Array, Array, Array, Array], Array]
 Output = Array | tuple[Array, Array]
 
 
+@clear_fields
 class Options(NamedTuple):
     """The part of an attention call that a variant does not choose itself.
 

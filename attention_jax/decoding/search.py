@@ -18,6 +18,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from attention_jax.core import checks
+from attention_jax.core.calls import clear_calls
 from attention_jax.core.types import State, is_typed_key
 from attention_jax.data.types import BOS, EOS, PAD
 from attention_jax.nn.protocols import require_room
@@ -40,6 +42,7 @@ class DecodingResult(NamedTuple):
     lengths: Int[Array, "b n"]
 
 
+@clear_calls
 def greedy(step: Step, state: State, *, max_length: int) -> DecodingResult:
     """Greedy decoding: the most probable token at every position.
 
@@ -61,6 +64,7 @@ def greedy(step: Step, state: State, *, max_length: int) -> DecodingResult:
     return _extend(step, state, lambda log_p, position: jnp.argmax(log_p, axis=-1), max_length)
 
 
+@clear_calls
 def sample(
     step: Step,
     state: State,
@@ -103,7 +107,7 @@ def sample(
             "For the most probable token use `greedy`."
         )
     if top_k is not None:
-        _require_at_least_one(top_k=top_k)
+        checks.positive("top_k", top_k)
     if top_p is not None and not 0 < top_p <= 1:
         raise ValueError(f"`top_p` must lie in (0, 1]; got {top_p}. Use None to keep all tokens.")
     rows = _batch_size(state)
@@ -128,6 +132,7 @@ def length_divisor(length: Array | float | int, length_penalty: float) -> Any:
     return ((5.0 + length) / 6.0) ** length_penalty
 
 
+@clear_calls
 def beam(
     step: Step,
     state: State,
@@ -163,7 +168,9 @@ def beam(
 
     Reference: Wu et al. 2016, arXiv:1609.08144, section 7.
     """
-    _require_at_least_one(max_length=max_length, beam_size=beam_size, nbest=nbest)
+    for name, count in (("beam_size", beam_size), ("nbest", nbest)):
+        checks.positive(name, count)
+    require_room(state, max_length)
     if nbest > beam_size:
         raise ValueError(
             f"`nbest` must be at most `beam_size`; got nbest={nbest}, beam_size={beam_size}. "
@@ -249,7 +256,6 @@ class _Beams(NamedTuple):
 
 def _start_beams(state: State, k: int, n: int, max_length: int) -> _Beams:
     b = _batch_size(state)
-    require_room(state, max_length)
     return _Beams(
         position=jnp.int32(0),
         state=jax.tree.map(lambda leaf: jnp.repeat(leaf, k, axis=0), state),
@@ -392,9 +398,3 @@ def _batch_size(state: State) -> int:
             f"got leaves of shape {shapes}. Give scalars one entry for each row."
         )
     return shapes[0][0]
-
-
-def _require_at_least_one(**counts: Any) -> None:
-    for name, count in counts.items():
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise ValueError(f"`{name}` must be a whole number of at least 1; got {count!r}.")

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from attention_jax.core import checks, normalizers, scores
+from attention_jax.core.calls import clear_calls
 from attention_jax.core.types import AnyArray, Like, MaskFunction, Score, ScoreMod
 from attention_jax.engine import prepared
 from attention_jax.engine.implementation import Implementation, Plan, implementations
@@ -67,6 +68,7 @@ def attention(
 ) -> Array | tuple[Array, Array]: ...
 
 
+@clear_calls
 def attention(
     query: Float[AnyArray, "b t h d"],
     key: Float[AnyArray, "b s g d"],
@@ -149,6 +151,7 @@ def attention(
     return made.run(call)
 
 
+@clear_calls
 def plan(
     query: Like | np.ndarray,
     key: Like | np.ndarray,

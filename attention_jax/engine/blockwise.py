@@ -50,6 +50,8 @@ def run(
     """
     if not (request.rows and request.shape.s):
         return _finish(request, *_nothing(request))
+    if not request.value.shape[-1]:  # the log-sum-exp has no need of values
+        return _without_values(request, block_sizes, dense)
     form: Any = request.normalizer.online
     analysis, dtype = request.analysis, request.dtype
     q, k, v = _vectors(request)
@@ -74,6 +76,12 @@ def run(
     out, lse = (tiles.unfold(x, spec) for x in (out, lse[..., None]))
     lse = jnp.where(lse >= -online_normalizers.lowest(dtype), -jnp.inf, lse)[..., 0]
     return _finish(request, out, lse)
+
+
+def _without_values(request: Request, block_sizes: tuple[int, int] | None, dense: bool) -> Output:
+    wide = jnp.zeros((*request.value.shape[:-1], 1), request.value.dtype)
+    found = run(request._replace(value=wide), block_sizes=block_sizes, dense=dense)
+    return (found[0][..., :0], found[1]) if isinstance(found, tuple) else found[..., :0]
 
 
 def tile(

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from attention_jax.core import captured_arrays
+from attention_jax.core.calls import clear_calls
 from attention_jax.core.explanation import Explanation
 from attention_jax.core.numerics import kept_pairs
 from attention_jax.core.types import AnyArray
@@ -19,6 +20,7 @@ from attention_jax.engine.request import Keywords, Request, make_request
 MOST_PAIRS = 2**24
 
 
+@clear_calls
 def explain(
     query: Float[AnyArray, "b t h d"],
     key: Float[AnyArray, "b s g d"],

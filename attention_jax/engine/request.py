@@ -7,7 +7,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr
 from jaxtyping import Array, PRNGKeyArray
 
-from attention_jax.core import checks, jaxprs, lookups, normalizers, numerics, scores
+from attention_jax.core import calls, checks, jaxprs, lookups, normalizers, numerics, scores
 from attention_jax.core.masks import Mask, conjuncts
 from attention_jax.core.normalizers import Normalizer
 from attention_jax.core.numerics import Offset
@@ -122,6 +122,9 @@ def make_request(
     Raises:
       ValueError: an argument breaks its rule.
     """
+    for word in keywords:
+        if word not in Keywords.__annotations__:
+            raise TypeError(calls.unknown_word("attention", word, [*Keywords.__annotations__]))
     return _make(query, key, value, return_lse, **keywords)
 
 
@@ -148,6 +151,8 @@ def _make(
     of_score = checks.score_function(score, query, key, wide)
     of_score_mod = None if score_mod is None else checks.score_mod_function(score_mod, wide)
     parts = _trace_masks(mask)
+    _check_normalizer(normalizer)
+    checks.one_of("return_lse", return_lse, (False, True))
     checks.dropout(dropout_rate, dropout_key)
     checks.position("query_offset", query_offset, query.shape[1])
     checks.position("key_offset", key_offset, key.shape[1])
@@ -171,6 +176,23 @@ def _make(
         offsets=Offsets(query_offset, key_offset),
         return_lse=return_lse,
         analysis=Analysis(jaxprs.split_pair(of_score), of_score_mod, *parts, of_score),
+    )
+
+
+def _check_normalizer(normalizer: object) -> None:
+    """Raises unless it is a value of `normalizers`, and says which was meant."""
+    if isinstance(normalizer, Normalizer):
+        return
+    name = normalizer if isinstance(normalizer, str) else getattr(normalizer, "__name__", "")
+    found = getattr(normalizers, name, None) if name and name[0] != "_" else None
+    remedy = "Use one of `normalizers`, such as `normalizers.softmax`."
+    if isinstance(found, Normalizer):
+        remedy = f"Write `normalizers.{name}`."
+    elif callable(found):
+        remedy = f"Call it first: `normalizers.{name}(...)`."
+    raise ValueError(
+        f"`normalizer` must be a Normalizer; got "
+        f"{repr(name) if isinstance(normalizer, str) else checks.said(normalizer)}. {remedy}"
     )
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from attention_jax import variants
 from attention_jax.core import checks, masks, positions
+from attention_jax.core.calls import clear_calls
 from attention_jax.core.types import MaskFunction, Options, Params, State, Variant
 from attention_jax.nn import flax_calls
 from attention_jax.nn.layers import Linear, plain
@@ -42,6 +43,7 @@ class MultiHeadAttention(nnx.Module):
     al. 2023, arXiv:2305.13245.
     """
 
+    @clear_calls
     def __init__(
         self,
         width: int,
@@ -78,6 +80,7 @@ class MultiHeadAttention(nnx.Module):
         )
         self.learned = nnx.data(jax.tree.map(nnx.Param, learned))
 
+    @clear_calls
     def __call__(
         self,
         x: Float[Array, "b t m"],
@@ -87,6 +90,9 @@ class MultiHeadAttention(nnx.Module):
         rngs: nnx.Rngs | None = None,
     ) -> Float[Array, "b t m"]:
         """Attends from `x` to `memory`, or to `x` itself."""
+        for name, given in (("x", x), ("memory", x if memory is None else memory)):
+            remedy = f"For one sequence add a batch axis: `{name}[None]`."
+            checks.shape(name, given, "b t m", remedy=remedy)
         keys, values = self.keys_values(x if memory is None else memory)
         return self.merge(self.attend(self.queries(x), keys, values, mask=mask, rngs=rngs))
 

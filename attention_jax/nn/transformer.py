@@ -16,6 +16,7 @@ from jaxtyping import Array
 
 from attention_jax import variants
 from attention_jax.core import checks, masks
+from attention_jax.core.calls import clear_fields
 from attention_jax.core.types import MaskFunction, State, Variant
 from attention_jax.nn.attention import MultiHeadAttention
 from attention_jax.nn.layers import Linear, Stack, dropout
@@ -37,6 +38,7 @@ def gelu(x: Array) -> Array:
 ACTIVATIONS = {"relu": nnx.relu, "gelu": gelu}
 
 
+@clear_fields
 class TransformerConfig(NamedTuple):
     """Sizes and choices of a Transformer; the defaults are a small one.
 

@@ -52,6 +52,7 @@ def get(name: str, **options: Any) -> Variant:
     >>> get("sliding_window", size=64) is get("sliding_window", size=64)
     True
     """
+    _require_text("name", name)
     spec = parse(name)
     return _registry.make(spec._replace(options=spec.options | options))
 
@@ -71,9 +72,18 @@ def resolve(attention: Variant | str) -> Variant:
     """
     if isinstance(attention, Variant):
         return attention
+    _require_text("attention", attention)
     return _registry.make(parse(attention))
 
 
 def label(attention: Variant | str) -> str:
     """A word for errors and legends: the text, or "a Variant" for a value, which has no name."""
     return attention if isinstance(attention, str) else "a Variant"
+
+
+def _require_text(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise ValueError(
+            f"`{name}` must be the name of a variant, such as 'alibi' or 'sliding_window(size=64)'"
+            f", or a Variant; got {type(value).__name__}. `variants.names()` lists them."
+        )

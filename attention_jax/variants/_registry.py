@@ -16,6 +16,7 @@ import jax
 
 from attention_jax.core import values
 from attention_jax.core.types import Variant
+from attention_jax.variants._builders.guards import guarded
 from attention_jax.variants._option_types import checked_options
 from attention_jax.variants._text import Spec
 
@@ -130,7 +131,7 @@ def _as_value(made: Any, factory: Callable[..., Any], options: Any, maker: Any) 
     """The variant with functions that compare, hash and pickle by name and options."""
     if not isinstance(made, Variant):
         return made
-    return values.as_value(made, factory, options, maker)
+    return values.as_value(guarded(made), factory, options, maker)
 
 
 def _module(name: str) -> ModuleType:

@@ -222,3 +222,13 @@ def test_wrong_arguments_are_refused(users_errors):
         normalizers.softmax_with_sink(jnp.ones((1, 2)))
     with pytest.raises(ValueError, match=r"`alpha` must have shape \[h\]"):
         normalizers.entmax(jnp.ones((1, 2)))
+
+
+def test_entmax_needs_an_alpha_above_one(users_errors):
+    for alpha in (0.5, 1, jnp.array([1.5, 0.5]), np.array([1.0, 2.0], np.float32)):
+        with pytest.raises(ValueError, match="`alpha` must be above 1; got (0.5|1)"):
+            normalizers.entmax(alpha)
+    logits = jnp.array([[[[1.0, 2.0, 0.5]], [[1.0, 2.0, 0.5]]]])
+    run = jax.jit(lambda alpha: normalizers.entmax(alpha).weights(logits, logits > 0))
+    got = run(jnp.array([0.5, 1.5]))
+    assert jnp.isnan(got[0, 0]).all() and jnp.isfinite(got[0, 1]).all()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from jaxtyping import Array
 
-from attention_jax.core import masks
+from attention_jax.core import checks, masks
 from attention_jax.core.types import (
     ROLES,
     MaskFunction,
@@ -31,6 +31,9 @@ def from_score(
     Returns:
       A variant for transformers and for RNN decoders.
     """
+    checks.called_with(
+        "score", score, "(params)", remedy="Write `lambda params: scores.dot`, for one without any."
+    )
     return Variant(init=init, attend=bind(_attend_by_score, score), score=score, roles=ROLES)
 
 
@@ -51,6 +54,9 @@ def from_mask(visible: MaskFunction) -> Variant:
     Args:
       visible: which; a request's own mask hides others beside them.
     """
+    checks.called_with(
+        "visible", visible, "(b, h, i, j)", remedy="Wrap an array with `masks.from_array`."
+    )
     return Variant(init=no_parameters, attend=bind(_attend_by_mask, visible))
 
 

@@ -1,0 +1,48 @@
+"""Guards of every variant: empty calls give empty or zero outputs, sizes are checked."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+
+from attention_jax.core import checks
+from attention_jax.core.types import AnyArray, Options, Output, Params, Variant
+from attention_jax.core.values import bind
+
+
+def guarded(variant: Variant) -> Variant:
+    """The variant, of which no function computes with empty arrays, and which takes NumPy's."""
+    return variant._replace(init=bind(_init, variant.init), attend=bind(_attend, variant.attend))
+
+
+def _init(
+    init: Callable[..., Params], key: PRNGKeyArray, *, heads: int, kv_heads: int, head_width: int
+) -> Params:
+    sizes = {"heads": heads, "kv_heads": kv_heads, "head_width": head_width}
+    for name, size in sizes.items():
+        checks.positive(name, size)
+    return init(key, **sizes)
+
+
+def _attend(
+    attend: Callable[..., Output],
+    params: Params,
+    q: AnyArray,
+    k: AnyArray,
+    v: AnyArray,
+    options: Options = Options(),
+) -> Output:
+    """`attend`, or zeros where there is no query, no key, no sequence or no width of values."""
+    if not isinstance(options, Options):
+        raise ValueError(
+            f"`options` must be an `Options`; got {type(options).__name__}. "
+            "Write `Options(mask=...)`."
+        )
+    own: list[Array] = [jnp.asarray(x) if isinstance(x, np.ndarray) else x for x in (q, k, v)]
+    query, key, value = own
+    checks.attention_arrays(query, key, value)
+    out = *query.shape[:3], value.shape[-1]
+    if not options.return_lse and not (key.shape[1] and np.prod(out)):
+        return jnp.zeros(out, query.dtype)
+    return attend(params, query, key, value, options)
