@@ -34,13 +34,11 @@ def positive(name: str, value: object, *, remedy: str = "") -> None:
         raise ValueError(f"`{name}` must be at most {LARGEST}, as positions are; got {value}.")
 
 
-def above_zero(name: str, value: object, *, remedy: str = "") -> None:
-    """Raises unless `value` is a finite Python number above 0."""
+def above_zero(name: str, value: object, *, beside: str = "") -> None:
+    """Raises unless `value` is a finite number above 0; `beside` names what else is allowed."""
     number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
     if not number or not 0 < value < float("inf"):
-        raise ValueError(
-            _line(f"`{name}` must be above 0, one finite number; got {said(value)}.", remedy)
-        )
+        raise ValueError(f"`{name}` must be above 0{beside}; got {said(value)}. Give one number.")
 
 
 def fraction(name: str, value: object, *, remedy: str = "") -> None:

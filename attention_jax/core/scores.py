@@ -133,7 +133,7 @@ def distance(*, width: float | None = None) -> Score:
     section 3.2, without.
     """
     if width is not None:
-        checks.above_zero("width", width, remedy="Use None for no width.")
+        checks.above_zero("width", width, beside=", or None")
     return values.bind(_distance, width)
 
 
