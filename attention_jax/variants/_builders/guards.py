@@ -8,11 +8,13 @@ from jaxtyping import Array, PRNGKeyArray
 
 from attention_jax.core import checks
 from attention_jax.core.types import AnyArray, Options, Output, Params, Variant
-from attention_jax.core.values import bind
+from attention_jax.core.values import Made, bind
 
 
 def guarded(variant: Variant) -> Variant:
     """The variant, of which no function computes with empty arrays, and which takes NumPy's."""
+    if isinstance(variant.attend, Made):  # from the registry, which guarded it
+        return variant
     return variant._replace(init=bind(_init, variant.init), attend=bind(_attend, variant.attend))
 
 
