@@ -16,6 +16,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr
 from jaxtyping import Array
 
@@ -76,6 +77,13 @@ class Captured(NamedTuple):
     normalizer: tuple[Any, ...]
 
 
+def _placed(x: Any) -> Any:
+    """A number or an array of NumPy on the device; None for position 0."""
+    if isinstance(x, int):
+        return jax.device_put(np.int32(x)) if x else None
+    return jax.device_put(x) if isinstance(x, np.ndarray) else x
+
+
 class Prepared(NamedTuple):
     """The program of a call, and what its functions captured."""
 
@@ -84,9 +92,11 @@ class Prepared(NamedTuple):
 
     def run(self, call: Call) -> Output:
         """Runs the call."""
-        # Positions from 0 are part of the program.
-        offsets = [None if isinstance(x, int) and x == 0 else x for x in call[4:]]
-        return self.program(Call(*call[:4], *offsets), self.captured)
+        # Positions from 0 are part of the program. Others are sent to the device by name, which
+        # `jax.transfer_guard` allows.
+        offsets = [_placed(x) if isinstance(x, int) else x for x in call[4:]]
+        captured = jax.tree.map(_placed, self.captured)
+        return self.program(Call(*call[:4], *offsets), captured)
 
     @property
     def is_alive(self) -> bool:

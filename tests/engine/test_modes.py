@@ -1,11 +1,11 @@
-"""Modes that JAX can be put in: 64 bits."""
+"""Modes that JAX can be put in: 64 bits, debugging, and guards of transfers."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attention_jax import attention
+from attention_jax import Options, attention, variants
 from attention_jax.core import masks, numerics
 
 EVERYWHERE = ("reference", "dense", "blockwise")
@@ -51,3 +51,47 @@ def test_64_bit_mode_changes_no_float32_result(implementation, qkv):
     for x, y, z in zip(*map(jax.tree.leaves, (got, shapes, expected)), strict=True):
         assert x.dtype == y.dtype == jnp.float32
         np.testing.assert_allclose(x, z, rtol=1e-5, atol=1e-6)
+
+
+MODES = {
+    "infs": lambda: jax.debug_infs(True),
+    "nans": lambda: jax.debug_nans(True),
+    "guard": lambda: jax.transfer_guard("disallow"),
+}
+MASKS = {
+    "none": None,
+    "window": masks.causal & masks.sliding_window(3),
+    "lengths": masks.lengths(np.array([4, 2])),
+    "own": lambda b, h, i, j: j < i,  # the first query sees nothing
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("implementation", EVERYWHERE)
+def test_a_call_runs_in_debug_modes_and_under_a_guard(implementation, mode, qkv):
+    """Outside `jax.jit`, with its gradient; hidden logits are -inf, and constants are sent."""
+    first = jnp.int32(3)
+
+    def run(mask, *qkv):
+        at = {"query_offset": 4, "key_offset": first} if mask is MASKS["window"] else {}
+        return attention(*qkv, mask=mask, implementation=implementation, **at)
+
+    for name in ("window", "own") if mode == "nans" else MASKS:
+        with MODES[mode]():
+            out, pull = jax.vjp(lambda *x, mask=MASKS[name]: run(mask, *x), *qkv)
+            cotangents = pull(out)
+        assert all(jnp.isfinite(x).all() for x in (out, *cotangents))
+
+
+@pytest.mark.parametrize("mode", ["infs", "guard"])
+@pytest.mark.parametrize("name", ["linear", "retention", "gated_delta", "coverage"])
+def test_variants_that_sum_keys_run_in_them(name, mode, qkv):
+    variant = variants.get(name)
+    params = variant.init(jax.random.key(0), heads=4, kv_heads=2, head_width=8)
+    mask = masks.lengths(jnp.array([4, 2]))
+    if "causal" in variant.roles:
+        mask = mask & masks.causal
+    with MODES[mode]():
+        out = variant.attend(params, *qkv, Options(mask=mask))
+    expected = jax.jit(lambda: variant.attend(params, *qkv, Options(mask=mask)))()
+    np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-6)

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from attention_jax.core.numerics import wide_dtype
 from attention_jax.core.types import ROLES, Options, Params, Variant, no_parameters
 from attention_jax.variants._builders.chunked_scan import delta_scan, delta_step, read, scan, step
+from attention_jax.variants._builders.compiled import compiled
 from attention_jax.variants._builders.keywise import finalize, only_causal, prepare
 
 
@@ -47,6 +48,7 @@ def from_features(
       roles: where the variant can stand, of `core.types.ROLES`.
     """
 
+    @compiled
     def attend(params: Params, q: Array, k: Array, v: Array, options: Options = Options()) -> Array:
         del params
         got = prepare(name, q, k, v, options)
@@ -111,6 +113,7 @@ def from_decay(
     """
     finish = layer_norm if normalize else lambda out: out
 
+    @compiled
     def attend(params: Params, q: Array, k: Array, v: Array, options: Options = Options()) -> Array:
         got = prepare(name, q, k, v, options)
         only_causal(name, got.causal)
@@ -220,6 +223,7 @@ def from_delta(
         shown = visible[..., None]
         return jnp.where(shown, strength, 0), jnp.where(shown, log_decay, 0)
 
+    @compiled
     def attend(params: Params, q: Array, k: Array, v: Array, options: Options = Options()) -> Array:
         got = prepare(name, q, k, v, options)
         only_causal(name, got.causal)

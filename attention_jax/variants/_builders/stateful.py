@@ -19,6 +19,7 @@ from attention_jax.core import checks, masks
 from attention_jax.core.jaxprs import hoist_invariant
 from attention_jax.core.numerics import kept_pairs, wide_dtype
 from attention_jax.core.types import Options, Params, State, Variant
+from attention_jax.variants._builders.compiled import compiled
 from attention_jax.variants._builders.keywise import finalize, is_causal, prepare
 from attention_jax.variants._builders.options import refuse
 
@@ -50,6 +51,7 @@ def from_weights(
         after, weights = weigh(params, past.astype(q.dtype), q, k, visible, key)
         return after.astype(past.dtype), jnp.where(visible[:, None], weights, 0)
 
+    @compiled
     def attend(params: Params, q: Array, k: Array, v: Array, options: Options = Options()) -> Array:
         _check(name, options)
         rate, key_offset = options.dropout_rate, options.key_offset
