@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int, Num
 
 from attention_jax.core import checks, values
 from attention_jax.core.calls import clear_calls
+from attention_jax.core.lookups import Lookup
 from attention_jax.core.types import ScoreMod
 
 Position = Array | int
@@ -114,6 +115,11 @@ def alibi(*, heads: int) -> ScoreMod:
 class _Alibi:
     heads: int
 
+    @property
+    def arrays(self) -> tuple[Lookup, ...]:
+        """The slopes, so that a call with another number of heads is refused."""
+        return (Lookup("heads", "h", (self.heads,)),)
+
     def __call__(
         self, score: Array | float, b: Position, h: Position, i: Position, j: Position
     ) -> Array:
@@ -196,6 +202,11 @@ class _T5Bias:
     max_distance: int
     bidirectional: bool
 
+    @property
+    def arrays(self) -> tuple[Lookup, ...]:
+        """The table, which has a column for each head."""
+        return (Lookup("table", "buckets h", tuple(self.table.array.shape)),)
+
     def __call__(
         self, score: Array | float, b: Position, h: Position, i: Position, j: Position
     ) -> Array:
@@ -245,6 +256,11 @@ class _ByDistance:
     table: values.Held
     rows: str
     offset: int | values.Held
+
+    @property
+    def arrays(self) -> tuple[Lookup, ...]:
+        """The table, which has rows of each sequence and head."""
+        return (Lookup("table", "b n h r", tuple(self.table.array.shape)),)
 
     def __call__(
         self, score: Array | float, b: Position, h: Position, i: Position, j: Position

@@ -136,6 +136,8 @@ CALLS = {
     "modifier by name": (ask(score_mod="alibi"), "must be a function of"),
     "modifier with if": (ask(score_mod=lambda s, b, h, i, j: s if i > j else -s), "jnp.where"),
     "modifier with numpy": (ask(score_mod=lambda s, b, h, i, j: np.exp(s)), "jax.numpy"),
+    "alibi of other heads": (ask(score_mod=positions.alibi(heads=8)), "Axis h must be 4"),
+    "table of other heads": (ask(score_mod=positions.t5_bias(TABLE[:, :2])), "Axis h must be 4"),
     "modifier of nothing": (ask(score_mod=lambda s, b, h, i, j: None), "must return one array"),
     # Masks.
     "mask called": (lambda: masks.causal(), "mask=masks.causal"),
