@@ -110,15 +110,17 @@ def attention_arrays(query: Like, key: Like, value: Like) -> None:
 
 
 def score_function(score: Score, query: Like, key: Like, dtype: DTypeLike) -> ClosedJaxpr:
-    """Traces a score of one query and one key; raises unless it returns a real scalar.
+    """Traces a score of one pair; raises unless it returns a real scalar.
 
     A score may allow a key of another width than the query, as additive attention can.
     """
     word = f"`scores.{score}`" if isinstance(score, str) else "`scores.scaled_dot`"
-    called_with("score", score, "(query, key)", remedy=f"Use one of `scores`, such as {word}.")
+    at = _POSITIONS if takes_positions(score) else ()
+    arguments = "(query, key, b, h, i, j)" if at else "(query, key)"
+    called_with("score", score, arguments, remedy=f"Use one of `scores`, such as {word}.")
     q, k = (jax.ShapeDtypeStruct(array.shape[-1:], dtype) for array in (query, key))
     try:
-        program, result = _traced("score", score, q, k)
+        program, result = _traced("score", score, q, k, *at)
     except TypeError:
         if q.shape != k.shape:
             _same("key", key, "query", query, axis=3, what="width")
@@ -130,6 +132,16 @@ def score_function(score: Score, query: Like, key: Like, dtype: DTypeLike) -> Cl
             f"It is {shown(score)}."
         )
     return program
+
+
+def takes_positions(score: Score) -> bool:
+    """Tells whether a score is of `(query, key, b, h, i, j)` rather than `(query, key)`."""
+    try:
+        parameters = inspect.signature(score).parameters.values()
+    except (TypeError, ValueError):  # of a builtin, or no function
+        return False
+    placed = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
+    return sum(x.kind in placed and x.default is x.empty for x in parameters) == 6
 
 
 def score_mod_function(score_mod: ScoreMod, dtype: DTypeLike) -> ClosedJaxpr:

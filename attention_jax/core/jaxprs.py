@@ -177,7 +177,7 @@ def hoist(program: ClosedJaxpr, *, finite: bool = False) -> Hoisted:
 
 
 class Parts(NamedTuple):
-    """A score in parts: `pair(of_query(q), of_key(k))`.
+    """A score in parts: `pair(of_query(q), of_key(k))`, or `pair(of_query(q), of_key(k), *at)`.
 
     Attributes:
       of_query, of_key: of one side, to a vector of any width; None where it stays as it is.
@@ -186,6 +186,7 @@ class Parts(NamedTuple):
       width: of the longest vector between a pair and its score; 1 for a dot product.
       guarded: of_query and of_key as `(seen, x) -> vector`, 0 where a vector has no visible pair,
         and so are its derivatives; None where those are finite everywhere.
+      positions: whether the pair depends on `at`, its b, h, i and j.
     """
 
     of_query: Callable[[Array], Array] | None
@@ -194,6 +195,7 @@ class Parts(NamedTuple):
     scale: float = 1.0
     width: int = 1
     guarded: tuple[Callable[[Array, Array], Array] | None, ...] = (None, None)
+    positions: bool = False
 
     @property
     def dot_scale(self) -> float | None:
@@ -206,16 +208,17 @@ def split_pair(score: ClosedJaxpr) -> Parts:
     """Takes out of a score all that needs the query alone, and all that needs the key alone.
 
     Args:
-      score: the trace of a function of one query and one key, [d].
+      score: the trace of a function of one query and one key, [d]; and of b, h, i, j, or not.
     """
-    q, k = score.jaxpr.invars
-    of_key = _side(score, k, [q])
-    rest = slice(score, [q, *of_key.cut], score.jaxpr.outvars)
-    of_query = _side(rest, q, of_key.cut)
+    q, k, *at = score.jaxpr.invars
+    at = at if any(inputs_used(score.jaxpr)[2:]) else []
+    of_key = _side(score, k, [q, *at])
+    rest = slice(score, [q, *of_key.cut, *at], score.jaxpr.outvars)
+    of_query = _side(rest, q, [*of_key.cut, *at])
     sides = of_query, of_key
-    pair = slice(rest, [*of_query.cut, *of_key.cut], rest.jaxpr.outvars)
+    pair = slice(rest, [*of_query.cut, *of_key.cut, *at], rest.jaxpr.outvars)
     if any(x.unpack is not None for x in sides):
-        pair = _of_packed(pair, *sides)
+        pair = _of_packed(pair, *sides, positions=len(at))
     scale, guarded = _dot_scale(pair.jaxpr), tuple(x.guarded for x in sides)
     if scale is not None:
         for side in sides:
@@ -225,7 +228,7 @@ def split_pair(score: ClosedJaxpr) -> Parts:
     made: list[Any] = [x.aval for equation in pair.jaxpr.eqns for x in equation.outvars]
     by_query, by_key = (None if x.scale == 1 else x.prepare for x in sides)
     width = max([1, *(math.prod(x.shape) for x in made)])
-    return Parts(by_query, by_key, pair, width=width, guarded=guarded)
+    return Parts(by_query, by_key, pair, width=width, guarded=guarded, positions=bool(at))
 
 
 def split_score(score: Score, query: Like, key: Like) -> tuple[Callable[[Array], Array], Score]:
@@ -305,17 +308,19 @@ def _guarded(part: ClosedJaxpr, pack: Callable[..., Array], seen: Array, x: Arra
     return lax.select_n(seen, jnp.zeros_like(made), made)
 
 
-def _of_packed(pair: ClosedJaxpr, *sides: _Side) -> ClosedJaxpr:
+def _of_packed(pair: ClosedJaxpr, *sides: _Side, positions: int = 0) -> ClosedJaxpr:
     """The trace of a function of the two vectors, from that of their variables."""
 
-    def of_vectors(*vectors: Array) -> Array:
+    def of_vectors(*given: Array) -> Array:
+        vectors, at = given[: len(sides)], given[len(sides) :]
         variables = [
             [x] if side.unpack is None else side.unpack(x)
             for side, x in zip(sides, vectors, strict=True)
         ]
-        return jaxpr_as_fun(pair)(*itertools.chain(*variables))[0]
+        return jaxpr_as_fun(pair)(*itertools.chain(*variables), *at)[0]
 
-    return jax.make_jaxpr(of_vectors)(*(x.vector for x in sides))
+    at = (jax.ShapeDtypeStruct((), jnp.int32),) * positions
+    return jax.make_jaxpr(of_vectors)(*(x.vector for x in sides), *at)
 
 
 def _fixed_scale(equations: list[JaxprEqn], start: Any, end: Any) -> float | None:

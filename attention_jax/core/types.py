@@ -24,8 +24,9 @@ State = Any  # a pytree of arrays whose first axis is the batch
 AnyArray = Array | np.ndarray
 # An array, or what is known of one before it is there.
 Like = Array | jax.ShapeDtypeStruct
-# One query [d] and one key [d] -> a scalar.
-Score = Callable[[Array, Array], Array]
+# One query [d] and one key [d] -> a scalar; or (query, key, b, h, i, j), with the global positions
+# of the pair, where a function has so many arguments without a default.
+Score = Callable[..., Array]
 # (score, b, h, i, j) -> a scalar; i and j are global positions.
 ScoreMod = Callable[[Array, Array, Array, Array, Array], Array]
 # (b, h, i, j) -> a boolean: may query i see key j?

@@ -90,13 +90,17 @@ def attention(
         weight[i, j] = normalize over visible j of score_mod(score(q_i, k_j), b, h, i, j)
         out_i = sum_j dropout(weight[i, j]) v_j
 
+    A score that needs positions beside vectors takes them too: Shaw's relative keys are
+    `lambda q, k, b, h, i, j: q @ (k + table[jnp.clip(i - j, -n, n) + n])`.
+
     Accumulates in float32 (float64 for float64) and returns the query's dtype. A query that
     may see no key gives 0 and a zero gradient. Hidden keys and values reach nothing, even
     where they are not finite; a visible one that is not finite makes NaN of the row.
 
     Args:
       query, key, value: `g` must divide `h`; query head n reads key head n // (h / g).
-      score: of one query `[d]` and one key `[d]`; may capture arrays, learned ones too.
+      score: of one query `[d]` and one key `[d]`, or of these and `b, h, i, j`, where it takes six
+        arguments; may capture arrays, learned ones too.
       score_mod: changes a score, given its batch, head and global positions.
       mask: True where query i may see key j; see `attention_jax.masks`.
       normalizer: makes weights of logits; see `attention_jax.normalizers`.

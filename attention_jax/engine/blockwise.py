@@ -64,6 +64,7 @@ def run(
         shape=request.shape,
         sizes=tiling.sizes,
         infinite=any(analysis.score.guarded),
+        positions=analysis.score.positions,
     )
     known = all(x.is_known(request.offsets) for x in analysis.conjuncts)
     starts = (jnp.asarray(x, jnp.int32) for x in request.offsets)

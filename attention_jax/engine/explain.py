@@ -69,7 +69,8 @@ def _steps(request: Request, shape: tuple[int, int, int, int]) -> Explanation:
     )
     visible = jnp.broadcast_to(reference.visible_pairs(request.mask, at), shape)
     q, k, _, poison = reference.finite(*request.arrays)
-    plain = reference.pair_scores(request.score, q, k)
+    places = at if request.score_takes_positions else ()
+    plain = reference.pair_scores(request.score, q, k, at=places)
     scores = plain
     if request.score_mod is not None:
         scores = _over_pairs(request.score_mod)(plain, *at).astype(plain.dtype)

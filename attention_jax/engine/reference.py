@@ -38,7 +38,7 @@ def run(request: Request) -> Output:
     )
     visible = visible_pairs(request.mask, at)
     q, k, v, poison = finite(query, key, value)
-    logits = _scores(request, q, k, visible)
+    logits = _scores(request, q, k, visible, at)
     if request.score_mod is not None:
         logits = _modified(request, logits, visible, at).astype(logits.dtype)
     logits = logits + poison
@@ -56,14 +56,18 @@ def run(request: Request) -> Output:
 
 
 def _scores(
-    request: Request, q: Float[Array, "b t h d"], k: Float[Array, "b s g d"], visible: Array
+    request: Request,
+    q: Float[Array, "b t h d"],
+    k: Float[Array, "b s g d"],
+    visible: Array,
+    at: tuple[Array, ...],
 ) -> Float[Array, "b h t s"]:
     """The scores; where pairs are hidden their derivatives are 0, finite or not."""
     parts, (b, g, r, t, s) = request.analysis.score, request.shape
     pair = None if parts.pair is None else hoist(parts.pair, finite=not any(parts.guarded))
     guarded = None if pair is None else pair.guarded
     if request.mask is None or not (any(parts.guarded) or guarded):
-        return pair_scores(request.score, q, k)
+        return pair_scores(request.score, q, k, at=at if request.score_takes_positions else ())
     seen = jnp.broadcast_to(visible, (b, g * r, t, s))
     of_key = seen.any(2).reshape(b, g, r, s).any(2)
     q = _prepared(parts.of_query, parts.guarded[0], seen.any(3), q) * parts.scale
@@ -74,9 +78,10 @@ def _scores(
         return x.reshape(b, g * r, t, s)
     function = pair.function
     change = guarded or (lambda seen, *rest: function(*rest))
-    for q_axis, k_axis in ((None, 0), (0, None), (0, None), (0, 0), (0, 0)):
-        change = jax.vmap(change, (0, None, None, q_axis, k_axis))
-    x = change(seen.reshape(b, g, r, t, s), pair.floats, pair.others, q, k)
+    at = (at[0], at[1].reshape(g, r), *at[2:]) if parts.positions else ()
+    for axes in _PAIR_AXES:
+        change = jax.vmap(change, (0, None, None, *axes[: 2 + len(at)]))
+    x = change(seen.reshape(b, g, r, t, s), pair.floats, pair.others, q, k, *at)
     return x.astype(q.dtype).reshape(b, g * r, t, s)
 
 
@@ -107,17 +112,37 @@ def _modified(
     return _over_pairs(each, inner=(0, 0))(jnp.broadcast_to(visible, logits.shape), logits, *at)
 
 
+# For the axes s, t, r, g and b in turn, which axis of q [b g r t d], k [b g s d], b [b], h [g r],
+# i [t] and j [s] a function of one pair is mapped over.
+_PAIR_AXES = (
+    (None, 0, None, None, None, 0),
+    (0, None, None, None, 0, None),
+    (0, None, None, 0, None, None),
+    (0, 0, None, 0, None, None),
+    (0, 0, 0, None, None, None),
+)
+
+
 def pair_scores(
-    score: Score, q: Float[Array, "b t h d"], k: Float[Array, "b s g d"]
+    score: Score,
+    q: Float[Array, "b t h d"],
+    k: Float[Array, "b s g d"],
+    *,
+    at: tuple[Array, ...] = (),
 ) -> Float[Array, "b h t s"]:
-    """Every query against every key of its group."""
+    """Every query against every key of its group.
+
+    Args:
+      at: b, h, i and j, for a score of positions.
+    """
     (b, t, h, d), g = q.shape, k.shape[2]
     q = q.reshape(b, t, g, h // g, d).transpose(0, 2, 3, 1, 4)
     k = k.transpose(0, 2, 1, 3)
+    at = (at[0], at[1].reshape(g, h // g), *at[2:]) if at else ()
     score = partial(captured_arrays.call, score)
-    for q_axis, k_axis in ((None, 0), (0, None), (0, None), (0, 0), (0, 0)):
-        score = jax.vmap(score, (q_axis, k_axis))
-    return score(q, k).astype(q.dtype).reshape(b, h, t, k.shape[2])
+    for axes in _PAIR_AXES:
+        score = jax.vmap(score, axes[: 2 + len(at)])
+    return score(q, k, *at).astype(q.dtype).reshape(b, h, t, k.shape[2])
 
 
 def visible_pairs(mask: MaskFunction | None, at: tuple[Array, ...]) -> Bool[Array, "#b #h #t #s"]:

@@ -92,6 +92,11 @@ class Request(NamedTuple):
         return Shape(b, g, h // g, t, s)
 
     @property
+    def score_takes_positions(self) -> bool:
+        """True where the score is called with (query, key, b, h, i, j)."""
+        return len(self.analysis.program.jaxpr.invars) > 2
+
+    @property
     def rows(self) -> int:
         """Queries of all heads and sequences."""
         b, t, h, _ = self.query.shape

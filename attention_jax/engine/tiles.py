@@ -33,6 +33,7 @@ class TileSpec(NamedTuple):
       pair: of a prepared query and key; None for their dot product.
       used: which of b, h, i, j the mask depends on.
       infinite: whether prepared vectors may be infinite.
+      positions: whether `pair` is also of b, h, i and j.
     """
 
     pair: Hoisted | None
@@ -43,6 +44,7 @@ class TileSpec(NamedTuple):
     shape: Shape
     sizes: Sizes
     infinite: bool = False
+    positions: bool = False
 
 
 class Captured(NamedTuple):
@@ -125,17 +127,21 @@ def scores(
     Args:
       seen: the visible pairs, as of `visible`; None where all are. At the others derivatives are 0.
     """
-    others = constants.captured
+    others, places = constants.captured, (at.b, at.h, at.i, at.j)
     if spec.pair is None:
         x = dot_rows(q, k) if order == "rows" else _dot_columns(q, k)
     else:
-        axes = {"c": (0, 0), "r": (0, None), "t": (0, None), "s": (None, 0)}
-        x = _over_seen(spec.pair, floats.pair, others.pair, axes, order, seen)(q, k)
+        axes: dict[str, tuple] = {"c": (0, 0), "r": (0, None), "t": (0, None), "s": (None, 0)}
+        if spec.positions:
+            axes = {axis: (*both, *_AT[axis]) for axis, both in axes.items()}
+        pair = _over_seen(spec.pair, floats.pair, others.pair, axes, order, seen)
+        x = pair(q, k, *places) if spec.positions else pair(q, k)
+        x = x.astype(q.dtype)
     if spec.score_mod is None:
         return x
     axes = {axis: (0, *_AT[axis]) for axis in "crts"}
     change = _over_seen(spec.score_mod, floats.score_mod, others.score_mod, axes, order, seen)
-    return change(x, at.b, at.h, at.i, at.j).astype(x.dtype)
+    return change(x, *places).astype(x.dtype)
 
 
 def _over_seen(

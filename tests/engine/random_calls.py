@@ -34,6 +34,15 @@ SCORES = {
     "additive": lambda x: scores.additive(x["w_q"], x["w_k"], x["w"]),
     "general": lambda x: scores.general(x["square"]),
     "manhattan": lambda x: lambda q, k: -jnp.abs(q - k).sum(),
+    "relative": lambda x: (
+        lambda q, k, b, h, i, j: q @ (k + x["distances"][jnp.clip(i - j, -2, 2) + 2])
+    ),
+    "decay": lambda x: (
+        lambda q, k, b, h, i, j: (
+            q @ k
+            - jnp.exp(jnp.tanh(x["square"][0] @ q) + x["slopes"][h]) * abs(i - j).astype(q.dtype)
+        )
+    ),
 }
 MODIFIERS = {
     "none": lambda x: None,
@@ -119,9 +128,15 @@ def draw_arrays(call: Call, number: int) -> tuple[tuple, dict, dict]:
         normal(*x, dtype=call.dtype) for x in ((b, t, g * r, d), (b, s, g, d), (b, s, g, e))
     )
     learned = dict(
-        w_q=normal(3, d), w_k=normal(3, d), w=normal(3), square=normal(d, d), scale=normal(),
-        slopes=normal(g * r), table=normal(b, g * r, 4, 5),
-    )  # fmt: skip
+        w_q=normal(3, d),
+        w_k=normal(3, d),
+        w=normal(3),
+        square=normal(d, d),
+        scale=normal(),
+        slopes=normal(g * r),
+        table=normal(b, g * r, 4, 5),
+        distances=normal(5, d),
+    )
     fixed = dict(
         lengths=jnp.asarray(draw.integers(0, s + 1, b), jnp.int32),
         query_ids=jnp.asarray(np.sort(draw.integers(0, 3, (b, t))), jnp.int32),
@@ -187,13 +202,14 @@ def expected_of(call: Call, given: tuple, fixed: dict, factors: np.ndarray) -> t
     return found if call.names[3] in ("softmax", "sink") else found[:1]
 
 
-def check(number: int, programs: dict) -> None:
+def check(number: int, programs: dict, call: Call | None = None) -> None:
     """Raises an AssertionError where the library and the definition differ.
 
     Args:
       programs: compiled ones, by their number; this one is added.
+      call: None for that of the number.
     """
-    call = draw_call(number // SHARED)
+    call = draw_call(number // SHARED) if call is None else call
     run = programs.setdefault(number // SHARED, program_of(call))
     qkv, learned, fixed = draw_arrays(call, number)
     given, draw = (qkv, learned), np.random.default_rng((3, number))

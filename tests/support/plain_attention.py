@@ -10,12 +10,20 @@ def _unit(x):
     return x / np.sqrt(x @ x)
 
 
+def _near(i, j):
+    return min(max(i - j, -2), 2) + 2
+
+
 SCORES = {
-    "scaled dot": lambda x, q, k: q @ k / np.sqrt(len(q)),
-    "cosine": lambda x, q, k: _unit(q) @ _unit(k) / 0.5,
-    "additive": lambda x, q, k: x["w"] @ np.tanh(x["w_q"] @ q + x["w_k"] @ k),
-    "general": lambda x, q, k: q @ x["square"] @ k,
-    "manhattan": lambda x, q, k: -np.abs(q - k).sum(),
+    "scaled dot": lambda x, q, k, *at: q @ k / np.sqrt(len(q)),
+    "cosine": lambda x, q, k, *at: _unit(q) @ _unit(k) / 0.5,
+    "additive": lambda x, q, k, *at: x["w"] @ np.tanh(x["w_q"] @ q + x["w_k"] @ k),
+    "general": lambda x, q, k, *at: q @ x["square"] @ k,
+    "manhattan": lambda x, q, k, *at: -np.abs(q - k).sum(),
+    "relative": lambda x, q, k, b, h, i, j: q @ (k + x["distances"][_near(i, j)]),
+    "decay": lambda x, q, k, b, h, i, j: (
+        q @ k - np.exp(np.tanh(x["square"][0] @ q) + x["slopes"][h]) * abs(i - j)
+    ),
 }
 MODIFIERS = {
     "none": lambda x, s, b, h, i, j: s,
@@ -100,8 +108,9 @@ def attention(q, k, v, x, *, names, offsets, factors):
             continue
         logits = np.empty(len(seen))
         for place, key in enumerate(seen):
-            plain = SCORES[score](x, q[n, row, head], k[n, key, group])
-            logits[place] = MODIFIERS[modifier](x, plain, n, head, i, int(offsets[1]) + key)
+            at = n, head, i, int(offsets[1]) + key
+            plain = SCORES[score](x, q[n, row, head], k[n, key, group], *at)
+            logits[place] = MODIFIERS[modifier](x, plain, *at)
         weights, total = NORMALIZERS[normalizer](x, logits, head)
         out[n, row, head] = (weights * factors[n, head, row, seen]) @ v[n, seen, group]
         if total is not None:
