@@ -2,6 +2,7 @@
 
 import gc
 import os
+import tempfile
 
 # Tracing makes many objects that stay: looking through them all costs more than it frees.
 gc.set_threshold(100_000, 50, 100)
@@ -12,6 +13,12 @@ import jax  # noqa: E402
 from jaxtyping import config, install_import_hook  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# A program that was compiled before in this process, or in a script that a test forks, is read
+# back, from a folder that begins empty and ends with the process; a folder of one's own is kept.
+if jax.config.jax_compilation_cache_dir is None:
+    _PROGRAMS = tempfile.TemporaryDirectory(prefix="programs_", ignore_cleanup_errors=True)
+    jax.config.update("jax_compilation_cache_dir", _PROGRAMS.name)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 # Before the first import of the library, so that the hook sees all of it.
 install_import_hook("attention_jax", "beartype.beartype")

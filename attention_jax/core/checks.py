@@ -16,7 +16,7 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array
 
 from attention_jax.core import captured_arrays
-from attention_jax.core.types import Like, MaskFunction, Score, ScoreMod, is_typed_key
+from attention_jax.core.types import Length, Like, MaskFunction, Score, ScoreMod, is_typed_key
 
 LARGEST = 2**31 - 1  # positions are 32-bit numbers
 # So far from 0 that the distance of two positions is a 32-bit number too.
@@ -196,7 +196,7 @@ def _is_random_key(key: object) -> bool:
 def position(
     name: str,
     value: ArrayLike,
-    length: int = 0,
+    length: Length = 0,
     *,
     remedy: str = "With one position a sequence, use `jax.vmap`.",
 ) -> None:
@@ -214,6 +214,7 @@ def position(
             _line(f"`{name}` must be one whole number; got {dtype}{list(shape)}.", remedy)
         )
     first = known(value)
+    length = length if isinstance(length, int) else 0  # of a symbolic one nothing is known
     if first is not None and not -FARTHEST <= first <= FARTHEST - length:
         raise ValueError(
             f"`{name}` must keep positions within 2^30 of 0, so that 32 bits hold their distances; "

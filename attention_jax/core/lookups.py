@@ -63,7 +63,8 @@ def check(
     first = {"t": checks.known(query_offset), "s": checks.known(key_offset)}
     for array in getattr(function, "arrays", ()):
         for letter, size in zip(array.axes.split(), array.shape, strict=True):
-            if size == 1 or letter not in sizes:
+            lengths = size, sizes.get(letter)
+            if size == 1 or not all(isinstance(n, int) for n in lengths):  # or symbolic
                 continue
             need = sizes[letter] + max(first.get(letter) or 0, -sizes[letter])
             if size < need or (size > need and letter in "bh"):

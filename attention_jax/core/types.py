@@ -9,7 +9,7 @@ Axis letters, in shapes such as `Float[Array, "b t h d"]`:
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -24,6 +24,20 @@ State = Any  # a pytree of arrays whose first axis is the batch
 AnyArray = Array | np.ndarray
 # An array, or what is known of one before it is there.
 Like = Array | jax.ShapeDtypeStruct
+
+
+@runtime_checkable
+class Symbol(Protocol):
+    """A length that `jax.export` leaves open."""
+
+    @property
+    def dimension_as_value(self) -> Array: ...
+
+
+if TYPE_CHECKING:
+    Length = int  # a symbol has its arithmetic
+else:
+    Length = int | Symbol
 # One query [d] and one key [d] -> a scalar; or (query, key, b, h, i, j), with the global positions
 # of the pair, where a function has so many arguments without a default.
 Score = Callable[..., Array]

@@ -9,8 +9,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from attention_jax.core import checks, normalizers, scores
 from attention_jax.core.calls import clear_calls
 from attention_jax.core.types import AnyArray, Like, MaskFunction, Score, ScoreMod
-from attention_jax.engine import prepared
-from attention_jax.engine.implementation import Implementation, Plan, implementations
+from attention_jax.engine import partition, prepared
+from attention_jax.engine.implementation import Implementation, Output, Plan, implementations
 from attention_jax.engine.prepared import Call
 from attention_jax.engine.request import Keywords, Request, make_request
 
@@ -129,25 +129,29 @@ def attention(
     )
     call = Call(query, key, value, dropout_key, query_offset, key_offset)
     functions, rest = (score, score_mod, mask, normalizer), (return_lse, implementation)
-    known_by = prepared.key_of(call, functions, dropout_rate, rest)
+    typed = partition.is_typed(call[:3])
+    known_by = None if typed else prepared.key_of(call, functions, dropout_rate, rest)
     found = prepared.kept(known_by)
     if found is not None:
         return found.run(call)
-    request = make_request(
-        query,
-        key,
-        value,
-        score=score,
-        score_mod=score_mod,
-        mask=mask,
-        normalizer=normalizer,
-        dropout_rate=dropout_rate,
-        dropout_key=dropout_key,
-        query_offset=query_offset,
-        key_offset=key_offset,
-        return_lse=return_lse,
-    )
-    chosen, _ = _choose(request, implementation)
+    with partition.unchecked():
+        request = make_request(
+            query,
+            key,
+            value,
+            score=score,
+            score_mod=score_mod,
+            mask=mask,
+            normalizer=normalizer,
+            dropout_rate=dropout_rate,
+            dropout_key=dropout_key,
+            query_offset=query_offset,
+            key_offset=key_offset,
+            return_lse=return_lse,
+        )
+        chosen, _ = _choose(request, implementation)
+    if typed:
+        return _apart(request, chosen)
     made = prepared.prepare(request, chosen, call)
     if made is None:
         return chosen.run(request)
@@ -173,9 +177,17 @@ def plan(
     Raises:
       ValueError: as `attention`.
     """
-    request = make_request(query, key, value, return_lse=return_lse, **keywords)
-    chosen, reason = _choose(request, implementation)
-    return chosen.plan(request)._replace(reason=reason)
+    with partition.unchecked():
+        request = make_request(query, key, value, return_lse=return_lse, **keywords)
+        chosen, reason = _choose(request, implementation)
+        return chosen.plan(request)._replace(reason=reason)
+
+
+def _apart(request: Request, chosen: Implementation) -> Output:
+    """Runs a request whose arrays have types of a mesh."""
+    with partition.unchecked():
+        arrays, rebuild = request.lifted()
+    return partition.apart(lambda arrays: chosen.run(rebuild(arrays)), arrays, request.arrays[0])
 
 
 def _choose(request: Request, name: str | None) -> tuple[Implementation, str]:
@@ -184,13 +196,15 @@ def _choose(request: Request, name: str | None) -> tuple[Implementation, str]:
     checks.one_of("implementation", name, (None, *found))
     if name is None:
         for implementation in found.values():
+            if not set(request.symbolic) <= set(implementation.symbolic):
+                continue
             reason = implementation.prefer(request)
             if reason is not None and implementation.refuse(request) is None:
                 return implementation, reason
         raise AssertionError("`reference` honors every request")
-    refusal = found[name].refuse(request)
+    refusal = found[name].refusal(request)
     if refusal is not None:
-        able = ", ".join(x.name for x in found.values() if x.refuse(request) is None)
+        able = ", ".join(x.name for x in found.values() if x.refusal(request) is None)
         raise ValueError(
             f"`implementation` {name!r} cannot honor this request: {refusal} "
             f"These can, the fastest first: {able}; None picks the fastest of them."

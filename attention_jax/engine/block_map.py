@@ -17,6 +17,7 @@ from attention_jax.core.jaxprs import inputs_used
 from attention_jax.core.numerics import Offset
 from attention_jax.core.types import MaskFunction
 from attention_jax.engine import block_search
+from attention_jax.engine.shapes import Shape, Sizes
 
 # Scores that are computed at once: enough work to share between cores, few enough for their caches.
 TILE = 2**19
@@ -35,16 +36,6 @@ MOST_PAIRS = 2**33
 EMPTY, PARTIAL, FULL = range(3)
 
 
-class Shape(NamedTuple):
-    """Sizes of a call: `b` sequences, `g` key heads of `r` query heads each."""
-
-    b: int
-    g: int
-    r: int
-    t: int
-    s: int
-
-
 class TracedMask(NamedTuple):
     """A mask, its program, and which of b, h, i, j that may depend on."""
 
@@ -61,19 +52,6 @@ class TracedMask(NamedTuple):
     def is_known(self, offsets: tuple[Offset, Offset]) -> bool:
         """True where the mask can be evaluated at trace time."""
         return not any(isinstance(x, jax.core.Tracer) for x in (*self.program.consts, *offsets))
-
-
-class Sizes(NamedTuple):
-    """Sizes of a tile.
-
-    Attributes:
-      heads: sequences times key heads that a tile takes together; divides their number.
-      queries, keys: positions in a block.
-    """
-
-    heads: int
-    queries: int
-    keys: int
 
 
 class BlockMap(NamedTuple):
@@ -140,6 +118,7 @@ def choose_sizes(
     *,
     masked: bool = True,
     width: int = 1,
+    devices: int = 1,
 ) -> Sizes:
     """Sizes of a tile; blocks of one kind are of one length, so that little is padded.
 
@@ -147,8 +126,9 @@ def choose_sizes(
       block_sizes: queries and keys in a block, at most; None for what is fastest on a CPU.
       masked: whether there is a mask.
       width: numbers that the score of one pair holds at once; see `jaxprs.Parts`.
+      devices: that may share the batch and the heads, so that a tile takes some of each share.
     """
-    b, g, r, t, s = shape
+    b, g, r, t, s = shape.known
     tile = min(TILE, max(HELD // width, 1))
     lengths = {"queries": t, "keys": s}
     most = dict(
@@ -163,8 +143,23 @@ def choose_sizes(
         room = tile // max(b * g * r * other, 1)
         sizes[axis] = _even(lengths[axis], max(sizes[axis], min(room, limit)))
     fit = max(tile // max(r * sizes["queries"] * sizes["keys"], 1), 1)
-    heads = next(n for n in range(min(fit, b * g) or 1, 0, -1) if b * g % n == 0)
-    return Sizes(heads, **sizes)
+    return Sizes(_heads(shape.known, fit, devices), **sizes)
+
+
+def _heads(shape: Shape, fit: int, devices: int) -> int:
+    """The most heads that fit, of those numbers that every share of `devices` has a part in."""
+    shares = [math.gcd(max(n, 1), devices) for n in (shape.b, shape.g)]
+    whole = []
+    for n in _divisors(max(shape.b * shape.g, 1)):
+        both = zip(Sizes(n, 1, 1).together(shape), shares, strict=True)
+        if all(together % share == 0 for together, share in both):
+            whole.append(n)
+    return max((n for n in whole if n <= fit), default=whole[0])
+
+
+def _divisors(number: int) -> list[int]:
+    low = [n for n in range(1, math.isqrt(number) + 1) if number % n == 0]
+    return sorted({*low, *(number // n for n in low)})
 
 
 def block_map(
@@ -183,18 +178,20 @@ def block_map(
         traced offset, leave blocks partial that the others do not empty.
       offsets: positions of the first query and of the first key.
     """
+    unknown = [x for x in conjuncts if x.used[0] and not shape.is_known]
+    rest, shape = [x for x in conjuncts if x not in unknown], shape.known
     if any(isinstance(x, jax.core.Tracer) for x in offsets):
         return _kept((), shape, sizes, (0, 0), bool(conjuncts))
     starts = int(offsets[0]), int(offsets[1])
-    known, unknown = [], []
-    for mask in conjuncts:
-        (known if mask.is_known(starts) else unknown).append(mask)
+    known, of_data = [], []
+    for mask in rest:
+        (known if mask.is_known(starts) else of_data).append(mask)
     parts = tuple(_Part.of(mask) for mask in known)
-    told = [_Part(mask.function, mask) for mask in unknown]
+    told = [_Part(mask.function, mask) for mask in of_data]
     told = [x for x in told if x.has_bounds(shape)]
     if told:
         return _search((*parts, *told), shape, sizes, starts, True)
-    return _kept(parts, shape, sizes, starts, bool(unknown))
+    return _kept(parts, shape, sizes, starts, bool(unknown or of_data))
 
 
 class _Part:
@@ -286,10 +283,9 @@ def _members(
     used: tuple[bool, ...], shape: Shape, sizes: Sizes, chunk: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The sequences and query heads of a chunk that a mask tells apart."""
-    places = chunk * sizes.heads + np.arange(sizes.heads, dtype=np.int32)
-    bs = np.unique(places // shape.g) if used[0] else np.zeros(1, np.int32)
-    hs = ((places % shape.g)[:, None] * shape.r + np.arange(shape.r, dtype=np.int32)).reshape(-1)
-    return bs, np.unique(hs) if used[1] else np.zeros(1, np.int32)
+    bs, gs = map(np.asarray, sizes.members(shape, np.asarray(chunk, np.int32)))
+    hs = (gs[:, None] * shape.r + np.arange(shape.r, dtype=np.int32)).reshape(-1)
+    return bs if used[0] else bs[:1] * 0, hs if used[1] else hs[:1] * 0
 
 
 def _by_bounds(

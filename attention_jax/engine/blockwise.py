@@ -25,7 +25,15 @@ from attention_jax.core import jaxprs, online_normalizers
 from attention_jax.core.jaxprs import Hoisted
 from attention_jax.core.normalizers import Normalizer
 from attention_jax.core.online_normalizers import Online
-from attention_jax.engine import block_map, custom_transpose, seen, tile_loops, tiles
+from attention_jax.engine import (
+    block_map,
+    custom_transpose,
+    partition,
+    seen,
+    tile_loops,
+    tile_transpose,
+    tiles,
+)
 from attention_jax.engine.block_map import BlockMap, Sizes
 from attention_jax.engine.implementation import (
     Implementation,
@@ -35,7 +43,7 @@ from attention_jax.engine.implementation import (
     named_rows,
 )
 from attention_jax.engine.request import Request
-from attention_jax.engine.tile_loops import Differentiable, EngineConfig, RowStatistics
+from attention_jax.engine.tile_steps import Differentiable, EngineConfig, RowStatistics
 from attention_jax.engine.tiles import Captured, Constants, TileSpec
 
 
@@ -67,11 +75,14 @@ def run(
         positions=analysis.score.positions,
     )
     known = all(x.is_known(request.offsets) for x in analysis.conjuncts)
+    # Devices that share the batch or the heads would have to agree on what is empty.
+    agreed = partition.devices() == 1 or not any(spec.used[:2])
+    dynamic = agreed and not (known and tiling.is_exact)
     starts = (jnp.asarray(x, jnp.int32) for x in request.offsets)
     arrays = _fold(spec, Captured(*(x.floats if x else () for x in hoisted)), q, k, v)
     others = Captured(*(x.others if x else () for x in hoisted))
     constants = Constants(others, *starts, request.dropout.key if request.dropout else None)
-    config = EngineConfig(spec, form, tiling, not (known and tiling.is_exact))
+    config = EngineConfig(spec, form, tiling, dynamic, partition.devices())
     attend = partial(_dense, config) if dense else _rule(config)
     out, lse = attend(arrays, constants)
     out, lse = (tiles.unfold(x, spec) for x in (out, lse[..., None]))
@@ -92,11 +103,13 @@ def tile(
     if request.tiling is not None:
         return request.tiling
     shape, analysis = request.shape, request.analysis
-    sizes = Sizes(shape.b * shape.g, shape.t, shape.s)
+    sizes = Sizes(shape.known.b * shape.g, shape.t, shape.s)
     if not dense:
         masked = request.mask is not None
         width = analysis.score.width
-        sizes = block_map.choose_sizes(shape, block_sizes, masked=masked, width=width)
+        sizes = block_map.choose_sizes(
+            shape, block_sizes, masked=masked, width=width, devices=partition.devices()
+        )
     return block_map.block_map(analysis.conjuncts, shape, sizes, request.offsets)
 
 
@@ -142,7 +155,7 @@ def _rule(config: EngineConfig) -> Callable[[Differentiable, Constants], tuple[A
         # Named here, where the derivative reads them: a policy that keeps them saves a sweep.
         out, row = named_output(out), named_rows(rows.row)
         rows = RowStatistics(row, out if fused else named_rows(rows.mean))
-        functions = partial(tile_loops.tangent, config), partial(tile_loops.transposed, config)
+        functions = partial(tile_loops.tangent, config), partial(tile_transpose.transposed, config)
         return (out, rows), custom_transpose.apply(*functions, (*primals, rows), tangents[0])
 
     @attend.defjvp
@@ -233,9 +246,9 @@ def _hoist(request: Request) -> list[Hoisted | None]:
 
 
 def _fold(spec: TileSpec, captured: Captured, q: Array, k: Array, v: Array) -> Differentiable:
-    sizes, groups = spec.sizes, spec.shape.g
-    keys = (tiles.fold(x, sizes.heads, groups, sizes.keys)[:, :, 0] for x in (k, v))
-    return Differentiable(captured, tiles.fold(q, sizes.heads, groups, sizes.queries), *keys)
+    shape, sizes = spec.shape, spec.sizes
+    keys = (tiles.fold(x, shape, sizes, sizes.keys)[:, :, :, 0] for x in (k, v))
+    return Differentiable(captured, tiles.fold(q, shape, sizes, sizes.queries), *keys)
 
 
 def _finish(request: Request, out: Array, lse: Array) -> Output:
@@ -274,4 +287,5 @@ IMPLEMENTATION = Implementation(
     run=run,
     plan=plan,
     tile=tile,
+    symbolic="b",
 )

@@ -6,14 +6,19 @@ own: forward mode, second derivatives, `vmap` and compilation. `jax.custom_deriv
 comes near, but has neither `vmap` nor a derivative in what the function is not linear in.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax._src import config as jax_config  # no public name turns the check off for a function
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, PyTree
+
+from attention_jax.core.types import AnyArray
 
 
 class Linear(NamedTuple):
@@ -68,6 +73,20 @@ linear_p = Primitive("linear_with_transpose")
 linear_p.multiple_results = True
 
 
+def call(function: Callable[..., tuple[Array, ...]], *flat: AnyArray) -> list[Array]:
+    """`function(*flat)`, traced as if nothing varied along the axes of a mesh.
+
+    Differentiable as the function is. Under `jax.shard_map` all arrays must vary along the same
+    axes, and so do all outputs.
+    """
+    return linear_p.bind(*flat, rule=Linear(function, _no_transpose, 0))
+
+
+def _no_transpose(needed: tuple[bool, ...], *flat: Array) -> tuple[Array | None, ...]:
+    del needed, flat
+    return ()
+
+
 @linear_p.def_impl
 def _run(*flat: Any, rule: Linear) -> tuple[Array, ...]:
     return jax.jit(rule.function)(*flat)
@@ -75,24 +94,107 @@ def _run(*flat: Any, rule: Linear) -> tuple[Array, ...]:
 
 @linear_p.def_abstract_eval
 def _shapes(*flat: Any, rule: Linear) -> list[Any]:
-    shapes = jax.eval_shape(rule.function, *(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in flat))
-    return [jax.core.ShapedArray(x.shape, x.dtype) for x in shapes]
+    plain = (jax.ShapeDtypeStruct(x.shape, x.dtype) for x in flat)
+    with _unchecked(flat):
+        shapes = jax.eval_shape(rule.function, *plain)
+    if not _vary(flat):
+        return [jax.core.ShapedArray(x.shape, x.dtype) for x in shapes]
+    typed = [
+        (x.shape, x.dtype, flat[0].sharding.update(spec=PartitionSpec(*[None] * len(x.shape))))
+        for x in shapes
+    ]
+    axes = flat[0].manual_axis_type
+    return [
+        jax.core.ShapedArray(shape, dtype, sharding=sharding, manual_axis_type=axes)
+        for shape, dtype, sharding in typed
+    ]
 
 
-mlir.register_lowering(
-    linear_p, mlir.lower_fun(lambda *flat, rule: rule.function(*flat), multiple_results=True)
-)
+_lowered = mlir.lower_fun(lambda *flat, rule: rule.function(*flat), multiple_results=True)
+
+
+def _lower(context: Any, *flat: Any, rule: Linear) -> Any:
+    if not _vary(context.avals_in):
+        return _lowered(context, *flat, rule=rule)
+    plain = [jax.core.ShapedArray(x.shape, x.dtype) for x in context.avals_in]
+    with _unchecked(context.avals_in):
+        return _lowered(context.replace(avals_in=plain), *flat, rule=rule)
+
+
+mlir.register_lowering(linear_p, _lower)
+
+
+def _vary(types: Sequence[Any]) -> bool:
+    """True inside `jax.shard_map` with its check."""
+    return any(x.manual_axis_type.varying for x in types)
+
+
+def _unchecked(types: Sequence[Any]) -> contextlib.AbstractContextManager:
+    return jax_config._check_vma(False) if _vary(types) else contextlib.nullcontext()
 
 
 def _jvp(primals: Any, tangents: Any, *, rule: Linear) -> tuple[Any, Any]:
     residuals = len(primals) - rule.count
-    out = linear_p.bind(*primals, rule=rule)
     if all(type(x) is ad.Zero for x in tangents[:residuals]):
+        out = linear_p.bind(*primals, rule=rule)
         moved = [ad.instantiate_zeros(x) for x in tangents[residuals:]]
         return out, linear_p.bind(*primals[:residuals], *moved, rule=rule)
+    if _vary([jax.typeof(x) for x in primals]):
+        return _call_jvp(rule.function, primals, tangents)
+    out = linear_p.bind(*primals, rule=rule)
     whole = [ad.instantiate_zeros(x) for x in tangents]
     _, out_tangents = jax.jvp(rule.function, tuple(primals), tuple(whole))
     return out, list(out_tangents)
+
+
+def _call_jvp(function: Callable[..., tuple], primals: Any, tangents: Any) -> tuple[Any, Any]:
+    """The outputs and tangents of `call`, as calls: nothing of it is traced outside of one."""
+    moving = [n for n, x in enumerate(tangents) if type(x) is not ad.Zero]
+    number, found = len(primals), []
+
+    def part(given: Sequence[Any]) -> Callable[..., tuple[tuple, tuple]]:
+        """Floating-point outputs as a function of what moves, and the other outputs."""
+
+        def moved(*values: Any) -> tuple[tuple, tuple]:
+            whole = list(given)
+            for n, x in zip(moving, values, strict=True):
+                whole[n] = x
+            out = function(*whole)
+            kinds = [jnp.issubdtype(x.dtype, jnp.inexact) for x in out]
+            found[:] = [kinds]
+            floats = tuple(x for x, kind in zip(out, kinds, strict=True) if kind)
+            return floats, tuple(x for x, kind in zip(out, kinds, strict=True) if not kind)
+
+        return moved
+
+    def forward(*flat: Any) -> tuple[Array, ...]:
+        values = [flat[n] for n in moving]
+        floats, pull, others = jax.vjp(part(flat), *values, has_aux=True)
+        held, tree = jax.tree.flatten(pull)
+        found[1:] = [tree]
+        return (*floats, *others, *held)
+
+    def tangent(*flat: Any) -> tuple[Array, ...]:
+        values = tuple(flat[n] for n in moving)
+        moved = flat[number + len(held) :]
+        return jax.jvp(part(flat[:number]), values, moved, has_aux=True)[1]
+
+    done = call(forward, *primals)
+    kinds, tree = found
+    floats, others = done[: sum(kinds)], done[sum(kinds) : len(kinds)]
+    held = done[len(kinds) :]
+
+    def transpose(needed: tuple[bool, ...], *flat: Any) -> tuple[Array | None, ...]:
+        pull = jax.tree.unflatten(tree, flat[number : number + len(held)])
+        return pull(tuple(flat[number + len(held) :]))
+
+    moves = [tangents[n] for n in moving]
+    rule = Linear(tangent, transpose, len(moving))
+    changes = iter(linear_p.bind(*primals, *held, *moves, rule=rule))
+    sources = iter(floats), iter(others)
+    out = [next(sources[0] if kind else sources[1]) for kind in kinds]
+    zero = lambda x: ad.Zero(jax.typeof(x).to_tangent_aval())  # noqa: E731
+    return out, [next(changes) if k else zero(x) for x, k in zip(out, kinds, strict=True)]
 
 
 ad.primitive_jvps[linear_p] = _jvp
@@ -102,9 +204,15 @@ def _transpose(cotangents: Any, *flat: Any, rule: Linear) -> list[Any]:
     residuals, tangents = flat[: len(flat) - rule.count], flat[len(flat) - rule.count :]
     needed = tuple(ad.is_undefined_primal(x) for x in tangents)
     given = [ad.instantiate_zeros(x) for x in cotangents]
-    result = rule.transpose(needed, *residuals, *given)
-    wanted = [x if need else None for x, need in zip(result, needed, strict=True)]
-    return [None] * len(residuals) + wanted
+
+    def wanted(*flat: Any) -> tuple[Array, ...]:
+        given: Any = rule.transpose(needed, *flat)
+        return tuple(x for x, need in zip(given, needed, strict=True) if need)
+
+    arguments = (*residuals, *given)
+    types = [jax.typeof(x) for x in arguments]
+    result = iter(call(wanted, *arguments) if _vary(types) else wanted(*arguments))
+    return [None] * len(residuals) + [next(result) if need else None for need in needed]
 
 
 ad.primitive_transposes[linear_p] = _transpose

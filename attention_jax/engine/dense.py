@@ -24,7 +24,7 @@ def refuse(request: Request) -> str | None:
 def prefer(request: Request) -> str | None:
     """Picked for short sequences alone: its memory grows with the product of the lengths."""
     shape, width = request.shape, request.analysis.score.width
-    if max(shape.t, shape.s) > SHORT or request.rows * shape.s * width > FEW_SCORES:
+    if max(shape.t, shape.s) > SHORT or shape.known.scores * width > FEW_SCORES:
         return None
     return f"up to {SHORT} positions one tile is faster than blocks"
 
@@ -42,4 +42,5 @@ IMPLEMENTATION = Implementation(
     run=run,
     plan=plan,
     tile=lambda request: blockwise.tile(request, dense=True),
+    symbolic="b",
 )

@@ -72,6 +72,7 @@ class Implementation(NamedTuple):
       tile: the tiles of `run`, which then takes them from the request, and may be compiled with all
         arrays as arguments; None where it must read what functions captured.
       nests: whether it is compiled so inside transformations too.
+      symbolic: letters of the axes whose lengths may be symbolic, as `jax.export` makes them.
     """
 
     name: str
@@ -82,6 +83,14 @@ class Implementation(NamedTuple):
     plan: Callable[[Request], Plan]
     tile: Callable[[Request], BlockMap | None] | None = None
     nests: bool = True
+    symbolic: str = ""
+
+    def refusal(self, request: Request) -> str | None:
+        """The reason of `refuse`, or the axes whose lengths must be known."""
+        unknown = [f"{x}={n}" for x, n in request.symbolic.items() if x not in self.symbolic]
+        if unknown:
+            return f"it needs lengths that are known; got {', '.join(unknown)}."
+        return self.refuse(request)
 
 
 @functools.cache
@@ -96,7 +105,7 @@ def implementations() -> tuple[Implementation, ...]:
 
 def dense_bytes(request: Request) -> int:
     """Bytes of all scores, of what the pairs hold beside them, and of the vectors."""
-    numbers = (1 + request.analysis.score.width) * request.rows * request.shape.s
+    numbers = (1 + request.analysis.score.width) * request.shape.known.scores
     return (numbers + request.vector_numbers) * request.dtype.itemsize
 
 

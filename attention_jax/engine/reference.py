@@ -197,12 +197,20 @@ def weighted_sum(
     return out.reshape(b, h, t, e).transpose(0, 2, 1, 3)
 
 
+def _prefer(request: Request) -> str:
+    unknown = "".join(x for x in request.symbolic if x != "b")
+    if unknown:
+        return f"lengths that are not known before the run ({', '.join(unknown)}) have no blocks"
+    return f"{request.normalizer.name} needs whole rows of logits"
+
+
 IMPLEMENTATION = Implementation(
     "reference",
     rank=70,
     refuse=lambda request: None,
-    prefer=lambda request: f"{request.normalizer.name} needs whole rows of logits",
+    prefer=_prefer,
     run=run,
     plan=lambda request: Plan("reference", temporary_bytes=dense_bytes(request)),
     tile=lambda request: None,
+    symbolic="bthdsge",
 )

@@ -1,14 +1,17 @@
 """A call of `attention` as a value: validated and analyzed once, for every implementation."""
 
+import functools
+from collections.abc import Callable
 from typing import NamedTuple, TypedDict, Unpack, cast
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from attention_jax.core import calls, checks, jaxprs, lookups, normalizers, numerics, scores
-from attention_jax.core.masks import Mask, conjuncts
+from attention_jax.core import calls, checks, jaxprs, lookups, normalizers, numerics, scores, values
+from attention_jax.core.masks import Mask, both, conjuncts
 from attention_jax.core.normalizers import Normalizer
 from attention_jax.core.numerics import Offset
 from attention_jax.core.types import Like, MaskFunction, Score, ScoreMod
@@ -97,16 +100,63 @@ class Request(NamedTuple):
         return len(self.analysis.program.jaxpr.invars) > 2
 
     @property
+    def symbolic(self) -> dict[str, object]:
+        """The axes whose lengths are not known before the run, as `jax.export` has them."""
+        shapes = {"bthd": self.query.shape, "bsgd": self.key.shape, "bsge": self.value.shape}
+        return {
+            axis: length
+            for axes, shape in shapes.items()
+            for axis, length in zip(axes, shape, strict=True)
+            if not isinstance(length, int)
+        }
+
+    @property
     def rows(self) -> int:
-        """Queries of all heads and sequences."""
-        b, t, h, _ = self.query.shape
-        return b * t * h
+        """Queries of all heads and sequences; those of one, where their number is symbolic."""
+        b, g, r, t, _ = self.shape.known
+        return b * g * r * t
 
     @property
     def vector_numbers(self) -> int:
         """Numbers in the query, the key, the value and the output."""
-        (_, _, _, d), (b, s, g, e) = self.query.shape, self.value.shape
-        return self.rows * (d + e) + b * s * g * (self.key.shape[-1] + e)
+        (b, g, _, _, s), d, e = self.shape.known, self.key.shape[-1], self.value.shape[-1]
+        return self.rows * (self.query.shape[-1] + e) + b * s * g * (d + e)
+
+    def lifted(self) -> tuple[PyTree, Callable[[PyTree], "Request"]]:
+        """All arrays of the request, and the request as a function of them.
+
+        Functions that capture nothing stay as they are, so that kernels still know them.
+        """
+        analysis = self.analysis
+        programs = {"score": analysis.program, "score_mod": analysis.score_mod}
+        programs = {x: jaxprs.lift(getattr(self, x), program) for x, program in programs.items()}
+        parts = [jaxprs.lift(x.function, x.program) for x in analysis.conjuncts]
+        starts = {name: x for name, x in self.offsets._asdict().items() if isinstance(x, jax.Array)}
+        key = None if self.dropout is None else self.dropout.key
+        captured = {name: x.arrays for name, x in programs.items()}, [x.arrays for x in parts]
+        normalizer = values.without_arrays(self.normalizer)
+
+        def rebuild(arrays: PyTree) -> "Request":
+            (query, key, value), starts, dropout_key, (captured, of_masks), of_normalizer = arrays
+            functions = {name: x.bound(captured[name]) for name, x in programs.items()}
+            masks = [x.bound(own) for x, own in zip(parts, of_masks, strict=True)]
+            offsets = self.offsets._replace(**starts)
+            return make_request(
+                query,
+                key,
+                value,
+                **functions,
+                mask=functools.reduce(both, masks, None),
+                normalizer=values.with_arrays(normalizer, of_normalizer),
+                dropout_rate=self.dropout.rate if self.dropout else 0.0,
+                dropout_key=dropout_key,
+                query_offset=offsets.query,
+                key_offset=offsets.key,
+                return_lse=self.return_lse,
+            )
+
+        of_normalizer = values.arrays_of(self.normalizer)
+        return (self.arrays, starts, key, captured, of_normalizer), rebuild
 
     @property
     def dtype(self) -> jnp.dtype:

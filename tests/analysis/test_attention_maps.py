@@ -60,9 +60,14 @@ def numbers(x):
     return np.asarray(x, np.float64)
 
 
-def softmax_of(attention, x, y, *, causal=False):
+def projected(attention, x, y):
+    """The queries and keys of a layer."""
+    return attention.queries(x), attention.keys_values(y)[0]
+
+
+def softmax_of(queries, keys, *, causal=False):
     """Equation 1 of arXiv:1706.03762 without the values: [h t s]."""
-    q, k = numbers(attention.queries(x))[0], numbers(attention.keys_values(y)[0])[0]
+    q, k = numbers(queries)[0], numbers(keys)[0]
     weights = np.zeros((q.shape[1], q.shape[0], k.shape[0]))
     for h, i in np.ndindex(weights.shape[:2]):
         seen = k[: i + 1, h] if causal else k[:, h]
@@ -79,26 +84,35 @@ def found():
 
 def test_weights_are_the_softmax_of_the_paper(found):
     model, drawn = found
-    source, target = jnp.int32([[*SOURCE, EOS]]), jnp.int32([[BOS, *TARGET[:-1]]])
-    memory = model.encode(source, source > 0)
-    x, y = model.embedding(source), model.embedding(target)
-    for number, (encoder, decoder) in enumerate(
-        zip(model.encoder.each(), model.decoder.each(), strict=True)
-    ):
-        inside = encoder.around_attention.pre_norm(x)
-        own = decoder.around_attention.pre_norm(y)
-        look = y + decoder.attention(own, mask=lambda b, h, i, j: j <= i)
-        look = decoder.around_cross_attention.pre_norm(look)
-        wanted = {
-            "encoder": softmax_of(encoder.attention, inside, inside),
-            "decoder": softmax_of(decoder.attention, own, own, causal=True),
-            "cross": softmax_of(decoder.cross_attention, look, memory.states),
-        }
-        for place, weights in wanted.items():
+
+    @nnx.jit
+    def layers(model, source, target):
+        """Queries and keys of each layer, by place."""
+        memory, each = model.encode(source, source > 0), []
+        x, y = model.embedding(source), model.embedding(target)
+        for encoder, decoder in zip(model.encoder.each(), model.decoder.each(), strict=True):
+            inside = encoder.around_attention.pre_norm(x)
+            own = decoder.around_attention.pre_norm(y)
+            look = y + decoder.attention(own, mask=lambda b, h, i, j: j <= i)
+            look = decoder.around_cross_attention.pre_norm(look)
+            each.append(
+                {
+                    "encoder": projected(encoder.attention, inside, inside),
+                    "decoder": projected(decoder.attention, own, own),
+                    "cross": projected(decoder.cross_attention, look, memory.states),
+                }
+            )
+            x, y = encoder(x, source > 0), decoder(y, memory)
+        return each
+
+    found = layers(model, jnp.int32([[*SOURCE, EOS]]), jnp.int32([[BOS, *TARGET[:-1]]]))
+    assert len(found) == len(drawn["cross"].weights) == 2
+    for number, layer in enumerate(found):
+        for place, (queries, keys) in layer.items():
+            weights = softmax_of(queries, keys, causal=place == "decoder")
             np.testing.assert_allclose(
                 drawn[place].weights[number], weights, rtol=1e-5, atol=1e-6, err_msg=place
             )
-        x, y = encoder(x, source > 0), decoder(y, memory)
 
 
 def test_rows_of_a_softmax_sum_to_1_and_are_exact(found):
@@ -116,9 +130,14 @@ def test_weights_of_an_rnn_are_those_of_the_paper(feeding):
     """Section 3.1 of arXiv:1409.0473: softmax_j v . tanh(W h_i + U m_j), in float64."""
     model = recurrent(attention="additive", input_feeding=feeding)
     batch = jax.tree.map(jnp.asarray, pad([(SOURCE, TARGET[:-1])], rows=1, length=16))
-    (call,) = model.attention_calls(batch)
+
+    @nnx.jit
+    def read(model):
+        (call,) = model.attention_calls(batch)
+        return call.x, call.memory
+
     learned = {name: numbers(x[...]) for name, x in model.learned.items()}
-    hidden, states = numbers(call.x)[0], numbers(call.memory)[0]
+    hidden, states = (numbers(x)[0] for x in read(model))
     wanted = np.zeros((5, 11))
     for i in range(5):
         inside = np.tanh(learned["w_q"] @ hidden[i] + states[:11] @ learned["w_k"].T)
@@ -134,13 +153,19 @@ def test_weights_of_an_rnn_are_those_of_the_paper(feeding):
 def test_an_rnn_answers_from_the_mean_by_these_weights(attention, feeding):
     model = recurrent(attention=attention, input_feeding=feeding)
     batch = jax.tree.map(jnp.asarray, pad([(SOURCE, TARGET[:-1])], rows=1, length=16))
-    memory = model.encode(batch.source, batch.source_mask)
-    (call,) = model.attention_calls(batch)
     weights = attention_maps.weights_of(model, batch)["cross"].weights[:, 0, 0]
-    context = jnp.einsum("bts,bsm->btm", weights, memory.states)
-    attentional = jnp.tanh(model.combine(jnp.concatenate([context, call.x], axis=-1)))
-    wanted = model.embedding.logits(attentional) + model.output_bias[...][None, None]
-    np.testing.assert_allclose(model.decode(batch.target_in, memory), wanted, rtol=1e-4, atol=1e-5)
+
+    @nnx.jit
+    def answers(model, weights):
+        memory = model.encode(batch.source, batch.source_mask)
+        (call,) = model.attention_calls(batch)
+        context = jnp.einsum("bts,bsm->btm", weights, memory.states)
+        attentional = jnp.tanh(model.combine(jnp.concatenate([context, call.x], axis=-1)))
+        wanted = model.embedding.logits(attentional) + model.output_bias[...][None, None]
+        return model.decode(batch.target_in, memory), wanted
+
+    got, wanted = answers(model, weights)
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_a_model_without_attention_has_no_maps():
@@ -223,13 +248,19 @@ def language(kind):
 def test_weights_of_a_language_model_are_the_softmax_of_the_paper(kind):
     model = language(kind)
     tokens = jnp.int32([SOURCE, TARGET + TARGET])
-    calls = list(model.attention_calls(Text(tokens)))
-    assert [call.kind for call in calls] == ["decoder"] * len(calls)
+
+    @nnx.jit
+    def heads(model):
+        """Queries and keys of the second row, by layer."""
+        calls = list(model.attention_calls(Text(tokens)))
+        assert calls and all(call.kind == "decoder" for call in calls)
+        read = [(call.module, call.x[1:, :8]) for call in calls]
+        return [projected(module, x, x) for module, x in read]
+
     drawn = attention_maps.attention_maps(model, Text(tokens), row=1, target_length=8)
     assert set(drawn) == {"decoder"} and drawn["decoder"].is_exact.all()
-    for number, call in enumerate(calls):
-        x = call.x[1:, :8]
-        wanted = softmax_of(call.module, x, x, causal=True)
+    for number, layer in enumerate(heads(model)):
+        wanted = softmax_of(*layer, causal=True)
         np.testing.assert_allclose(drawn["decoder"].weights[number], wanted, rtol=1e-5, atol=1e-6)
 
 
@@ -250,6 +281,7 @@ def test_a_model_of_ones_own_needs_one_method():
 
     model, x = Own(False), jnp.asarray(np.random.default_rng(0).normal(size=(1, 3, 8)), jnp.float32)
     drawn = attention_maps.attention_maps(model, x)
-    np.testing.assert_allclose(drawn["encoder"].weights[0], softmax_of(model.rows, x, x), rtol=1e-5)
+    wanted = softmax_of(*nnx.jit(projected)(model.rows, x, x))
+    np.testing.assert_allclose(drawn["encoder"].weights[0], wanted, rtol=1e-5)
     with pytest.raises(ValueError, match="equal heads and lengths .* encoder has"):
         attention_maps.attention_maps(Own(True), x)

@@ -47,11 +47,16 @@ def test_weights_are_those_of_the_output(images, attention):
     found = image_attribution.attention(*split(model), images)
     assert found.is_exact.all() and found.pooling_is_exact.all()
     np.testing.assert_allclose(found.layers.sum(axis=-1), 1, atol=1e-5)
-    *_, call = model.attention_calls(image_attribution.Images(jnp.asarray(images)))
-    _, values = call.module.keys_values(call.memory)
-    heads = np.einsum("bhn,bnhe->bhe", found.pooling, values).reshape(3, 1, -1)
-    wanted = model.head(call.module.out(jnp.asarray(heads)))[:, 0]
-    np.testing.assert_allclose(model.classify(jnp.asarray(images)), wanted, rtol=1e-4, atol=1e-5)
+
+    @nnx.jit
+    def answers(model, images, pooling):
+        *_, call = model.attention_calls(image_attribution.Images(images))
+        _, values = call.module.keys_values(call.memory)
+        heads = jnp.einsum("bhn,bnhe->bhe", pooling, values).reshape(3, 1, -1)
+        return model.classify(images), model.head(call.module.out(heads))[:, 0]
+
+    got, wanted = answers(model, jnp.asarray(images), jnp.asarray(found.pooling))
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("model", [lambda: vit("attention", layers=1), rnn], ids=["vit", "rnn"])
@@ -156,11 +161,12 @@ def test_what_decides_is_what_is_lost_without_it(images, build):
     found = image_attribution.occlusion(*split(model), images)
     rows, columns = model.grid
     assert found.shape == (3, rows, columns)
-    whole = jax.nn.log_softmax(model.classify(jnp.asarray(images)))
+    answers = nnx.jit(lambda model, images: jax.nn.log_softmax(model.classify(images)))
+    whole = np.asarray(answers(model, jnp.asarray(images)))
     hidden = images.copy()
     for b, row in ((0, 0), (2, rows - 1)):
         hidden[b, row * 6 // rows : (row + 1) * 6 // rows, : 4 // columns] = images[b].mean()
-    less = jax.nn.log_softmax(model.classify(jnp.asarray(hidden)))
+    less = np.asarray(answers(model, jnp.asarray(hidden)))
     for b, row in ((0, 0), (2, rows - 1)):
         answer = int(whole[b].argmax())
         left = less[b, answer]

@@ -31,6 +31,11 @@ def step(state, token):
     return {"table": state["table"], "prefix": prefix}, logits
 
 
+def decode(method, step, state, **options) -> search.DecodingResult:
+    """By one program: op by op, each op would be compiled by itself."""
+    return jax.jit(lambda state: getattr(search, method)(step, state, **options))(state)
+
+
 def log_probability(table: np.ndarray, sentence: tuple[int, ...]) -> float:
     """log p(y) = Σ_i log softmax(logits(y[<i]))[y[i]], over all of the vocabulary, in float64."""
     prefix, total = BOS, 0.0
@@ -68,16 +73,8 @@ def sentences(decoded: search.DecodingResult, row: int) -> list[tuple[int, ...]]
 @pytest.mark.parametrize("length_penalty", [0.0, 0.6, 1.0, 3.0])
 def test_a_beam_that_holds_everything_finds_what_brute_force_finds(length_penalty):
     table = tables(3)
-    decoded = jax.jit(
-        lambda state: search.beam(
-            step,
-            state,
-            max_length=LENGTH,
-            beam_size=32,
-            nbest=31,
-            length_penalty=length_penalty,
-        )
-    )(start(table))
+    options = {"beam_size": 32, "nbest": 31, "length_penalty": length_penalty}
+    decoded = decode("beam", step, start(table), max_length=LENGTH, **options)
     for row in range(3):
         expected = brute_force(table[row], length_penalty)
         assert len(expected) == 31  # 15 that ended and 16 that did not
@@ -108,7 +105,7 @@ def test_a_beginning_that_only_its_length_will_redeem_is_followed():
     table = np.full((1, VOCABULARY ** (LENGTH + 1), VOCABULARY), -40.0, np.float32)
     table[0, BOS, [EOS, 3, 4]] = np.log([0.4, 0.34, 0.26])
     table[0, [8, 43], 3] = table[0, 218, EOS] = 40.0  # after 3, after 3 3, after 3 3 3
-    decoded = search.beam(step, start(table), max_length=LENGTH, beam_size=2)
+    decoded = decode("beam", step, start(table), max_length=LENGTH, beam_size=2)
     assert sentences(decoded, 0) == [(3, 3, 3, EOS)]
     assert float(decoded.scores[0, 0]) == pytest.approx(math.log(0.34) / (9 / 6), rel=1e-5)
 
@@ -130,7 +127,8 @@ def searched(table: np.ndarray, k: int, length_penalty: float) -> list[tuple[int
 @pytest.mark.parametrize("beam_size", [2, 3])
 def test_a_narrow_beam_searches_as_the_loops_do(beam_size, length_penalty):
     table = tables(64, seed=8)
-    decoded = search.beam(
+    decoded = decode(
+        "beam",
         step,
         start(table),
         max_length=LENGTH,
@@ -143,7 +141,7 @@ def test_a_narrow_beam_searches_as_the_loops_do(beam_size, length_penalty):
 
 
 def test_fewer_sentences_than_asked_for_leave_empty_places():
-    decoded = search.beam(step, start(tables(1)), max_length=1, beam_size=8, nbest=5)
+    decoded = decode("beam", step, start(tables(1)), max_length=1, beam_size=8, nbest=5)
     assert sorted(sentences(decoded, 0)[:3]) == [(EOS,), (3,), (4,)]
     assert decoded.lengths.tolist() == [[1, 1, 1, 0, 0]]
     assert np.isneginf(decoded.scores[0, 3:]).all() and np.isfinite(decoded.scores[0, :3]).all()
@@ -151,8 +149,9 @@ def test_fewer_sentences_than_asked_for_leave_empty_places():
 
 def test_a_beam_of_one_without_penalty_is_greedy():
     table = tables(64, seed=2)
-    one = search.beam(step, start(table), max_length=LENGTH, beam_size=1, length_penalty=0.0)
-    greedy = search.greedy(step, start(table), max_length=LENGTH)
+    options = {"max_length": LENGTH, "beam_size": 1, "length_penalty": 0.0}
+    one = decode("beam", step, start(table), **options)
+    greedy = decode("greedy", step, start(table), max_length=LENGTH)
     np.testing.assert_array_equal(one.tokens, greedy.tokens)
     np.testing.assert_allclose(one.scores, greedy.scores, rtol=1e-5)
     assert len(set(greedy.lengths.ravel().tolist())) == LENGTH  # every length occurs
@@ -160,7 +159,7 @@ def test_a_beam_of_one_without_penalty_is_greedy():
 
 def test_greedy_takes_the_most_probable_token_at_every_position():
     table = tables(16, seed=3)
-    decoded = search.greedy(step, start(table), max_length=LENGTH)
+    decoded = decode("greedy", step, start(table), max_length=LENGTH)
     for row in range(16):
         prefix, expected = BOS, []
         while len(expected) < LENGTH and EOS not in expected:
@@ -183,15 +182,15 @@ def decoders():
 
 @pytest.mark.parametrize("name", decoders())
 def test_the_other_rows_of_a_batch_change_nothing(name):
-    decode, table = jax.jit(decoders()[name]), tables(6, seed=4)
-    together = decode(start(table))
+    run, table = jax.jit(decoders()[name]), tables(6, seed=4)
+    together = run(start(table))
     if name == "sample":  # each row draws its own numbers, so a row keeps its place
-        other = decode(start(np.concatenate([tables(3, seed=5), table[3:], table])))
+        other = run(start(np.concatenate([tables(3, seed=5), table[3:], table])))
         for ours, theirs in zip(together, other, strict=True):
             np.testing.assert_array_equal(ours[3:], theirs[3:6])
         return
     for row in range(6):
-        alone = decode(start(table[row : row + 1]))
+        alone = run(start(table[row : row + 1]))
         for ours, whole in zip(alone, together, strict=True):
             np.testing.assert_array_equal(ours[0], whole[row])
 
@@ -199,8 +198,8 @@ def test_the_other_rows_of_a_batch_change_nothing(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", decoders())
 def test_jit_changes_nothing(name):
-    decode, state = decoders()[name], start(tables(4, seed=6))
-    eager, jitted = decode(state), jax.jit(decode)(state)
+    run, state = decoders()[name], start(tables(4, seed=6))
+    eager, jitted = run(state), jax.jit(run)(state)
     np.testing.assert_array_equal(eager.tokens, jitted.tokens)
     np.testing.assert_allclose(eager.scores, jitted.scores, rtol=1e-5)
 
@@ -211,12 +210,11 @@ def constant(logits):
     return lambda state, token: (state, jnp.broadcast_to(row, (token.shape[0], row.size)))
 
 
-@pytest.mark.parametrize("decode", ["greedy", "sample", "beam"])
-def test_padding_and_beginning_are_never_produced(decode):
-    options = {"key": jax.random.key(0)} if decode == "sample" else {}
-    decoded = getattr(search, decode)(
-        constant([9.0, 8.0, 0.0, 1.0, 1.0]), jnp.zeros(50), max_length=3, **options
-    )
+@pytest.mark.parametrize("method", ["greedy", "sample", "beam"])
+def test_padding_and_beginning_are_never_produced(method):
+    options = {"key": jax.random.key(0)} if method == "sample" else {}
+    always = constant([9.0, 8.0, 0.0, 1.0, 1.0])
+    decoded = decode(method, always, jnp.zeros(50), max_length=3, **options)
     for row in range(50):
         assert {PAD, BOS}.isdisjoint(sentences(decoded, row)[0])
 
@@ -231,9 +229,9 @@ def test_decoding_stops_once_every_row_has_ended():
         return state, jnp.where(ends[:, None], 40.0, -40.0) * jnp.eye(5)[EOS][None]
 
     state = {"position": jnp.zeros(3, jnp.int32), "row": jnp.arange(3)}
-    for decode in (search.greedy, search.beam):
+    for run in (search.greedy, search.beam):
         calls.clear()
-        decoded = decode(ends_at_row_number, state, max_length=100)
+        decoded = run(ends_at_row_number, state, max_length=100)
         jax.effects_barrier()
         assert decoded.lengths[:, 0].tolist() == [1, 2, 3]
         assert len(calls) == 3
@@ -241,7 +239,8 @@ def test_decoding_stops_once_every_row_has_ended():
 
 def test_draws_follow_the_tempered_distribution():
     logits, temperature, rows = np.array([9.0, 9.0, 0.0, 1.0, 2.0, 0.5]), 0.7, 20_000
-    decoded = search.sample(
+    decoded = decode(
+        "sample",
         constant(logits),
         jnp.zeros(rows),
         key=jax.random.key(1),
@@ -276,15 +275,15 @@ def test_draws_follow_the_tempered_distribution():
 )
 def test_only_what_is_kept_is_drawn_and_all_of_it(options, support):
     shares = [1e-30, 1e-30, 0.03, 0.3, 0.07, 0.4, 0.2]
-    decoded = search.sample(
-        constant(np.log(shares)), jnp.zeros(2000), key=jax.random.key(2), max_length=1, **options
-    )
+    key, always = jax.random.key(2), constant(np.log(shares))
+    decoded = decode("sample", always, jnp.zeros(2000), key=key, max_length=1, **options)
     assert set(decoded.tokens.ravel().tolist()) == support
 
 
 def test_positions_and_rows_draw_their_own_numbers():
     logits = [0.0, 0.0, -50.0] + [0.0] * 97
 
+    @jax.jit
     def draw(seed):
         key = jax.random.key(seed)
         return search.sample(constant(logits), jnp.zeros(40), key=key, max_length=10).tokens
@@ -299,10 +298,11 @@ def test_positions_and_rows_draw_their_own_numbers():
 @pytest.mark.parametrize("v", [1, 7, 64, 101, 1000])
 @pytest.mark.parametrize("k", [1, 3, 50])
 def test_searching_groups_finds_the_largest(v, k):
-    x = jnp.asarray(np.random.default_rng(7).permuted(np.arange(3.0 * v).reshape(3, v), axis=1))
-    jax.tree.map(
-        np.testing.assert_array_equal, search._top_k(x, k), tuple(jax.lax.top_k(x, min(k, v)))
-    )
+    x = np.random.default_rng(7).permuted(np.arange(3.0 * v).reshape(3, v), axis=1)
+    places = np.argsort(-x, axis=1)[:, :k]  # no two are equal
+    found = jax.jit(lambda x: search._top_k(x, k))(jnp.asarray(x, jnp.float32))
+    for got, expected in zip(found, (np.take_along_axis(x, places, axis=1), places), strict=True):
+        np.testing.assert_array_equal(got, expected)
 
 
 def test_where_nothing_else_is_possible_the_tokens_stay_in_range():

@@ -10,7 +10,7 @@ from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from attention_jax.core import masks, numerics
-from attention_jax.engine import blockwise, tile_loops
+from attention_jax.engine import blockwise, tile_steps
 from attention_jax.engine.request import make_request
 from tests.support.engine_requests import (
     ASKED,
@@ -354,5 +354,5 @@ def test_tiles_taken_along_their_runs_are_those_of_the_list(monkeypatch):
         return loss(q), jax.grad(loss)(q), jax.jvp(jax.grad(loss), (q,), (jnp.ones_like(q),))[1]
 
     listed = jax.jit(lambda q: derivatives(q))(q)
-    monkeypatch.setattr(tile_loops, "MOST_LISTED", 1)
+    monkeypatch.setattr(tile_steps, "MOST_LISTED", 1)
     jax.tree.map(close, jax.jit(derivatives)(q), listed)

@@ -37,36 +37,52 @@ def stepped(cell, x):
 @pytest.mark.parametrize("reads", ["rows", "patches"])
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_it_reads_as_its_cell_steps(images, reads, cell):
+    @nnx.jit
+    def both(model, images):
+        x = 2 * images - 1
+        x = x.reshape(3, 6, 12) if reads == "rows" else patches(x, IMAGE)
+        for (cell,) in model.cells:
+            x = stepped(cell, x)
+        return model.states(images), x, model.classify(images), model.head(x[:, -1])
+
     model = build(reads, cell=cell, bidirectional=False, layers=2)
-    x = 2 * images - 1
-    x = x.reshape(3, 6, 12) if reads == "rows" else patches(x, IMAGE)
-    for (cell,) in model.cells:
-        x = stepped(cell, x)
-    np.testing.assert_allclose(model.states(images), x, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(model.classify(images), model.head(x[:, -1]), rtol=1e-4, atol=1e-5)
+    states, x, classified, wanted = both(model, images)
+    np.testing.assert_allclose(states, x, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(classified, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_both_ways_end_at_their_own_end(images):
-    model = build(bidirectional=True)
-    rows = (2 * images - 1).reshape(3, 6, 12)
-    ((down, up),) = model.cells
-    last = stepped(down, rows)[:, -1], stepped(up, rows[:, ::-1])[:, -1]
-    wanted = model.head(jnp.concatenate(last, axis=-1))
-    np.testing.assert_allclose(model.classify(images), wanted, rtol=1e-4, atol=1e-5)
+    @nnx.jit
+    def both(model, images):
+        rows = (2 * images - 1).reshape(3, 6, 12)
+        ((down, up),) = model.cells
+        last = stepped(down, rows)[:, -1], stepped(up, rows[:, ::-1])[:, -1]
+        return model.classify(images), model.head(jnp.concatenate(last, axis=-1))
+
+    got, wanted = both(build(bidirectional=True), images)
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("attention", ["additive", "scaled_dot", "coverage", "pooling"])
 def test_attention_pools_its_states(images, attention):
-    model = build("patches", attention=attention)
-    wanted = model.head(model.pool(model.states(images)))
-    np.testing.assert_allclose(model.classify(images), wanted, rtol=1e-4, atol=1e-5)
+    @nnx.jit
+    def both(model, images):
+        return model.classify(images), model.head(model.pool(model.states(images)))
+
+    got, wanted = both(build("patches", attention=attention), images)
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_dropout_is_drawn_in_training_only(images):
     model = build(attention="additive", layers=2, dropout_rate=0.5)
-    drawn = model.classify(images, rngs=nnx.Rngs(dropout=jax.random.key(1)))
-    assert not np.allclose(drawn, model.classify(images))
-    np.testing.assert_array_equal(model.classify(images), model.classify(images))
+
+    @nnx.jit
+    def classify(model, images, seed=None):
+        rngs = None if seed is None else nnx.Rngs(dropout=jax.random.key(seed))
+        return model.classify(images, rngs=rngs)
+
+    assert not np.allclose(classify(model, images, 1), classify(model, images))
+    np.testing.assert_array_equal(classify(model, images), classify(model, images))
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_bfloat16_keeps_float32_parameters_and_logits(name, text):
     assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(model))} == {jnp.dtype("float32")}
     # Flax's own layer norm mixes the two types.
     with jax.numpy_dtype_promotion("standard"):
-        assert whole(model, text).dtype == jnp.float32
+        assert nnx.eval_shape(whole, model, text).dtype == jnp.float32
 
 
 @pytest.mark.parametrize("name", ["learned, gelu", "gru"])

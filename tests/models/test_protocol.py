@@ -11,17 +11,19 @@ from attention_jax.core.types import ROLES
 from attention_jax.data.types import Seq2SeqBatch
 from attention_jax.models import seq2seq_rnn, seq2seq_transformer
 from attention_jax.nn import recurrent, transformer
+from tests.support.passes import forward_and_backward
 
 SIZES = {"vocabulary_size": 11, "width": 8, "layers": 2, "dropout_rate": 0.5}
 TRANSFORMERS = {
     "transformer": {},
     "post-norm, learned, untied": {
+        "layers": 1,  # of two the others are
         "norm": "post",
         "positions": "learned",
         "max_length": 32,
         "tied": False,
     },
-    "rope, grouped": {"positions": "rope", "kv_heads": 1},
+    "rope, grouped": {"positions": "rope", "kv_heads": 1, "layers": 1},
     "scanned": {"scan": True},
     "alibi": {"attention": "alibi"},
     "additive": {"attention": "additive"},
@@ -51,9 +53,8 @@ def build(name):
     rngs = nnx.Rngs(0)
     if name in RNNS:
         return seq2seq_rnn.Seq2SeqRNN(recurrent.RNNConfig(**SIZES, **RNNS[name]), rngs=rngs)
-    config = transformer.TransformerConfig(
-        **SIZES, heads=2, feed_forward=16, **(TRANSFORMERS | RECOMPUTED)[name]
-    )
+    options = SIZES | {"heads": 2, "feed_forward": 16} | (TRANSFORMERS | RECOMPUTED)[name]
+    config = transformer.TransformerConfig(**options)
     return seq2seq_transformer.Seq2SeqTransformer(config, rngs=rngs)
 
 
@@ -81,6 +82,11 @@ def model(request):
 
 
 @pytest.fixture(scope="module")
+def passed(model):
+    return forward_and_backward(model)
+
+
+@pytest.fixture(scope="module")
 def text():
     draw = np.random.default_rng(0)
     source, target = draw.integers(4, 11, (2, 3, 6)).astype(np.int32)
@@ -94,48 +100,43 @@ def logits_of(model, source, mask, target):
 
 
 @nnx.jit
-def stepwise(model, source, mask, target):
-    state = model.start(model.encode(source, mask), 8)
+def stepwise(model, memory, target):
+    state = model.start(memory, 8)
     _, logits = jax.lax.scan(model.step, state, target.T)
     return logits.swapaxes(0, 1)
 
 
-def test_steps_reproduce_the_teacher_forced_pass(model, text):
-    whole = logits_of(model, *text)
-    np.testing.assert_allclose(stepwise(model, *text), whole, rtol=1e-4, atol=1e-5)
+def test_steps_reproduce_the_teacher_forced_pass(model, passed, text):
+    _, (whole, memory) = passed(*text)
+    stepped = stepwise(model, memory, text[2])
+    np.testing.assert_allclose(stepped, whole, rtol=1e-4, atol=1e-5)
 
 
-def test_later_targets_do_not_leak(model, text):
+def test_later_targets_do_not_leak(passed, text):
     source, mask, target = text
-    whole = logits_of(model, source, mask, target)
-    changed = logits_of(model, source, mask, target.at[:, 3:].set(5))
+    _, (whole, _) = passed(source, mask, target)
+    _, (changed, _) = passed(source, mask, target.at[:, 3:].set(5))
     np.testing.assert_allclose(changed[:, :3], whole[:, :3], rtol=1e-5, atol=1e-6)
     assert not np.allclose(changed[:, 3:], whole[:, 3:])
 
 
-def test_padding_of_the_source_changes_nothing(model, text):
+def test_padding_of_the_source_changes_nothing(model, passed, text):
     source, mask, target = text
-    whole = logits_of(model, source, mask, target)
-    noise = logits_of(model, jnp.where(mask, source, 9), mask, target)
+    _, (whole, _) = passed(source, mask, target)
+    _, (noise, _) = passed(jnp.where(mask, source, 9), mask, target)
     np.testing.assert_allclose(noise, whole, rtol=1e-5, atol=1e-6)
     alone = logits_of(model, source[1:2, :4], mask[1:2, :4], target[1:2])
     np.testing.assert_allclose(alone[0], whole[1], rtol=1e-4, atol=1e-5)
 
 
-def test_a_row_of_padding_alone_stays_finite(model, text):
+def test_a_row_of_padding_alone_stays_finite(passed, text):
     source, mask, target = text
-    assert jnp.isfinite(logits_of(model, source, mask & False, target)).all()
+    _, (logits, _) = passed(source, mask & False, target)
+    assert jnp.isfinite(logits).all()
 
 
-def test_every_parameter_has_a_gradient(model, text):
-    source, mask, target = text
-    graphdef, state = nnx.split(model)
-
-    def loss(params):
-        logits = logits_of(nnx.merge(graphdef, params), source, mask, target)
-        return jnp.sum(jnp.sin(logits))
-
-    gradient = jax.jit(jax.grad(loss))(nnx.as_pure(state))
+def test_every_parameter_has_a_gradient(passed, text):
+    gradient, _ = passed(*text)
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
         name = jax.tree_util.keystr(path)
         assert jnp.isfinite(leaf).all(), name
@@ -194,7 +195,7 @@ def test_bfloat16_keeps_float32_parameters_and_logits(text):
         assert dtypes == {jnp.dtype("float32")}
         # Flax's own layer norm mixes the two types.
         with jax.numpy_dtype_promotion("standard"):
-            assert logits_of(model, *text).dtype == jnp.float32
+            assert nnx.eval_shape(logits_of, model, *text).dtype == jnp.float32
 
 
 @pytest.mark.parametrize(
@@ -239,8 +240,15 @@ def test_an_rnn_goes_from_query_to_query(text, attention, feeding):
     sizes = {"width": 8, "vocabulary_size": 11, "dropout_rate": 0.0}
     config = recurrent.RNNConfig(**sizes, attention=attention, input_feeding=feeding)
     model = seq2seq_rnn.Seq2SeqRNN(config, rngs=nnx.Rngs(0))
-    whole = logits_of(model, *text)
-    np.testing.assert_allclose(stepwise(model, *text), whole, rtol=1e-4, atol=1e-5)
+    source, mask, target = text
+
+    @nnx.jit
+    def both(model):
+        memory = model.encode(source, mask)
+        return model.decode(target, memory), stepwise(model, memory, target)
+
+    whole, stepped = both(model)
+    np.testing.assert_allclose(stepped, whole, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("feeding", [True, False])
@@ -251,13 +259,15 @@ def test_what_draws_in_an_rnn_draws_in_training_only(text, feeding):
     source, mask, target = text
 
     @jax.jit
-    def drawn(seed):
-        rngs = nnx.Rngs(dropout=jax.random.key(seed))
-        return model.decode(target, model.encode(source, mask), rngs=rngs)
+    def both(seed):
+        """What is drawn, and what is not."""
+        rngs, memory = nnx.Rngs(dropout=jax.random.key(seed)), model.encode(source, mask)
+        return model.decode(target, memory, rngs=rngs), model.decode(target, memory)
 
-    np.testing.assert_array_equal(drawn(1), drawn(1))
-    assert not np.allclose(drawn(1), drawn(2))
-    assert not np.allclose(drawn(1), logits_of(model, *text))
+    (drawn, plain), (again, _), (other, _) = both(1), both(1), both(2)
+    np.testing.assert_array_equal(drawn, again)
+    assert not np.allclose(drawn, other)
+    assert not np.allclose(drawn, plain)
 
 
 def test_what_stands_where_is_told_by_name():

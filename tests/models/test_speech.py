@@ -21,6 +21,7 @@ from attention_jax.nn.recurrent import RNNConfig
 from attention_jax.nn.spec_augment import Augment
 from attention_jax.nn.transformer import TransformerConfig
 from attention_jax.training import objectives
+from tests.support.passes import forward_and_backward
 
 SIZES = {"vocabulary_size": 11, "width": 8, "layers": 1}
 HIDING = Augment(1, 2, 1, 4, 0.5)
@@ -78,6 +79,11 @@ def model(request):
 
 
 @pytest.fixture(scope="module")
+def passed(model):
+    return forward_and_backward(model)
+
+
+@pytest.fixture(scope="module")
 def speech():
     draw = np.random.default_rng(0)
     source = draw.normal(size=(3, 13, 5)).astype(np.float32)
@@ -91,40 +97,36 @@ def logits_of(model, source, mask, target):
     return model.decode(target, model.encode(source, mask))
 
 
-def test_steps_reproduce_the_teacher_forced_pass(model, speech):
+def test_steps_reproduce_the_teacher_forced_pass(model, passed, speech):
     source, mask, target = speech
 
     @nnx.jit
-    def stepwise(model):
-        state = model.start(model.encode(source, mask), 8)
+    def stepwise(model, memory):
+        state = model.start(memory, 8)
         _, logits = jax.lax.scan(model.step, state, target.T)
         return logits.swapaxes(0, 1)
 
-    whole = logits_of(model, *speech)
-    np.testing.assert_allclose(stepwise(model), whole, rtol=1e-4, atol=1e-5)
+    _, (whole, memory) = passed(*speech)
+    np.testing.assert_allclose(stepwise(model, memory), whole, rtol=1e-4, atol=1e-5)
 
 
-def test_padding_changes_nothing(model, speech):
+def test_padding_changes_nothing(model, passed, speech):
     source, mask, target = speech
-    whole = logits_of(model, *speech)
-    noise = logits_of(model, jnp.where(mask[..., None], source, 9.0), mask, target)
+    _, (whole, _) = passed(*speech)
+    _, (noise, _) = passed(jnp.where(mask[..., None], source, 9.0), mask, target)
     np.testing.assert_allclose(noise, whole, rtol=1e-5, atol=1e-6)
     alone = logits_of(model, source[1:2, :10], mask[1:2, :10], target[1:2])
     np.testing.assert_allclose(alone[0], whole[1], rtol=1e-4, atol=1e-5)
 
 
-def test_a_row_of_padding_alone_stays_finite(model, speech):
+def test_a_row_of_padding_alone_stays_finite(passed, speech):
     source, mask, target = speech
-    assert jnp.isfinite(logits_of(model, source, mask & False, target)).all()
+    _, (logits, _) = passed(source, mask & False, target)
+    assert jnp.isfinite(logits).all()
 
 
-def test_every_parameter_has_a_gradient(model, speech):
-    graphdef, state = nnx.split(model)
-
-    def loss(params):
-        return jnp.sum(jnp.sin(logits_of(nnx.merge(graphdef, params), *speech)))
-
-    gradient = jax.jit(jax.grad(loss))(nnx.as_pure(state))
+def test_every_parameter_has_a_gradient(passed, speech):
+    gradient, _ = passed(*speech)
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
         name = jax.tree_util.keystr(path)
         assert jnp.isfinite(leaf).all(), name
@@ -195,9 +197,9 @@ def test_a_pyramid_is_its_equation_in_loops():
     np.testing.assert_allclose(memory.summary[0][0], x[-1], rtol=1e-5, atol=1e-6)
 
 
-def test_lengths_are_those_that_are_told(model, speech):
-    source, mask, _ = speech
-    memory = nnx.jit(lambda model: model.encode(source, mask))(model)
+def test_lengths_are_those_that_are_told(model, passed, speech):
+    _, mask, _ = speech
+    _, (_, memory) = passed(*speech)
     shortening, lengths = model.encoder.listening.shortening, np.asarray(mask.sum(axis=1))
     np.testing.assert_array_equal(memory.mask.sum(axis=1), -(-lengths // shortening))
     assert memory.states.shape[1] == -(-13 // shortening)
@@ -212,12 +214,12 @@ def test_positions_align_with_tokens(name, speech):
     graphdef, state = nnx.split(model)
 
     def loss(params):
-        return objectives.ctc(nnx.merge(graphdef, params), batch).loss
+        model = nnx.merge(graphdef, params)
+        return objectives.ctc(model, batch).loss, model.aligner(model.encode(source, mask))
 
-    gradient = jax.jit(jax.grad(loss))(nnx.as_pure(state))
+    gradient, logits = jax.jit(jax.grad(loss, has_aux=True))(nnx.as_pure(state))
     leaves = jax.tree_util.tree_leaves_with_path(gradient)
     assert all(jnp.isfinite(leaf).all() for _, leaf in leaves)
-    logits = nnx.jit(lambda model: model.aligner(model.encode(source, mask)))(model)
     assert logits.shape == (3, 4, 11) and logits.dtype == jnp.float32
 
 

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.signal
 
 from attention_jax.data.audio import spectrogram
 from attention_jax.data.audio.spectrogram import Spectrogram
@@ -41,9 +40,11 @@ def filters_in_loops(settings):
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda s: f"{s.rate} Hz")
 def test_a_spectrogram_is_scipys_through_the_filters(settings):
+    from scipy import signal  # in a second, which the collection of other tests is spared
+
     samples = np.random.default_rng(0).normal(size=1234).astype(np.float32) * 0.1
-    window = scipy.signal.get_window("hann", settings.window)
-    _, _, bins = scipy.signal.stft(
+    window = signal.get_window("hann", settings.window)
+    _, _, bins = signal.stft(
         samples.astype(np.float64),
         window=window,
         nperseg=settings.window,

@@ -1,5 +1,6 @@
 """Jobs on Ray: they end as they do here, and a lost worker costs nothing but time."""
 
+import importlib.util
 import json
 import os
 import signal
@@ -11,7 +12,11 @@ import pytest
 
 from tests.support.scripts import ENVIRONMENT, ROOT, TINY, holders, run, scores_of
 
-pytest.importorskip("ray", reason="Ray is not installed: pip install 'attention_jax[ray]'")
+# It is found rather than imported, which takes seconds: the driver imports it.
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None,
+    reason="Ray is not installed: pip install 'attention_jax[ray]'",
+)
 
 # Carries out the jobs that a file describes, and prints how each ended.
 DRIVER = """

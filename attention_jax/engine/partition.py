@@ -1,0 +1,95 @@
+"""Programs that several devices share: how many may, and functions that a mesh does not type.
+
+Under `jax.shard_map` the type of an array names the axes of the mesh along which it varies, and
+under explicit axes those that divide it. What a user's function of one pair captures has types of
+its own, and loops over blocks would have to agree on all of them. So `apart` gives every array
+of a call one type at its door, computes as if there were no mesh, and types the outputs.
+"""
+
+import contextlib
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from jax._src import config as jax_config  # no public name turns the check off for a function
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jaxtyping import Array, PyTree
+
+from attention_jax.engine import custom_transpose
+
+
+def devices() -> int:
+    """The devices among which XLA may divide the arrays of the program that is traced."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return jax.device_count()
+    kinds = zip(mesh.axis_sizes, mesh.axis_types, strict=True)
+    return math.prod(size for size, kind in kinds if kind != AxisType.Manual)
+
+
+def unchecked() -> contextlib.AbstractContextManager:
+    """Traces without the axes along which arrays vary."""
+    return jax_config._check_vma(False) if jax_config._check_vma.value else contextlib.nullcontext()
+
+
+def is_typed(arrays: tuple[Array, ...]) -> bool:
+    """True where a mesh types these arrays, or may type what functions capture beside them."""
+    explicit = AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types
+    return jax_config._check_vma.value or explicit or _explicit_mesh(arrays) is not None
+
+
+def apart(function: Callable[[PyTree], PyTree], arrays: PyTree, like: Array) -> PyTree:
+    """`function(arrays)`, computed as if no mesh typed them.
+
+    Args:
+      arrays: all that the function depends on.
+      like: an array whose first three axes are divided as those of every output.
+    """
+    leaves, tree = jax.tree.flatten(arrays)
+    mesh = _explicit_mesh(leaves)
+    if mesh is None:
+        return _without_varying(function, arrays)
+    kinds = zip(mesh.axis_names, mesh.axis_types, strict=True)
+    names = tuple(name for name, kind in kinds if kind == AxisType.Explicit)
+    spec = PartitionSpec(*jax.typeof(like).sharding.spec[:3])
+    run = jax.sharding.auto_axes(
+        lambda *flat: _without_varying(function, jax.tree.unflatten(tree, flat)),
+        axes=names,
+        out_sharding=NamedSharding(mesh, spec),
+    )
+    return run(*leaves)
+
+
+def _without_varying(function: Callable[[PyTree], PyTree], arrays: PyTree) -> PyTree:
+    leaves, tree = jax.tree.flatten(arrays)
+    axes = _varying(leaves)
+    if not axes:
+        return function(arrays)
+    trees = []
+
+    def flat_function(*flat: Any) -> tuple[Array, ...]:
+        out, tree_out = jax.tree.flatten(function(jax.tree.unflatten(tree, flat)))
+        trees[:] = [tree_out]
+        return tuple(out)
+
+    out = custom_transpose.call(flat_function, *(_vary(x, axes) for x in leaves))
+    return jax.tree.unflatten(trees[0], out)
+
+
+def _vary(x: Any, axes: frozenset) -> Array:
+    missing = axes - jax.typeof(x).manual_axis_type.varying
+    return jax.lax.pcast(x, tuple(sorted(missing, key=str)), to="varying") if missing else x
+
+
+def _varying(leaves: Sequence[Any]) -> frozenset:
+    return frozenset().union(*(jax.typeof(x).manual_axis_type.varying for x in leaves))
+
+
+def _explicit_mesh(leaves: Sequence[Any]) -> Any:
+    """The mesh of the first array that has explicit axes."""
+    for x in leaves:
+        mesh = jax.typeof(x).sharding.mesh
+        if AxisType.Explicit in mesh.axis_types:
+            return mesh
+    return None
