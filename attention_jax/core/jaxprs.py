@@ -92,11 +92,8 @@ def hoist_invariant(
     """`function(fixed, *moving)` as a function of `moving`; what needs `fixed` alone is done here.
 
     In a loop, XLA takes such work out of the forward pass, but not its derivative out of the
-    backward pass, where each step would go through a product with all keys again.
-
-    Args:
-      fixed: a pytree of arrays.
-      *moving: examples of the other arguments, or their `jax.ShapeDtypeStruct`.
+    backward pass, where each step would go through a product with all keys again. `fixed` is a
+    pytree; `moving` are examples of the other arguments, or their types.
     """
     program, shape = jax.make_jaxpr(function, return_shape=True)(fixed, *moving)
     values, tree = jax.tree.leaves(fixed), jax.tree.structure(shape)
@@ -278,11 +275,7 @@ def split_score(score: Score, query: Like, key: Like) -> tuple[Callable[[Array],
         score(q, k) = rest(q, prepare(k))
 
     So a decoder that sees the same keys at every step prepares them once. `prepare` returns a
-    vector, which need not be as wide as a key.
-
-    Args:
-      score: of one query and one key.
-      query, key: an example of each, or its `jax.ShapeDtypeStruct`: [d].
+    vector, which need not be as wide as a key. `query` and `key` are examples, or their types: [d].
     """
     program = jax.make_jaxpr(score)(query, key)
     q, k = program.jaxpr.invars
