@@ -74,8 +74,7 @@ def _scores(
     k = _prepared(parts.of_key, parts.guarded[1], of_key, k)
     q, k = q.reshape(b, t, g, r, -1).transpose(0, 2, 3, 1, 4), k.transpose(0, 2, 1, 3)
     if pair is None:
-        x = guarded_dot(q.reshape(b * g, r, t, -1), k.reshape(b * g, s, -1), True)
-        return x.reshape(b, g * r, t, s)
+        return guarded_dot(q, k, True).reshape(b, g * r, t, s)
     function = pair.function
     change = guarded or (lambda seen, *rest: function(*rest))
     at = (at[0], at[1].reshape(g, r), *at[2:]) if parts.positions else ()
