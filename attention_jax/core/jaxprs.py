@@ -173,47 +173,6 @@ def hoist(program: ClosedJaxpr, *, finite: bool = False) -> Hoisted:
     )
 
 
-class Lifted(NamedTuple):
-    """A function and what it captures.
-
-    Attributes:
-      arrays: the captured ones.
-      bound: `arrays -> function`, with others in their place.
-    """
-
-    arrays: PyTree
-    bound: Callable[[PyTree], Any]
-
-
-def lift(function: Callable | None, program: ClosedJaxpr | None) -> Lifted:
-    """Takes a function apart from what it captures; one that captures nothing stays itself.
-
-    What is bound again may be traced where arrays have other types, as in another mesh.
-
-    Args:
-      program: the trace of the function, to one array; None where there is no function.
-    """
-    if program is None or not program.consts:
-        return Lifted((), lambda arrays: function)
-    consts = [jnp.asarray(x) for x in program.consts]
-    return Lifted(consts, lambda arrays: lambda *at: _evaluated(program.jaxpr, arrays, at)[0])
-
-
-def _evaluated(jaxpr: Jaxpr, consts: Sequence[Any], arguments: Sequence[Any]) -> list[Any]:
-    """The outputs of a program, its calls of others taken apart: these have types of their own."""
-    values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *arguments), strict=True))
-    read = lambda x: x.val if isinstance(x, Literal) else values[x]  # noqa: E731
-    for equation in jaxpr.eqns:
-        given, params = list(map(read, equation.invars)), equation.params
-        if equation.primitive.name == "jit":
-            out = _evaluated(params["jaxpr"].jaxpr, params["jaxpr"].consts, given)
-        else:
-            out = equation.primitive.bind(*given, **equation.primitive.get_bind_params(params))
-            out = out if equation.primitive.multiple_results else [out]
-        values |= dict(zip(equation.outvars, out, strict=True))
-    return list(map(read, jaxpr.outvars))
-
-
 class Parts(NamedTuple):
     """A score in parts: `pair(of_query(q), of_key(k))`, or `pair(of_query(q), of_key(k), *at)`.
 

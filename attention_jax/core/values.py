@@ -6,6 +6,7 @@ window = bind(_window, 4)       window(i, j) = _window(4, i, j)       window == 
 import dataclasses
 import hashlib
 import itertools
+import operator
 import sys
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from types import FunctionType
@@ -252,11 +253,18 @@ def _changed(x: Any, kind: type, change: Callable[[Any], object]) -> Any:
     if isinstance(x, kind):
         return change(x)
     if isinstance(x, Bound):
-        own = (_changed(part, kind, change) for part in (x.function, x.arguments))
-        return Bound(*own)
+        parts = tuple(_changed(part, kind, change) for part in (x.function, *x.arguments))
+        same_parts = all(map(operator.is_, parts, (x.function, *x.arguments)))
+        return x if same_parts else Bound(parts[0], parts[1:])
     if isinstance(x, tuple):
-        parts = [_changed(part, kind, change) for part in x]
+        parts = tuple(_changed(part, kind, change) for part in x)
+        if all(map(operator.is_, parts, x)):
+            return x
         return type(x)(*parts) if hasattr(x, "_fields") else tuple(parts)
+    if dataclasses.is_dataclass(x) and not isinstance(x, type):
+        own = {field.name: getattr(x, field.name) for field in dataclasses.fields(x)}
+        new = {name: _changed(part, kind, change) for name, part in own.items()}
+        return x if all(map(operator.is_, own.values(), new.values())) else type(x)(**new)
     return x
 
 

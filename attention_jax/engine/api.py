@@ -135,14 +135,15 @@ def attention(
     if found is not None:
         return found.run(call)
     with partition.unchecked():
+        plain = partition.untyped(functions) if typed else functions
         request = make_request(
             query,
             key,
             value,
-            score=score,
-            score_mod=score_mod,
-            mask=mask,
-            normalizer=normalizer,
+            score=plain[0],
+            score_mod=plain[1],
+            mask=plain[2],
+            normalizer=plain[3],
             dropout_rate=dropout_rate,
             dropout_key=dropout_key,
             query_offset=query_offset,
@@ -151,7 +152,8 @@ def attention(
         )
         chosen, _ = _choose(request, implementation)
     if typed:
-        return _apart(request, chosen)
+        whole = request._replace(score=score, score_mod=score_mod, mask=mask)
+        return _apart(whole._replace(normalizer=normalizer), chosen)
     made = prepared.prepare(request, chosen, call)
     if made is None:
         return chosen.run(request)

@@ -9,14 +9,18 @@ of a call one type at its door, computes as if there were no mesh, and types the
 import contextlib
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 from jax._src import config as jax_config  # no public name turns the check off for a function
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array, PyTree
 
+from attention_jax.core import values
 from attention_jax.engine import custom_transpose
+
+Value = TypeVar("Value")
 
 
 def devices() -> int:
@@ -37,6 +41,18 @@ def is_typed(arrays: tuple[Array, ...]) -> bool:
     """True where a mesh types these arrays, or may type what functions capture beside them."""
     explicit = AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types
     return jax_config._check_vma.value or explicit or _explicit_mesh(arrays) is not None
+
+
+def untyped(value: Value) -> Value:
+    """The value with zeros in place of the arrays that explicit axes divide.
+
+    A function of one pair cannot be traced with these: an index along a divided axis has no type.
+    """
+    held = values.arrays_of(value)
+    if _explicit_mesh(held) is None:
+        return value
+    plain = [jnp.zeros(x.shape, x.dtype) for x in held]
+    return values.with_arrays(values.without_arrays(value), plain)
 
 
 def apart(function: Callable[[PyTree], PyTree], arrays: PyTree, like: Array) -> PyTree:
@@ -89,7 +105,7 @@ def _varying(leaves: Sequence[Any]) -> frozenset:
 def _explicit_mesh(leaves: Sequence[Any]) -> Any:
     """The mesh of the first array that has explicit axes."""
     for x in leaves:
-        mesh = jax.typeof(x).sharding.mesh
-        if AxisType.Explicit in mesh.axis_types:
+        mesh = jax.typeof(x).sharding.mesh if isinstance(x, jax.Array) else None
+        if mesh is not None and AxisType.Explicit in mesh.axis_types:
             return mesh
     return None

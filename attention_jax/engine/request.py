@@ -10,7 +10,17 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from attention_jax.core import calls, checks, jaxprs, lookups, normalizers, numerics, scores, values
+from attention_jax.core import (
+    calls,
+    checks,
+    jaxprs,
+    lifting,
+    lookups,
+    normalizers,
+    numerics,
+    scores,
+    values,
+)
 from attention_jax.core.masks import Mask, both, conjuncts
 from attention_jax.core.normalizers import Normalizer
 from attention_jax.core.numerics import Offset
@@ -129,8 +139,9 @@ class Request(NamedTuple):
         """
         analysis = self.analysis
         programs = {"score": analysis.program, "score_mod": analysis.score_mod}
-        programs = {x: jaxprs.lift(getattr(self, x), program) for x, program in programs.items()}
-        parts = [jaxprs.lift(x.function, x.program) for x in analysis.conjuncts]
+        programs = {x: lifting.lift(getattr(self, x), program) for x, program in programs.items()}
+        conjunction = zip(conjuncts(self.mask), analysis.conjuncts, strict=True)
+        parts = [lifting.lift(function, x.program) for function, x in conjunction]
         starts = {name: x for name, x in self.offsets._asdict().items() if isinstance(x, jax.Array)}
         key = None if self.dropout is None else self.dropout.key
         captured = {name: x.arrays for name, x in programs.items()}, [x.arrays for x in parts]

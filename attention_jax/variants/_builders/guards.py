@@ -9,13 +9,15 @@ from jaxtyping import Array, PRNGKeyArray
 from attention_jax.core import checks
 from attention_jax.core.types import AnyArray, Options, Output, Params, Variant
 from attention_jax.core.values import Made, bind
+from attention_jax.variants._builders.meshes import apart
 
 
 def guarded(variant: Variant) -> Variant:
     """The variant, of which no function computes with empty arrays, and which takes NumPy's."""
     if isinstance(variant.attend, Made):  # from the registry, which guarded it
         return variant
-    return variant._replace(init=bind(_init, variant.init), attend=bind(_attend, variant.attend))
+    attend = bind(_attend, bind(apart, variant.attend))
+    return variant._replace(init=bind(_init, variant.init), attend=attend)
 
 
 def _init(

@@ -1,0 +1,73 @@
+"""Every variant under a mesh: divided batches need no other device, and its types are taken."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from attention_jax import variants
+from attention_jax.core import masks
+from attention_jax.core.types import Options
+from tests.support import shared_programs
+
+SAMPLED = ["alibi", "gated_delta", "linear"]
+# What a variant reads of other sequences, and why.
+GATHERED = {}
+SIZES = {"heads": 4, "kv_heads": 4, "head_width": 8}
+
+
+def test_divided_batches_need_no_other_device():
+    check(SAMPLED)
+
+
+@pytest.mark.slow
+def test_divided_batches_of_every_variant_need_no_other_device():
+    check([x for x in variants.names() if x not in GATHERED])
+
+
+def check(names):
+    found = dict(zip(names, shared_programs.measured("sharing_variants", names), strict=True))
+    assert {name: x["found"] for name, x in found.items() if x["found"]} == {}
+
+
+def program(name, kind):
+    """The variant's loss of arrays, and the arrays, with a mask that captures one of them."""
+    variant = variants.get(name)
+    params = variant.init(jax.random.key(0), **SIZES)
+    causal = masks.causal if "causal" in variant.roles else None
+    mesh = jax.make_mesh((1,), ("x",), axis_types=(kind,))
+
+    def attend(qkv, lengths, params):
+        options = Options(mask=masks.both(causal, masks.lengths(lengths)))
+        return variant.attend(params, *qkv, options)
+
+    arrays = (jnp.ones((2, 6, 4, 8)),) * 3, jnp.array([4, 6]), params
+    if kind == AxisType.Explicit:
+        specs = (P("x"), P("x"), P())
+        arrays = tuple(
+            jax.device_put(x, NamedSharding(mesh, spec))
+            for x, spec in zip(arrays, specs, strict=True)
+        )
+    else:
+        attend = jax.shard_map(attend, mesh=mesh, in_specs=(P("x"), P("x"), P()), out_specs=P("x"))
+    return partial(loss, attend), arrays
+
+
+def loss(attend, qkv, lengths, params):
+    return attend(qkv, lengths, params).sum()
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=["shard_map", "explicit"])
+@pytest.mark.parametrize(
+    "name",
+    [x if x in SAMPLED else pytest.param(x, marks=pytest.mark.slow) for x in variants.names()],
+)
+def test_types_of_a_mesh_are_taken(name, kind):
+    """In reverse mode too; traced and lowered, not compiled."""
+    run, arrays = program(name, kind)
+    lowered = jax.jit(jax.grad(run, (0, 2))).lower(*arrays)
+    shapes = jax.tree.map(lambda x: x.shape, (arrays[0], arrays[2]))
+    assert jax.tree.map(lambda x: x.shape, lowered.out_info) == shapes
