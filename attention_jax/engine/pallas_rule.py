@@ -48,7 +48,8 @@ def _exact(
 ) -> Callable[[Differentiable, Constants], tuple[Array, Array]]:
     """`attend` by `engine.blockwise`, for the derivatives that the kernels do not give."""
     traced, offsets, dtype = request.analysis.mask, request.offsets, request.query.dtype
-    known = traced is None or traced.is_known(offsets)
+    known = not any(isinstance(x, jax.core.Tracer) for x in offsets)
+    known = known and (traced is None or traced.is_known(offsets))
     scale: Any = request.analysis.score.dot_scale
 
     def exact(arrays: Differentiable, constants: Constants) -> tuple[Array, Array]:

@@ -110,6 +110,22 @@ def test_traced_offsets_and_arrays_count(arrays, draw):
     close(*(jax.jit(run, static_argnums=0)(f, *more) for f in (kernel, expected)))
 
 
+def test_traced_offsets_need_no_mask():
+    """They reach the derivatives that kernels leave to blocks: of captured arrays."""
+    q, k, v = jax.random.normal(jax.random.key(0), (3, 1, 4, 1, 8))
+
+    def tangent(attend, rate, start):
+        def total(rate):
+            lower = lambda s, b, h, i, j: s - rate * abs(i - j).astype(s.dtype)  # noqa: E731
+            out, lse = attend(q, k, v, **request(None, lower, query_offset=start))
+            return jnp.sin(out).sum() + lse.sum()
+
+        return jax.jvp(total, (rate,), (jnp.ones_like(rate),))
+
+    run = jax.jit(tangent, static_argnums=0)
+    close(*(run(f, jnp.float32(0.5), jnp.int32(2)) for f in (kernel, expected)))
+
+
 @pytest.mark.slow  # the array among the masks above has such rows too
 def test_a_row_that_sees_nothing_is_zero_and_so_is_its_gradient(arrays):
     asked = request(lambda b, h, i, j: i > 16, None)
