@@ -13,8 +13,8 @@ import jax  # noqa: E402
 from jaxtyping import config, install_import_hook  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# A program that was compiled before in this process, or in a script that a test forks, is read
-# back, from a folder that begins empty and ends with the process; a folder of one's own is kept.
+# A program that was compiled before in this process is read back, from a folder that begins empty
+# and ends with the process; a folder of one's own is kept.
 if jax.config.jax_compilation_cache_dir is None:
     _PROGRAMS = tempfile.TemporaryDirectory(prefix="programs_", ignore_cleanup_errors=True)
     jax.config.update("jax_compilation_cache_dir", _PROGRAMS.name)

@@ -93,20 +93,6 @@ class Case:
         return jax.jit(lambda qkv: self.attend(qkv, self.mask))
 
     @functools.cached_property
-    def passed(self) -> Callable[..., tuple[Any, Array]]:
-        """`(params, qkv) -> (gradient of the parameters, out)` under `mask`."""
-
-        def loss(params: Params, qkv: Sequence[Array]) -> tuple[Array, Array]:
-            out = self.variant.attend(params, *qkv, Options(mask=self.mask))
-            return (out**2).sum() / 2, out
-
-        return jax.jit(jax.grad(loss, has_aux=True))
-
-    def usual(self, qkv: Sequence[Array]) -> Array:
-        """As `out`, of inputs of the usual shape: by the program of the gradient, where one is."""
-        return self.passed(self.params, qkv)[1] if jax.tree.leaves(self.params) else self.out(qkv)
-
-    @functools.cached_property
     def padded(self) -> Callable[[Sequence[Array], Bool[Array, "b s"]], Array]:
         """`(qkv, visible keys) -> out`; beside that, all is seen where it can be."""
         before = None if self.both_ways else masks.causal

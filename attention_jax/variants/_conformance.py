@@ -78,9 +78,9 @@ def refuses_the_impossible(case: Case) -> None:
 def no_leak_from_the_future(case: Case) -> None:
     """Under the causal mask no output depends on what comes after it."""
     case.need(case.causal, "it sees all")
-    before = case.usual(case.qkv)
+    before = case.out(case.qkv)
     changed = tuple(x.at[:, 3:].set(7.0) for x in case.qkv)
-    same(case.usual(changed)[:, :3], before[:, :3], "Outputs change with inputs that come later.")
+    same(case.out(changed)[:, :3], before[:, :3], "Outputs change with inputs that come later.")
 
 
 @promise("long")
@@ -109,15 +109,11 @@ def blind_rows_are_zero(case: Case) -> None:
     if case.variant.mask_kind == "keywise":
         return
     others = masks.both(case.mask, masks.Mask(lambda b, h, i, j: i != 2))
-
-    def loss(qkv: Sequence[Array]) -> tuple[Array, Array]:
-        out = case.attend(qkv, others)
-        return (out**2).sum(), out
-
-    gradients, out = jax.jit(jax.grad(loss, has_aux=True))(case.qkv)
-    zero(out[:, 2], "A query that sees nothing must give 0 beside others that see.")
+    row = jax.jit(lambda qkv: case.attend(qkv, others))
+    zero(row(case.qkv)[:, 2], "A query that sees nothing must give 0 beside others that see.")
+    gradient = jax.jit(jax.grad(lambda qkv: (case.attend(qkv, others) ** 2).sum()))
     hold(
-        all(bool(jnp.isfinite(x).all()) for x in gradients),
+        all(bool(jnp.isfinite(x).all()) for x in gradient(case.qkv)),
         "With a query that sees nothing, a gradient is not finite.",
     )
 
@@ -126,7 +122,7 @@ def blind_rows_are_zero(case: Case) -> None:
 def parameters_learn(case: Case) -> None:
     """Every parameter gets a gradient."""
     case.need(bool(jax.tree.leaves(case.params)), "it has no parameters")
-    of_params, _ = case.passed(case.params, case.qkv)
+    of_params, _ = case.gradient(case.params, case.qkv, jnp.ones((BATCH, LENGTH), bool))
     dead = [
         jax.tree_util.keystr(path)
         for path, leaf in jax.tree_util.tree_leaves_with_path(of_params)
@@ -141,7 +137,7 @@ def forward_mode_agrees(case: Case) -> None:
     direction = case.inputs(LENGTH, batch=BATCH, seed=1)
     run = jax.jit(lambda qkv, d: jax.jvp(lambda *x: case.attend(x, case.mask), qkv, d))
     out, tangent = run(case.qkv, direction)
-    close(out, case.usual(case.qkv), "Forward mode changes the output.")
+    close(out, case.out(case.qkv), "Forward mode changes the output.")
     _, gradients = case.gradient(case.params, case.qkv, jnp.ones((BATCH, LENGTH), bool))
     along = sum((g * d).sum() for g, d in zip(gradients, direction, strict=True))
     sentence = "The gradient along a direction is not the derivative of forward mode."
@@ -172,7 +168,7 @@ def second_derivatives_are_symmetric(case: Case) -> None:
 def jit_changes_nothing(case: Case) -> None:
     """`jax.jit` changes nothing."""
     got = case.attend(case.qkv, case.mask)
-    close(got, case.usual(case.qkv), "Outputs with and without `jax.jit` differ.")
+    close(got, case.out(case.qkv), "Outputs with and without `jax.jit` differ.")
 
 
 @promise("long")
@@ -180,7 +176,7 @@ def vmap_changes_nothing(case: Case) -> None:
     """`jax.vmap` over the batch changes nothing."""
     each = jax.vmap(lambda q, k, v: case.attend((q[None], k[None], v[None]), case.mask)[0])
     sentence = "Outputs by `jax.vmap` differ from those of a batch."
-    close(jax.jit(each)(*case.qkv), case.usual(case.qkv), sentence)
+    close(jax.jit(each)(*case.qkv), case.out(case.qkv), sentence)
 
 
 @promise("long")
@@ -189,7 +185,7 @@ def bfloat16_stays(case: Case) -> None:
     narrow = tuple(x.astype(jnp.bfloat16) for x in case.qkv)
     out = case.out(narrow)
     hold(out.dtype == jnp.bfloat16, f"bfloat16 inputs must give bfloat16; got {out.dtype}.")
-    wide = case.usual(tuple(x.astype(jnp.float32) for x in narrow))
+    wide = case.out(tuple(x.astype(jnp.float32) for x in narrow))
     # Accumulated in float32, it is off by its own rounding only.
     sentence = "In bfloat16 the output is off by more than its own rounding."
     close(out.astype(jnp.float32), wide, sentence, rtol=2**-8)
@@ -220,7 +216,7 @@ def heads_share_keys(case: Case) -> None:
     """Query heads that share a key head read the same keys and values."""
     q, k, v = case.qkv
     repeated = case.out((q, jnp.repeat(k, 2, axis=2), jnp.repeat(v, 2, axis=2)))
-    close(case.usual(case.qkv), repeated, "Shared heads and their copies give different outputs.")
+    close(case.out(case.qkv), repeated, "Shared heads and their copies give different outputs.")
 
 
 @promise()
@@ -265,14 +261,14 @@ def steps_reproduce_the_pass(case: Case) -> None:
             return case.attend((query, k, v), masks.causal, query_offset=offset)
 
         rows = [one(q[:, n : n + 1], jnp.int32(n)) for n in range(LENGTH)]
-        close(jnp.concatenate(rows, axis=1), case.usual(case.qkv), sentence)
+        close(jnp.concatenate(rows, axis=1), case.out(case.qkv), sentence)
         return
     state, rows = _started(case), []
     step = jax.jit(functools.partial(case.variant.step, case.params))
     for n in range(LENGTH):
         state, out = step(state, *(x[:, n] for x in case.qkv))
         rows.append(out)
-    close(jnp.stack(rows, 1), case.usual(case.qkv), sentence, rtol=1e-4, atol=1e-5)
+    close(jnp.stack(rows, 1), case.out(case.qkv), sentence, rtol=1e-4, atol=1e-5)
 
 
 @promise()

@@ -10,8 +10,6 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-import jax
-
 from tests.support.paths import ROOT
 
 TINY = (
@@ -48,8 +46,7 @@ def script(name, *arguments, stdin="", timeout=300):
     with tempfile.TemporaryDirectory() as folder:
         streams = [Path(folder) / name for name in ("in", "out", "err")]
         streams[0].write_text(stdin)
-        programs = jax.config.jax_compilation_cache_dir
-        process = _FORKS.Process(target=_as_main, args=(name, arguments, streams, programs))
+        process = _FORKS.Process(target=_as_main, args=(name, arguments, streams))
         process.start()
         process.join(timeout)
         if process.is_alive():
@@ -59,18 +56,16 @@ def script(name, *arguments, stdin="", timeout=300):
     return subprocess.CompletedProcess(arguments, process.exitcode, out, err)
 
 
-def _as_main(name, arguments, streams, programs):
+def _as_main(name, arguments, streams):
     for number, path in enumerate(streams):
         mode = os.O_WRONLY | os.O_CREAT if number else os.O_RDONLY
         os.dup2(os.open(path, mode), number)
     sys.stdin = open(0)
     os.environ.update(ENVIRONMENT)
     # JAX has read its own when it was imported.
+    import jax
+
     jax.config.update("jax_platforms", "cpu")
-    # Scripts compile the same programs: those that another left are read back. By its setting
-    # rather than by an environment variable, which processes that are killed would inherit.
-    jax.config.update("jax_compilation_cache_dir", programs)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
     sys.argv = [name, *map(str, arguments)]
