@@ -103,7 +103,7 @@ def tile(
     if request.tiling is not None:
         return request.tiling
     shape, analysis = request.shape, request.analysis
-    sizes = Sizes(shape.known.b * shape.g, shape.t, shape.s)
+    sizes = Sizes(shape.known.b * shape.g or 1, shape.t or 1, shape.s or 1)
     if not dense:
         masked = request.mask is not None
         width = analysis.score.width

@@ -83,6 +83,7 @@ def check_same(comparison: Comparison, run: Run, config: Any) -> None:
                 f"from {kept_file}. Name another folder."
             )
     kept = run_folder.read_config(comparison.experiment, run.folder)
+    config = run_folder.as_begun(config, run_folder.read_record(run.folder))
     found = run_folder.changes(kept, run_folder.inside(config, run.folder))
     other = [new for name, (_, new) in found.items() if name not in PLACES]
     if other:

@@ -23,7 +23,7 @@ MINE = """
     IMPLEMENTATION = Implementation(
         "negative",
         rank=1,
-        refuse=lambda request: "it takes no mask." if request.mask else None,
+        refuse=lambda request: "it takes no mask." if request.mask is not None else None,
         prefer=lambda request: "a test asked for it",
         run=lambda request: -reference.run(request),
         plan=lambda request: Plan("negative", temporary_bytes=7),

@@ -86,18 +86,24 @@ def test_an_interrupted_language_run_goes_on(trained, text_file, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("recorded", "change", "message"),
     [
-        (lambda text: text + "é" * 9, "these data have"),
-        (lambda text: 20 * text, "`batches` must be those that the run began with"),
+        (True, lambda text: text + "é" * 9, "the contents of training, validation have changed"),
+        (False, lambda text: text + "é" * 9, "these data have"),
+        (False, lambda text: 20 * text, "`batches` must be those that the run began with"),
     ],
-    ids=["vocabulary", "length"],
+    ids=["contents", "vocabulary", "length"],
 )
-def test_a_refused_resume_changes_nothing(trained, tmp_path, change, message):
+def test_a_refused_resume_changes_nothing(trained, tmp_path, recorded, change, message):
+    """Also of runs from before the contents of their data were recorded."""
     folder, text_file = tmp_path / "run", tmp_path / "sums.txt"
     shutil.copytree(trained[0], folder)
     flags = folder / "run.flags"
     flags.write_text(flags.read_text().replace(str(trained[0].parent), str(tmp_path)))
+    record = json.loads((folder / "run.json").read_text())
+    assert set(record["data"]) == {"training", "validation"}
+    if not recorded:
+        (folder / "run.json").write_text(json.dumps({**record, "data": {}}))
     text_file.write_text(change(TEXT))
     before = contents(folder)
     done = run("language", f"--flagfile={flags}", f"--run={folder}", "--resume", "--characters=9")

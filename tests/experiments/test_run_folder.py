@@ -12,7 +12,7 @@ OWN = """
 from attention_jax import from_score
 
 def manhattan(p=1):
-    return from_score(lambda q, k: -(abs(q - k) ** p).sum())
+    return from_score(lambda params: lambda q, k: -(abs(q - k) ** p).sum())
 
 def other():
     return manhattan()

@@ -196,7 +196,7 @@ def test_predict_and_visualize_show_their_own_flags_and_those_of_decoding():
         ("translation", ["--task=parallel", "--task_option=tsv=none.tsv"], "none.tsv"),
         ("translation", ["--preset=multi30k_de_en"], "goes with --task=parallel"),
         ("translation", ["--temperature=2"], "--temperature goes with --sample"),
-        ("translation", ["--seed=-1"], "flag --seed=-1: -1 is not a non-negative integer"),
+        ("translation", ["--seed=-1"], "flag --seed=-1: -1 is not an integer in the range"),
         ("translation", ["spanish"], "unexpected argument"),
         ("translation", ["--attention=alibbi"], "alibi"),
         ("translation", ["--attention=sliding_window(size=x)"], "must be a number, text in"),

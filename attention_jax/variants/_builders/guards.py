@@ -1,5 +1,6 @@
 """Guards of every variant: empty calls give empty or zero outputs, sizes are checked."""
 
+import inspect
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -16,7 +17,9 @@ def guarded(variant: Variant) -> Variant:
     """The variant, of which no function computes with empty arrays, and which takes NumPy's."""
     if isinstance(variant.attend, Made):  # from the registry, which guarded it
         return variant
-    attend = bind(_attend, bind(apart, variant.attend))
+    given = inspect.signature(variant.attend).parameters
+    alone = all(x in given and given[x].default is None for x in ("k", "v"))
+    attend = bind(_attend_alone if alone else _attend, bind(apart, variant.attend))
     return variant._replace(init=bind(_init, variant.init), attend=attend)
 
 
@@ -50,3 +53,16 @@ def _attend(
     if not options.return_lse and not (key.shape[1] and np.prod(out)):
         return jnp.zeros(out, query.dtype)
     return attend(params, query, key, value, options)
+
+
+def _attend_alone(
+    attend: Callable[..., Output],
+    params: Params,
+    q: AnyArray,
+    k: AnyArray | None = None,
+    v: AnyArray | None = None,
+    options: Options = Options(),
+) -> Output:
+    """`_attend`, where the keys default to the queries and the values to the keys."""
+    k = q if k is None else k
+    return _attend(attend, params, q, k, k if v is None else v, options)
