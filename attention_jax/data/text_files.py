@@ -34,7 +34,7 @@ def decode_lines(file: Iterable[bytes], *, argument: str, name: str) -> Iterator
       name: that of the file.
 
     Raises:
-      ValueError: a line is not UTF-8.
+      ValueError: a line is not UTF-8, or holds a NUL.
 
     >>> list(decode_lines([b"one\\r\\n", b"two"], argument="file", name="x.txt"))
     ['one', 'two']
@@ -46,6 +46,8 @@ def decode_lines(file: Iterable[bytes], *, argument: str, name: str) -> Iterator
             text = line.decode("utf-8")
         except UnicodeDecodeError as error:
             raise _no_utf8(line, error.start, number, argument, name) from error
+        if "\0" in text:
+            raise _nul(number, argument, name)
         yield text.removesuffix("\n").removesuffix("\r")
 
 
@@ -61,14 +63,17 @@ def read_text(path: str | PathLike, *, argument: str) -> str:
 
     Raises:
       FileNotFoundError: there is no such file, or no such member of the archive.
-      ValueError: a damaged archive, an archive of several text files, or not UTF-8.
+      ValueError: a damaged archive, an archive of several text files, not UTF-8, or a NUL.
     """
     data = _read_bytes(Path(path), argument=argument)
     try:
-        return data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise _no_utf8(data, error.start, line, argument, str(path)) from error
+    if "\0" in text:
+        raise _nul(text.count("\n", 0, text.index("\0")) + 1, argument, str(path))
+    return text
 
 
 def _no_utf8(data: bytes, at: int, line: int, argument: str, name: str) -> ValueError:
@@ -77,6 +82,13 @@ def _no_utf8(data: bytes, at: int, line: int, argument: str, name: str) -> Value
         f"`{argument}` must be UTF-8 text; line {line} of {name} holds the byte "
         f"0x{data[at]:02x}. Convert it first, e.g. iconv -f {'UTF-16' if is_wide else 'LATIN1'} "
         "-t UTF-8."
+    )
+
+
+def _nul(line: int, argument: str, name: str) -> ValueError:
+    return ValueError(
+        f"`{argument}` must be text; line {line} of {name} holds a NUL, the byte 0x00. If the file "
+        "is UTF-16, convert it by iconv -f UTF-16LE -t UTF-8; else take it out by tr -d '\\000'."
     )
 
 

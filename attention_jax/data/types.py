@@ -1,6 +1,6 @@
 """Special tokens, examples, tasks and padded batches."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jaxtyping import Bool, Float, Int
@@ -26,6 +26,7 @@ class Task(NamedTuple):
     tests: dict[str, Sequence[Example]]  # the first is in distribution
     tokenizer: str  # suitable kind of tokenizer: "character", "word" or "bpe"
     lowercase: bool = False  # text is lower-cased, and scored so
+    left_out: Mapping[str, int] = {}  # pairs that no split has, by the reason
 
 
 class Seq2SeqBatch(NamedTuple):

@@ -167,6 +167,8 @@ class Experiment(NamedTuple):
         have an attention; empty where it can.
       models: models that may be compared, and the flags that each stands for.
       has_costs: `experiments.compare` measures what its models cost.
+      left_out: `(data, batches) -> ` how many items are not learned from, by the reason; kept in
+        the run's record.
       predict: `(run, flags) -> ` lines of output; None where there is nothing to predict.
       page: its page; None where it has none.
     """
@@ -191,6 +193,7 @@ class Experiment(NamedTuple):
     why_not: Callable[[str, str], str]
     models: Mapping[str, Mapping[str, str]] = {"transformer": {"model": "transformer"}} | RNNS
     has_costs: bool = False
+    left_out: Callable[[Any, Any], Mapping[str, int]] = lambda data, batches: {}
     predict: Callable[[Run, PredictFlags], Iterable[str]] | None = None
     page: Page | None = None
 

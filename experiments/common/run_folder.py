@@ -38,6 +38,7 @@ class Record(NamedTuple):
         that were begun without one.
       data: the content hash of each part of its data; empty where nothing is read.
       files: that of each attention's file in the folder.
+      left_out: how many items of its data are not learned from, by the reason.
     """
 
     format_version: int
@@ -45,6 +46,7 @@ class Record(NamedTuple):
     id: str = ""
     data: Mapping[str, str] = {}
     files: Mapping[str, str] = {}
+    left_out: Mapping[str, int] = {}
 
     @property
     def identity(self) -> dict[str, str]:

@@ -119,7 +119,7 @@ def _trained(start: _Start, settings: TrainConfig) -> tuple[Run, dict[str, Any]]
             settings,
             objective=experiment.objective(config),
             resume=config.run.resume,
-            owner=loop.Owner(partial(_accept, start, known, discard), record.identity),
+            owner=loop.Owner(partial(_accept, start, known, batches, discard), record.identity),
         )
     config = run_folder.inside(config, folder)
     facts = end_training(config, result, folder, record)
@@ -146,13 +146,14 @@ def _extent(build: Build, batches: Batches, settings: TrainConfig) -> str:
     return f"model: {parameters:,} parameters; {settings.steps:,} steps, {epochs:,.1f} epochs"
 
 
-def _accept(start: _Start, known: Any, discard: Callable[[], None]) -> None:
+def _accept(start: _Start, known: Any, batches: Batches, discard: Callable[[], None]) -> None:
     """Makes the folder a run, which is locked from its first file on."""
-    experiment, config, _, folder, record, locks = start
+    experiment, config, data, folder, record, locks = start
     if not config.run.resume:
         locks.enter_context(run_lock.held(folder))
         if (folder / "run.flags").exists():
             raise ValueError(f"`--run` must be a new folder; {folder} was begun a moment ago.")
+        record = record._replace(left_out=dict(experiment.left_out(data, batches)))
     run_folder.accept(experiment, config, known, folder, record)
     discard()
 

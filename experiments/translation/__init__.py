@@ -19,6 +19,7 @@ EXPERIMENT = Experiment(
     recall=run_folder.recall_vocabulary,
     notes=config.notes,
     batches=config.batches,
+    left_out=config.left_out,
     build=config.build,
     objective=lambda own: objectives.translation,
     validate=evaluate.validate,

@@ -10,6 +10,8 @@ from flax import nnx
 
 from attention_jax.data import tasks
 from attention_jax.data.batching import BucketedBatches, encode_examples
+from attention_jax.data.pairs.files import FORMATS
+from attention_jax.data.pairs.filters import UNITS, Filters
 from attention_jax.data.text_files import UNICODE_FORMS, unicode_form
 from attention_jax.data.tokenizer import KINDS, Tokenizer
 from attention_jax.data.types import UNKNOWN, Example, Task
@@ -34,6 +36,10 @@ from experiments.common.flags import Flag, Only
 MEASURES = (*LOSSES, "exact_match", "bleu", "chrf")  # of validation
 
 
+# Flags that are options of --task=parallel, under the same names.
+OF_PARALLEL = ("pairs", "format", "fields", *Filters._fields)
+
+
 class DataFlags(NamedTuple):
     """The sentences.
 
@@ -42,6 +48,17 @@ class DataFlags(NamedTuple):
       task_option: an option of the task, as name=value; may be repeated.
       preset: real text of --task=parallel: multi30k_de_en (any pair of de, en, fr) or
         tatoeba_en_es.
+      pairs: file of sentence pairs for --task=parallel: .tsv, .csv, .jsonl (each also with .gz), or
+        corpus for the two files corpus.en and corpus.de.
+      format: of --pairs, where its name does not tell.
+      fields: names of source and target, as en,de: columns of CSV, keys of JSON, ends of the names
+        of two files. For CSV without a header two numbers from 1.
+      skip_empty: leave pairs with an empty side out, instead of refusing them.
+      drop_duplicates: leave out pairs that were there before.
+      shortest: leave out pairs with a side shorter than that, in --length_unit; 0: none.
+      longest: leave out pairs with a side longer than that; 0: none.
+      length_ratio: leave out pairs with a side over so many times as long as the other; 0: none.
+      length_unit: unit of the three: words, which spaces separate, or characters.
       data_dir: folder of the data sets.
       tokenizer: default: the one that suits the task.
       unicode: normal form in which text is read and learned: nfc composes accents, nfkc also makes
@@ -56,6 +73,15 @@ class DataFlags(NamedTuple):
     task: Annotated[str, Flag(choices=tasks.names())] = "spanish"
     task_option: Annotated[tuple[str, ...], Flag(data=True)] = ()
     preset: str | None = None
+    pairs: Annotated[str | None, Flag(data=True)] = None
+    format: Annotated[str | None, Flag(choices=FORMATS, data=True)] = None
+    fields: Annotated[str | None, Flag(data=True)] = None
+    skip_empty: bool = False
+    drop_duplicates: bool = False
+    shortest: Annotated[int, Flag(low=0)] = 0
+    longest: Annotated[int, Flag(low=0)] = 0
+    length_ratio: Annotated[float, Flag(low=0.0)] = 0.0
+    length_unit: Annotated[str, Flag(choices=UNITS)] = "words"
     data_dir: Annotated[str, Flag(may_change=True)] = "data"
     tokenizer: Annotated[str | None, Flag(choices=KINDS)] = None
     unicode: Annotated[str, Flag(choices=UNICODE_FORMS)] = "nfc"
@@ -92,11 +118,15 @@ def load(config: TranslationConfig) -> Task:
         options[name] = json.loads(value) if value.lstrip("-").isdigit() else value
     if own.task in ("parallel", "scan"):
         options = {"data_dir": own.data_dir} | options
+    given = {
+        name: getattr(own, name)
+        for name in ("preset", *OF_PARALLEL)
+        if getattr(own, name) != getattr(DataFlags(), name)
+    }
     if own.task == "parallel":
-        options |= {"preset": own.preset} if own.preset else {}
-        options |= {"unicode": own.unicode}
-    elif own.preset:
-        raise ValueError(f"`--preset` goes with --task=parallel; got --task={own.task}.")
+        return tasks.get(own.task, **options | given | {"unicode": own.unicode})
+    if given:
+        raise ValueError(f"`--{min(given)}` goes with --task=parallel; got --task={own.task}.")
     return tasks.get(own.task, **options)
 
 
@@ -135,6 +165,8 @@ def notes(config: TranslationConfig, task: Task, vocabulary: Tokenizer) -> Itera
     held_out = {"validation": task.validation, **task.tests}
     sizes = {"training": task.train, **held_out}
     yield "pairs: " + ", ".join(f"{len(own):,} of {name}" for name, own in sizes.items())
+    if task.left_out:
+        yield "left out: " + "; ".join(f"{why}: {n:,}" for why, n in task.left_out.items())
     shares = {name: unknown_share(own, vocabulary) for name, own in held_out.items()}
     said = ", ".join(f"{share:.2%} of {name}" for name, share in shares.items())
     yield f"vocabulary: {vocabulary.size:,} tokens ({vocabulary.kind}); unknown: {said}"
@@ -166,6 +198,12 @@ def _letters(text: str) -> str:
 def batches(config: TranslationConfig, task: Task, vocabulary: Tokenizer) -> BucketedBatches:
     """Batches of training."""
     return batches_of(config, "train", task.train, vocabulary)
+
+
+def left_out(task: Task, batches: BucketedBatches) -> dict[str, int]:
+    """Pairs that are not learned from, by the reason."""
+    too_long = {"of training, longer than --max_length": batches.too_long}
+    return {why: count for why, count in {**task.left_out, **too_long}.items() if count}
 
 
 def batches_of(

@@ -5,7 +5,7 @@ import zipfile
 
 import pytest
 
-from attention_jax.data.text_files import line_numbers, one_spaced, read_lines
+from attention_jax.data.text_files import line_numbers, one_spaced, read_lines, read_text
 
 TEXT = "¿qué?\nuna línea\u2028con separador\n\nfin\n"
 LINES = ["¿qué?", "una línea\u2028con separador", "", "fin"]
@@ -114,3 +114,11 @@ def test_spaces_become_one():
 def test_line_numbers_are_few():
     assert line_numbers([1, 2]) == "lines 1, 2"
     assert line_numbers(range(1, 100)) == "lines 1, 2, 3, 4, 5 and 94 more"
+
+
+@pytest.mark.parametrize("read", [read_lines, read_text])
+def test_a_nul_is_refused_with_its_line(tmp_path, read):
+    path = tmp_path / "wide.txt"
+    path.write_bytes(b"one\ntwo\n" + "three".encode("utf-16-le"))
+    with pytest.raises(ValueError, match=r"line 3 of .*wide\.txt holds a NUL.*iconv -f UTF-16LE"):
+        read(path, argument="source")

@@ -284,3 +284,23 @@ def test_what_was_never_seen_is_named(capsys):
         "line 3: never seen in training: 'xyz'",
         "line 3, translation 1: cut at 2 tokens, before its end",
     ]
+
+
+@pytest.mark.slow
+def test_a_run_records_what_was_left_out(tmp_path):
+    path = tmp_path / "pairs.csv"
+    rows = [f'"say ""{i}"", {i}",di {i}\n' for i in range(60)]
+    long = f"{'word ' * 40},palabra\n"
+    path.write_text("".join(["en,es\n", *rows, rows[3], ",x\n", long]))
+    arguments = [x for x in TINY if "--task" not in x]
+    done = run(
+        "translation",
+        *(*arguments, "--task=parallel", f"--pairs={path}", "--fields=en,es", "--tokenizer=word"),
+        *("--skip_empty", "--drop_duplicates", f"--run={tmp_path / 'run'}"),
+        *("--task_option=held_out_percent=20",),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "left out: duplicates: 1; empty: 1" in done.stdout
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    too_long = {"of training, longer than --max_length": 1}
+    assert record["left_out"] == {"duplicates": 1, "empty": 1} | too_long

@@ -12,7 +12,7 @@ from types import ModuleType
 
 from attention_jax.data.types import Task
 
-Option = str | int | bool | None
+Option = str | int | float | bool | None
 
 
 def names() -> tuple[str, ...]:
@@ -81,12 +81,17 @@ def _config(build: Callable[..., Task]) -> type | None:
 
 
 def _typed(option: str, value: object, annotation: object) -> Option:
-    """`value` as the task declares it: a whole number, true or false, or text."""
+    """`value` as the task declares it: a number, true or false, or text."""
     text = str(value)
     if annotation is int:
         if text.removeprefix("-").isdecimal():
             return int(text)
         raise ValueError(f"`{option}` must be a whole number; got {value!r}.")
+    if annotation is float:
+        try:
+            return float(text)
+        except ValueError:
+            raise ValueError(f"`{option}` must be a number; got {value!r}.") from None
     if annotation is bool:
         if text.lower() in ("true", "false"):
             return text.lower() == "true"

@@ -1,19 +1,18 @@
-"""Sentence pairs from two aligned files, one TSV file, or a preset corpus."""
+"""Sentence pairs from files of many formats, or a preset corpus."""
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from attention_jax.core import checks
-from attention_jax.data.text_files import (
-    UNICODE_FORMS,
-    line_numbers,
-    one_spaced,
-    read_lines,
-    unicode_form,
-)
+from attention_jax.data.pairs import files
+from attention_jax.data.pairs.delimited import read_tsv
+from attention_jax.data.pairs.filters import Filters, keep
+from attention_jax.data.pairs.two_files import read_two
+from attention_jax.data.pairs.types import Found, Reading
+from attention_jax.data.text_files import UNICODE_FORMS, one_spaced, unicode_form
 from attention_jax.data.types import Example, Task
 
 Pairs = Sequence[tuple[str, str]]
@@ -25,35 +24,44 @@ _ORIGINS = {
 _PRESETS = "multi30k_XX_YY with two of de, en, fr, or tatoeba_en_es"
 
 
-class Columns(NamedTuple):
-    """Columns of source and target in a TSV file, counted from 1, and the rule for empty ones."""
-
-    source: int = 1
-    target: int = 2
-    skip_empty: bool = False
-
-
 class ParallelConfig(NamedTuple):
     """Options of `parallel`.
 
     Attributes:
+      pairs: a file of pairs, whose name tells its format: .tsv, .csv, .jsonl (each also with .gz),
+        or "corpus" for the files "corpus.en" and "corpus.de"; or `source` and `target`, or `tsv`.
+      format: that of `pairs`, where its name does not tell it; one of `pairs.files.FORMATS`.
+      fields: names of source and target, "en,de": columns of CSV, keys of JSON (also of the object
+        under "translation"), ends of two files' names. Numbers are columns of CSV without a header.
+      delimiter: the character between columns of CSV.
       source: file of source sentences, one a line; with `target`.
       target: file of their translations, line by line.
       tsv: one file of both, separated by tabs; instead of `source` and `target`.
-      columns: columns of source and target in `tsv` files, counted from 1: "2,1" reverses the
+      columns: columns of source and target in TSV files, counted from 1: "2,1" reverses the
         direction of a file.
       preset: "multi30k_XX_YY" (XX, YY of de, en, fr) in its published splits, lower-cased, or
         "tatoeba_en_es", held out by source; instead of files.
       data_dir: folder of preset corpora.
-      validation: a TSV file, or "SOURCE_FILE,TARGET_FILE".
+      validation: a file as `pairs` may be (TSV, where its name does not tell), or
+        "SOURCE_FILE,TARGET_FILE".
       test: likewise.
       held_out_percent: share of source sentences held out for each split that is not given.
       skip_empty: leaves out pairs with an empty side instead of refusing them.
+      drop_duplicates: leaves out pairs that were there before; not of given splits, as all that
+        follow.
+      shortest: leaves out pairs with a side of fewer units; 0: none.
+      longest: leaves out pairs with a side of more units; 0: none.
+      length_ratio: leaves out pairs with a side longer than so many times the other; 0: none.
+      length_unit: "words", which white space separates, or "characters".
       lowercase: lower-cases text, and scores it so; presets choose for themselves.
       unicode: normal form of all text; see `text_files.unicode_form`.
       seed: salt of the hash, unless 0; given splits and presets do not depend on it.
     """
 
+    pairs: str | None = None
+    format: str | None = None
+    fields: str | None = None
+    delimiter: str = ","
     source: str | None = None
     target: str | None = None
     tsv: str | None = None
@@ -64,6 +72,11 @@ class ParallelConfig(NamedTuple):
     test: str | None = None
     held_out_percent: int = 5
     skip_empty: bool = False
+    drop_duplicates: bool = False
+    shortest: int = 0
+    longest: int = 0
+    length_ratio: float = 0.0
+    length_unit: str = "words"
     lowercase: bool = False
     unicode: str = "nfc"
     seed: int = 0
@@ -94,18 +107,24 @@ def parallel(config: ParallelConfig) -> Task:
     if not 1 <= percent <= 45:
         raise ValueError(f"`held_out_percent` must lie between 1 and 45; got {percent}.")
     checks.one_of("unicode", config.unicode, UNICODE_FORMS)
-    columns = _columns(config.columns, skip_empty=config.skip_empty)
-    pairs = _training_pairs(config.source, config.target, config.tsv, columns)
+    filters = Filters(*(getattr(config, name) for name in Filters._fields))
+    filters.check()
+    reading = Reading(config.format, config.fields, config.columns, config.delimiter)
+    found = _in_form(_training_pairs(config, reading), config.unicode)
     given = {
-        name: _read_split(paths, columns, argument=name)
+        name: _in_form(files.read_split(paths, reading, argument=name), config.unicode)
         for name, paths in (("validation", config.validation), ("test", config.test))
         if paths is not None
     }
-    pairs = _in_form(pairs, config.unicode)
-    given = {name: _in_form(own, config.unicode) for name, own in given.items()}
+    pairs, left_out = keep(found, filters)
+    only = Filters(skip_empty=filters.skip_empty)
+    splits = {}
+    for name, own in given.items():
+        splits[name], lost = keep(own, only)
+        left_out |= {f"{reason}, of {name}": count for reason, count in lost.items()}
     lowercase, seed = config.lowercase, config.seed
-    held_out = _hold_out(pairs, given, percent=percent, lowercase=lowercase, seed=seed)
-    return _task("parallel", held_out, lowercase=lowercase)
+    held_out = _hold_out(pairs, splits, percent=percent, lowercase=lowercase, seed=seed)
+    return _task("parallel", held_out, lowercase=lowercase, left_out=left_out)
 
 
 def _preset(config: ParallelConfig) -> Task:
@@ -130,105 +149,50 @@ def _preset(config: ParallelConfig) -> Task:
     folder = Path(data_dir) / corpus
     try:
         if multi30k is None:
-            pairs = _read_tsv(folder / "spa-eng.zip", Columns(), argument="data_dir")
-            pairs = _in_form(pairs, config.unicode)
+            found = read_tsv(folder / "spa-eng.zip", Reading(), argument="data_dir")
+            pairs, _ = keep(_in_form(found, config.unicode), Filters())
             return _task(preset, _hold_out(pairs, {}, percent=5, lowercase=False, seed=0))
         splits = _multi30k(folder / "raw", multi30k.groups())
-        splits = {name: _in_form(own, config.unicode) for name, own in splits.items()}
-        return _task(preset, splits, lowercase=True)
+        pairs = {n: keep(_in_form(x, config.unicode), Filters())[0] for n, x in splits.items()}
+        return _task(preset, pairs, lowercase=True)
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"{error} Preset {preset!r} reads it; the files are {_ORIGINS[corpus]}."
         ) from error
 
 
-def _multi30k(folder: Path, languages: Sequence[str]) -> dict[str, Pairs]:
+def _multi30k(folder: Path, languages: Sequence[str]) -> dict[str, Found]:
     """The published splits of Multi30k."""
     stems = {"train": "train", "validation": "val", "test": "test_2016_flickr"}
     splits = {}
     for split, stem in stems.items():
         source, target = (folder / f"{stem}.{language}.gz" for language in languages)
-        splits[split] = _read_two(source, target, Columns(), argument="data_dir")
+        splits[split] = read_two(source, target, arguments=("data_dir", "data_dir"))
     return splits
 
 
-def _training_pairs(
-    source: str | None, target: str | None, tsv: str | None, columns: Columns
-) -> Pairs:
-    if tsv is not None and source is None and target is None:
-        return _read_tsv(tsv, columns, argument="tsv")
-    if tsv is None and source is not None and target is not None:
-        return _read_two(source, target, columns, argument="source")
+def _training_pairs(config: ParallelConfig, reading: Reading) -> Found:
+    pairs, source, target, tsv = config.pairs, config.source, config.target, config.tsv
+    given = [x is not None for x in (pairs, source, target, tsv)]
+    if given == [True, False, False, False]:
+        return files.read(str(pairs), reading, argument="pairs")
+    if given == [False, False, False, True]:
+        return read_tsv(str(tsv), reading, argument="tsv")
+    if given == [False, True, True, False]:
+        return read_two(str(source), str(target), arguments=("source", "target"))
+    also = "" if pairs is None else f", pairs={pairs!r}"
     raise ValueError(
-        "`source` and `target`, or `tsv`, or `preset` must say which text to learn from; got "
-        f"source={source!r}, target={target!r}, tsv={tsv!r}."
+        "`pairs`, or `source` and `target`, or `tsv`, or `preset` must say which text to learn "
+        f"from; got source={source!r}, target={target!r}, tsv={tsv!r}{also}."
     )
 
 
-def _read_split(paths: str, columns: Columns, *, argument: str) -> Pairs:
-    """Pairs of a TSV file, or of "SOURCE_FILE,TARGET_FILE"."""
-    files = paths.split(",")
-    if len(files) > 2:
-        raise ValueError(
-            f'`{argument}` must be a TSV file or "SOURCE_FILE,TARGET_FILE"; got {paths!r}.'
-        )
-    if len(files) == 2:
-        return _read_two(*files, columns, argument=argument)
-    return _read_tsv(paths, columns, argument=argument)
-
-
-def _read_two(source: str | Path, target: str | Path, columns: Columns, *, argument: str) -> Pairs:
-    """Pairs of line i of one file with line i of the other."""
-    sources = read_lines(source, argument=argument)
-    targets = read_lines(target, argument="target" if argument == "source" else argument)
-    if len(sources) != len(targets):
-        raise ValueError(
-            "`source` and `target` must have equally many lines, line i of one translating line i "
-            f"of the other; got {len(sources)} in {source} and {len(targets)} in {target}."
-        )
-    pairs = list(zip(sources, targets, strict=True))
-    return _without_empty(pairs, where=f"{source} and {target}", skip_empty=columns.skip_empty)
-
-
-def _read_tsv(path: str | Path, columns: Columns, *, argument: str) -> Pairs:
-    """Pairs of two columns; every line that is not empty has the same number of them."""
-    rows = [line.split("\t") for line in read_lines(path, argument=argument)]
-    width = max((len(row) for row in rows if row != [""]), default=0)
-    needed = max(columns.source, columns.target)
-    if width < needed:
-        raise ValueError(
-            f"`{argument}` must have a column {needed}, separated by tabs; got {width} "
-            f"column{'s' if width != 1 else ''} in {path}."
-        )
-    odd = [i for i, row in enumerate(rows, 1) if row != [""] and len(row) != width]
-    if odd:
-        raise ValueError(
-            f"`{argument}` must have the same number of columns on every line; {path} has "
-            f"{width}, but {len(rows[odd[0] - 1])} on {line_numbers(odd)}. "
-            "Look for a tab too many or too few."
-        )
-    source, target = columns.source - 1, columns.target - 1
-    pairs = [("", "") if row == [""] else (row[source], row[target]) for row in rows]
-    return _without_empty(pairs, where=str(path), skip_empty=columns.skip_empty)
-
-
-def _in_form(pairs: Pairs, form: str) -> Pairs:
+def _in_form(found: Found, form: str) -> Found:
     """Pairs in a normal form of Unicode, so that a sentence is found in whatever split it is."""
-    return [(unicode_form(source, form), unicode_form(target, form)) for source, target in pairs]
-
-
-def _without_empty(pairs: Pairs, *, where: str, skip_empty: bool) -> Pairs:
-    full = [bool(source.strip() and target.strip()) for source, target in pairs]
-    if not all(full) and not skip_empty:
-        numbers = [i for i, is_full in enumerate(full, 1) if not is_full]
-        raise ValueError(
-            f"sentences must not be empty; {where} has an empty one on {line_numbers(numbers)}. "
-            "Set `skip_empty` to leave such pairs out."
-        )
-    pairs = [pair for pair, is_full in zip(pairs, full, strict=True) if is_full]
-    if not pairs:
-        raise ValueError(f"files must hold at least one sentence pair; {where} has none.")
-    return pairs
+    pairs = [
+        (unicode_form(source, form), unicode_form(target, form)) for source, target in found.pairs
+    ]
+    return found._replace(pairs=pairs)
 
 
 def _hold_out(
@@ -256,12 +220,17 @@ def _bucket(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") % 100
 
 
-def _task(name: str, splits: dict[str, Pairs], *, lowercase: bool = False) -> Task:
+def _task(
+    name: str,
+    splits: Mapping[str, Pairs],
+    *,
+    lowercase: bool = False,
+    left_out: Mapping[str, int] | None = None,
+) -> Task:
     """Groups references, and takes from each split the sources of those after it."""
     test = _group(splits["test"], lowercase=lowercase)
     validation = _group(splits["validation"], lowercase=lowercase)
-    for key in test:
-        validation.pop(key, None)
+    shared = [key for key in test if validation.pop(key, None)]
     held_out = test.keys() | validation.keys()
     train = [
         Example(one_spaced(source), (one_spaced(target),))
@@ -273,6 +242,10 @@ def _task(name: str, splits: dict[str, Pairs], *, lowercase: bool = False) -> Ta
             "files must differ between the splits; every training or validation sentence is also "
             f"in a later split ({len(train)} left for training, {len(validation)} for validation)."
         )
+    repeated = {
+        "of training, with a source of validation or test": len(splits["train"]) - len(train),
+        "of validation, with a source of test": len(shared),
+    }
     return Task(
         name=name,
         train=train,
@@ -280,6 +253,7 @@ def _task(name: str, splits: dict[str, Pairs], *, lowercase: bool = False) -> Ta
         tests={"test": list(test.values())},
         tokenizer="bpe",
         lowercase=lowercase,
+        left_out={**(left_out or {}), **{name: n for name, n in repeated.items() if n}},
     )
 
 
@@ -300,12 +274,3 @@ def _key(source: str, *, lowercase: bool) -> str:
     """Normal form of a source: sources of equal keys are the same sentence."""
     source = one_spaced(source)
     return source.lower() if lowercase else source
-
-
-def _columns(columns: str, *, skip_empty: bool) -> Columns:
-    match = re.fullmatch(r"([1-9]\d*),([1-9]\d*)", columns)
-    if match is None or match[1] == match[2]:
-        raise ValueError(
-            f'`columns` must be two different numbers from 1, such as "1,2"; got {columns!r}.'
-        )
-    return Columns(int(match[1]), int(match[2]), skip_empty)

@@ -3,11 +3,13 @@
 import gzip
 import hashlib
 import itertools
+import json
 import re
 import unicodedata
 
 import pytest
 
+from attention_jax.data import tasks
 from attention_jax.data.tasks import parallel as corpus
 from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.data.types import Example
@@ -134,7 +136,7 @@ def test_files_must_be_named(files):
     refused("must say which text", tsv=files["source"], **files)
     refused("brings its own files", preset="tatoeba_en_es", **files)
     refused("brings its own files", preset="tatoeba_en_es", held_out_percent=9)
-    refused("`test` must be a TSV file or", **files, test="a,b,c")
+    refused("`test` must be a file of pairs or", **files, test="a,b,c")
 
 
 def test_files_must_exist(files, tmp_path):
@@ -249,3 +251,41 @@ def test_a_sentence_is_the_same_in_each_normal_form(tmp_path):
     assert sum(source in train for source in test) > len(test) / 2
     with pytest.raises(ValueError, match="`unicode` must be one of 'nfc', 'nfkc', 'none'"):
         parallel(tsv=str(path), unicode="nfd")
+
+
+def test_every_format_gives_the_same_task(files, tmp_path):
+    task = parallel(**files)
+    rows = [(f"sentence {i}", f"frase {i}") for i in range(300)]
+    as_csv = write(tmp_path / "a.csv", ["es,en", *(f'"{y}",{x}' for x, y in rows)])
+    lines = [json.dumps({"translation": {"en": x, "es": y}}) for x, y in rows]
+    as_json = write(tmp_path / "a.jsonl", lines)
+    for pairs in (as_csv, as_json, str(tmp_path / "a")):
+        assert parallel(pairs=pairs, fields="en,es") == task
+    assert parallel(pairs=write(tmp_path / "a.tsv", [f"{x}\t{y}" for x, y in rows])) == task
+    dev = write(tmp_path / "dev.csv", ["en;es", "sentence 7;x"])
+    test = write(tmp_path / "t.jsonl", [json.dumps({"en": "new", "es": "nuevo"})])
+    given = parallel(**files, fields="en,es", delimiter=";", validation=dev, test=test)
+    assert given.validation == [Example("sentence 7", ("x",))]
+    assert given.tests["test"] == [Example("new", ("nuevo",))]
+    refused(r"got source='.*pairs='", pairs=as_csv, **files)
+
+
+def test_all_that_is_left_out_is_counted(tmp_path):
+    rows = [f"a {i}\tb {i}" for i in range(300)]
+    bad = ["a 0\tb 0", "\tb", "a b c d e f\tb", "a 7\tb seven"]
+    path = write(tmp_path / "a.tsv", rows + bad)
+    test = write(tmp_path / "t.tsv", ["a 7\tb 7", "\t", "new\tnuevo"])
+    task = parallel(tsv=path, test=test, skip_empty=True, drop_duplicates=True, length_ratio=3)
+    assert task.left_out == {
+        "duplicates": 1,
+        "empty": 1,
+        "one side over 3 times as long as the other": 1,
+        "empty, of test": 1,
+        "of training, with a source of validation or test": 2,
+    }
+    kept = len(task.train) + sum(len(example.references) for example in task.validation)
+    assert kept + 5 == len(rows + bad)
+    again = tasks.get("parallel", tsv=path, skip_empty="true", length_ratio="2.5")
+    assert sum(again.left_out.values()) == 2
+    with pytest.raises(ValueError, match="`length_ratio` must be a number; got 'x'"):
+        tasks.get("parallel", tsv=path, length_ratio="x")

@@ -1,0 +1,1 @@
+"""Sentence pairs as people keep them: one reader for each format, and filters."""

@@ -1,0 +1,63 @@
+"""The one way to read a file of pairs, in whatever format it is."""
+
+from pathlib import Path
+
+from attention_jax.core import checks
+from attention_jax.data.pairs.delimited import read_csv, read_tsv
+from attention_jax.data.pairs.jsonl import read_jsonl
+from attention_jax.data.pairs.two_files import languages, read_moses, read_two
+from attention_jax.data.pairs.types import Found, Reading
+
+_READERS = {"tsv": read_tsv, "csv": read_csv, "jsonl": read_jsonl, "moses": read_moses}
+FORMATS = tuple(_READERS)
+_SUFFIXES = {".tsv": "tsv", ".tab": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+
+
+def read(path: str | Path, reading: Reading, *, argument: str, other: str | None = None) -> Found:
+    """Pairs of a file.
+
+    Args:
+      path: the file; of "corpus.en" and "corpus.de" it is "corpus".
+      reading: how it is read.
+      argument: the caller's name for it in errors.
+      other: the format of files whose names do not tell it; None: refused.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: an unknown format, or a file that is not of its format.
+    """
+    kind = reading.format or format_of(path) or other
+    if kind is None:
+        known = ", ".join(_SUFFIXES)
+        raise ValueError(
+            f"`{argument}` must have a name that tells its format ({known}, each also with .gz), "
+            f"or be what two aligned files have alike; got {path}. Say it by `format`, one of "
+            f"{', '.join(FORMATS)}."
+        )
+    checks.one_of("format", kind, FORMATS)
+    return _READERS[kind](path, reading, argument=argument)
+
+
+def read_split(paths: str, reading: Reading, *, argument: str) -> Found:
+    """Pairs of a file, or of "SOURCE_FILE,TARGET_FILE"; a name that tells no format is of TSV."""
+    files = [paths] if Path(paths).exists() else paths.split(",")
+    if len(files) > 2:
+        raise ValueError(
+            f'`{argument}` must be a file of pairs or "SOURCE_FILE,TARGET_FILE"; got {paths!r}.'
+        )
+    if len(files) == 2:
+        return read_two(*files, arguments=(argument, argument))
+    return read(paths, reading, argument=argument, other="tsv")
+
+
+def format_of(path: str | Path) -> str | None:
+    """The format that a name tells; None where it tells none.
+
+    >>> format_of("pairs.csv.gz")
+    'csv'
+    """
+    name = str(path).lower().removesuffix(".gz").removesuffix(".zip")
+    found = _SUFFIXES.get(Path(name).suffix)
+    if found is None and not Path(path).exists() and len(languages(path)) > 1:
+        return "moses"
+    return found
