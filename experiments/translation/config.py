@@ -48,11 +48,11 @@ class DataFlags(NamedTuple):
       task_option: an option of the task, as name=value; may be repeated.
       preset: real text of --task=parallel: multi30k_de_en (any pair of de, en, fr) or
         tatoeba_en_es.
-      pairs: file of sentence pairs for --task=parallel: .tsv, .csv, .jsonl (each also with .gz), or
-        corpus for the two files corpus.en and corpus.de.
+      pairs: file of sentence pairs for --task=parallel: .tsv, .csv, .jsonl, .tmx (each also with
+        .gz), or corpus for the two files corpus.en and corpus.de.
       format: of --pairs, where its name does not tell.
-      fields: names of source and target, as en,de: columns of CSV, keys of JSON, ends of the names
-        of two files. For CSV without a header two numbers from 1.
+      fields: names of source and target, as en,de: columns of CSV, keys of JSON, languages of TMX,
+        ends of the names of two files. For CSV without a header two numbers from 1.
       skip_empty: leave pairs with an empty side out, instead of refusing them.
       drop_duplicates: leave out pairs that were there before.
       shortest: leave out pairs with a side shorter than that, in --length_unit; 0: none.

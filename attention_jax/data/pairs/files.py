@@ -5,12 +5,26 @@ from pathlib import Path
 from attention_jax.core import checks
 from attention_jax.data.pairs.delimited import read_csv, read_tsv
 from attention_jax.data.pairs.jsonl import read_jsonl
+from attention_jax.data.pairs.tmx import read_tmx
 from attention_jax.data.pairs.two_files import languages, read_moses, read_two
 from attention_jax.data.pairs.types import Found, Reading
 
-_READERS = {"tsv": read_tsv, "csv": read_csv, "jsonl": read_jsonl, "moses": read_moses}
+_READERS = {
+    "tsv": read_tsv,
+    "csv": read_csv,
+    "jsonl": read_jsonl,
+    "tmx": read_tmx,
+    "moses": read_moses,
+}
 FORMATS = tuple(_READERS)
-_SUFFIXES = {".tsv": "tsv", ".tab": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+_SUFFIXES = {
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".csv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".tmx": "tmx",
+}
 
 
 def read(path: str | Path, reading: Reading, *, argument: str, other: str | None = None) -> Found:

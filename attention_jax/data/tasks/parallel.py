@@ -28,11 +28,12 @@ class ParallelConfig(NamedTuple):
     """Options of `parallel`.
 
     Attributes:
-      pairs: a file of pairs, whose name tells its format: .tsv, .csv, .jsonl (each also with .gz),
-        or "corpus" for the files "corpus.en" and "corpus.de"; or `source` and `target`, or `tsv`.
+      pairs: a file of pairs, whose name tells its format: .tsv, .csv, .jsonl, .tmx (each also with
+        .gz), or "corpus" for the files "corpus.en" and "corpus.de"; or `source` and `target`, or `tsv`.
       format: that of `pairs`, where its name does not tell it; one of `pairs.files.FORMATS`.
       fields: names of source and target, "en,de": columns of CSV, keys of JSON (also of the object
-        under "translation"), ends of two files' names. Numbers are columns of CSV without a header.
+        under "translation"), languages of TMX, ends of two files' names. Numbers are columns of CSV
+        without a header.
       delimiter: the character between columns of CSV.
       source: file of source sentences, one a line; with `target`.
       target: file of their translations, line by line.

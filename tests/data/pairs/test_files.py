@@ -5,6 +5,7 @@ import gzip
 import json
 import re
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import pytest
 
@@ -176,6 +177,90 @@ def test_files_of_unequal_lengths_are_refused_with_both_counts(tmp_path):
         r"corpus\.fr does not exist. .*there are: de, en", path, Reading(fields="en,fr"), OSError
     )
     refused(r"got none.*--fields=de,en; it has de, en", path, Reading())
+
+
+HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n'
+LANGUAGE = "xml:lang"
+
+
+def tmx(path, units, *, head=HEAD):
+    """Units as mappings of language to sentences, written by hand: one on each line from line 3."""
+    body = (
+        "<tu>"
+        + "".join(f'<tuv {LANGUAGE}="{x}"><seg>{text}</seg></tuv>' for x, text in unit)
+        + "</tu>\n"
+        for unit in units
+    )
+    text = f'{head}<tmx version="1.4"><header/><body>\n{"".join(body)}</body></tmx>'
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("head", [HEAD, "\ufeff" + HEAD, '<!DOCTYPE tmx SYSTEM "tmx14.dtd">\n'])
+def test_tmx_is_read_as_it_is_written(tmp_path, head):
+    units = [[("DE", escape(y)), ("fr", "x"), ("en-GB", escape(x))] for x, y in WRITTEN]
+    path = tmx(tmp_path / "a.tmx", units, head=head)
+    assert pairs(path) == PAIRS
+    (tmp_path / "a.tmx.gz").write_bytes(gzip.compress(path.read_bytes()))
+    assert pairs(tmp_path / "a.tmx.gz") == PAIRS
+
+
+def test_units_of_one_language_are_counted_and_variants_paired(tmp_path):
+    units = [
+        [("en", "a"), ("de", "b")],
+        [("en", "alone")],
+        [("en-US", "color"), ("en-GB", "colour"), ("de-AT", "Farbe")],
+        [("eng", "c"), ("de", "")],
+    ]
+    found = read(tmx(tmp_path / "a.tmx", units), EN_DE, argument="pairs")
+    assert found.pairs == [("a", "b"), ("color", "Farbe"), ("colour", "Farbe")]
+    assert (found.incomplete, found.places) == (2, [3, 5, 5])
+
+
+def test_codes_inside_sentences_are_left_out(tmp_path):
+    inside = 'a <bpt i="1">&lt;b></bpt>bold<ept i="1">&lt;/b></ept> <hi>and<ph/> high</hi> end'
+    path = tmx(tmp_path / "a.tmx", [[("en", inside), ("de", "<![CDATA[<x> & y]]>")]])
+    assert pairs(path) == [("a bold and high end", "<x> & y")]
+
+
+LAUGHS = "".join(f'<!ENTITY l{i} "{f"&l{i - 1};" * 10}">' for i in range(1, 30))
+
+
+@pytest.mark.parametrize(
+    ("head", "inside", "message"),
+    [
+        (f'<!DOCTYPE tmx [<!ENTITY l0 "ha">{LAUGHS}]>\n', "&l29;", "line 1 of .* declarations of"),
+        (
+            '\n<!DOCTYPE tmx [<!ENTITY x SYSTEM "file:///etc/passwd">]>',
+            "&x;",
+            "line 2 of .* declar",
+        ),
+        (
+            '<!DOCTYPE tmx SYSTEM "x.dtd" [<!ENTITY % p SYSTEM "y"> %p;]>',
+            "a",
+            "has declarations of",
+        ),
+        ('<!DOCTYPE tmx SYSTEM "x.dtd">\n', "&x;", "line 3 of .* an entity of its own, &x;"),
+        (HEAD, "&x;", "line 3 of .*a.tmx is not .undefined entity"),
+        (HEAD, "a</tu>", "line 3 of .* is not .mismatched tag"),
+        (HEAD, "a\x01", "line 3 of .* is not .not well-formed"),
+        (HEAD, "<hi>" * 101 + "</hi>" * 101, "line 3 of .* over 100 elements"),
+    ],
+)
+def test_hostile_and_damaged_tmx_is_refused(tmp_path, head, inside, message):
+    refused(message, tmx(tmp_path / "a.tmx", [[("en", inside), ("de", "b")]], head=head))
+
+
+def test_tmx_of_other_contents_is_refused(tmp_path):
+    path = tmx(tmp_path / "a.tmx", [[("en", "a"), ("fr-CA", "b")]])
+    refused("languages of the units in .*; got de; it has en, fr-ca", path)
+    refused("languages of source and target in .*--fields=en,fr-ca", path, Reading())
+    refused("translation units, elements <tu>; .* has none", tmx(path, []))
+    cut = path.read_text()[:-20]
+    path.write_text(cut)
+    refused("line 2 of .* is not .*if it is cut", path)
+    path.write_text("<tmx/>", encoding="utf-16")
+    refused("must be UTF-8 text; line 1 of .*UTF-16", path)
 
 
 def test_formats_are_told_by_names():
