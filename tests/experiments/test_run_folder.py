@@ -72,6 +72,7 @@ def test_a_record_says_what_the_folder_is(tmp_path):
         "experiment": "memory",
         "id": own,
         "data": {},
+        "left_out": {},
         "files": {},
     }
     assert run_folder.read_record(folder) == run_folder.Record(1, "memory", own)

@@ -12,6 +12,7 @@ from attention_jax.training.preemption import Preempted, PreemptionGuard
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_the_first_signal_is_recorded_and_the_second_interrupts(number):
+    ignored = signal.signal(number, signal.SIG_DFL)  # as under `nohup`
     before = signal.getsignal(number)
     with PreemptionGuard() as guard:
         assert guard.received == 0
@@ -20,6 +21,7 @@ def test_the_first_signal_is_recorded_and_the_second_interrupts(number):
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
     assert signal.getsignal(number) is before
+    signal.signal(number, ignored)
 
 
 def test_a_request_to_save_is_none_to_stop():
