@@ -1,7 +1,7 @@
 """Functions taken apart from the arrays that they capture, to be bound to others in their place."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -9,6 +9,8 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from jaxtyping import Array, PyTree
 
 from attention_jax.core import values
+from attention_jax.core.masks import both, conjuncts
+from attention_jax.core.types import MaskFunction
 
 
 class Lifted(NamedTuple):
@@ -48,6 +50,21 @@ def lift(function: Callable | None, program: ClosedJaxpr | None) -> Lifted:
         return evaluated
 
     return Lifted(consts, bound)
+
+
+def lift_mask(mask: MaskFunction | None, programs: Iterable[ClosedJaxpr]) -> Lifted:
+    """Takes a mask apart from what its conjuncts capture.
+
+    Args:
+      programs: the traces of the conjuncts, in their order.
+    """
+    parts = [lift(*x) for x in zip(conjuncts(mask), programs, strict=True)]
+
+    def bound(arrays: Sequence[PyTree]) -> MaskFunction | None:
+        own = (x.bound(given) for x, given in zip(parts, arrays, strict=True))
+        return functools.reduce(both, own, None)
+
+    return Lifted([x.arrays for x in parts], bound)
 
 
 def _evaluated(jaxpr: Jaxpr, consts: Sequence[Any], arguments: Sequence[Any]) -> list[Any]:

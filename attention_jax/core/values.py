@@ -253,19 +253,25 @@ def _changed(x: Any, kind: type, change: Callable[[Any], object]) -> Any:
     if isinstance(x, kind):
         return change(x)
     if isinstance(x, Bound):
-        parts = tuple(_changed(part, kind, change) for part in (x.function, *x.arguments))
-        same_parts = all(map(operator.is_, parts, (x.function, *x.arguments)))
-        return x if same_parts else Bound(parts[0], parts[1:])
+        own = x.function, *x.arguments
+    elif isinstance(x, tuple):
+        own = x
+    elif dataclasses.is_dataclass(x) and not isinstance(x, type):
+        own = tuple(getattr(x, field.name) for field in dataclasses.fields(x))
+    else:
+        return x
+    new = tuple(_changed(part, kind, change) for part in own)
+    return x if all(map(operator.is_, own, new)) else _made_of(x, new)
+
+
+def _made_of(x: Any, parts: tuple[Any, ...]) -> Any:
+    """A value like `x` of other parts."""
+    if isinstance(x, Bound):
+        return Bound(parts[0], parts[1:])
     if isinstance(x, tuple):
-        parts = tuple(_changed(part, kind, change) for part in x)
-        if all(map(operator.is_, parts, x)):
-            return x
-        return type(x)(*parts) if hasattr(x, "_fields") else tuple(parts)
-    if dataclasses.is_dataclass(x) and not isinstance(x, type):
-        own = {field.name: getattr(x, field.name) for field in dataclasses.fields(x)}
-        new = {name: _changed(part, kind, change) for name, part in own.items()}
-        return x if all(map(operator.is_, own.values(), new.values())) else type(x)(**new)
-    return x
+        return type(x)(*parts) if hasattr(x, "_fields") else parts
+    names = (field.name for field in dataclasses.fields(x))
+    return type(x)(**dict(zip(names, parts, strict=True)))
 
 
 def is_settled(x: object) -> bool:

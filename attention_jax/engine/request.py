@@ -1,6 +1,5 @@
 """A call of `attention` as a value: validated and analyzed once, for every implementation."""
 
-import functools
 from collections.abc import Callable
 from typing import NamedTuple, TypedDict, Unpack, cast
 
@@ -21,7 +20,7 @@ from attention_jax.core import (
     scores,
     values,
 )
-from attention_jax.core.masks import Mask, both, conjuncts
+from attention_jax.core.masks import Mask, conjuncts
 from attention_jax.core.normalizers import Normalizer
 from attention_jax.core.numerics import Offset
 from attention_jax.core.types import Like, MaskFunction, Score, ScoreMod
@@ -140,24 +139,22 @@ class Request(NamedTuple):
         analysis = self.analysis
         programs = {"score": analysis.program, "score_mod": analysis.score_mod}
         programs = {x: lifting.lift(getattr(self, x), program) for x, program in programs.items()}
-        conjunction = zip(conjuncts(self.mask), analysis.conjuncts, strict=True)
-        parts = [lifting.lift(function, x.program) for function, x in conjunction]
+        mask = lifting.lift_mask(self.mask, (x.program for x in analysis.conjuncts))
         starts = {name: x for name, x in self.offsets._asdict().items() if isinstance(x, jax.Array)}
         key = None if self.dropout is None else self.dropout.key
-        captured = {name: x.arrays for name, x in programs.items()}, [x.arrays for x in parts]
+        captured = {name: x.arrays for name, x in programs.items()}, mask.arrays
         normalizer = values.without_arrays(self.normalizer)
 
         def rebuild(arrays: PyTree) -> "Request":
-            (query, key, value), starts, dropout_key, (captured, of_masks), of_normalizer = arrays
+            (query, key, value), starts, dropout_key, (captured, of_mask), of_normalizer = arrays
             functions = {name: x.bound(captured[name]) for name, x in programs.items()}
-            masks = [x.bound(own) for x, own in zip(parts, of_masks, strict=True)]
             offsets = self.offsets._replace(**starts)
             return make_request(
                 query,
                 key,
                 value,
                 **functions,
-                mask=functools.reduce(both, masks, None),
+                mask=mask.bound(of_mask),
                 normalizer=values.with_arrays(normalizer, of_normalizer),
                 dropout_rate=self.dropout.rate if self.dropout else 0.0,
                 dropout_key=dropout_key,

@@ -1,7 +1,5 @@
 """Variants whose batch is divided among 8 devices, for `variants/test_sharing.py`."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding
@@ -27,4 +25,4 @@ def measure(name):
         return variant.attend(jax.tree.unflatten(tree, params), q, k, v, Options(mask=mask))
 
     shardings = [NamedSharding(mesh, P("x"))] * 3 + [NamedSharding(mesh, P())] * len(leaves)
-    return shared_programs.report(functools.partial(attend), [*arrays, *leaves], shardings)
+    return shared_programs.report(attend, [*arrays, *leaves], shardings)

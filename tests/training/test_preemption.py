@@ -10,9 +10,15 @@ import pytest
 from attention_jax.training.preemption import Preempted, PreemptionGuard
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.fixture(params=[signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def number(request):
+    """A signal that is not ignored, as one is under `nohup`."""
+    before = signal.signal(request.param, signal.SIG_DFL)
+    yield request.param
+    signal.signal(request.param, before)
+
+
 def test_the_first_signal_is_recorded_and_the_second_interrupts(number):
-    ignored = signal.signal(number, signal.SIG_DFL)  # as under `nohup`
     before = signal.getsignal(number)
     with PreemptionGuard() as guard:
         assert guard.received == 0
@@ -21,7 +27,6 @@ def test_the_first_signal_is_recorded_and_the_second_interrupts(number):
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
     assert signal.getsignal(number) is before
-    signal.signal(number, ignored)
 
 
 def test_a_request_to_save_is_none_to_stop():

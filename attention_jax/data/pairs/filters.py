@@ -84,7 +84,7 @@ def keep(found: Found, filters: Filters) -> tuple[list[tuple[str, str]], dict[st
 
 def _broken(source: str, target: str, filters: Filters) -> str | None:
     """The first rule that a pair breaks, as notes call it."""
-    if not (source.strip() and target.strip()):
+    if _is_empty(source, target):
         return "empty"
     length = _LENGTHS[filters.length_unit]
     short, long = sorted((length(source), length(target)))
@@ -98,12 +98,16 @@ def _broken(source: str, target: str, filters: Filters) -> str | None:
 
 
 def _check_empty(found: Found, filters: Filters) -> None:
-    full = [bool(source.strip() and target.strip()) for source, target in found.pairs]
-    if all(full) or filters.skip_empty:
+    if filters.skip_empty:
         return
-    numbers = [i for i, is_full in zip(found.places, full, strict=True) if not is_full]
-    places = line_numbers(numbers).replace("line", found.unit, 1)
-    raise ValueError(
-        f"sentences must not be empty; {found.where} has an empty one on {places}. "
-        "Set `skip_empty` to leave such pairs out."
-    )
+    numbers = [i for i, pair in zip(found.places, found.pairs, strict=True) if _is_empty(*pair)]
+    if numbers:
+        places = line_numbers(numbers).replace("line", found.unit, 1)
+        raise ValueError(
+            f"sentences must not be empty; {found.where} has an empty one on {places}. "
+            "Set `skip_empty` to leave such pairs out."
+        )
+
+
+def _is_empty(source: str, target: str) -> bool:
+    return not (source.strip() and target.strip())

@@ -1,6 +1,5 @@
 """The door of a variant: no mesh types its arrays, as `jax.shard_map` and explicit axes do."""
 
-import functools
 from collections.abc import Callable
 
 import jax
@@ -24,16 +23,15 @@ def apart(
         return attend(params, q, k, v, options)
     with partition.unchecked():
         conjuncts = masks.conjuncts(options.mask)
-        programs = [checks.mask_function(partition.untyped(x)) for x in conjuncts]
-        parts = [lifting.lift(*x) for x in zip(conjuncts, programs, strict=True)]
+        programs = (checks.mask_function(partition.untyped(x)) for x in conjuncts)
+        mask = lifting.lift_mask(options.mask, programs)
     offsets = {"query_offset": options.query_offset, "key_offset": options.key_offset}
     starts = {name: x for name, x in offsets.items() if isinstance(x, jax.Array)}
 
     def rebuilt(arrays: PyTree) -> Output:
         params, qkv, captured, starts, key = arrays
-        own = (x.bound(given) for x, given in zip(parts, captured, strict=True))
-        mask = functools.reduce(masks.both, own, None)
-        return attend(params, *qkv, options._replace(mask=mask, dropout_key=key, **starts))
+        own = options._replace(mask=mask.bound(captured), dropout_key=key, **starts)
+        return attend(params, *qkv, own)
 
-    captured = [x.arrays for x in parts]
-    return partition.apart(rebuilt, (params, (q, k, v), captured, starts, options.dropout_key), q)
+    arrays = params, (q, k, v), mask.arrays, starts, options.dropout_key
+    return partition.apart(rebuilt, arrays, q)
