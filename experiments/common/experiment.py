@@ -167,6 +167,7 @@ class Experiment(NamedTuple):
         have an attention; empty where it can.
       models: models that may be compared, and the flags that each stands for.
       has_costs: `experiments.compare` measures what its models cost.
+      seed_is_of_data: --seed also draws or divides the data, so that each seed has its own.
       left_out: `(data, batches) -> ` how many items are not learned from, by the reason; kept in
         the run's record.
       predict: `(run, flags) -> ` lines of output; None where there is nothing to predict.
@@ -193,6 +194,7 @@ class Experiment(NamedTuple):
     why_not: Callable[[str, str], str]
     models: Mapping[str, Mapping[str, str]] = {"transformer": {"model": "transformer"}} | RNNS
     has_costs: bool = False
+    seed_is_of_data: bool = False
     left_out: Callable[[Any, Any], Mapping[str, int]] = lambda data, batches: {}
     predict: Callable[[Run, PredictFlags], Iterable[str]] | None = None
     page: Page | None = None

@@ -17,12 +17,20 @@ from typing import Any
 from experiments.common import flags
 from experiments.common.config import DeviceFlags
 from experiments.common.experiment import find
-from experiments.compare import launch_local, plan_file, report, results, summary, training
+from experiments.compare import (
+    launch_local,
+    plan_file,
+    report,
+    results,
+    same_data,
+    summary,
+    training,
+)
 from experiments.compare.candidates import Candidate, candidates
 from experiments.compare.config import CompareConfig, Comparison, check
 from experiments.compare.plan import Program, make_plan
 from experiments.compare.plan_file import Plans
-from experiments.compare.runs import all_runs
+from experiments.compare.runs import Run, all_runs
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -62,14 +70,21 @@ def compare(comparison: Comparison) -> dict[str, Any]:
         known = experiment.learn(shared, data, folder)
         experiment.keep(known, folder)
         scorer = experiment.scorer(shared, data, known)
+        same_data.check(comparison, existing(comparison, compared), data)
         plans = make_plans(comparison, compared, kept, data, known)
         if comparison.own.train:
             training.carry_out(comparison, compared, plans)
-        runs = [run for candidate in compared for run in all_runs(comparison, candidate)]
+        runs = existing(comparison, compared)
+        same_data.check(comparison, runs, data)
         options = results.options(comparison)
         found = results.collect(runs, plans, left_out, scorer, folder, options)
         report.write(found, folder)
     return found
+
+
+def existing(comparison: Comparison, compared: list[Candidate]) -> list[Run]:
+    """The runs of all candidates, as they stand."""
+    return [run for candidate in compared for run in all_runs(comparison, candidate)]
 
 
 def make_plans(

@@ -23,6 +23,7 @@ EXPERIMENT = Experiment(
     scorer=lambda own, corpus, vocabulary: scoring.of_outcomes(corpus.name),
     measures=("wer", "cer", "accuracy"),
     why_not=pairings.decode,
+    seed_is_of_data=True,
     predict=predict.predict,
     page=page.PAGE,
 )

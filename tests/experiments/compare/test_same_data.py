@@ -1,0 +1,67 @@
+"""Runs of a comparison whose data differ, as their records tell."""
+
+import json
+
+import pytest
+
+from attention_jax.core.files import content_hash
+from experiments.compare import same_data
+from experiments.compare.runs import Run
+from tests.support.comparisons import comparison
+
+# As the experiment's `contents` gives them: hashes of the parts, here of a task of three splits.
+PARTS = {"train": [("a", ("b",))], "validation": [("c", ("d",))], "test": [("e", ("f",))]}
+
+
+class Data:
+    train, validation, tests = PARTS["train"], PARTS["validation"], {"test": PARTS["test"]}
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Three runs with the records of version 1, of two seeds."""
+    found = [Run("gru", "0.1", 0, tmp_path), Run("gru", "0.1", 1, tmp_path)]
+    found.append(Run("transformer", "0.1", 1, tmp_path / "other"))
+    for run in found:
+        write(run, {name: content_hash(part) for name, part in PARTS.items()})
+    return found
+
+
+def write(run, data):
+    run.folder.mkdir(parents=True, exist_ok=True)
+    record = {"format_version": 1, "experiment": "translation", "id": "x", "data": data}
+    (run.folder / "run.json").write_text(json.dumps(record))
+    (run.folder / "run.flags").write_text("--task=copy\n")
+
+
+def test_equal_data_are_accepted(runs, tmp_path):
+    same_data.check(comparison(), [*runs, Run("lstm", "0.1", 0, tmp_path)], Data())
+
+
+def test_records_without_hashes_are_taken_as_they_are(runs):
+    write(runs[1], {})
+    same_data.check(comparison(), runs, Data())
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_run_of_other_data_is_refused_in_one_line(runs, number):
+    changed = {**PARTS, "test": [("e", ("g",))]}
+    write(runs[number], {name: content_hash(part) for name, part in changed.items()})
+    message = f"contents of test differ between this call and {runs[number].folder}. Give"
+    with pytest.raises(ValueError, match=message) as caught:
+        same_data.check(comparison(), runs, Data())
+    assert "\n" not in str(caught.value)
+
+
+def test_data_of_each_seed_are_compared_where_the_seed_draws_them(runs):
+    asked = comparison()
+    drawn = asked._replace(experiment=asked.experiment._replace(seed_is_of_data=True))
+    changed = {name: content_hash([name]) for name in PARTS}
+    write(runs[1], changed)
+    message = f"test, train, validation differ between {runs[1].folder} and {runs[2].folder}"
+    with pytest.raises(ValueError, match=message):
+        same_data.check(drawn, runs, Data())
+    write(runs[2], changed)
+    same_data.check(drawn, runs, Data())
+    with pytest.raises(ValueError, match="between this call and"):
+        same_data.check(asked, runs, Data())
