@@ -52,13 +52,7 @@ def latent(*, latent_width: int | None = None, normalize: bool = True) -> Varian
 
     def init(key: PRNGKeyArray, *, heads: int, kv_heads: int, head_width: int) -> dict[str, Array]:
         del kv_heads
-        down = jax.nn.initializers.normal((2 * heads * head_width) ** -0.5)
-        width = latent_width or 4 * head_width
-        up = jax.nn.initializers.normal(width**-0.5)
-        shape = (heads, head_width, width)
-        names = {"down_key": down, "down_value": down, "up_key": up, "up_value": up}
-        keys = jax.random.split(key, 4)
-        return {n: draw(k, shape) for k, (n, draw) in zip(keys, names.items(), strict=True)}
+        return _maps(key, heads, head_width, latent_width or 4 * head_width)
 
     def attend(
         params: Params, q: Array, k: Array, v: Array, options: Options = Options()
@@ -66,11 +60,6 @@ def latent(*, latent_width: int | None = None, normalize: bool = True) -> Varian
         checks.attention_arrays(q, k, v)
         latents = finish(_latents(params, k, v, wide_dtype(q, k, v)))
         return _read(params, q, latents, v.shape[-1], options)
-
-    def start(params: Params, batch: int, length: int, *, dtype: Any, **sizes: Any) -> Cache:
-        del sizes
-        empty = jnp.zeros((batch, length, params["up_key"].shape[-1]), dtype)
-        return Cache(empty, jnp.zeros(batch, jnp.int32))
 
     def step(params: Params, state: Cache, q: Array, k: Array, v: Array) -> tuple[Cache, Array]:
         new = finish(_latents(params, k[:, None], v[:, None], wide_dtype(q, k, v)))[:, 0]
@@ -81,7 +70,23 @@ def latent(*, latent_width: int | None = None, normalize: bool = True) -> Varian
         out: Any = _read(params, q[:, None], latents, v.shape[-1], Options(mask=mask))
         return Cache(latents, at + 1), jnp.where(has_room[:, None, None], out[:, 0], jnp.nan)
 
-    return Variant(init, attend, start, step)
+    return Variant(init, attend, _start, step)
+
+
+def _maps(key: PRNGKeyArray, heads: int, head_width: int, width: int) -> dict[str, Array]:
+    """D and U of each head, for latents of a width; what they make varies as what they take."""
+    down = jax.nn.initializers.normal((2 * heads * head_width) ** -0.5)
+    up = jax.nn.initializers.normal(width**-0.5)
+    shape = (heads, head_width, width)
+    names = {"down_key": down, "down_value": down, "up_key": up, "up_value": up}
+    keys = jax.random.split(key, 4)
+    return {n: draw(k, shape) for k, (n, draw) in zip(keys, names.items(), strict=True)}
+
+
+def _start(params: Params, batch: int, length: int, *, dtype: Any, **sizes: Any) -> Cache:
+    del sizes
+    empty = jnp.zeros((batch, length, params["up_key"].shape[-1]), dtype)
+    return Cache(empty, jnp.zeros(batch, jnp.int32))
 
 
 def _latents(params: Params, k: Array, v: Array, dtype: Any) -> Float[Array, "b s n"]:

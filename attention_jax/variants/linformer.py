@@ -56,16 +56,17 @@ def linformer(*, rank: int = 256, max_length: int = 512, shared: bool = False) -
             "linformer", q, k, v, Options(mask=options.mask, key_offset=options.key_offset)
         )
         columns = _columns(params, request.k.shape[1], options.key_offset, max_length)
-        mixed = [
-            jnp.einsum("rs,bsgd->brgd", columns[n].astype(x.dtype), x)
-            for n, x in ((names[0], request.k), (names[-1], request.v))
-        ]
+        keys, values = _mix(columns[names[0]], request.k), _mix(columns[names[-1]], request.v)
         # No mask and no positions: each mixture is of all the keys that are seen.
         rest = options._replace(mask=None, query_offset=0, key_offset=0)
-        out: Any = attention(request.q, *mixed, **rest._asdict())
+        out: Any = attention(request.q, keys, values, **rest._asdict())
         return keywise.finalize(request, out, q.dtype)
 
     return Variant(init=init, attend=attend, roles=("bidirectional", "cross"), mask_kind="keywise")
+
+
+def _mix(columns: Float[Array, "r s"], x: Float[Array, "b s g d"]) -> Float[Array, "b r g d"]:
+    return jnp.einsum("rs,bsgd->brgd", columns.astype(x.dtype), x)
 
 
 def _columns(

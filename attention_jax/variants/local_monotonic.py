@@ -14,6 +14,7 @@ decoding keeps `distance` + 1 keys.
 from typing import Any
 
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool
 
 from attention_jax.core import checks, masks
@@ -31,24 +32,9 @@ def local_monotonic(*, distance: int = 10) -> Variant:
     checks.positive("distance", distance)
     attend = from_mask(masks.sliding_window(distance + 1)).attend
 
-    def start(
-        params: Params,
-        batch: int,
-        length: int,
-        *,
-        heads: int,
-        kv_heads: int,
-        head_width: int,
-        value_width: int,
-        dtype: Any,
-    ) -> State:
-        del params, heads
-        size = min(length, distance + 1)
-        return {
-            "position": jnp.zeros(batch, jnp.int32),
-            "keys": jnp.zeros((batch, size, kv_heads, head_width), dtype),
-            "values": jnp.zeros((batch, size, kv_heads, value_width), dtype),
-        }
+    def start(params: Params, batch: int, length: int, **sizes: Any) -> State:
+        del params
+        return _empty(batch, min(length, distance + 1), **sizes)
 
     def cross_step(
         params: Params, state: State, q: Array, k: Array, v: Array, *, visible: Bool[Array, "b s"]
@@ -65,6 +51,25 @@ def local_monotonic(*, distance: int = 10) -> Variant:
         return state, jnp.where(has_room, out, jnp.nan)
 
     return Variant(no_parameters, attend, start, step, cross_step, roles=ROLES)
+
+
+def _empty(
+    batch: int,
+    size: int,
+    *,
+    heads: int,
+    kv_heads: int,
+    head_width: int,
+    value_width: int,
+    dtype: DTypeLike,
+) -> State:
+    """The state before the first position, which keeps `size` keys."""
+    del heads
+    return {
+        "position": jnp.zeros(batch, jnp.int32),
+        "keys": jnp.zeros((batch, size, kv_heads, head_width), dtype),
+        "values": jnp.zeros((batch, size, kv_heads, value_width), dtype),
+    }
 
 
 def _step(params: Params, state: State, q: Array, k: Array, v: Array) -> tuple[State, Array]:

@@ -15,11 +15,12 @@ Cost: (t + s) d a + t s (n taps + n a + a tanh + e) a head, for n filters and a 
 width a; t s numbers held.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from attention_jax.core import checks, normalizers
 from attention_jax.core.types import Params, Variant
@@ -54,19 +55,9 @@ def location_aware(
     if width is not None:
         checks.positive("width", width)
     checks.positive("filters", filters)
-    checks.positive("taps", taps)
-    if taps % 2 == 0:
-        raise ValueError(
-            f"`taps` must be odd, so that the key is in the middle; got {taps}. "
-            f"The nearest below is {taps - 1}."
-        )
-    if not sharpness > 0:
-        raise ValueError(f"`sharpness` must be above 0; got {sharpness!r}.")
-    if smoothing and sharpness != 1:
-        raise ValueError(
-            "`sharpness` belongs to the softmax, so it must be 1.0 with `smoothing`; got "
-            f"{sharpness!r}."
-        )
+    _check_taps(taps)
+    _check_sharpness(sharpness, smoothing)
+    normalize = _smoothed if smoothing else partial(_sharpened, sharpness)
 
     def init(key: PRNGKeyArray, *, heads: int, kv_heads: int, head_width: int) -> dict[str, Array]:
         del heads, kv_heads
@@ -83,17 +74,46 @@ def location_aware(
         del key
         kernel, u = (params[name].astype(q.dtype) for name in ("filters", "u"))
         located = jnp.einsum("bhsn,an->bhsa", _convolved(last, kernel), u)
-        scores, seen = additive_energy(params, q, k, located), visible[:, None]
-        if smoothing:
-            raised = jnp.where(seen, jax.nn.sigmoid(scores), 0)
-            total = raised.sum(-1, keepdims=True)
-            weights = raised / jnp.where(total == 0, 1, total)
-        else:
-            scores = sharpness * scores
-            weights = normalizers.softmax.weights(scores[:, :, None], seen[:, :, None])[:, :, 0]
+        weights = normalize(additive_energy(params, q, k, located), visible[:, None])
         return weights, weights
 
     return from_weights("location_aware", weigh, init=init)
+
+
+def _check_taps(taps: int) -> None:
+    checks.positive("taps", taps)
+    if taps % 2 == 0:
+        raise ValueError(
+            f"`taps` must be odd, so that the key is in the middle; got {taps}. "
+            f"The nearest below is {taps - 1}."
+        )
+
+
+def _check_sharpness(sharpness: float, smoothing: bool) -> None:
+    if not sharpness > 0:
+        raise ValueError(f"`sharpness` must be above 0; got {sharpness!r}.")
+    if smoothing and sharpness != 1:
+        raise ValueError(
+            "`sharpness` belongs to the softmax, so it must be 1.0 with `smoothing`; got "
+            f"{sharpness!r}."
+        )
+
+
+def _smoothed(
+    scores: Float[Array, "b h s"], visible: Bool[Array, "b 1 s"]
+) -> Float[Array, "b h s"]:
+    """Sigmoids over their sum; 0 where that is 0."""
+    raised = jnp.where(visible, jax.nn.sigmoid(scores), 0)
+    total = raised.sum(-1, keepdims=True)
+    return raised / jnp.where(total == 0, 1, total)
+
+
+def _sharpened(
+    sharpness: float, scores: Float[Array, "b h s"], visible: Bool[Array, "b 1 s"]
+) -> Float[Array, "b h s"]:
+    """The softmax of `sharpness` times the scores."""
+    rows = (sharpness * scores)[:, :, None]
+    return normalizers.softmax.weights(rows, visible[:, :, None])[:, :, 0]
 
 
 def _convolved(

@@ -5,6 +5,7 @@ are corrected.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +17,7 @@ from attention_jax.core.numerics import wide_dtype
 from attention_jax.core.types import ROLES, Options, Params, Variant, no_parameters
 from attention_jax.variants._builders.chunked_scan import delta_scan, delta_step, read, scan, step
 from attention_jax.variants._builders.compiled import compiled
-from attention_jax.variants._builders.keywise import finalize, only_causal, prepare
+from attention_jax.variants._builders.keywise import Prepared, finalize, only_causal, prepare
 
 
 class LinearState(NamedTuple):
@@ -204,6 +205,7 @@ def from_delta(
         None where nothing decays.
     """
     finish = root_mean_square_norm if normalize else lambda out: out
+    gates = partial(_gates, None if gate is None else gate[1])
 
     def init(key: PRNGKeyArray, *, heads: int, kv_heads: int, head_width: int) -> Params:
         del kv_heads
@@ -216,53 +218,73 @@ def from_delta(
             params["gate"] = gate[0](key_gate, heads, head_width)
         return params
 
-    def gates(params: Params, k: Array, visible: Array) -> tuple[Array, Array]:
-        """The strength of each key and its log-decay of the state, [b t h] both."""
-        strength = jax.nn.sigmoid(per_head(params["strength"], k))
-        log_decay = jnp.zeros_like(strength) if gate is None else gate[1](params["gate"], k)
-        shown = visible[..., None]
-        return jnp.where(shown, strength, 0), jnp.where(shown, log_decay, 0)
-
     @compiled
     def attend(params: Params, q: Array, k: Array, v: Array, options: Options = Options()) -> Array:
         got = prepare(name, q, k, v, options)
         only_causal(name, got.causal)
-        k, v = (spread(x, q.shape[2]) for x in (got.k, got.v))
-        # A hidden position's own query still reads, but no later one takes it in.
-        before = jnp.where(got.visible[:, :, None, None], got.q, 0), k, v
-        strength, log_decay = gates(params, k, got.visible)
-        mixed = _convolved(params, (got.q, k, v), before)
-        out = delta_scan(*_shaped(*mixed), strength, log_decay)
-        return finalize(got, finish(out), q.dtype)
-
-    def start(params: Params, batch: int, length: int, **sizes: Any) -> DeltaState:
-        del params, length
-        heads, width, value_width = (sizes[x] for x in ("heads", "head_width", "value_width"))
-        dtype = wide_dtype(jnp.zeros((), sizes["dtype"]))
-        sums = jnp.zeros((batch, heads, width, value_width), dtype)
-        back = (batch, (convolution or 1) - 1, heads)
-        past = (jnp.zeros((*back, n), dtype) for n in (width, width, value_width))
-        return DeltaState(sums, *past)
+        return finalize(got, finish(_delta_pass(params, gates, got)), q.dtype)
 
     def next_one(
         params: Params, state: DeltaState, q: Array, k: Array, v: Array
     ) -> tuple[DeltaState, Array]:
-        dtype, heads = state.sums.dtype, q.shape[1]
-        new = tuple(spread(x[:, None].astype(dtype), heads) for x in (q, k, v))
-        windows = tuple(jnp.concatenate(x, axis=1) for x in zip(new, state[1:], strict=True))
-        mixed = new
-        if convolution is not None:
-            taps = _taps_of(params)
-            mixed = tuple(
-                (window * tap.astype(dtype).swapaxes(0, 1)[None]).sum(1, keepdims=True)
-                for window, tap in zip(windows, taps, strict=True)
-            )
-        opening = gates(params, new[1], jnp.ones((1, 1), bool))
-        shaped = (x[:, 0] for x in (*_shaped(*mixed), *opening))
-        sums, out = delta_step(state.sums, *shaped)
-        return DeltaState(sums, *(x[:, :-1] for x in windows)), finish(out).astype(q.dtype)
+        state, out = _delta_turn(params, gates, state, q, k, v)
+        return state, finish(out).astype(q.dtype)
 
+    start = partial(_delta_start, (convolution or 1) - 1)
     return Variant(init, attend, start, next_one, roles=("causal",), mask_kind="keywise")
+
+
+# (params, k [b t h d], visible [#b t]) -> strength and log_decay [b t h]
+Gates = Callable[[Params, Array, Array], tuple[Array, Array]]
+
+
+def _gates(
+    decay: Callable[[Params, Array], Array] | None, params: Params, k: Array, visible: Array
+) -> tuple[Array, Array]:
+    """The strength of each key and its log-decay of the state; 0 where hidden."""
+    strength = jax.nn.sigmoid(per_head(params["strength"], k))
+    log_decay = jnp.zeros_like(strength) if decay is None else decay(params["gate"], k)
+    shown = visible[..., None]
+    return jnp.where(shown, strength, 0), jnp.where(shown, log_decay, 0)
+
+
+def _delta_pass(params: Params, gates: Gates, got: Prepared) -> Float[Array, "b t h e"]:
+    """The output of all positions at once."""
+    k, v = (spread(x, got.q.shape[2]) for x in (got.k, got.v))
+    # A hidden position's own query still reads, but no later one takes it in.
+    before = jnp.where(got.visible[:, :, None, None], got.q, 0), k, v
+    strength, log_decay = gates(params, k, got.visible)
+    mixed = _convolved(params, (got.q, k, v), before)
+    return delta_scan(*_shaped(*mixed), strength, log_decay)
+
+
+def _delta_start(back: int, params: Params, batch: int, length: int, **sizes: Any) -> DeltaState:
+    """The state before the first position, whose convolutions reach `back` positions back."""
+    del params, length
+    heads, width, value_width = (sizes[x] for x in ("heads", "head_width", "value_width"))
+    dtype = wide_dtype(jnp.zeros((), sizes["dtype"]))
+    sums = jnp.zeros((batch, heads, width, value_width), dtype)
+    past = (jnp.zeros((batch, back, heads, n), dtype) for n in (width, width, value_width))
+    return DeltaState(sums, *past)
+
+
+def _delta_turn(
+    params: Params, gates: Gates, state: DeltaState, q: Array, k: Array, v: Array
+) -> tuple[DeltaState, Array]:
+    """The state and the output of the next position."""
+    dtype, heads = state.sums.dtype, q.shape[1]
+    new = tuple(spread(x[:, None].astype(dtype), heads) for x in (q, k, v))
+    windows = tuple(jnp.concatenate(x, axis=1) for x in zip(new, state[1:], strict=True))
+    mixed = new
+    if "taps" in params:
+        mixed = tuple(
+            (window * tap.astype(dtype).swapaxes(0, 1)[None]).sum(1, keepdims=True)
+            for window, tap in zip(windows, _taps_of(params), strict=True)
+        )
+    opening = gates(params, new[1], jnp.ones((1, 1), bool))
+    shaped = (x[:, 0] for x in (*_shaped(*mixed), *opening))
+    sums, out = delta_step(state.sums, *shaped)
+    return DeltaState(sums, *(x[:, :-1] for x in windows)), out
 
 
 def per_head(weights: Float[Array, "h d"], x: Float[Array, "b t h d"]) -> Float[Array, "b t h"]:

@@ -8,6 +8,7 @@ one hidden layer, and `monotonic` weights of a walk along the keys that never tu
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -45,52 +46,22 @@ def from_weights(
       before: `(shape, dtype) -> past` before the first query, of shape [b h s].
       stochastic: whether `weigh` draws where it gets a key; else its `key` is None.
     """
-
-    def turn(fixed: tuple, past: Array, q: Array, key: Any) -> tuple[Array, Array]:
-        params, k, visible = fixed
-        after, weights = weigh(params, past.astype(q.dtype), q, k, visible, key)
-        return after.astype(past.dtype), jnp.where(visible[:, None], weights, 0)
+    turn = partial(_turn, weigh)
+    cross_step = partial(_cross_step, name, turn, stochastic)
 
     @compiled
     def attend(params: Params, q: Array, k: Array, v: Array, options: Options = Options()) -> Array:
         _check(name, options)
-        rate, key_offset = options.dropout_rate, options.key_offset
-        got = prepare(name, q, k, v, Options(mask=options.mask, key_offset=key_offset))
-        (b, t, h, _), s = q.shape, k.shape[1]
+        got = prepare(name, q, k, v, Options(mask=options.mask, key_offset=options.key_offset))
         noise, drop = _split(options.dropout_key) if stochastic else (None, options.dropout_key)
-        keys = None if noise is None else jax.random.split(noise, t)
-        past, queries = before((b, h, s), got.q.dtype), got.q.swapaxes(0, 1)
-        one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), (queries, keys))
-        rest = hoist_invariant(turn, (params, got.k, got.visible), past, *one)
-        # The backward pass computes each turn again from what was past: t s numbers a head.
-        body = jax.checkpoint(lambda past, x: rest(past, *x), prevent_cse=False)
-        weights = jax.lax.scan(body, past, (queries, keys))[1].transpose(1, 2, 0, 3)
-        if rate and drop is not None:
-            at = jnp.arange(b), jnp.arange(h), jnp.arange(t), key_offset + jnp.arange(s)
-            kept = kept_pairs(drop, rate, jnp.ix_(*at))
-            weights = jnp.where(kept, weights / (1 - rate), 0)
+        weights = _walk(turn, before, (params, got.k, got.visible), got.q, noise)
+        weights = _drop(weights, options.dropout_rate, drop, options.key_offset)
         return finalize(got, _mixed(weights, got.v), q.dtype)
 
     def start(params: Params, batch: int, length: int, *, heads: int, **sizes: Any) -> State:
         del params
         dtype = wide_dtype(jax.ShapeDtypeStruct((), sizes["dtype"]))
         return before((batch, heads, length), dtype)
-
-    def cross_step(
-        params: Params,
-        state: State,
-        q: Array,
-        k: Array,
-        v: Array,
-        *,
-        visible: Bool[Array, "b s"],
-        dropout_key: PRNGKeyArray | None = None,
-    ) -> tuple[State, Array]:
-        got = prepare(name, q[:, None], k, v, Options(mask=masks.keys(visible)))
-        key = dropout_key if stochastic else None
-        state, weights = turn((params, got.k, got.visible), state, got.q[:, 0], key)
-        out = finalize(got, _mixed(weights[:, :, None], got.v), q.dtype)
-        return state, out[:, 0]
 
     return Variant(
         init,
@@ -101,6 +72,67 @@ def from_weights(
         mask_kind="keywise",
         stochastic=stochastic,
     )
+
+
+# (fixed, past [b h s], q [b h d], key) -> (past, weights [b h s]); fixed are params, k and visible
+Turn = Callable[[tuple, Array, Array, Any], tuple[Array, Array]]
+
+
+def _turn(weigh: Weigh, fixed: tuple, past: Array, q: Array, key: Any) -> tuple[Array, Array]:
+    """One query: `weigh` in the dtype of the query, with weight 0 where hidden."""
+    params, k, visible = fixed
+    after, weights = weigh(params, past.astype(q.dtype), q, k, visible, key)
+    return after.astype(past.dtype), jnp.where(visible[:, None], weights, 0)
+
+
+def _walk(
+    turn: Turn,
+    before: Callable[..., Array],
+    fixed: tuple,
+    q: Float[Array, "b t h d"],
+    noise: PRNGKeyArray | None,
+) -> Float[Array, "b h t s"]:
+    """The weights of all queries, one turn after another."""
+    (b, t, h, _), s = q.shape, fixed[1].shape[1]
+    keys = None if noise is None else jax.random.split(noise, t)
+    past, queries = before((b, h, s), q.dtype), q.swapaxes(0, 1)
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), (queries, keys))
+    rest = hoist_invariant(turn, fixed, past, *one)
+    # The backward pass computes each turn again from what was past: t s numbers a head.
+    body = jax.checkpoint(lambda past, x: rest(past, *x), prevent_cse=False)
+    return jax.lax.scan(body, past, (queries, keys))[1].transpose(1, 2, 0, 3)
+
+
+def _drop(
+    weights: Float[Array, "b h t s"], rate: float, key: PRNGKeyArray | None, key_offset: int | Array
+) -> Float[Array, "b h t s"]:
+    """The weights after dropout, which goes by the global positions of keys."""
+    if not rate or key is None:
+        return weights
+    b, h, t, s = map(jnp.arange, weights.shape)
+    kept = kept_pairs(key, rate, jnp.ix_(b, h, t, key_offset + s))
+    return jnp.where(kept, weights / (1 - rate), 0)
+
+
+def _cross_step(
+    name: str,
+    turn: Turn,
+    stochastic: bool,
+    params: Params,
+    state: State,
+    q: Array,
+    k: Array,
+    v: Array,
+    *,
+    visible: Bool[Array, "b s"],
+    dropout_key: PRNGKeyArray | None = None,
+) -> tuple[State, Array]:
+    """The next query, over keys that stay."""
+    got = prepare(name, q[:, None], k, v, Options(mask=masks.keys(visible)))
+    key = dropout_key if stochastic else None
+    state, weights = turn((params, got.k, got.visible), state, got.q[:, 0], key)
+    out = finalize(got, _mixed(weights[:, :, None], got.v), q.dtype)
+    return state, out[:, 0]
 
 
 def _check(name: str, options: Options) -> None:
