@@ -236,26 +236,14 @@ def attention_function(variant: Variant | str, params: Params = None) -> Callabl
         **unused: Any,  # dtype, precision
     ) -> Float[Array, "*b t h e"]:
         del unused
-        drop = dropout_rate > 0 and not deterministic
-        if drop and broadcast_dropout:
-            raise ValueError(
-                "`broadcast_dropout` must be False: a pair is dropped by itself, not all of a "
-                "batch alike; got True. Give it to nnx.MultiHeadAttention."
-            )
+        rate = 0.0 if deterministic else flax_calls.dropout_rate(dropout_rate, broadcast_dropout)
+        options = flax_calls.options(own, query, key, mask, input_positions, causal=is_causal)
         batch = query.shape[:-3]
-        at = flax_calls.offsets(own, query, key, mask, input_positions)
-        # What only looks back must be told so; in decoding Flax's mask means the same.
-        decodes = at[0] is not at[1] and own.roles == ("causal",)
-        seen = masks.causal if is_causal or decodes else None
-        if mask is not None:
-            whole = jnp.broadcast_to(mask, (*batch, *mask.shape[-3:])) != 0
-            seen = masks.both(seen, masks.from_array(whole.reshape(-1, *mask.shape[-3:])))
-        options = Options(seen, *at)
         q, k, v = (x.reshape(-1, *x.shape[-3:]) for x in (query, key, value))
         if module is not None:
             flax_calls.sow_weights(module, lambda x: own.attend(params, q, k, x, options), v, batch)
-        if drop:
-            options = options._replace(dropout_rate=dropout_rate, dropout_key=dropout_rng)
+        if rate > 0:
+            options = options._replace(dropout_rate=rate, dropout_key=dropout_rng)
         out = own.attend(params, q, k, v, options)
         return out.reshape(*batch, *out.shape[1:])
 

@@ -1,4 +1,4 @@
-"""Calls of `attention_fn` by Flax's own layer: where the query stands, and weights to sow."""
+"""Calls of `attention_fn` by Flax's own layer: what queries see from where, and weights to sow."""
 
 from collections.abc import Callable
 
@@ -8,11 +8,31 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from attention_jax.core import checks
-from attention_jax.core.types import Variant
+from attention_jax.core import checks, masks
+from attention_jax.core.types import Options, Variant
 
 # A weighted sum may differ from the output by rounding, as a share of the largest entry.
 ROUNDING = {2: 0.05, 4: 1e-4, 8: 1e-9}
+
+
+def options(
+    variant: Variant,
+    query: Float[Array, "*b t h d"],
+    key: Float[Array, "*b s g d"],
+    mask: Array | None,
+    input_positions: Array | None,
+    *,
+    causal: bool,
+) -> Options:
+    """The mask and the offsets of a call."""
+    at = offsets(variant, query, key, mask, input_positions)
+    # What only looks back must be told so; in decoding Flax's mask means the same.
+    decodes = at[0] is not at[1] and variant.roles == ("causal",)
+    seen = masks.causal if causal or decodes else None
+    if mask is not None:
+        whole = jnp.broadcast_to(mask, (*query.shape[:-3], *mask.shape[-3:])) != 0
+        seen = masks.both(seen, masks.from_array(whole.reshape(-1, *mask.shape[-3:])))
+    return Options(seen, *at)
 
 
 def offsets(
@@ -43,6 +63,20 @@ def offsets(
     shown = (mask != 0).reshape(-1, s).any(0)
     last = jnp.where(shown, jnp.arange(s, dtype=jnp.int32), 0).max()
     return (last if isinstance(last, jax.core.Tracer) else int(last)), 0
+
+
+def dropout_rate(rate: float, broadcast: bool) -> float:
+    """The rate of dropout.
+
+    Raises:
+      ValueError: pairs are to be dropped in all sequences alike, as is Flax's default.
+    """
+    if rate > 0 and broadcast:
+        raise ValueError(
+            "`broadcast_dropout` must be False: a pair is dropped by itself, not all of a "
+            "batch alike; got True. Give it to nnx.MultiHeadAttention."
+        )
+    return rate
 
 
 def _first_of(input_positions: Array, length: int) -> int | Array:

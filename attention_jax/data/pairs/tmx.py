@@ -5,7 +5,7 @@ Reference: Translation Memory eXchange 1.4b, https://www.gala-global.org/tmx-14b
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 from xml.etree import ElementTree
@@ -59,9 +59,33 @@ def read_tmx(path: str | Path, reading: Reading, *, argument: str) -> Found:
 
 def _checked_lines(data: bytes, path: str | Path, *, argument: str) -> list[int]:
     """The first line of each unit of a document that is safe and well-formed."""
+    parser = expat.ParserCreate("utf-8")
+
+    def refuse(found: str) -> NoReturn:
+        raise ValueError(
+            f"`{argument}` must be a plain TMX document; line {parser.CurrentLineNumber} of {path} "
+            f"has {found}. Export it anew, or take them out."
+        )
+
+    lines = _watch(parser, refuse)
+    try:
+        parser.Parse(data, True)
+    except expat.ExpatError as error:
+        raise ValueError(
+            f"`{argument}` must be well-formed XML; line {error.lineno} of {path} is not "
+            f"({expat.ErrorString(error.code)}). Correct it, or fetch the file again if it is cut."
+        ) from None
+    if not lines:
+        raise ValueError(
+            f"`{argument}` must hold translation units, elements <tu>; {path} has none. Is it TMX?"
+        )
+    return lines
+
+
+def _watch(parser: expat.XMLParserType, refuse: Callable[[str], NoReturn]) -> list[int]:
+    """The lines of units, which grow as the parser reads on; what is unsafe goes to `refuse`."""
     lines: list[int] = []
     open_elements: list[str] = []
-    parser = expat.ParserCreate("utf-8")
 
     def start(name: str, attributes: object) -> None:
         open_elements.append(name)
@@ -74,27 +98,10 @@ def _checked_lines(data: bytes, path: str | Path, *, argument: str) -> list[int]
         if inner:
             refuse("declarations of its own (<!DOCTYPE ... [...]>)")
 
-    def refuse(found: str) -> NoReturn:
-        raise ValueError(
-            f"`{argument}` must be a plain TMX document; line {parser.CurrentLineNumber} of {path} "
-            f"has {found}. Export it anew, or take them out."
-        )
-
     parser.StartElementHandler = start
     parser.EndElementHandler = lambda name: open_elements.pop()
     parser.StartDoctypeDeclHandler = document_type
     parser.SkippedEntityHandler = lambda name, _: refuse(f"an entity of its own, &{name};")
-    try:
-        parser.Parse(data, True)
-    except expat.ExpatError as error:
-        raise ValueError(
-            f"`{argument}` must be well-formed XML; line {error.lineno} of {path} is not "
-            f"({expat.ErrorString(error.code)}). Correct it, or fetch the file again if it is cut."
-        ) from None
-    if not lines:
-        raise ValueError(
-            f"`{argument}` must hold translation units, elements <tu>; {path} has none. Is it TMX?"
-        )
     return lines
 
 
