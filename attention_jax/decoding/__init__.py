@@ -4,12 +4,15 @@ generation and classification."""
 from attention_jax.decoding.batched import DecodingConfig, Hypothesis
 from attention_jax.decoding.classify import classifier
 from attention_jax.decoding.generate import TextGenerator
+from attention_jax.decoding.options import DecodingOptions
+from attention_jax.decoding.scoring import token_scores
 from attention_jax.decoding.search import DecodingResult, beam, greedy, sample
 from attention_jax.decoding.transcribe import Transcriber
 from attention_jax.decoding.translate import Translator
 
 __all__ = [
     "DecodingConfig",
+    "DecodingOptions",
     "DecodingResult",
     "Hypothesis",
     "TextGenerator",
@@ -19,4 +22,5 @@ __all__ = [
     "classifier",
     "greedy",
     "sample",
+    "token_scores",
 ]

@@ -4,6 +4,7 @@ Each batch has the same number of rows, and a sampled sentence draws from a rand
 so a result does not depend on the other items of its batch.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple, TypeVar
@@ -12,13 +13,16 @@ from zlib import crc32
 import jax
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, UInt32
+from jaxtyping import Array, Float, UInt32
 
 from attention_jax.core import checks
 from attention_jax.core.types import Params
 from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.data.types import EOS, Seq2SeqBatch
-from attention_jax.decoding.search import DecodingResult, beam, greedy, length_divisor, sample
+from attention_jax.decoding.beams import length_divisor
+from attention_jax.decoding.options import DecodingOptions
+from attention_jax.decoding.scoring import token_scores
+from attention_jax.decoding.search import DecodingResult, beam, greedy, sample
 from attention_jax.nn.protocols import Seq2Seq
 
 METHODS = ("greedy", "sample", "beam")
@@ -28,7 +32,10 @@ Output = TypeVar("Output")
 
 
 class DecodingConfig(NamedTuple):
-    """Configuration of a search; see `decoding.search` for each method."""
+    """Configuration of a search; see `decoding.search` for each method.
+
+    `token_scores` asks for the log-probability of each token, which takes one more pass.
+    """
 
     method: str = "greedy"
     beam_size: int = 5
@@ -38,6 +45,13 @@ class DecodingConfig(NamedTuple):
     top_k: int | None = None
     top_p: float | None = None
     seed: int = 0
+    options: DecodingOptions = DecodingOptions()
+    token_scores: bool = False
+
+    @property
+    def rescores(self) -> bool:
+        """True where found sentences are read once more."""
+        return self.token_scores or (self.method == "beam" and self.options.changes_scores)
 
 
 class Hypothesis(NamedTuple):
@@ -47,9 +61,10 @@ class Hypothesis(NamedTuple):
       text: of the tokens.
       tokens: with EOS, where the sentence ends.
       score: that hypotheses are ranked by: the log-probability, divided by beam search's length
-        penalty.
+        penalty; with a repetition penalty, of the penalized log-probabilities.
       log_probability: the sum over the tokens, in nats; None where the score is none of tokens.
       is_cut: the sentence reached the largest number of tokens before its end.
+      token_scores: log-probability of each token, in nats; None where they were not asked for.
     """
 
     text: str
@@ -57,6 +72,7 @@ class Hypothesis(NamedTuple):
     score: float
     log_probability: float | None = None
     is_cut: bool = False
+    token_scores: tuple[float, ...] | None = None
 
 
 class BatchedDecoder:
@@ -85,19 +101,25 @@ class BatchedDecoder:
           params: parameters of the model.
           batch: sources; rows beyond the names are padding.
           names: one text for each row, from which its random key is derived.
-          max_length: largest number of tokens in a sentence, EOS included.
+          max_length: largest number of tokens in a sentence, EOS included; where the options ask
+            for a longer one, as many more.
         """
+        least = self.config.options.least
+        max_length += least if least > max_length else 0
         keys = np.zeros(len(batch.source), np.uint32)
         keys[: len(names)] = [crc32(name.encode()) for name in names]
-        decoded = self._decode(params, batch, keys, max_length=max_length)
-        penalty = self.config.length_penalty if self.config.method == "beam" else 0.0
-        return hypotheses(decoded, self.tokenizer, length_penalty=penalty)[: len(names)]
+        decoded, scores = self._decode(params, batch, keys, max_length=max_length)
+        return hypotheses(decoded, self.tokenizer, self.config, token_scores=scores)[: len(names)]
 
     def _decode_batch(
         self, params: Params, batch: Seq2SeqBatch, keys: Array, *, max_length: int
-    ) -> DecodingResult:
+    ) -> tuple[DecodingResult, Float[Array, "b n t"] | None]:
         model = nnx.merge(self.graphdef, params)
-        return decode(model, batch, keys, self.config, max_length=max_length)
+        decoded = decode(model, batch, keys, self.config, max_length=max_length)
+        if not self.config.rescores:
+            return decoded, None
+        state = model.start(model.encode(batch.source, batch.source_mask), max_length)
+        return decoded, token_scores(model.step, state, decoded.tokens)
 
 
 def in_batches(
@@ -147,7 +169,7 @@ def decode(
     state = model.start(model.encode(batch.source, batch.source_mask), max_length)
 
     if config.method == "greedy":
-        return greedy(model.step, state, max_length=max_length)
+        return greedy(model.step, state, max_length=max_length, options=config.options)
     if config.method == "sample":
         fold = partial(jax.random.fold_in, jax.random.key(config.seed))
         return sample(
@@ -158,6 +180,7 @@ def decode(
             temperature=config.temperature,
             top_k=config.top_k,
             top_p=config.top_p,
+            options=config.options,
         )
     return beam(
         model.step,
@@ -166,27 +189,53 @@ def decode(
         beam_size=config.beam_size,
         length_penalty=config.length_penalty,
         nbest=config.nbest,
+        options=config.options,
     )
 
 
 def hypotheses(
-    decoded: DecodingResult, tokenizer: Tokenizer, *, length_penalty: float = 0.0
+    decoded: DecodingResult,
+    tokenizer: Tokenizer,
+    config: DecodingConfig | None = None,
+    *,
+    token_scores: Float[Array, "b n t"] | None = None,
 ) -> list[list[Hypothesis]]:
     """The decoded sentences of each row, best first.
 
     Args:
       decoded: sentences as a search gives them.
       tokenizer: makes texts of them.
-      length_penalty: by which the scores were divided; see `search.beam`.
+      config: of the search; greedy by default.
+      token_scores: of the sentences, where the search asks for them or changed the scores.
     """
+    config = DecodingConfig() if config is None else config
     tokens, scores, lengths = (np.asarray(x) for x in decoded)
+    each = None if token_scores is None else np.asarray(token_scores)
 
     def hypothesis(row: int, rank: int) -> Hypothesis:
-        ids = tuple(int(token) for token in tokens[row, rank, : lengths[row, rank]])
-        score, divisor = float(scores[row, rank]), length_divisor(len(ids), length_penalty)
-        is_cut = bool(ids) and ids[-1] != EOS
-        return Hypothesis(tokenizer.decode(ids), ids, score, score * float(divisor), is_cut)
+        ids = tuple(tokens[row, rank, : lengths[row, rank]].tolist())
+        score, own = float(scores[row, rank]), None
+        if each is None or not ids:
+            total = score * _divisor(len(ids), config)
+        else:
+            own = tuple(each[row, rank, : len(ids)].tolist())
+            total = math.fsum(own)
+        return Hypothesis(
+            text=tokenizer.decode(ids),
+            tokens=ids,
+            score=score,
+            log_probability=total,
+            is_cut=bool(ids) and ids[-1] != EOS,
+            token_scores=own if config.token_scores else None,
+        )
 
     return [
         [hypothesis(row, rank) for rank in range(scores.shape[1])] for row in range(len(scores))
     ]
+
+
+def _divisor(length: int, config: DecodingConfig) -> float:
+    """Number by which the search divided the log-probability of so many tokens."""
+    if config.method != "beam" or not length:
+        return 1.0
+    return float(length_divisor(length, config.length_penalty, config.options.length_form))

@@ -4,6 +4,7 @@ generate = TextGenerator(graphdef, tokenizer, context=64)
 print(generate(params, "ROMEO:", 500))
 """
 
+import dataclasses
 from functools import partial
 
 import jax
@@ -31,11 +32,12 @@ class TextGenerator:
     Args:
       graphdef: graph of the model, a `nn.protocols.Language`.
       tokenizer: tokenizer of the text.
-      config: "sample" (the default), with its temperature, top_k, top_p and seed, or "greedy".
+      config: "sample" (the default), with its temperature, top_k, top_p and seed, or "greedy"; of
+        its options min-p, and the repetition penalty and n-grams, which see the text that is read.
       context: largest number of tokens read at once, as in training; None for no bound.
 
     Raises:
-      ValueError: another search method, or a context below 2.
+      ValueError: another search method or option, or a context below 2.
     """
 
     def __init__(
@@ -48,6 +50,13 @@ class TextGenerator:
     ):
         self.config = DecodingConfig("sample") if config is None else config
         checks.one_of("method", self.config.method, METHODS)
+        self.config.options.refuse(
+            "min_length",
+            "prefix",
+            "length_form",
+            search="text generation, which writes as many tokens as are asked for",
+            remedy="Leave it out; the prompt is the beginning.",
+        )
         if context is not None and context < 2:
             raise ValueError(f"`context` must be at least 2 or None; got {context}.")
         self.graphdef, self.tokenizer, self.context = graphdef, tokenizer, context
@@ -105,4 +114,5 @@ class TextGenerator:
                 top_k=config.top_k,
                 top_p=config.top_p,
             )
-        return choose(step, (state, prompt[:, -1]), max_length=length).tokens[:, 0]
+        options = dataclasses.replace(config.options, before=prompt)
+        return choose(step, (state, prompt[:, -1]), max_length=length, options=options).tokens[:, 0]

@@ -36,7 +36,7 @@ class Transcriber:
       longest: largest number of frames that the model reads, if its positions are learned.
 
     Raises:
-      ValueError: an unknown search method, or sampling with CTC.
+      ValueError: an unknown search method; sampling, an option or token scores with CTC.
     """
 
     def __init__(
@@ -53,6 +53,12 @@ class Transcriber:
         self.config = DecodingConfig() if config is None else config
         if aligned and self.config.method == "sample":
             raise ValueError("`config` must be greedy or a beam with CTC; got sample. Use a beam.")
+        if aligned:
+            self.config.options.refuse_all(search="CTC", remedy="Leave it out.")
+            if self.config.token_scores:
+                raise ValueError(
+                    "`token_scores` does not go with CTC, which scores paths. Leave it out."
+                )
         self.graphdef, self.tokenizer, self.settings = graphdef, tokenizer, settings
         self.aligned, self.rows, self.longest = aligned, rows, longest
         self._collate = batches.Collate(settings, 8)

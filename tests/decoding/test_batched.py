@@ -7,6 +7,7 @@ from flax import nnx
 from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.data.types import EOS
 from attention_jax.decoding.batched import BatchedDecoder, DecodingConfig, hypotheses, in_batches
+from attention_jax.decoding.options import DecodingOptions
 from attention_jax.decoding.search import DecodingResult
 
 
@@ -39,14 +40,31 @@ def test_hypotheses_end_where_their_lengths_do():
         jnp.array([[[a, b, EOS], [b, EOS, 0]]]), jnp.array([[-0.5, -1.5]]), jnp.array([[3, 2]])
     )
     first, second = hypotheses(decoded, tokenizer)[0]
-    assert first == ("a b", (a, b, EOS), -0.5, -0.5, False)
-    assert second == ("b", (b, EOS), -1.5, -1.5, False)
-    cut, _ = hypotheses(
-        decoded._replace(lengths=jnp.array([[2, 2]])), tokenizer, length_penalty=2.0
-    )[0]
-    assert cut.is_cut and cut.score == -0.5
-    assert cut.log_probability == pytest.approx(-0.5 * (7 / 6) ** 2)
+    assert first == ("a b", (a, b, EOS), -0.5, -0.5, False, None)
+    assert second == ("b", (b, EOS), -1.5, -1.5, False, None)
     assert {type(token) for token in first.tokens} == {int}
+    shorter = decoded._replace(lengths=jnp.array([[2, 2]]))
+    for form, divisor in (("wu", (7 / 6) ** 2), ("power", 2.0**2)):
+        options = DecodingOptions(length_form=form)
+        config = DecodingConfig("beam", length_penalty=2.0, options=options)
+        cut, _ = hypotheses(shorter, tokenizer, config)[0]
+        assert cut.is_cut and cut.score == -0.5
+        assert cut.log_probability == pytest.approx(-0.5 * divisor)
+
+
+def test_penalized_sentences_have_the_log_probability_of_the_model():
+    """A repetition penalty changes the sum that ranks; the log-probability is that of tokens."""
+    tokenizer = Tokenizer.learn(["a b"], kind="word")
+    a, b = tokenizer.encode("a b")
+    decoded = DecodingResult(jnp.array([[[a, b, EOS]]]), jnp.array([[-9.0]]), jnp.array([[3]]))
+    config = DecodingConfig("beam", options=DecodingOptions(repetition_penalty=2.0))
+    each = jnp.array([[[-0.5, -0.25, -1.0]]])
+    assert config.rescores
+    (one,) = hypotheses(decoded, tokenizer, config, token_scores=each)[0]
+    assert (one.score, one.log_probability, one.token_scores) == (-9.0, -1.75, None)
+    asked = config._replace(token_scores=True)
+    (one,) = hypotheses(decoded, tokenizer, asked, token_scores=each)[0]
+    assert one.token_scores == (-0.5, -0.25, -1.0)
 
 
 def test_an_unknown_method_is_named():

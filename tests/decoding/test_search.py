@@ -9,41 +9,18 @@ import numpy as np
 import pytest
 
 from attention_jax.data.types import BOS, EOS, PAD
-from attention_jax.decoding import search
-
-VOCABULARY, LENGTH = 5, 4  # PAD, BOS, EOS and two words
-WORDS = (3, 4)
-
-
-def tables(rows: int, seed: int = 0) -> np.ndarray:
-    """[rows prefixes v] logits; the code of a prefix is its base-v number, BOS first."""
-    normal = np.random.default_rng(seed).normal
-    return 2 * normal(size=(rows, VOCABULARY ** (LENGTH + 1), VOCABULARY)).astype(np.float32)
-
-
-def start(table: np.ndarray) -> dict:
-    return {"table": jnp.asarray(table), "prefix": jnp.zeros(len(table), jnp.int32)}
-
-
-def step(state, token):
-    prefix = state["prefix"] * VOCABULARY + token
-    logits = jnp.take_along_axis(state["table"], prefix[:, None, None], axis=1)[:, 0]
-    return {"table": state["table"], "prefix": prefix}, logits
-
-
-def decode(method, step, state, **options) -> search.DecodingResult:
-    """By one program: op by op, each op would be compiled by itself."""
-    return jax.jit(lambda state: getattr(search, method)(step, state, **options))(state)
-
-
-def log_probability(table: np.ndarray, sentence: tuple[int, ...]) -> float:
-    """log p(y) = Σ_i log softmax(logits(y[<i]))[y[i]], over all of the vocabulary, in float64."""
-    prefix, total = BOS, 0.0
-    for token in sentence:
-        logits = table[prefix].astype(np.float64)
-        total += logits[token] - np.log(np.exp(logits).sum())
-        prefix = prefix * VOCABULARY + token
-    return total
+from attention_jax.decoding import logits, search
+from tests.support.prefix_tables import (
+    LENGTH,
+    VOCABULARY,
+    WORDS,
+    decode,
+    log_probability,
+    sentences,
+    start,
+    step,
+    tables,
+)
 
 
 def brute_force(table: np.ndarray, length_penalty: float) -> list[tuple[float, tuple[int, ...]]]:
@@ -58,16 +35,6 @@ def brute_force(table: np.ndarray, length_penalty: float) -> list[tuple[float, t
         (log_probability(table, y) / ((5 + len(y)) / 6) ** length_penalty, y) for y in sentences
     ]
     return sorted(scored, key=lambda pair: (pair[1][-1] != EOS, -pair[0]))
-
-
-def sentences(decoded: search.DecodingResult, row: int) -> list[tuple[int, ...]]:
-    """The sentences of one row, having checked that only PAD follows them."""
-    found = []
-    for tokens, length in zip(decoded.tokens[row].tolist(), decoded.lengths[row], strict=True):
-        assert set(tokens[length:]) <= {PAD}
-        assert PAD not in tokens[:length] and EOS not in tokens[: length - 1]
-        found.append(tuple(tokens[:length]))
-    return found
 
 
 @pytest.mark.parametrize("length_penalty", [0.0, 0.6, 1.0, 3.0])
@@ -300,13 +267,13 @@ def test_positions_and_rows_draw_their_own_numbers():
 def test_searching_groups_finds_the_largest(v, k):
     x = np.random.default_rng(7).permuted(np.arange(3.0 * v).reshape(3, v), axis=1)
     places = np.argsort(-x, axis=1)[:, :k]  # no two are equal
-    found = jax.jit(lambda x: search._top_k(x, k))(jnp.asarray(x, jnp.float32))
+    found = jax.jit(lambda x: logits.largest(x, k))(jnp.asarray(x, jnp.float32))
     for got, expected in zip(found, (np.take_along_axis(x, places, axis=1), places), strict=True):
         np.testing.assert_array_equal(got, expected)
 
 
 def test_where_nothing_else_is_possible_the_tokens_stay_in_range():
-    values, tokens = search._top_k(jnp.full((2, 101), -jnp.inf).at[:, 100].set(1.0), 3)
+    values, tokens = logits.largest(jnp.full((2, 101), -jnp.inf).at[:, 100].set(1.0), 3)
     assert tokens.max() <= 100 and tokens[0, 0] == 100 and np.isneginf(values[:, 1:]).all()
 
 
