@@ -1,8 +1,10 @@
 """Every test runs with checked shapes, and without promotion of ranks or dtypes."""
 
+import collections
 import gc
 import os
 import tempfile
+import zlib
 
 # Tracing makes many objects that stay: looking through them all costs more than it frees.
 gc.set_threshold(100_000, 50, 100)
@@ -36,10 +38,23 @@ SAMPLED = set("additive coverage entmax15 gated_delta linear reformer scaled_dot
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Tests marked `sampled` are slow for all variants but those of `SAMPLED`."""
+    """Of a test marked `sampled` the families' variants are fast; of `sampled(n)`, n cases.
+
+    These n are spread evenly, from a place that depends on the name, so that tests beside each
+    other try different ones. `--all` tries every case.
+    """
+    groups = collections.defaultdict(list)
     for item in items:
-        if item.get_closest_marker("sampled") and item.callspec.params["case"] not in SAMPLED:
+        marker = item.get_closest_marker("sampled")
+        if marker and marker.args:
+            groups[marker.args[0], id(marker)].append(item)
+        elif marker and item.callspec.params["case"] not in SAMPLED:
             item.add_marker(pytest.mark.slow)
+    for (count, _), cases in groups.items():
+        phase = zlib.crc32(cases[0].nodeid.encode()) / 2**32
+        fast = {int((i + phase) * len(cases) / count) for i in range(count)}
+        for i in set(range(len(cases))) - fast:
+            cases[i].add_marker(pytest.mark.slow)
 
 
 @pytest.fixture

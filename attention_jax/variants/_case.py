@@ -33,17 +33,18 @@ class Promise(NamedTuple):
       name: of its function.
       text: the promise in words.
       check: raises `AssertionError` where it is broken, `NotPromised` where it is not made.
-      cost: "quick"; "long" where checking takes seconds; "longest" where it takes many.
+      cost: "quick"; "second" where checking takes about one; "long" where it takes some, "longest"
+        where many.
     """
 
     name: str
     text: str
     check: Callable[["Case"], None]
-    cost: Literal["quick", "long", "longest"]
+    cost: Literal["quick", "second", "long", "longest"]
 
 
 def promise(
-    cost: Literal["quick", "long", "longest"] = "quick",
+    cost: Literal["quick", "second", "long", "longest"] = "quick",
 ) -> Callable[[FunctionType], Promise]:
     """Makes a `Promise` of a function; its docstring is the text."""
 

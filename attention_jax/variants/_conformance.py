@@ -74,7 +74,7 @@ def refuses_the_impossible(case: Case) -> None:
         refused("mask", lambda: case.attend(case.qkv, window))
 
 
-@promise()
+@promise("second")
 def no_leak_from_the_future(case: Case) -> None:
     """Under the causal mask no output depends on what comes after it."""
     case.need(case.causal, "it sees all")
@@ -118,7 +118,7 @@ def blind_rows_are_zero(case: Case) -> None:
     )
 
 
-@promise()
+@promise("second")
 def parameters_learn(case: Case) -> None:
     """Every parameter gets a gradient."""
     case.need(bool(jax.tree.leaves(case.params)), "it has no parameters")

@@ -125,6 +125,7 @@ def recurrent(**changes):
     return Seq2SeqRNN(RNNConfig(12, **({"width": 8} | changes)), rngs=nnx.Rngs(0))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("feeding", [True, False])
 def test_weights_of_an_rnn_are_those_of_the_paper(feeding):
     """Section 3.1 of arXiv:1409.0473: softmax_j v . tanh(W h_i + U m_j), in float64."""
@@ -148,6 +149,7 @@ def test_weights_of_an_rnn_are_those_of_the_paper(feeding):
     np.testing.assert_allclose(drawn["cross"].weights[0, 0], wanted, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("feeding", [True, False])
 @pytest.mark.parametrize("attention", ["dot", "coverage"])
 def test_an_rnn_answers_from_the_mean_by_these_weights(attention, feeding):
@@ -173,6 +175,7 @@ def test_a_model_without_attention_has_no_maps():
     assert attention_maps.sentence(model, SOURCE, TARGET) == {}
 
 
+@pytest.mark.slow
 def test_heads_may_share_keys_in_half_precision_and_in_a_scan():
     model = transformer(kv_heads=1, dtype="bfloat16", scan=True)
     # The norms of Flax promote.
@@ -190,6 +193,7 @@ def test_heads_that_average_their_values_have_weights():
     np.testing.assert_allclose(drawn.weights.sum(axis=-1), 1, rtol=1e-5)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(("name", "is_exact"), [("squashed", False), ("raised", True)])
 def test_what_is_not_a_sum_of_values_is_said(name, is_exact, tmp_path):
     file = tmp_path / f"{name}.py"
@@ -208,6 +212,7 @@ def test_an_empty_sentence_is_refused():
         attention_maps.sentence(transformer(layers=1), [], TARGET)
 
 
+@pytest.mark.slow
 def test_of_frames_the_weights_are_those_of_the_steps():
     config = TransformerConfig(12, **SIZES)
     listening = AudioFrontEnd(features=5, halvings=1)
@@ -244,6 +249,7 @@ def language(kind):
     return TransformerLM(TransformerConfig(12, **(SIZES | {"layers": 1})), rngs=nnx.Rngs(0))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", ["transformer", "rnn"])
 def test_weights_of_a_language_model_are_the_softmax_of_the_paper(kind):
     model = language(kind)

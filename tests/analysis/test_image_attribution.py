@@ -41,6 +41,7 @@ def images():
     return np.random.default_rng(0).random((3, 6, 4, 1), np.float32)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("attention", ["scaled_dot", "additive"])
 def test_weights_are_those_of_the_output(images, attention):
     model = vit("attention", attention=attention)
@@ -59,6 +60,7 @@ def test_weights_are_those_of_the_output(images, attention):
     np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("model", [lambda: vit("attention", layers=1), rnn], ids=["vit", "rnn"])
 def test_of_one_picture_the_weights_are_those_of_many(images, model):
     graphdef, params = split(model())
@@ -155,6 +157,7 @@ def test_weights_that_mean_nothing_have_a_star(images, tmp_path):
     assert list(image_attribution.columns(unsure)) == ["attention rollout*", "attention pooling"]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("build", [vit, rnn], ids=["patches", "rows"])
 def test_what_decides_is_what_is_lost_without_it(images, build):
     model = build()

@@ -32,6 +32,7 @@ def made(aligned, halvings=2):
     return model, graphdef, nnx.as_pure(state)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("aligned", [False, True])
 def test_where_it_listens_is_over_the_recording(aligned):
     _, graphdef, params = made(aligned)

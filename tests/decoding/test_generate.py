@@ -49,6 +49,7 @@ def greedily(model, ids, length, context):
     return ids
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("length", [1, 17])
 def test_greedy_text_is_that_of_the_definition(model, length):
     model, graphdef, params = model
@@ -57,6 +58,7 @@ def test_greedy_text_is_that_of_the_definition(model, length):
     assert writer(params, "abd", length) == VOCABULARY.decode(expected)
 
 
+@pytest.mark.sampled(1)
 def test_samples_follow_their_seed_and_keep_to_the_text(model):
     model, graphdef, params = model
     write = {

@@ -41,6 +41,7 @@ CASES = [
 ]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("kind", "attention"), CASES)
 def test_beyond_its_room_a_state_gives_nan_or_refuses(kind, attention):
     model, state = started(kind, attention)

@@ -37,6 +37,7 @@ def brute_force(table: np.ndarray, length_penalty: float) -> list[tuple[float, t
     return sorted(scored, key=lambda pair: (pair[1][-1] != EOS, -pair[0]))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("length_penalty", [0.0, 0.6, 1.0, 3.0])
 def test_a_beam_that_holds_everything_finds_what_brute_force_finds(length_penalty):
     table = tables(3)
@@ -90,6 +91,7 @@ def searched(table: np.ndarray, k: int, length_penalty: float) -> list[tuple[int
     return [y for _, y in sorted(ended, reverse=True)] + beams
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("length_penalty", [0.0, 1.0, 2.0])
 @pytest.mark.parametrize("beam_size", [2, 3])
 def test_a_narrow_beam_searches_as_the_loops_do(beam_size, length_penalty):
@@ -147,6 +149,7 @@ def decoders():
     }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", decoders())
 def test_the_other_rows_of_a_batch_change_nothing(name):
     run, table = jax.jit(decoders()[name]), tables(6, seed=4)
@@ -226,6 +229,7 @@ def test_draws_follow_the_tempered_distribution():
     )
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "options, support",
     [

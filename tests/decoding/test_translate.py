@@ -35,6 +35,7 @@ def model(request, vocabulary):
     return nnx.split(seq2seq_rnn.Seq2SeqRNN(config, rngs=rngs))
 
 
+@pytest.mark.sampled(1)
 def test_a_translation_does_not_depend_on_its_company(model, vocabulary):
     graphdef, params = model[0], nnx.as_pure(model[1])
     search = DecodingConfig("beam", beam_size=3, nbest=2)
@@ -45,6 +46,7 @@ def test_a_translation_does_not_depend_on_its_company(model, vocabulary):
         assert translate(params, [sentence])[0] == found
 
 
+@pytest.mark.sampled(1)
 def test_losses_are_those_of_the_definition(model, vocabulary):
     graphdef, params = model[0], nnx.as_pure(model[1])
     examples = [Example(text, (text,)) for text in SENTENCES]

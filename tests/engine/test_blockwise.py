@@ -127,6 +127,7 @@ def smooth_loss(attend, given, **names):
     return (jnp.sin(out) * jnp.cos(jnp.arange(out.size)).reshape(out.shape)).sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "normalizer, score",
     [
@@ -160,6 +161,7 @@ def test_the_hessian_of_a_tiny_case():
     np.testing.assert_allclose(hessian, hessian.T, atol=1e-5)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("normalizer", ["top_k", "sparsemax", "entmax15"])
 def test_what_has_no_second_derivative_says_what_to_use(normalizer):
     def loss(q):
@@ -171,6 +173,7 @@ def test_what_has_no_second_derivative_says_what_to_use(normalizer):
             jax.eval_shape(twice, QKV[0])
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("normalizer", ["top_k", "sparsemax", "entmax15", "hard"])
 def test_every_sweep_chooses_the_same_keys(normalizer):
     """Logits that are computed again may be rounded otherwise; no chosen key is lost by that."""
@@ -184,6 +187,7 @@ def test_every_sweep_chooses_the_same_keys(normalizer):
     agree(jax.grad(lambda *x: (compute(*x) ** 2).sum(), (1, 2, 3)), *qkv)
 
 
+@pytest.mark.slow
 def test_captured_whole_numbers_and_random_keys():
     """They take no gradient, and stop none."""
     buckets, noise_key = jnp.array([0, 3, 1, 2, 2, 0, 1, 3, 1]), jax.random.key(5)
@@ -202,6 +206,7 @@ def test_captured_whole_numbers_and_random_keys():
     assert all((x != 0).all() for x in gradients)
 
 
+@pytest.mark.slow
 def test_no_captured_array_gets_a_silent_zero_and_gradients_are_deterministic():
     def compute(attend, x):
         def loss(x):
@@ -231,6 +236,7 @@ HIDING = {  # a key, and a mask that hides it from all
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "score, where, known",
     [
@@ -261,6 +267,7 @@ def test_what_is_hidden_reaches_nothing_even_if_not_finite(score, where, known):
         jax.tree.map(close, run(dirty, LEARNED, bad), clean)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     "score, mask", [("scaled dot", "causal"), ("query alone", None), ("additive", "array")]
 )
@@ -281,6 +288,7 @@ def test_what_is_seen_and_not_finite_makes_nan_of_its_rows(score, mask):
             assert bad.any() and (bad.any(-1) == bad.all(-1)).all()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("normalizer", ASKED["normalizer"])
 def test_a_row_that_sees_nothing_is_zero_and_reaches_nothing(normalizer):
     @jax.jit
@@ -304,6 +312,7 @@ def test_a_row_that_sees_nothing_is_zero_and_reaches_nothing(normalizer):
     jax.tree.map(lambda x: np.testing.assert_array_equal(x, np.zeros(x.shape)), (out, gradients))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("mask", ["lengths", "documents", "array"])
 def test_a_mask_of_traced_data_equals_the_same_mask_known_before(mask):
     def run(fixed, offset):
@@ -341,6 +350,7 @@ def test_dropout_maps_over_offsets():
     np.testing.assert_array_equal(got, jnp.stack([kept(0), kept(1)]))
 
 
+@pytest.mark.slow
 def test_tiles_taken_along_their_runs_are_those_of_the_list(monkeypatch):
     """As for lengths whose tiles are too many to be written into the program."""
     q, k, v = (

@@ -68,6 +68,7 @@ def test_vmap_over_each_argument(names, several):
         jax.tree.map(lambda x, y, n=n: close(x[n], y), got, ONE(own))
 
 
+@pytest.mark.slow
 def test_gradients_of_mapped_attention(several):
     def loss(floats):
         return jax.vmap(functools.partial(loss_of, engine))({**several, **floats}).sum()
@@ -93,6 +94,7 @@ def test_scanned_checkpointed_and_linearized(several):
     agree(compute, {name: several[name] for name in FLOATS})
 
 
+@pytest.mark.slow
 def test_shards_of_heads_and_sequences():
     """In a process of its own, which has two devices."""
     program = """

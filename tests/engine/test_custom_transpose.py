@@ -164,6 +164,7 @@ def several(tree, axes):
     return jax.tree.unflatten(form, [one(x, n) for x, n in zip(leaves, flat, strict=True)])
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", MAPPED)
 def test_vmap_with_shared_and_with_mapped_arguments(name, residuals, tangents):
     axes = MAPPED[name]

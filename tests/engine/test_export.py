@@ -23,6 +23,7 @@ def close(program, function, arrays):
     )
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     "length, options",
     [

@@ -24,6 +24,7 @@ def test_dropout_drops_the_same_pairs_in_64_bit_mode():
         np.testing.assert_array_equal(kept(jnp.int64), narrow)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("implementation", EVERYWHERE)
 def test_64_bit_mode_changes_no_float32_result(implementation, qkv):
     """Also where positions are of 32 and 64 bits, and known before the run or not."""
@@ -66,6 +67,7 @@ MASKS = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("implementation", EVERYWHERE)
 def test_a_call_runs_in_debug_modes_and_under_a_guard(implementation, mode, qkv):
@@ -83,6 +85,7 @@ def test_a_call_runs_in_debug_modes_and_under_a_guard(implementation, mode, qkv)
         assert all(jnp.isfinite(x).all() for x in (out, *cotangents))
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("mode", ["infs", "guard"])
 @pytest.mark.parametrize("name", ["linear", "retention", "gated_delta", "coverage"])
 def test_variants_that_sum_keys_run_in_them(name, mode, qkv):

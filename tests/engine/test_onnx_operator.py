@@ -123,6 +123,7 @@ def test_three_axes(draw, heads):
     assert y.shape == (2, 4, 5 * h) and present.shape == (2, g, 6, 8)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("shape", [(4, 6), (1, 4, 6), (4, 4, 6), (2, 1, 1, 6), (2, 4, 4, 6), (6,)])
 @pytest.mark.parametrize("kind", ["boolean", "numbers"])
 def test_masks_broadcast(inputs, draw, shape, kind):
@@ -144,6 +145,7 @@ def test_a_soft_cap_comes_before_the_mask(inputs, draw):
     check(*inputs, attn_mask=jnp.where(mask < -3, -jnp.inf, mask), softcap=0.5)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("is_causal", [0, 1])
 @pytest.mark.parametrize("flat", [False, True])
 def test_the_past_comes_first(inputs, past, draw, is_causal, flat):
@@ -158,6 +160,7 @@ def test_the_past_comes_first(inputs, past, draw, is_causal, flat):
         np.testing.assert_array_equal(getattr(outputs, f"present_{name}"), whole)
 
 
+@pytest.mark.slow
 def test_one_step_after_another_is_the_causal_pass(draw):
     query, key, value = draw(2, 4, 5, 8), draw(2, 2, 5, 8), draw(2, 2, 5, 6)
     whole = check(query, key, value, is_causal=1).y
@@ -169,6 +172,7 @@ def test_one_step_after_another_is_the_causal_pass(draw):
         np.testing.assert_allclose(y[:, :, 0], whole[:, :, n], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("is_causal", [0, 1])
 @pytest.mark.parametrize("masked", [False, True])
 def test_lengths_hide_padding_and_place_the_queries(inputs, draw, is_causal, masked):
@@ -187,6 +191,7 @@ def test_lengths_hide_padding_and_place_the_queries(inputs, draw, is_causal, mas
         np.testing.assert_array_equal(y[1, :, :2], 0)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", ["plain", "past", "lengths"])
 @pytest.mark.parametrize(
     "window", [{"left_window_size": 1, "right_window_size": 0}, {"right_window_size": 2}], ids=str
@@ -196,6 +201,7 @@ def test_windows_are_about_the_position_of_a_query(inputs, past, draw, kind, win
     check(*inputs, **rest, **window, is_causal=int(kind == "past"))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("mode", [0, 1, 2, 3])
 def test_the_fourth_output_holds_scores_or_weights(inputs, past, draw, mode):
     mask = draw(4, 4, 9).at[1, 2].set(-jnp.inf)
@@ -215,6 +221,7 @@ def test_there_is_a_fourth_output_only_where_it_is_asked_for(inputs):
     assert len(jax.eval_shape(onnx_operator.attention, *inputs)) == 3
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", ["boolean", "numbers"])
 def test_a_query_that_sees_nothing_gives_0(inputs, kind):
     shown = jnp.ones((4, 6), bool).at[1].set(False)

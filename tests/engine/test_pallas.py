@@ -86,6 +86,7 @@ def close(got, wanted, **tolerance):
         np.testing.assert_allclose(np.float32(x), np.float32(y), **tolerance)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(("mask", "score_mod"), quick("array", "heads"))
 def test_output_sums_and_gradients_are_those_of_the_definition(mask, score_mod, arrays, draw):
     weights, asked = draw(B, T, H, E), request(MASKS[mask], SCORE_MODS[score_mod])
@@ -110,6 +111,7 @@ def test_traced_offsets_and_arrays_count(arrays, draw):
     close(*(jax.jit(run, static_argnums=0)(f, *more) for f in (kernel, expected)))
 
 
+@pytest.mark.slow
 def test_traced_offsets_need_no_mask():
     """They reach the derivatives that kernels leave to blocks: of captured arrays."""
     q, k, v = jax.random.normal(jax.random.key(0), (3, 1, 4, 1, 8))
@@ -147,6 +149,7 @@ def test_hidden_numbers_that_are_not_finite_reach_nothing(arrays):
     close(out[:, :3], clean[1][0][:, :3])
 
 
+@pytest.mark.slow
 def test_a_query_that_is_not_finite_reaches_no_key_that_it_does_not_see(arrays):
     """Its row is NaN, weights and slopes of hidden pairs too, in the block of the diagonal."""
     q, k, v = arrays
@@ -158,6 +161,7 @@ def test_a_query_that_is_not_finite_reaches_no_key_that_it_does_not_see(arrays):
     close((dk[:, 4:], dv[:, 4:]), (clean_k[:, 4:], clean_v[:, 4:]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, pytest.param(jnp.float16, marks=pytest.mark.slow)])
 def test_half_precision_comes_back_as_it_came(dtype, arrays, draw):
     weights, asked = draw(B, T, H, E), request(causal, positions.alibi(heads=H))
@@ -248,6 +252,7 @@ def gpu():
         pytest.skip(f"this JAX cannot lower for a GPU that is not there: {error}")
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.filterwarnings("ignore:The Pallas Triton backend:DeprecationWarning")
 @pytest.mark.parametrize(("mask", "score_mod"), quick("causal", "array", "heads"))
 def test_the_kernels_lower_for_a_gpu(mask, score_mod, arrays):
@@ -319,6 +324,7 @@ def half_dot(q, k):
     return scores.dot(q, k) / 2
 
 
+@pytest.mark.slow
 def test_a_request_of_attention_is_refused_or_run(arrays, monkeypatch):
     asked = request(causal, None, score=half_dot)
     assert "this is a cpu" in refusal(arrays, pallas, **asked)

@@ -57,6 +57,7 @@ def shared(function, specs, out):
 BATCH, LENGTH, HEADS = P("x"), P(None, "x"), P("x", None, "y")
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     "spec, slopes, implementation",
     [
@@ -153,6 +154,7 @@ def test_dropout_and_plans_where_arrays_vary(arrays):
     assert named == ["dense"]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     "spec, implementation",
     [

@@ -62,6 +62,7 @@ def compiles():
         jax.monitoring.unregister_event_duration_listener(listen)
 
 
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("implementation", [None, "blockwise", "reference"])
 @pytest.mark.parametrize("name", ASKED)
 def test_the_second_call_compiles_nothing(name, implementation):
@@ -103,6 +104,7 @@ def test_a_plan_compiles_nothing():
     assert not found and known.skipped > 0.9
 
 
+@pytest.mark.slow
 def test_what_a_function_captures_may_change():
     """Closures, global numbers and NumPy arrays are read at every call."""
     box, table = {"slope": 1.0}, np.array([1.0, 2.0], np.float32)

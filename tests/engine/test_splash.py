@@ -58,6 +58,7 @@ def compare(arrays, weights, tolerance=(1e-4, 1e-5), **asked):
     return got
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("mask", ["full", "causal", "window", "heads"])
 def test_output_and_gradients_are_those_of_the_definition(mask, arrays, draw):
     compare(arrays, draw(B, T, H, E), mask=MASKS[mask])
@@ -70,6 +71,7 @@ def test_heads_and_lengths_are_free(h, g, t, s, draw):
     compare(arrays, draw(1, t, h, D), mask=masks.sliding_window(100))
 
 
+@pytest.mark.slow
 def test_offsets_count(arrays, draw):
     """Also those that leave the first queries nothing."""
     asked = dict(query_offset=jnp.int32(30), key_offset=50)
@@ -84,6 +86,7 @@ def test_a_row_that_sees_nothing_is_zero_and_so_is_its_gradient(arrays, draw):
     assert not dk[:, :4].any() and not dv[:, :4].any()
 
 
+@pytest.mark.slow
 def test_half_precision_comes_back_as_it_came(arrays, draw):
     half = [x.astype(jnp.bfloat16) for x in arrays]
     compare(half, draw(B, T, H, E), (0.05, 0.05), mask=masks.causal)

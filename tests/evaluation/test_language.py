@@ -22,6 +22,7 @@ def model(request):
     return language.TransformerLM(config, rngs=nnx.Rngs(0))
 
 
+@pytest.mark.sampled(1)
 def test_outcomes_count_what_is_right_in_each_window(model):
     graphdef, state = nnx.split(model)
     params = nnx.as_pure(state)

@@ -44,6 +44,7 @@ def test_there_are_two_of_each_experiment():
     assert sorted(kinds) == sorted(2 * list(ASKED))
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", RUNS)
 def test_it_predicts_what_it_did_then(name, unpack):
     own = name.partition("_")[0]
@@ -68,6 +69,7 @@ def scores_are_those_of_then(run):
         assert rows == then[evaluate.test_name(run.config, length)]["accuracy"]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in RUNS]
 )

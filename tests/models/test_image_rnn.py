@@ -34,6 +34,7 @@ def stepped(cell, x):
     return jnp.stack(found, axis=1)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("reads", ["rows", "patches"])
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_it_reads_as_its_cell_steps(images, reads, cell):
@@ -63,6 +64,7 @@ def test_both_ways_end_at_their_own_end(images):
     np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("attention", ["additive", "scaled_dot", "coverage", "pooling"])
 def test_attention_pools_its_states(images, attention):
     @nnx.jit

@@ -74,6 +74,7 @@ def test_the_answer_is_that_of_the_equations(images):
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("pooling", ["mean", "attention"])
 def test_without_places_the_order_of_patches_does_not_count(images, pooling):
     turned = images.reshape(3, 3, 2, 4, 1)[:, jnp.array([2, 0, 1])].reshape(images.shape)
@@ -83,6 +84,7 @@ def test_without_places_the_order_of_patches_does_not_count(images, pooling):
     assert not np.allclose(model.classify(turned), model.classify(images), atol=1e-5)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("pooling", "changes"),
     [

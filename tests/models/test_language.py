@@ -64,6 +64,7 @@ def stepwise(model, text):
     return logits.swapaxes(0, 1)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", [*CAUSAL, *CHOICES, *RNNS])
 def test_steps_reproduce_the_whole(name, text):
     model = build(name)
@@ -80,6 +81,7 @@ def test_later_tokens_do_not_leak(name, text):
     assert not np.allclose(changed[:, 5:], whole(model, text)[:, 5:])
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", ["rope, grouped", "gru, additive"])
 def test_dropout_is_drawn_from_the_key(name, text):
     model = build(name, dropout_rate=0.5)
@@ -101,6 +103,7 @@ def test_bfloat16_keeps_float32_parameters_and_logits(name, text):
         assert nnx.eval_shape(whole, model, text).dtype == jnp.float32
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", ["learned, gelu", "gru"])
 def test_a_regressor_reads_to_the_end(name, draw):
     model = language.SequenceRegressor(build(name), 2, rngs=nnx.Rngs(1))

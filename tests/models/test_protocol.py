@@ -106,6 +106,7 @@ def stepwise(model, memory, target):
     return logits.swapaxes(0, 1)
 
 
+@pytest.mark.sampled(2)
 def test_steps_reproduce_the_teacher_forced_pass(model, passed, text):
     _, (whole, memory) = passed(*text)
     stepped = stepwise(model, memory, text[2])
@@ -120,6 +121,7 @@ def test_later_targets_do_not_leak(passed, text):
     assert not np.allclose(changed[:, 3:], whole[:, 3:])
 
 
+@pytest.mark.sampled(2)
 def test_padding_of_the_source_changes_nothing(model, passed, text):
     source, mask, target = text
     _, (whole, _) = passed(source, mask, target)
@@ -135,6 +137,7 @@ def test_a_row_of_padding_alone_stays_finite(passed, text):
     assert jnp.isfinite(logits).all()
 
 
+@pytest.mark.sampled(2)
 def test_every_parameter_has_a_gradient(passed, text):
     gradient, _ = passed(*text)
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
@@ -145,6 +148,7 @@ def test_every_parameter_has_a_gradient(passed, text):
             assert jnp.abs(leaf).max() > 0, name
 
 
+@pytest.mark.sampled(2)
 def test_dropout_is_drawn_from_the_key(model, text):
     source, mask, target = text
 
@@ -157,6 +161,7 @@ def test_dropout_is_drawn_from_the_key(model, text):
     assert not np.allclose(dropped(1), dropped(2))
 
 
+@pytest.mark.sampled(2)
 def test_weights_are_those_of_a_mean_over_what_is_visible(model, text):
     source, mask, target = text
     batch = Seq2SeqBatch(source, mask, target, target, jnp.ones(target.shape))
@@ -170,6 +175,7 @@ def test_weights_are_those_of_a_mean_over_what_is_visible(model, text):
     assert jnp.all(jnp.where(mask[:, None, None, None], 0, weights) == 0)
 
 
+@pytest.mark.slow
 def test_scanned_and_recomputed_layers_compute_the_same(text):
     source, mask, target = text
     plain, scanned = build("transformer"), build("scanned")
@@ -228,6 +234,7 @@ def test_an_rnn_takes_scores_of_a_pair_and_alignments():
         seq2seq_rnn.Seq2SeqRNN(recurrent.RNNConfig(**SIZES, attention="alibi"), rngs=nnx.Rngs(0))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("feeding", [True, False])
 @pytest.mark.parametrize(
     "attention",
@@ -251,6 +258,7 @@ def test_an_rnn_goes_from_query_to_query(text, attention, feeding):
     np.testing.assert_allclose(stepped, whole, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("feeding", [True, False])
 def test_what_draws_in_an_rnn_draws_in_training_only(text, feeding):
     sizes = {"width": 8, "vocabulary_size": 11, "dropout_rate": 0.0}

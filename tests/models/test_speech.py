@@ -97,6 +97,7 @@ def logits_of(model, source, mask, target):
     return model.decode(target, model.encode(source, mask))
 
 
+@pytest.mark.sampled(1)
 def test_steps_reproduce_the_teacher_forced_pass(model, passed, speech):
     source, mask, target = speech
 
@@ -110,6 +111,7 @@ def test_steps_reproduce_the_teacher_forced_pass(model, passed, speech):
     np.testing.assert_allclose(stepwise(model, memory), whole, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.sampled(2)
 def test_padding_changes_nothing(model, passed, speech):
     source, mask, target = speech
     _, (whole, _) = passed(*speech)
@@ -125,6 +127,7 @@ def test_a_row_of_padding_alone_stays_finite(passed, speech):
     assert jnp.isfinite(logits).all()
 
 
+@pytest.mark.sampled(2)
 def test_every_parameter_has_a_gradient(passed, speech):
     gradient, _ = passed(*speech)
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
@@ -135,6 +138,7 @@ def test_every_parameter_has_a_gradient(passed, speech):
             assert jnp.abs(leaf).max() > 0, name
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", ["transformer", "las"])
 def test_parts_are_hidden_in_training_alone(name, speech):
     source, mask, _ = speech
@@ -205,6 +209,7 @@ def test_lengths_are_those_that_are_told(model, passed, speech):
     assert memory.states.shape[1] == -(-13 // shortening)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", ["transformer", "las"])
 def test_positions_align_with_tokens(name, speech):
     source, mask, target = speech

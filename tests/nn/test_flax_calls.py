@@ -65,6 +65,7 @@ def decoded(flax, x, cache=LENGTH + 2, **given):
 QUICK = ("alibi", "t5_bias", "sliding_window", "forgetting")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "name", [pytest.param(x, marks=[] if x in QUICK else pytest.mark.slow) for x in DECODES]
 )
@@ -105,6 +106,7 @@ def test_what_decodes_by_its_own_state_refuses(name, draw):
         nnx.jit(lambda flax, x: flax(x, decode=True))(flax, draw(1, 1, 16))
 
 
+@pytest.mark.sampled(1)
 @SOWS
 @pytest.mark.parametrize("kv", [4, pytest.param(2, marks=SHARES)])
 def test_the_weights_sown_are_those_of_flax(kv, draw):

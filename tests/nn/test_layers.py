@@ -50,6 +50,7 @@ def test_flax_takes_further_axes_of_the_batch(draw):
 QUICK = ("scaled_dot", "alibi", "hard", "linear", "retention", "coverage", "talking_heads")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "name",
     [pytest.param(x, marks=[] if x in QUICK else pytest.mark.slow) for x in variants.names()],

@@ -283,6 +283,7 @@ def test_lines_are_written_where_there_is_no_terminal(tmp_path, capfd):
 # Interruptions
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_resuming_changes_nothing(tmp_path, undisturbed, number):
     def send_once(params):
@@ -327,6 +328,7 @@ def test_a_lost_best_checkpoint_gives_the_last_parameters(tmp_path, capfd):
     assert (result.best_step, result.metric, result.steps) == (None, None, 30)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("crash_at", [6, 24])
 def test_a_crash_is_resumed_from_the_last_checkpoint(tmp_path, undisturbed, crash_at):
     def crash_once(params):

@@ -112,6 +112,7 @@ def squared_error(model, batch, *, rngs=None, label_smoothing=0.0):
     return Sums(loss, weights.sum(), jnp.where(jnp.abs(error) < 0.1, weights, 0.0).sum())
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_the_trainer_minimises_what_it_is_given(accumulate, tmp_path):
     settings = TrainConfig(

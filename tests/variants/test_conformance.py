@@ -13,8 +13,13 @@ from attention_jax.core.types import ROLES, Variant, no_parameters
 from attention_jax.variants import _conformance
 from attention_jax.variants._conformance import PROMISES, Case, NotPromised
 
-# Promises that take long are checked for one variant of each family in the fast tests.
-MARKS = {"quick": (), "long": (pytest.mark.sampled,), "longest": (pytest.mark.slow,)}
+
+def marks(promise):
+    """A third of the variants for what takes a second; what takes long, one of each family."""
+    second, long = pytest.mark.sampled(24), pytest.mark.sampled
+    return {"quick": (), "second": (second,), "long": (long,), "longest": (pytest.mark.slow,)}[
+        promise.cost
+    ]
 
 
 @pytest.fixture(params=variants.names(), scope="module")
@@ -22,9 +27,7 @@ def case(request):
     return Case(variants.get(request.param))
 
 
-@pytest.mark.parametrize(
-    "promise", [pytest.param(p, marks=MARKS[p.cost], id=p.name) for p in PROMISES]
-)
+@pytest.mark.parametrize("promise", [pytest.param(p, marks=marks(p), id=p.name) for p in PROMISES])
 def test_a_promise_is_kept(case, promise, request):
     if promise is _conformance.log_sum_exp_or_refusal:
         request.getfixturevalue("users_errors")  # the refusal, not that of the shape checks

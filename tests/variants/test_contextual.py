@@ -33,6 +33,7 @@ PADDING = np.array([[False, True, True, False, True], [True, True, True, True, T
 
 
 # With 2 learned vectors most counts lie beyond the last.
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("positions", [1, 2, 64])
 @pytest.mark.parametrize("padded", [False, True])
 def test_matches_its_equations(qkv, draw, positions, padded):

@@ -43,6 +43,7 @@ def made(**options):
     return variant, variant.init(jax.random.key(0), heads=4, kv_heads=2, head_width=8)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("options", [{}, {"convolution": None}, {"convolution": 1}])
 @pytest.mark.parametrize("normalize", [True, False])
 def test_matches_section_3(qkv, options, normalize):

@@ -41,6 +41,7 @@ def test_what_has_no_width_is_refused(name, users_errors):
         variant.attend({}, *arrays(d=0))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("implementation", ["reference", "dense", "blockwise"])
 def test_every_implementation_takes_empty_arrays(implementation):
     call = dict(implementation=implementation, return_lse=True, mask=masks.causal)

@@ -21,6 +21,7 @@ def oracle(q, k, v, stride, count, *, back):
     return out
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("back", [True, False])
 @pytest.mark.parametrize("stride, count", [(3, 1), (4, 2)])
 def test_matches_the_papers_sets(draw, stride, count, back):

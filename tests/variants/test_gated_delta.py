@@ -45,6 +45,7 @@ def made(**options):
     return variant, variant.init(jax.random.key(0), heads=4, kv_heads=2, head_width=8)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("convolution", [4, None])
 @pytest.mark.parametrize("normalize", [True, False])
 def test_matches_equation_10(qkv, convolution, normalize):

@@ -35,6 +35,7 @@ def made(**options):
     return variant, params
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("options", [{}, {"rank": 2, "temperature": 1.0, "normalize": False}])
 def test_matches_equation_3(qkv, options):
     variant, params = made(**options)

@@ -25,6 +25,7 @@ def test_without_a_key_the_highest_score_is_read(qkv, estimator):
         np.testing.assert_allclose(got[b, t, h], v[b, best, h // 2], rtol=1e-6)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_with_a_key_it_draws_from_the_softmax(draw, estimator):
     rows, q, k = 4000, draw(1, 1, 2, 8), draw(1, 3, 1, 8)
@@ -59,6 +60,7 @@ def test_a_draw_depends_on_the_place_alone(qkv):
     np.testing.assert_allclose(dense, whole, rtol=1e-6)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("implementation", ["reference", "blockwise"])
 def test_straight_through_has_the_gradient_of_the_relaxed_choice(qkv, draw, implementation):
     """Equation 5 of arXiv:1611.01144 for the scores; the values' is that of the choice."""
@@ -115,6 +117,7 @@ def test_log_probability_is_that_of_the_draw(qkv):
         np.testing.assert_allclose(got[b, t, h], expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("baseline", [0.0, 3.0])
 def test_reinforce_has_the_expected_gradient(draw, baseline):
     """All draws of two rows over two keys, each as often as its probability has it."""

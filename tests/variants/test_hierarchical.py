@@ -32,6 +32,7 @@ def oracle(w, qkv, size, visible, key_offset=0):
     return out
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("size", [1, 2, 3])
 @pytest.mark.parametrize("causal", [False, True])
 def test_matches_its_equation(qkv, draw, size, causal):
@@ -42,6 +43,7 @@ def test_matches_its_equation(qkv, draw, size, causal):
     np.testing.assert_allclose(got, oracle(w, qkv, size, visible), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("traced", [False, True])
 def test_segments_are_those_of_the_whole_sequence(qkv, draw, traced):
     w, variant = draw(8, 8) / 3, variants.get("hierarchical", size=3)

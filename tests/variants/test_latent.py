@@ -35,6 +35,7 @@ def oracle(params, q, k, v, causal, normalize=True):
     return out
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("latent_width, normalize", [(5, True), (None, True), (5, False)])
 def test_matches_equations_9_to_11(qkv, causal, latent_width, normalize):

@@ -8,6 +8,7 @@ from attention_jax.core import masks
 from attention_jax.core.types import Options
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("distance", [1, 2])
 @pytest.mark.parametrize("keys", [3, 5, 8])
 def test_matches_its_equation(draw, distance, keys):

@@ -31,6 +31,7 @@ SOURCES = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("distance", [1, 3])
 def test_matches_its_equations(qkv, draw, source, distance):

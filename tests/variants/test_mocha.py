@@ -51,6 +51,7 @@ def oracle(params, q, k, v, visible, chunk, hard):
     return out
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("chunk", [2, 3, 9])
 @pytest.mark.parametrize("hard", [True, False])
 def test_matches_its_equations(qkv, draw, chunk, hard):
@@ -62,6 +63,7 @@ def test_matches_its_equations(qkv, draw, chunk, hard):
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("noisy", [True, False])
 def test_a_chunk_of_one_is_monotonic_attention(qkv, draw, noisy):
     params, key = learned(draw), jax.random.key(1) if noisy else None

@@ -46,6 +46,7 @@ def oracle(params, q, k, v, visible, reach):
     return out
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("reach", [1, 2, 7])
 def test_matches_equations_5_to_9(qkv, reach):
     variant = variants.get("neural_turing", reach=reach)

@@ -43,6 +43,7 @@ def visible():
     return visible
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("iterations", [1, 6])
 def test_matches_algorithm_1(long, visible, iterations):
     variant = variants.get("nystromformer", landmarks=3, iterations=iterations)

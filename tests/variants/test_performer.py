@@ -76,6 +76,7 @@ def test_many_features_come_near_to_the_softmax(qkv):
     assert errors[4096] < errors[256] / 8 and errors[4096] < 0.02**2
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("width, long", [(8, True), (192, True), (512, False)])
 def test_features_neither_overflow_nor_vanish(draw, width, long):
     q, k, v = draw(1, 6, 2, width), draw(1, 6, 2, width), draw(1, 6, 2, 4)

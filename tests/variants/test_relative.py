@@ -38,6 +38,7 @@ MASKS = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("values", [True, False])
 @pytest.mark.parametrize("most", [2, 16])

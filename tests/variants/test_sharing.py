@@ -29,6 +29,7 @@ ALLOWED = {
 SIZES = {"heads": 4, "kv_heads": 4, "head_width": 8}
 
 
+@pytest.mark.slow
 def test_divided_batches_need_no_other_device():
     check(SAMPLED)
 
@@ -73,6 +74,7 @@ def loss(attend, qkv, lengths, params):
     return attend(qkv, lengths, params).sum()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=["shard_map", "explicit"])
 @pytest.mark.parametrize(
     "name",

@@ -19,6 +19,7 @@ def oracle(qkv, bias, causal):
     return out
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("bias", [None, 0.0, -1.5])
 def test_matches_its_equation(qkv, bias, causal):

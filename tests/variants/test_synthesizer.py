@@ -25,6 +25,7 @@ def moved(variant, draw):
     return {name: x + 0.3 * draw(*x.shape) for name, x in params.items()}
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", ["dense", "random"])
 def test_matches_its_equation(qkv, draw, kind):
     variant = variants.get("synthesizer", kind=kind, max_length=7)
@@ -52,6 +53,7 @@ def test_scores_go_along_with_positions(qkv, draw, kind):
     assert jnp.isfinite(beyond[:, :4]).all() and jnp.isnan(beyond[:, 4]).all()
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", ["dense", "random"])
 def test_every_parameter_of_a_seen_position_learns(qkv, draw, kind):
     variant = variants.get("synthesizer", kind=kind, max_length=5)

@@ -7,6 +7,7 @@ from attention_jax.core import masks
 from attention_jax.core.types import Options
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("k", [1, 2, 3])
 @pytest.mark.parametrize("causal", [False, True])
 def test_matches_its_equation(qkv, k, causal):

@@ -60,6 +60,7 @@ def test_tokens_are_named_without_their_marks(figures, tmp_path):
     assert [x.get_text() for x in panel.get_yticklabels()] == ["x y", "␣"]
 
 
+@pytest.mark.slow
 def test_thirty_tokens_stay_apart_and_inside_the_picture(figures, tmp_path):
     tokens = [f"▁token{i}" for i in range(30)]
     run_plots.attention_heatmap(attention(2, 2, 30, 30), tokens, tokens, tmp_path / "a.png")

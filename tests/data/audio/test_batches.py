@@ -24,6 +24,7 @@ def make(**options):
     return batches_make(CORPUS.train, VOCABULARY, Spectrogram(), **options)
 
 
+@pytest.mark.slow
 def test_every_recording_comes_once_with_its_frames_and_its_transcript():
     batches = make()
     assert isinstance(batches, Batches) and len(batches.boundaries) == 2

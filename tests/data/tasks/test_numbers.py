@@ -102,6 +102,7 @@ def test_the_task_says_its_sources():
     assert {len(example.source) for example in task.tests["longer"]} == {6}
 
 
+@pytest.mark.slow
 def test_longer_numbers_need_no_new_word():
     task = numbers()
     learned = {word for example in task.train for word in example.references[0].split()}

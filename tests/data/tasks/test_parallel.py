@@ -204,6 +204,7 @@ def test_tatoeba_splits_by_english_sentence():
     assert not held_out & {example.source for example in task.train}
 
 
+@pytest.mark.slow
 @multi30k
 @pytest.mark.parametrize(
     "pair",
@@ -223,6 +224,7 @@ def test_multi30k_in_every_direction(pair):
     assert (task.tokenizer, task.lowercase) == ("bpe", True)
 
 
+@pytest.mark.slow
 @multi30k
 def test_pieces_give_multi30k_back():
     task = parallel(preset="multi30k_de_en", data_dir=str(DATA))

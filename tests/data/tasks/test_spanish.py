@@ -80,6 +80,7 @@ def test_noun_phrases_agree(drawn):
     assert checked > 5000
 
 
+@pytest.mark.slow
 def test_longer_sentences_need_no_new_word():
     task = spanish(train_size=6000, validation_size=10)
     sides = [set(), set()]

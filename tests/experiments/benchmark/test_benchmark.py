@@ -82,6 +82,7 @@ def test_ratios_to_jax_nn_have_a_spread_and_a_summary(ours):
     assert "softcap" not in {row["case"] for row in results["rows"] if "jax_nn" in row}
 
 
+@pytest.mark.slow
 def test_a_side_without_the_memory_is_left_out_and_says_so(tmp_path):
     options = ("--cases=causal", "--dtypes=float32", "--gigabytes=0.000001")
     results, shown = measured(tmp_path, *options, before=WITHOUT_TORCH)
@@ -99,6 +100,7 @@ def test_what_ours_refuses_stands_in_its_row(tmp_path):
         assert row["jax_nn"]["seconds"] > 0 and "ratio" not in row["jax_nn"]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
@@ -172,6 +174,7 @@ def of_variants(tmp_path_factory):
     return measured(tmp_path_factory.mktemp("variants"), *options.split())
 
 
+@pytest.mark.slow
 def test_every_variant_is_measured_at_every_length(of_variants):
     results, shown = of_variants
     assert len(results["rows"]) == 2 * 2 * 2

@@ -103,6 +103,7 @@ VERSION_0 = [x for x in TINY if not x.startswith("--cost_lengths")] + [
 ]
 
 
+@pytest.mark.slow
 def test_a_comparison_of_version_0_goes_on(tmp_path):
     """Its runs, one with a file of an attention, are found and scored as they were then."""
     with tarfile.open(Path(__file__).with_name("version_0.tar.xz")) as packed:

@@ -86,6 +86,7 @@ def test_jobs_run_beside_each_other_in_threads_of_their_own(tmp_path):
     assert all(x.job.log.read_text() == "3\n" for x in done)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("names", "said"), [(["sleeper"], "sleeper"), (["one", "two", "three"], "3 jobs")]
 )

@@ -72,6 +72,7 @@ def stepped(step, state, *inputs):
     return out.swapaxes(0, 1)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("width", DECAYS)
 @pytest.mark.parametrize("length", LENGTHS)
 def test_chunks_are_the_recurrence(draw, length, width):
@@ -88,6 +89,7 @@ def test_the_usual_chunks_are_the_recurrence(draw, width):
     np.testing.assert_allclose(got, oracle(*inputs), rtol=1e-5, atol=5e-5)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("width", DECAYS)
 def test_chunks_equal_steps_and_so_do_their_gradients(draw, width):
     inputs = *arrays(draw, 15), decays(draw, width, 15)
@@ -108,6 +110,7 @@ def test_chunks_equal_steps_and_so_do_their_gradients(draw, width):
     jax.tree.map(near, *results)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("width", [1, 8])
 def test_hard_forgetting_neither_overflows_nor_blurs_what_follows(draw, width):
     q, k, v = arrays(draw, 12)
@@ -126,6 +129,7 @@ def delta_inputs(draw, length, gated):
     return (*inputs, -jnp.exp(draw(2, length, 2))) if gated else inputs
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("gated", [False, True])
 @pytest.mark.parametrize("length", LENGTHS)
 def test_chunks_are_the_delta_rule(draw, length, gated):
@@ -143,6 +147,7 @@ def test_the_usual_chunks_are_the_delta_rule(draw, gated):
     )
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("gated", [False, True])
 def test_chunks_of_the_delta_rule_equal_steps_and_so_do_their_gradients(draw, gated):
     inputs, target = delta_inputs(draw, 15, gated), draw(2, 15, 2, 6)

@@ -51,6 +51,7 @@ def test_hidden_padding_before_a_sequence_changes_nothing(qkv, name):
     assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(gradient))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", WITH_STATES)
 def test_steps_reproduce_a_pass_of_several_chunks(draw, name):
     variant, params = made(name)

@@ -179,6 +179,7 @@ def test_monotonic_weights_follow_the_recurrence(draw):
         np.testing.assert_allclose(got[row], expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_monotonic_weights_stay_exact_where_a_walk_is_sure_to_stop():
     past = stateful.at_first((1, 1, 400), jnp.float32)
     for stop, place in ((jnp.zeros(400).at[300].set(1), 300), (jnp.ones(400), 0)):
