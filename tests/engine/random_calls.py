@@ -235,6 +235,9 @@ def check(number: int, programs: dict, call: Call | None = None) -> None:
     cts = (cts[0].astype(call.dtype), *cts[1:])
     out, tangent, gradient = jax.device_get(run(given, moved, cts, fixed))
     narrow = 2.0**-6 if call.dtype == "bfloat16" else 2e-4
+    # Where all terms of a gradient cancel, as where a shift changes every score alike, a few float32
+    # roundings of each cotangent are left; they add up as the square root of the sum of squares.
+    left = 4 * np.finfo(np.float32).eps * np.sqrt(sum((np.float64(x) ** 2).sum() for x in cts))
     for got, right in zip(out, expected, strict=True):
         _close(got, right, narrow, "output")
     finite = [np.isfinite(x) for x in expected]
@@ -253,7 +256,7 @@ def check(number: int, programs: dict, call: Call | None = None) -> None:
         pairs = [np.asarray(x, np.float64) * y for x, y in zip(cts, change, strict=True)]
         size = sum(np.abs(x).sum() for x in pairs) + np.abs(of_leaf.astype(np.float64) * step).sum()
         got, right = (of_leaf.astype(np.float64) * step).sum(), sum(x.sum() for x in pairs)
-        assert abs(got - right) <= narrow * (1e-3 + size), ("gradient", place, got, right)
+        assert abs(got - right) <= narrow * (1e-3 + size) + left, ("gradient", place, got, right)
     for got, right, seen in zip(tangent, total, finite, strict=True):
         _close(np.where(seen, got, 0), right, narrow, "tangent")
 
