@@ -32,24 +32,18 @@ import pytest  # noqa: E402
 # Programs that `repo/test_user_programs.py` runs; they hold no tests.
 collect_ignore = ["repo/user_programs"]
 
-# One of each family of variants, which stand for it in the longer of the fast tests.
-SAMPLED = set("additive coverage entmax15 gated_delta linear reformer scaled_dot".split())
-
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Of a test marked `sampled` the families' variants are fast; of `sampled(n)`, n cases.
+    """Of the cases of a test marked `sampled(n)`, all but n are slow.
 
     These n are spread evenly, from a place that depends on the name, so that tests beside each
     other try different ones. `--all` tries every case.
     """
     groups = collections.defaultdict(list)
     for item in items:
-        marker = item.get_closest_marker("sampled")
-        if marker and marker.args:
+        if marker := item.get_closest_marker("sampled"):
             groups[marker.args[0], id(marker)].append(item)
-        elif marker and item.callspec.params["case"] not in SAMPLED:
-            item.add_marker(pytest.mark.slow)
     for (count, _), cases in groups.items():
         phase = zlib.crc32(cases[0].nodeid.encode()) / 2**32
         fast = {int((i + phase) * len(cases) / count) for i in range(count)}

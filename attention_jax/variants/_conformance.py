@@ -271,7 +271,7 @@ def steps_reproduce_the_pass(case: Case) -> None:
     close(jnp.stack(rows, 1), case.out(case.qkv), sentence, rtol=1e-4, atol=1e-5)
 
 
-@promise()
+@promise("second")
 def cross_steps_reproduce_the_pass(case: Case) -> None:
     """Where weights depend on those before, one query after another reproduces the pass."""
     own = case.need(case.variant.cross_step, "its weights do not depend on those before")
@@ -298,7 +298,7 @@ def offsets_keep_positions(case: Case) -> None:
     close(got, whole[:, 3:], "With offsets, the last rows differ from those of the whole.")
 
 
-@promise()
+@promise("second")
 def score_is_the_variant(case: Case) -> None:
     """A variant with a score is that score, in every role."""
     score = case.need(case.variant.score, "it is not the score of a pair")

@@ -186,6 +186,7 @@ def test_heads_may_share_keys_in_half_precision_and_in_a_scan():
         np.testing.assert_allclose(drawn.weights.sum(axis=-1), 1, rtol=2e-2)
 
 
+@pytest.mark.slow
 def test_heads_that_average_their_values_have_weights():
     model = transformer(attention="multi_query", layers=1)
     drawn = attention_maps.sentence(model, SOURCE, TARGET)["encoder"]

@@ -235,8 +235,8 @@ def check(number: int, programs: dict, call: Call | None = None) -> None:
     cts = (cts[0].astype(call.dtype), *cts[1:])
     out, tangent, gradient = jax.device_get(run(given, moved, cts, fixed))
     narrow = 2.0**-6 if call.dtype == "bfloat16" else 2e-4
-    # Where all terms of a gradient cancel, as where a shift changes every score alike, a few float32
-    # roundings of each cotangent are left; they add up as the square root of the sum of squares.
+    # Where all terms of a gradient cancel, as where a shift changes every score alike, a few
+    # float32 roundings of each cotangent are left, which add up as the root of a sum of squares.
     left = 4 * np.finfo(np.float32).eps * np.sqrt(sum((np.float64(x) ** 2).sum() for x in cts))
     for got, right in zip(out, expected, strict=True):
         _close(got, right, narrow, "output")

@@ -67,6 +67,7 @@ def test_parts_of_a_sequence_follow_one_another(draw):
     np.testing.assert_allclose(state, whole.present_state, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_chunks_change_no_gradient(draw):
     inputs = inputs_of(draw, "gated_delta", wide=True, shared=True)
 

@@ -234,6 +234,7 @@ def test_a_query_that_sees_nothing_gives_0(inputs, kind):
     np.testing.assert_array_equal(gradient(inputs[0])[:, :, 1], 0)
 
 
+@pytest.mark.slow
 def test_numbers_of_a_mask_learn(inputs, draw):
     mask = jnp.where(jnp.eye(4, 6, dtype=bool), -jnp.inf, draw(4, 6))
     gradient = jax.grad(

@@ -137,6 +137,7 @@ def test_a_row_that_sees_nothing_is_zero_and_so_is_its_gradient(arrays):
     assert (lse[:, :17] == -jnp.inf).all() and jnp.isfinite(lse[:, 17:]).all()
 
 
+@pytest.mark.slow
 def test_hidden_numbers_that_are_not_finite_reach_nothing(arrays):
     q, k, v = arrays
     of = loss(kernel, 1.0, **request(causal, None))

@@ -163,6 +163,7 @@ def test_the_caches_are_bounded(monkeypatch):
     assert kept.get(3) is None and kept.get(2) == "2"
 
 
+@pytest.mark.slow
 def test_no_traced_array_stays_behind():
     @jax.jit
     def trace(x, w, n):

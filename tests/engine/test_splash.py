@@ -181,6 +181,7 @@ def test_splash_refuses_what_is_not_known_before_the_run(arrays):
     assert reasons[2] is None
 
 
+@pytest.mark.slow
 def test_traced_offsets_without_a_mask_are_no_matter(arrays):
     run = jax.jit(lambda start: kernel(*arrays, query_offset=start))
     np.testing.assert_allclose(run(jnp.int32(7)), expected(*arrays), rtol=1e-4, atol=1e-5)

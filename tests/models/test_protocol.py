@@ -113,6 +113,7 @@ def test_steps_reproduce_the_teacher_forced_pass(model, passed, text):
     np.testing.assert_allclose(stepped, whole, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.sampled(2)
 def test_later_targets_do_not_leak(passed, text):
     source, mask, target = text
     _, (whole, _) = passed(source, mask, target)
@@ -191,6 +192,7 @@ def test_scanned_and_recomputed_layers_compute_the_same(text):
     np.testing.assert_allclose(recomputed, logits_of(plain, *text), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.sampled(2)
 def test_bfloat16_keeps_float32_parameters_and_logits(text):
     config = transformer.TransformerConfig(**SIZES, heads=2, dtype="bfloat16")
     for model in (

@@ -121,6 +121,7 @@ def test_padding_changes_nothing(model, passed, speech):
     np.testing.assert_allclose(alone[0], whole[1], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.sampled(1)
 def test_a_row_of_padding_alone_stays_finite(passed, speech):
     source, mask, target = speech
     _, (logits, _) = passed(source, mask & False, target)
@@ -138,7 +139,7 @@ def test_every_parameter_has_a_gradient(passed, speech):
             assert jnp.abs(leaf).max() > 0, name
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["transformer", "las"])
 def test_parts_are_hidden_in_training_alone(name, speech):
     source, mask, _ = speech

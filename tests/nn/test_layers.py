@@ -38,6 +38,7 @@ def test_flax_gets_what_its_own_attention_gives(mask, draw):
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_flax_takes_further_axes_of_the_batch(draw):
     x = draw(2, 3, 5, 16)
     with jax.numpy_rank_promotion("allow"):

@@ -13,13 +13,14 @@ from attention_jax.core.types import ROLES, Variant, no_parameters
 from attention_jax.variants import _conformance
 from attention_jax.variants._conformance import PROMISES, Case, NotPromised
 
+# In the fast tests, variants for which a promise of that cost is checked: each has its own.
+SAMPLES = {"second": 12, "long": 4}
+
 
 def marks(promise):
-    """A third of the variants for what takes a second; what takes long, one of each family."""
-    second, long = pytest.mark.sampled(24), pytest.mark.sampled
-    return {"quick": (), "second": (second,), "long": (long,), "longest": (pytest.mark.slow,)}[
-        promise.cost
-    ]
+    if promise.cost in SAMPLES:
+        return pytest.mark.sampled(SAMPLES[promise.cost])
+    return pytest.mark.slow if promise.cost == "longest" else ()
 
 
 @pytest.fixture(params=variants.names(), scope="module")

@@ -152,6 +152,7 @@ def test_spec_augment_hides_runs_within_bounds():
     assert not np.array_equal(found, augment(jax.random.key(1)))
 
 
+@pytest.mark.slow
 def test_a_warp_keeps_the_ends_and_the_order():
     ramp = jnp.broadcast_to(jnp.arange(50.0)[None, :, None], (64, 50, 2))
     mask = jnp.broadcast_to(jnp.arange(50)[None] < 41, (64, 50))

@@ -84,7 +84,7 @@ RECURRENT = {
 }
 
 
-@pytest.mark.sampled
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize("case", variants.names())
 @pytest.mark.parametrize("experiment", RECURRENT)
 def test_an_rnn_is_left_out_where_it_cannot_be_built(experiment, case):

@@ -211,6 +211,7 @@ def test_one_run_gives_a_warning_and_no_ranking(found):
     assert "no ranking, for one run has no interval" in text and "(one run)" in text
 
 
+@pytest.mark.slow
 def test_the_page_needs_nothing_but_itself(found, tmp_path):
     report.write(found, tmp_path)
     page = (tmp_path / "report.html").read_text()

@@ -19,6 +19,7 @@ def made(name, **options):
     return variant, variant.init(jax.random.key(0), heads=4, kv_heads=2, head_width=8)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", WITH_STATES)
 def test_a_later_key_that_is_not_finite_reaches_no_earlier_row(qkv, name):
     variant, params = made(name)

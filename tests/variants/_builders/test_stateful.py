@@ -78,6 +78,7 @@ def test_gradients_pass_from_query_to_query(qkv):
     )
 
 
+@pytest.mark.slow
 def test_dropout_takes_weights_after_they_are_remembered(qkv):
     key = jax.random.key(1)
     got = attend(qkv, dropout_rate=0.4, dropout_key=key)
