@@ -30,6 +30,7 @@ def model(request, tokenizer):
     return nnx.split(Seq2SeqRNN(config, rngs=rngs))
 
 
+@pytest.mark.sampled(1)
 def test_alignment_has_a_row_for_each_token_written(model, tokenizer):
     graphdef, params = model[0], nnx.as_pure(model[1])
     target = (*tokenizer.encode("4 5"), 2)

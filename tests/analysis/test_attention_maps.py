@@ -149,7 +149,7 @@ def test_weights_of_an_rnn_are_those_of_the_paper(feeding):
     np.testing.assert_allclose(drawn["cross"].weights[0, 0], wanted, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("feeding", [True, False])
 @pytest.mark.parametrize("attention", ["dot", "coverage"])
 def test_an_rnn_answers_from_the_mean_by_these_weights(attention, feeding):
@@ -194,7 +194,7 @@ def test_heads_that_average_their_values_have_weights():
     np.testing.assert_allclose(drawn.weights.sum(axis=-1), 1, rtol=1e-5)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "is_exact"), [("squashed", False), ("raised", True)])
 def test_what_is_not_a_sum_of_values_is_said(name, is_exact, tmp_path):
     file = tmp_path / f"{name}.py"
@@ -250,7 +250,7 @@ def language(kind):
     return TransformerLM(TransformerConfig(12, **(SIZES | {"layers": 1})), rngs=nnx.Rngs(0))
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["transformer", "rnn"])
 def test_weights_of_a_language_model_are_the_softmax_of_the_paper(kind):
     model = language(kind)

@@ -60,7 +60,7 @@ def test_weights_are_those_of_the_output(images, attention):
     np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [lambda: vit("attention", layers=1), rnn], ids=["vit", "rnn"])
 def test_of_one_picture_the_weights_are_those_of_many(images, model):
     graphdef, params = split(model())
@@ -77,6 +77,7 @@ def test_of_one_picture_the_weights_are_those_of_many(images, model):
     assert all(found.is_exact.all() for found in one.values())
 
 
+@pytest.mark.slow
 def test_an_rnn_has_the_pooling_alone_and_others_nothing(images):
     found = image_attribution.attention(*split(rnn()), images)
     assert found.layers is None and found.pooling.shape == (3, 1, 6) and found.grid == (6, 1)
@@ -136,6 +137,7 @@ def test_heads_are_read_from_the_token_or_by_all():
     assert list(image_attribution.columns(found)) == ["attention rollout", "attention pooling"]
 
 
+@pytest.mark.slow
 def test_weights_that_mean_nothing_have_a_star(images, tmp_path):
     file = tmp_path / "squashed.py"
     file.write_text(
@@ -157,7 +159,7 @@ def test_weights_that_mean_nothing_have_a_star(images, tmp_path):
     assert list(image_attribution.columns(unsure)) == ["attention rollout*", "attention pooling"]
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [vit, rnn], ids=["patches", "rows"])
 def test_what_decides_is_what_is_lost_without_it(images, build):
     model = build()

@@ -49,6 +49,7 @@ def test_where_it_listens_is_over_the_recording(aligned):
     assert speech_alignment.alignment(transcribe, params, utterance, []) is None
 
 
+@pytest.mark.slow
 def test_a_position_has_as_many_frames_as_the_encoder_says():
     _, graphdef, params = made(True, halvings=5)
     transcribe = Transcriber(graphdef, TOKENIZER, Spectrogram(), aligned=True, rows=1)

@@ -38,6 +38,7 @@ def traced(function):
     return program(jnp.float32(0), jnp.float32(0))
 
 
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize("name", WILD)
 def test_derivatives_are_those_of_visible_pairs(name):
     program = traced(WILD[name])

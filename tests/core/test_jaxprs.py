@@ -33,6 +33,7 @@ SCORES = {
 }
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", SCORES)
 def test_the_parts_give_the_score_and_its_derivatives(name):
     score, (q, k) = SCORES[name], pair()

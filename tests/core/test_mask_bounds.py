@@ -59,7 +59,7 @@ def blocks(b, h, seed):
     return Blocks(b, h, *edges)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_bounds_agree_with_every_pair(seed):
     at = np.ix_(np.arange(B), np.arange(H), START_I + np.arange(T), START_J + np.arange(S))

@@ -95,6 +95,7 @@ def test_each_is_its_equation(case):
     np.testing.assert_allclose(got, expected_weights(oracle, logits, visible), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.sampled(5)
 def test_gradients_match_finite_differences(case):
     normalizer, oracle = case
     if normalizer.name == "hard":
@@ -153,6 +154,7 @@ def test_lse_is_what_the_weights_are_divided_by(name):
         np.testing.assert_allclose(got, np.log(sums), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_equal_logits_share_or_the_first_wins():
     logits, visible = jnp.zeros((1, 1, 1, 4)), jnp.ones((1, 1, 1, 1), bool)
     for normalizer in (normalizers.sparsemax, normalizers.entmax15, normalizers.top_k(9)):
@@ -175,6 +177,7 @@ def test_straight_through_is_hard_with_the_derivative_of_softmax():
     np.testing.assert_allclose(gradient, pull(normalizers.softmax)[1], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_entmax_meets_its_neighbours():
     logits, visible = (jnp.asarray(x) for x in data())
     logits = logits.astype(jnp.float32)

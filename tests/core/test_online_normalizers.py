@@ -74,6 +74,7 @@ def data(draw):
     return logits, jnp.asarray(visible)
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
 def test_blocks_in_any_order_give_the_weights_of_whole_rows(order, normalizer, data):
     weights, _, row = by_blocks(normalizer.online, *data, order)
@@ -87,6 +88,7 @@ def test_blocks_in_any_order_give_the_weights_of_whole_rows(order, normalizer, d
     np.testing.assert_allclose(weights, normalizer.weights(*data), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.sampled(4)
 def test_the_rule_is_the_derivative_of_the_weights(normalizer, data, draw):
     """`slope (dx - dt)`, where `dt` keeps the sum of balanced weights."""
     form, (logits, visible), change = normalizer.online, data, draw(2, 2, 3, 8)
@@ -101,6 +103,7 @@ def test_the_rule_is_the_derivative_of_the_weights(normalizer, data, draw):
     assert (np.asarray(weights)[~np.asarray(visible)] == 0).all()
 
 
+@pytest.mark.sampled(4)
 def test_slopes_match_finite_differences_of_the_weight(normalizer, data):
     """The row's numbers held fixed, each weight depends on its own logit alone."""
     form, (logits, visible), step = normalizer.online, data, 1e-6
@@ -183,6 +186,7 @@ def by_bisection(z, scale, power):
     return np.maximum(z - low, 0) ** power
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name, scale, power", [("sparsemax", 1.0, 1), ("entmax15", 0.5, 2)])
 @pytest.mark.parametrize("spread", [1e-3, 1.0, 30.0, 1e4])
 def test_thresholds_match_bisection(name, scale, power, spread):

@@ -6,6 +6,7 @@ import pytest
 from attention_jax.core import positions
 
 
+@pytest.mark.slow
 def test_sinusoidal_is_section_3_5():
     got = positions.sinusoidal(7, 6)
     for p, c in np.ndindex(7, 3):

@@ -39,6 +39,7 @@ def test_a_key_is_asked_for_once_and_its_value_wanted(draw):
     assert set(tokens[:, 9::2].ravel()) == set(range(64))
 
 
+@pytest.mark.slow
 def test_gaps_follow_the_power_law_without_replacement(draw):
     """The first key's gap is of the law itself; the last's of what the others left."""
     space, power = 12, 0.01

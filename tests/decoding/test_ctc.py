@@ -160,6 +160,7 @@ class Fixed:
         return memory.states
 
 
+@pytest.mark.slow
 def test_the_objective_sums_over_transcripts_and_counts_whole_ones():
     batch = pad([((7,) * 4, (4, 5)), ((7,) * 4, (5, 4, 4))], rows=3, length=5)
     log_p = np.stack([random_log_p(seed, s=5, v=6) for seed in range(3)])
@@ -184,6 +185,7 @@ def test_what_goes_without_tokens_of_their_own_is_refused():
         ctc.posteriors(np.zeros((2, 3)), (1, 1))
 
 
+@pytest.mark.slow
 def test_only_the_whole_transcript_counts_as_correct():
     path = np.array([[4, 4, 0, 5, 0], [4, 0, 6, 0, 0], [4, 5, 6, 0, 0], [4, 0, 0, 0, 0]])
     logits = jnp.asarray(np.eye(7, dtype=np.float32)[path])

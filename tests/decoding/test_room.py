@@ -41,7 +41,7 @@ CASES = [
 ]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "attention"), CASES)
 def test_beyond_its_room_a_state_gives_nan_or_refuses(kind, attention):
     model, state = started(kind, attention)
@@ -56,6 +56,7 @@ def test_beyond_its_room_a_state_gives_nan_or_refuses(kind, attention):
         model.step(full, TOKEN)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", ["language", "seq2seq", "rnn"])
 def test_a_search_needs_room_for_its_longest_sentence(kind):
     model, state = started(kind)

@@ -149,7 +149,7 @@ def decoders():
     }
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", decoders())
 def test_the_other_rows_of_a_batch_change_nothing(name):
     run, table = jax.jit(decoders()[name]), tables(6, seed=4)
@@ -180,6 +180,7 @@ def constant(logits):
     return lambda state, token: (state, jnp.broadcast_to(row, (token.shape[0], row.size)))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("method", ["greedy", "sample", "beam"])
 def test_padding_and_beginning_are_never_produced(method):
     options = {"key": jax.random.key(0)} if method == "sample" else {}
@@ -189,6 +190,7 @@ def test_padding_and_beginning_are_never_produced(method):
         assert {PAD, BOS}.isdisjoint(sentences(decoded, row)[0])
 
 
+@pytest.mark.slow
 def test_decoding_stops_once_every_row_has_ended():
     calls = []
 

@@ -26,7 +26,7 @@ from attention_jax.engine.request import make_request
 from tests.support import plain_attention
 
 # Calls that share a program, and so its compilation.
-SHARED = 3
+SHARED = 10
 STEP = 1e-6  # of finite differences, in float64
 
 SCORES = {

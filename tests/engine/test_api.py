@@ -146,6 +146,7 @@ def test_the_choice_by_length_and_normalizer():
     assert chosen(500, 500, normalizer=mine) == "reference"
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", ["reference", "dense", "blockwise"])
 def test_named_or_not_the_result_is_the_same(name, qkv):
     run = jax.jit(attention, static_argnames=("implementation", "mask", "return_lse"))

@@ -95,6 +95,7 @@ def test_each_tile_is_what_the_mask_says_of_its_pairs(name, sizes):
         )
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, derandomize=True, phases=[Phase.generate])
 @given(
     names=st.lists(st.sampled_from(sorted(RULES)), min_size=0, max_size=3),

@@ -150,6 +150,7 @@ def test_hessian_vector_products(normalizer, score):
         jax.tree.map(close, forward_over_reverse, reverse_over_forward)
 
 
+@pytest.mark.slow
 def test_the_hessian_of_a_tiny_case():
     (q, k, v), learned, _ = arrays_of(1, 3, 3, 1, 1, 2, 1)
 
@@ -161,7 +162,7 @@ def test_the_hessian_of_a_tiny_case():
     np.testing.assert_allclose(hessian, hessian.T, atol=1e-5)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("normalizer", ["top_k", "sparsemax", "entmax15"])
 def test_what_has_no_second_derivative_says_what_to_use(normalizer):
     def loss(q):
@@ -173,7 +174,7 @@ def test_what_has_no_second_derivative_says_what_to_use(normalizer):
             jax.eval_shape(twice, QKV[0])
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("normalizer", ["top_k", "sparsemax", "entmax15", "hard"])
 def test_every_sweep_chooses_the_same_keys(normalizer):
     """Logits that are computed again may be rounded otherwise; no chosen key is lost by that."""
@@ -236,7 +237,7 @@ HIDING = {  # a key, and a mask that hides it from all
 }
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     "score, where, known",
     [
@@ -288,7 +289,7 @@ def test_what_is_seen_and_not_finite_makes_nan_of_its_rows(score, mask):
             assert bad.any() and (bad.any(-1) == bad.all(-1)).all()
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("normalizer", ASKED["normalizer"])
 def test_a_row_that_sees_nothing_is_zero_and_reaches_nothing(normalizer):
     @jax.jit
@@ -312,7 +313,7 @@ def test_a_row_that_sees_nothing_is_zero_and_reaches_nothing(normalizer):
     jax.tree.map(lambda x: np.testing.assert_array_equal(x, np.zeros(x.shape)), (out, gradients))
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("mask", ["lengths", "documents", "array"])
 def test_a_mask_of_traced_data_equals_the_same_mask_known_before(mask):
     def run(fixed, offset):

@@ -181,6 +181,7 @@ def test_vmap_with_shared_and_with_mapped_arguments(name, residuals, tangents):
     assert CALLS  # also where all is mapped
 
 
+@pytest.mark.slow
 def test_mapped_twice_and_scanned(residuals, tangents):
     many = several(several(tangents, 0), 0)
 

@@ -51,6 +51,7 @@ def test_every_step_is_that_of_the_loops(qkv):
     assert got.key_positions.tolist() == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", ["sparsemax", "relu", "sigmoid"])
 def test_the_output_is_the_sum_of_what_the_weights_take(name, qkv):
     chosen = normalizers.sigmoid(0.5) if name == "sigmoid" else getattr(normalizers, name)
@@ -61,6 +62,7 @@ def test_the_output_is_the_sum_of_what_the_weights_take(name, qkv):
     np.testing.assert_allclose(total, got.output, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_it_prints_labeled_tables():
     x = jnp.eye(3)[None, :, None]
     shown = explain(x, x, x, score=scores.dot, mask=masks.causal, query_offset=4, key_offset=4)
@@ -96,6 +98,7 @@ q6  0.212  0.212  0.576"""
     assert changed.startswith("scores before score_mod, b=0, h=0\n")
 
 
+@pytest.mark.slow
 def test_a_large_table_says_what_it_leaves_out(draw):
     text = str(explain(draw(2, 13, 2, 4), draw(2, 15, 2, 4), draw(2, 15, 2, 4)))
     assert "q11" in text and "q12" not in text and "(1 more rows, 3 more columns)" in text

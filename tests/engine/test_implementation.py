@@ -148,6 +148,7 @@ def pallas_interpreted(x):
     return pallas.run(make_request(x, x, x, mask=masks.causal), interpret=True)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("run", "length"),
     [

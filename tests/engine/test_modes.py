@@ -11,6 +11,7 @@ from attention_jax.core import masks, numerics
 EVERYWHERE = ("reference", "dense", "blockwise")
 
 
+@pytest.mark.slow
 def test_dropout_drops_the_same_pairs_in_64_bit_mode():
     key = jax.random.key(1)
 
@@ -67,7 +68,7 @@ MASKS = {
 }
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("implementation", EVERYWHERE)
 def test_a_call_runs_in_debug_modes_and_under_a_guard(implementation, mode, qkv):
@@ -85,7 +86,7 @@ def test_a_call_runs_in_debug_modes_and_under_a_guard(implementation, mode, qkv)
         assert all(jnp.isfinite(x).all() for x in (out, *cotangents))
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("mode", ["infs", "guard"])
 @pytest.mark.parametrize("name", ["linear", "retention", "gated_delta", "coverage"])
 def test_variants_that_sum_keys_run_in_them(name, mode, qkv):

@@ -9,6 +9,7 @@ from attention_jax.core import masks
 from attention_jax.engine.onnx_operator import flex_attention
 
 
+@pytest.mark.slow
 def test_modifiers_of_all_scores_are_those_of_each_pair(draw):
     """A bias, and -inf for what a mask hides; the first query sees nothing and gives 0."""
     q, k, v = draw(2, 4, 5, 8), draw(2, 2, 6, 8), draw(2, 2, 6, 3)

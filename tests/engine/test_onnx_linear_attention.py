@@ -54,6 +54,7 @@ def test_every_rule_is_its_recurrence(draw, rule):
             np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_parts_of_a_sequence_follow_one_another(draw):
     inputs = inputs_of(draw, "gated_delta", wide=True, shared=False)
     whole = linear_attention(*inputs, **HEADS)

@@ -221,7 +221,7 @@ def test_there_is_a_fourth_output_only_where_it_is_asked_for(inputs):
     assert len(jax.eval_shape(onnx_operator.attention, *inputs)) == 3
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["boolean", "numbers"])
 def test_a_query_that_sees_nothing_gives_0(inputs, kind):
     shown = jnp.ones((4, 6), bool).at[1].set(False)

@@ -35,6 +35,7 @@ def test_pairs_are_turned(draw, interleaved, width):
     np.testing.assert_array_equal(again.reshape(2, 5, 3, 8).transpose(0, 2, 1, 3), got)
 
 
+@pytest.mark.slow
 def test_it_is_rope_with_the_angles_of_rope(draw):
     x, at = draw(1, 2, 6, 8), jnp.arange(6)
     angles = at.astype(jnp.float32)[:, None] / 10_000.0 ** (jnp.arange(0, 8, 2) / 8)[None]

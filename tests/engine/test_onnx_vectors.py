@@ -28,7 +28,7 @@ def vectors():
     return onnx_vectors.load()
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", SAMPLED)
 def test_a_vector(vectors, name):
     assert not onnx_vectors.differences(vectors[name])

@@ -253,7 +253,7 @@ def gpu():
         pytest.skip(f"this JAX cannot lower for a GPU that is not there: {error}")
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The Pallas Triton backend:DeprecationWarning")
 @pytest.mark.parametrize(("mask", "score_mod"), quick("causal", "array", "heads"))
 def test_the_kernels_lower_for_a_gpu(mask, score_mod, arrays):

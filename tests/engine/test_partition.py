@@ -141,6 +141,7 @@ def test_second_derivatives_and_vmap_where_arrays_vary(arrays):
     close(jax.jit(jax.vmap(run))(*several), jax.jit(jax.vmap(attend))(*several))
 
 
+@pytest.mark.slow
 def test_dropout_and_plans_where_arrays_vary(arrays):
     options = dict(dropout_rate=0.5, dropout_key=jax.random.key(1), mask=masks.causal)
     named = []
@@ -183,6 +184,7 @@ def test_explicit_axes_divide_the_output_as_the_query(spec, implementation, arra
     assert out.sharding.spec == P(*spec, *[None] * (4 - len(spec)))
 
 
+@pytest.mark.slow
 def test_explicit_axes_divide_the_log_sum_exp_too(arrays):
     sharding = NamedSharding(mesh(AxisType.Explicit), P("x", None, "y"))
     placed = [jax.device_put(x, sharding) for x in arrays[:3]]

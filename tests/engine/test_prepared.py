@@ -62,7 +62,7 @@ def compiles():
         jax.monitoring.unregister_event_duration_listener(listen)
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("implementation", [None, "blockwise", "reference"])
 @pytest.mark.parametrize("name", ASKED)
 def test_the_second_call_compiles_nothing(name, implementation):

@@ -159,6 +159,7 @@ def dropped(q, k, seed):
     return attention(q, k, units, dropout_rate=0.25, dropout_key=jax.random.key(seed))
 
 
+@pytest.mark.slow
 def test_dropout_keeps_a_share_and_rescales_it(draw):
     q, k = draw(2, 40, 4, 8), draw(2, 40, 2, 8)
     run = jax.jit(dropped)
@@ -183,6 +184,7 @@ def test_dropout_depends_on_global_positions_only():
     assert len(patterns) == 12
 
 
+@pytest.mark.slow
 def test_dropout_maps_and_differentiates(draw):
     q, k = draw(3, 2, 5, 4, 8), draw(3, 2, 5, 2, 8)
     gradient = jax.grad(lambda q, k: (dropped(q, k, 3) ** 2).sum())

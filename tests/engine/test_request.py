@@ -40,6 +40,7 @@ TRACES = {
 }
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("implementation", [None, "blockwise"])
 @pytest.mark.parametrize("name", TRACES)
 def test_every_function_is_traced_once(name, implementation, qkv, traces):
@@ -78,6 +79,7 @@ def test_the_conjuncts_of_a_mask_are_analyzed_apart(qkv):
     assert alone.conjuncts == (alone.mask,)
 
 
+@pytest.mark.slow
 def test_numpy_arrays_are_taken(qkv):
     q, k, v = map(np.asarray, qkv)
     slopes = np.array([0.5, 0.25, 2.0, 1.0], np.float32)

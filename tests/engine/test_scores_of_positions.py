@@ -13,7 +13,7 @@ from tests.engine.random_calls import Call
 SIZES = (2, 5, 6, 2, 2, 4, 3)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", ["relative", "decay"])
 @pytest.mark.parametrize("run", [("blockwise", (2, 3)), ("dense", None), ("reference", None)])
 def test_output_tangent_and_gradient_are_those_of_loops(run, name):

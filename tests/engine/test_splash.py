@@ -58,7 +58,7 @@ def compare(arrays, weights, tolerance=(1e-4, 1e-5), **asked):
     return got
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("mask", ["full", "causal", "window", "heads"])
 def test_output_and_gradients_are_those_of_the_definition(mask, arrays, draw):
     compare(arrays, draw(B, T, H, E), mask=MASKS[mask])
@@ -79,6 +79,7 @@ def test_offsets_count(arrays, draw):
     assert not out[:, :20].any() and out[:, 20:].any()
 
 
+@pytest.mark.slow
 def test_a_row_that_sees_nothing_is_zero_and_so_is_its_gradient(arrays, draw):
     """Also where such rows fill blocks, or share them with others."""
     out, dq, dk, dv = compare(arrays, draw(B, T, H, E), mask=MASKS["empty rows"])

@@ -75,6 +75,7 @@ def test_what_stands_in_a_role_has_a_name():
     assert name_at(config_of("seq2seq", own), "causal") == "a Variant"
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("model", "attention", "others", "message"),
     [

@@ -34,7 +34,7 @@ def stepped(cell, x):
     return jnp.stack(found, axis=1)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("reads", ["rows", "patches"])
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_it_reads_as_its_cell_steps(images, reads, cell):
@@ -75,6 +75,7 @@ def test_attention_pools_its_states(images, attention):
     np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_dropout_is_drawn_in_training_only(images):
     model = build(attention="additive", layers=2, dropout_rate=0.5)
 

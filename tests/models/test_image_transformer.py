@@ -25,6 +25,7 @@ def images():
     return jnp.asarray(np.random.default_rng(0).random((3, 6, 4, 1), np.float32))
 
 
+@pytest.mark.slow
 def test_a_place_is_a_row_and_a_column():
     model = build()
     wanted = np.zeros((6, 8))
@@ -74,7 +75,7 @@ def test_the_answer_is_that_of_the_equations(images):
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", ["mean", "attention"])
 def test_without_places_the_order_of_patches_does_not_count(images, pooling):
     turned = images.reshape(3, 3, 2, 4, 1)[:, jnp.array([2, 0, 1])].reshape(images.shape)

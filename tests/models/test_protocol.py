@@ -113,7 +113,7 @@ def test_steps_reproduce_the_teacher_forced_pass(model, passed, text):
     np.testing.assert_allclose(stepped, whole, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 def test_later_targets_do_not_leak(passed, text):
     source, mask, target = text
     _, (whole, _) = passed(source, mask, target)
@@ -138,7 +138,7 @@ def test_a_row_of_padding_alone_stays_finite(passed, text):
     assert jnp.isfinite(logits).all()
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 def test_every_parameter_has_a_gradient(passed, text):
     gradient, _ = passed(*text)
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
@@ -162,7 +162,7 @@ def test_dropout_is_drawn_from_the_key(model, text):
     assert not np.allclose(dropped(1), dropped(2))
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 def test_weights_are_those_of_a_mean_over_what_is_visible(model, text):
     source, mask, target = text
     batch = Seq2SeqBatch(source, mask, target, target, jnp.ones(target.shape))
@@ -192,7 +192,7 @@ def test_scanned_and_recomputed_layers_compute_the_same(text):
     np.testing.assert_allclose(recomputed, logits_of(plain, *text), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 def test_bfloat16_keeps_float32_parameters_and_logits(text):
     config = transformer.TransformerConfig(**SIZES, heads=2, dtype="bfloat16")
     for model in (
@@ -260,7 +260,7 @@ def test_an_rnn_goes_from_query_to_query(text, attention, feeding):
     np.testing.assert_allclose(stepped, whole, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("feeding", [True, False])
 def test_what_draws_in_an_rnn_draws_in_training_only(text, feeding):
     sizes = {"width": 8, "vocabulary_size": 11, "dropout_rate": 0.0}

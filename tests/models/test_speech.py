@@ -121,7 +121,7 @@ def test_padding_changes_nothing(model, passed, speech):
     np.testing.assert_allclose(alone[0], whole[1], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 def test_a_row_of_padding_alone_stays_finite(passed, speech):
     source, mask, target = speech
     _, (logits, _) = passed(source, mask & False, target)
@@ -180,6 +180,7 @@ def test_subsampling_is_torchs_convolution(length):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_pyramid_is_its_equation_in_loops():
     config = RNNConfig(**SIZES, cell="gru", bidirectional=False)
     module = PyramidalRNNEncoder(
@@ -210,7 +211,7 @@ def test_lengths_are_those_that_are_told(model, passed, speech):
     assert memory.states.shape[1] == -(-13 // shortening)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["transformer", "las"])
 def test_positions_align_with_tokens(name, speech):
     source, mask, target = speech
@@ -229,6 +230,7 @@ def test_positions_align_with_tokens(name, speech):
     assert logits.shape == (3, 4, 11) and logits.dtype == jnp.float32
 
 
+@pytest.mark.slow
 def test_the_joint_objective_is_the_weighted_sum_of_both(speech):
     source, mask, target = speech
     model = build("transformer")
@@ -256,6 +258,7 @@ def test_a_decoder_deeper_than_the_pyramid_is_refused():
         )
 
 
+@pytest.mark.slow
 def test_learned_positions_end_where_their_table_does():
     with pytest.raises(ValueError, match="length=9, max_length=8"):
         source = jnp.zeros((1, 17, 5))

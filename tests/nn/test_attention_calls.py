@@ -35,6 +35,7 @@ def traced(model):
     return calls, jax.eval_shape(inputs, state)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("changes", [{}, {"scan": True}, {"remat": True}], ids=str)
 def test_calls_come_in_the_order_of_the_forward_pass(changes):
     model = build(**changes)
@@ -55,6 +56,7 @@ def test_calls_come_in_the_order_of_the_forward_pass(changes):
     assert nnx.graphdef(model) == before, "the model itself stays as it was"
 
 
+@pytest.mark.slow
 def test_a_call_holds_what_the_module_was_given():
     model = build(layers=1)
     own, _, cross = record(model, run)

@@ -74,6 +74,7 @@ def test_decoding_agrees_with_the_whole_sequence(name, draw):
     np.testing.assert_allclose(decoded(flax, x), flax(x, is_causal=True), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_padding_hides_keys_and_moves_no_position(draw):
     flax, x = layer("alibi"), draw(2, LENGTH, 16)
     # The first sequence is padded at its start, up to and with the third position.
@@ -83,6 +84,7 @@ def test_padding_hides_keys_and_moves_no_position(draw):
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_positions_may_be_given(draw):
     flax, x = layer("sliding_window(size=3)"), draw(1, LENGTH, 16)
     expected = flax(x, is_causal=True)
@@ -106,7 +108,7 @@ def test_what_decodes_by_its_own_state_refuses(name, draw):
         nnx.jit(lambda flax, x: flax(x, decode=True))(flax, draw(1, 1, 16))
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @SOWS
 @pytest.mark.parametrize("kv", [4, pytest.param(2, marks=SHARES)])
 def test_the_weights_sown_are_those_of_flax(kv, draw):
@@ -127,6 +129,7 @@ def test_the_weights_sown_are_those_of_flax(kv, draw):
     np.testing.assert_allclose(found[1], found[0], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @SOWS
 def test_what_is_no_sum_of_values_sows_nan(draw):
     flax = layer("differential")

@@ -26,6 +26,7 @@ def called(module, x, **given):
     return nnx.jit(lambda module, x: module(x, **given))(module, x)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("mask", ["none", "padding", "causal"])
 def test_flax_gets_what_its_own_attention_gives(mask, draw):
     x = draw(2, 6, 16)
@@ -65,6 +66,7 @@ def test_flax_runs_any_variant(name, draw):
     assert out.shape == (1, 5, 16) and jnp.isfinite(out).all()
 
 
+@pytest.mark.slow
 def test_flax_drops_pairs_by_themselves_or_not_at_all(draw):
     x, variant = draw(1, 5, 16), variants.get("scaled_dot")
     with jax.numpy_rank_promotion("allow"):
@@ -88,6 +90,7 @@ def test_the_function_is_the_variant(qkv):
     np.testing.assert_array_equal(*both(q, k, v))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("rate", [0.1, 0.25, 0.5])
 def test_dropout_drops_its_share_and_scales_the_rest(rate):
     x = jnp.linspace(1.0, 2.0, 30_003).reshape(3, -1)

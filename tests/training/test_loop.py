@@ -379,6 +379,7 @@ def test_resuming_a_finished_run_only_returns_its_result(undisturbed):
     assert rows(undisturbed.folder) == before
 
 
+@pytest.mark.slow
 def test_divergence_stops_before_the_good_checkpoint_is_lost(tmp_path):
     with pytest.raises(loop.TrainingDiverged, match="checkpoint is that of step.*warmup_steps"):
         fit(tmp_path / "run", learning_rate=3e38, checkpoint_every=1)

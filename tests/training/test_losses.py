@@ -63,6 +63,7 @@ def test_parts_of_a_batch_add_up(batch):
     np.testing.assert_allclose(whole, np.sum(parts, axis=0), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_padding_has_no_gradient(batch):
     logits, targets, weights = batch
     gradient = jax.grad(lambda x: losses.cross_entropy(x, targets, weights, 0.1)[0])(logits)

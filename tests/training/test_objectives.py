@@ -145,6 +145,7 @@ def test_right_answers_are_those_of_the_highest_logit():
     assert float(found.loss) == float(total)
 
 
+@pytest.mark.slow
 def test_classification_is_the_cross_entropy_of_real_rows():
     classifier = CNN(ImageConfig(4, 4), CNNConfig(3, width=4), rngs=nnx.Rngs(0))
     images = jnp.asarray(np.random.default_rng(0).random((4, 4, 4, 1), np.float32))
@@ -171,6 +172,7 @@ class Both(Given):
         return memory.states
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
 def test_the_joint_objective_weighs_the_two(draw, share):
     batch = pad([((7,) * 4, (4, 5)), ((7,) * 3, (5,))], rows=2, length=5)

@@ -90,6 +90,7 @@ def test_muon_makes_the_update_of_hidden_matrices_nearly_orthogonal():
     np.testing.assert_allclose(flat, flat[0, 0] * np.ones((5, 4)), rtol=1e-6)  # Adam's
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", optimizers.optimizer_names())
 def test_layers_that_are_scanned_learn_as_those_that_stand_alone(name, draw):
     """A stack that scans keeps each parameter of all layers in one array."""
@@ -111,6 +112,7 @@ def test_layers_that_are_scanned_learn_as_those_that_stand_alone(name, draw):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6), got, expected)
 
 
+@pytest.mark.slow
 def test_clipping_scales_the_whole_gradient():
     transform = optimizers.optimizer("adam", learning_rate=0.0, clip_norm=1.0)
     state = transform.init(params())

@@ -14,6 +14,7 @@ def build(key):
     return nnx.Linear(3, 2, rngs=nnx.Rngs(key))
 
 
+@pytest.mark.slow
 def test_the_first_state_is_that_of_the_seed():
     (graph, first), (_, again), (_, other) = (
         step.start(build, optax.adam(0.1), seed) for seed in (4, 4, 5)

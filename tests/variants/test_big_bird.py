@@ -27,6 +27,7 @@ def blocks_seen(mask=None, heads=HEADS, **options):
     return any_seen
 
 
+@pytest.mark.slow
 def test_near_and_global_blocks_are_seen_and_as_many_others_as_were_drawn():
     seen = blocks_seen()
     for h, i in np.ndindex(HEADS, BLOCKS):
@@ -50,6 +51,7 @@ def test_output_is_the_softmax_over_what_is_seen(draw):
         np.testing.assert_allclose(got[0, t, h], expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_draws_differ_between_heads_and_seeds_and_are_repeatable():
     first, again, other = blocks_seen(seed=0), blocks_seen(seed=0), blocks_seen(seed=2**32 - 1)
     np.testing.assert_array_equal(first, again)
@@ -64,6 +66,7 @@ def test_draws_reach_all_blocks_alike():
     assert drawn.sum(0).min() >= 4 and drawn.sum(0).max() <= 25
 
 
+@pytest.mark.slow
 def test_looking_back_the_pattern_is_the_same():
     before = np.tril(np.ones((BLOCKS, BLOCKS), bool))[None]
     np.testing.assert_array_equal(blocks_seen(masks.causal), blocks_seen() & before)

@@ -36,6 +36,7 @@ def test_matches_its_equation(qkv):
     np.testing.assert_allclose(got, oracle(A, qkv), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_gradient_in_alpha_matches_finite_differences(qkv):
     def loss(a):
         return (variants.get("entmax").attend({"a": a}, *qkv) ** 2).sum()

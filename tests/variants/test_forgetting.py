@@ -53,6 +53,7 @@ def test_many_blocks_match_too(draw, params):
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=5e-5)
 
 
+@pytest.mark.slow
 def test_a_hidden_key_lowers_no_score_even_where_it_is_not_finite(qkv, params):
     q, k, v = qkv
     visible = jnp.ones((2, 5), bool).at[:, 2].set(False)
@@ -71,12 +72,14 @@ def test_a_key_that_is_not_finite_reaches_no_earlier_row(qkv, params):
     assert jnp.isnan(out[:, 3:]).all()
 
 
+@pytest.mark.slow
 def test_with_open_gates_it_is_the_softmax(qkv, params):
     kept = {**params, "bias": jnp.full(4, 1e4)}
     expected = jax.jit(lambda *x: attention(*x, mask=masks.causal))(*qkv)
     np.testing.assert_allclose(run(kept, qkv), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_gradients_of_the_gates_are_those_of_the_plain_sums(qkv, params):
     def plain(params, q, k, v):
         k, v = (jnp.repeat(x, 2, axis=2) for x in (k, v))

@@ -54,6 +54,7 @@ def test_matches_equation_10(qkv, convolution, normalize):
     np.testing.assert_allclose(got, oracle(params, *qkv, normalize), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_more_than_three_chunks_match_too(draw):
     variant, params = made(normalize=False)
     qkv = draw(1, 213, 4, 8), draw(1, 213, 2, 8), draw(1, 213, 2, 6)
@@ -76,6 +77,7 @@ def test_gates_start_nearly_open():
     assert (steps > 0.0009).all() and (steps < 0.11).all()
 
 
+@pytest.mark.slow
 def test_a_hidden_key_does_not_let_the_state_fade(qkv):
     variant, params = made(convolution=None)
     visible = jnp.ones((2, 5), bool).at[:, 1:3].set(False)

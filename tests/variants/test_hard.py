@@ -25,7 +25,7 @@ def test_without_a_key_the_highest_score_is_read(qkv, estimator):
         np.testing.assert_allclose(got[b, t, h], v[b, best, h // 2], rtol=1e-6)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_with_a_key_it_draws_from_the_softmax(draw, estimator):
     rows, q, k = 4000, draw(1, 1, 2, 8), draw(1, 3, 1, 8)
@@ -60,7 +60,7 @@ def test_a_draw_depends_on_the_place_alone(qkv):
     np.testing.assert_allclose(dense, whole, rtol=1e-6)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", ["reference", "blockwise"])
 def test_straight_through_has_the_gradient_of_the_relaxed_choice(qkv, draw, implementation):
     """Equation 5 of arXiv:1611.01144 for the scores; the values' is that of the choice."""

@@ -32,7 +32,7 @@ def oracle(w, qkv, size, visible, key_offset=0):
     return out
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("size", [1, 2, 3])
 @pytest.mark.parametrize("causal", [False, True])
 def test_matches_its_equation(qkv, draw, size, causal):
@@ -59,12 +59,14 @@ def test_segments_are_those_of_the_whole_sequence(qkv, draw, traced):
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_one_segment_is_the_softmax_of_its_words(qkv, draw):
     got = jax.jit(variants.get("hierarchical", size=9).attend)({"w": draw(8, 8)}, *qkv)
     expected = jax.jit(variants.get("scaled_dot").attend)({}, *qkv)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_segments_of_one_word_are_the_softmax_where_w_starts(qkv):
     variant = variants.get("hierarchical", size=1)
     params = variant.init(jax.random.key(0), heads=4, kv_heads=2, head_width=8)

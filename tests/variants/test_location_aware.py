@@ -56,7 +56,7 @@ def test_matches_equations_8_and_9(qkv, draw, options):
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("taps", [7, 201])
 def test_many_keys_are_taken_in_blocks(draw, taps):
     """Those on both sides of a border between blocks, and those that fill no block."""

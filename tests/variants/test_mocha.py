@@ -63,7 +63,7 @@ def test_matches_its_equations(qkv, draw, chunk, hard):
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("noisy", [True, False])
 def test_a_chunk_of_one_is_monotonic_attention(qkv, draw, noisy):
     params, key = learned(draw), jax.random.key(1) if noisy else None
@@ -74,6 +74,7 @@ def test_a_chunk_of_one_is_monotonic_attention(qkv, draw, noisy):
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_scores_far_apart_leave_no_chunk_empty(qkv, draw):
     params = learned(draw)
     params["chunk"] |= {"w": 1e4 * params["chunk"]["w"]}

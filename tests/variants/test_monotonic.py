@@ -71,6 +71,7 @@ def test_without_noise_it_is_the_expectation(qkv, draw):
     np.testing.assert_allclose(got, oracle(params, *qkv, np.asarray(PADDED)), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_in_training_noise_is_added_to_the_energies(qkv, draw):
     params, key = learned(draw), jax.random.key(3)
     got = run(params, qkv, variants.get("monotonic", noise=2.0), dropout_key=key)

@@ -56,6 +56,7 @@ def test_matches_equations_5_to_9(qkv, reach):
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_closed_gate_and_a_sure_shift_go_one_key_on_at_each_query(qkv):
     variant = variants.get("neural_turing")
     params = jax.tree.map(jnp.zeros_like, variant.init(jax.random.key(0), **SIZES))

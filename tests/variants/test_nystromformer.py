@@ -54,6 +54,7 @@ def test_matches_algorithm_1(long, visible, iterations):
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_hidden_positions_reach_nothing(long, visible):
     variant = variants.get("nystromformer", landmarks=3)
     shown = jnp.asarray(visible)
@@ -82,6 +83,7 @@ def test_as_few_keys_as_landmarks_are_attention(long, visible):
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_segments_of_equal_positions_are_attended_exactly(draw):
     x = jnp.repeat(4 * jnp.eye(3, 8), 3, axis=0)[None, :, None]
     q, k, v = jnp.tile(x, (1, 1, 4, 1)), jnp.tile(x, (1, 1, 2, 1)), draw(1, 9, 2, 6)

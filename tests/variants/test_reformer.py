@@ -51,6 +51,7 @@ def test_matches_equations_2_4_and_6(draw, causal, shared):
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_hashes_go_along_with_positions(draw):
     q, k, v = draw(2, 9, 4, 8), draw(2, 9, 2, 8), draw(2, 9, 2, 6)
     variant = variants.get("reformer", buckets=8, rounds=2)
@@ -62,6 +63,7 @@ def test_hashes_go_along_with_positions(draw):
     np.testing.assert_allclose(moved, whole, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_queries_that_are_keys_share_their_bucket(draw):
     x = draw(1, 9, 2, 8)
     own = jnp.broadcast_to(jnp.eye(9)[None, :, None], (1, 9, 2, 9))
@@ -87,6 +89,7 @@ def test_more_rounds_show_more_and_two_buckets_of_many_rounds_all(draw):
     assert count(buckets=2, rounds=64) == 9 * 9 * 2
 
 
+@pytest.mark.slow
 def test_seeds_give_other_buckets(draw):
     q, k, v = draw(1, 9, 2, 8), draw(1, 9, 2, 8), draw(1, 9, 2, 6)
     first, again, other = (

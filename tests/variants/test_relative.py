@@ -62,6 +62,7 @@ def test_a_dropped_weight_drops_the_distance_of_its_value(qkv, draw):
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_what_is_not_finite_reaches_only_those_that_see_it(qkv, draw):
     variant, params, (q, k, v) = variants.get("relative"), draw_params(draw, 16), qkv
     spoiled = k.at[:, 3].set(jnp.inf), v.at[:, 4].set(jnp.nan)

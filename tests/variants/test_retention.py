@@ -37,6 +37,7 @@ def run(qkv, mask=masks.causal, **options):
     )(*qkv)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("rotate", [True, False])
 @pytest.mark.parametrize("normalize", [True, False])
 def test_matches_equations_6_and_8(qkv, rotate, normalize):

@@ -28,6 +28,7 @@ def test_matches_its_equation(qkv, bias, causal):
     np.testing.assert_allclose(got, oracle(qkv, bias, causal), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_blocks_change_nothing(qkv, draw):
     def run(implementation):
         def loss(qkv):

@@ -53,7 +53,7 @@ def test_scores_go_along_with_positions(qkv, draw, kind):
     assert jnp.isfinite(beyond[:, :4]).all() and jnp.isnan(beyond[:, 4]).all()
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["dense", "random"])
 def test_every_parameter_of_a_seen_position_learns(qkv, draw, kind):
     variant = variants.get("synthesizer", kind=kind, max_length=5)

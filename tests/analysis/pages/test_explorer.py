@@ -352,6 +352,7 @@ class TestInABrowser:
             assert contrast(colors[text], colors["card"]) >= 4.5, text
             assert contrast(colors[text], colors["ground"]) >= 4.5, text
 
+    @pytest.mark.slow
     def test_200_tokens_stay_smooth(self, page, tmp_path, opened):
         tokens = [f"word{i}" for i in range(200)]
         maps = {name: a_map(softmax(2, 4, 200, 200)) for name in ("encoder", "cross")}

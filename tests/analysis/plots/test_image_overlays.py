@@ -9,6 +9,7 @@ from matplotlib.image import imread
 from attention_jax.analysis.plots import image_overlays
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("named", [{}, {"rollout": np.eye(3)[None].repeat(2, 0)}])
 def test_the_overview_has_a_column_for_each_picture(tmp_path, channels, named):

@@ -12,6 +12,7 @@ def titles(figure):
     return [axes.get_title() for axes in figure.axes]
 
 
+@pytest.mark.slow
 def test_each_step_has_a_labeled_panel(draw, tmp_path):
     q, k, v = draw(1, 4, 2, 8), draw(1, 6, 2, 8), draw(1, 6, 2, 3)
     plain = plots.explanation(explain(q, k, v, mask=masks.causal, query_offset=2), h=1)
@@ -26,6 +27,7 @@ def test_each_step_has_a_labeled_panel(draw, tmp_path):
     assert (tmp_path / "steps.png").stat().st_size > 5000
 
 
+@pytest.mark.slow
 def test_what_is_hidden_or_not_finite_is_drawn_as_missing(draw):
     q, k, v = draw(1, 2, 1, 4), draw(1, 3, 1, 4), draw(1, 3, 1, 4)
     figure = plots.explanation(explain(q, k.at[0, 0].set(jnp.nan), v, mask=masks.causal))

@@ -89,6 +89,7 @@ def test_an_array_becomes_its_pixels():
     np.testing.assert_array_equal(np.rint(255 * found), pixels)
 
 
+@pytest.mark.slow
 def test_a_figure_needs_no_window_and_leaves_pyplot_alone():
     code = (
         "import sys; from attention_jax.analysis.plots import style; style.png(style.figure()[0]); "

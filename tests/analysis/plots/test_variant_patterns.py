@@ -46,6 +46,7 @@ def test_an_output_that_is_no_sum_has_no_weights():
         variant_patterns.weights(variant(jnp.tanh), None, positions=16, heads=2)
 
 
+@pytest.mark.slow
 def test_heads_that_share_values_have_weights():
     found = variant_patterns.patterns("multi_query", heads=2)
     assert found.weights["causal"].shape == (2, 2, 48, 48) and not found.options
@@ -70,6 +71,7 @@ def test_a_pattern_wider_than_a_short_sequence_gets_a_long_one(monkeypatch):
     np.testing.assert_array_equal(whole, np.abs(np.subtract.outer(*[np.arange(48)] * 2)) < 8)
 
 
+@pytest.mark.slow
 def test_a_norm_is_switched_off_and_named():
     found = variant_patterns.patterns("retention", heads=1)
     assert found.options == {"normalize": False}

@@ -134,6 +134,7 @@ def runs(hidden):
     return int(np.sum(np.diff(np.concatenate([[0], hidden.astype(int)])) == 1))
 
 
+@pytest.mark.slow
 def test_spec_augment_hides_runs_within_bounds():
     settings = Augment(2, 3, 2, 6, 0.25)
     length, bands, rows = 32, 20, 400

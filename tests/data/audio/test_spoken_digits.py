@@ -126,6 +126,7 @@ def test_splits_without_recordings_are_refused(tmp_path):
         spoken_digits.sequences(spoken_digits.single(path), fewest=5, most=4)
 
 
+@pytest.mark.slow
 @needs_data
 def test_the_real_archive_has_300_test_recordings():
     corpus = spoken_digits.single(REAL)

@@ -119,6 +119,7 @@ def test_a_name_must_stand_for_something(tmp_path):
         load("cats", data_dir=str(tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (REAL / "fashion_mnist").is_dir(), reason="needs Fashion-MNIST")
 def test_fashion_mnist_is_as_published():
     data = load("fashion_mnist", data_dir=str(REAL))

@@ -31,6 +31,7 @@ def test_reversals_run_backwards():
             assert target[k] == source[len(source) - 1 - k]
 
 
+@pytest.mark.slow
 def test_the_defaults_are_those_of_joeynmt():
     task = reverse(ListConfig())
     assert (len(task.train), len(task.validation), len(task.tests["test"])) == (40_000, 1000, 1000)

@@ -79,6 +79,7 @@ def value(words):
     return total + group
 
 
+@pytest.mark.slow
 def test_words_say_the_number():
     for number in [*range(1, 1200), *range(1200, 10**6, 4999), *range(10**6, 10**9, 9_999_991)]:
         assert value(in_words(number)) == number

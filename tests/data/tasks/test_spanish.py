@@ -29,6 +29,7 @@ def test_plain_clauses_alone_are_more_than_100_000():
     assert subjects * sum(len(kind) * determiners for kind in kinds) * 2 > 100_000
 
 
+@pytest.mark.slow
 def test_an_english_sentence_has_one_translation(drawn):
     answers = {}
     for english, translation in drawn:
@@ -93,6 +94,7 @@ def test_longer_sentences_need_no_new_word():
         assert set(re.findall(r"\w+", example.references[0])) <= sides[1]
 
 
+@pytest.mark.slow
 def test_lengths_part_the_tests():
     task = spanish(train_size=2000, validation_size=10, test_size=300)
     lengths = [
@@ -107,6 +109,7 @@ def test_lengths_have_bounds(lengths):
         spanish(max_words=lengths[0], longer_words=lengths[1])
 
 
+@pytest.mark.slow
 def test_clauses_are_drawn_with_their_shares(monkeypatch):
     def parts(subject, verb, thing, circumstances):
         return "object" if thing else "none", tuple(circumstances)

@@ -108,6 +108,7 @@ def test_sizes_are_those_asked_for(name):
     assert list(task.tests) == ["test", "longer"]
 
 
+@pytest.mark.sampled(3)
 @generated
 def test_a_vocabulary_gives_every_text_back(name):
     task = tasks.get(name, **{**SMALL, "train_size": 3000})

@@ -188,6 +188,7 @@ def test_every_variant_is_measured_at_every_length(of_variants):
         assert sum(name in line for line in shown.splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_growth_is_between_the_two_longest_lengths(of_variants):
     results, _ = of_variants
     for name, by_direction in results["growth"].items():

@@ -81,6 +81,7 @@ def test_chunks_are_the_recurrence(draw, length, width):
     np.testing.assert_allclose(got, oracle(*inputs), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("width", DECAYS)
 def test_the_usual_chunks_are_the_recurrence(draw, width):
     inputs = *arrays(draw, 213), decays(draw, width, 213)
@@ -110,7 +111,7 @@ def test_chunks_equal_steps_and_so_do_their_gradients(draw, width):
     jax.tree.map(near, *results)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1, 8])
 def test_hard_forgetting_neither_overflows_nor_blurs_what_follows(draw, width):
     q, k, v = arrays(draw, 12)
@@ -138,6 +139,7 @@ def test_chunks_are_the_delta_rule(draw, length, gated):
     close(got, delta_oracle(*inputs, *([] if gated else [None])))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("gated", [False, True])
 def test_the_usual_chunks_are_the_delta_rule(draw, gated):
     inputs = delta_inputs(draw, 213, gated)

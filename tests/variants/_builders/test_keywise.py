@@ -87,6 +87,7 @@ def test_a_pass_both_ways_is_refused_where_the_state_fades():
         keywise.only_causal("this", False)
 
 
+@pytest.mark.slow
 def test_hidden_and_spoiled_keys_are_opened_as_zeros(qkv):
     q, k, v = qkv
     visible = jnp.ones((2, 5), bool).at[0, 1].set(False)
