@@ -2,8 +2,8 @@
 
     scripts/mutants --count=200 --seed=0 --output=mutants.jsonl
 
-A mutant is tried against the tests of its file first, then against those of its room, then, if
-both miss it, against the whole fast suite. Annotations and docstrings are not mutated. One that
+A mutant is tried against the fast tests of its file first, then against those of its room, then
+against the slow tests of its file, then, if all miss it, against the whole fast suite. Annotations and docstrings are not mutated. One that
 survives is either equivalent or a test that is missing.
 """
 
@@ -26,7 +26,7 @@ from cosmic_ray.plugins import get_operator, operator_names
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("core", "engine", "data", "decoding", "training", "evaluation")
-SECONDS = {"file": 300, "room": 900, "suite": 1800}  # a test that never ends notices its mutant
+SECONDS = {"file": 300, "room": 900, "slow": 3600, "suite": 1800}  # a test that never ends notices its mutant
 _RESULTS = (1, 2)  # exit codes of pytest: tests failed, or could not be collected
 
 
@@ -115,6 +115,8 @@ def _tests(mutant: Mutant, copy: Path, until: str) -> Iterator[tuple[str, list[s
     if own.exists():
         yield "file", [mutant.file, str(own)]
     yield "room", [mutant.file, f"tests/{source.parts[1]}"]
+    if own.exists():
+        yield "slow", ["-m", "slow", str(own)]
     if until == "suite":
         yield "suite", []
 
@@ -139,7 +141,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the draw (0)")
     parser.add_argument("--rooms", default=",".join(ROOMS), help="rooms, joined by commas")
     parser.add_argument(
-        "--until", choices=["room", "suite"], default="suite", help="last tests tried"
+        "--until", choices=["slow", "suite"], default="suite", help="last tests tried"
     )
     parser.add_argument("--output", default="mutants.jsonl", help="results, a line a mutant")
     flags = parser.parse_args()
