@@ -132,6 +132,7 @@ def test_padding_of_the_source_changes_nothing(model, passed, text):
     np.testing.assert_allclose(alone[0], whole[1], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.sampled(1)
 def test_a_row_of_padding_alone_stays_finite(passed, text):
     source, mask, target = text
     _, (logits, _) = passed(source, mask & False, target)
