@@ -26,7 +26,12 @@ from cosmic_ray.plugins import get_operator, operator_names
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("core", "engine", "data", "decoding", "training", "evaluation")
-SECONDS = {"file": 300, "room": 900, "slow": 3600, "suite": 1800}  # a test that never ends notices its mutant
+SECONDS = {
+    "file": 300,
+    "room": 900,
+    "slow": 3600,
+    "suite": 1800,
+}  # a test that never ends notices its mutant
 _RESULTS = (1, 2)  # exit codes of pytest: tests failed, or could not be collected
 
 
