@@ -3,8 +3,8 @@
     scripts/mutants --count=200 --seed=0 --output=mutants.jsonl
 
 A mutant is tried against the fast tests of its file first, then against those of its room, then
-against the slow tests of its file, then, if all miss it, against the whole fast suite. Annotations and docstrings are not mutated. One that
-survives is either equivalent or a test that is missing.
+against the slow tests of its file, then, if all miss it, against the whole fast suite. Annotations
+and docstrings are not mutated. One that survives is either equivalent or a test that is missing.
 """
 
 import argparse
@@ -26,12 +26,8 @@ from cosmic_ray.plugins import get_operator, operator_names
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("core", "engine", "data", "decoding", "training", "evaluation")
-SECONDS = {
-    "file": 300,
-    "room": 900,
-    "slow": 3600,
-    "suite": 1800,
-}  # a test that never ends notices its mutant
+# A test that never ends notices its mutant.
+SECONDS = {"file": 300, "room": 900, "slow": 3600, "suite": 1800}
 _RESULTS = (1, 2)  # exit codes of pytest: tests failed, or could not be collected
 
 
