@@ -1,5 +1,6 @@
 """The one way to read a file of pairs, in whatever format it is."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from attention_jax.core import checks
@@ -24,6 +25,12 @@ _SUFFIXES = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".tmx": "tmx",
+}
+# The formats that an option of `Reading` is of, and what to do for the others.
+_OPTIONS = {
+    "fields": ({"csv", "jsonl", "tmx", "moses"}, "Columns of TSV have numbers: --columns=1,2."),
+    "columns": ({"tsv"}, "Columns, keys and languages of the others have names: --fields=en,de."),
+    "delimiter": ({"csv"}, "Leave it out, or say --format=csv."),
 }
 
 
@@ -62,6 +69,26 @@ def read_split(paths: str, reading: Reading, *, argument: str) -> Found:
     if len(files) == 2:
         return read_two(*files, arguments=(argument, argument))
     return read(paths, reading, argument=argument, other="tsv")
+
+
+def check_used(reading: Reading, paths: Sequence[str | None]) -> None:
+    """Raises where an option is given that is of the format of none of the files.
+
+    Args:
+      reading: how files are read.
+      paths: those given; names that tell no format are of TSV. None at all: two aligned files.
+
+    Raises:
+      ValueError: for example `fields`, where all files are TSV.
+    """
+    kinds = {reading.format or format_of(path) or "tsv" for path in paths if path}
+    for name, (users, remedy) in _OPTIONS.items():
+        got = getattr(reading, name)
+        if got != Reading._field_defaults[name] and not kinds & users:
+            raise ValueError(
+                f"`{name}` is of {', '.join(sorted(users))}; got {name}={got!r} for files of "
+                f"{', '.join(sorted(kinds)) or 'aligned lines'}. {remedy}"
+            )
 
 
 def format_of(path: str | Path) -> str | None:

@@ -53,8 +53,13 @@ class Filters(NamedTuple):
             )
 
 
-def keep(found: Found, filters: Filters) -> tuple[list[tuple[str, str]], dict[str, int]]:
+def keep(
+    found: Found, filters: Filters, *, lowercase: bool = False
+) -> tuple[list[tuple[str, str]], dict[str, int]]:
     """Pairs that obey all rules, and how many break each; a pair counts under its first.
+
+    Args:
+      lowercase: pairs that differ in their case alone are duplicates, as they are learned so.
 
     Raises:
       ValueError: an empty side without `skip_empty`, or nothing is left.
@@ -67,8 +72,9 @@ def keep(found: Found, filters: Filters) -> tuple[list[tuple[str, str]], dict[st
         source, target = (one_spaced(side) for side in pair)
         reason = _broken(source, target, filters)
         if reason is None and filters.drop_duplicates:
-            reason = "duplicates" if (source, target) in seen else None
-            seen.add((source, target))
+            learned = (source.lower(), target.lower()) if lowercase else (source, target)
+            reason = "duplicates" if learned in seen else None
+            seen.add(learned)
         if reason is None:
             kept.append(pair)
         else:
@@ -102,9 +108,9 @@ def _check_empty(found: Found, filters: Filters) -> None:
         return
     numbers = [i for i, pair in zip(found.places, found.pairs, strict=True) if _is_empty(*pair)]
     if numbers:
-        places = line_numbers(numbers).replace("line", found.unit, 1)
         raise ValueError(
-            f"sentences must not be empty; {found.where} has an empty one on {places}. "
+            f"sentences must not be empty; {found.where} has an empty one on "
+            f"{line_numbers(numbers)}. "
             "Set `skip_empty` to leave such pairs out."
         )
 

@@ -14,16 +14,14 @@ class Found(NamedTuple):
 
     Attributes:
       pairs: source and target of each.
-      places: the number of the line, or of the unit, where each begins.
+      places: the number of the line where each begins.
       where: the file or files.
-      unit: what `places` counts.
       incomplete: units that lack one of the two languages, and are in no pair.
     """
 
     pairs: Sequence[tuple[str, str]]
     places: Sequence[int]
     where: str
-    unit: str = "line"
     incomplete: int = 0
 
 

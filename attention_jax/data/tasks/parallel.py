@@ -112,13 +112,14 @@ def parallel(config: ParallelConfig) -> Task:
     filters = Filters(*(getattr(config, name) for name in Filters._fields))
     filters.check()
     reading = Reading(config.format, config.fields, config.columns, config.delimiter)
+    files.check_used(reading, (config.pairs, config.tsv, config.validation, config.test))
     found = _in_form(_training_pairs(config, reading), config.unicode)
     given = {
         name: _in_form(files.read_split(paths, reading, argument=name), config.unicode)
         for name, paths in (("validation", config.validation), ("test", config.test))
         if paths is not None
     }
-    pairs, left_out = keep(found, filters)
+    pairs, left_out = keep(found, filters, lowercase=config.lowercase)
     only = Filters(skip_empty=filters.skip_empty)
     splits = {}
     for name, own in given.items():

@@ -63,8 +63,8 @@ def test_bounds_are_kept():
 def test_empty_sides_are_refused_with_their_place():
     with pytest.raises(ValueError, match=r"x\.tsv has an empty one on line 5\. Set `skip_empty`"):
         keep(found(), Filters())
-    units = Found([("", "a"), ("b", " ")], [2, 5], "x.tmx", "unit")
-    with pytest.raises(ValueError, match=r"empty one on units 2, 5\."):
+    units = Found([("", "a"), ("b", " ")], [2, 5], "x.tmx")
+    with pytest.raises(ValueError, match=r"empty one on lines 2, 5\."):
         keep(units, Filters())
 
 
@@ -82,3 +82,9 @@ def test_empty_sides_are_refused_with_their_place():
 def test_rules_that_cannot_be_are_refused(filters, message):
     with pytest.raises(ValueError, match=message):
         keep(found(), filters)
+
+
+def test_pairs_that_are_learned_alike_are_duplicates():
+    pairs, once = [("A b", "X"), ("a B", "x"), ("c", "X")], Filters(drop_duplicates=True)
+    assert keep(found(pairs), once) == (pairs, {})
+    assert keep(found(pairs), once, lowercase=True) == ([pairs[0], pairs[2]], {"duplicates": 1})

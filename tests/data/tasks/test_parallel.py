@@ -272,6 +272,17 @@ def test_every_format_gives_the_same_task(files, tmp_path):
     refused(r"got source='.*pairs='", pairs=as_csv, **files)
 
 
+def test_an_option_that_no_file_uses_is_refused(files, tmp_path):
+    rows = write(tmp_path / "a.tsv", ["a\tb", "c\td", "e\tf"])
+    for options, said in (
+        ({"tsv": rows, "fields": "en,de"}, "`fields` is of csv, jsonl, moses, tmx; got .* tsv"),
+        ({"tsv": rows, "delimiter": ";"}, "`delimiter` is of csv"),
+        ({**files, "columns": "2,1"}, "`columns` is of tsv; .* aligned lines"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            parallel(**options)
+
+
 def test_all_that_is_left_out_is_counted(tmp_path):
     rows = [f"a {i}\tb {i}" for i in range(300)]
     bad = ["a 0\tb 0", "\tb", "a b c d e f\tb", "a 7\tb seven"]
