@@ -18,9 +18,25 @@ from attention_jax.core.types import Params
 from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.data.types import BOS, SPECIAL_TOKENS
 from attention_jax.decoding.batched import DecodingConfig
+from attention_jax.decoding.options import DecodingOptions
 from attention_jax.decoding.search import greedy, sample
 
 METHODS = ("greedy", "sample")
+
+
+def check_options(options: DecodingOptions) -> None:
+    """Refuses options that text generation, which writes as many tokens as are asked for, lacks.
+
+    Raises:
+      ValueError: one is set.
+    """
+    options.refuse(
+        "min_length",
+        "prefix",
+        "length_form",
+        search="text generation, which writes as many tokens as are asked for",
+        remedy="Leave it out; the prompt is the beginning.",
+    )
 
 
 class TextGenerator:
@@ -50,13 +66,7 @@ class TextGenerator:
     ):
         self.config = DecodingConfig("sample") if config is None else config
         checks.one_of("method", self.config.method, METHODS)
-        self.config.options.refuse(
-            "min_length",
-            "prefix",
-            "length_form",
-            search="text generation, which writes as many tokens as are asked for",
-            remedy="Leave it out; the prompt is the beginning.",
-        )
+        check_options(self.config.options)
         if context is not None and context < 2:
             raise ValueError(f"`context` must be at least 2 or None; got {context}.")
         self.graphdef, self.tokenizer, self.context = graphdef, tokenizer, context

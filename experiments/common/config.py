@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 from attention_jax import variants
+from attention_jax.decoding.options import LENGTH_FORMS, DecodingOptions
 from attention_jax.decoding.translate import DecodingConfig
 from attention_jax.nn import recurrent, transformer
 from attention_jax.training.config import TrainConfig
@@ -12,7 +13,7 @@ from experiments.common.flags import Flag
 
 MODELS = ("transformer", "rnn")
 LOSSES = ("loss", "perplexity", "accuracy")  # of `evaluation.losses`
-SAMPLING = ("temperature", "top_k", "top_p")  # flags that go with --sample
+SAMPLING = ("temperature", "top_k", "top_p", "min_p")  # flags that go with --sample
 # The places of `core.types.PLACES`, in words.
 WHERE = {"bidirectional": "in the encoder", "causal": "in the decoder", "cross": "between the two"}
 _CACHE = os.path.join(os.path.expanduser("~"), ".cache", "attention_jax", "compiled")
@@ -199,20 +200,33 @@ class DecodingFlags(NamedTuple):
     Attributes:
       beam: beam size; 1 is greedy.
       length_penalty: length penalty of the beam.
+      length_form: what of the length is taken to the power of --length_penalty, to divide
+        log-probabilities: (5 + length) / 6 with wu, the length itself with power.
       nbest: translations of each sentence.
       sample: draw each token, whatever --beam says.
       temperature: of --sample: below 1 favors the probable.
       top_k: of --sample: draw from so many best tokens.
       top_p: of --sample: draw from the fewest tokens of this share.
+      min_p: of --sample: leave out what is less probable than this share of the most probable.
+      min_length: least number of tokens before the end.
+      repetition_penalty: above 1, tokens that occurred become less likely.
+      no_repeat_ngram: no sequence of so many tokens occurs twice; 0 for any.
     """
 
     beam: Annotated[int, Flag(low=1, may_change=True)] = 1
     length_penalty: Annotated[float, Flag(low=0.0, may_change=True)] = 1.0
+    length_form: Annotated[str, Flag(choices=LENGTH_FORMS, may_change=True)] = "wu"
     nbest: Annotated[int, Flag(low=1, may_change=True)] = 1
     sample: Annotated[bool, _MAY_CHANGE] = False
     temperature: Annotated[float, Flag(low=0.0, may_change=True)] = 1.0
     top_k: Annotated[int | None, Flag(low=1, may_change=True)] = None
     top_p: Annotated[float | None, Flag(low=0.0, high=1.0, may_change=True)] = None
+    min_p: Annotated[float | None, Flag(low=0.0, high=1.0, may_change=True)] = None
+    min_length: Annotated[int, Flag(low=0, may_change=True, also=("min_new_tokens",))] = 0
+    repetition_penalty: Annotated[float, Flag(low=0.0, may_change=True)] = 1.0
+    no_repeat_ngram: Annotated[
+        int, Flag(low=0, may_change=True, also=("no_repeat_ngram_size",))
+    ] = 0
 
     def search(self, seed: int, **changes: Any) -> DecodingConfig:
         """The search, with fields of it changed.
@@ -228,12 +242,28 @@ class DecodingFlags(NamedTuple):
         for name in SAMPLING:
             if getattr(self, name) != getattr(DecodingFlags(), name) and not self.sample:
                 raise ValueError(f"--{name} goes with --sample; add it, or leave --{name} out.")
+        method = "sample" if self.sample else "beam" if beams > 1 else "greedy"
         own: dict[str, Any] = {
-            "method": "sample" if self.sample else "beam" if beams > 1 else "greedy",
+            "method": method,
             "beam_size": beams,
             "seed": seed,
+            "options": self.options(method),
         }
         return DecodingConfig(**shared(DecodingConfig, self) | own)._replace(**changes)
+
+    def options(self, method: str) -> DecodingOptions:
+        """The options of a search, without those of another method.
+
+        Raises:
+          ValueError: one is out of its range.
+        """
+        return DecodingOptions(
+            repetition_penalty=self.repetition_penalty,
+            no_repeat_ngram=self.no_repeat_ngram,
+            min_length=self.min_length,
+            min_p=self.min_p if method == "sample" else None,
+            length_form=self.length_form if method == "beam" else "wu",
+        )
 
 
 def shared(kind: type, group: tuple) -> dict[str, Any]:

@@ -77,12 +77,17 @@ class PredictFlags(NamedTuple):
       scores: also print scores: of translations and transcripts the log-probability in nats, before
         it with --beam the same divided by the length penalty; of an image the probabilities of its
         three most probable classes.
+      token_scores: also print, last, each token of a translation or transcript with its
+        log-probability in nats.
+      prefix: text that every translation or transcript begins with.
       output: file of the answers. Default: they are printed.
     """
 
     text: str | None = None
     file: str | None = None
     scores: bool = False
+    token_scores: bool = False
+    prefix: str | None = None
     output: str | None = None
 
 

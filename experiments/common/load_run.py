@@ -12,8 +12,17 @@ from attention_jax.core.types import Params
 from attention_jax.training.checkpoints import CheckpointDamaged, Checkpoints
 from experiments.common import flags, run_folder
 from experiments.common.config import SAMPLING, DecodingFlags
-from experiments.common.experiment import Build, Experiment, Run, find, names, structure
+from experiments.common.experiment import (
+    Build,
+    Experiment,
+    PredictFlags,
+    Run,
+    find,
+    names,
+    structure,
+)
 
+NAMED_BY_FILE = "What is to be read is named by --file."
 FINAL = "final"  # folder of the parameters that a run ends with
 
 
@@ -87,7 +96,23 @@ def configure(
     return config
 
 
-def refuse(experiment: Experiment, names: Collection[str], given: Collection[str]) -> None:
+def refuse_texts(run: Run, given: PredictFlags, *names: str, remedy: str = NAMED_BY_FILE) -> None:
+    """Refuses flags of what is to be read or written that the experiment of a run has not.
+
+    Raises:
+      ValueError: one of the names is given.
+    """
+    asked = [name for name in names if getattr(given, name) != getattr(PredictFlags(), name)]
+    refuse(run.experiment, names, asked, remedy=remedy)
+
+
+def refuse(
+    experiment: Experiment,
+    names: Collection[str],
+    given: Collection[str],
+    *,
+    remedy: str = NAMED_BY_FILE,
+) -> None:
     """Refuses flags that runs of an experiment cannot honor.
 
     Raises:
@@ -97,7 +122,7 @@ def refuse(experiment: Experiment, names: Collection[str], given: Collection[str
         if name in given:
             raise ValueError(
                 f"`--{name}` does not go with a run of experiments.{experiment.name}; leave it "
-                "out. What is to be read is named by --file."
+                f"out. {remedy}"
             )
 
 

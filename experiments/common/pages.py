@@ -19,6 +19,7 @@ def beam(config: Any, given: PageFlags) -> DecodingConfig:
         beam_size=max(config.decoding.beam, alternatives),
         length_penalty=config.decoding.length_penalty,
         nbest=alternatives,
+        options=config.decoding.options("beam"),
     )
 
 

@@ -7,15 +7,14 @@ import numpy as np
 from attention_jax.decoding import classify
 from experiments.common import input_files
 from experiments.common.experiment import PredictFlags, Run
-from experiments.common.load_run import refuse
+from experiments.common.load_run import refuse_texts
 
 MOST = 3  # classes of which --scores tells the probability
 
 
 def predict(run: Run, given: PredictFlags) -> Iterator[str]:
     """The most probable class of each image that --file names, a line each."""
-    if given.text is not None:
-        refuse(run.experiment, ["text"], ["text"])
+    refuse_texts(run, given, "text", "prefix", "token_scores")
     skip_bad = run.config.data.skip_bad
     found = input_files.images(
         given.file, run.known.image, skip_bad=skip_bad, ground=run.config.data.ground

@@ -10,7 +10,7 @@ from flax import nnx
 from attention_jax.data.text_files import read_text
 from attention_jax.data.text_windows import RandomWindows
 from attention_jax.data.tokenizer import Tokenizer
-from attention_jax.decoding.generate import TextGenerator
+from attention_jax.decoding.generate import TextGenerator, check_options
 from attention_jax.models import language
 from experiments.common.config import (
     DecodingFlags,
@@ -76,7 +76,7 @@ def load(config: LanguageConfig) -> Text:
         that cannot be.
       FileNotFoundError: there is no such file.
     """
-    config.decoding.search(config.run.seed, nbest=1)
+    check_options(config.decoding.search(config.run.seed, nbest=1).options)
     path, context = text_path(config.data), config.data.context
     text = read_text(path, argument="text_file")
     parts = text[: int(TRAINING_SHARE * len(text))], text[int(TRAINING_SHARE * len(text)) :]

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 
 from experiments.common.experiment import PredictFlags, Run
+from experiments.common.load_run import refuse_texts
 from experiments.language.config import writer
 
 
@@ -13,6 +14,7 @@ def predict(run: Run, given: PredictFlags) -> Iterator[str]:
     Raises:
       ValueError: there is no text, or flags are of translations.
     """
+    refuse_texts(run, given, "prefix", "token_scores", remedy="The text is given by --text.")
     write = writer(run.config, run.tokenizer, run.graphdef)
     if given.scores or given.file is not None:
         raise ValueError("--scores and --file go with translations; give a text by --text.")

@@ -35,7 +35,9 @@ def load(config: SpeechConfig) -> Corpus:
     Raises:
       ValueError: a recording is bad, and bad ones are not left out; or the search cannot be.
     """
-    config.decoding.search(config.run.seed, nbest=1)
+    search = config.decoding.search(config.run.seed, nbest=1)
+    if config.listen.loss == "ctc":
+        search.options.refuse_all(search="--loss=ctc", remedy="Leave it out.")
     corpus = load_corpus(config.data, config.run.seed)
     return without_unusable(config, corpus, vocabulary_of(config.data, corpus))
 

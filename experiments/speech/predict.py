@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from experiments.common import input_files
+from experiments.common.asked_search import asked, token_scores
 from experiments.common.experiment import PredictFlags, Run
-from experiments.common.load_run import refuse
+from experiments.common.load_run import refuse_texts
 from experiments.speech.config import rate, transcriber
 
 ROWS = 8  # recordings transcribed at once
@@ -12,10 +13,9 @@ ROWS = 8  # recordings transcribed at once
 
 def predict(run: Run, given: PredictFlags) -> Iterator[str]:
     """The transcript of each recording that --file names, a line each."""
-    if given.text is not None:
-        refuse(run.experiment, ["text"], ["text"])
+    refuse_texts(run, given, "text")
     config = run.config
-    search = config.decoding.search(config.run.seed)
+    search = asked(run, given)
     transcribe = transcriber(
         config, run.tokenizer, run.graphdef, rate(config.data), search, rows=ROWS
     )
@@ -26,5 +26,7 @@ def predict(run: Run, given: PredictFlags) -> Iterator[str]:
         skip_bad=config.data.skip_bad,
     )
     for recording, found in zip(recordings, transcribe(run.params, recordings), strict=True):
-        answers = [(one.score, one.text) for one in found]
+        label = run.tokenizer.tokens
+        said = [f"\t{token_scores(one, label)}" if given.token_scores else "" for one in found]
+        answers = [(one.score, f"{one.text}{last}") for one, last in zip(found, said, strict=True)]
         yield from input_files.lines(recording.name, answers, given)

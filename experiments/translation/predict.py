@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from attention_jax.decoding.translate import Hypothesis, Translator
+from experiments.common.asked_search import Label, asked, token_scores
 from experiments.common.experiment import PredictFlags, Run
 from experiments.common.input_files import read_lines
 from experiments.common.streams import in_chunks, input_lines
@@ -18,13 +19,15 @@ ROWS = 8
 
 def predict(run: Run, given: PredictFlags) -> Iterator[str]:
     """Translations of the sentences that flags or standard input give, one a line."""
-    search = run.config.decoding.search(run.config.run.seed)
+    search = asked(run, given)
     translator = Translator(run.graphdef, run.tokenizer, search, rows=ROWS)
 
     def translate(texts: list[str]) -> list[list[Hypothesis]]:
         return translator(run.params, texts)
 
-    show = partial(shown, nbest=search.nbest, scores=given.scores, ranked=search.method == "beam")
+    label = run.tokenizer.tokens if given.token_scores else None
+    ranked = search.method == "beam"
+    show = partial(shown, nbest=search.nbest, scores=given.scores, ranked=ranked, label=label)
     unknown = run.tokenizer.unknown
     if given.text is not None:
         return lines(translate, [given.text], show, unknown)
@@ -58,7 +61,14 @@ def lines(
             yield from show(own)
 
 
-def shown(found: Sequence[Hypothesis], *, nbest: int, scores: bool, ranked: bool) -> Iterator[str]:
+def shown(
+    found: Sequence[Hypothesis],
+    *,
+    nbest: int,
+    scores: bool,
+    ranked: bool,
+    label: Label | None = None,
+) -> Iterator[str]:
     """The lines of a sentence: as many as are asked for, whatever was found.
 
     Args:
@@ -66,13 +76,15 @@ def shown(found: Sequence[Hypothesis], *, nbest: int, scores: bool, ranked: bool
       nbest: above 1 each line begins with its rank.
       scores: shows the log-probability.
       ranked: shows before it the score of beam search.
+      label: names tokens, which are then shown last, each with its log-probability.
     """
     for rank in range(nbest):
         one = found[rank] if rank < len(found) else Hypothesis("", (), 0.0, 0.0)
         numbers = [one.score, one.log_probability] if ranked else [one.log_probability]
         columns = [str(rank + 1)] if nbest > 1 else []
         columns += [f"{number:.4f}" if found else "" for number in numbers] if scores else []
-        yield "\t".join([*columns, one.text])
+        last = [] if label is None else [token_scores(one, label)]
+        yield "\t".join([*columns, one.text, *last])
 
 
 def converse(

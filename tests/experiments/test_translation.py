@@ -127,6 +127,26 @@ def test_a_drawn_translation_depends_on_seed_and_sentence_alone(trained):
     assert run("predict", *options, "--text=3 4 5", "--seed=1").stdout.splitlines() != together[1:]
 
 
+@pytest.mark.slow
+def test_options_hold_for_every_translation_and_its_token_scores_make_its_score(trained):
+    options = ("--beam=3", "--nbest=2", "--prefix=3 4", "--min_length=4", "--no_repeat_ngram=2")
+    shown = ("--repetition_penalty=1.2", "--length_form=power", "--scores", "--token_scores")
+    done = run("predict", f"--run={trained[0]}", *options, *shown, stdin="7 8\n3 4 5\n")
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [row[0] for row in rows] == ["1", "2", "1", "2"]
+    for _, _, log_probability, text, each in rows:
+        pairs = [pair.rpartition(":") for pair in each.split(" ")]
+        words = [word for word, _, _ in pairs if word != "<eos>"]
+        assert words[:2] == ["3", "4"] and len(words) >= 4
+        assert len(set(zip(words, words[1:], strict=False))) == len(words) - 1
+        assert [word for word in words if word != "<unk>"] == text.split()
+        total = sum(float(score) for _, _, score in pairs)
+        assert float(log_probability) == pytest.approx(total, abs=1e-4 * len(pairs))
+    refused = run("predict", f"--run={trained[0]}", "--text=7 8", "--prefix=never")
+    assert refused.returncode == 1 and refused.stderr.startswith("error: `--prefix` must be text")
+
+
 def test_a_checkpoint_of_another_model_is_refused(trained):
     folder, _ = trained
     done = run("predict", f"--run={folder}", "--width=16", "--text=3")
