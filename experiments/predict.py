@@ -2,6 +2,7 @@
 
 python -m experiments.predict --run=runs/spanish-transformer-scaled_dot --text="the cat sleeps"
 python -m experiments.predict --run=... --file=sentences.txt --beam=5 --nbest=3 --scores
+python -m experiments.predict --run=runs/first,runs/second --text="the cat sleeps"
 echo "the cat sleeps" | python -m experiments.predict --run=...
 python -m experiments.predict --run=runs/tiny_shakespeare-transformer-scaled_dot --text="ROMEO:"
 python -m experiments.predict --run=runs/digits-transformer-scaled_dot --file=picture.png --scores
@@ -20,15 +21,16 @@ from typing import NamedTuple
 
 from experiments.common import flags, streams
 from experiments.common.config import DecodingFlags, DeviceFlags
+from experiments.common.ensembles import load_runs
 from experiments.common.experiment import PredictFlags
-from experiments.common.load_run import load_run, run_folder_of
 
 
 class PredictConfig(NamedTuple):
     """A call of experiments.predict.
 
     Attributes:
-      run: folder of the run.
+      run: folder of the run; several runs of translation with one vocabulary, separated by commas,
+        translate as one, by the average of their probabilities.
     """
 
     run: str | None = None
@@ -40,9 +42,8 @@ class PredictConfig(NamedTuple):
 def main(arguments: Sequence[str]) -> None:
     """Prints what the run makes of the inputs."""
     own = flags.config_from_flags(PredictConfig())
-    folder = run_folder_of(own.run, "predict")
-    run = load_run(folder, arguments, beside=(PredictConfig(),))
-    assert run.experiment.predict is not None  # or `run_folder_of` refuses
+    run = load_runs(own.run, arguments, beside=(PredictConfig(),))
+    assert run.experiment.predict is not None  # or `load_runs` refuses
     with _written_to(own.inputs.output) as put:
         for line in run.experiment.predict(run, own.inputs):
             put(line)

@@ -3,6 +3,7 @@ generation and classification."""
 
 from attention_jax.decoding.batched import DecodingConfig, Hypothesis
 from attention_jax.decoding.classify import classifier
+from attention_jax.decoding.ensemble import Ensemble
 from attention_jax.decoding.generate import TextGenerator
 from attention_jax.decoding.options import DecodingOptions
 from attention_jax.decoding.scoring import token_scores
@@ -14,6 +15,7 @@ __all__ = [
     "DecodingConfig",
     "DecodingOptions",
     "DecodingResult",
+    "Ensemble",
     "Hypothesis",
     "TextGenerator",
     "Transcriber",
