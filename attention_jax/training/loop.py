@@ -10,9 +10,9 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 from flax import nnx
@@ -26,6 +26,7 @@ from attention_jax.training.early_stopping import TrainProgress, goodness
 from attention_jax.training.metric_log import Bar, MetricsFile, Profile
 from attention_jax.training.objectives import Objective
 from attention_jax.training.preemption import Preempted, PreemptionGuard
+from attention_jax.training.result import Owner, Result, TrainingDiverged
 from attention_jax.training.step import (
     Build,
     Steps,
@@ -39,48 +40,6 @@ from attention_jax.training.step import (
 
 Evaluate = Callable[[Params], dict[str, float]]
 Update = Callable[[TrainState, Any], tuple[TrainState, Totals]]  # (state, batch)
-
-
-class Result(NamedTuple):
-    """Result of training.
-
-    Attributes:
-      graphdef: graph of the model, which is `nnx.merge(graphdef, params)`.
-      params: the best parameters by `monitor`, or the average.
-      metric: the best value of the monitored metric; None without evaluations.
-      best_step: step of the best value.
-      steps: number of updates done.
-      seconds: total training time over all sessions, evaluations included.
-      tokens: number of target tokens seen.
-      stopped_early: True if patience ran out.
-      first_step_seconds: time of the first update of this process, compilation included.
-    """
-
-    graphdef: nnx.GraphDef
-    params: Params
-    metric: float | None
-    best_step: int | None
-    steps: int
-    seconds: float
-    tokens: int
-    stopped_early: bool
-    first_step_seconds: float
-
-
-class Owner(NamedTuple):
-    """The owner of a run's folder.
-
-    Attributes:
-      on_accepted: called once nothing refuses the call, before the folder is changed.
-      identity: of the run, as `Checkpoints` takes it.
-    """
-
-    on_accepted: Callable[[], None] = lambda: None
-    identity: Mapping[str, str] = {}
-
-
-class TrainingDiverged(RuntimeError):
-    """The loss, the gradient or a parameter is no longer finite."""
 
 
 _NOBODY = Owner()
@@ -256,28 +215,33 @@ class _Loop:
         self.metrics.close()
 
     def _step(self) -> None:
-        start = time.monotonic()
-        tokens = 0
-        if self.config.accumulate == 1:
-            batch = next(self.iterator)
-            tokens = int(batch.weights.sum())
-            self.state, _ = self.steps.whole(self.state, batch)
+        if self.first_step_seconds:
+            tokens = self._update()
         else:
-            gradient = zeros(self.state.params)
-            totals = Totals.zero()
-            for index in range(self.config.accumulate):
-                batch = next(self.iterator)
-                tokens += int(batch.weights.sum())
-                gradient, totals = self.steps.gather(self.state, batch, index, gradient, totals)
-            self.state, _ = self.steps.update(self.state, gradient, totals)
+            start = time.monotonic()
+            with self.bar.doing("compiling"):
+                tokens = self._update()
+                jax.block_until_ready(self.state)
+            self.first_step_seconds = time.monotonic() - start
         self.step += 1
         self.window_tokens += tokens
         self.progress = self.progress._replace(tokens=self.progress.tokens + tokens)
-        if not self.first_step_seconds:
-            jax.block_until_ready(self.state)
-            self.first_step_seconds = time.monotonic() - start
         self.profile.tick(self.state)
         self.bar.advance()
+
+    def _update(self) -> int:
+        """Updates the state by the next batches; the number of their target tokens."""
+        if self.config.accumulate == 1:
+            batch = next(self.iterator)
+            self.state, _ = self.steps.whole(self.state, batch)
+            return int(batch.weights.sum())
+        tokens, gradient, totals = 0, zeros(self.state.params), Totals.zero()
+        for index in range(self.config.accumulate):
+            batch = next(self.iterator)
+            tokens += int(batch.weights.sum())
+            gradient, totals = self.steps.gather(self.state, batch, index, gradient, totals)
+        self.state, _ = self.steps.update(self.state, gradient, totals)
+        return tokens
 
     def _log_training(self) -> None:
         totals = self._fetch_totals()
@@ -309,7 +273,7 @@ class _Loop:
         due = step % config.evaluate_every == 0 or last
         if self.evaluate is None or not due or step <= self.progress.evaluated:
             return
-        with self._paused():
+        with self._paused("validating"):
             self._check_finite()
             scores = {name: float(x) for name, x in self.evaluate(self.state.params).items()}
             self.progress = self.progress.update(
@@ -321,7 +285,7 @@ class _Loop:
             self._save(scheduled=False)
 
     def _save(self, *, scheduled: bool) -> None:
-        with self._paused():
+        with self._paused("saving"):
             self._check_finite()
             progress = self.progress._replace(
                 seconds=self._seconds(), metrics_size=self.metrics.size()
@@ -387,10 +351,11 @@ class _Loop:
         )
 
     @contextlib.contextmanager
-    def _paused(self):
-        """Excludes evaluations and checkpoints from the tokens per second."""
+    def _paused(self, what: str):
+        """Excludes evaluations and checkpoints from the tokens per second; the bar names them."""
         start = time.monotonic()
-        yield
+        with self.bar.doing(what):
+            yield
         self.window_start += time.monotonic() - start
 
 

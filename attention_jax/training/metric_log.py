@@ -6,7 +6,8 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import jax
@@ -27,6 +28,7 @@ PROFILE_AFTER = 10
 
 # Metrics of a training row that fit on the progress bar, and their short names there.
 _SHOWN = {"loss": "loss", "accuracy": "accuracy", "tokens_per_second": "tokens/s"}
+_TRAINING = "training"  # the bar's word while steps are taken
 
 
 class MetricsFile:
@@ -89,11 +91,11 @@ class Bar:
     """Progress bar if stderr is a terminal, plain lines otherwise."""
 
     def __init__(self, *, steps: int, done: int):
-        self._steps = steps
+        self._steps, self._done, self._start = steps, done, time.monotonic()
         self._bar = tqdm.tqdm(
             total=steps,
             initial=done,
-            desc="training",
+            desc=_TRAINING,
             unit="step",
             dynamic_ncols=True,
             disable=not sys.stderr.isatty(),
@@ -102,8 +104,20 @@ class Bar:
     def advance(self) -> None:
         self._bar.update()
 
+    @contextlib.contextmanager
+    def doing(self, what: str) -> Iterator[None]:
+        """The bar says what takes the time inside, such as "compiling"."""
+        self._bar.set_description(what)
+        try:
+            yield
+        finally:
+            self._bar.set_description(_TRAINING, refresh=False)
+
     def show(self, row: Row) -> None:
-        """Shows one row of metrics: training on the bar, validation on a line of its own."""
+        """Shows one row of metrics: training on the bar, validation on a line of its own.
+
+        A line of training ends with the time that the steps left take, as the bar has it.
+        """
         train = row["split"] == "train"
         names = _SHOWN if train else {name: name for name in row.keys() - {"step", "split"}}
         numbers = {s: _number(float(row[name])) for name, s in names.items() if name in row}
@@ -113,7 +127,12 @@ class Bar:
         if train and not self._bar.disable:
             self._bar.set_postfix(numbers, refresh=False)
         else:
-            self.say(text)
+            self.say(f"{text}, left {self._left(row['step'])}" if train else text)
+
+    def _left(self, step: int) -> str:
+        """The time of the steps left, if they take as long as those of this process did."""
+        a_step = (time.monotonic() - self._start) / max(step - self._done, 1)
+        return tqdm.tqdm.format_interval((self._steps - step) * a_step)
 
     def say(self, text: str) -> None:
         """Prints a line above the bar."""

@@ -28,7 +28,8 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_o
 import jax
 from absl import app, flags, logging
 
-from attention_jax.training import loop, preemption
+from attention_jax.training import preemption
+from attention_jax.training.result import TrainingDiverged
 from experiments.common import help_text, streams
 
 FLAGS = flags.FLAGS
@@ -235,7 +236,7 @@ def launch(main: Callable[..., None], *groups: tuple, more: bool = False) -> Non
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             sys.exit(_INTERRUPTED)
-        except (ValueError, OSError, loop.TrainingDiverged, ImportError, flags.Error) as error:
+        except (ValueError, OSError, TrainingDiverged, ImportError, flags.Error) as error:
             if os.environ.get("ATTENTION_JAX_TRACEBACK"):
                 raise
             sys.exit(f"error: {error}")

@@ -18,6 +18,7 @@ from attention_jax.core.files import content_hash, write_whole
 from attention_jax.data.batching import Batches
 from attention_jax.training import loop
 from attention_jax.training.config import TrainConfig
+from attention_jax.training.result import Owner, Result
 from experiments.common import flags, run_folder, run_lock
 from experiments.common.experiment import Build, Experiment, Run, structure
 from experiments.common.load_run import save_params
@@ -64,7 +65,7 @@ def train(experiment: Experiment, config: Any) -> Path:
 
     Raises:
       ValueError: a value that cannot be honored, or a folder that is in use.
-      loop.TrainingDiverged: a number is no longer finite.
+      TrainingDiverged: a number is no longer finite.
     """
     config = run_folder.check_attention(config)
     if config.run.resume and config.run.run and Path(config.run.run, "run.flags").exists():
@@ -119,7 +120,7 @@ def _trained(start: _Start, settings: TrainConfig) -> tuple[Run, dict[str, Any]]
             settings,
             objective=experiment.objective(config),
             resume=config.run.resume,
-            owner=loop.Owner(partial(_accept, start, known, batches, discard), record.identity),
+            owner=Owner(partial(_accept, start, known, batches, discard), record.identity),
         )
     config = run_folder.inside(config, folder)
     facts = end_training(config, result, folder, record)
@@ -175,7 +176,7 @@ def _set_aside(folder: Path, *, where: bool) -> Generator[Callable[[], None], No
 
 
 def end_training(
-    config: Any, result: loop.Result, folder: Path, record: run_folder.Record
+    config: Any, result: Result, folder: Path, record: run_folder.Record
 ) -> dict[str, Any]:
     """Keeps the parameters, and returns what result.json says of every run."""
     memory = peak_memory_bytes()

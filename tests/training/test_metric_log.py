@@ -1,6 +1,9 @@
 """Logs: a file that is cut back to a checkpoint, lines without a terminal, a profile in time."""
 
 import json
+import re
+import sys
+import time
 
 import jax
 import pytest
@@ -56,18 +59,33 @@ def test_a_cut_line_is_dropped_and_named(tmp_path, caplog):
     assert f"{path} has lost rows" in caplog.text
 
 
-def test_without_a_terminal_rows_are_lines(capsys):
-    bar = Bar(steps=90, done=0)
+def test_without_a_terminal_rows_are_lines(capsys, monkeypatch):
+    now = iter([100.0, 110.0])  # ten seconds for the steps from 25 to 30
+    monkeypatch.setattr(time, "monotonic", lambda: next(now))
+    bar = Bar(steps=90, done=25)
     bar.show(row(30, loss=0.123456, accuracy=0.5, tokens_per_second=12_345.6, gradient_norm=9.0))
     bar.show({"step": 30, "split": "validation", "loss": 2.0, "bleu": 10.0})
     bar.say("resumed")
     bar.close()
     out, err = capsys.readouterr()
     assert out == "" and err.splitlines() == [
-        "step 30/90 train: accuracy 0.5, loss 0.1235, tokens/s 12,346",
+        "step 30/90 train: accuracy 0.5, loss 0.1235, tokens/s 12,346, left 02:00",
         "step 30/90 validation: bleu 10, loss 2",
         "resumed",
     ]
+
+
+def test_the_bar_says_what_takes_the_time(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    bar = Bar(steps=90, done=0)
+    with pytest.raises(KeyError), bar.doing("compiling"):
+        raise KeyError
+    with bar.doing("validating"):
+        pass
+    bar.close()
+    err = capsys.readouterr().err
+    said = [word for word in re.findall(r"[a-z]+(?=: +0%)", err)]
+    assert said == ["training", "compiling", "validating", "training"]
 
 
 @pytest.mark.parametrize("steps", [0, 2])
