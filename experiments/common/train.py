@@ -15,9 +15,11 @@ import jax
 from flax import nnx
 
 from attention_jax.core.files import content_hash, write_whole
-from attention_jax.data.batching import Batches
+from attention_jax.data.batching import Batches, pipeline
+from attention_jax.evaluation import budgets
 from attention_jax.training import loop
 from attention_jax.training.config import TrainConfig
+from attention_jax.training.objectives import Objective
 from attention_jax.training.result import Owner, Result
 from experiments.common import flags, run_folder, run_lock
 from experiments.common.experiment import Build, Experiment, Run, structure
@@ -109,6 +111,7 @@ def _trained(start: _Start, settings: TrainConfig) -> tuple[Run, dict[str, Any]]
         print(note)
     print(_extent(build, batches, settings))
     if config.run.dry_run:
+        print(_a_step(build, batches, settings, experiment.objective(config)))
         print(f"--dry_run: nothing is trained; the run would stand in {folder}")
         return None
     with _set_aside(folder, where=config.run.overwrite and not config.run.resume) as discard:
@@ -145,6 +148,19 @@ def _extent(build: Build, batches: Batches, settings: TrainConfig) -> str:
     parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
     epochs = settings.steps * settings.accumulate / batches.batches_per_epoch
     return f"model: {parameters:,} parameters; {settings.steps:,} steps, {epochs:,.1f} epochs"
+
+
+def _a_step(build: Build, batches: Batches, settings: TrainConfig, objective: Objective) -> str:
+    """A line that says what a step costs here; for that it is compiled."""
+    state, update = loop.stepper(build, settings, objective)
+    batch = next(pipeline(batches))
+    sizes: Any = jax.jit(update, donate_argnums=0).lower(state, batch).compile().memory_analysis()
+    held = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    work = settings.accumulate * budgets.flops(update, state, batch)
+    return (
+        f"a step: {work / 1e9:,.3g} GFLOP, {held / 1e6:,.1f} MB of parameters and optimizer, "
+        f"{sizes.temp_size_in_bytes / 1e6:,.1f} MB beside them"
+    )
 
 
 def _accept(start: _Start, known: Any, batches: Batches, discard: Callable[[], None]) -> None:

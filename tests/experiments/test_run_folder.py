@@ -1,6 +1,7 @@
 """The folder of a run: nothing in it changes until a call is accepted."""
 
 import json
+import re
 
 import pytest
 
@@ -216,6 +217,11 @@ def test_a_dry_run_says_what_it_would_do_and_leaves_nothing(tmp_path, capsys):
     assert train(MEMORY, config) == tmp_path / "run"
     said = capsys.readouterr().out
     assert "parameters; 1,000 steps" in said and "nothing is trained" in said
+    [count] = re.findall(r"model: ([\d,]+) parameters", said)
+    [(work, held, beside)] = re.findall(r"a step: (\S+) GFLOP, (\S+) MB of .*, (\S+) MB", said)
+    # AdamW holds two numbers beside each parameter; a step takes some products of each.
+    assert abs(float(held) - 3 * 4 * int(count.replace(",", "")) / 1e6) < 0.06
+    assert float(work) > 0 and float(beside) > 0
     assert not any(tmp_path.iterdir())
 
 
