@@ -16,9 +16,9 @@ name of its file. Flags of the run itself, such as --seed or --data_dir, may be 
 import contextlib
 import sys
 from collections.abc import Callable, Generator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
+from attention_jax.core.files import whole
 from experiments.common import flags, streams
 from experiments.common.config import DecodingFlags, DeviceFlags
 from experiments.common.ensembles import load_runs
@@ -57,10 +57,13 @@ def _written_to(output: str | None) -> Generator[Callable[[str], None], None, No
     if output is None:
         yield lambda line: print(line, flush=True)
         return
-    unfinished = Path(f"{output}.unfinished")
-    with open(unfinished, "w", encoding="utf-8") as file:
-        yield lambda line: print(line, file=file, flush=True)
-    unfinished.replace(output)
+    with whole(output) as file:
+
+        def put(line: str) -> None:
+            file.write(f"{line}\n".encode())
+            file.flush()
+
+        yield put
 
 
 if __name__ == "__main__":

@@ -44,7 +44,18 @@ class VisualizeConfig(NamedTuple):
 
 def main(arguments: Sequence[str]) -> None:
     """Reads what is given with each run, and writes the page."""
-    own = flags.config_from_flags(VisualizeConfig())
+    write_page(flags.config_from_flags(VisualizeConfig()), arguments)
+
+
+def write_page(own: VisualizeConfig, arguments: Sequence[str]) -> None:
+    """Writes the page of a call.
+
+    Args:
+      arguments: flags that change the configurations of the runs.
+
+    Raises:
+      ValueError: a folder is none of a run that has a page, or flags do not go with one.
+    """
     refuse_other_searches(own.decoding)
     folders = [run_folder_of(own.run, "page")]
     folders += [run_folder_of(own.other_run, "page")] if own.other_run else []

@@ -3,9 +3,9 @@
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -18,12 +18,29 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
     Raises:
       OSError: the disk is full, or the folder may not be written; the old file stays.
     """
+    with whole(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def whole(path: str | os.PathLike[str]) -> Generator[IO[bytes], None, None]:
+    """A file that is written bit by bit, and appears whole as `write_whole` has it, or not at all.
+
+    A link is followed. What is no file, such as a pipe or /dev/stdout, is written to directly.
+
+    Raises:
+      OSError: as `write_whole`.
+    """
     path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with open(path, "wb") as file:
+            yield file
+        return
+    path = path.resolve()
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
-    data = content.encode() if isinstance(content, str) else content
     try:
         with open(unfinished, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(path)

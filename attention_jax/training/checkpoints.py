@@ -12,7 +12,8 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Generator, Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ with needed("train"):
 Tree = dict[str, Any]  # named pytrees of arrays, such as {"params": ..., "opt": ...}
 Json = Mapping[str, Any]  # plain data that JSON can hold
 
+_CLOSED = "Event loop is closed"  # of a thread whose read nobody waits for
 _log = logging.getLogger(__name__)
 
 
@@ -157,7 +159,7 @@ class Checkpoints:
             _check_same(f"{self._path(step)}, {name!r}", record["shapes"].get(name), _shapes(part))
         try:
             filled = {name: part for name, part in wanted.items() if part}
-            with _quiet_orbax():
+            with _quiet_orbax(logging.CRITICAL):
                 arrays = ocp.load_checkpointables(str(self._path(step)), filled)
         except Exception as error:  # Orbax and its storage raise all kinds of errors here.
             raise self._damaged(step, f"{type(error).__name__} on reading it") from error
@@ -248,7 +250,7 @@ class Checkpoints:
         if step in self._records:
             return self._records[step]
         try:
-            with _quiet_orbax():
+            with _quiet_orbax(logging.CRITICAL):
                 sealed: Any = ocp.metadata(str(self._path(step))).custom_metadata
             text, digest = sealed["record"], sealed["sha256"]
         except Exception as error:  # Orbax raises all kinds of errors here.
@@ -301,18 +303,43 @@ class Checkpoints:
 
 
 @contextlib.contextmanager
-def _quiet_orbax() -> Generator[None, None, None]:
-    """Suppresses the dozens of lines that Orbax logs for every checkpoint; warnings pass."""
+def _quiet_orbax(passes: int = logging.WARNING) -> Generator[None, None, None]:
+    """Suppresses the dozens of lines that Orbax logs for every checkpoint.
 
-    def warns(record: logging.LogRecord) -> bool:
-        return record.levelno >= logging.WARNING
+    Args:
+      passes: level of what passes. On reading, where all that is wrong ends in an error of ours,
+        not even warnings need to.
+    """
 
-    absl = logging.getLogger("absl")
-    absl.addFilter(warns)
+    def is_heard(record: logging.LogRecord) -> bool:
+        return record.levelno >= passes
+
+    absl, tasks = logging.getLogger("absl"), logging.getLogger("asyncio")
+    absl.addFilter(is_heard)
+    # Both stay: reads that fail beside the first end later.
+    tasks.addFilter(_is_no_read)
+    if sys.unraisablehook is not _unraisable:
+        _former.append(sys.unraisablehook)
+        sys.unraisablehook = _unraisable
     try:
         yield
     finally:
-        absl.removeFilter(warns)
+        absl.removeFilter(is_heard)
+
+
+_former: list[Callable[[Any], object]] = []  # hooks that stood before ours
+
+
+def _unraisable(found: Any) -> None:
+    """Reports what cannot be raised, but for reads that end after the one that was raised."""
+    if not isinstance(found.exc_value, RuntimeError) or str(found.exc_value) != _CLOSED:
+        _former[-1](found)
+
+
+def _is_no_read(record: logging.LogRecord) -> bool:
+    """False for the traceback of a read that failed beside another, whose error was raised."""
+    said = record.getMessage()
+    return not (said.startswith("Task exception was never retrieved") and "_wrap_awaitable" in said)
 
 
 def _flatten(tree: Any, *, shapes_only: bool = False) -> dict[str, np.ndarray]:

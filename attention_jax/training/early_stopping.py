@@ -19,6 +19,7 @@ class TrainProgress(NamedTuple):
       tokens: number of target tokens seen.
       seconds: training time, evaluations included.
       metrics_size: size of metrics.jsonl in bytes.
+      metrics_sha256: its checksum; empty in checkpoints of earlier versions.
     """
 
     evaluated: int = 0
@@ -30,6 +31,7 @@ class TrainProgress(NamedTuple):
     tokens: int = 0
     seconds: float = 0.0
     metrics_size: int = 0
+    metrics_sha256: str = ""
 
     def update(
         self, scores: dict[str, float], *, step: int, metric: str, patience: int | None

@@ -133,6 +133,7 @@ class _Loop:
         self.metrics = MetricsFile(
             folder / "metrics.jsonl",
             size=self.progress.metrics_size,
+            sha256=self.progress.metrics_sha256,
             tensorboard=folder / "tensorboard" if config.tensorboard else None,
         )
         self.bar = Bar(steps=config.steps, done=self.step)
@@ -287,8 +288,9 @@ class _Loop:
     def _save(self, *, scheduled: bool) -> None:
         with self._paused("saving"):
             self._check_finite()
+            size, digest = self.metrics.written()
             progress = self.progress._replace(
-                seconds=self._seconds(), metrics_size=self.metrics.size()
+                seconds=self._seconds(), metrics_size=size, metrics_sha256=digest
             )
             best = progress.best if progress.best_step == self.step else None
             self.checkpoints.save(

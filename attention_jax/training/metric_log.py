@@ -1,6 +1,7 @@
 """Training logs: JSONL, progress bar, TensorBoard, profiler."""
 
 import contextlib
+import hashlib
 import json
 import logging
 import math
@@ -17,6 +18,7 @@ from attention_jax.core.extras import needed
 with needed("train"):
     import tqdm
 
+from attention_jax.core.files import write_whole
 from attention_jax.core.types import State
 
 _log = logging.getLogger(__name__)
@@ -34,22 +36,30 @@ _TRAINING = "training"  # the bar's word while steps are taken
 class MetricsFile:
     """JSON Lines file of metrics, truncated on opening to the size that a checkpoint recorded.
 
+    Rows that were lost or changed since are named in a warning, and those that no longer are JSON
+    are left out, so that what reads the file at the end does not fail.
+
     Args:
       path: the file; created if missing.
       size: number of bytes to keep.
+      sha256: of those bytes, as `written` gave it; empty where it is not known.
       tensorboard: folder of a copy for TensorBoard; None for none.
 
     Raises:
       ModuleNotFoundError: TensorBoard is requested, but tensorboardX is not installed.
     """
 
-    def __init__(self, path: Path, *, size: int, tensorboard: Path | None = None):
+    def __init__(self, path: Path, *, size: int, sha256: str = "", tensorboard: Path | None = None):
         self._writer = None if tensorboard is None else _summary_writer(tensorboard)
+        old = path.read_bytes() if path.exists() else b""
+        kept, warning = _readable(old, size, sha256)
+        if warning:
+            _log.warning("%s %s", path, warning)
+        if warning and kept != old[: len(kept)]:
+            write_whole(path, kept)
         self._file = open(path, "ab")
-        kept = _whole_lines(path, size)
-        if kept < size:
-            _log.warning("%s has lost rows; those of later steps are appended.", path)
-        self._file.truncate(kept)
+        self._file.truncate(len(kept))
+        self._digest = hashlib.sha256(kept)
 
     def write(self, row: Row) -> None:
         """Appends a row; numbers that are not finite become null."""
@@ -57,8 +67,10 @@ class MetricsFile:
             name: None if isinstance(x, float) and not math.isfinite(x) else x
             for name, x in row.items()
         }
-        self._file.write((json.dumps(finite) + "\n").encode())
+        line = (json.dumps(finite) + "\n").encode()
+        self._file.write(line)
         self._file.flush()
+        self._digest.update(line)
         if self._writer is not None:
             for name in finite.keys() - {"step", "split"}:
                 if isinstance(finite[name], int | float):
@@ -69,16 +81,35 @@ class MetricsFile:
         os.fsync(self._file.fileno())
         return os.fstat(self._file.fileno()).st_size
 
+    def written(self) -> tuple[int, str]:
+        """Size and checksum, after all of it has been flushed to disk."""
+        return self.size(), self._digest.hexdigest()
+
     def close(self) -> None:
         self._file.close()
         if self._writer is not None:
             self._writer.close()
 
 
-def _whole_lines(path: Path, size: int) -> int:
-    """The bytes of whole lines in the first `size` bytes of a file, which may be shorter."""
-    with open(path, "rb") as file:
-        return file.read(size).rfind(b"\n") + 1
+def _readable(content: bytes, size: int, sha256: str) -> tuple[bytes, str]:
+    """The rows to keep of the first `size` bytes, and what is to be said of them."""
+    kept = content[:size]
+    if sha256 and hashlib.sha256(kept).hexdigest() == sha256:
+        return kept, ""
+    rows = kept[: kept.rfind(b"\n") + 1].splitlines(keepends=True)
+    whole = [row for row in rows if _is_row(row)]
+    if len(kept) < size or len(whole) < len(rows):
+        return b"".join(whole), "has lost rows; those of later steps are appended."
+    return b"".join(whole), "was changed since it was written; its rows stay." if sha256 else ""
+
+
+def _is_row(line: bytes) -> bool:
+    """True for a JSON object with a step and a split."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(found, dict) and {"step", "split"} <= found.keys()
 
 
 def _summary_writer(folder: Path):

@@ -29,6 +29,7 @@ import jax
 from absl import app, flags, logging
 
 from attention_jax.training import preemption
+from attention_jax.training.checkpoints import CheckpointDamaged
 from attention_jax.training.result import TrainingDiverged
 from experiments.common import help_text, streams
 
@@ -36,6 +37,15 @@ FLAGS = flags.FLAGS
 # What the shell reports of a process that Ctrl-C ended.
 _INTERRUPTED = 128 + signal.SIGINT
 Config = TypeVar("Config", bound=tuple)
+# Errors that tell the user in one line what to mend; of all others Python prints a traceback.
+EXPECTED = (
+    ValueError,
+    OSError,
+    ImportError,
+    flags.Error,
+    TrainingDiverged,
+    CheckpointDamaged,
+)
 
 
 class Flag(NamedTuple):
@@ -220,7 +230,7 @@ def launch(main: Callable[..., None], *groups: tuple, more: bool = False) -> Non
     streams.protect()
     if help_text.asked(sys.argv[1:]):
         print(help_text.text(titled(groups)))
-        return
+        return _end_well()
 
     def guarded(rest: list[str]) -> None:
         if len(rest) > 1 and not more:
@@ -230,18 +240,27 @@ def launch(main: Callable[..., None], *groups: tuple, more: bool = False) -> Non
         try:
             prepare_device()
             main(*([sys.argv[1:]] if more else []))
+            streams.check_written()
         except preemption.Preempted as stop:
             print(stop, file=sys.stderr)
             sys.exit(stop.exit_code)
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             sys.exit(_INTERRUPTED)
-        except (ValueError, OSError, TrainingDiverged, ImportError, flags.Error) as error:
+        except EXPECTED as error:
             if os.environ.get("ATTENTION_JAX_TRACEBACK"):
                 raise
             sys.exit(f"error: {error}")
 
     app.run(guarded, flags_parser=_parsed_in_part if more else app.parse_flags_with_usage)
+
+
+def _end_well() -> None:
+    """Ends with an error where what was printed is not written."""
+    try:
+        streams.check_written()
+    except OSError as error:
+        sys.exit(f"error: {error}")
 
 
 def prepare_device() -> None:

@@ -10,7 +10,7 @@ from flax import nnx
 
 from attention_jax.core.types import Params
 from attention_jax.training.checkpoints import CheckpointDamaged, Checkpoints
-from experiments.common import flags, run_folder
+from experiments.common import flags, run_folder, seals
 from experiments.common.config import SAMPLING, DecodingFlags
 from experiments.common.experiment import (
     Build,
@@ -45,10 +45,11 @@ def load_run(
     folder = Path(folder)
     experiment = find(run_folder.read_record(folder).experiment)
     config = configure(experiment, folder, arguments, beside=beside)
+    record = run_folder.read_record(folder)
+    seals.check_files(folder, record.known)
     known = experiment.recall(config, folder)
     build = experiment.build(config, known)
-    identity = run_folder.read_record(folder).identity
-    params = load_params(folder, build, identity)
+    params = load_params(folder, build, record.identity)
     return Run(experiment, config, folder, known, structure(build), params)
 
 

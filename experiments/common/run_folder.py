@@ -18,7 +18,7 @@ import attention_jax
 from attention_jax import variants
 from attention_jax.core.files import content_hash, write_whole
 from attention_jax.data.tokenizer import Tokenizer
-from experiments.common import flags
+from experiments.common import flags, leftovers, seals
 from experiments.common.experiment import Experiment
 
 FORMAT_VERSION = 1
@@ -38,6 +38,8 @@ class Record(NamedTuple):
         that were begun without one.
       data: the content hash of each part of its data; empty where nothing is read.
       files: that of each attention's file in the folder.
+      known: that of each file of what its model knows of the data, such as vocabulary.json.
+      sealed: run.flags ends with its checksum; runs of earlier versions had none.
       left_out: how many items of its data are not learned from, by the reason.
     """
 
@@ -46,6 +48,8 @@ class Record(NamedTuple):
     id: str = ""
     data: Mapping[str, str] = {}
     files: Mapping[str, str] = {}
+    known: Mapping[str, str] = {}
+    sealed: bool = False
     left_out: Mapping[str, int] = {}
 
     @property
@@ -65,22 +69,28 @@ def read_record(folder: Path) -> Record:
     """
     kept = folder / "run.flags"
     if not kept.exists():
-        raise ValueError(f"`--run` must be the folder of a run; {folder} holds no run.flags.")
+        where = leftovers.where_is_the_old(folder)
+        raise ValueError(
+            f"`--run` must be the folder of a run; {folder} holds no run.flags.{where}"
+        )
     path = folder / RECORD
     if not path.exists():
-        first = kept.read_text(encoding="utf-8").partition("\n")[0]
+        first = kept.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
         named = first.startswith(_FIRST_LINE)
         return Record(0, first.rpartition(".")[2] if named else "translation")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         version, own = found["format_version"], str(found["experiment"])
-        if version <= FORMAT_VERSION:
-            return Record(**{name: found[name] for name in Record._fields if name in found})
+        fields = {name: found[name] for name in Record._fields if name in found}
+        is_known = version <= FORMAT_VERSION
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"`--run` must be the folder of a run; {path} is damaged ({type(error).__name__} on "
             "reading it). Put back the file of a copy, or train anew."
         ) from None
+    if is_known:
+        seals.check_record(path, found)
+        return Record(**fields)
     raise ValueError(
         f"`--run` must be of format version {FORMAT_VERSION} or earlier; {folder}, of "
         f"experiments.{own}, is of {version}. Update attention_jax, or train anew."
@@ -92,6 +102,8 @@ def choose(
 ) -> Path:
     """The folder that a run is to have; nothing in it is changed yet.
 
+    An old run that an `--overwrite` had put aside when it was killed is given its name back.
+
     Args:
       task: in its name, where --run does not say.
       data: content hashes of its data.
@@ -102,8 +114,10 @@ def choose(
     run, model = config.run, config.model
     name = "-".join((task, model.model, variants.slug(model.attention_text)))
     folder = Path(run.run or Path("runs") / name)
+    leftovers.put_back(folder)
     is_run = (folder / "run.flags").exists()
-    if folder.exists() and any(folder.iterdir()) and not run.resume:
+    is_new = not folder.exists() or leftovers.never_began(folder, _kept_names(config))
+    if not is_new and not run.resume:
         if not run.overwrite:
             raise ValueError(
                 f"`--run` must be a new folder; {folder} is in use. Go on with it by --resume, "
@@ -112,7 +126,10 @@ def choose(
         if not is_run:
             raise ValueError(f"`--overwrite` deletes only runs; {folder} holds no run.flags.")
     if run.resume and not is_run:
-        raise ValueError(f"`--resume` needs a run that was started; {folder} holds no run.flags.")
+        raise ValueError(
+            f"`--resume` needs a run that was started; {folder} holds no run.flags. Leave --resume "
+            "out to start one."
+        )
     if run.resume:
         _check_same_run(experiment, config, folder, data or {})
     return folder
@@ -128,18 +145,50 @@ def accept(
 ) -> None:
     """Writes what repeats a run that nothing refuses any more.
 
-    run.flags comes first: a folder that has it is a run, which can go on or be deleted.
+    A new run begins with its run.flags, which come last: a folder that has them is a run, which can
+    go on or be deleted, and one that has not counts as empty. What a failure leaves is deleted.
 
     Args:
       record: of the run; by default a new one.
+
+    Raises:
+      OSError: the disk is full, or the folder may not be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    is_new = not (folder / "run.flags").exists()
+    try:
+        if is_new:
+            leftovers.clear(folder)
+        _write(experiment, config, known, folder, record or new_record(experiment), is_new)
+    except BaseException:
+        if is_new:
+            leftovers.clear(folder)
+        raise
+    leftovers.drop(folder)
+
+
+def _write(
+    experiment: Experiment, config: Any, known: Any, folder: Path, record: Record, is_new: bool
+) -> None:
+    """Writes the files of a run: run.flags last of a new one, before run.json of one that goes on.
+
+    A kill in between leaves flags with a checksum and a record that demands none, never the other
+    way round.
+    """
     files = _keep_attention(config, folder)
-    write_whole(folder / "run.flags", text(experiment, inside(config, folder)))
-    record = (record or new_record(experiment))._replace(files=files)
-    write_whole(folder / RECORD, json.dumps(record._asdict(), indent=1) + "\n")
-    write_whole(folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
+    others = set(os.listdir(folder))
     experiment.keep(known, folder)
+    hashes = record.known
+    if is_new:
+        hashes = seals.hashes_of(folder, set(os.listdir(folder)) - others)
+    write_whole(folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
+    record = record._replace(files=files, known=hashes, sealed=True)
+    own = {
+        "run.flags": seals.sealed_lines(text(experiment, inside(config, folder))),
+        RECORD: seals.sealed_record(record._asdict()),
+    }
+    for name in sorted(own, reverse=is_new):
+        write_whole(folder / name, own[name])
 
 
 def text(experiment: Experiment, config: Any) -> str:
@@ -153,13 +202,16 @@ def read_config(experiment: Experiment, folder: Path) -> Any:
     Raises:
       ValueError: it holds what this version does not know.
     """
-    kept = (folder / "run.flags").read_text(encoding="utf-8").splitlines()
+    content = (folder / "run.flags").read_text(encoding="utf-8", errors="replace")
+    kept = content.splitlines()
     if not any(line.startswith("--") for line in kept):
         raise ValueError(
             f"`--run` must be the folder of a run; {folder / 'run.flags'} holds no flags. Put back "
             "the file of a copy, or train anew."
         )
-    first = as_begun(experiment.config, read_record(folder))
+    record = read_record(folder)
+    seals.check_lines(folder / "run.flags", content, demanded=record.sealed)
+    first = as_begun(experiment.config, record)
     found = flags.from_lines(first, kept, source=str(folder / "run.flags"))
     return inside(found, folder)
 
@@ -262,6 +314,7 @@ def _check_same_run(
         )
     rules: Mapping[str, Any] = {n: f.rules for n, f in flags.fields(config).items()}
     _check_attention(config, folder, record)
+    seals.check_files(folder, record.known)
     found = changes(read_config(experiment, folder), inside(config, folder))
     # What names the data may change where the data are known to be the same.
     free = {name for name, rule in rules.items() if rule.may_change or (rule.data and record.data)}
@@ -305,6 +358,12 @@ def _check_attention(config: Any, folder: Path, record: Record) -> None:
                 f"`--attention` must be as it was when the run began; {given} differs from "
                 f"{kept}. Give that one, or start another run by --run."
             )
+
+
+def _kept_names(config: Any) -> set[str]:
+    """Names of the files of attentions, as the folder keeps them."""
+    given = map(attention_file, (config.model.attention, config.model.cross_attention))
+    return {path.name for path in given if path is not None}
 
 
 def _keep_attention(config: Any, folder: Path) -> dict[str, str]:

@@ -45,24 +45,43 @@ def held(folder: Path) -> Generator[None, None, None]:
     path = folder / NAME
     file = _opened(path)
     done = threading.Event()
+    renewal = threading.Thread(target=_renew, args=(path, done), daemon=True)
     try:
         _take_over(path, file)
-        file.seek(0)
-        file.truncate()
-        since = time.strftime("%Y-%m-%d %H:%M:%S")
-        json.dump(Holder(socket.gethostname(), os.getpid(), since)._asdict(), file)
-        file.flush()
-        renewal = threading.Thread(target=_renew, args=(path, done), daemon=True)
-        renewal.start()
         try:
+            _sign(file)
+            renewal.start()
             yield
         finally:
             done.set()
-            renewal.join()
+            if renewal.ident is not None:
+                renewal.join()
             with contextlib.suppress(OSError):
                 path.unlink()
     finally:
         file.close()
+
+
+def is_held(folder: Path) -> bool:
+    """True where a process holds the lock of a run's folder; no lock is made or changed."""
+    path = folder / NAME
+    if not path.exists():
+        return False
+    try:
+        file = _opened(path)
+    except RunInUse:
+        return True
+    with file:
+        return _is_of_another_machine(path, _holder(file))
+
+
+def _sign(file: IO[str]) -> None:
+    """Writes into a lock who holds it."""
+    file.seek(0)
+    file.truncate()
+    since = time.strftime("%Y-%m-%d %H:%M:%S")
+    json.dump(Holder(socket.gethostname(), os.getpid(), since)._asdict(), file)
+    file.flush()
 
 
 def _opened(path: Path) -> IO[str]:
@@ -88,9 +107,8 @@ def _take_over(path: Path, file: IO[str]) -> None:
     holder = _holder(file)
     if holder is None:
         return
-    age = time.time() - path.stat().st_mtime
-    if (holder.host != socket.gethostname() or fcntl is None) and age < STALE_AFTER:
-        file.close()
+    if _is_of_another_machine(path, holder):
+        age = time.time() - path.stat().st_mtime
         raise RunInUse(
             f"{_in_use(path, holder)} Its lock was renewed {max(age, 0):.0f} s ago; where that "
             f"process is gone, delete {path}, or wait {STALE_AFTER:.0f} s."
@@ -99,6 +117,13 @@ def _take_over(path: Path, file: IO[str]) -> None:
         f"process {holder.process} on {holder.host} left {path} behind; its run goes on here",
         file=sys.stderr,
     )
+
+
+def _is_of_another_machine(path: Path, holder: Holder | None) -> bool:
+    """True for a lock that another machine still renews."""
+    if holder is None or (holder.host == socket.gethostname() and fcntl is not None):
+        return False
+    return time.time() - path.stat().st_mtime < STALE_AFTER
 
 
 def _holder(file: IO[str]) -> Holder | None:

@@ -1,5 +1,6 @@
 """Standard streams that may be closed: work goes on without them, and readers get whole lines."""
 
+import errno
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -9,36 +10,42 @@ from typing import Any, TextIO
 
 from attention_jax.data.text_files import decode_lines
 
+# A reader that is done, or a terminal that is closed: nobody misses what is not written.
+_NOBODY_THERE = {errno.EPIPE, errno.EIO, errno.EBADF, errno.ENXIO, errno.ESHUTDOWN}
 _MOST_WAITING = 4096  # lines that are read before they are asked for
 
 
 class Lasting:
-    """A text stream that swallows what is written to it once its reader or terminal is gone.
+    """A text stream that swallows what is written to it once that fails, so that work goes on.
 
     Attributes:
       gone: True from then on.
+      error: what failed, where it was not that its reader or its terminal is gone.
     """
 
     def __init__(self, stream: TextIO):
         self._stream, self.gone = stream, False
+        self.error: OSError | None = None
 
     def write(self, text: str) -> int:
         try:
             self._stream.write(text)
             if text.endswith("\n"):
                 self._stream.flush()
-        except OSError:
-            self._lose()
+        except OSError as error:
+            self._lose(error)
         return len(text)
 
     def flush(self) -> None:
         try:
             self._stream.flush()
-        except OSError:
-            self._lose()
+        except OSError as error:
+            self._lose(error)
 
-    def _lose(self) -> None:
+    def _lose(self, error: OSError) -> None:
         """Points the stream at nothing, so that what it still holds does not fail at the end."""
+        if not self.gone and error.errno not in _NOBODY_THERE:
+            self.error = error
         self.gone = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
@@ -62,6 +69,18 @@ def protect() -> None:
 def is_read(stream: Any) -> bool:
     """False once nobody reads a stream any more."""
     return not getattr(stream, "gone", False)
+
+
+def check_written() -> None:
+    """Refuses to end well where what was printed is not written, as on a full disk.
+
+    Raises:
+      OSError: it is not.
+    """
+    sys.stdout.flush()
+    error = getattr(sys.stdout, "error", None)
+    if error is not None:
+        raise OSError(f"standard output is not written in full: {error.strerror}.")
 
 
 def input_lines() -> Iterator[str]:

@@ -3,10 +3,8 @@
 import contextlib
 import json
 import math
-import os
-import shutil
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +19,7 @@ from attention_jax.training import loop
 from attention_jax.training.config import TrainConfig
 from attention_jax.training.objectives import Objective
 from attention_jax.training.result import Owner, Result
-from experiments.common import flags, run_folder, run_lock
+from experiments.common import flags, leftovers, run_folder, run_lock
 from experiments.common.experiment import Build, Experiment, Run, structure
 from experiments.common.load_run import save_params
 
@@ -114,7 +112,9 @@ def _trained(start: _Start, settings: TrainConfig) -> tuple[Run, dict[str, Any]]
         print(_a_step(build, batches, settings, experiment.objective(config)))
         print(f"--dry_run: nothing is trained; the run would stand in {folder}")
         return None
-    with _set_aside(folder, where=config.run.overwrite and not config.run.resume) as discard:
+    with leftovers.set_aside(
+        folder, where=config.run.overwrite and not config.run.resume
+    ) as discard:
         result = loop.fit(
             build,
             batches,
@@ -173,22 +173,6 @@ def _accept(start: _Start, known: Any, batches: Batches, discard: Callable[[], N
         record = record._replace(left_out=dict(experiment.left_out(data, batches)))
     run_folder.accept(experiment, config, known, folder, record)
     discard()
-
-
-@contextlib.contextmanager
-def _set_aside(folder: Path, *, where: bool) -> Generator[Callable[[], None], None, None]:
-    """Gives a folder another name until it is discarded; unless that happens it comes back."""
-    aside = folder.with_name(f"{folder.name}.replaced-{os.getpid()}")
-    if not where or not folder.exists():
-        yield lambda: None
-        return
-    folder.rename(aside)
-    try:
-        yield lambda: shutil.rmtree(aside)
-    finally:
-        if aside.exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            aside.rename(folder)
 
 
 def end_training(

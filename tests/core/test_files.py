@@ -4,7 +4,7 @@ import os
 import numpy as np
 import pytest
 
-from attention_jax.core.files import content_hash, write_whole
+from attention_jax.core.files import content_hash, whole, write_whole
 
 
 def test_a_file_is_written_whole(tmp_path):
@@ -28,6 +28,36 @@ def test_what_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path, monkeypa
         write_whole(path, "new")
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_a_file_in_pieces_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a.txt"
+    with whole(path) as file:
+        file.write(b"one\n")
+        file.flush()
+        assert not path.exists()
+        file.write(b"two\n")
+    assert path.read_bytes() == b"one\ntwo\n"
+    with pytest.raises(KeyboardInterrupt), whole(path) as file:
+        file.write(b"three\n")
+        raise KeyboardInterrupt
+    assert path.read_bytes() == b"one\ntwo\n" and os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_links_are_followed_and_what_is_no_file_is_written_to(tmp_path):
+    link, pipe = tmp_path / "link", tmp_path / "pipe"
+    link.symlink_to(tmp_path / "a.txt")
+    write_whole(link, "one\n")
+    assert link.is_symlink() and (tmp_path / "a.txt").read_text() == "one\n"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_whole(pipe, "two\n")
+    assert os.read(reader, 9) == b"two\n" and sorted(os.listdir(tmp_path)) == [
+        "a.txt",
+        "link",
+        "pipe",
+    ]
+    os.close(reader)
 
 
 def test_equal_contents_have_equal_numbers():

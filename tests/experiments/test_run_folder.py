@@ -39,6 +39,15 @@ def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def unseal(folder):
+    """Makes a run one that was begun before checksums were kept."""
+    path = folder / "run.flags"
+    path.write_text(path.read_text().rpartition("# sha256 ")[0])
+    record = json.loads((folder / "run.json").read_text())
+    own = {name: x for name, x in record.items() if name not in ("sha256", "sealed", "known")}
+    (folder / "run.json").write_text(json.dumps(own))
+
+
 @pytest.mark.parametrize("options", ["", ":manhattan(p=2)", ":other", "(p=2)"])
 def test_a_run_keeps_the_file_of_its_attention(tmp_path, file, options):
     folder = tmp_path / "run"
@@ -56,6 +65,7 @@ def test_an_old_flagfile_names_the_file_by_another_flag(tmp_path, file):
     assert config.model.attention_text == str(file)
     folder = tmp_path / "run"
     begun(folder)
+    unseal(folder)
     lines = (folder / "run.flags").read_text()
     (folder / "run.flags").write_text(f"{lines}--attention_file=gone/mine.py\n")
     (folder / "mine.py").write_text(OWN)
@@ -75,8 +85,11 @@ def test_a_record_says_what_the_folder_is(tmp_path):
         "data": {},
         "left_out": {},
         "files": {},
+        "known": {},
+        "sealed": True,
+        "sha256": record["sha256"],
     }
-    assert run_folder.read_record(folder) == run_folder.Record(1, "memory", own)
+    assert run_folder.read_record(folder) == run_folder.Record(1, "memory", own, sealed=True)
     begun(tmp_path / "other")
     assert run_folder.read_record(tmp_path / "other").id != own
 
@@ -180,6 +193,7 @@ def test_a_file_changed_in_the_folder_is_refused(tmp_path, file):
 def test_a_damaged_folder_is_named_in_one_line(tmp_path, name, content, message):
     folder = tmp_path / "run"
     begun(folder)
+    unseal(folder)
     (folder / name).write_text(content)
     with pytest.raises(ValueError, match=message) as error:
         load_run(folder)

@@ -53,6 +53,37 @@ def test_streams_that_were_closed_before_the_start_are_opened(tmp_path):
     assert (tmp_path / "out").read_text() == "done"
 
 
+FULL = """
+import sys
+from experiments.common import config, flags
+def main():
+    for number in range(3):
+        print("line", number)
+    open("out", "w").write("done")
+flags.launch(main, config.DeviceFlags())
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_is_no_closed_pipe(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", FULL],
+            cwd=tmp_path,
+            env=environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    # The work is done, and the end says that what was printed is not written.
+    assert (tmp_path / "out").read_text() == "done"
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: standard output is not written in full: No space left on device.\n"
+    )
+
+
 def test_lines_come_as_they_are_written():
     read, write = os.pipe()
     with open(read, encoding="utf-8") as reader, open(write, "w", encoding="utf-8") as writer:

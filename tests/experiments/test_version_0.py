@@ -86,7 +86,7 @@ def test_it_goes_on(name, unpack, monkeypatch):
     assert steps and min(steps) > 4 and max(steps) == 6
     assert json.loads((folder / "result.json").read_text())["steps"] == 6
     # A run keeps its version, and with it what that version did.
-    assert run_folder.read_record(folder) == run_folder.Record(0, experiment.name)
+    assert run_folder.read_record(folder) == run_folder.Record(0, experiment.name, sealed=True)
     trained = flags.values(load_run(folder).config)
     assert trained["steps"] == 6 and trained["width"] == 8
 

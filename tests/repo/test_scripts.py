@@ -10,7 +10,9 @@ import pytest
 
 from tests.support.paths import ROOT
 
-COMMANDS = [ROOT / "scripts" / name for name in ("bench", "check", "demo", "mutants", "test")]
+COMMANDS = [
+    ROOT / "scripts" / name for name in ("bench", "check", "demo", "mutants", "test", "torture")
+]
 SCRIPTS = [*COMMANDS, ROOT / "scripts" / "_setup", ROOT / ".ci" / "run"]
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")

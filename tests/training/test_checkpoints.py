@@ -1,7 +1,11 @@
 """Checkpoints: whole or absent, damage noticed, the right ones kept."""
 
+import gc
 import logging
 import shutil
+import sys
+import time
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -112,6 +116,35 @@ def test_a_damaged_one_is_named_and_skipped_for_the_one_before(folder, caplog, d
     assert "step_000000002 is damaged" in caplog.text
     with pytest.raises(CheckpointDamaged, match="step_000000002 is damaged"):
         Checkpoints(folder).restore(2, tree())
+
+
+def test_of_damage_nothing_is_said_but_one_line(folder, caplog):
+    Checkpoints(folder).save(1, tree(1))
+    for path in (folder / "step_000000001").rglob("manifest.ocdbt"):
+        path.write_bytes(bytes(path.stat().st_size))
+    with pytest.raises(CheckpointDamaged, match="steps .1. are damaged"):
+        Checkpoints(folder).restore_latest(jax.eval_shape(lambda: tree(0)))
+    gc.collect()  # reads that failed beside the first are reported when they are collected
+    assert [(one.name, one.levelname) for one in caplog.records] == [
+        ("attention_jax.training.checkpoints", "WARNING")
+    ]
+
+
+def test_reads_that_fail_beside_the_first_print_no_tracebacks(folder, monkeypatch):
+    seen = []
+    monkeypatch.setattr(sys, "unraisablehook", seen.append)
+    many = {"params": {str(i): np.full((50, 50), i, np.float32) for i in range(40)}}
+    Checkpoints(folder).save(1, many)
+    for path in (folder / "step_000000001" / "params").rglob("d/*"):
+        path.unlink()
+        path.mkdir()
+    for _ in range(5):
+        with pytest.raises(CheckpointDamaged):
+            Checkpoints(folder).restore_latest(many)
+        time.sleep(0.1)  # the threads of those reads end later
+    assert not seen
+    sys.unraisablehook(SimpleNamespace(exc_value=RuntimeError("another")))
+    assert len(seen) == 1  # all else is reported as before
 
 
 def test_a_flipped_byte_of_the_plain_data_is_noticed(folder):

@@ -109,7 +109,8 @@ def saved(folder):
     """The last checkpoint: every array, and the plain data but the clock's."""
     like = jax.eval_shape(lambda: loop.stepper(toy, SETTINGS)[0])
     found = Checkpoints(Path(folder) / "checkpoints").restore_latest(loop._tree(like))
-    progress = {**found.extra["progress"], "seconds": 0, "metrics_size": 0}
+    clock = {"seconds": 0, "metrics_size": 0, "metrics_sha256": ""}
+    progress = {**found.extra["progress"], **clock}
     return found.tree, {**found.extra, "progress": progress}, found.step
 
 

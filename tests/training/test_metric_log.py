@@ -1,5 +1,6 @@
 """Logs: a file that is cut back to a checkpoint, lines without a terminal, a profile in time."""
 
+import hashlib
 import json
 import re
 import sys
@@ -43,20 +44,51 @@ def test_a_file_is_cut_back_to_the_size_of_a_checkpoint(tmp_path):
 
 def test_a_shorter_file_is_not_filled_up(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1}\n')
+    line = json.dumps(row(1)) + "\n"
+    path.write_text(line)
     MetricsFile(path, size=1000).close()
-    assert path.read_text() == '{"step": 1}\n'
+    assert path.read_text() == line
 
 
 def test_a_cut_line_is_dropped_and_named(tmp_path, caplog):
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1}\n{"step": 2}\n{"st')
-    file = MetricsFile(path, size=36)
+    whole = f"{json.dumps(row(1))}\n{json.dumps(row(2))}\n"
+    path.write_text(whole + '{"st')
+    file = MetricsFile(path, size=len(whole) + 12)
     file.write({"step": 4, "split": "train"})
     file.close()
     steps = [json.loads(line)["step"] for line in path.read_text().splitlines()]
     assert steps == [1, 2, 4]
     assert f"{path} has lost rows" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "steps", "message"),
+    [
+        (b"", b"", [1, 2, 3], ""),
+        (b"0.25", b"0.35", [1, 2, 3], "was changed since it was written; its rows stay"),
+        (b'"step": 2', b'"step"; 2', [1, 3], "has lost rows"),
+        (b'"split": "train"', b'"splif": "train"', [3], "has lost rows"),
+    ],
+)
+def test_changed_rows_are_named_and_what_is_no_row_is_left_out(
+    tmp_path, caplog, old, new, steps, message
+):
+    path = tmp_path / "metrics.jsonl"
+    file = MetricsFile(path, size=0)
+    for step in (1, 2):
+        file.write({"step": step, "split": "train", "loss": 0.25})
+    size, digest = file.written()
+    file.close()
+    path.write_bytes(path.read_bytes().replace(old, new) if old else path.read_bytes())
+    again = MetricsFile(path, size=size, sha256=digest)
+    again.write({"step": 3, "split": "train", "loss": 0.25})
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    assert again.written() == (len(content), digest)
+    again.close()
+    assert [json.loads(line)["step"] for line in content.splitlines()] == steps
+    assert message in caplog.text and bool(message) == bool(caplog.text)
 
 
 def test_without_a_terminal_rows_are_lines(capsys, monkeypatch):

@@ -1,0 +1,1 @@
+"""Runs are killed, damaged and starved on purpose; see `scripts/torture`."""
