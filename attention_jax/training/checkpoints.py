@@ -6,14 +6,12 @@ step, tree, extra = checkpoints.restore_latest({"params": params, "opt": opt})
 tree = checkpoints.restore_best({"params": params}).tree          # part of the tree will do
 """
 
-import contextlib
 import hashlib
 import json
 import logging
 import os
 import shutil
-import sys
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from attention_jax.core.extras import needed
+from attention_jax.training.quiet_orbax import quiet_orbax
 
 with needed("train"):
     from orbax.checkpoint import v1 as ocp
@@ -29,7 +28,6 @@ with needed("train"):
 Tree = dict[str, Any]  # named pytrees of arrays, such as {"params": ..., "opt": ...}
 Json = Mapping[str, Any]  # plain data that JSON can hold
 
-_CLOSED = "Event loop is closed"  # of a thread whose read nobody waits for
 _log = logging.getLogger(__name__)
 
 
@@ -112,6 +110,9 @@ class Checkpoints:
           metric: score of the checkpoint, higher is better; None if it was not evaluated.
           scheduled: False for a checkpoint off schedule, which counts neither for `keep_last` nor
             for averaging, so that an interruption does not change the result.
+
+        Raises:
+          OSError: the disk is full, or the folder may not be written.
         """
         arrays = {name: _flatten(part) for name, part in tree.items()}
         record = {
@@ -132,8 +133,15 @@ class Checkpoints:
         self._sweep()
         self._delete([step])
         filled = {name: part for name, part in arrays.items() if part}
-        with _quiet_orbax():
-            ocp.save_checkpointables(str(self._path(step)), filled, custom_metadata=sealed)
+        try:
+            with quiet_orbax():
+                ocp.save_checkpointables(str(self._path(step)), filled, custom_metadata=sealed)
+        except (ValueError, OSError, RuntimeError) as error:  # of tensorstore, on a full disk
+            why = next(iter(str(error).splitlines()), type(error).__name__)
+            raise OSError(
+                f"The checkpoint of step {step} cannot be written to {self.folder}; earlier ones "
+                f"stay. Make room on the disk, and go on with --resume. It was: {why[-200:]}"
+            ) from error
         self._delete(set(self.steps()) - self._kept())
 
     def restore(self, step: int, template: Tree) -> Restored:
@@ -159,7 +167,7 @@ class Checkpoints:
             _check_same(f"{self._path(step)}, {name!r}", record["shapes"].get(name), _shapes(part))
         try:
             filled = {name: part for name, part in wanted.items() if part}
-            with _quiet_orbax(logging.CRITICAL):
+            with quiet_orbax():
                 arrays = ocp.load_checkpointables(str(self._path(step)), filled)
         except Exception as error:  # Orbax and its storage raise all kinds of errors here.
             raise self._damaged(step, f"{type(error).__name__} on reading it") from error
@@ -250,7 +258,7 @@ class Checkpoints:
         if step in self._records:
             return self._records[step]
         try:
-            with _quiet_orbax(logging.CRITICAL):
+            with quiet_orbax():
                 sealed: Any = ocp.metadata(str(self._path(step))).custom_metadata
             text, digest = sealed["record"], sealed["sha256"]
         except Exception as error:  # Orbax raises all kinds of errors here.
@@ -300,46 +308,6 @@ class Checkpoints:
         for path in self.folder.iterdir():
             if path.name.startswith("deleted_") or ".orbax-checkpoint-tmp" in path.name:
                 shutil.rmtree(path, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _quiet_orbax(passes: int = logging.WARNING) -> Generator[None, None, None]:
-    """Suppresses the dozens of lines that Orbax logs for every checkpoint.
-
-    Args:
-      passes: level of what passes. On reading, where all that is wrong ends in an error of ours,
-        not even warnings need to.
-    """
-
-    def is_heard(record: logging.LogRecord) -> bool:
-        return record.levelno >= passes
-
-    absl, tasks = logging.getLogger("absl"), logging.getLogger("asyncio")
-    absl.addFilter(is_heard)
-    # Both stay: reads that fail beside the first end later.
-    tasks.addFilter(_is_no_read)
-    if sys.unraisablehook is not _unraisable:
-        _former.append(sys.unraisablehook)
-        sys.unraisablehook = _unraisable
-    try:
-        yield
-    finally:
-        absl.removeFilter(is_heard)
-
-
-_former: list[Callable[[Any], object]] = []  # hooks that stood before ours
-
-
-def _unraisable(found: Any) -> None:
-    """Reports what cannot be raised, but for reads that end after the one that was raised."""
-    if not isinstance(found.exc_value, RuntimeError) or str(found.exc_value) != _CLOSED:
-        _former[-1](found)
-
-
-def _is_no_read(record: logging.LogRecord) -> bool:
-    """False for the traceback of a read that failed beside another, whose error was raised."""
-    said = record.getMessage()
-    return not (said.startswith("Task exception was never retrieved") and "_wrap_awaitable" in said)
 
 
 def _flatten(tree: Any, *, shapes_only: bool = False) -> dict[str, np.ndarray]:

@@ -3,6 +3,7 @@
 import gc
 import logging
 import shutil
+import signal
 import sys
 import time
 from types import SimpleNamespace
@@ -145,6 +146,27 @@ def test_reads_that_fail_beside_the_first_print_no_tracebacks(folder, monkeypatc
     assert not seen
     sys.unraisablehook(SimpleNamespace(exc_value=RuntimeError("another")))
     assert len(seen) == 1  # all else is reported as before
+
+
+def test_a_full_disk_is_one_line_and_the_ones_before_stay(folder, caplog):
+    resource = pytest.importorskip("resource")
+    Checkpoints(folder).save(1, tree(1))
+    large = {"params": {str(i): np.ones((300, 300), np.float32) + i for i in range(8)}}
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:  # files of more than 50 kB cannot be written
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, former[1]))
+        with pytest.raises(
+            OSError, match="step 2 cannot be written to .* go on with --res"
+        ) as caught:
+            noise = jax.tree.map(lambda x: x * np.random.default_rng(0).normal(size=x.shape), large)
+            Checkpoints(folder).save(2, noise)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+        signal.signal(signal.SIGXFSZ, handler)
+    gc.collect()
+    assert "\n" not in str(caught.value) and not caplog.records
+    assert Checkpoints(folder).restore_latest(jax.eval_shape(lambda: tree(0))).step == 1
 
 
 def test_a_flipped_byte_of_the_plain_data_is_noticed(folder):
