@@ -8,6 +8,7 @@ from typing import Any
 
 # Reports of threads and tasks beside the one whose error is raised.
 _BESIDE = ("Task exception was never retrieved", "Future exception was never retrieved")
+_OF_ORBAX = ("_wrap_awaitable", "orbax", "tensorstore")
 _THREAD = "_SignalingThread.run() raised an exception"
 _CLOSED = "Event loop is closed"
 _former: list[Callable[[Any], object]] = []  # hooks that stood before ours
@@ -39,7 +40,7 @@ def _nothing(record: logging.LogRecord) -> bool:
 def _is_of_others(record: logging.LogRecord) -> bool:
     """False for the report of a thread or a task of Orbax, whose awaitables are tensorstore's."""
     said = record.getMessage()
-    is_task = said.startswith(_BESIDE) and ("_wrap_awaitable" in said or "orbax" in said)
+    is_task = said.startswith(_BESIDE) and any(name in said for name in _OF_ORBAX)
     return not is_task and _THREAD not in said
 
 
