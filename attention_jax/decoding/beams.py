@@ -9,6 +9,14 @@ from jaxtyping import Array, Float, Int
 
 from attention_jax.core.types import State
 from attention_jax.data.types import BOS, EOS, PAD
+from attention_jax.decoding.forced_words import (
+    Words,
+    all_met,
+    banks,
+    best_of_banks,
+    next_tokens,
+    progress,
+)
 from attention_jax.decoding.logits import largest
 from attention_jax.decoding.rules import Rule
 from attention_jax.decoding.types import DecodingResult, Step, batch_size, decoded, pick_rows
@@ -28,7 +36,10 @@ def length_divisor(length: Array | float | int, length_penalty: float, form: str
 
 
 class Beams(NamedTuple):
-    """Open prefixes of each row and its best finished sentences, both in order of score."""
+    """Open prefixes of each row and its best finished sentences, both in order of score.
+
+    With forced words k counts the beams of all banks, in the order of `forced_words`.
+    """
 
     position: Int[Array, ""]
     state: State  # b * k rows: the beams of one row lie together
@@ -39,22 +50,25 @@ class Beams(NamedTuple):
     done_scores: Float[Array, "b n"]  # length penalty applied; -inf for no sentence
 
 
-def start(state: State, k: int, n: int, max_length: int) -> Beams:
-    """The empty prefix of each row, with room for k prefixes and n sentences."""
-    b = batch_size(state)
+def start(state: State, k: int, n: int, max_length: int, words: Words = ()) -> Beams:
+    """The empty prefix of each row, with room for k prefixes a bank and n sentences."""
+    b, first = batch_size(state), k * (banks(words) - 1)  # the emptiest bank is the last
+    k *= banks(words)
     return Beams(
         position=jnp.int32(0),
         state=jax.tree.map(lambda leaf: jnp.repeat(leaf, k, axis=0), state),
         token=jnp.full((b, k), BOS, jnp.int32),
         open_tokens=jnp.full((b, k, max_length), PAD, jnp.int32),
         # The k copies of the empty prefix are the same: only the first may be continued.
-        open_scores=jnp.full((b, k), -jnp.inf, jnp.float32).at[:, 0].set(0.0),
+        open_scores=jnp.full((b, k), -jnp.inf, jnp.float32).at[:, first].set(0.0),
         done_tokens=jnp.full((b, n, max_length), PAD, jnp.int32),
         done_scores=jnp.full((b, n), -jnp.inf, jnp.float32),
     )
 
 
-def advance(step: Step, beams: Beams, penalty: Array, rule: Rule | None = None) -> Beams:
+def advance(
+    step: Step, beams: Beams, penalty: Array, rule: Rule | None = None, words: Words = ()
+) -> Beams:
     """Continues or finishes every open prefix, and keeps the best of both.
 
     Args:
@@ -62,21 +76,27 @@ def advance(step: Step, beams: Beams, penalty: Array, rule: Rule | None = None) 
       beams: the prefixes.
       penalty: number that scores of sentences which end here are divided by.
       rule: on the log-probabilities; see `rules`.
+      words: that every sentence must hold; see `forced_words`.
     """
     b, k = beams.token.shape
+    bank = k // banks(words)
     state, logits = step(beams.state, beams.token.reshape(b * k))
-    if rule is None:
+    past = beams.open_tokens.reshape(b * k, -1)
+    if rule is None and not words:
         best, tokens, end = _best_words(logits, k)
     else:
-        past = beams.open_tokens.reshape(b * k, -1)
-        best, tokens, end = _best_allowed(logits, k, past, beams.position, rule)
+        best, tokens, end = _best_allowed(logits, bank, past, beams.position, rule, words)
     # The k best of a row are among the k best of each of its beams.
     scores = (beams.open_scores.reshape(b * k, 1) + best).reshape(b, -1)
-    open_scores, choice = lax.top_k(scores, k)
+    if words:
+        counts = progress(past, beams.position, tokens, words).reshape(b, -1)
+        open_scores, choice = best_of_banks(scores, counts, k=bank, number=banks(words))
+    else:
+        open_scores, choice = lax.top_k(scores, k)
     token = jnp.take_along_axis(tokens.reshape(b, -1), choice, axis=1)
     parent = choice // best.shape[-1]
     done_tokens, done_scores = _keep_ended(
-        beams, beams.open_scores + end.reshape(b, k), open_scores, penalty
+        beams, beams.open_scores + end.reshape(b, k), open_scores, penalty, bank
     )
     rows = (jnp.arange(b)[:, None] * k + parent).reshape(b * k)
     return Beams(
@@ -112,22 +132,46 @@ def _best_allowed(
     k: int,
     past: Int[Array, "r t"],
     position: Int[Array, ""],
-    rule: Rule,
+    rule: Rule | None,
+    words: Words,
 ) -> tuple[Float[Array, "r c"], Int[Array, "r c"], Float[Array, " r"]]:
-    """`_best_words` after a rule on the log-probabilities."""
-    log_p = rule(jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1), past, position)
-    words = jnp.where(jnp.arange(logits.shape[-1])[None] > EOS, log_p, -jnp.inf)
-    return *largest(words, k), log_p[:, EOS]
+    """`_best_words` after a rule on the log-probabilities, and what brings forced words on."""
+    log_p = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
+    if rule is not None:
+        log_p = rule(log_p, past, position)
+    text = jnp.where(jnp.arange(logits.shape[-1])[None] > EOS, log_p, -jnp.inf)
+    best, tokens = largest(text, k)
+    if not words:
+        return best, tokens, log_p[:, EOS]
+    more = next_tokens(past, position, words)
+    added = jnp.take_along_axis(text, more, axis=1)
+    # A token that is among the best, or of two words, would be the same prefix twice.
+    earlier = jnp.tril(jnp.ones((len(words), len(words)), bool), -1)[None]
+    twice = (more[:, :, None] == tokens[:, None]).any(axis=2)
+    twice |= ((more[:, :, None] == more[:, None]) & earlier).any(axis=2)
+    best = jnp.concatenate([best, jnp.where(twice, -jnp.inf, added)], axis=1)
+    end = jnp.where(all_met(past, words), log_p[:, EOS], -jnp.inf)
+    return best, jnp.concatenate([tokens, more], axis=1), end
 
 
 def _keep_ended(
-    beams: Beams, end_scores: Float[Array, "b k"], open_scores: Float[Array, "b k"], penalty: Array
+    beams: Beams,
+    end_scores: Float[Array, "b k"],
+    open_scores: Float[Array, "b k"],
+    penalty: Array,
+    bank: int,
 ) -> tuple[Int[Array, "b n t"], Float[Array, "b n"]]:
-    """The n best finished sentences, new ones if their EOS is among the k best continuations."""
-    n, k = beams.done_scores.shape[1], end_scores.shape[1]
-    last = lax.top_k(jnp.concatenate([end_scores, open_scores], axis=1), k)[0][:, -1:]
+    """The n best finished sentences, new ones if their EOS is among the k best continuations.
+
+    With forced words those of the first bank, which holds them all, are compared.
+    """
+    n, open_tokens = beams.done_scores.shape[1], beams.open_tokens
+    if bank < end_scores.shape[1]:
+        end_scores, open_scores = end_scores[:, :bank], open_scores[:, :bank]
+        open_tokens = open_tokens[:, :bank]
+    last = lax.top_k(jnp.concatenate([end_scores, open_scores], axis=1), bank)[0][:, -1:]
     end_scores = jnp.where(end_scores >= last, end_scores, -jnp.inf) / penalty
-    ended = beams.open_tokens.at[:, :, beams.position].set(EOS)
+    ended = open_tokens.at[:, :, beams.position].set(EOS)
     scores, kept = lax.top_k(jnp.concatenate([beams.done_scores, end_scores], axis=1), n)
     return pick_rows(jnp.concatenate([beams.done_tokens, ended], axis=1), kept), scores
 

@@ -34,6 +34,7 @@ def check_options(options: DecodingOptions) -> None:
         "min_length",
         "prefix",
         "length_form",
+        "words",
         search="text generation, which writes as many tokens as are asked for",
         remedy="Leave it out; the prompt is the beginning.",
     )

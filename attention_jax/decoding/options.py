@@ -11,6 +11,7 @@ from jaxtyping import Array, Int
 
 from attention_jax.core import checks
 from attention_jax.data.types import EOS
+from attention_jax.decoding.forced_words import Words
 from attention_jax.decoding.rules import (
     Logits,
     Rule,
@@ -42,6 +43,8 @@ class DecodingOptions:
         and `no_repeat_ngram`; PAD on the left.
       min_p: of `sample`: share of the largest probability, in (0, 1], below which tokens are
         dropped; None for no bound.
+      words: of `beam`: tokens of each word that every finished sentence holds, wherever; see
+        `forced_words`. A sentence that is cut may lack some.
       length_form: of `beam`: "wu", or "power" as Hugging Face's generation has it; see `beam`.
 
     Raises:
@@ -57,6 +60,7 @@ class DecodingOptions:
     before: Int[Array, "b s"] | None = dataclasses.field(default=None, compare=False)
     min_p: float | None = None
     length_form: str = "wu"
+    words: Words = ()
 
     def __post_init__(self):
         checks.above_zero("repetition_penalty", self.repetition_penalty)
@@ -64,6 +68,12 @@ class DecodingOptions:
             if getattr(self, name) != 0:
                 checks.positive(name, getattr(self, name), remedy="Use 0 for none.")
         _check_tokens("prefix", self.prefix)
+        for word in self.words:
+            _check_tokens("words", word)
+        if () in self.words:
+            raise ValueError("`words` must each hold a token; got an empty one. Leave it out.")
+        if len(set(self.words)) < len(self.words):
+            raise ValueError(f"`words` must differ; got {self.words}. Name each once.")
         if self.min_p is not None and not 0 < self.min_p <= 1:
             raise ValueError(
                 f"`min_p` must lie in (0, 1]; got {self.min_p}. Use None to keep all tokens."
@@ -73,7 +83,8 @@ class DecodingOptions:
     @property
     def least(self) -> int:
         """Tokens, EOS included, that the shortest output has."""
-        return max(self.min_length, len(self.prefix)) + 1
+        longest = max(map(len, self.words), default=0)
+        return max(self.min_length, len(self.prefix), longest) + 1
 
     @property
     def changes_scores(self) -> bool:

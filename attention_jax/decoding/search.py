@@ -59,7 +59,7 @@ def greedy(
     [[[4, 4, 4, 2, 0, 0]]]
     """
     options.refuse("min_p", search="greedy decoding", remedy="Use `sample`.")
-    options.refuse("length_form", search="greedy decoding", remedy="Use `beam`.")
+    options.refuse("length_form", "words", search="greedy decoding", remedy="Use `beam`.")
     return _extend(step, state, lambda x, position: jnp.argmax(x, axis=-1), max_length, options)
 
 
@@ -114,7 +114,7 @@ def sample(
         checks.positive("top_k", top_k)
     if top_p is not None and not 0 < top_p <= 1:
         raise ValueError(f"`top_p` must lie in (0, 1]; got {top_p}. Use None to keep all tokens.")
-    options.refuse("length_form", search="sampling", remedy="Use `beam`.")
+    options.refuse("length_form", "words", search="sampling", remedy="Use `beam`.")
     rows = batch_size(state)
     if not is_typed_key(key) or key.shape not in ((), (rows,)):
         raise ValueError(
@@ -162,7 +162,9 @@ def beam(
       length_penalty: 0 for none; a larger one prefers longer sentences.
       nbest: sentences returned for each row, at most `beam_size`.
       options: such as `DecodingOptions(min_length=3)`. As in Hugging Face's generation, rules apply
-        to log-probabilities, which are not normalized again, and scores sum what they give.
+        to log-probabilities, which are not normalized again, and scores sum what they give. With
+        `words`, `beam_size` prefixes are kept for each number of their tokens that a prefix may
+        hold, and `step` sees as many more rows.
 
     Returns:
       `nbest` sentences a row, best first.
@@ -188,18 +190,19 @@ def beam(
         )
     options.refuse("min_p", search="beam search", remedy="Use `sample`.")
     divisor = partial(length_divisor, length_penalty=length_penalty, form=options.length_form)
-    at_most = divisor(max_length)
+    at_most, words = divisor(max_length), options.words
 
     def may_improve(beams: Beams) -> Bool[Array, ""]:
         # Log-probabilities only fall, and the longest sentence divides its own by the most.
-        reachable = beams.open_scores[:, 0] / at_most
+        best = beams.open_scores.max(axis=1) if words else beams.open_scores[:, 0]
+        reachable = best / at_most
         return (beams.position < max_length) & jnp.any(reachable > beams.done_scores[:, -1])
 
     def advance(beams: Beams) -> Beams:
         length = (beams.position + 1).astype(jnp.float32)
-        return prefixes.advance(step, beams, divisor(length), options.rule)
+        return prefixes.advance(step, beams, divisor(length), options.rule, words)
 
-    beams = prefixes.start(state, beam_size, nbest, max_length)
+    beams = prefixes.start(state, beam_size, nbest, max_length, words)
     return prefixes.rank(lax.while_loop(may_improve, advance, beams), at_most)
 
 
@@ -265,6 +268,7 @@ def _require_length(state: State, max_length: int, options: DecodingOptions) -> 
     if max_length < options.least:
         raise ValueError(
             f"`max_length` must be at least {options.least}, EOS included, for "
-            f"{' and '.join(options.changed(('min_length', 'prefix')))}; got {max_length}. "
+            f"{' and '.join(options.changed(('min_length', 'prefix', 'words')))}; got "
+            f"{max_length}. "
             f"Use `max_length={options.least}` or more."
         )

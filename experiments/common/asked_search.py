@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.decoding.batched import DecodingConfig, Hypothesis
@@ -14,13 +15,17 @@ def asked(run: Run, given: PredictFlags) -> DecodingConfig:
     """The search of a run, with what is asked of its outputs.
 
     Raises:
-      ValueError: --prefix is no text that the run can write.
+      ValueError: --prefix or --words are no text that the run can write; --words without a beam.
     """
     search = run.config.decoding.search(run.config.run.seed, token_scores=given.token_scores)
-    if given.prefix is None:
-        return search
-    prefix = known_tokens("prefix", given.prefix, run.tokenizer)
-    return search._replace(options=dataclasses.replace(search.options, prefix=prefix))
+    if given.words and search.method != "beam":
+        raise ValueError("--words goes with --beam; add --beam=5, or leave --words out.")
+    own: dict[str, Any] = {}
+    if given.prefix is not None:
+        own["prefix"] = known_tokens("prefix", given.prefix, run.tokenizer)
+    if given.words:
+        own["words"] = tuple(known_tokens("words", word, run.tokenizer) for word in given.words)
+    return search._replace(options=dataclasses.replace(search.options, **own))
 
 
 def known_tokens(flag: str, text: str, tokenizer: Tokenizer) -> tuple[int, ...]:

@@ -80,6 +80,8 @@ class PredictFlags(NamedTuple):
       token_scores: also print, last, each token of a translation or transcript with its
         log-probability in nats.
       prefix: text that every translation or transcript begins with.
+      words: with --beam: words, separated by commas, that every translation or transcript must
+        hold.
       output: file of the answers. Default: they are printed.
     """
 
@@ -88,6 +90,7 @@ class PredictFlags(NamedTuple):
     scores: bool = False
     token_scores: bool = False
     prefix: str | None = None
+    words: Annotated[tuple[str, ...], Flag(listed=True)] = ()
     output: str | None = None
 
 

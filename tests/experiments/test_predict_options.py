@@ -32,6 +32,8 @@ def test_flags_become_options():
     prefix = tuple(TOKENIZER.encode("el pez"))
     assert search.token_scores and search.beam_size == 3
     assert search.options == DecodingOptions(1.5, 0, 2, prefix, length_form="power")
+    held = asked(run_of(EXPERIMENT, beam=3), PredictFlags(words=("come", "el pez")))
+    assert held.options == DecodingOptions(words=(tuple(TOKENIZER.encode("come")), prefix))
     drawn = asked(run_of(EXPERIMENT, sample=True, min_p=0.1, no_repeat_ngram=3), PredictFlags())
     assert drawn.options == DecodingOptions(no_repeat_ngram=3, min_p=0.1)
 
@@ -52,6 +54,13 @@ def test_tokens_are_shown_with_their_scores():
     [
         ({}, {"prefix": "el perro"}, "`--prefix` must be text that the .* 'perro' was never seen"),
         ({}, {"prefix": ""}, "`--prefix` must be text that the run can write; got ''. Leave it"),
+        ({}, {"words": ("el",)}, "--words goes with --beam; add --beam=5, or leave --words out"),
+        (
+            {"beam": 3},
+            {"words": ("el", "")},
+            "`--words` must be text that the run can write; got '",
+        ),
+        ({"beam": 3}, {"words": ("el", "el")}, "`words` must differ; got"),
         ({"repetition_penalty": 0.0}, {}, "`repetition_penalty` must be above 0; got 0.0"),
         ({"min_p": 0.1}, {}, "--min_p goes with --sample; add it, or leave --min_p out"),
         ({"sample": True, "min_p": 0.0}, {}, r"`min_p` must lie in \(0, 1\]; got 0.0"),

@@ -143,6 +143,9 @@ def test_options_hold_for_every_translation_and_its_token_scores_make_its_score(
         assert [word for word in words if word != "<unk>"] == text.split()
         total = sum(float(score) for _, _, score in pairs)
         assert float(log_probability) == pytest.approx(total, abs=1e-4 * len(pairs))
+    done = run("predict", f"--run={trained[0]}", "--beam=2", "--words=5 6,9", "--text=7 8")
+    assert done.returncode == 0, done.stderr
+    assert " 5 6 " in f" {done.stdout.strip()} " and "9" in done.stdout.split()
     refused = run("predict", f"--run={trained[0]}", "--text=7 8", "--prefix=never")
     assert refused.returncode == 1 and refused.stderr.startswith("error: `--prefix` must be text")
 
