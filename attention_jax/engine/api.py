@@ -12,7 +12,7 @@ from attention_jax.core.types import AnyArray, Like, MaskFunction, Score, ScoreM
 from attention_jax.engine import partition, prepared
 from attention_jax.engine.implementation import Implementation, Output, Plan, implementations
 from attention_jax.engine.prepared import Call
-from attention_jax.engine.request import Keywords, Request, make_request
+from attention_jax.engine.request import Functions, Keywords, Request, make_request
 
 
 @overload
@@ -128,7 +128,8 @@ def attention(
         jnp.asarray(x) if isinstance(x, np.ndarray) else x for x in (query, key, value)
     )
     call = Call(query, key, value, dropout_key, query_offset, key_offset)
-    functions, rest = (score, score_mod, mask, normalizer), (return_lse, implementation)
+    functions = Functions(score, score_mod, mask, normalizer)
+    rest = return_lse, implementation
     typed = partition.is_typed(call[:3])
     known_by = None if typed else prepared.key_of(call, functions, dropout_rate, rest)
     found = prepared.kept(known_by)
@@ -136,24 +137,10 @@ def attention(
         return found.run(call)
     with partition.unchecked():
         plain = partition.untyped(functions) if typed else functions
-        request = make_request(
-            query,
-            key,
-            value,
-            score=plain[0],
-            score_mod=plain[1],
-            mask=plain[2],
-            normalizer=plain[3],
-            dropout_rate=dropout_rate,
-            dropout_key=dropout_key,
-            query_offset=query_offset,
-            key_offset=key_offset,
-            return_lse=return_lse,
-        )
+        request = _request(call, plain, dropout_rate, return_lse)
         chosen, _ = _choose(request, implementation)
     if typed:
-        whole = request._replace(score=score, score_mod=score_mod, mask=mask)
-        return _apart(whole._replace(normalizer=normalizer), chosen)
+        return _apart(request._replace(**functions._asdict()), chosen)
     made = prepared.prepare(request, chosen, call)
     if made is None:
         return chosen.run(request)
@@ -183,6 +170,20 @@ def plan(
         request = make_request(query, key, value, return_lse=return_lse, **keywords)
         chosen, reason = _choose(request, implementation)
         return chosen.plan(request)._replace(reason=reason)
+
+
+def _request(call: Call, functions: Functions, dropout_rate: float, return_lse: bool) -> Request:
+    return make_request(
+        call.query,
+        call.key,
+        call.value,
+        **functions._asdict(),
+        dropout_rate=dropout_rate,
+        dropout_key=call.dropout_key,
+        query_offset=call.query_offset,
+        key_offset=call.key_offset,
+        return_lse=return_lse,
+    )
 
 
 def _apart(request: Request, chosen: Implementation) -> Output:

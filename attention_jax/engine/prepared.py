@@ -183,11 +183,8 @@ def prepare(request: Request, chosen: Implementation, call: Call) -> Prepared | 
     user's own, whose functions are not traced before.
     """
     form = values.without_arrays(request.normalizer)
-    if chosen.tile is None or not values.is_settled(form):
-        return None
-    if not all(isinstance(n, int) for x in request.arrays for n in x.shape):
-        return None
-    if _is_nested(call) and not chosen.nests:
+    nests = chosen.nests or not _is_nested(call)
+    if chosen.tile is None or not (nests and values.is_settled(form) and not request.symbolic):
         return None
     tiling, analysis = chosen.tile(request), request.analysis
     unknown = [x.program for x in analysis.conjuncts if not x.is_known(request.offsets)]
@@ -198,29 +195,28 @@ def prepare(request: Request, chosen: Implementation, call: Call) -> Prepared | 
         tuple(tuple(x.consts) for x in unknown),
         values.arrays_of(request.normalizer),
     )
-    types = [jax.typeof(x) for x in jax.tree.leaves((request.arrays, captured))]
-    try:
-        structures = [None if x is None else program_keys.structure(x) for x in (*whole, *unknown)]
-    except program_keys.Unkeyed:
+    types = tuple(jax.typeof(x) for x in jax.tree.leaves((request.arrays, captured)))
+    structures = _structures([*whole, *unknown])
+    if structures is None:
         return None
-    key = (
-        chosen.name,
-        tuple(types),
-        tuple(structures),
-        form,
-        None if tiling is None else tiling.key,
-        request.dropout.rate if request.dropout else 0.0,
-        request.return_lse,
-        context(),
-    )
+    rate = request.dropout.rate if request.dropout else 0.0
+    tiles = None if tiling is None else tiling.key
+    key = chosen.name, types, structures, form, tiles, rate, request.return_lse, context()
     program = _PROGRAMS.get(key)
     if program is None:
-        rate = request.dropout.rate if request.dropout else 0.0
         own: Any = (None if x is None else _emptied(x) for x in whole)
         fixed = form, rate, request.return_lse, tiling, chosen.run
         program = _compiled(Program(*own, tuple(map(_emptied, unknown)), *fixed))
         _PROGRAMS.put(key, program)
     return Prepared(program, captured)
+
+
+def _structures(programs: Sequence[ClosedJaxpr | None]) -> tuple[Hashable, ...] | None:
+    """Their keys; None where one must not outlive its trace."""
+    try:
+        return tuple(None if x is None else program_keys.structure(x) for x in programs)
+    except program_keys.Unkeyed:
+        return None
 
 
 def _compiled(program: Program) -> Callable[[Call, Captured], Output]:

@@ -40,6 +40,15 @@ class Keywords(TypedDict, total=False):
     key_offset: Offset
 
 
+class Functions(NamedTuple):
+    """The functions of a call, as `attention` takes them."""
+
+    score: Score
+    score_mod: ScoreMod | None
+    mask: MaskFunction | None
+    normalizer: Normalizer
+
+
 class Dropout(NamedTuple):
     """The share of weights to drop, above 0, and the random key that decides which."""
 
@@ -210,10 +219,7 @@ def _make(
         jnp.asarray(x) if isinstance(x, np.ndarray) else x for x in (query, key, value)
     )
     checks.attention_arrays(query, key, value)
-    wide = numerics.wide_dtype(query, key, value)
-    of_score = checks.score_function(score, query, key, wide)
-    of_score_mod = None if score_mod is None else checks.score_mod_function(score_mod, wide)
-    parts = _trace_masks(mask)
+    analysis = _analyze(query, key, value, score, score_mod, mask)
     _check_normalizer(normalizer)
     checks.one_of("return_lse", return_lse, (False, True))
     checks.dropout(dropout_rate, dropout_key)
@@ -221,11 +227,7 @@ def _make(
     checks.position("key_offset", key_offset, key.shape[1])
     for name, function in (("mask", mask), ("score_mod", score_mod)):
         lookups.check(name, function, query, key, query_offset, key_offset)
-    if return_lse and normalizer.lse is None:
-        raise ValueError(
-            "`return_lse` needs a normalizer that divides by a sum of exponentials; got "
-            f"{normalizer.name}. Use `normalizers.softmax`."
-        )
+    _check_lse(return_lse, normalizer)
     drops = dropout_key is not None and dropout_rate > 0
     return Request(
         query=query,
@@ -238,8 +240,23 @@ def _make(
         dropout=Dropout(dropout_rate, dropout_key) if drops else None,
         offsets=Offsets(query_offset, key_offset),
         return_lse=return_lse,
-        analysis=Analysis(jaxprs.split_pair(of_score), of_score_mod, *parts, of_score),
+        analysis=analysis,
     )
+
+
+def _analyze(
+    query: Like,
+    key: Like,
+    value: Like,
+    score: Score,
+    score_mod: ScoreMod | None,
+    mask: MaskFunction | None,
+) -> Analysis:
+    """Traces the functions of a call, and splits its score."""
+    wide = numerics.wide_dtype(query, key, value)
+    program = checks.score_function(score, query, key, wide)
+    of_score_mod = None if score_mod is None else checks.score_mod_function(score_mod, wide)
+    return Analysis(jaxprs.split_pair(program), of_score_mod, *_trace_masks(mask), program)
 
 
 def _check_normalizer(normalizer: object) -> None:
@@ -257,6 +274,14 @@ def _check_normalizer(normalizer: object) -> None:
         f"`normalizer` must be a Normalizer; got "
         f"{repr(name) if isinstance(normalizer, str) else checks.said(normalizer)}. {remedy}"
     )
+
+
+def _check_lse(return_lse: bool, normalizer: Normalizer) -> None:
+    if return_lse and normalizer.lse is None:
+        raise ValueError(
+            "`return_lse` needs a normalizer that divides by a sum of exponentials; got "
+            f"{normalizer.name}. Use `normalizers.softmax`."
+        )
 
 
 def _trace_masks(
