@@ -11,7 +11,7 @@ output. That is linear in the tangents. JAX's own transpose of the loop would ad
 at every tile, so reverse mode has its transpose written out; second derivatives are JAX's again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -60,11 +60,23 @@ def run(
         return _finish(request, *_nothing(request))
     if not request.value.shape[-1]:  # the log-sum-exp has no need of values
         return _without_values(request, block_sizes, dense)
-    form: Any = request.normalizer.online
-    analysis, dtype = request.analysis, request.dtype
     q, k, v = _vectors(request)
     hoisted = _hoist(request)
-    tiling = tile(request, block_sizes, dense=dense)
+    config = _config(request, hoisted, tile(request, block_sizes, dense=dense))
+    starts = (jnp.asarray(x, jnp.int32) for x in request.offsets)
+    arrays = _fold(config.spec, Captured(*(x.floats if x else () for x in hoisted)), q, k, v)
+    others = Captured(*(x.others if x else () for x in hoisted))
+    constants = Constants(others, *starts, request.dropout.key if request.dropout else None)
+    attend = partial(_dense, config) if dense else _rule(config)
+    out, lse = attend(arrays, constants)
+    out, lse = (tiles.unfold(x, config.spec) for x in (out, lse[..., None]))
+    lse = jnp.where(lse >= -online_normalizers.lowest(request.dtype), -jnp.inf, lse)[..., 0]
+    return _finish(request, out, lse)
+
+
+def _config(request: Request, hoisted: Sequence[Hoisted | None], tiling: BlockMap) -> EngineConfig:
+    form: Any = request.normalizer.online
+    analysis = request.analysis
     spec = TileSpec(
         *hoisted,
         used=(False,) * 4 if analysis.mask is None else analysis.mask.used,
@@ -75,19 +87,11 @@ def run(
         positions=analysis.score.positions,
     )
     known = all(x.is_known(request.offsets) for x in analysis.conjuncts)
+    devices = partition.devices()
     # Devices that share the batch or the heads would have to agree on what is empty.
-    agreed = partition.devices() == 1 or not any(spec.used[:2])
+    agreed = devices == 1 or not any(spec.used[:2])
     dynamic = agreed and not (known and tiling.is_exact)
-    starts = (jnp.asarray(x, jnp.int32) for x in request.offsets)
-    arrays = _fold(spec, Captured(*(x.floats if x else () for x in hoisted)), q, k, v)
-    others = Captured(*(x.others if x else () for x in hoisted))
-    constants = Constants(others, *starts, request.dropout.key if request.dropout else None)
-    config = EngineConfig(spec, form, tiling, dynamic, partition.devices())
-    attend = partial(_dense, config) if dense else _rule(config)
-    out, lse = attend(arrays, constants)
-    out, lse = (tiles.unfold(x, spec) for x in (out, lse[..., None]))
-    lse = jnp.where(lse >= -online_normalizers.lowest(dtype), -jnp.inf, lse)[..., 0]
-    return _finish(request, out, lse)
+    return EngineConfig(spec, form, tiling, dynamic, devices)
 
 
 def _without_values(request: Request, block_sizes: tuple[int, int] | None, dense: bool) -> Output:
@@ -129,54 +133,83 @@ def _dense(
     return named_output(out), named_rows(lse)
 
 
-def _rule(config: EngineConfig) -> Callable[[Differentiable, Constants], tuple[Array, Array]]:
-    """`(arrays, constants) -> (out, lse)` with its derivatives; only the softmax has an `lse`."""
-    form = config.normalizer
-    fused = _is_fused(form)
+# (arrays, constants) -> (out, lse), with derivatives
+Attend = Callable[[Differentiable, Constants], tuple[Array, Array]]
+
+
+def _rule(config: EngineConfig) -> Attend:
+    return _softmax_rule(config) if _is_fused(config.normalizer) else _normalized_rule(config)
+
+
+def _softmax_rule(config: EngineConfig) -> Attend:
+    """The rows are the results, so they move as these do."""
 
     @jax.custom_jvp
     def attend(arrays: Differentiable, constants: Constants) -> tuple[Array, Array]:
-        if fused:
-            return tile_loops.softmax(config, arrays, constants)
-        out, _ = tile_loops.normalized(config, arrays, constants)
-        return out, jnp.zeros_like(out[..., 0])
-
-    @jax.custom_jvp
-    def rows_of(arrays: Differentiable, constants: Constants) -> tuple[Array, RowStatistics]:
-        if not fused:
-            return tile_loops.normalized(config, arrays, constants)
-        out, lse = attend(arrays, constants)
-        return out, RowStatistics(lse, out)
-
-    def move(
-        primals: tuple[Differentiable, Constants], tangents: tuple[Differentiable, Any]
-    ) -> tuple[Any, Any]:
-        out, rows = rows_of(*primals)
-        # Named here, where the derivative reads them: a policy that keeps them saves a sweep.
-        out, row = named_output(out), named_rows(rows.row)
-        rows = RowStatistics(row, out if fused else named_rows(rows.mean))
-        functions = partial(tile_loops.tangent, config), partial(tile_transpose.transposed, config)
-        return (out, rows), custom_transpose.apply(*functions, (*primals, rows), tangents[0])
+        return tile_loops.softmax(config, arrays, constants)
 
     @attend.defjvp
     def attend_jvp(primals: Any, tangents: Any) -> Any:
-        (out, rows), moved = move(primals, tangents)
-        return (out, rows.row if fused else jnp.zeros_like(out[..., 0])), moved
+        out, lse = attend(*primals)
+        out, lse = named_output(out), named_rows(lse)
+        return (out, lse), _moved(config, primals, RowStatistics(lse, out), tangents)
+
+    return attend
+
+
+def _normalized_rule(config: EngineConfig) -> Attend:
+    """The rows of any normalizer, which has no log-sum-exp: zeros stand for it."""
+
+    @jax.custom_jvp
+    def rows_of(arrays: Differentiable, constants: Constants) -> tuple[Array, RowStatistics]:
+        return tile_loops.normalized(config, arrays, constants)
+
+    def move(primals: Any, tangents: Any) -> Any:
+        out, rows = rows_of(*primals)
+        out, rows = named_output(out), RowStatistics(*map(named_rows, rows))
+        return out, rows, _moved(config, primals, rows, tangents)
 
     @rows_of.defjvp
     def rows_jvp(primals: Any, tangents: Any) -> Any:
-        if not form.twice_differentiable:
-            raise NotImplementedError(
-                "This normalizer has first derivatives only, where it runs block by block. For "
-                'second ones use `implementation="reference"`.'
-            )
-        (out, rows), (d_out, d_lse) = move(primals, tangents)
-        if fused:
-            return (out, rows), (d_out, RowStatistics(d_lse, d_out))
+        _check_second(config)
+        out, rows, (d_out, _) = move(primals, tangents)
         # Weights without a fixed sum take nothing from the rows that could change.
         return (out, rows), (d_out, jax.tree.map(jnp.zeros_like, rows))
 
+    @jax.custom_jvp
+    def attend(arrays: Differentiable, constants: Constants) -> tuple[Array, Array]:
+        out, _ = tile_loops.normalized(config, arrays, constants)
+        return out, jnp.zeros_like(out[..., 0])
+
+    @attend.defjvp
+    def attend_jvp(primals: Any, tangents: Any) -> Any:
+        out, _, moved = move(primals, tangents)
+        return (out, jnp.zeros_like(out[..., 0])), moved
+
     return attend
+
+
+def _moved(
+    config: EngineConfig,
+    primals: tuple[Differentiable, Constants],
+    rows: RowStatistics,
+    tangents: tuple[Differentiable, Any],
+) -> tuple[Array, Array]:
+    """The tangents of output and log-sum-exp.
+
+    `rows` come with their names, for it is here that the derivative reads them: a policy that keeps
+    them saves a sweep.
+    """
+    functions = partial(tile_loops.tangent, config), partial(tile_transpose.transposed, config)
+    return custom_transpose.apply(*functions, (*primals, rows), tangents[0])
+
+
+def _check_second(config: EngineConfig) -> None:
+    if not config.normalizer.twice_differentiable:
+        raise NotImplementedError(
+            "This normalizer has first derivatives only, where it runs block by block. For "
+            'second ones use `implementation="reference"`.'
+        )
 
 
 def _nothing(request: Request) -> tuple[Array, Array]:

@@ -150,39 +150,23 @@ def _jvp(primals: Any, tangents: Any, *, rule: Linear) -> tuple[Any, Any]:
 def _call_jvp(function: Callable[..., tuple], primals: Any, tangents: Any) -> tuple[Any, Any]:
     """The outputs and tangents of `call`, as calls: nothing of it is traced outside of one."""
     moving = [n for n, x in enumerate(tangents) if type(x) is not ad.Zero]
-    number, found = len(primals), []
-
-    def part(given: Sequence[Any]) -> Callable[..., tuple[tuple, tuple]]:
-        """Floating-point outputs as a function of what moves, and the other outputs."""
-
-        def moved(*values: Any) -> tuple[tuple, tuple]:
-            whole = list(given)
-            for n, x in zip(moving, values, strict=True):
-                whole[n] = x
-            out = function(*whole)
-            kinds = [jnp.issubdtype(x.dtype, jnp.inexact) for x in out]
-            found[:] = [kinds]
-            floats = tuple(x for x, kind in zip(out, kinds, strict=True) if kind)
-            return floats, tuple(x for x, kind in zip(out, kinds, strict=True) if not kind)
-
-        return moved
+    trees = []
 
     def forward(*flat: Any) -> tuple[Array, ...]:
-        values = [flat[n] for n in moving]
-        floats, pull, others = jax.vjp(part(flat), *values, has_aux=True)
+        own, values = _of_moving(function, moving, flat)
+        _, pull, out = jax.vjp(own, *values, has_aux=True)
         held, tree = jax.tree.flatten(pull)
-        found[1:] = [tree]
-        return (*floats, *others, *held)
+        trees[:] = [tree]
+        return (*out, *held)
+
+    done, number = call(forward, *primals), len(primals)
+    (tree,) = trees
+    outputs = len(done) - tree.num_leaves
+    out, held = done[:outputs], done[outputs:]
 
     def tangent(*flat: Any) -> tuple[Array, ...]:
-        values = tuple(flat[n] for n in moving)
-        moved = flat[number + len(held) :]
-        return jax.jvp(part(flat[:number]), values, moved, has_aux=True)[1]
-
-    done = call(forward, *primals)
-    kinds, tree = found
-    floats, others = done[: sum(kinds)], done[sum(kinds) : len(kinds)]
-    held = done[len(kinds) :]
+        own, values = _of_moving(function, moving, flat[:number])
+        return jax.jvp(own, values, flat[number + len(held) :], has_aux=True)[1]
 
     def transpose(needed: tuple[bool, ...], *flat: Any) -> tuple[Array | None, ...]:
         pull = jax.tree.unflatten(tree, flat[number : number + len(held)])
@@ -191,10 +175,30 @@ def _call_jvp(function: Callable[..., tuple], primals: Any, tangents: Any) -> tu
     moves = [tangents[n] for n in moving]
     rule = Linear(tangent, transpose, len(moving))
     changes = iter(linear_p.bind(*primals, *held, *moves, rule=rule))
-    sources = iter(floats), iter(others)
-    out = [next(sources[0] if kind else sources[1]) for kind in kinds]
     zero = lambda x: ad.Zero(jax.typeof(x).to_tangent_aval())  # noqa: E731
-    return out, [next(changes) if k else zero(x) for x, k in zip(out, kinds, strict=True)]
+    return out, [next(changes) if _is_inexact(x) else zero(x) for x in out]
+
+
+def _of_moving(
+    function: Callable[..., tuple], moving: Sequence[int], flat: Sequence[Any]
+) -> tuple[Callable[..., tuple[tuple, tuple]], tuple]:
+    """The function of the arguments that move alone, and these arguments.
+
+    It returns the outputs that have a derivative, and then all outputs.
+    """
+
+    def own(*values: Any) -> tuple[tuple, tuple]:
+        whole = list(flat)
+        for n, x in zip(moving, values, strict=True):
+            whole[n] = x
+        out = tuple(function(*whole))
+        return tuple(filter(_is_inexact, out)), out
+
+    return own, tuple(flat[n] for n in moving)
+
+
+def _is_inexact(x: Array) -> bool:
+    return jnp.issubdtype(x.dtype, jnp.inexact)
 
 
 ad.primitive_jvps[linear_p] = _jvp

@@ -16,6 +16,9 @@ from attention_jax.engine.implementation import named_output, named_rows
 from attention_jax.engine.pallas_kernels import Constants, Differentiable, KernelConfig
 from attention_jax.engine.request import Request, make_request
 
+# (arrays, constants) -> (out, lse)
+Attend = Callable[[Differentiable, Constants], tuple[Array, Array]]
+
 
 def attend(request: Request, tiling: BlockMap, *, interpret: bool) -> tuple[Array, Array]:
     """Output and log-sum-exp of a request that `pallas` does not refuse, none of it empty."""
@@ -43,9 +46,7 @@ def attend(request: Request, tiling: BlockMap, *, interpret: bool) -> tuple[Arra
     return rule(config)(Differentiable(floats, query, key, value), constants)
 
 
-def _exact(
-    request: Request, score_mod: Hoisted | None, mask: Hoisted | None
-) -> Callable[[Differentiable, Constants], tuple[Array, Array]]:
+def _exact(request: Request, score_mod: Hoisted | None, mask: Hoisted | None) -> Attend:
     """`attend` by `engine.blockwise`, for the derivatives that the kernels do not give."""
     traced, offsets, dtype = request.analysis.mask, request.offsets, request.query.dtype
     known = not any(isinstance(x, jax.core.Tracer) for x in offsets)
@@ -70,44 +71,13 @@ def _exact(
     return exact
 
 
-def rule(config: KernelConfig) -> Callable[[Differentiable, Constants], tuple[Array, Array]]:
+def rule(config: KernelConfig) -> Attend:
     """`(arrays, constants) -> (out, lse)` with its derivatives."""
-    exact = config.exact
+    exact, backward = config.exact, _backward_rule(config)
 
     @jax.custom_jvp
     def attend(arrays: Differentiable, constants: Constants) -> tuple[Array, Array]:
-        kernel, refs = pallas_kernels.programs(config, arrays, constants)
-        (b, g, r, t, _), e = config.shape, config.widths[1]
-        out = jax.ShapeDtypeStruct((b, t, g * r, e), arrays.q.dtype)
-        out, lse = pallas_kernels.call(
-            config, kernel.forward, refs, [out, refs.bad_q], by_keys=False
-        )
-        return out, lse.transpose(0, 2, 1)
-
-    @jax.custom_jvp
-    def backward(
-        arrays: Differentiable, constants: Constants, results: Any, cts: Any
-    ) -> tuple[Array, ...]:
-        kernel, refs = pallas_kernels.programs(config, arrays, constants)
-        (out, lse), (ct, ct_lse) = results, cts
-        shift = (out.astype(jnp.float32) * ct.astype(jnp.float32)).sum(-1) - ct_lse
-        lse = jnp.where(lse == -jnp.inf, 0.0, lse)
-        shift, lse = shift.transpose(0, 2, 1), lse.transpose(0, 2, 1)
-        refs = refs._replace(ct=ct, lse=lse, shift=shift)
-        dq = pallas_kernels.call(config, kernel.backward_query, refs, [refs.q], by_keys=False)
-        return *dq, *pallas_kernels.call(
-            config, kernel.backward_key, refs, [refs.k, refs.v], by_keys=True
-        )
-
-    def exact_backward(arrays: Differentiable, constants: Constants, cts: Any) -> Differentiable:
-        return jax.vjp(lambda arrays: exact(arrays, constants), arrays)[1](cts)[0]
-
-    @backward.defjvp
-    def backward_jvp(primals: Any, tangents: Any) -> Any:
-        (arrays, constants, _, cts), (d_arrays, _, _, d_cts) = primals, tangents
-        again = lambda arrays, cts: tuple(exact_backward(arrays, constants, cts)[1:])  # noqa: E731
-        _, moved = jax.jvp(again, (arrays, cts), (d_arrays, d_cts))
-        return backward(*primals), moved
+        return _forward(config, arrays, constants)
 
     def tangent(given: Any, moved: Differentiable) -> Any:
         arrays, constants, _ = given
@@ -116,7 +86,7 @@ def rule(config: KernelConfig) -> Callable[[Differentiable, Constants], tuple[Ar
     def transposed(needed: tuple[bool, ...], given: Any, cts: Any) -> Differentiable:
         arrays, constants, results = given
         if any(needed[:-3]):
-            return exact_backward(arrays, constants, cts)
+            return _exact_backward(exact, arrays, constants, cts)
         nothing: Any = (None,) * len(arrays.floats)
         return Differentiable(nothing, *backward(arrays, constants, results, cts))
 
@@ -129,3 +99,58 @@ def rule(config: KernelConfig) -> Callable[[Differentiable, Constants], tuple[Ar
         )
 
     return attend
+
+
+def _backward_rule(config: KernelConfig) -> Callable[..., tuple[Array, ...]]:
+    """`(arrays, constants, results, cotangents) -> those of q, k and v`, with derivatives."""
+
+    @jax.custom_jvp
+    def backward(
+        arrays: Differentiable, constants: Constants, results: Any, cts: Any
+    ) -> tuple[Array, ...]:
+        return _backward(config, arrays, constants, results, cts)
+
+    @backward.defjvp
+    def backward_jvp(primals: Any, tangents: Any) -> Any:
+        (arrays, constants, _, cts), (d_arrays, _, _, d_cts) = primals, tangents
+
+        def again(arrays: Differentiable, cts: Any) -> tuple[Array, ...]:
+            return tuple(_exact_backward(config.exact, arrays, constants, cts)[1:])
+
+        _, moved = jax.jvp(again, (arrays, cts), (d_arrays, d_cts))
+        return backward(*primals), moved
+
+    return backward
+
+
+def _forward(
+    config: KernelConfig, arrays: Differentiable, constants: Constants
+) -> tuple[Array, Array]:
+    """Output and log-sum-exp by the kernel."""
+    kernel, refs = pallas_kernels.programs(config, arrays, constants)
+    (b, g, r, t, _), e = config.shape, config.widths[1]
+    out = jax.ShapeDtypeStruct((b, t, g * r, e), arrays.q.dtype)
+    out, lse = pallas_kernels.call(config, kernel.forward, refs, [out, refs.bad_q], by_keys=False)
+    return out, lse.transpose(0, 2, 1)
+
+
+def _backward(
+    config: KernelConfig, arrays: Differentiable, constants: Constants, results: Any, cts: Any
+) -> tuple[Array, ...]:
+    """Cotangents of queries, keys and values by the kernels, from those of `results`."""
+    kernel, refs = pallas_kernels.programs(config, arrays, constants)
+    (out, lse), (ct, ct_lse) = results, cts
+    shift = (out.astype(jnp.float32) * ct.astype(jnp.float32)).sum(-1) - ct_lse
+    lse = jnp.where(lse == -jnp.inf, 0.0, lse)
+    shift, lse = shift.transpose(0, 2, 1), lse.transpose(0, 2, 1)
+    refs = refs._replace(ct=ct, lse=lse, shift=shift)
+    dq = pallas_kernels.call(config, kernel.backward_query, refs, [refs.q], by_keys=False)
+    return *dq, *pallas_kernels.call(
+        config, kernel.backward_key, refs, [refs.k, refs.v], by_keys=True
+    )
+
+
+def _exact_backward(
+    exact: Attend, arrays: Differentiable, constants: Constants, cts: Any
+) -> Differentiable:
+    return jax.vjp(lambda arrays: exact(arrays, constants), arrays)[1](cts)[0]

@@ -1,16 +1,59 @@
 """Reverse mode: the loop over the tiles that transposes `tile_loops.tangent`, written out."""
 
 import math
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jax.tree_util import PyTreeDef
+from jaxtyping import Array, Float, PyTree
 
 from attention_jax.core.online_normalizers import Block
 from attention_jax.engine import tile_steps, tiles
 from attention_jax.engine.tile_steps import Differentiable, EngineConfig, RowStatistics, Tile
 from attention_jax.engine.tiles import Captured, Constants
+
+
+class Chosen(NamedTuple):
+    """The captured arrays whose cotangents are asked for, among all of them.
+
+    Attributes:
+      leaves, tree: all of them.
+      places: of those that are asked for.
+      copies: how many of an array are made, by its place: one for each of several parts of a tile.
+    """
+
+    leaves: list[Array]
+    tree: PyTreeDef
+    places: tuple[int, ...]
+    copies: dict[int, tuple[int, int]]
+
+    def apart(self) -> Captured:
+        """A 0 for each array that has copies, as `TileSpec` takes it."""
+        if not self.copies:
+            return tiles.TOGETHER
+        numbers = range(len(self.leaves))
+        return jax.tree.unflatten(self.tree, [0 if n in self.copies else None for n in numbers])
+
+    def copied(self) -> list[Array]:
+        """Those that are asked for, with their copies."""
+        own = ((self.leaves[n], self.copies.get(n, ())) for n in self.places)
+        return [jnp.broadcast_to(x, copies + x.shape) for x, copies in own]
+
+    def put(self, copies: list[Array]) -> Captured:
+        """All of them, with other numbers in those that are asked for."""
+        whole = list(self.leaves)
+        for n, x in zip(self.places, copies, strict=True):
+            whole[n] = x
+        return jax.tree.unflatten(self.tree, whole)
+
+    def summed(self, cotangents: list[Array]) -> Captured:
+        """The cotangents of all, each the sum of those of its copies; None where not asked for."""
+        whole: list[Any] = [None] * len(self.leaves)
+        for n, x in zip(self.places, cotangents, strict=True):
+            whole[n] = x.sum(tuple(range(len(self.copies.get(n, ())))))
+        return jax.tree.unflatten(self.tree, whole)
 
 
 def transposed(
@@ -22,64 +65,67 @@ def transposed(
     """The transpose of `tangent`: the cotangents of the arrays, from those of its result."""
     arrays, constants, rows = given
     of_out, of_lse = moved
-    form = config.normalizer
-    shift = (of_out * rows.mean).sum(-1) - of_lse if form.sums_to_one else -of_lse
+    fixed = config.normalizer.sums_to_one
+    shift = (of_out * rows.mean).sum(-1) - of_lse if fixed else -of_lse
     leaves, tree = jax.tree.flatten(arrays.captured)
     # Captured arrays may be large, and mostly are constant.
-    chosen = [n for n, need in enumerate(needed[: len(leaves)]) if need]
-    copies = _copies(config, arrays)
-    apart: Any = jax.tree.unflatten(tree, [0 if n in copies else None for n in range(len(leaves))])
-    config = config._replace(spec=config.spec._replace(apart=apart if copies else tiles.TOGETHER))
-    moving = [jnp.broadcast_to(leaves[n], copies.get(n, ()) + leaves[n].shape) for n in chosen]
-
-    def with_chosen(moving: list[Array]) -> Captured:
-        whole = list(leaves)
-        for n, x in zip(chosen, moving, strict=True):
-            whole[n] = x
-        return jax.tree.unflatten(tree, whole)
-
-    def contribution(tile: Tile) -> tuple[list[Array], Array, Array, Array]:
-        _, q, k, v = tile.own
-        row, pulled, ct = tile_steps.read((rows.row, shift, of_out), tile.row)
-        row, pulled, ct = (
-            jax.tree.map(lambda x: tiles.regroup(x, config.parts), x) for x in (row, pulled, ct)
-        )
-
-        def logits(moving: list[Array], q: Array, k: Array) -> Array:
-            return tile_steps.logits_of(config, constants, tile, with_chosen(moving), q, k)
-
-        s, pull = jax.vjp(logits, moving, q, k)
-        p, slope = tile_steps.weights_of(
-            form, Block(s, tile.visible, tile.index.keys), row, "columns"
-        )
-        keep = tile_steps.keep_of(config, constants, tile)
-        of_weights = tile_steps.times(_weights_cotangent(v, ct), keep)
-        of_logits = slope * (of_weights - tiles.spread_rows(pulled, "columns"))
-        of_moving, of_q, of_k = pull(of_logits)
-        of_q = of_q.reshape(of_out.shape[1:-1] + of_q.shape[-1:])
-        return of_moving, of_q, of_k, _values_cotangent(tile_steps.times(p, keep), ct)
+    places = tuple(n for n, need in enumerate(needed[: len(leaves)]) if need)
+    chosen = Chosen(leaves, tree, places, _copies(config, arrays))
+    config = config._replace(spec=config.spec._replace(apart=chosen.apart()))
+    copies, of_rows = chosen.copied(), (rows.row, shift, of_out)
 
     def step(masked: bool, at: Array, sums: Any) -> Any:
         tile = tile_steps.make_tile(
             config, arrays, constants, masked, at, "columns", finite=masked, split=True
         )
-        of_captured, *added = tile_steps.where_seen(config, tile, lambda: contribution(tile))
+        own = partial(_contribution, config, constants, chosen, copies, of_rows, tile)
+        of_captured, *added = tile_steps.where_seen(config, tile, own)
         captured, q, k, v = sums
         captured = jax.tree.map(jnp.add, captured, of_captured)
         (q,) = tile_steps.add((q,), added[:1], tile.row)
         return captured, q, *tile_steps.add((k, v), added[1:], tile.column)
 
     nothing = (jnp.zeros_like(tile_steps.repeated(x, config.parts, 2)) for x in arrays[2:])
-    start = list(map(jnp.zeros_like, moving)), jnp.zeros_like(arrays.q), *nothing
-    of_chosen, of_q, *rest = tile_steps.loop(config, step, start)
-    of_captured: list[Any] = [None] * len(leaves)
-    for n, x in zip(chosen, of_chosen, strict=True):
-        of_captured[n] = x.sum(tuple(range(len(copies.get(n, ())))))
+    start = list(map(jnp.zeros_like, copies)), jnp.zeros_like(arrays.q), *nothing
+    of_copies, of_q, *rest = tile_steps.loop(config, step, start)
     of_keys = (
         x.reshape(*like.shape[:3], config.parts, *like.shape[3:]).sum(3)
         for x, like in zip(rest, arrays[2:], strict=True)
     )
-    return Differentiable(jax.tree.unflatten(tree, of_captured), of_q, *of_keys)
+    return Differentiable(chosen.summed(of_copies), of_q, *of_keys)
+
+
+def _contribution(
+    config: EngineConfig,
+    constants: Constants,
+    chosen: Chosen,
+    copies: list[Array],
+    of_rows: tuple[PyTree, Array, Array],
+    tile: Tile,
+) -> tuple[list[Array], Array, Array, Array]:
+    """A tile's part in the cotangents of the copies, of queries, keys and values.
+
+    Args:
+      of_rows: of each query: the row statistics, what its cotangents of weights are lowered by, and
+        the cotangent of its output.
+    """
+    _, q, k, v = tile.own
+    shape = of_rows[-1].shape[1:-1]
+    of_rows = tile_steps.read(of_rows, tile.row)
+    row, shift, ct = jax.tree.map(lambda x: tiles.regroup(x, config.parts), of_rows)
+
+    def logits(copies: list[Array], q: Array, k: Array) -> Array:
+        return tile_steps.logits_of(config, constants, tile, chosen.put(copies), q, k)
+
+    s, pull = jax.vjp(logits, copies, q, k)
+    block = Block(s, tile.visible, tile.index.keys)
+    p, slope = tile_steps.weights_of(config.normalizer, block, row, "columns")
+    keep = tile_steps.keep_of(config, constants, tile)
+    of_weights = tile_steps.times(_weights_cotangent(v, ct), keep)
+    of_logits = slope * (of_weights - tiles.spread_rows(shift, "columns"))
+    of_copies, of_q, of_k = pull(of_logits)
+    of_q = of_q.reshape(shape + of_q.shape[-1:])
+    return of_copies, of_q, of_k, _values_cotangent(tile_steps.times(p, keep), ct)
 
 
 def _copies(config: EngineConfig, arrays: Differentiable) -> dict[int, tuple[int, int]]:
