@@ -123,6 +123,30 @@ def test_a_file_fits_in_the_head(file):
     assert len(file.read_text(encoding="utf-8").splitlines()) <= 400
 
 
+def longest_body(tree: ast.AST) -> tuple[int, str]:
+    """Lines of the longest function body, docstring apart, and the function's name."""
+    found = [(0, "")]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[ast.get_docstring(node) is not None :]
+            if body:
+                first = min(x.lineno for x in (body[0], *getattr(body[0], "decorator_list", ())))
+                found.append((body[-1].end_lineno - first + 1, node.name))
+    return max(found)
+
+
+def test_a_body_is_counted_without_its_docstring():
+    source = 'def f():\n    """One.\n\n    Two."""\n    @g\n    def h(): ...\n\n    return h\n'
+    assert longest_body(ast.parse(source)) == (4, "f")
+
+
+@pytest.mark.parametrize("folder", [PACKAGE, "experiments", "scripts"])
+def test_a_body_fits_on_a_screen(folder):
+    for file in (ROOT / folder).rglob("*.py"):
+        lines, name = longest_body(ast.parse(file.read_text(encoding="utf-8")))
+        assert lines <= 30, f"{name} of {file.relative_to(ROOT)} has {lines} lines"
+
+
 def test_variants_do_not_import_each_other():
     for file in (ROOT / PACKAGE / "variants").glob("*.py"):
         if not file.stem.startswith("_"):

@@ -62,13 +62,6 @@ def from_features(
             sums = read(jnp.einsum("bsgd,bsge->bgde", keys, _counted(got.v)), queries)
         return finalize(got, _mean(sums), q.dtype)
 
-    def start(params: Params, batch: int, length: int, **sizes: Any) -> LinearState:
-        del params, length
-        dtype = wide_dtype(jnp.zeros((), sizes["dtype"]))
-        key = jax.ShapeDtypeStruct((1, 1, 1, sizes["head_width"]), dtype)
-        width = jax.eval_shape(of_key, key, jax.ShapeDtypeStruct((1, 1), jnp.int32)).shape[-1]
-        return empty_state(batch, sizes["kv_heads"], width, sizes["value_width"] + 1, dtype)
-
     def next_one(
         params: Params, state: LinearState, q: Array, k: Array, v: Array
     ) -> tuple[LinearState, Array]:
@@ -79,7 +72,19 @@ def from_features(
         sums, out = step(state.sums, queries, keys, _counted(v.astype(dtype)))
         return LinearState(sums, state.position + 1), _mean(out).astype(q.dtype)
 
+    start = partial(_feature_start, of_key)
     return Variant(no_parameters, attend, start, next_one, roles=roles, mask_kind="keywise")
+
+
+def _feature_start(
+    of_key: Feature, params: Params, batch: int, length: int, **sizes: Any
+) -> LinearState:
+    """The state before the first position: sums of as many features as a key has."""
+    del params, length
+    dtype = wide_dtype(jnp.zeros((), sizes["dtype"]))
+    key = jax.ShapeDtypeStruct((1, 1, 1, sizes["head_width"]), dtype)
+    width = jax.eval_shape(of_key, key, jax.ShapeDtypeStruct((1, 1), jnp.int32)).shape[-1]
+    return empty_state(batch, sizes["kv_heads"], width, sizes["value_width"] + 1, dtype)
 
 
 def _counted(v: Float[Array, "*b e"]) -> Float[Array, "*b e_and_one"]:
