@@ -226,7 +226,7 @@ def _extend(
 ) -> DecodingResult:
     """Appends the token `choose(logits, position)` until every row has ended."""
     _require_length(state, max_length, options)
-    b, rule = batch_size(state), options.rule
+    rule = options.rule
 
     def advance(path: _Path) -> _Path:
         state, logits = step(path.state, path.token)
@@ -250,16 +250,22 @@ def _extend(
     path = lax.while_loop(
         lambda path: (path.position < max_length) & ~jnp.all(path.ended),
         advance,
-        _Path(
-            position=jnp.int32(0),
-            state=state,
-            token=jnp.full(b, BOS, jnp.int32),
-            tokens=jnp.full((b, max_length), PAD, jnp.int32),
-            scores=jnp.zeros(b, jnp.float32),
-            ended=jnp.zeros(b, bool),
-        ),
+        _begin(state, max_length),
     )
     return decoded(path.tokens[:, None], path.scores[:, None])
+
+
+def _begin(state: State, max_length: int) -> _Path:
+    """The path of every row before its first token."""
+    b = batch_size(state)
+    return _Path(
+        position=jnp.int32(0),
+        state=state,
+        token=jnp.full(b, BOS, jnp.int32),
+        tokens=jnp.full((b, max_length), PAD, jnp.int32),
+        scores=jnp.zeros(b, jnp.float32),
+        ended=jnp.zeros(b, bool),
+    )
 
 
 def _require_length(state: State, max_length: int, options: DecodingOptions) -> None:
