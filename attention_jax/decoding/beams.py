@@ -101,17 +101,22 @@ def advance(
     rows = (jnp.arange(b)[:, None] * k + parent).reshape(b * k)
     return Beams(
         position=beams.position + 1,
-        # The beams of one row share leaves that `step` returned untouched: nothing to move.
-        state=jax.tree.map(
-            lambda new, old: new if new is old else jnp.take(new, rows, axis=0, mode="clip"),
-            state,
-            beams.state,
-        ),
+        state=_moved(state, beams.state, rows),
         token=token,
         open_tokens=pick_rows(beams.open_tokens, parent).at[:, :, beams.position].set(token),
         open_scores=open_scores,
         done_tokens=done_tokens,
         done_scores=done_scores,
+    )
+
+
+def _moved(state: State, before: State, rows: Int[Array, " r"]) -> State:
+    """The state of these rows, each of which goes on from a beam of its own sentence."""
+    # The beams of one row share leaves that `step` returned untouched: nothing to move.
+    return jax.tree.map(
+        lambda new, old: new if new is old else jnp.take(new, rows, axis=0, mode="clip"),
+        state,
+        before,
     )
 
 
