@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from attention_jax.core.files import content_hash
+from attention_jax.training.preemption import Preempted
 from experiments import visualize
 from experiments.common import experiment, flags
 from experiments.common.experiment import PageFlags, PredictFlags
@@ -107,6 +108,8 @@ def ended(call: Callable[[], Any]) -> Ended:
             return Ended(call(), "", said())
         except flags.EXPECTED as error:
             return Ended(None, str(error) or repr(error), said())
+        except Preempted:  # Ctrl-C, which is meant for the campaign
+            raise KeyboardInterrupt from None
         except Exception:
             return Ended(None, f"traceback\n{traceback.format_exc()}", said())
 
