@@ -70,15 +70,15 @@ def transposed(
     leaves, tree = jax.tree.flatten(arrays.captured)
     # Captured arrays may be large, and mostly are constant.
     places = tuple(n for n, need in enumerate(needed[: len(leaves)]) if need)
-    chosen = Chosen(leaves, tree, places, _copies(config, arrays))
+    chosen = Chosen(leaves, tree, places, _copies(config, arrays, places))
     config = config._replace(spec=config.spec._replace(apart=chosen.apart()))
-    copies, of_rows = chosen.copied(), (rows.row, shift, of_out)
+    moving, of_rows = chosen.copied(), (rows.row, shift, of_out)
 
     def step(masked: bool, at: Array, sums: Any) -> Any:
         tile = tile_steps.make_tile(
             config, arrays, constants, masked, at, "columns", finite=masked, split=True
         )
-        own = partial(_contribution, config, constants, chosen, copies, of_rows, tile)
+        own = partial(_contribution, config, constants, chosen, moving, of_rows, tile)
         of_captured, *added = tile_steps.where_seen(config, tile, own)
         captured, q, k, v = sums
         captured = jax.tree.map(jnp.add, captured, of_captured)
@@ -86,7 +86,7 @@ def transposed(
         return captured, q, *tile_steps.add((k, v), added[1:], tile.column)
 
     nothing = (jnp.zeros_like(tile_steps.repeated(x, config.parts, 2)) for x in arrays[2:])
-    start = list(map(jnp.zeros_like, copies)), jnp.zeros_like(arrays.q), *nothing
+    start = list(map(jnp.zeros_like, moving)), jnp.zeros_like(arrays.q), *nothing
     of_copies, of_q, *rest = tile_steps.loop(config, step, start)
     of_keys = (
         x.reshape(*like.shape[:3], config.parts, *like.shape[3:]).sum(3)
@@ -128,8 +128,10 @@ def _contribution(
     return of_copies, of_q, of_k, _values_cotangent(tile_steps.times(p, keep), ct)
 
 
-def _copies(config: EngineConfig, arrays: Differentiable) -> dict[int, tuple[int, int]]:
-    """The captured arrays that get a copy for each sequence and key head of a tile; how many.
+def _copies(
+    config: EngineConfig, arrays: Differentiable, places: tuple[int, ...]
+) -> dict[int, tuple[int, int]]:
+    """Arrays at these places that get a copy for each sequence and key head of a tile; how many.
 
     A copy has no part in the heads of other devices, so its cotangent is summed up after the loop.
     """
@@ -141,7 +143,7 @@ def _copies(config: EngineConfig, arrays: Differentiable) -> dict[int, tuple[int
     return {
         n: copies
         for n, x in enumerate(jax.tree.leaves(arrays.captured)[:number])
-        if x.size * math.prod(copies) <= arrays.q.size
+        if n in places and x.size * math.prod(copies) <= arrays.q.size
     }
 
 

@@ -8,9 +8,12 @@ import textwrap
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from attention_jax.core import masks
+from attention_jax.engine import blockwise, reference
+from attention_jax.engine.request import make_request
 from tests.support.engine_requests import LEARNED, QKV, agree, asked, close, dense, engine
 
 FLOATS = ("query", "key", "value", "table", "slopes")
@@ -142,3 +145,17 @@ def test_memory_of_derivatives_grows_with_the_length_and_not_its_square():
         # At the least one array of the request; dense, several of length x length floats.
         assert 1024 * 16 * 4 < sizes[0] and sizes[2] < 4096**2 * 4 / 8
         assert sizes[1] < 2.3 * sizes[0] and sizes[2] < 2.3 * sizes[1]
+
+
+def test_gradients_of_queries_alone_where_devices_share_a_program(monkeypatch):
+    monkeypatch.setattr(blockwise.partition, "devices", lambda: 4)
+    table = jnp.linspace(-1.0, 1.0, 4)
+    q = jnp.sin(jnp.arange(2.0 * 5 * 4 * 3)).reshape(2, 5, 4, 3)
+
+    def loss(run, q):
+        request = make_request(q, q, q, score_mod=lambda s, b, h, i, j: s * table[h])
+        return (run(request) ** 2).sum()
+
+    got = jax.jit(jax.grad(lambda q: loss(blockwise.run, q)))(q)
+    expected = jax.grad(lambda q: loss(reference.run, q))(q)
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
