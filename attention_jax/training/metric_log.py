@@ -160,7 +160,7 @@ class Bar:
         else:
             self.say(f"{text}, left {self._left(row['step'])}" if train else text)
 
-    def _left(self, step: int) -> str:
+    def _left(self, step: float) -> str:
         """The time of the steps left, if they take as long as those of this process did."""
         a_step = (time.monotonic() - self._start) / max(step - self._done, 1)
         return tqdm.tqdm.format_interval((self._steps - step) * a_step)
