@@ -158,7 +158,7 @@ class Bar:
         if train and not self._bar.disable:
             self._bar.set_postfix(numbers, refresh=False)
         else:
-            self.say(f"{text}, left {self._left(row['step'])}" if train else text)
+            self.say(f"{text}, left {self._left(float(row['step']))}" if train else text)
 
     def _left(self, step: float) -> str:
         """The time of the steps left, if they take as long as those of this process did."""
