@@ -24,6 +24,7 @@ from tests.support.browser import PROGRAM, Browser
 from tests.support.mnist_files import IMAGES, LABELS, write
 from tests.support.scripts import script as run
 from tests.support.scripts import validated
+from tests.support.sealed_runs import write_record
 
 TINY = (
     "--width=8 --heads=2 --layers=1 --feed_forward=8 --steps=2 --evaluate_every=2 "
@@ -72,6 +73,7 @@ def test_classes_and_sizes_are_those_of_the_run_whatever_became_of_its_data(trai
     # As if the data had other names today, and then were gone.
     own["classes"] = [f"once {name}" for name in own["classes"]]
     (folder / "pictures.json").write_text(json.dumps(own))
+    write_record(folder)
     asked = f"--run={folder}", f"--file={picture}"
     done = run("predict", *asked, "--data=gone")
     assert done.returncode == 0 and done.stdout.startswith("once "), done.stderr

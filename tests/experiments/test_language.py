@@ -8,6 +8,7 @@ import pytest
 from experiments.common.config import LOSSES
 from tests.support.scripts import ROOT, validated
 from tests.support.scripts import script as run
+from tests.support.sealed_runs import write_flags, write_record
 
 TINY = (
     "--width=8 --heads=2 --layers=1 --feed_forward=8 --steps=2 --evaluate_every=2 "
@@ -99,11 +100,11 @@ def test_a_refused_resume_changes_nothing(trained, tmp_path, recorded, change, m
     folder, text_file = tmp_path / "run", tmp_path / "sums.txt"
     shutil.copytree(trained[0], folder)
     flags = folder / "run.flags"
-    flags.write_text(flags.read_text().replace(str(trained[0].parent), str(tmp_path)))
+    write_flags(folder, flags.read_text().replace(str(trained[0].parent), str(tmp_path)))
     record = json.loads((folder / "run.json").read_text())
     assert set(record["data"]) == {"training", "validation"}
     if not recorded:
-        (folder / "run.json").write_text(json.dumps({**record, "data": {}}))
+        write_record(folder, data={})
     text_file.write_text(change(TEXT))
     before = contents(folder)
     done = run("language", f"--flagfile={flags}", f"--run={folder}", "--resume", "--characters=9")
