@@ -234,6 +234,7 @@ def test_of_frames_the_weights_are_those_of_the_steps():
     np.testing.assert_array_equal(alone["encoder"].weights, drawn["encoder"].weights)
 
 
+@pytest.mark.slow
 def test_cells_that_ctc_trains_have_no_maps():
     config = RNNConfig(12, width=8)
     rngs = nnx.Rngs(0)
@@ -271,6 +272,7 @@ def test_weights_of_a_language_model_are_the_softmax_of_the_paper(kind):
         np.testing.assert_allclose(drawn["decoder"].weights[number], wanted, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_model_of_ones_own_needs_one_method():
     class Own(nnx.Module):
         def __init__(self, both):

@@ -66,6 +66,7 @@ def test_what_it_supports_is_what_the_variant_says():
     assert {"masks of keys", "steps of its own in decoders"} <= set(entry.supports)
 
 
+@pytest.mark.slow
 def test_options_are_those_of_the_variant():
     assert variant_info.describe("sliding_window", size=8).support.linear_memory
     with pytest.raises(ValueError, match="options of variant alibi are: none"):

@@ -119,13 +119,14 @@ def test_the_record_holds_variants_of_the_library_alone():
     assert set(variant_support.recorded()) <= set(variants.names())
 
 
-@pytest.mark.sampled(7)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("case", sorted(variant_support.recorded()))
 def test_the_record_is_true(case):
     """Where it is not: `attention-jax record` writes it anew."""
     assert variant_support.recorded()[case] == variant_support.support_of(variants.get(case))
 
 
+@pytest.mark.slow
 def test_what_needs_no_trace_is_true_of_all():
     for name, support in variant_support.recorded().items():
         variant = variants.get(name)
@@ -139,6 +140,7 @@ def test_what_needs_no_trace_is_true_of_all():
         )
 
 
+@pytest.mark.slow
 def test_the_record_is_written_as_it_is_read(monkeypatch, tmp_path):
     monkeypatch.setattr(variants, "names", lambda: ("dot",))
     monkeypatch.setattr(variant_support, "RECORD", tmp_path / "record.json")

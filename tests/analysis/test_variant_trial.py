@@ -39,6 +39,7 @@ def test_every_promise_is_tried():
     assert variant_trial.PROMISES == PROMISES and all(isinstance(p, Promise) for p in PROMISES)
 
 
+@pytest.mark.slow
 def test_the_cost_is_that_of_the_program():
     def attend(params, q, k, v, options):
         """Holds all weights."""
@@ -50,6 +51,7 @@ def test_the_cost_is_that_of_the_program():
     assert found.temporary_bytes >= variant_trial.HEADS * 64 * 64 * 4
 
 
+@pytest.mark.slow
 def test_a_length_that_is_refused_says_why(monkeypatch):
     def attend(params, q, k, v, options):
         if q.shape[1] > 32:

@@ -64,6 +64,7 @@ def imported(node: ast.AST) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_an_extra_brings_what_is_imported_under_its_name():
     for path in (ROOT / "attention_jax").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -74,6 +75,7 @@ def test_an_extra_brings_what_is_imported_under_its_name():
                 assert wanted <= set(brought), (path, extra.value)
 
 
+@pytest.mark.slow
 def test_what_extras_bring_is_imported_under_their_name():
     brought = set(re.findall(r"^([\w-]+)", "".join(extras().values()), re.MULTILINE))
     optional = {name for name in [*NAMES, *brought] if NAMES.get(name, name) in brought}

@@ -57,6 +57,7 @@ def test_what_the_key_alone_decides_is_computed_before():
     assert products == 2  # W_q q, and w . tanh
 
 
+@pytest.mark.slow
 def test_captured_parameters_get_their_gradients():
     q, k = pair()
 

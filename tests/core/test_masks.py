@@ -152,6 +152,7 @@ def test_wrong_arguments_are_refused(users_errors):
         masks.lengths(jnp.ones((2, 3), jnp.int32))
 
 
+@pytest.mark.slow
 def test_they_take_plain_numbers_too():
     for mask, rule in RULES.values():
         assert bool(mask(0, 1, 2, 1)) == rule(0, 1, 2, 1)
@@ -285,6 +286,7 @@ def test_sizes_are_whole_numbers_of_32_bits(size, users_errors):
             masks.prefix(size)
 
 
+@pytest.mark.slow
 def test_numpy_arrays_are_taken(users_errors):
     made = {
         "lengths": masks.lengths(np.array([2, 5])),

@@ -163,6 +163,7 @@ def test_equal_logits_share_or_the_first_wins():
     np.testing.assert_array_equal(got[0, 0, 0], [1, 0, 0, 0])
 
 
+@pytest.mark.slow
 def test_straight_through_is_hard_with_the_derivative_of_softmax():
     logits, visible = (jnp.asarray(x) for x in data())
     logits = logits.astype(jnp.float32)
@@ -186,6 +187,7 @@ def test_entmax_meets_its_neighbours():
         np.testing.assert_allclose(got, other.weights(logits, visible), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_gradient_of_entmax_in_alpha_matches_finite_differences():
     logits, visible = data()
     target = np.random.default_rng(2).normal(size=logits.shape)
@@ -209,6 +211,7 @@ def test_the_gradient_of_entmax_in_alpha_matches_finite_differences():
         np.testing.assert_allclose(gradient[head], (ends[1] - ends[0]) / (2 * step), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_entmax_near_softmax_keeps_its_digits():
     logits = 3 * jnp.asarray(np.random.default_rng(3).normal(size=(1, 2, 1, 1000)), jnp.float32)
     got = jax.jit(lambda x: normalizers.entmax(jnp.full(2, 1.01)).weights(x, x == x))(logits)
@@ -227,6 +230,7 @@ def test_wrong_arguments_are_refused(users_errors):
         normalizers.entmax(jnp.ones((1, 2)))
 
 
+@pytest.mark.slow
 def test_entmax_needs_an_alpha_above_one(users_errors):
     for alpha in (0.5, 1, jnp.array([1.5, 0.5]), np.array([1.0, 2.0], np.float32)):
         with pytest.raises(ValueError, match="`alpha` must be above 1; got (0.5|1)"):

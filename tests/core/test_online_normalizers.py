@@ -74,7 +74,7 @@ def data(draw):
     return logits, jnp.asarray(visible)
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
 def test_blocks_in_any_order_give_the_weights_of_whole_rows(order, normalizer, data):
     weights, _, row = by_blocks(normalizer.online, *data, order)
@@ -103,7 +103,7 @@ def test_the_rule_is_the_derivative_of_the_weights(normalizer, data, draw):
     assert (np.asarray(weights)[~np.asarray(visible)] == 0).all()
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(2)
 def test_slopes_match_finite_differences_of_the_weight(normalizer, data):
     """The row's numbers held fixed, each weight depends on its own logit alone."""
     form, (logits, visible), step = normalizer.online, data, 1e-6
@@ -134,6 +134,7 @@ def rows_of(form, *logits):
 NONE = (None,) * 5
 
 
+@pytest.mark.slow
 def test_softmax_by_hand():
     weights = rows_of(online_normalizers.SOFTMAX, 0.0, np.log(2.0), None, np.log(5.0), *NONE[:4])
     np.testing.assert_allclose(weights, [1 / 8, 2 / 8, 0, 5 / 8, 0, 0, 0, 0], rtol=1e-6)
@@ -145,11 +146,13 @@ def test_large_logits_do_not_overflow():
     np.testing.assert_allclose(weights, [0.5, 0.5, 0, 0, 0, 0, 0, 0], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_relu_divides_by_the_number_of_visible_keys():
     weights = rows_of(online_normalizers.RELU, 4.0, -1.0, 2.0, None, 6.0, *NONE[:3])
     np.testing.assert_allclose(weights, [1, 0, 0.5, 0, 1.5, 0, 0, 0])
 
 
+@pytest.mark.slow
 def test_hard_takes_the_first_of_equals_in_any_order():
     logits, visible = jnp.array([[1.0, 3.0, 0.0, 3.0, 2.0, 3.0, 1.0, 0.0]]), jnp.ones((1, 8), bool)
     for order in itertools.permutations(range(3)):
@@ -157,6 +160,7 @@ def test_hard_takes_the_first_of_equals_in_any_order():
         np.testing.assert_array_equal(weights[0], np.eye(8)[1])
 
 
+@pytest.mark.slow
 def test_top_k_keeps_equals_and_rows_with_fewer_keys_than_k():
     three = online_normalizers.top_k(3)
     weights = rows_of(three, 1.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0)  # four share the third place
@@ -166,6 +170,7 @@ def test_top_k_keeps_equals_and_rows_with_fewer_keys_than_k():
     np.testing.assert_array_equal(rows_of(three, *NONE, *NONE[:3]), np.zeros(8))
 
 
+@pytest.mark.slow
 def test_sparsemax_and_entmax_by_hand():
     """`max(x - 0.5, 0)` and `max(x / 2 + 0.3, 0)^2` have the sum 1."""
     weights = rows_of(online_normalizers.SPARSEMAX, 1.0, 0.75, 0.75, 0.4, -2.0, *NONE[:3])
@@ -186,7 +191,7 @@ def by_bisection(z, scale, power):
     return np.maximum(z - low, 0) ** power
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name, scale, power", [("sparsemax", 1.0, 1), ("entmax15", 0.5, 2)])
 @pytest.mark.parametrize("spread", [1e-3, 1.0, 30.0, 1e4])
 def test_thresholds_match_bisection(name, scale, power, spread):

@@ -18,6 +18,7 @@ def test_sinusoidal_is_section_3_5():
     )
 
 
+@pytest.mark.slow
 def test_rope_is_a_product_with_rotation_matrices(draw):
     x = draw(2, 5, 3, 4)
     got = positions.rope(x, jnp.arange(5) + 2)
@@ -32,6 +33,7 @@ def test_rope_is_a_product_with_rotation_matrices(draw):
         np.testing.assert_allclose(got[b, t, h], turn @ np.asarray(x[b, t, h]), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_rope_takes_positions_of_each_sequence_and_keeps_the_dtype(draw):
     x = draw(2, 5, 3, 4)
     at = jnp.array([[0, 1, 2, 3, 4], [7, 8, 9, 10, 11]])
@@ -42,6 +44,7 @@ def test_rope_takes_positions_of_each_sequence_and_keeps_the_dtype(draw):
     assert positions.rope(x.astype(jnp.bfloat16), at).dtype == jnp.bfloat16
 
 
+@pytest.mark.slow
 def test_rope_makes_scores_of_distances(draw):
     q, k = draw(1, 1, 1, 8), draw(1, 1, 1, 8)
 
@@ -97,6 +100,7 @@ def test_t5_buckets_are_those_of_the_authors_code(bidirectional, buckets, max_di
     np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.slow
 def test_t5_bias_adds_what_the_table_says(draw):
     table = draw(32, 4)
     add = positions.t5_bias(table)

@@ -12,6 +12,7 @@ def pair(draw):
     return draw(8), draw(8)
 
 
+@pytest.mark.slow
 def test_each_is_its_equation(pair, draw):
     q, k = (np.asarray(x, np.float64) for x in pair)
     w_square, w_q, w_k, w = draw(8, 8), draw(5, 8), draw(5, 8), draw(5)
@@ -36,6 +37,7 @@ def test_each_is_its_equation(pair, draw):
         np.testing.assert_allclose(score(*pair), expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_zero_vector_has_no_angle_and_no_gradient(pair):
     q, _ = pair
     value, gradient = jax.value_and_grad(scores.cosine())(jnp.zeros(8), q)

@@ -67,6 +67,7 @@ def test_other_parameters_make_others():
     assert scores.cosine(temperature=1.0) != scores.cosine(temperature=2.0)
 
 
+@pytest.mark.slow
 def test_a_pickled_copy_works():
     mask = masks.causal & masks.documents(jnp.array(IDS), jnp.array(IDS)) | ~masks.prefix(2)
     copy = pickle.loads(pickle.dumps(mask))

@@ -97,6 +97,7 @@ def test_the_loss_is_that_of_all_paths():
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_greedy_collapses_the_best_path():
     logits = np.random.default_rng(0).normal(size=(20, 9, 4)).astype(np.float32)
     lengths = np.random.default_rng(1).integers(0, 10, 20)

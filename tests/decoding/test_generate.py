@@ -49,7 +49,7 @@ def greedily(model, ids, length, context):
     return ids
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("length", [1, 17])
 def test_greedy_text_is_that_of_the_definition(model, length):
     model, graphdef, params = model

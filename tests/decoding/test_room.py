@@ -85,6 +85,7 @@ def test_a_recurrent_state_takes_any_number():
     search.greedy(lambda s, token: (s, jnp.eye(9)[token]), state, max_length=ROOM + 1)
 
 
+@pytest.mark.slow
 def test_the_cache_of_a_layer_is_guarded_by_itself(draw):
     layer = MultiHeadAttention(8, heads=2, variant="alibi", rngs=nnx.Rngs(0))
     cache, x = layer.init_cache(1, ROOM), draw(1, 1, 8)

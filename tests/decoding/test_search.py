@@ -37,7 +37,7 @@ def brute_force(table: np.ndarray, length_penalty: float) -> list[tuple[float, t
     return sorted(scored, key=lambda pair: (pair[1][-1] != EOS, -pair[0]))
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("length_penalty", [0.0, 0.6, 1.0, 3.0])
 def test_a_beam_that_holds_everything_finds_what_brute_force_finds(length_penalty):
     table = tables(3)
@@ -68,6 +68,7 @@ def test_stopping_early_changes_no_answer(nbest, length_penalty):
         assert sentences(decoded, row) == [y for _, y in expected]
 
 
+@pytest.mark.slow
 def test_a_beginning_that_only_its_length_will_redeem_is_followed():
     """An end of probability 0.4 comes first, but 0.34, then certain for three tokens, wins."""
     table = np.full((1, VOCABULARY ** (LENGTH + 1), VOCABULARY), -40.0, np.float32)
@@ -91,7 +92,7 @@ def searched(table: np.ndarray, k: int, length_penalty: float) -> list[tuple[int
     return [y for _, y in sorted(ended, reverse=True)] + beams
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("length_penalty", [0.0, 1.0, 2.0])
 @pytest.mark.parametrize("beam_size", [2, 3])
 def test_a_narrow_beam_searches_as_the_loops_do(beam_size, length_penalty):
@@ -109,6 +110,7 @@ def test_a_narrow_beam_searches_as_the_loops_do(beam_size, length_penalty):
         assert sentences(decoded, row) == searched(table[row], beam_size, length_penalty)[:2]
 
 
+@pytest.mark.slow
 def test_fewer_sentences_than_asked_for_leave_empty_places():
     decoded = decode("beam", step, start(tables(1)), max_length=1, beam_size=8, nbest=5)
     assert sorted(sentences(decoded, 0)[:3]) == [(EOS,), (3,), (4,)]
@@ -116,6 +118,7 @@ def test_fewer_sentences_than_asked_for_leave_empty_places():
     assert np.isneginf(decoded.scores[0, 3:]).all() and np.isfinite(decoded.scores[0, :3]).all()
 
 
+@pytest.mark.slow
 def test_a_beam_of_one_without_penalty_is_greedy():
     table = tables(64, seed=2)
     options = {"max_length": LENGTH, "beam_size": 1, "length_penalty": 0.0}
@@ -209,6 +212,7 @@ def test_decoding_stops_once_every_row_has_ended():
         assert len(calls) == 3
 
 
+@pytest.mark.slow
 def test_draws_follow_the_tempered_distribution():
     logits, temperature, rows = np.array([9.0, 9.0, 0.0, 1.0, 2.0, 0.5]), 0.7, 20_000
     decoded = decode(
@@ -231,7 +235,7 @@ def test_draws_follow_the_tempered_distribution():
     )
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "options, support",
     [
@@ -253,6 +257,7 @@ def test_only_what_is_kept_is_drawn_and_all_of_it(options, support):
     assert set(decoded.tokens.ravel().tolist()) == support
 
 
+@pytest.mark.slow
 def test_positions_and_rows_draw_their_own_numbers():
     logits = [0.0, 0.0, -50.0] + [0.0] * 97
 
@@ -278,6 +283,7 @@ def test_searching_groups_finds_the_largest(v, k):
         np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.slow
 def test_where_nothing_else_is_possible_the_tokens_stay_in_range():
     values, tokens = logits.largest(jnp.full((2, 101), -jnp.inf).at[:, 100].set(1.0), 3)
     assert tokens.max() <= 100 and tokens[0, 0] == 100 and np.isneginf(values[:, 1:]).all()
@@ -327,6 +333,7 @@ def test_sample_refuses(options, message):
         )
 
 
+@pytest.mark.slow
 def test_sample_takes_a_key_a_row():
     keys = jax.random.split(jax.random.key(3), 4)
     options = {"max_length": 6, "temperature": 3.0}

@@ -161,6 +161,7 @@ def test_mixed_widths_return_the_querys(qkv):
     assert (shape.shape, shape.dtype) == ((2, 5, 4, 6), jnp.bfloat16)
 
 
+@pytest.mark.slow
 def test_a_score_with_parameters_makes_a_variant(qkv):
     def init(key, *, heads, kv_heads, head_width):
         return {"scale": jax.random.normal(key, (head_width,))}
@@ -178,6 +179,7 @@ def test_a_variant_without_parameters_has_none():
     assert made.score({}) is scores.dot
 
 
+@pytest.mark.slow
 def test_the_lse_has_a_gradient_even_where_nothing_is_seen(qkv):
     def loss(q, k, v):
         seen = functools.partial(attention, mask=lambda b, h, i, j: j < i, return_lse=True)

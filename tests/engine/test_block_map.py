@@ -236,6 +236,7 @@ def test_equal_requests_are_searched_once(monkeypatch):
     assert len(looked) == 4
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(
     shape=st.builds(

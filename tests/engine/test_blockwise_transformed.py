@@ -51,6 +51,7 @@ def several(draw):
     return {**x, "dropout_key": jax.random.split(jax.random.key(0), 3)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "names",
     [

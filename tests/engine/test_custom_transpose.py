@@ -69,11 +69,13 @@ def both(compute, *arguments):
     return got
 
 
+@pytest.mark.slow
 def test_it_is_its_function(residuals, tangents):
     both(lambda apply: apply(residuals, tangents))
     both(lambda apply: jax.jit(apply)(residuals, tangents))
 
 
+@pytest.mark.slow
 def test_the_given_transpose_is_used_and_equals_jaxs_own(residuals, tangents):
     for gradient in (jax.grad(loss, 2), jax.jit(jax.grad(loss, 2), static_argnums=0)):
         CALLS.clear()
@@ -107,6 +109,7 @@ def test_only_what_is_needed_is_asked_for(name, needed, residuals, tangents):
     assert CALLS == [needed]
 
 
+@pytest.mark.slow
 def test_tangents_of_residuals_and_of_tangents(residuals, tangents):
     floats = {name: residuals[name] for name in ("w", "scales")}
 
@@ -124,6 +127,7 @@ def test_tangents_of_residuals_and_of_tangents(residuals, tangents):
     both(jax.jit(compute, static_argnums=0), floats, tangents)
 
 
+@pytest.mark.slow
 def test_second_derivatives(residuals, tangents):
     floats = {name: residuals[name] for name in ("w", "scales")}
 
@@ -138,6 +142,7 @@ def test_second_derivatives(residuals, tangents):
     both(jax.jit(compute, static_argnums=0), floats, tangents)
 
 
+@pytest.mark.slow
 def test_whole_numbers_among_the_residuals_have_no_tangent(residuals, tangents):
     compute = lambda apply: jax.grad(loss, 1, allow_int=True)(apply, residuals, tangents)  # noqa: E731
     assert both(compute)["count"].dtype == jax.dtypes.float0
@@ -164,7 +169,7 @@ def several(tree, axes):
     return jax.tree.unflatten(form, [one(x, n) for x, n in zip(leaves, flat, strict=True)])
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", MAPPED)
 def test_vmap_with_shared_and_with_mapped_arguments(name, residuals, tangents):
     axes = MAPPED[name]

@@ -48,6 +48,7 @@ def test_a_batch_of_any_size(length, options, draw):
         close(program, attend, [draw(batch, length, 2, 4) for _ in range(3)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [8, pytest.param(260, marks=pytest.mark.slow)])
 def test_gradients_of_a_batch_of_any_size(length, draw):
     gradient = jax.grad(
@@ -57,6 +58,7 @@ def test_gradients_of_a_batch_of_any_size(length, draw):
     close(program, gradient, [draw(3, length, 2, 4) for _ in range(3)])
 
 
+@pytest.mark.slow
 def test_lengths_of_any_size_are_told_by_the_plan(draw):
     planned = []
 

@@ -44,6 +44,7 @@ def inputs_of(draw, rule, *, wide, shared):
     return query, key, value, draw(2, 2, 3, 5), decay, beta
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("rule", ["linear", "gated", "delta", "gated_delta"])
 def test_every_rule_is_its_recurrence(draw, rule):
     """Also from a state on, in chunks that do not divide the length, with gates of either width."""

@@ -123,7 +123,7 @@ def test_three_axes(draw, heads):
     assert y.shape == (2, 4, 5 * h) and present.shape == (2, g, 6, 8)
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("shape", [(4, 6), (1, 4, 6), (4, 4, 6), (2, 1, 1, 6), (2, 4, 4, 6), (6,)])
 @pytest.mark.parametrize("kind", ["boolean", "numbers"])
 def test_masks_broadcast(inputs, draw, shape, kind):
@@ -139,6 +139,7 @@ def test_a_shorter_mask_hides_the_keys_beyond_it(inputs, draw, kind):
     check(*inputs, attn_mask=mask > -1 if kind == "boolean" else mask)
 
 
+@pytest.mark.slow
 def test_a_soft_cap_comes_before_the_mask(inputs, draw):
     """Bounded after it, hidden keys would come back, and large numbers be cut."""
     mask = 5 * draw(4, 6)
@@ -172,7 +173,7 @@ def test_one_step_after_another_is_the_causal_pass(draw):
         np.testing.assert_allclose(y[:, :, 0], whole[:, :, n], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("is_causal", [0, 1])
 @pytest.mark.parametrize("masked", [False, True])
 def test_lengths_hide_padding_and_place_the_queries(inputs, draw, is_causal, masked):
@@ -201,7 +202,7 @@ def test_windows_are_about_the_position_of_a_query(inputs, past, draw, kind, win
     check(*inputs, **rest, **window, is_causal=int(kind == "past"))
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("mode", [0, 1, 2, 3])
 def test_the_fourth_output_holds_scores_or_weights(inputs, past, draw, mode):
     mask = draw(4, 4, 9).at[1, 2].set(-jnp.inf)
@@ -243,6 +244,7 @@ def test_numbers_of_a_mask_learn(inputs, draw):
     assert ((gradient != 0) == ~np.eye(4, 6, dtype=bool)).all() and jnp.isfinite(gradient).all()
 
 
+@pytest.mark.slow
 def test_a_number_that_is_none_shows(inputs):
     mask = jnp.zeros((4, 6)).at[1, 2].set(jnp.nan)
     y = onnx_operator.attention(*inputs, attn_mask=mask).y
@@ -259,6 +261,7 @@ def test_the_softmax_is_at_least_as_precise(inputs, precision):
     np.testing.assert_allclose(y.astype(jnp.float32), expected, rtol=2**-8, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_long_sequences(draw):
     query, key, value = draw(1, 2, 140, 8), draw(1, 1, 150, 8), draw(1, 1, 150, 8)
     mask = draw(2, 140, 150)

@@ -193,6 +193,7 @@ def test_captured_floats_get_their_gradient(arrays, draw):
     assert jnp.abs(gradients[0][0]).max() > 0.01
 
 
+@pytest.mark.slow
 def test_what_is_captured_but_not_learned_costs_no_loop_of_xla(arrays):
     def run(table, *qkv):
         of = loss(kernel, 1.0, **request(causal, positions.t5_bias(table)))

@@ -39,6 +39,7 @@ def test_what_differs_along_one_axis_stays_narrow():
     np.testing.assert_array_equal(on_tile(lambda score, i, j: jnp.int32(3)), 3)
 
 
+@pytest.mark.slow
 def test_a_look_up_reads_the_place_of_each_pair():
     np.testing.assert_array_equal(on_tile(lambda score, i, j: TABLE[i, j]), TABLE)
     np.testing.assert_array_equal(on_tile(lambda score, i, j: TABLE[1, j]), [[40, 50, 60]])

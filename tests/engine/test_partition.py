@@ -91,6 +91,7 @@ def test_what_is_captured_varies_as_the_arrays_do(spec, slopes, implementation, 
     close(got, jax.jit(partial(derivatives, attend))(arrays))
 
 
+@pytest.mark.slow
 def test_cotangents_of_what_is_replicated_are_summed_once(arrays):
     """Not tile by tile."""
     run = shared(
@@ -112,6 +113,7 @@ NORMALIZERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [x if x == "sink" else pytest.param(x, marks=pytest.mark.slow) for x in NORMALIZERS]
 )

@@ -62,7 +62,7 @@ def compiles():
         jax.monitoring.unregister_event_duration_listener(listen)
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("implementation", [None, "blockwise", "reference"])
 @pytest.mark.parametrize("name", ASKED)
 def test_the_second_call_compiles_nothing(name, implementation):
@@ -86,6 +86,7 @@ def test_a_first_call_compiles_once():
     assert len(found) == 1
 
 
+@pytest.mark.slow
 def test_a_gradient_outside_of_jit_is_compiled_once():
     def gradient(x):
         return jax.grad(lambda x: attention(x, x, x, mask=masks.causal).sum())(x)
@@ -124,6 +125,7 @@ def test_what_a_function_captures_may_change():
         table *= 3
 
 
+@pytest.mark.slow
 def test_other_numbers_of_the_same_shape_share_a_program():
     run = lambda n: attention(X, X, X, mask=masks.lengths(jnp.array(n)))  # noqa: E731
     one = run([4, 7])
@@ -134,6 +136,7 @@ def test_other_numbers_of_the_same_shape_share_a_program():
     np.testing.assert_allclose(two[1:], short, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_every_position_of_a_decoder_shares_a_program():
     step = lambda n: attention(X[:, n : n + 1], X, X, mask=masks.causal, query_offset=n)  # noqa: E731
     whole = attention(X, X, X, mask=masks.causal)
@@ -191,6 +194,7 @@ def test_inside_a_program_nothing_of_it_is_left():
     assert "name=attention_output" in str(program) and "jit[name=attention" not in str(program)
 
 
+@pytest.mark.slow
 def test_layers_that_are_alike_are_traced_once(monkeypatch):
     folded, fold = [], tiles.fold
     monkeypatch.setattr(tiles, "fold", lambda *x: folded.append(x) or fold(*x))

@@ -45,6 +45,7 @@ def attend_with_lse(*arrays):
     return attend(*arrays, return_lse=True)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("shape", [(2, 5, 5, 4, 2), (1, 1, 1, 1, 1), (3, 2, 7, 3, 1)])
 def test_matches_equation_1_in_loops(shape, draw):
     b, t, s, h, g = shape
@@ -56,6 +57,7 @@ def test_matches_equation_1_in_loops(shape, draw):
     np.testing.assert_allclose(lse, expected_lse, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_gradients_match_finite_differences_of_the_oracle(draw):
     arrays = draw(1, 3, 2, 4), draw(1, 4, 1, 4), draw(1, 4, 1, 3), draw(2, 3, 4)
     arrays = [np.asarray(x, np.float64) for x in arrays]
@@ -80,6 +82,7 @@ def test_gradients_match_finite_differences_of_the_oracle(draw):
             np.testing.assert_allclose(gradient[place], expected, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_an_empty_batch_or_sequence_is_no_special_case(draw):
     q, k, v = draw(2, 5, 4, 8), draw(2, 7, 2, 8), draw(2, 7, 2, 6)
     run = jax.jit(lambda q, k, v: attention(q, k, v, mask=masks.causal))
@@ -116,6 +119,7 @@ def test_hidden_keys_and_values_that_are_not_finite_reach_nothing(score, qkv):
     np.testing.assert_allclose(out[:, :, 2:], expected[:, :, 2:], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_query_that_sees_nothing_reaches_nothing_even_if_not_finite(qkv):
     q, k, v = qkv
 
@@ -143,6 +147,7 @@ def test_the_dot_product_is_one_matrix_product(qkv):
     assert names.count("dot_general") == 1
 
 
+@pytest.mark.slow
 def test_a_mask_is_evaluated_only_along_what_it_depends_on():
     at = (jnp.arange(2), jnp.arange(4), jnp.arange(5), jnp.arange(7))
     padding = masks.lengths(jnp.array([3, 4]))
@@ -174,6 +179,7 @@ def test_dropout_keeps_a_share_and_rescales_it(draw):
     np.testing.assert_allclose(first[kept], weights[kept] / 0.75, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_dropout_depends_on_global_positions_only():
     at = (jnp.arange(3), jnp.arange(4), jnp.arange(6), jnp.arange(7))
     kept = jax.jit(lambda *at: numerics.kept_pairs(jax.random.key(0), 0.5, at))
@@ -193,6 +199,7 @@ def test_dropout_maps_and_differentiates(draw):
         np.testing.assert_allclose(mapped[n], alone(q[n], k[n]), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_captured_sink_and_slope_get_their_gradient(qkv):
     def loss(learned):
         slopes, sink = learned

@@ -124,6 +124,7 @@ def test_arrays_of_masks_are_checked_in_every_call(qkv, users_errors):
         jax.vmap(lambda *x: attention(*x, mask=mask))(*stacked)
 
 
+@pytest.mark.slow
 def test_one_row_of_ids_serves_all_sequences(qkv):
     ids = jnp.array([[0, 0, 1, 1, 1]])
     both = jnp.tile(ids, (2, 1))

@@ -102,6 +102,7 @@ def test_blocks_of_the_usual_size(draw, monkeypatch):
     compare(arrays, draw(1, 600, 2, E), mask=masks.causal | masks.prefix(300))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("mask", MASKS)
 def test_it_lowers_for_a_tpu(mask, arrays):
     dtype = jnp.bfloat16 if mask == "causal" else jnp.float32

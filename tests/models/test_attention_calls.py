@@ -86,7 +86,7 @@ CASES = {
 }
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("case", CASES)
 def test_every_model_says_where_it_attends(case):
     build, batch, expected = CASES[case]

@@ -61,6 +61,7 @@ def test_a_variant_of_ones_own_serves_without_a_file():
     assert set(variants_in("seq2seq", "alibi", cross_attention=own)) == {variants.get("alibi"), own}
 
 
+@pytest.mark.slow
 def test_a_layer_by_itself_takes_a_text():
     layer = MultiHeadAttention(8, heads=2, variant=TEXT, rngs=nnx.Rngs(0))
     assert layer.variant == variants.get("additive", width=3)
@@ -75,7 +76,7 @@ def test_what_stands_in_a_role_has_a_name():
     assert name_at(config_of("seq2seq", own), "causal") == "a Variant"
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("model", "attention", "others", "message"),
     [

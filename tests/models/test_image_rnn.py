@@ -52,6 +52,7 @@ def test_it_reads_as_its_cell_steps(images, reads, cell):
     np.testing.assert_allclose(classified, wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_both_ways_end_at_their_own_end(images):
     @nnx.jit
     def both(model, images):
@@ -64,7 +65,7 @@ def test_both_ways_end_at_their_own_end(images):
     np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("attention", ["additive", "scaled_dot", "coverage", "pooling"])
 def test_attention_pools_its_states(images, attention):
     @nnx.jit

@@ -77,6 +77,7 @@ def test_flax_drops_pairs_by_themselves_or_not_at_all(draw):
         assert (dropped != called(drops, x, deterministic=True)).any()
 
 
+@pytest.mark.slow
 def test_the_function_is_the_variant(qkv):
     q, k, v = qkv
     visible = masks.from_array(jnp.ones((1, 1, 5, 5), bool))
@@ -103,6 +104,7 @@ def test_dropout_drops_its_share_and_scales_the_rest(rate):
     assert float(got.mean()) == pytest.approx(float(x.mean()), rel=0.02)
 
 
+@pytest.mark.slow
 def test_dropout_is_drawn_from_its_key_and_left_out_without_one():
     x, keys = jnp.ones((5, 7)), nnx.Rngs(dropout=3)
     first, second = dropout(x, 0.5, keys), dropout(x, 0.5, keys)

@@ -58,6 +58,7 @@ def softmax(x):
     return weights / weights.sum()
 
 
+@pytest.mark.slow
 def test_pooling_is_the_mean_by_the_weights_of_one_question(draw):
     pool = AttentionPooling(
         8, heads=2, variant=variants.get("scaled_dot"), dtype="float32", rngs=nnx.Rngs(0)

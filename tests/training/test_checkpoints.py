@@ -76,6 +76,7 @@ def test_nothing_saved_gives_none(folder):
     assert Checkpoints(folder).steps() == []
 
 
+@pytest.mark.slow
 def test_the_last_and_the_best_stay(folder):
     checkpoints = Checkpoints(folder, keep_last=2)
     for step, metric in ((1, 0.1), (2, 0.9), (3, None), (4, 0.9), (5, 0.2), (6, 0.3)):
@@ -84,6 +85,7 @@ def test_the_last_and_the_best_stay(folder):
     assert Checkpoints(folder).restore_best(tree()).step == 2
 
 
+@pytest.mark.slow
 def test_one_out_of_turn_displaces_none_of_the_last(folder):
     checkpoints = Checkpoints(folder, keep_last=3)
     for step in (10, 20, 30):
@@ -178,6 +180,7 @@ def test_a_flipped_byte_of_the_plain_data_is_noticed(folder):
         Checkpoints(folder).restore(1, tree())
 
 
+@pytest.mark.slow
 def test_arrays_of_another_checkpoint_are_noticed_though_they_load(folder):
     # Nothing is wrong with these files: only the checksum knows that they are not its own.
     checkpoints = Checkpoints(folder)

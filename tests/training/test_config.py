@@ -12,6 +12,7 @@ CONFIG = TrainConfig(
 )
 
 
+@pytest.mark.slow
 def test_the_rate_is_that_of_the_schedule():
     want = optimizers.schedule("cosine", peak=0.02, warmup_steps=5, steps=50, final=0.005)
     rates = [float(CONFIG.rate()(n)) for n in range(50)]
@@ -19,6 +20,7 @@ def test_the_rate_is_that_of_the_schedule():
     assert rates[4] == pytest.approx(0.02) and rates[-1] == pytest.approx(0.005)
 
 
+@pytest.mark.slow
 def test_the_optimizer_has_the_rate_the_clipping_and_the_decays():
     config = CONFIG._replace(
         optimizer="adamw", weight_decay=0.1, clip_norm=0.5, adam_b1=0.7, adam_b2=0.8

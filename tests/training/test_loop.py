@@ -207,6 +207,7 @@ def test_dropout_is_drawn_anew_each_step_and_from_the_seed():
     assert len(set(losses(0))) == 3
 
 
+@pytest.mark.slow
 def test_a_shape_is_compiled_once():
     batches = toy_batches()
     state, _ = loop.stepper(toy, SETTINGS)
@@ -243,6 +244,7 @@ def test_tokens_are_real_ones(undisturbed):
     assert undisturbed.result.tokens == sum(int(batches[i].weights.sum()) for i in range(30))
 
 
+@pytest.mark.slow
 def test_the_average_of_the_last_checkpoints_is_numpys(tmp_path):
     result = fit(tmp_path / "run", average=True, evaluate=None)
     checkpoints = Checkpoints(tmp_path / "run" / "checkpoints")
@@ -254,6 +256,7 @@ def test_the_average_of_the_last_checkpoints_is_numpys(tmp_path):
         np.testing.assert_array_equal(got, want.astype(np.float32))
 
 
+@pytest.mark.slow
 def test_patience_stops_a_run_that_gets_no_better(tmp_path):
     scores = iter([1.0, 3.0, 2.0, 2.5, 4.0])
     result = fit(tmp_path / "run", evaluate=lambda _: {"score": next(scores)}, patience=2)
@@ -261,6 +264,7 @@ def test_patience_stops_a_run_that_gets_no_better(tmp_path):
     assert (result.metric, result.best_step) == (3.0, 12)
 
 
+@pytest.mark.slow
 def test_time_ends_a_run_with_a_last_row_an_evaluation_and_a_checkpoint(tmp_path):
     result = fit(tmp_path, steps=1_000_000, max_seconds=1.0, log_every=1000, evaluate_every=100_000)
     assert 0 < result.steps < 1_000_000 and 1.0 <= result.seconds < 30.0
@@ -302,6 +306,7 @@ def test_a_signal_saves_and_resuming_changes_nothing(tmp_path, undisturbed, numb
     assert_same_end(tmp_path / "run", undisturbed)
 
 
+@pytest.mark.slow
 def test_a_request_to_save_changes_nothing_else(tmp_path, undisturbed, capfd):
     def ask(params):
         if not steps:
@@ -316,6 +321,7 @@ def test_a_request_to_save_changes_nothing_else(tmp_path, undisturbed, capfd):
     assert_same_end(tmp_path / "run", undisturbed)
 
 
+@pytest.mark.slow
 def test_a_lost_best_checkpoint_gives_the_last_parameters(tmp_path, capfd):
     def lose(params):
         calls.append(1)
@@ -436,6 +442,7 @@ def test_a_folder_with_a_run_is_not_overwritten(undisturbed):
         fit(undisturbed.folder)
 
 
+@pytest.mark.slow
 def test_another_model_or_other_data_is_not_resumed(undisturbed):
     def wide(key):
         return Toy(width=7, rngs=nnx.Rngs(key))

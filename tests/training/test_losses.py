@@ -57,6 +57,7 @@ def test_matches_torch_and_its_gradient(batch, label_smoothing):
     np.testing.assert_allclose(gradient, x.grad.numpy(), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_parts_of_a_batch_add_up(batch):
     whole = losses.cross_entropy(*batch, 0.1)
     parts = [losses.cross_entropy(*(x[i] for x in batch), 0.1) for i in range(3)]
@@ -71,6 +72,7 @@ def test_padding_has_no_gradient(batch):
     assert gradient[weights == 1].any(axis=-1).all()
 
 
+@pytest.mark.slow
 def test_large_logits_stay_finite():
     logits = jnp.array([[3e4, -3e4], [-3e4, 3e4]])
     total, _ = losses.cross_entropy(logits, jnp.array([0, 0]), jnp.ones(2))
@@ -91,6 +93,7 @@ def test_accuracy_counts_weighted_hits():
     assert (float(hits), float(count)) == (1.0, 2.0)
 
 
+@pytest.mark.slow
 def test_accuracy_is_that_of_arg_max():
     logits = jax.random.normal(jax.random.key(0), (20, 30, 4))
     targets = jax.random.randint(jax.random.key(1), (20, 30), 0, 4)

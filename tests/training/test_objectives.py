@@ -49,6 +49,7 @@ class Given:
         return self.answer
 
 
+@pytest.mark.slow
 def test_next_token_is_the_cross_entropy_of_what_counts(draw):
     logits, tokens = draw(2, 3, 5), np.arange(6).reshape(2, 3) % 5
     weights = np.array([[1, 1, 0], [0, 0, 1]], np.float32)
@@ -137,6 +138,7 @@ def test_the_trainer_minimises_what_it_is_given(accumulate, tmp_path):
     assert result.tokens == 150 * accumulate * 7
 
 
+@pytest.mark.slow
 def test_right_answers_are_those_of_the_highest_logit():
     logits = jnp.array([[2.0, 1.0], [0.0, 3.0], [0.0, 5.0]])
     found = objectives.of_logits(logits, jnp.array([0, 0, 1]), jnp.array([1.0, 1.0, 0.0]))

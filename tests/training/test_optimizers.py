@@ -60,6 +60,7 @@ def test_without_warm_up_the_first_rate_is_the_peak(name):
     assert float(optimizers.schedule(name, peak=0.5, warmup_steps=0, steps=9)(0)) == 0.5
 
 
+@pytest.mark.slow
 def test_adam_is_algorithm_1_of_the_paper():
     g, b1, b2, rate = 0.3, 0.9, 0.98, 0.01
     gradient = jax.tree.map(lambda x: jnp.full_like(x, g), params())
@@ -79,6 +80,7 @@ def test_adamw_decays_matrices_only():
     np.testing.assert_array_equal(got["bias"], params()["bias"])
 
 
+@pytest.mark.slow
 def test_muon_makes_the_update_of_hidden_matrices_nearly_orthogonal():
     noise = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
     gradient = {**jax.tree.map(jnp.ones_like, params()), "hidden": jnp.asarray(noise)}

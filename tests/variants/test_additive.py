@@ -20,6 +20,7 @@ def test_matches_its_equation(qkv, width):
         np.testing.assert_allclose(got[b, t, h], expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_hidden_layer_starts_with_variance_1(draw):
     additive = variants.get("additive", width=400)
     params = additive.init(jax.random.key(1), heads=4, kv_heads=2, head_width=64)

@@ -1,5 +1,6 @@
 import jax
 import numpy as np
+import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
@@ -16,6 +17,7 @@ def test_matches_its_equation(qkv):
         np.testing.assert_allclose(got[b, t, h], expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_where_a_sequence_starts_does_not_matter(qkv):
     def attend(*qkv, offset):
         at = {"query_offset": offset, "key_offset": offset, "mask": masks.causal}

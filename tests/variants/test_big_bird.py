@@ -59,6 +59,7 @@ def test_draws_differ_between_heads_and_seeds_and_are_repeatable():
     assert all((first[0] != first[h]).any() for h in range(1, HEADS))
 
 
+@pytest.mark.slow
 def test_draws_reach_all_blocks_alike():
     drawn = blocks_seen(heads=160, random=1)[:, -1, 1:-2]
     np.testing.assert_array_equal(drawn.sum(1), 1)
@@ -72,6 +73,7 @@ def test_looking_back_the_pattern_is_the_same():
     np.testing.assert_array_equal(blocks_seen(masks.causal), blocks_seen() & before)
 
 
+@pytest.mark.slow
 def test_without_global_and_random_blocks_it_is_a_window_of_blocks():
     near = np.abs(np.arange(BLOCKS)[:, None] - np.arange(BLOCKS)) <= 2
     seen = blocks_seen(window=5, global_blocks=0, random=0)

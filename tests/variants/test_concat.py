@@ -20,6 +20,7 @@ def test_matches_its_equation(qkv, width):
         np.testing.assert_allclose(got[b, t, h], expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_it_is_additive_attention_with_both_matrices_in_one(qkv, draw):
     w_q, w_k, w = draw(5, 8), draw(5, 8), draw(5)
     joined = {"w": np.concatenate([w_q, w_k], axis=1), "v": w}

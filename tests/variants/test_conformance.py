@@ -14,7 +14,7 @@ from attention_jax.variants import _conformance
 from attention_jax.variants._conformance import PROMISES, Case, NotPromised
 
 # In the fast tests, variants for which a promise of that cost is checked: each has its own.
-SAMPLES = {"second": 12, "long": 4}
+SAMPLES = {"second": 8, "long": 3}
 
 
 def marks(promise):
@@ -136,6 +136,7 @@ def outside_jit(params, q, k, v, options):
     return out if isinstance(q, jax.core.Tracer) else out + 1
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize(
     ("name", "variant", "sentence"),
     [

@@ -44,6 +44,7 @@ def test_matches_its_equations(qkv, draw, positions, padded):
     np.testing.assert_allclose(got, oracle(table, *qkv, visible), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_it_starts_as_scaled_dot(qkv):
     variant = variants.get("contextual")
     params = variant.init(jax.random.key(0), heads=4, kv_heads=2, head_width=8)
@@ -54,6 +55,7 @@ def test_it_starts_as_scaled_dot(qkv):
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_hidden_key_that_is_not_finite_leaves_the_counts_their_gradients(qkv, draw):
     variant, params = variants.get("contextual"), {"table": draw(64, 8)}
     q, k, v = qkv

@@ -22,6 +22,7 @@ def oracle(q, k, v, causal, max_length):
     return out
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("max_length", [5, 512])
 def test_matches_its_equation(qkv, causal, max_length):
@@ -30,6 +31,7 @@ def test_matches_its_equation(qkv, causal, max_length):
     np.testing.assert_allclose(got, oracle(*qkv, causal, max_length), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_more_than_three_chunks_match_too(draw):
     qkv = draw(1, 213, 4, 8), draw(1, 213, 2, 8), draw(1, 213, 2, 6)
     variant = variants.get("cosformer", max_length=213)
@@ -37,6 +39,7 @@ def test_more_than_three_chunks_match_too(draw):
     np.testing.assert_allclose(got, oracle(*qkv, True, 213), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_query_without_a_feature_gives_0_and_no_gradient(qkv):
     q, k, v = qkv
     q = -jnp.abs(q)
@@ -49,6 +52,7 @@ def test_a_query_without_a_feature_gives_0_and_no_gradient(qkv):
     assert not out.any() and not any(x.any() for x in gradients)
 
 
+@pytest.mark.slow
 def test_distances_count_from_the_offsets(qkv):
     q, k, v = qkv
     attend = variants.get("cosformer", max_length=8).attend

@@ -54,6 +54,7 @@ def test_matches_equations_10_and_11(qkv, draw, width):
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_at_first_it_is_additive_attention(qkv):
     variant = variants.get("coverage")
     params = variant.init(jax.random.key(0), **SIZES)
@@ -63,6 +64,7 @@ def test_at_first_it_is_additive_attention(qkv):
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_loss_is_equation_12_of_the_weights_that_unit_values_give(qkv, draw):
     q, k, _ = qkv
     params = learned(draw)

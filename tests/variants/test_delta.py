@@ -61,6 +61,7 @@ def test_more_than_three_chunks_match_too(draw):
     np.testing.assert_allclose(got, oracle(params, *qkv, False), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_hidden_key_writes_nothing(qkv):
     """And no later query, key or value takes in what stands there."""
     variant, params = made()

@@ -47,6 +47,7 @@ def test_dropout_takes_a_pair_from_both_softmaxes(qkv, draw):
     np.testing.assert_allclose(got, oracle(params, *qkv, 0.8, kept), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_without_the_second_softmax_it_is_a_normalized_scaled_dot(qkv):
     zeros = {name: np.zeros(4, np.float32) for name in VECTORS}
     q, k, v = qkv

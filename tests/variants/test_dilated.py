@@ -27,6 +27,7 @@ def test_without_gaps_it_is_a_sliding_window(qkv):
     np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.slow
 def test_the_callers_mask_holds_as_well(qkv):
     dilated = variants.get("dilated", size=2, dilation=2).attend
     got = jax.jit(lambda *qkv: dilated({}, *qkv, Options(mask=masks.causal)))(*qkv)

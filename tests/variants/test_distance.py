@@ -18,6 +18,7 @@ def test_matches_its_equation(qkv, width):
         np.testing.assert_allclose(got[b, t, h], expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_narrow_gaussian_reads_the_nearest_key(qkv):
     q, k, v = qkv
     near = jnp.repeat(k, 2, axis=2) + 0.01

@@ -27,6 +27,7 @@ def test_each_document_is_attended_to_as_if_it_were_alone(qkv, options, document
         np.testing.assert_allclose(got[b, t, h], expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_callers_mask_holds_as_well(qkv):
     attend = variants.get("document", length=2).attend
     got = jax.jit(lambda *qkv: attend({}, *qkv, Options(mask=masks.causal)))(*qkv)
@@ -34,6 +35,7 @@ def test_the_callers_mask_holds_as_well(qkv):
     np.testing.assert_allclose(got[:, ::2], qkv[2][:, ::2].repeat(2, axis=2), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_ids_may_be_traced(qkv):
     run = jax.jit(lambda ids, *qkv: variants.get("document", ids=ids).attend({}, *qkv))
     known = jax.jit(variants.get("document", ids=IDS).attend)({}, *qkv)

@@ -1,5 +1,6 @@
 import jax
 import numpy as np
+import pytest
 
 from attention_jax import variants
 
@@ -13,6 +14,7 @@ def test_a_sequence_alone_attends_to_itself(draw):
     np.testing.assert_allclose(got[0, :, 0], expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_values_default_to_the_keys(qkv):
     q, k, _ = qkv
     attend = jax.jit(variants.get("dot").attend)

@@ -48,6 +48,7 @@ def test_the_gradient_in_alpha_matches_finite_differences(qkv):
         np.testing.assert_allclose(got[head], (ends[1] - ends[0]) / (2 * step), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_alpha_starts_at_random_and_stays_between_softmax_and_sparsemax(qkv):
     params = variants.get("entmax").init(jax.random.key(0), heads=4, kv_heads=2, head_width=8)
     assert params["a"].shape == (4,) and len(set(params["a"].tolist())) == 4

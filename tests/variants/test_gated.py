@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
@@ -24,6 +25,7 @@ def test_a_gate_of_zeros_is_half_open(qkv):
     np.testing.assert_allclose(2 * got, expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_log_sum_exp_is_that_of_the_softmax(qkv, draw):
     gated, plain = (variants.get(name).attend for name in ("gated", "scaled_dot"))
     w = {"w": draw(4, 8)}
@@ -33,6 +35,7 @@ def test_the_log_sum_exp_is_that_of_the_softmax(qkv, draw):
     np.testing.assert_allclose(out, jax.jit(gated)(w, *qkv), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_query_that_sees_nothing_gives_zero_whatever_it_is(qkv, draw):
     q, k, v = qkv
     hidden = masks.Mask(lambda b, h, i, j: i != 1)

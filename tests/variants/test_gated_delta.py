@@ -62,6 +62,7 @@ def test_more_than_three_chunks_match_too(draw):
     np.testing.assert_allclose(got, oracle(params, *qkv, False), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_without_forgetting_it_is_the_delta_rule(qkv):
     variant, params = made()
     params["gate"]["log_rate"] = jnp.full(4, -jnp.inf)

@@ -47,6 +47,7 @@ def test_matches_equation_3(qkv, options):
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_more_than_three_chunks_match_too(draw):
     variant, params = made(normalize=False, temperature=1.0)
     qkv = draw(1, 71, 4, 8), draw(1, 71, 2, 8), draw(1, 71, 2, 6)
@@ -55,6 +56,7 @@ def test_more_than_three_chunks_match_too(draw):
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=5e-6)
 
 
+@pytest.mark.slow
 def test_open_gates_add_up_all_keys(qkv):
     variant, params = made(normalize=False)
     params["bias"] = jnp.full_like(params["bias"], 1e4)

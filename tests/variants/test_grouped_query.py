@@ -22,6 +22,7 @@ def test_matches_attention_with_projections_averaged_in_groups(draw, groups):
         np.testing.assert_allclose(got[b, t, h], expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_one_group_is_multi_query_and_all_are_scaled_dot(qkv):
     for groups, name in ((1, "multi_query"), (2, "scaled_dot")):
         got = jax.jit(variants.get("grouped_query", groups=groups).attend)({}, *qkv)

@@ -33,12 +33,14 @@ def test_matches_equations_9_and_10(qkv, draw):
     np.testing.assert_allclose(got, oracle(points, *qkv, visible), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_one_point_gives_all_queries_the_same(qkv, draw):
     variant, params = variants.get("induced", points=1), {"points": draw(1, 4, 8)}
     out = jax.jit(variant.attend)(params, *qkv)
     np.testing.assert_allclose(out, jnp.broadcast_to(out[:, :1], out.shape), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_queries_of_another_sequence_see_as_much(qkv, draw):
     q, k, v = qkv
     variant, params = variants.get("induced", points=3), {"points": draw(3, 4, 8)}

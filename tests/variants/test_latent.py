@@ -35,7 +35,7 @@ def oracle(params, q, k, v, causal, normalize=True):
     return out
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("latent_width, normalize", [(5, True), (None, True), (5, False)])
 def test_matches_equations_9_to_11(qkv, causal, latent_width, normalize):
@@ -45,6 +45,7 @@ def test_matches_equations_9_to_11(qkv, causal, latent_width, normalize):
     np.testing.assert_allclose(got, oracle(params, *qkv, causal, normalize), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_latent_that_holds_key_and_value_is_the_scaled_dot_product(draw):
     variant = variants.get("latent", latent_width=16, normalize=False)
     qkv = [draw(2, 5, 1, 8) for _ in range(3)]
@@ -102,6 +103,7 @@ def test_a_hidden_key_that_is_not_finite_leaves_gradients_finite(qkv):
     np.testing.assert_array_equal(rows, [False, False, True, True, True])
 
 
+@pytest.mark.slow
 def test_the_log_sum_comes_along(qkv):
     variant, params = made(latent_width=5)
     out, lse = jax.jit(lambda p, x: variant.attend(p, *x, Options(return_lse=True)))(params, qkv)

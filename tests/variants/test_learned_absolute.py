@@ -20,6 +20,7 @@ def test_matches_its_equation(qkv, draw):
         np.testing.assert_allclose(got[b, t, h], expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_without_positions_it_is_scaled_dot(qkv):
     params = {"query": jnp.zeros((5, 4, 8)), "key": jnp.zeros((5, 2, 8))}
     got = jax.jit(variants.get("learned_absolute").attend)(params, *qkv)
@@ -27,6 +28,7 @@ def test_without_positions_it_is_scaled_dot(qkv):
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_each_head_has_its_own_positions():
     variant = variants.get("learned_absolute", max_length=9)
     params = variant.init(jax.random.key(0), heads=4, kv_heads=2, head_width=8)

@@ -27,6 +27,7 @@ def test_matches_equations_7_and_9(qkv, causal):
     np.testing.assert_allclose(got, oracle(*qkv, causal), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_more_than_three_chunks_match_too(draw):
     qkv = draw(1, 213, 4, 8), draw(1, 213, 2, 8), draw(1, 213, 2, 6)
     got = jax.jit(lambda *x: variants.get("linear").attend({}, *x, Options(mask=masks.causal)))(

@@ -37,6 +37,7 @@ def test_matches_equation_7(qkv, shared):
     np.testing.assert_allclose(got(*qkv), oracle(params, *qkv, visible), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_as_many_mixtures_of_one_key_each_are_attention(qkv):
     params = {"key": jnp.eye(5), "value": jnp.eye(5)}
     got = jax.jit(variants.get("linformer", rank=5, max_length=5).attend)(params, *qkv)
@@ -68,6 +69,7 @@ def test_dropout_drops_weights_of_mixtures(qkv):
     assert 0.3 < dropped.mean() < 0.7
 
 
+@pytest.mark.slow
 def test_what_it_cannot_do_is_refused(qkv):
     variant = variants.get("linformer", max_length=4)
     params = variant.init(jax.random.key(0), heads=4, kv_heads=2, head_width=8)

@@ -33,6 +33,7 @@ def test_within_one_sequence_it_is_a_sliding_window(qkv):
 SIZES = {"heads": 4, "kv_heads": 2, "head_width": 8, "value_width": 6, "dtype": jnp.float32}
 
 
+@pytest.mark.slow
 def test_steps_keep_a_window_and_reproduce_the_causal_pass(qkv):
     variant = variants.get("local_monotonic", distance=1)
     state, rows = variant.start({}, 2, 5, **SIZES), []
@@ -45,6 +46,7 @@ def test_steps_keep_a_window_and_reproduce_the_causal_pass(qkv):
     np.testing.assert_allclose(jnp.stack(rows, 1), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_each_look_at_another_sequence_is_one_position_further(qkv):
     variant = variants.get("local_monotonic", distance=1)
     q, k, v = qkv

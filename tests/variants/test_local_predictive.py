@@ -44,6 +44,7 @@ def test_matches_its_equations(qkv, draw, source, distance):
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_distance_far_beyond_the_length_is_scaled_dot(qkv):
     variant = variants.get("local_predictive", distance=10_000)
     params = variant.init(jax.random.key(0), heads=4, kv_heads=2, head_width=8)

@@ -65,6 +65,7 @@ def run(params, qkv, variant=None, **request):
     )(*qkv)
 
 
+@pytest.mark.slow
 def test_without_noise_it_is_the_expectation(qkv, draw):
     params = learned(draw)
     got = run(params, qkv, variants.get("monotonic", hard=False))
@@ -81,6 +82,7 @@ def test_in_training_noise_is_added_to_the_energies(qkv, draw):
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_after_training_a_query_reads_the_first_key_that_stops_it(qkv, draw):
     params = learned(draw)
     expected = greedy(params, *qkv, np.asarray(PADDED))
@@ -89,6 +91,7 @@ def test_after_training_a_query_reads_the_first_key_that_stops_it(qkv, draw):
     np.testing.assert_allclose(run(params, qkv), expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_sure_walk_is_the_same_hard_or_not(qkv, draw):
     params = learned(draw) | {"g": jnp.float32(3e3), "r": jnp.float32(0.0)}
     soft = run(params, qkv, variants.get("monotonic", hard=False))

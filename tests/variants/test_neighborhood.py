@@ -33,6 +33,7 @@ def test_matches_its_equation(draw, height, width, size):
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_window_of_the_whole_grid_is_scaled_dot(draw):
     qkv = draw(1, 9, 4, 8), draw(1, 9, 2, 8), draw(1, 9, 2, 6)
     got, expected = (

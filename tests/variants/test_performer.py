@@ -32,6 +32,7 @@ def test_matches_its_equation(qkv, causal, features):
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_one_sequence_may_look_at_another(draw):
     qkv = draw(2, 3, 4, 8), draw(2, 7, 2, 8), draw(2, 7, 2, 6)
     got = jax.jit(lambda *x: variants.get("performer", seed=3).attend({}, *x))(*qkv)
@@ -50,6 +51,7 @@ def test_directions_are_orthogonal_within_a_block_and_as_long_as_normal_vectors(
     np.testing.assert_allclose(many.T @ many / 8000, np.eye(8), atol=0.1)
 
 
+@pytest.mark.slow
 def test_products_of_features_are_right_on_average(draw):
     x, y = (np.asarray(draw(8), np.float64) / 2 for _ in range(2))
     products = []
@@ -90,6 +92,7 @@ def test_features_neither_overflow_nor_vanish(draw, width, long):
     np.testing.assert_allclose(out, np.ones(v.shape), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_seed_sets_the_features(qkv):
     first, again, other = (
         jax.jit(variants.get("performer", seed=seed).attend)({}, *qkv) for seed in (0, 0, 1)

@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
@@ -17,6 +18,7 @@ def test_matches_its_equation(qkv, draw):
         np.testing.assert_allclose(got[b, t, h], expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_given_queries_count_for_their_positions_only(qkv, draw):
     q, k, v = qkv
     variant = variants.get("pooling")

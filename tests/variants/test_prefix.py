@@ -25,6 +25,7 @@ def test_a_prefix_that_is_all_is_scaled_dot(qkv):
     np.testing.assert_allclose(got, expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_it_hides_the_future_by_itself_and_takes_no_causal_mask(qkv):
     window = masks.sliding_window(2)
     prefix = variants.get("prefix", length=1).attend

@@ -59,6 +59,7 @@ def test_equal_specifications_are_equal_and_hashable(tmp_path):
     assert variants.resolve("sliding_window(size=3)") != variants.resolve("sliding_window(size=4)")
 
 
+@pytest.mark.slow
 def test_a_variant_first_made_in_a_trace_serves_after_it(tmp_path, qkv):
     """What is kept must not hold values of the trace in which it was made."""
     text = (

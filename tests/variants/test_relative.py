@@ -50,6 +50,7 @@ def test_matches_its_equations(qkv, draw, most, values, mask):
     np.testing.assert_allclose(run(*qkv), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_dropped_weight_drops_the_distance_of_its_value(qkv, draw):
     variant, params, key = variants.get("relative"), draw_params(draw, 16), jax.random.key(3)
     random = {"dropout_rate": 0.4, "dropout_key": key}

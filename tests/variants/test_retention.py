@@ -45,6 +45,7 @@ def test_matches_equations_6_and_8(qkv, rotate, normalize):
     np.testing.assert_allclose(got, oracle(*qkv, rotate, normalize), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_more_than_three_chunks_match_too(draw):
     qkv = draw(1, 213, 4, 8), draw(1, 213, 2, 8), draw(1, 213, 2, 6)
     # Angles of up to 213 have a float32 of their own: without rotation it is the sums that count.
@@ -52,6 +53,7 @@ def test_more_than_three_chunks_match_too(draw):
     np.testing.assert_allclose(got, oracle(*qkv, False, False), rtol=1e-5, atol=5e-6)
 
 
+@pytest.mark.slow
 def test_distances_across_a_hidden_key_count(qkv):
     q, k, v = qkv
     visible = jnp.ones((2, 5), bool).at[:, 2].set(False)
@@ -65,6 +67,7 @@ def test_passes_both_ways_are_refused(qkv):
         variants.get("retention").attend({}, *qkv)
 
 
+@pytest.mark.slow
 def test_rotation_needs_pairs_of_channels(draw):
     qkv = draw(1, 3, 2, 7), draw(1, 3, 2, 7), draw(1, 3, 2, 6)
     with pytest.raises(ValueError, match="must be even"):

@@ -49,6 +49,7 @@ def test_what_has_no_turn_is_refused(qkv, users_errors):
         variants.get("rope").attend({}, q[..., :7], k[..., :7], v)
 
 
+@pytest.mark.slow
 def test_the_log_sum_exp_is_that_of_the_turned_scores(qkv):
     narrow = tuple(x.astype(jnp.bfloat16) for x in qkv)
     out, lse = variants.get("rope").attend({}, *narrow, Options(return_lse=True))

@@ -1,5 +1,6 @@
 import jax
 import numpy as np
+import pytest
 
 from attention_jax import variants
 
@@ -23,6 +24,7 @@ def test_matches_its_equation(qkv):
     assert min(supports) < 3 < max(supports)
 
 
+@pytest.mark.slow
 def test_a_clear_winner_takes_all(qkv):
     q, k, v = qkv
     got = jax.jit(variants.get("sparsemax").attend)({}, 1e4 * q, k, v)

@@ -28,6 +28,7 @@ def test_looking_back_it_is_the_papers(draw, stride):
     np.testing.assert_allclose(got, oracle(*qkv, stride), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_both_ways_the_pattern_is_the_same(draw):
     """Reversed in time, queries see the reversed keys."""
     qkv = draw(1, 9, 4, 8), draw(1, 9, 2, 8), draw(1, 9, 2, 6)

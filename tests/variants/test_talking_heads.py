@@ -32,6 +32,7 @@ def test_it_starts_as_scaled_dot(qkv):
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_hidden_key_that_is_not_finite_leaves_the_mixtures_their_gradients(qkv, draw):
     params = {"logits": draw(4, 4), "weights": draw(4, 4)}
     attend, (q, k, v) = variants.get("talking_heads").attend, qkv

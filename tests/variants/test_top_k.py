@@ -22,6 +22,7 @@ def test_matches_its_equation(qkv, k, causal):
         np.testing.assert_allclose(got[b, t, h], expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_as_many_as_there_are_is_the_softmax(qkv):
     got = jax.jit(variants.get("top_k", k=5).attend)({}, *qkv)
     expected = jax.jit(variants.get("scaled_dot").attend)({}, *qkv)

@@ -34,6 +34,7 @@ def test_matches_its_equation(qkv, draw, mask):
         np.testing.assert_allclose(got[b, t, h], expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_without_distances_and_biases_it_is_scaled_dot(qkv):
     params = {"u": jnp.zeros((4, 8)), "v": jnp.zeros((4, 8)), "w": jnp.zeros((4, 8, 8))}
     got = jax.jit(variants.get("transformer_xl").attend)(params, *qkv)
@@ -41,6 +42,7 @@ def test_without_distances_and_biases_it_is_scaled_dot(qkv):
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_odd_width_is_refused(draw, users_errors):
     variant = variants.get("transformer_xl")
     params = variant.init(jax.random.key(0), heads=2, kv_heads=2, head_width=7)

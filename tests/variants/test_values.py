@@ -37,6 +37,7 @@ def test_options_tell_them_apart_and_arrays_are_options_too():
     assert one != variants.get("document", ids=jnp.array([[0, 0]]))
 
 
+@pytest.mark.slow
 def test_a_variant_of_a_file_too(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(MINE)

@@ -96,6 +96,7 @@ def test_weights_that_are_not_finite_do_not_spoil_the_page():
     assert data["sentences"][0]["readings"][0]["maps"]["cross"]["error"] == [[-1]]
 
 
+@pytest.mark.slow
 def test_a_page_of_20_sentences_is_small():
     tokens = [f"▁word{i}" for i in range(39)] + ["<eos>"]
     places = ("encoder", "decoder", "cross")

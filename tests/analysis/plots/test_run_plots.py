@@ -36,6 +36,7 @@ def is_inside(box, frame) -> bool:
     return frame.x0 <= box.x0 and frame.y0 <= box.y0 and box.x1 <= frame.x1 and box.y1 <= frame.y1
 
 
+@pytest.mark.slow
 def test_rows_are_layers_and_columns_are_heads(figures, tmp_path):
     weights = attention(2, 3, 4, 5)
     run_plots.attention_heatmap(weights, SOURCE, TARGET, tmp_path / "a.png", title="the cat")
@@ -124,6 +125,7 @@ def write_rows(path, *rows, tail=""):
     return path
 
 
+@pytest.mark.slow
 def test_curves_show_what_the_rows_hold(figures, tmp_path):
     path = write_rows(
         tmp_path / "metrics.jsonl",

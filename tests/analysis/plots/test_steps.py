@@ -35,6 +35,7 @@ def test_what_is_hidden_or_not_finite_is_drawn_as_missing(draw):
     assert np.ma.masked_invalid(image).mask[:, :2].tolist() == [[True, True], [True, False]]
 
 
+@pytest.mark.slow
 def test_there_must_be_something_to_draw(draw, users_errors):
     empty = explain(draw(1, 0, 1, 4), draw(1, 3, 1, 4), draw(1, 3, 1, 4))
     with pytest.raises(ValueError, match="`value` must hold a query, a key and an output"):

@@ -31,6 +31,7 @@ def test_series_differ_from_each_other_and_from_the_ground(theme):
         assert np.abs(np.subtract(to_rgb(one), to_rgb(other))).sum() > 0.25, (one, other)
 
 
+@pytest.mark.slow
 def test_a_figure_is_a_grid_of_the_size_asked_for():
     figure, panels = style.figure(2, 3, size=(7.0, 5.0), heights=[1.0, 2.0])
     assert panels.shape == (2, 3)

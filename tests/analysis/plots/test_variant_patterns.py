@@ -23,6 +23,7 @@ def variant(change=lambda out: out, **facts):
     return Variant(no_parameters, attend, **facts)
 
 
+@pytest.mark.slow
 def test_equal_scores_show_the_mask_alone():
     equal, _ = variant_patterns.weights(variant(), masks.causal, positions=16, heads=2)
     below = np.tril(np.ones((16, 16)))
@@ -30,6 +31,7 @@ def test_equal_scores_show_the_mask_alone():
     np.testing.assert_allclose(equal, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_random_scores_show_the_softmax():
     _, random = variant_patterns.weights(variant(), None, positions=32, heads=2)
     np.testing.assert_allclose(random.sum(-1), np.ones((2, 32)), rtol=1e-5, atol=1e-6)
@@ -52,6 +54,7 @@ def test_heads_that_share_values_have_weights():
     assert found.weights["causal"].shape == (2, 2, 48, 48) and not found.options
 
 
+@pytest.mark.slow
 def test_one_that_draws_draws_alike():
     def attend(params, q, k, v, options):
         noise = jax.random.normal(options.dropout_key, q.shape)

@@ -48,6 +48,7 @@ def test_every_recording_comes_once_with_its_frames_and_its_transcript():
     assert sorted(seen) == sorted(u.transcript for u in CORPUS.train)
 
 
+@pytest.mark.slow
 def test_batches_depend_on_seed_and_index_alone():
     first, again = make(seed=4), make(seed=4)
     again[40]
@@ -64,6 +65,7 @@ def test_batches_depend_on_seed_and_index_alone():
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_longer_recordings_are_left_out_and_counted():
     frames = sorted(Spectrogram().frames(u.length) for u in CORPUS.train)
     batches = make(max_frames=frames[7])
@@ -78,6 +80,7 @@ def test_a_bound_below_every_recording_is_refused():
     assert make(max_frames=shortest).too_long < len(CORPUS.train)
 
 
+@pytest.mark.slow
 def test_no_batch_is_larger_than_asked():
     for batch in make(frames_per_batch=700).epoch():
         assert batch.source.shape[0] * batch.source.shape[1] <= 700

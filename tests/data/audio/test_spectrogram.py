@@ -98,6 +98,7 @@ def test_rows_of_a_batch_are_as_alone():
         )
 
 
+@pytest.mark.slow
 def test_normalized_frames_tell_no_loudness_and_padding_is_nothing(draw):
     frames, mask = draw(2, 7, 5) * 3 + 1, jnp.arange(7)[None] < jnp.array([7, 4])[:, None]
     found = np.asarray(spectrogram.normalized(frames, mask))
@@ -168,6 +169,7 @@ def test_a_warp_keeps_the_ends_and_the_order():
     np.testing.assert_array_equal(same, ramp)
 
 
+@pytest.mark.slow
 def test_nothing_is_hidden_where_nothing_is_asked(draw):
     frames, mask = draw(2, 6, 4), jnp.ones((2, 6), bool)
     found = spec_augment.spec_augment(frames, mask, jax.random.key(0), Augment.none())

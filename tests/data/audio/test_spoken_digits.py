@@ -39,6 +39,7 @@ def test_the_official_split(tmp_path):
     assert utterance.transcript == "zero" and len(utterance.samples()) == utterance.length == 300
 
 
+@pytest.mark.slow
 def test_sequences_are_of_one_speaker_and_one_split(tmp_path):
     path = archive(tmp_path / "d.zip")
     options = {"train_size": 30, "validation_size": 5, "test_size": 20, "seed": 3}

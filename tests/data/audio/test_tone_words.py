@@ -31,6 +31,7 @@ def test_letters_sound_different_and_words_use_no_others():
     assert set("".join(tone_words.WORDS)) == set(tone_words.LETTERS)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_and_another_does_not():
     first, again, other = (tone_words.tones(**SMALL, seed=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first.train[7].samples(), again.train[7].samples())
@@ -41,6 +42,7 @@ def test_the_same_seed_gives_the_same_and_another_does_not():
     np.testing.assert_array_equal(first.train[7].samples(), more.train[7].samples())
 
 
+@pytest.mark.slow
 def test_unseen_words_are_never_heard_in_training():
     corpus = tone_words.tones(**SMALL | {"train_size": 500})
     words = {word for u in corpus.train for word in u.transcript.split()}

@@ -58,6 +58,7 @@ def test_what_is_written_is_read():
     np.testing.assert_allclose(found, samples, atol=2**-16)
 
 
+@pytest.mark.slow
 def test_another_rate_is_changed_where_asked():
     at = np.arange(16000) / 16000
     tone = (0.5 * np.sin(2 * np.pi * 440 * at)).astype(np.float32)

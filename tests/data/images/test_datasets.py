@@ -19,6 +19,7 @@ def counts(part):
     return np.bincount(part.labels, minlength=10)
 
 
+@pytest.mark.slow
 def test_digits_are_split_by_label():
     data = load("digits")
     sizes = [len(part.labels) for part in (data.train, data.validation, data.test)]

@@ -61,6 +61,7 @@ def oracle(source):
     return readings
 
 
+@pytest.mark.slow
 def test_each_source_has_one_reading():
     task = dates(train_size=1500, validation_size=10, test_size=200)
     for example in [*task.train, *task.tests["test"], *task.tests["longer"]]:
@@ -96,6 +97,7 @@ def test_lengths_part_the_tests():
         dates(max_length=50)
 
 
+@pytest.mark.slow
 def test_every_month_weekday_and_form_is_learned():
     text = " ".join(example.source for example in dates(test_size=1).train)
     for word in [*_MONTHS, *_WEEKDAYS, "Sep ", "Thu ", "the ", "of ", "on "]:

@@ -85,6 +85,7 @@ def test_words_say_the_number():
         assert value(in_words(number)) == number
 
 
+@pytest.mark.slow
 def test_no_two_numbers_sound_alike():
     assert len({in_words(number) for number in range(10**4)}) == 10**4
 

@@ -36,6 +36,7 @@ def test_an_english_sentence_has_one_translation(drawn):
         assert answers.setdefault(english, translation) == translation
 
 
+@pytest.mark.slow
 def test_spanish_contracts_and_never_doubles(drawn):
     for _, translation in drawn:
         assert not re.search(r"\b(a|de) el\b", translation), translation

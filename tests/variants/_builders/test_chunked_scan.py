@@ -72,7 +72,7 @@ def stepped(step, state, *inputs):
     return out.swapaxes(0, 1)
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("width", DECAYS)
 @pytest.mark.parametrize("length", LENGTHS)
 def test_chunks_are_the_recurrence(draw, length, width):
@@ -130,7 +130,7 @@ def delta_inputs(draw, length, gated):
     return (*inputs, -jnp.exp(draw(2, length, 2))) if gated else inputs
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("gated", [False, True])
 @pytest.mark.parametrize("length", LENGTHS)
 def test_chunks_are_the_delta_rule(draw, length, gated):
@@ -168,6 +168,7 @@ def test_chunks_of_the_delta_rule_equal_steps_and_so_do_their_gradients(draw, ga
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), *results)
 
 
+@pytest.mark.slow
 def test_a_key_of_full_strength_holds_its_latest_value(draw):
     k, v = jnp.broadcast_to(unit(draw(8)), (1, 9, 1, 8)), draw(1, 9, 1, 6)
     out = jax.jit(functools.partial(chunked_scan.delta_scan, chunk=4))(k, k, v, jnp.ones((1, 9, 1)))

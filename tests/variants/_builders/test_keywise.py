@@ -99,6 +99,7 @@ def test_hidden_and_spoiled_keys_are_opened_as_zeros(qkv):
     np.testing.assert_array_equal(got.spoiled, jnp.zeros((2, 5, 2), bool).at[1, 2, 0].set(True))
 
 
+@pytest.mark.slow
 def test_rows_that_see_a_spoiled_key_are_closed_as_nan(qkv):
     q, k, v = qkv
     v = v.at[1, 2, 0, 3].set(jnp.nan)

@@ -19,7 +19,7 @@ def made(name, **options):
     return variant, variant.init(jax.random.key(0), heads=4, kv_heads=2, head_width=8)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", WITH_STATES)
 def test_a_later_key_that_is_not_finite_reaches_no_earlier_row(qkv, name):
     variant, params = made(name)
@@ -52,7 +52,7 @@ def test_hidden_padding_before_a_sequence_changes_nothing(qkv, name):
     assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(gradient))
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", WITH_STATES)
 def test_steps_reproduce_a_pass_of_several_chunks(draw, name):
     variant, params = made(name)
@@ -87,6 +87,7 @@ def test_a_step_in_bfloat16_keeps_a_wide_state(name):
     assert jnp.float32 in [x.dtype for x in jax.tree.leaves(state)]
 
 
+@pytest.mark.slow
 def test_a_convolution_looks_back_only(draw):
     taps, now, before = draw(3, 4, 8), draw(2, 6, 3, 8), draw(2, 6, 3, 8)
     got = linear.convolve(taps, now, before)
@@ -97,6 +98,7 @@ def test_a_convolution_looks_back_only(draw):
         np.testing.assert_allclose(got[b, t, h], expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_norms_keep_zeros_and_bring_all_else_to_one_size(draw):
     x = (3 * draw(4, 16) + 2).at[0].set(0.0)
     for norm in (linear.layer_norm, linear.root_mean_square_norm):

@@ -50,12 +50,14 @@ def attend(qkv, variant=VARIANT, **request):
     return jax.jit(lambda *x: variant.attend(PARAMS, *x, Options(**request)))(*qkv)
 
 
+@pytest.mark.slow
 def test_attend_is_one_query_after_another(qkv):
     visible = np.asarray(PADDED)
     got = attend(qkv, mask=masks.keys(PADDED))
     np.testing.assert_allclose(got, oracle(*qkv, visible), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_gradients_pass_from_query_to_query(qkv):
     q, k, v = (x.astype(jnp.float32) for x in qkv)
 
@@ -88,6 +90,7 @@ def test_dropout_takes_weights_after_they_are_remembered(qkv):
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_only_what_draws_is_given_a_key(qkv):
     key = jax.random.key(1)
     np.testing.assert_array_equal(attend(qkv, dropout_key=key), attend(qkv))
@@ -99,6 +102,7 @@ def test_only_what_draws_is_given_a_key(qkv):
     assert len(np.unique(np.round(np.asarray(ratio[0, :, 0, 0]), 3))) == 5
 
 
+@pytest.mark.slow
 def test_what_is_visible_and_not_finite_is_seen_from_the_first_query_on(qkv):
     q, k, v = qkv
     spoiled = k.at[0, 2].set(jnp.nan)
@@ -109,6 +113,7 @@ def test_what_is_visible_and_not_finite_is_seen_from_the_first_query_on(qkv):
     assert jnp.isnan(out[0]).all() and jnp.isfinite(out[1]).all()
 
 
+@pytest.mark.slow
 def test_float64_and_bfloat16_keep_what_they_know(qkv):
     sizes = {"heads": 4, "kv_heads": 2, "head_width": 8, "value_width": 6}
     assert VARIANT.start(PARAMS, 2, 5, **sizes, dtype=jnp.bfloat16).dtype == jnp.float32
@@ -150,6 +155,7 @@ def test_what_is_fixed_is_computed_once():
     )
 
 
+@pytest.mark.slow
 def test_energies_are_one_hidden_layer(draw):
     q, k, added = draw(2, 4, 8), draw(2, 5, 2, 8), draw(2, 4, 5, 3)
     params = stateful.init_additive_energy(jax.random.key(0), 8, 3) | {"b": draw(3)}
@@ -172,6 +178,7 @@ def walked(past, stop):
     return weights
 
 
+@pytest.mark.slow
 def test_monotonic_weights_follow_the_recurrence(draw):
     past, stop = jax.nn.softmax(draw(2, 3, 67)), jax.nn.sigmoid(draw(2, 3, 67))
     got = jax.jit(stateful.monotonic)(past, stop)
