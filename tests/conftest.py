@@ -42,7 +42,8 @@ def pytest_collection_modifyitems(items):
     """
     groups = collections.defaultdict(list)
     for item in items:
-        if marker := item.get_closest_marker("sampled"):
+        marker = item.get_closest_marker("sampled")
+        if marker and not item.get_closest_marker("slow"):
             groups[marker.args[0], id(marker)].append(item)
     for (count, _), cases in groups.items():
         phase = zlib.crc32(cases[0].nodeid.encode()) / 2**32

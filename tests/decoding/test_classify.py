@@ -2,7 +2,6 @@
 
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from flax import nnx
 
 from attention_jax.decoding import classify
@@ -14,7 +13,6 @@ def model():
     return CNN(ImageConfig(4, 4), CNNConfig(3, width=4), rngs=nnx.Rngs(0))
 
 
-@pytest.mark.slow
 def test_each_image_gets_its_own_answer():
     graphdef, state = nnx.split(model())
     images = np.random.default_rng(0).integers(0, 256, (7, 4, 4, 1), np.uint8)

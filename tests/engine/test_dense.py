@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from attention_jax import attention
 
@@ -21,7 +20,6 @@ def gradient_of_query(q, k, v, ct):
     return out
 
 
-@pytest.mark.slow
 def test_a_saturated_softmax_has_the_gradient_of_the_definition(draw):
     """Where one weight is 1, its cotangent cancels exactly, however large values are."""
     # Whole numbers, whose products are exact: all that is lost is lost after the logits.
