@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import pytest
 
+from attention_jax.core.files import content_hash
 from experiments.common import flags, run_folder
 from experiments.common.experiment import PredictFlags
 from experiments.common.load_run import configure, load_run
@@ -85,8 +86,10 @@ def test_it_goes_on(name, unpack, monkeypatch):
     steps = [json.loads(line)["step"] for line in after[len(before) :]]
     assert steps and min(steps) > 4 and max(steps) == 6
     assert json.loads((folder / "result.json").read_text())["steps"] == 6
-    # A run keeps its version, and with it what that version did.
-    assert run_folder.read_record(folder) == run_folder.Record(0, experiment.name, sealed=True)
+    # A run keeps its version, and with it what that version did; its attention file is known now.
+    files = {x.name: content_hash(x.read_bytes()) for x in folder.glob("*.py")}
+    own = run_folder.Record(0, experiment.name, files=files, sealed=True)
+    assert run_folder.read_record(folder) == own
     trained = flags.values(load_run(folder).config)
     assert trained["steps"] == 6 and trained["width"] == 8
 
