@@ -15,6 +15,7 @@ from flax import nnx
 
 from attention_jax import variants
 from attention_jax.analysis.pages import explorer
+from attention_jax.core.files import content_hash
 from attention_jax.core.types import Params
 from attention_jax.data.batching import Batches
 from attention_jax.data.tokenizer import Tokenizer
@@ -206,6 +207,10 @@ class Experiment(NamedTuple):
     left_out: Callable[[Any, Any], Mapping[str, int]] = lambda data, batches: {}
     predict: Callable[[Run, PredictFlags], Iterable[str]] | None = None
     page: Page | None = None
+
+    def hashes(self, data: Any) -> dict[str, str]:
+        """The content hash of each part of its data."""
+        return {name: content_hash(part) for name, part in self.contents(data).items()}
 
     def listing(self) -> str:
         """Lines that name tasks, models and attentions."""

@@ -43,9 +43,9 @@ def load_run(
       ValueError: the folder is none of a run, holds no trained model, or is of a later version.
     """
     folder = Path(folder)
-    experiment = find(run_folder.read_record(folder).experiment)
-    config = configure(experiment, folder, arguments, beside=beside)
     record = run_folder.read_record(folder)
+    experiment = find(record.experiment)
+    config = configure(experiment, folder, arguments, beside=beside)
     seals.check_files(folder, record.known)
     known = experiment.recall(config, folder)
     build = experiment.build(config, known)

@@ -116,7 +116,9 @@ def choose(
     folder = Path(run.run or Path("runs") / name)
     leftovers.put_back(folder)
     is_run = (folder / "run.flags").exists()
-    is_new = not folder.exists() or leftovers.never_began(folder, _kept_names(config))
+    is_new = not folder.exists() or leftovers.never_began(
+        folder, {path.name for path in _attention_files(config)}
+    )
     if not is_new and not run.resume:
         if not run.overwrite:
             raise ValueError(
@@ -328,12 +330,16 @@ def _check_same_run(
     _check_same_data(record.data, data, folder)
 
 
+def differing(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
+    """Names of parts of data whose content hashes differ, or that one side alone has."""
+    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+
+
 def _check_same_data(then: Mapping[str, str], now: Mapping[str, str], folder: Path) -> None:
     """Refuses data whose contents are not those that a run began with."""
     if not then:  # of a run that was begun before contents were recorded
         return
-    changed = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
-    if changed:
+    if changed := differing(then, now):
         raise ValueError(
             f"`--resume` goes on with the data that the run began with; since {folder} was begun, "
             f"the contents of {', '.join(changed)} have changed. Give the data of that time, "
@@ -349,9 +355,9 @@ def _check_attention(config: Any, folder: Path, record: Record) -> None:
                 f"`--attention` must be as it was when the run began; {folder / name} was changed "
                 "since. Put the old one back, or start another run by --run."
             )
-    for given in map(attention_file, (config.model.attention, config.model.cross_attention)):
-        kept = folder / given.name if given else None
-        if given is None or kept is None or not kept.exists() or not given.exists():
+    for given in _attention_files(config):
+        kept = folder / given.name
+        if not kept.exists() or not given.exists():
             continue
         if kept.read_bytes() != given.read_bytes():
             raise ValueError(
@@ -360,10 +366,10 @@ def _check_attention(config: Any, folder: Path, record: Record) -> None:
             )
 
 
-def _kept_names(config: Any) -> set[str]:
-    """Names of the files of attentions, as the folder keeps them."""
+def _attention_files(config: Any) -> list[Path]:
+    """The files of attentions that a configuration names; the folder keeps each by its name."""
     given = map(attention_file, (config.model.attention, config.model.cross_attention))
-    return {path.name for path in given if path is not None}
+    return [path for path in given if path is not None]
 
 
 def _keep_attention(config: Any, folder: Path) -> dict[str, str]:
@@ -373,12 +379,11 @@ def _keep_attention(config: Any, folder: Path) -> dict[str, str]:
       the content hash of each by its name.
     """
     found = {}
-    for given in map(attention_file, (config.model.attention, config.model.cross_attention)):
-        if given is not None:
-            kept = folder / given.name
-            if kept.resolve() != given.resolve():
-                write_whole(kept, given.read_bytes())
-            found[given.name] = _file_hash(kept)
+    for given in _attention_files(config):
+        kept = folder / given.name
+        if kept.resolve() != given.resolve():
+            write_whole(kept, given.read_bytes())
+        found[given.name] = _file_hash(kept)
     return found
 
 

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 from flax import nnx
 
-from attention_jax.core.files import content_hash, write_whole
+from attention_jax.core.files import write_whole
 from attention_jax.data.batching import Batches, pipeline
 from attention_jax.evaluation import budgets
 from attention_jax.training import loop
@@ -74,7 +74,7 @@ def train(experiment: Experiment, config: Any) -> Path:
     settings.check()
     experiment.objective(config)
     data = experiment.load(config)
-    contents = {name: content_hash(part) for name, part in experiment.contents(data).items()}
+    contents = experiment.hashes(data)
     task = experiment.folder_name(config, data)
     folder = run_folder.choose(experiment, config, task, contents)
     with contextlib.ExitStack() as locks:
@@ -153,8 +153,8 @@ def _extent(build: Build, batches: Batches, settings: TrainConfig) -> str:
 def _a_step(build: Build, batches: Batches, settings: TrainConfig, objective: Objective) -> str:
     """A line that says what a step costs here; for that it is compiled."""
     state, update = loop.stepper(build, settings, objective)
-    batch = next(pipeline(batches))
-    sizes: Any = jax.jit(update, donate_argnums=0).lower(state, batch).compile().memory_analysis()
+    batch, jitted = next(pipeline(batches)), cast(Any, update)
+    sizes = jitted.lower(state, batch).compile().memory_analysis()
     held = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     work = settings.accumulate * budgets.flops(update, state, batch)
     return (

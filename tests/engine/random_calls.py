@@ -3,7 +3,7 @@
     python -m tests.engine.random_calls --count=10000 --output=calls.jsonl
 
 writes a line for each call, and goes on after the last where the file is there. A call is known by
-its number: `--first=123 --count=1` repeats that one. Three calls share a program, whose compilation
+its number: `--first=123 --count=1` repeats that one. Ten calls share a program, whose compilation
 takes most of the time.
 """
 

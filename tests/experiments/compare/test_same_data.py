@@ -17,6 +17,10 @@ class Data:
     train, validation, tests = PARTS["train"], PARTS["validation"], {"test": PARTS["test"]}
 
 
+def check(asked, runs):
+    same_data.check(asked, runs, asked.experiment.hashes(Data()))
+
+
 @pytest.fixture
 def runs(tmp_path):
     """Three runs with the records of version 1, of two seeds."""
@@ -35,12 +39,12 @@ def write(run, data):
 
 
 def test_equal_data_are_accepted(runs, tmp_path):
-    same_data.check(comparison(), [*runs, Run("lstm", "0.1", 0, tmp_path)], Data())
+    check(comparison(), [*runs, Run("lstm", "0.1", 0, tmp_path)])
 
 
 def test_records_without_hashes_are_taken_as_they_are(runs):
     write(runs[1], {})
-    same_data.check(comparison(), runs, Data())
+    check(comparison(), runs)
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
@@ -49,7 +53,7 @@ def test_a_run_of_other_data_is_refused_in_one_line(runs, number):
     write(runs[number], {name: content_hash(part) for name, part in changed.items()})
     message = f"contents of test differ between this call and {runs[number].folder}. Give"
     with pytest.raises(ValueError, match=message) as caught:
-        same_data.check(comparison(), runs, Data())
+        check(comparison(), runs)
     assert "\n" not in str(caught.value)
 
 
@@ -60,8 +64,8 @@ def test_data_of_each_seed_are_compared_where_the_seed_draws_them(runs):
     write(runs[1], changed)
     message = f"test, train, validation differ between {runs[1].folder} and {runs[2].folder}"
     with pytest.raises(ValueError, match=message):
-        same_data.check(drawn, runs, Data())
+        check(drawn, runs)
     write(runs[2], changed)
-    same_data.check(drawn, runs, Data())
+    check(drawn, runs)
     with pytest.raises(ValueError, match="between this call and"):
-        same_data.check(asked, runs, Data())
+        check(asked, runs)
