@@ -33,6 +33,14 @@ def test_a_batch_depends_on_seed_and_index_alone():
     np.testing.assert_array_equal(first.tokens, one[0].tokens)
 
 
+def test_epochs_follow_each_other_and_the_first_has_number_0():
+    batches = RandomWindows(TEXT, rows=3, length=8, seed=1)
+    first, second = list(batches.epoch()), list(batches.epoch(1))
+    assert len(first) == len(second) == batches.batches_per_epoch == 4
+    for index, window in enumerate(first + second):
+        np.testing.assert_array_equal(window.tokens, batches[index].tokens)
+
+
 @pytest.mark.parametrize(("rows", "length"), [(4, 8), (1, 99), (50, 3), (2, 98)])
 def test_all_windows_predict_each_token_once(rows, length):
     batches = AllWindows(TEXT, rows=rows, length=length)
