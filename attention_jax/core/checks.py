@@ -6,7 +6,7 @@ They look at shapes and dtypes only, so they cost nothing inside `jit`.
 import functools
 import inspect
 import linecache
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,18 @@ def positive(name: str, value: object, *, remedy: str = "") -> None:
             _line(f"`{name}` must be a whole number of at least 1; got {said(value)}.", remedy)
         )
     if value > LARGEST:
-        raise ValueError(f"`{name}` must be at most {LARGEST}, as positions are; got {value}.")
+        raise ValueError(
+            f"`{name}` must be at most {LARGEST}, as positions are; got {said(value)}."
+        )
+
+
+def natural(name: str, value: object, *, remedy: str = "") -> None:
+    """Raises unless `value` is an integer from 0 to 2^32 - 1."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or not 0 <= value < 2**32:
+        raise ValueError(
+            _line(f"`{name}` must be a whole number from 0 to 2^32 - 1; got {said(value)}.", remedy)
+        )
 
 
 def above_zero(name: str, value: object, *, beside: str = "") -> None:
@@ -45,15 +56,15 @@ def fraction(name: str, value: object, *, remedy: str = "") -> None:
     """Raises unless `value` is a Python number in [0, 1)."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
         raise ValueError(
-            _line(f"`{name}` must be a Python number in [0, 1); got {value!r}.", remedy)
+            _line(f"`{name}` must be a Python number in [0, 1); got {said(value)}.", remedy)
         )
 
 
 def one_of(name: str, value: object, choices: Sequence[object]) -> None:
     """Raises unless `value` is one of `choices`."""
-    if value not in choices:
+    if not isinstance(value, Hashable) or value not in choices:  # an array has no hash
         listed = ", ".join(repr(choice) for choice in choices)
-        raise ValueError(f"`{name}` must be one of {listed}; got {value!r}.")
+        raise ValueError(f"`{name}` must be one of {listed}; got {said(value)}.")
 
 
 def shape(name: str, array: ArrayLike | Like, axes: str, *, remedy: str = "") -> None:
@@ -341,7 +352,8 @@ def said(value: object) -> str:
         return text
     if callable(value) and hasattr(value, "__name__"):
         return f"the function {value.__name__}"
-    return f"{text} ({type(value).__name__})" if len(text) < 40 else f"a {type(value).__name__}"
+    kind = type(value).__name__
+    return f"{text} ({kind})" if len(text) < 40 else f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
 def _line(message: str, remedy: str) -> str:

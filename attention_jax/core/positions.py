@@ -156,6 +156,8 @@ def t5_bucket(
     Reference: Raffel et al. 2020, arXiv:1910.10683, section 2.1, and the authors' code.
     """
     checks.positive("buckets", buckets)
+    checks.positive("max_distance", max_distance)
+    checks.one_of("bidirectional", bidirectional, (True, False))
     near = buckets // (4 if bidirectional else 2)
     if near < 1 or max_distance <= near:
         raise ValueError(
@@ -193,6 +195,8 @@ def t5_bias(
     Reference: Raffel et al. 2020, arXiv:1910.10683, section 2.1.
     """
     checks.shape("table", table, "buckets h")
+    checks.positive("max_distance", max_distance)
+    checks.one_of("bidirectional", bidirectional, (True, False))
     return _T5Bias(values.Held(table), max_distance, bidirectional)
 
 

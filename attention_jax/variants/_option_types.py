@@ -1,21 +1,11 @@
-"""Checks of options: that a factory has them, and that literals are of the annotated types."""
+"""Checks of options: that a factory has them, and that they are of the annotated types."""
 
 import difflib
 import inspect
-import types
-import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
-_LITERALS = (bool, int, float, complex, str, bytes, tuple, list, dict, set, types.NoneType)
-_WORDS = {
-    int: "a whole number",
-    float: "a number",
-    bool: "True or False",
-    str: "text in quotes",
-    tuple: "a tuple",
-    types.NoneType: "None",
-}
+from attention_jax.core import plain_types
 
 
 def checked_options(
@@ -54,38 +44,5 @@ def _guess(given: Mapping[str, Any], known: tuple[str, ...]) -> str:
 
 
 def _converted(name: str, parameter: inspect.Parameter, value: Any) -> Any:
-    wanted = parameter.annotation
-    if _fits(value, wanted):
-        return value
-    if type(value) is int and _fits(float(value), wanted):
-        return float(value)
-    default = (
-        "" if parameter.default is parameter.empty else f" Its default is {parameter.default!r}."
-    )
-    raise ValueError(
-        f"`{parameter.name}` must be {_said(wanted)} for variant {name}; got {value!r}.{default}"
-    )
-
-
-def _fits(value: Any, wanted: Any) -> bool:
-    """Tells whether a literal has a type; arrays and other values are left to the factory."""
-    origin, parts = typing.get_origin(wanted), typing.get_args(wanted)
-    if not isinstance(value, _LITERALS):
-        return True
-    if origin is typing.Literal:
-        return value in parts
-    if origin in (typing.Union, types.UnionType):
-        return any(_fits(value, part) for part in parts)
-    if wanted is int and isinstance(value, bool):
-        return False
-    wanted = types.NoneType if wanted is None else wanted
-    return wanted not in _WORDS or isinstance(value, wanted)
-
-
-def _said(wanted: Any) -> str:
-    origin, parts = typing.get_origin(wanted), typing.get_args(wanted)
-    if origin is typing.Literal:
-        return " or ".join(map(repr, parts))
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(map(_said, parts))
-    return _WORDS.get(wanted, getattr(wanted, "__name__", str(wanted)))
+    wanted, default = parameter.annotation, parameter.default
+    return plain_types.taken(parameter.name, value, wanted, of=f"variant {name}", default=default)

@@ -65,8 +65,7 @@ def _check(block: int, window: int, global_blocks: int, random: int, seed: int) 
             f"The nearest below is {window - 1}."
         )
     for name, value in (("global_blocks", global_blocks), ("random", random), ("seed", seed)):
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**32:
-            raise ValueError(f"`{name}` must be a whole number from 0 to 2^32 - 1; got {value!r}.")
+        checks.natural(name, value)
 
 
 def _hash(*numbers: Array | int) -> Array:

@@ -39,12 +39,11 @@ def performer(*, features: int | None = None, seed: int = 0) -> Variant:
 
     Args:
       features: how many; None for d log d, which the paper shows to suffice.
-      seed: of the random directions, from 0 on.
+      seed: of the random directions, from 0 to 2^32 - 1.
     """
     if features is not None:
         checks.positive("features", features)
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"`seed` must be a whole number of at least 0; got {seed!r}.")
+    checks.natural("seed", seed)
 
     def exponents(x: Array) -> tuple[Array, Array]:
         """The exponents of features, and by how much those of keys are shifted."""

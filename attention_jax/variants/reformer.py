@@ -65,8 +65,7 @@ def _check(buckets: int, rounds: int, seed: int) -> None:
             f"`buckets` must be even, as each direction has its opposite; got {buckets}. "
             f"The nearest above is {buckets + 1}."
         )
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise ValueError(f"`seed` must be a whole number from 0 to 2^32 - 1; got {seed!r}.")
+    checks.natural("seed", seed)
 
 
 def _score(q: Float[Array, " d"], k: Float[Array, " d"]) -> Float[Array, ""]:

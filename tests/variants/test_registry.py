@@ -164,9 +164,16 @@ def test_types_of_options():
     def of_a_checker(a: "Unknown" = 0): ...  # noqa: F821
 
     checked_options("f", of_a_checker, {"a": []})
-    # Arrays are left to the factory; so are numbers of numpy.
-    for value in (jnp.ones(()), np.float32(1), np.int64(1)):
-        assert checked_options("f", factory, {"a": value})["a"] is value
+    for value in (jnp.ones(()), np.ones(3), np.float32(1), print):
+        with pytest.raises(ValueError, match="`a` must be a whole number or None for variant f"):
+            checked_options("f", factory, {"a": value})
+    one = checked_options("f", factory, {"a": np.int64(1)})["a"]
+    assert type(one) is int
+
+    def of_arrays(a: float | jax.Array): ...
+
+    value = jnp.ones(())  # left to the factory, where an annotation names another type
+    assert checked_options("f", of_arrays, {"a": value})["a"] is value
     one = checked_options("f", lambda x: None, {"x": 1})["x"]
     assert type(one) is int
 
