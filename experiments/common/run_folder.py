@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import re
 import shlex
 import shutil
 import sys
@@ -16,16 +15,15 @@ import jax
 
 import attention_jax
 from attention_jax import variants
-from attention_jax.core.files import content_hash, write_whole
+from attention_jax.core.files import write_whole
 from attention_jax.data.tokenizer import Tokenizer
-from experiments.common import flags, leftovers, seals
+from experiments.common import attention_files, flags, leftovers, seals
 from experiments.common.experiment import Experiment
 
 FORMAT_VERSION = 1
 RECORD = "run.json"
 VOCABULARY = "vocabulary.json"
 _FIRST_LINE = "# python -m experiments."
-_FILE = re.compile(r"^([^()\[\]]*?\.py)(?=$|[:(])")  # of an attention of one's own
 
 
 class Record(NamedTuple):
@@ -117,7 +115,7 @@ def choose(
     leftovers.put_back(folder)
     is_run = (folder / "run.flags").exists()
     is_new = not folder.exists() or leftovers.never_began(
-        folder, {path.name for path in _attention_files(config)}
+        folder, {path.name for path in attention_files.named(config)}
     )
     if not is_new and not run.resume:
         if not run.overwrite:
@@ -177,7 +175,7 @@ def _write(
     A kill in between leaves flags with a checksum and a record that demands none, never the other
     way round.
     """
-    files = _keep_attention(config, folder)
+    files = attention_files.keep(config, folder)
     others = set(os.listdir(folder))
     experiment.keep(known, folder)
     hashes = record.known
@@ -186,7 +184,7 @@ def _write(
     write_whole(folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
     record = record._replace(files=files, known=hashes, sealed=True)
     own = {
-        "run.flags": seals.sealed_lines(text(experiment, inside(config, folder))),
+        "run.flags": seals.sealed_lines(text(experiment, attention_files.inside(config, folder))),
         RECORD: seals.sealed_record(record._asdict()),
     }
     for name in sorted(own, reverse=is_new):
@@ -215,7 +213,7 @@ def read_config(experiment: Experiment, folder: Path) -> Any:
     seals.check_lines(folder / "run.flags", content, demanded=record.sealed)
     first = as_begun(experiment.config, record)
     found = flags.from_lines(first, kept, source=str(folder / "run.flags"))
-    return inside(found, folder)
+    return attention_files.inside(found, folder)
 
 
 def as_begun(config: Any, record: Record) -> Any:
@@ -225,23 +223,6 @@ def as_begun(config: Any, record: Record) -> Any:
     off = {"unicode": "none", "ground": "none"}
     known = flags.values(config)
     return flags.replace(config, **{name: x for name, x in off.items() if name in known})
-
-
-def inside(config: Any, folder: Path) -> Any:
-    """The configuration with an attention's file as the folder keeps it."""
-    for name in ("attention", "cross_attention"):
-        own = getattr(config.model, name)
-        file = attention_file(own)
-        if own and file and (folder / file.name).exists():
-            moved = f"{folder / file.name}{own.removeprefix(str(_FILE.match(own)[1]))}"  # ty: ignore
-            config = flags.replace(config, **{name: moved})
-    return config
-
-
-def attention_file(attention: str | None) -> Path | None:
-    """The file that an attention's text names; None for one of the library."""
-    found = _FILE.match(attention or "")
-    return Path(found[1]) if found else None
 
 
 def keep_vocabulary(vocabulary: Tokenizer, folder: Path) -> None:
@@ -315,9 +296,9 @@ def _check_same_run(
             f"and this call of experiments.{experiment.name}. Start another run by --run."
         )
     rules: Mapping[str, Any] = {n: f.rules for n, f in flags.fields(config).items()}
-    _check_attention(config, folder, record)
+    attention_files.check_kept(config, folder, record.files)
     seals.check_files(folder, record.known)
-    found = changes(read_config(experiment, folder), inside(config, folder))
+    found = changes(read_config(experiment, folder), attention_files.inside(config, folder))
     # What names the data may change where the data are known to be the same.
     free = {name for name, rule in rules.items() if rule.may_change or (rule.data and record.data)}
     changed = [both for name, both in found.items() if name not in free]
@@ -345,64 +326,3 @@ def _check_same_data(then: Mapping[str, str], now: Mapping[str, str], folder: Pa
             f"the contents of {', '.join(changed)} have changed. Give the data of that time, "
             "wherever they are now, or start another run by --run."
         )
-
-
-def _check_attention(config: Any, folder: Path, record: Record) -> None:
-    """Refuses a file of an attention that is not as it was when the run began."""
-    for name, digest in record.files.items():
-        if not (folder / name).exists() or _file_hash(folder / name) != digest:
-            raise ValueError(
-                f"`--attention` must be as it was when the run began; {folder / name} was changed "
-                "since. Put the old one back, or start another run by --run."
-            )
-    for given in _attention_files(config):
-        kept = folder / given.name
-        if not kept.exists() or not given.exists():
-            continue
-        if kept.read_bytes() != given.read_bytes():
-            raise ValueError(
-                f"`--attention` must be as it was when the run began; {given} differs from "
-                f"{kept}. Give that one, or start another run by --run."
-            )
-
-
-def _attention_files(config: Any) -> list[Path]:
-    """The files of attentions that a configuration names; the folder keeps each by its name."""
-    given = map(attention_file, (config.model.attention, config.model.cross_attention))
-    return [path for path in given if path is not None]
-
-
-def _keep_attention(config: Any, folder: Path) -> dict[str, str]:
-    """Copies files of attentions into the folder, where they are read from then on.
-
-    Returns:
-      the content hash of each by its name.
-    """
-    found = {}
-    for given in _attention_files(config):
-        kept = folder / given.name
-        if kept.resolve() != given.resolve():
-            write_whole(kept, given.read_bytes())
-        found[given.name] = _file_hash(kept)
-    return found
-
-
-def _file_hash(path: Path) -> str:
-    return content_hash(path.read_bytes())
-
-
-def check_attention(config: Any) -> Any:
-    """The configuration, once its attentions are known to exist.
-
-    A run that goes on reads a file that is no longer where it was from its own folder.
-
-    Raises:
-      ValueError: no such attention.
-    """
-    given = attention_file(config.model.attention)
-    if config.run.resume and config.run.run and given and not given.exists():
-        config = inside(config, Path(config.run.run))
-    for named in (config.model.attention_text, config.model.cross_attention):
-        if named and named != "none":
-            variants.resolve(named)
-    return config

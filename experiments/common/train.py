@@ -19,7 +19,7 @@ from attention_jax.training import loop
 from attention_jax.training.config import TrainConfig
 from attention_jax.training.objectives import Objective
 from attention_jax.training.result import Owner, Result
-from experiments.common import flags, leftovers, run_folder, run_lock
+from experiments.common import attention_files, flags, leftovers, run_folder, run_lock
 from experiments.common.experiment import Build, Experiment, Run, structure
 from experiments.common.load_run import save_params
 
@@ -67,7 +67,7 @@ def train(experiment: Experiment, config: Any) -> Path:
       ValueError: a value that cannot be honored, or a folder that is in use.
       TrainingDiverged: a number is no longer finite.
     """
-    config = run_folder.check_attention(config)
+    config = attention_files.check(config)
     if config.run.resume and config.run.run and Path(config.run.run, "run.flags").exists():
         config = run_folder.as_begun(config, run_folder.read_record(Path(config.run.run)))
     settings = config.training.settings(config.run.seed)
@@ -125,7 +125,7 @@ def _trained(start: _Start, settings: TrainConfig) -> tuple[Run, dict[str, Any]]
             resume=config.run.resume,
             owner=Owner(partial(_accept, start, known, batches, discard), record.identity),
         )
-    config = run_folder.inside(config, folder)
+    config = attention_files.inside(config, folder)
     facts = end_training(config, result, folder, record)
     return Run(experiment, config, folder, known, result.graphdef, result.params), facts
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from experiments.common import flags, run_folder
+from experiments.common import attention_files, flags, run_folder
 from experiments.compare import launch_local, launch_ray
 from experiments.compare.candidates import Candidate
 from experiments.compare.config import PLACES, Comparison
@@ -74,7 +74,7 @@ def check_same(comparison: Comparison, run: Run, config: Any) -> None:
     Raises:
       ValueError: it was.
     """
-    file = run_folder.attention_file(config.model.attention)
+    file = attention_files.of_text(config.model.attention)
     kept_file = run.folder / file.name if file else None
     if file and kept_file and file.exists() and kept_file.exists():
         if file.read_bytes() != kept_file.read_bytes():
@@ -84,7 +84,7 @@ def check_same(comparison: Comparison, run: Run, config: Any) -> None:
             )
     kept = run_folder.read_config(comparison.experiment, run.folder)
     config = run_folder.as_begun(config, run_folder.read_record(run.folder))
-    found = run_folder.changes(kept, run_folder.inside(config, run.folder))
+    found = run_folder.changes(kept, attention_files.inside(config, run.folder))
     other = [new for name, (_, new) in found.items() if name not in PLACES]
     if other:
         raise ValueError(

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from experiments.common import experiment, flags, run_folder
+from experiments.common import attention_files, experiment, flags, run_folder
 from experiments.common.load_run import load_run, run_folder_of
 from experiments.common.train import _of_schedule, train
 
@@ -149,7 +149,7 @@ def test_a_changed_file_of_an_attention_is_refused(tmp_path, file):
     with pytest.raises(ValueError, match="must be as it was when the run began; .* differs from"):
         run_folder.choose(MEMORY, config, "recall")
     file.unlink()
-    assert run_folder.check_attention(config).model.attention == f"{folder}/mine.py:manhattan"
+    assert attention_files.check(config).model.attention == f"{folder}/mine.py:manhattan"
 
 
 def test_changed_data_are_refused_and_moved_ones_are_not(tmp_path):
