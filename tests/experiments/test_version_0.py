@@ -25,7 +25,7 @@ ASKED = {
     "language": (PredictFlags(text="7 and"), ["--characters=20"]),
     "memory": (PredictFlags(), []),
 }
-QUICK = ("language_rnn", "memory_transformer")
+QUICK = ("language_rnn", "memory_transformer")  # the others compile for half a minute
 
 
 @pytest.fixture

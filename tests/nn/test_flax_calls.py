@@ -62,13 +62,8 @@ def decoded(flax, x, cache=LENGTH + 2, **given):
     return jnp.concatenate([step(flax, x[..., i : i + 1, :]) for i in range(LENGTH)], axis=-2)
 
 
-QUICK = ("alibi", "t5_bias", "sliding_window", "forgetting")
-
-
 @pytest.mark.sampled(2)
-@pytest.mark.parametrize(
-    "name", [pytest.param(x, marks=[] if x in QUICK else pytest.mark.slow) for x in DECODES]
-)
+@pytest.mark.parametrize("name", DECODES)
 def test_decoding_agrees_with_the_whole_sequence(name, draw):
     flax, x = layer(DECODES[name]), draw(2, LENGTH, 16)
     np.testing.assert_allclose(decoded(flax, x), flax(x, is_causal=True), rtol=1e-4, atol=1e-5)

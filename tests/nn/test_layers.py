@@ -48,15 +48,8 @@ def test_flax_takes_further_axes_of_the_batch(draw):
     np.testing.assert_allclose(got[1], alone, rtol=1e-5, atol=1e-6)
 
 
-# One of each kind; the others are alike to Flax.
-QUICK = ("scaled_dot", "alibi", "hard", "linear", "retention", "coverage", "talking_heads")
-
-
 @pytest.mark.sampled(3)
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(x, marks=[] if x in QUICK else pytest.mark.slow) for x in variants.names()],
-)
+@pytest.mark.parametrize("name", variants.names())
 def test_flax_runs_any_variant(name, draw):
     variant = variants.get(name)
     params = variant.init(jax.random.key(0), heads=4, kv_heads=4, head_width=4)

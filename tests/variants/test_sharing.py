@@ -13,7 +13,6 @@ from attention_jax.core import masks
 from attention_jax.core.types import Options
 from tests.support import shared_programs
 
-SAMPLED = ["alibi", "gated_delta", "linear"]
 # The exceptions: what is brought together, and why. `lax.while_loop` ends where all rows are done.
 LOOKED_UP = "its modifier or mask looks up an array of all sequences, gathered before the loops"
 ALLOWED = {
@@ -31,15 +30,7 @@ SIZES = {"heads": 4, "kv_heads": 4, "head_width": 8}
 
 @pytest.mark.slow
 def test_divided_batches_need_no_other_device():
-    check(SAMPLED)
-
-
-@pytest.mark.slow
-def test_divided_batches_of_every_variant_need_no_other_device():
-    check(variants.names())
-
-
-def check(names):
+    names = variants.names()
     for name, x in zip(names, shared_programs.measured("sharing_variants", names), strict=True):
         kinds = {found.split()[-1] for found in x["found"]}
         assert kinds == {kind for kind in ALLOWED.get(name, ())[:-1]}, (name, x)
@@ -76,10 +67,7 @@ def loss(attend, qkv, lengths, params):
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=["shard_map", "explicit"])
-@pytest.mark.parametrize(
-    "name",
-    [x if x in SAMPLED else pytest.param(x, marks=pytest.mark.slow) for x in variants.names()],
-)
+@pytest.mark.parametrize("name", variants.names())
 def test_types_of_a_mesh_are_taken(name, kind):
     """In reverse mode too; traced and lowered, not compiled."""
     run, arrays = program(name, kind)
