@@ -15,11 +15,16 @@ def asked(run: Run, given: PredictFlags) -> DecodingConfig:
     """The search of a run, with what is asked of its outputs.
 
     Raises:
-      ValueError: --prefix or --words are no text that the run can write; --words without a beam.
+      ValueError: --prefix or --words are no text that the run can write; --words or
+        --coverage_penalty without a beam.
     """
     search = run.config.decoding.search(run.config.run.seed, token_scores=given.token_scores)
     if given.words and search.method != "beam":
         raise ValueError("--words goes with --beam; add --beam=5, or leave --words out.")
+    if given.coverage_penalty and search.method != "beam":
+        raise ValueError(
+            "--coverage_penalty goes with --beam; add --beam=5, or leave --coverage_penalty out."
+        )
     own: dict[str, Any] = {}
     if given.prefix is not None:
         own["prefix"] = known_tokens("prefix", given.prefix, run.tokenizer)

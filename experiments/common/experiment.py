@@ -83,6 +83,8 @@ class PredictFlags(NamedTuple):
       prefix: text that every translation or transcript begins with.
       words: with --beam: words, separated by commas, that every translation or transcript must
         hold.
+      coverage_penalty: with --beam: how much a translation loses by tokens of the source that it
+        did not attend to; 0.2 in the paper of GNMT, 0 for nothing.
       output: file of the answers. Default: they are printed.
     """
 
@@ -92,6 +94,7 @@ class PredictFlags(NamedTuple):
     token_scores: bool = False
     prefix: str | None = None
     words: Annotated[tuple[str, ...], Flag(listed=True)] = ()
+    coverage_penalty: Annotated[float, Flag(low=0.0)] = 0.0
     output: str | None = None
 
 

@@ -14,7 +14,7 @@ MOST = 3  # classes of which --scores tells the probability
 
 def predict(run: Run, given: PredictFlags) -> Iterator[str]:
     """The most probable class of each image that --file names, a line each."""
-    refuse_texts(run, given, "text", "prefix", "words", "token_scores")
+    refuse_texts(run, given, "text", "prefix", "words", "token_scores", "coverage_penalty")
     skip_bad = run.config.data.skip_bad
     found = input_files.images(
         given.file, run.known.image, skip_bad=skip_bad, ground=run.config.data.ground

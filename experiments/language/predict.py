@@ -14,9 +14,8 @@ def predict(run: Run, given: PredictFlags) -> Iterator[str]:
     Raises:
       ValueError: there is no text, or flags are of translations.
     """
-    refuse_texts(
-        run, given, "prefix", "words", "token_scores", remedy="The text is given by --text."
-    )
+    names = ("prefix", "words", "token_scores", "coverage_penalty")
+    refuse_texts(run, given, *names, remedy="The text is given by --text.")
     write = writer(run.config, run.tokenizer, run.graphdef)
     if given.scores or given.file is not None:
         raise ValueError("--scores and --file go with translations; give a text by --text.")

@@ -13,7 +13,7 @@ ROWS = 8  # recordings transcribed at once
 
 def predict(run: Run, given: PredictFlags) -> Iterator[str]:
     """The transcript of each recording that --file names, a line each."""
-    refuse_texts(run, given, "text")
+    refuse_texts(run, given, "text", "coverage_penalty")
     config = run.config
     search = asked(run, given)
     transcribe = transcriber(

@@ -4,6 +4,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
+from attention_jax.analysis import coverage
+from attention_jax.decoding.batched import DecodingConfig
 from attention_jax.decoding.translate import Hypothesis, Translator
 from experiments.common.asked_search import Label, asked, token_scores
 from experiments.common.experiment import PredictFlags, Run
@@ -20,11 +22,7 @@ ROWS = 8
 def predict(run: Run, given: PredictFlags) -> Iterator[str]:
     """Translations of the sentences that flags or standard input give, one a line."""
     search = asked(run, given)
-    translator = Translator(run.graphdef, run.tokenizer, search, rows=ROWS)
-
-    def translate(texts: list[str]) -> list[list[Hypothesis]]:
-        return translator(run.params, texts)
-
+    translate = translator(run, given, search)
     label = run.tokenizer.tokens if given.token_scores else None
     ranked = search.method == "beam"
     show = partial(shown, nbest=search.nbest, scores=given.scores, ranked=ranked, label=label)
@@ -36,6 +34,22 @@ def predict(run: Run, given: PredictFlags) -> Iterator[str]:
     if sys.stdin.isatty():
         return converse(translate, show, unknown)
     return lines(translate, input_lines(), show, unknown)
+
+
+def translator(run: Run, given: PredictFlags, search: DecodingConfig) -> Translate:
+    """Translations of some texts, ranked by their coverage too where that is asked for."""
+    if not given.coverage_penalty:
+        return partial(Translator(run.graphdef, run.tokenizer, search, rows=ROWS), run.params)
+    every = search._replace(nbest=search.beam_size)
+    find = Translator(run.graphdef, run.tokenizer, every, rows=ROWS)
+
+    def ranked(text: str, found: list[Hypothesis]) -> list[Hypothesis]:
+        source = run.tokenizer.encode(text)
+        strength = given.coverage_penalty
+        best = coverage.rerank(run.graphdef, run.params, source, found, strength=strength)
+        return best[: search.nbest]
+
+    return lambda texts: list(map(ranked, texts, find(run.params, texts)))
 
 
 def lines(

@@ -14,6 +14,7 @@ from experiments.language import config as language
 from experiments.language import predict as texts
 from experiments.speech import EXPERIMENT as SPEECH
 from experiments.speech import data as speech
+from experiments.speech import predict as recordings
 from experiments.speech.config import ListenFlags
 from experiments.translation import EXPERIMENT
 from experiments.translation.predict import shown
@@ -55,6 +56,7 @@ def test_tokens_are_shown_with_their_scores():
         ({}, {"prefix": "el perro"}, "`--prefix` must be text that the .* 'perro' was never seen"),
         ({}, {"prefix": ""}, "`--prefix` must be text that the run can write; got ''. Leave it"),
         ({}, {"words": ("el",)}, "--words goes with --beam; add --beam=5, or leave --words out"),
+        ({}, {"coverage_penalty": 0.2}, "--coverage_penalty goes with --beam; add --beam=5, or"),
         (
             {"beam": 3},
             {"words": ("el", "")},
@@ -84,3 +86,7 @@ def test_runs_refuse_what_their_models_do_not_write():
         speech.load(ctc)
     with pytest.raises(ValueError, match="`--prefix` does not go with a run of experiments.lang"):
         list(texts.predict(run_of(LANGUAGE, sample=True), PredictFlags(text="a", prefix="el")))
+    with pytest.raises(
+        ValueError, match="`--coverage_penalty` does not go with a run of exper.*ch"
+    ):
+        list(recordings.predict(run_of(SPEECH), PredictFlags(coverage_penalty=0.2)))

@@ -146,6 +146,11 @@ def test_options_hold_for_every_translation_and_its_token_scores_make_its_score(
     done = run("predict", f"--run={trained[0]}", "--beam=2", "--words=5 6,9", "--text=7 8")
     assert done.returncode == 0, done.stderr
     assert " 5 6 " in f" {done.stdout.strip()} " and "9" in done.stdout.split()
+    covered = ("--beam=3", "--nbest=2", "--coverage_penalty=2", "--scores", "--text=7 8")
+    done = run("predict", f"--run={trained[0]}", *covered)
+    assert done.returncode == 0, done.stderr
+    ranked = [float(line.split("\t")[1]) for line in done.stdout.splitlines()]
+    assert len(ranked) == 2 and ranked == sorted(ranked, reverse=True)
     refused = run("predict", f"--run={trained[0]}", "--text=7 8", "--prefix=never")
     assert refused.returncode == 1 and refused.stderr.startswith("error: `--prefix` must be text")
 
