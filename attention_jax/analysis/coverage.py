@@ -1,4 +1,4 @@
-"""Coverage of a source by its translations: what attention left unread costs a hypothesis."""
+"""Coverage of a source by its translations: tokens that attention left unread cost a hypothesis."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ LEAST = 1e-9
 
 
 def coverage_penalty(weights: Float[np.ndarray, "t s"]) -> float:
-    """What tokens of the source that no token of the target attends to cost, at most 0.
+    """Cost of tokens of the source that no token of the target attends to, at most 0.
 
         cp = sum_j log min(sum_i p[i, j], 1)
 
