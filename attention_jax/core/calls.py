@@ -115,7 +115,7 @@ def misfit(
         signature.bind(*args, **kwargs)
         return None
     except TypeError as error:
-        name = name or _name(function)
+        name = name or name_of(function)
         known = [x for x in signature.parameters if x not in ("self", "cls", "_cls")]
         unknown = [word for word in kwargs if word not in signature.parameters]
         if unknown:
@@ -138,7 +138,7 @@ def unknown_word(name: str, word: str, known: list[str]) -> str:
     return f"`{name}` takes no `{word}`. It takes {', '.join(f'`{x}`' for x in known)}."
 
 
-def _name(function: Callable[..., object]) -> str:
+def name_of(function: Callable[..., object]) -> str:
     """As users write it: `masks.sliding_window`, `MultiHeadAttention`, `attention`."""
     name = getattr(function, "__qualname__", type(function).__name__)
     name = name.removesuffix(".__init__").removesuffix(".__call__")

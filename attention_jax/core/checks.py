@@ -89,6 +89,15 @@ def floating(name: str, array: ArrayLike | Like) -> None:
         )
 
 
+def whole(name: str, array: ArrayLike | Like) -> None:
+    """Raises unless `array` holds whole numbers."""
+    if not jnp.issubdtype(jnp.result_type(array), jnp.integer):
+        raise ValueError(
+            f"`{name}` must hold whole numbers; got {jnp.result_type(array)}. "
+            "Convert it with `.astype(jnp.int32)`."
+        )
+
+
 _MISSING_AXES = {
     3: "For one sequence add a batch axis: `x[None]`; for one head a head axis: `x[:, :, None]`.",
     2: "For one sequence of one head add both axes: `x[None, :, None]`.",

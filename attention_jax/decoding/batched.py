@@ -16,6 +16,7 @@ from flax import nnx
 from jaxtyping import Array, Float, UInt32
 
 from attention_jax.core import checks
+from attention_jax.core.calls import clear_fields
 from attention_jax.core.types import Params
 from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.data.types import EOS, Seq2SeqBatch
@@ -31,6 +32,7 @@ Item = TypeVar("Item")
 Output = TypeVar("Output")
 
 
+@clear_fields
 class DecodingConfig(NamedTuple):
     """Configuration of a search; see `decoding.search` for each method.
 

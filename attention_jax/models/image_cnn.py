@@ -7,13 +7,15 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from attention_jax.core import checks
+from attention_jax.core import checks, plain_types
+from attention_jax.core.calls import clear_calls, clear_fields
 from attention_jax.nn.attention_calls import AttentionCall
-from attention_jax.nn.layers import Linear, dropout
+from attention_jax.nn.layers import Linear, check_rngs, dropout
 from attention_jax.nn.patches import ImageConfig, centered, check_size, doubling
 from attention_jax.nn.protocols import ImageInputs
 
 
+@clear_fields
 class CNNConfig(NamedTuple):
     """Sizes of a small CNN.
 
@@ -31,6 +33,13 @@ class CNNConfig(NamedTuple):
     dropout_rate: float = 0.1
     dtype: str = "float32"
 
+    def check(self) -> None:
+        """Raises ValueError where a field is of another type, or out of its range."""
+        plain_types.check_fields(self)
+        plain_types.sizes(classes=self.classes, width=self.width, layers=self.layers)
+        checks.fraction("dropout_rate", self.dropout_rate)
+        checks.one_of("dtype", self.dtype, ("float32", "bfloat16"))
+
 
 class CNN(nnx.Module):
     """Convolutions of 3 x 3 with a ReLU, each halving the picture by maxima; one linear answer.
@@ -40,8 +49,13 @@ class CNN(nnx.Module):
 
     tokens = 0
 
+    @clear_calls
     def __init__(self, image: ImageConfig, config: CNNConfig, *, rngs: nnx.Rngs):
-        checks.one_of("dtype", config.dtype, ("float32", "bfloat16"))
+        plain_types.of_kind("image", image, ImageConfig)
+        image.check()
+        plain_types.of_kind("config", config, CNNConfig)
+        config.check()
+        check_rngs(rngs)
         self.image, self.config, dtype = image, config, jnp.dtype(config.dtype)
         channels = doubling(image.channels, config.width, config.layers, name="layers")
         self.convolutions = nnx.List(

@@ -13,10 +13,11 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from attention_jax import variants
-from attention_jax.core import checks
+from attention_jax.core import checks, plain_types
+from attention_jax.core.calls import clear_calls
 from attention_jax.core.types import Variant
 from attention_jax.nn.attention_calls import AttentionCall, record
-from attention_jax.nn.layers import Linear, dropout
+from attention_jax.nn.layers import Linear, check_rngs, dropout
 from attention_jax.nn.patches import ImageConfig, centered, check_size, patches
 from attention_jax.nn.pooling import AttentionPooling
 from attention_jax.nn.protocols import ImageInputs
@@ -43,12 +44,16 @@ class ImageRNN(nnx.Module):
 
     tokens = 0  # positions before those of the picture
 
+    @clear_calls
     def __init__(
         self, image: ImageConfig, config: RNNConfig, *, reads: str = "rows", rngs: nnx.Rngs
     ):
         checks.one_of("reads", reads, READS)
-        checks.one_of("cell", config.cell, tuple(CELLS))
-        checks.one_of("dtype", config.dtype, ("float32", "bfloat16"))
+        plain_types.of_kind("image", image, ImageConfig)
+        image.check(cut=reads == "patches")
+        plain_types.of_kind("config", config, RNNConfig)
+        config.check()
+        check_rngs(rngs)
         self.image, self.config, self.reads = image, config, reads
         self.attentive = config.attention != "none"
         width, dtype, ways = config.width, jnp.dtype(config.dtype), 1 + config.bidirectional

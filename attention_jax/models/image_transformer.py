@@ -9,14 +9,15 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from attention_jax.core import checks, positions
+from attention_jax.core import checks, plain_types, positions
+from attention_jax.core.calls import clear_calls
 from attention_jax.nn import transformer
 from attention_jax.nn.attention_calls import AttentionCall, record
-from attention_jax.nn.layers import Linear, dropout
+from attention_jax.nn.layers import Linear, check_rngs, dropout
 from attention_jax.nn.patches import SPREAD, STEMS, ImageConfig, centered
 from attention_jax.nn.pooling import AttentionPooling
 from attention_jax.nn.protocols import ImageInputs
-from attention_jax.nn.transformer import POSITIONS, Layer, TransformerConfig, variant_at
+from attention_jax.nn.transformer import Layer, TransformerConfig, variant_at
 
 POOLINGS = ("token", "attention", "mean")
 
@@ -50,6 +51,7 @@ class VisionTransformer(nnx.Module):
     places, appendix D.4.
     """
 
+    @clear_calls
     def __init__(
         self,
         image: ImageConfig,
@@ -61,9 +63,11 @@ class VisionTransformer(nnx.Module):
     ):
         checks.one_of("pooling", pooling, POOLINGS)
         checks.one_of("stem", stem, tuple(STEMS))
-        checks.one_of("positions", config.positions, POSITIONS)
-        checks.one_of("norm", config.norm, ("pre", "post"))
-        checks.one_of("dtype", config.dtype, ("float32", "bfloat16"))
+        plain_types.of_kind("image", image, ImageConfig)
+        image.check(cut=True)
+        plain_types.of_kind("config", config, TransformerConfig)
+        config.check()
+        check_rngs(rngs)
         self.image, self.config, self.pooling = image, config, pooling
         width, dtype = config.width, jnp.dtype(config.dtype)
         self.embed = STEMS[stem](image, width, dtype=config.dtype, rngs=rngs)

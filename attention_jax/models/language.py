@@ -19,7 +19,8 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from attention_jax import variants
-from attention_jax.core import checks, masks
+from attention_jax.core import checks, masks, plain_types
+from attention_jax.core.calls import clear_calls
 from attention_jax.core.types import State, Variant
 from attention_jax.nn import transformer
 from attention_jax.nn.attention import MultiHeadAttention
@@ -33,7 +34,7 @@ from attention_jax.nn.protocols import (
     tokens_left,
 )
 from attention_jax.nn.recurrent import CELLS, RNNConfig, initial_carry
-from attention_jax.nn.transformer import POSITIONS, Layer, TransformerConfig
+from attention_jax.nn.transformer import Layer, TransformerConfig
 
 
 class LMState(NamedTuple):
@@ -73,10 +74,10 @@ class TransformerLM(nnx.Module):
       ValueError: the attention cannot look back only.
     """
 
+    @clear_calls
     def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
-        checks.one_of("positions", config.positions, POSITIONS)
-        checks.one_of("norm", config.norm, ("pre", "post"))
-        checks.one_of("dtype", config.dtype, ("float32", "bfloat16"))
+        plain_types.of_kind("config", config, TransformerConfig)
+        config.check()
         causal(config.attention)
         self.config, dtype = config, jnp.dtype(config.dtype)
         self.context = config.max_length if config.positions == "learned" else None
@@ -109,6 +110,7 @@ class TransformerLM(nnx.Module):
 
     def start(self, batch: int, max_length: int) -> LMState:
         """Before the first of at most `max_length` tokens."""
+        plain_types.room(batch=batch, max_length=max_length)
         if self.context is not None:
             checks.at_most("max_length", max_length, "context", self.context)
         caches = [layer.attention.init_cache(batch, max_length) for layer in self.stack.each()]
@@ -154,9 +156,10 @@ class RNNLM(nnx.Module):
 
     context = None
 
+    @clear_calls
     def __init__(self, config: RNNConfig, *, rngs: nnx.Rngs):
-        checks.one_of("cell", config.cell, tuple(CELLS))
-        checks.one_of("dtype", config.dtype, ("float32", "bfloat16"))
+        plain_types.of_kind("config", config, RNNConfig)
+        config.check()
         width, dtype = config.width, jnp.dtype(config.dtype)
         self.config, self.attentive = config, config.attention != "none"
         self.embedding = Embedding(config.vocabulary_size, width, dtype=dtype, rngs=rngs)
@@ -193,6 +196,7 @@ class RNNLM(nnx.Module):
 
     def start(self, batch: int, max_length: int) -> LMState:
         """Before the first of at most `max_length` tokens."""
+        plain_types.room(batch=batch, max_length=max_length)
         dtype = jnp.dtype(self.config.dtype)
         past = self.attention.init_cache(batch, max_length) if self.attentive else ()
         room = empty_room(batch, max_length) if self.attentive else None
@@ -246,7 +250,10 @@ class SequenceRegressor(nnx.Module):
       inputs: numbers in a vector of the series.
     """
 
+    @clear_calls
     def __init__(self, body: TransformerLM | RNNLM, inputs: int, *, rngs: nnx.Rngs):
+        plain_types.of_kind("body", body, TransformerLM, RNNLM)
+        plain_types.sizes(inputs=inputs)
         width, dtype = body.config.width, jnp.dtype(body.config.dtype)
         self.body = body
         self.enter = Linear(inputs, width, dtype=dtype, rngs=rngs)

@@ -13,7 +13,8 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from attention_jax import variants
-from attention_jax.core import checks, jaxprs, masks
+from attention_jax.core import checks, jaxprs, masks, plain_types
+from attention_jax.core.calls import clear_calls
 from attention_jax.core.jaxprs import hoist_invariant
 from attention_jax.core.types import MaskFunction, Options, Score, State, Variant
 from attention_jax.engine.api import attention
@@ -61,6 +62,7 @@ class Seq2SeqRNN(nnx.Module):
       ValueError: `attention` is neither the score of a pair, nor goes from query to query.
     """
 
+    @clear_calls
     def __init__(
         self,
         config: RNNConfig,
@@ -68,8 +70,8 @@ class Seq2SeqRNN(nnx.Module):
         encoder: Callable[[nnx.Rngs], Encoder] | None = None,
         rngs: nnx.Rngs,
     ):
-        checks.one_of("cell", config.cell, tuple(CELLS))
-        checks.one_of("dtype", config.dtype, ("float32", "bfloat16"))
+        plain_types.of_kind("config", config, RNNConfig)
+        config.check()
         width, dtype = config.width, jnp.dtype(config.dtype)
         self.config = config
         self.attentive = config.attention != "none"

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from attention_jax.core import checks, masks
+from attention_jax.core import masks, plain_types
+from attention_jax.core.calls import clear_calls
 from attention_jax.core.types import State
 from attention_jax.nn import transformer
 from attention_jax.nn.attention import CrossAttentionCache
@@ -26,7 +27,6 @@ from attention_jax.nn.protocols import (
     tokens_left,
 )
 from attention_jax.nn.transformer import (
-    POSITIONS,
     EncoderLayer,
     Layer,
     Residual,
@@ -56,6 +56,7 @@ class DecoderLayer(Layer):
 
     role = "causal"
 
+    @clear_calls
     def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
         super().__init__(config, rngs=rngs)
         self.cross_attention = attention_of(
@@ -100,6 +101,7 @@ class Seq2SeqTransformer(nnx.Module):
         tokens.
     """
 
+    @clear_calls
     def __init__(
         self,
         config: TransformerConfig,
@@ -107,9 +109,8 @@ class Seq2SeqTransformer(nnx.Module):
         encoder: Callable[[nnx.Rngs], Encoder] | None = None,
         rngs: nnx.Rngs,
     ):
-        checks.one_of("positions", config.positions, POSITIONS)
-        checks.one_of("norm", config.norm, ("pre", "post"))
-        checks.one_of("dtype", config.dtype, ("float32", "bfloat16"))
+        plain_types.of_kind("config", config, TransformerConfig)
+        config.check()
         self.config = config
         dtype = jnp.dtype(config.dtype)
         added = "none" if config.positions == "rope" else config.positions
@@ -155,6 +156,7 @@ class Seq2SeqTransformer(nnx.Module):
 
     def start(self, memory: EncoderOutput, max_length: int) -> TransformerState:
         """Empty caches for `max_length` tokens, and the source's keys and values."""
+        plain_types.room(max_length=max_length)
         batch, layers = memory.states.shape[0], self.decoder.each()
         return TransformerState(
             position=jnp.zeros(batch, jnp.int32),

@@ -21,16 +21,18 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from attention_jax.core import checks
+from attention_jax.core import checks, plain_types
+from attention_jax.core.calls import clear_calls, clear_fields
 from attention_jax.nn import spec_augment, transformer
 from attention_jax.nn.attention_calls import AttentionCall, record
 from attention_jax.nn.layers import Linear, dropout, placed
 from attention_jax.nn.protocols import EncoderOutput, PairInputs
 from attention_jax.nn.recurrent import CELLS, RNNConfig, scan_cell
 from attention_jax.nn.spec_augment import Augment
-from attention_jax.nn.transformer import POSITIONS, EncoderLayer, TransformerConfig
+from attention_jax.nn.transformer import EncoderLayer, TransformerConfig
 
 
+@clear_fields
 class AudioFrontEnd(NamedTuple):
     """Front end of a speech encoder: subsampling and augmentation of frames.
 
@@ -46,6 +48,14 @@ class AudioFrontEnd(NamedTuple):
     pyramid: int = 0
     augment: Augment = Augment.none()
 
+    def check(self) -> None:
+        """Raises ValueError where a field is of another type, or out of its range."""
+        plain_types.check_fields(self)
+        checks.positive("features", self.features)
+        checks.natural("halvings", self.halvings)
+        checks.natural("pyramid", self.pyramid)
+        self.augment.check()
+
     @property
     def shortening(self) -> int:
         """Frames to a position of the encoder."""
@@ -60,6 +70,7 @@ class Subsampling(nnx.Module):
     Beyond both ends, and in padding, there are zeros; position i is real where frame 2i is.
     """
 
+    @clear_calls
     def __init__(self, listening: AudioFrontEnd, width: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
         inputs = [listening.features, *[width] * (listening.halvings - 1)]
         self.convolutions = nnx.List(
@@ -87,8 +98,12 @@ class SpeechTransformerEncoder(nnx.Module):
       listening: what is in front.
     """
 
+    @clear_calls
     def __init__(self, config: TransformerConfig, listening: AudioFrontEnd, *, rngs: nnx.Rngs):
-        checks.one_of("positions", config.positions, POSITIONS)
+        plain_types.of_kind("config", config, TransformerConfig)
+        config.check()
+        plain_types.of_kind("listening", listening, AudioFrontEnd)
+        listening.check()
         dtype = jnp.dtype(config.dtype)
         self.config, self.listening = config, listening
         self.subsampling = Subsampling(listening, config.width, dtype=dtype, rngs=rngs)
@@ -140,7 +155,12 @@ class PyramidalRNNEncoder(nnx.Module):
     Reference: Chan et al. 2016, arXiv:1508.01211, section 3.1.
     """
 
+    @clear_calls
     def __init__(self, config: RNNConfig, listening: AudioFrontEnd, *, rngs: nnx.Rngs):
+        plain_types.of_kind("config", config, RNNConfig)
+        config.check()
+        plain_types.of_kind("listening", listening, AudioFrontEnd)
+        listening.check()
         if config.layers > listening.pyramid + 1:
             raise ValueError(
                 "`layers` of the decoder must be at most those of the listener, `pyramid` + 1; got "
@@ -195,9 +215,12 @@ class CTCHead(nnx.Module):
       dropout_rate: on the states.
     """
 
+    @clear_calls
     def __init__(
         self, width: int, vocabulary_size: int, *, dropout_rate: float = 0.0, rngs: nnx.Rngs
     ):
+        plain_types.sizes(width=width, vocabulary_size=vocabulary_size)
+        plain_types.rates(dropout_rate=dropout_rate)
         self.output, self.dropout_rate = Linear(width, vocabulary_size, rngs=rngs), dropout_rate
 
     def __call__(
@@ -213,6 +236,7 @@ class CTCModel(nnx.Module):
     There is no decoder: positions do not see what others say.
     """
 
+    @clear_calls
     def __init__(self, encoder: nnx.Module, aligner: CTCHead):
         self.encoder, self.aligner = encoder, aligner
 

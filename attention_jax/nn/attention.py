@@ -10,11 +10,11 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from attention_jax import variants
-from attention_jax.core import checks, masks, positions
+from attention_jax.core import checks, masks, plain_types, positions
 from attention_jax.core.calls import clear_calls
 from attention_jax.core.types import MaskFunction, Options, Params, State, Variant
 from attention_jax.nn import flax_calls
-from attention_jax.nn.layers import Linear, plain
+from attention_jax.nn.layers import Linear, check_rngs, dropout_key, float_dtype, plain
 
 
 class CrossAttentionCache(NamedTuple):
@@ -56,12 +56,16 @@ class MultiHeadAttention(nnx.Module):
         dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        kv_heads = kv_heads or heads
+        kv_heads = heads if kv_heads is None else kv_heads
+        plain_types.sizes(width=width, heads=heads, kv_heads=kv_heads)
+        plain_types.flags(rope=rope)
+        plain_types.rates(dropout_rate=dropout_rate)
+        check_rngs(rngs)
         variant = variants.resolve(variant)
         checks.divides("heads", heads, "width", width)
         checks.divides("kv_heads", kv_heads, "heads", heads)
         self.heads, self.kv_heads, self.head_width = heads, kv_heads, width // heads
-        self.dtype = jnp.dtype(dtype)
+        self.dtype = float_dtype(dtype)
         self.variant, self.rope, self.dropout_rate = variant, rope, dropout_rate
 
         def linear(heads_out: int) -> Linear:
@@ -119,11 +123,14 @@ class MultiHeadAttention(nnx.Module):
         """The variant's own math, on projected heads."""
         options = Options(mask, query_offset)
         if rngs is not None and (self.dropout_rate > 0 or self.variant.stochastic):
-            options = options._replace(dropout_rate=self.dropout_rate, dropout_key=rngs.dropout())
+            options = options._replace(
+                dropout_rate=self.dropout_rate, dropout_key=dropout_key(rngs)
+            )
         return self.variant.attend(plain(self.learned), q, k, v, options)
 
     def init_cache(self, batch: int, length: int) -> State:
         """An empty cache of self-attention, for at most `length` positions."""
+        plain_types.room(batch=batch, length=length)
         if self.variant.start is not None:
             return self._init_state(batch, length)
         empty = jnp.zeros((batch, length, self.kv_heads, self.head_width), self.dtype)

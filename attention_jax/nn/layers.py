@@ -9,7 +9,8 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, PyTree
 
-from attention_jax.core import checks
+from attention_jax.core import checks, plain_types
+from attention_jax.core.calls import clear_calls
 from attention_jax.core.positions import sinusoidal
 
 OutSharding = jax.sharding.NamedSharding | jax.sharding.PartitionSpec | None
@@ -22,11 +23,58 @@ def plain(tree: PyTree) -> PyTree:
     )
 
 
+def check_rngs(rngs: nnx.Rngs) -> None:
+    """Raises unless there are random numbers to make parameters from."""
+    if not isinstance(rngs, nnx.Rngs):
+        raise ValueError(
+            f"`rngs` must be an `nnx.Rngs`, from which parameters are drawn; got "
+            f"{checks.said(rngs)}. Make one: `nnx.Rngs(0)`."
+        )
+
+
+def dropout_key(rngs: nnx.Rngs) -> Array:
+    """A new key of the stream `dropout`.
+
+    Raises:
+      ValueError: there is no such stream.
+    """
+    if not isinstance(rngs, nnx.Rngs) or not {"dropout", "default"} & set(rngs):
+        raise ValueError(
+            f"`rngs` must be an `nnx.Rngs` with a stream `dropout`; got {checks.said(rngs)}. Make "
+            "one: `nnx.Rngs(dropout=0)`, or leave it out where nothing is dropped."
+        )
+    return rngs.dropout()
+
+
+def float_dtype(dtype: DTypeLike) -> jnp.dtype:
+    """The type of a computation.
+
+    Raises:
+      ValueError: it is none of floating-point numbers.
+    """
+    try:
+        kind = None if dtype is None else jnp.dtype(dtype)
+    except TypeError:
+        kind = None
+    if kind is None or not jnp.issubdtype(kind, jnp.floating):
+        raise ValueError(
+            f"`dtype` must be a type of floating-point numbers; got {checks.said(dtype)}. Use "
+            "jnp.float32 or jnp.bfloat16."
+        )
+    return kind
+
+
 class Linear(nnx.Linear):
     """`nnx.Linear` on all positions at once.
 
     On a CPU the gradient of a matrix product of rank 2 takes 0.6 of the time of one of rank 3.
     """
+
+    @clear_calls
+    def __init__(self, in_features: int, out_features: int, *, rngs: nnx.Rngs, **options: object):
+        plain_types.sizes(in_features=in_features, out_features=out_features)
+        check_rngs(rngs)
+        super().__init__(in_features, out_features, rngs=rngs, **options)  # ty: ignore
 
     def __call__(
         self, inputs: Float[Array, "*n i"], out_sharding: OutSharding = None
@@ -70,6 +118,7 @@ class Embedding(nnx.Module):
         as much as the tokens), or "none".
     """
 
+    @clear_calls
     def __init__(
         self,
         vocabulary_size: int,
@@ -80,6 +129,12 @@ class Embedding(nnx.Module):
         dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
+        plain_types.sizes(vocabulary_size=vocabulary_size, width=width)
+        checks.one_of("positions", positions, ("sinusoidal", "learned", "none"))
+        if positions == "learned":
+            plain_types.sizes(max_length=max_length)
+        check_rngs(rngs)
+        dtype = float_dtype(dtype)
         init = nnx.initializers.normal(width**-0.5)
         self.table = nnx.Embed(vocabulary_size, width, embedding_init=init, dtype=dtype, rngs=rngs)
         self.positions, self.width = positions, width
@@ -90,6 +145,9 @@ class Embedding(nnx.Module):
         )
 
     def __call__(self, tokens: Int[Array, "b t"], offset: int | Array = 0) -> Array:
+        remedy = "For one text add a batch axis: `tokens[None]`."
+        checks.shape("tokens", tokens, "b t", remedy=remedy)
+        checks.whole("tokens", tokens)
         return self.place(self.table(tokens) * self.width**0.5, offset)
 
     def place(self, x: Float[Array, "b t m"], offset: int | Array = 0) -> Array:
@@ -111,6 +169,7 @@ class Stack(nnx.Module):
       remat: recomputes each layer in the backward pass, which saves memory.
     """
 
+    @clear_calls
     def __init__(
         self,
         build: Callable[[nnx.Rngs], nnx.Module],
@@ -120,6 +179,10 @@ class Stack(nnx.Module):
         remat: bool = False,
         rngs: nnx.Rngs,
     ):
+        checks.called_with("build", build, "(rngs)")
+        plain_types.sizes(depth=depth)
+        plain_types.flags(scan=scan, remat=remat)
+        check_rngs(rngs)
         self.depth, self.scan, self.remat = depth, scan, remat
         self.layers: Any = (
             nnx.vmap(build)(rngs.split(depth))
@@ -174,7 +237,7 @@ def dropout(x: Array, rate: float, rngs: nnx.Rngs | None) -> Array:
     dropped = round(rate * 2**16)
     if rngs is None or not dropped:
         return x
-    bits = jax.random.bits(rngs.dropout(), (-(-x.size // 2),), jnp.uint32)
+    bits = jax.random.bits(dropout_key(rngs), (-(-x.size // 2),), jnp.uint32)
     halves = jax.lax.bitcast_convert_type(bits, jnp.uint16).reshape(-1)[: x.size]
     scale = 2**16 / (2**16 - dropped)
     return jnp.where(halves.reshape(x.shape) >= dropped, x * scale, 0)

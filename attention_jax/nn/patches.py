@@ -7,12 +7,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from attention_jax.core import checks
+from attention_jax.core import checks, plain_types
+from attention_jax.core.calls import clear_calls, clear_fields
 from attention_jax.nn.layers import Linear, OutSharding
 
 SPREAD = 0.02  # of learned vectors as they start: arXiv:2010.11929, the authors' code
 
 
+@clear_fields
 class ImageConfig(NamedTuple):
     """Sizes of images and of their patches.
 
@@ -27,11 +29,21 @@ class ImageConfig(NamedTuple):
     channels: int = 1
     patch: int = 4
 
+    def check(self, *, cut: bool = False) -> None:
+        """Raises ValueError where a field is no whole number of at least 1.
+
+        Args:
+          cut: raises too where patches do not fill the picture.
+        """
+        plain_types.sizes(**self._asdict())
+        if cut:
+            checks.divides("patch", self.patch, "height", self.height)
+            checks.divides("patch", self.patch, "width", self.width)
+
     @property
     def grid(self) -> tuple[int, int]:
         """Patches downwards and across."""
-        checks.divides("patch", self.patch, "height", self.height)
-        checks.divides("patch", self.patch, "width", self.width)
+        self.check(cut=True)
         return self.height // self.patch, self.width // self.patch
 
 
@@ -53,6 +65,7 @@ class LinearStem(Linear):
     Reference: Dosovitskiy et al. 2021, arXiv:2010.11929, equation 1.
     """
 
+    @clear_calls
     def __init__(self, image: ImageConfig, width: int, *, dtype: str, rngs: nnx.Rngs):
         pixels = image.patch**2 * image.channels
         super().__init__(pixels, width, dtype=jnp.dtype(dtype), rngs=rngs)
@@ -78,6 +91,7 @@ class ConvolutionalStem(nnx.Module):
     Reference: Xiao et al. 2021, arXiv:2106.14881, section 4; norms here are of layers, not batches.
     """
 
+    @clear_calls
     def __init__(self, image: ImageConfig, width: int, *, dtype: str, rngs: nnx.Rngs):
         count, kind = image.patch.bit_length() - 1, jnp.dtype(dtype)
         if image.patch != 2**count or not count:

@@ -4,8 +4,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from attention_jax.core import plain_types
+from attention_jax.core.calls import clear_calls
 from attention_jax.core.types import Variant
 from attention_jax.nn.attention import MultiHeadAttention
+from attention_jax.nn.layers import check_rngs, float_dtype
 from attention_jax.nn.patches import SPREAD
 
 
@@ -17,12 +20,15 @@ class AttentionPooling(nnx.Module):
     Reference: Lee et al. 2019, arXiv:1810.00825, section 3.2.
     """
 
+    @clear_calls
     def __init__(
         self, width: int, *, heads: int, variant: Variant | str, dtype: str, rngs: nnx.Rngs
     ):
+        plain_types.sizes(width=width)
+        check_rngs(rngs)
         self.query = nnx.Param(SPREAD * rngs.params.normal((width,)))
         self.attention = MultiHeadAttention(
-            width, heads=heads, variant=variant, dtype=jnp.dtype(dtype), rngs=rngs
+            width, heads=heads, variant=variant, dtype=float_dtype(dtype), rngs=rngs
         )
 
     def __call__(

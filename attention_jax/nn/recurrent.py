@@ -11,6 +11,9 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
+from attention_jax import variants
+from attention_jax.core import checks, plain_types
+from attention_jax.core.calls import clear_fields
 from attention_jax.core.types import State, Variant
 
 # A recurrent cell; its carry is one array, or the two of an LSTM.
@@ -18,6 +21,7 @@ Cell = nnx.GRUCell | nnx.OptimizedLSTMCell
 CELLS = {"gru": nnx.GRUCell, "lstm": nnx.OptimizedLSTMCell}
 
 
+@clear_fields
 class RNNConfig(NamedTuple):
     """Sizes and choices of a recurrent encoder-decoder.
 
@@ -44,6 +48,17 @@ class RNNConfig(NamedTuple):
     tied: bool = True
     dropout_rate: float = 0.1
     dtype: str = "float32"
+
+    def check(self) -> None:
+        """Raises ValueError where a field is of another type, or out of its range."""
+        plain_types.check_fields(self)
+        for name in ("vocabulary_size", "width", "layers"):
+            checks.positive(name, getattr(self, name))
+        checks.fraction("dropout_rate", self.dropout_rate)
+        checks.one_of("cell", self.cell, tuple(CELLS))
+        checks.one_of("dtype", self.dtype, ("float32", "bfloat16"))
+        if self.attention != "none":
+            variants.resolve(self.attention)
 
 
 def scan_cell(

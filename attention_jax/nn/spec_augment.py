@@ -10,7 +10,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from attention_jax.core import plain_types
+from attention_jax.core.calls import clear_fields
 
+
+@clear_fields
 class Augment(NamedTuple):
     """Settings of SpecAugment; `Augment.none()` leaves a spectrogram as it is.
 
@@ -36,6 +40,7 @@ class Augment(NamedTuple):
 
     def check(self) -> None:
         """Raises ValueError where a number is below 0, or the share above 1."""
+        plain_types.check_fields(self)
         for name, value in self._asdict().items():
             if value < 0:
                 raise ValueError(f"`{name}` must be at least 0; got {value}. 0 hides nothing.")

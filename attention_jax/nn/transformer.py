@@ -15,11 +15,11 @@ from jax.typing import DTypeLike
 from jaxtyping import Array
 
 from attention_jax import variants
-from attention_jax.core import checks, masks
-from attention_jax.core.calls import clear_fields
+from attention_jax.core import checks, masks, plain_types
+from attention_jax.core.calls import clear_calls, clear_fields
 from attention_jax.core.types import MaskFunction, State, Variant
 from attention_jax.nn.attention import MultiHeadAttention
-from attention_jax.nn.layers import Linear, Stack, dropout
+from attention_jax.nn.layers import Linear, Stack, dropout, float_dtype
 
 POSITIONS = ("sinusoidal", "learned", "rope", "none")
 STAND_IN = "scaled_dot"  # where the named variant cannot serve
@@ -79,6 +79,24 @@ class TransformerConfig(NamedTuple):
     scan: bool = False
     remat: bool = False
 
+    def check(self) -> None:
+        """Raises ValueError where a field is of another type, or out of its range."""
+        plain_types.check_fields(self)
+        for name in ("vocabulary_size", "width", "layers", "heads", "feed_forward", "max_length"):
+            checks.positive(name, getattr(self, name))
+        checks.divides("heads", self.heads, "width", self.width)
+        if self.kv_heads is not None:
+            checks.divides("kv_heads", self.kv_heads, "heads", self.heads)
+        for name in ("dropout_rate", "attention_dropout_rate"):
+            checks.fraction(name, getattr(self, name))
+        checks.one_of("positions", self.positions, POSITIONS)
+        checks.one_of("norm", self.norm, ("pre", "post"))
+        checks.one_of("activation", self.activation, tuple(ACTIVATIONS))
+        checks.one_of("dtype", self.dtype, ("float32", "bfloat16"))
+        for attention in (self.attention, self.cross_attention):
+            if attention is not None:
+                variants.resolve(attention)
+
 
 class FeedForward(nnx.Module):
     """Position-wise feed-forward network: `W_2 relu(W_1 x)`.
@@ -87,6 +105,7 @@ class FeedForward(nnx.Module):
     x P(z < x) of a normal z: Hendrycks and Gimpel 2016, arXiv:1606.08415.
     """
 
+    @clear_calls
     def __init__(
         self,
         width: int,
@@ -98,6 +117,9 @@ class FeedForward(nnx.Module):
         rngs: nnx.Rngs,
     ):
         checks.one_of("activation", activation, tuple(ACTIVATIONS))
+        plain_types.sizes(width=width, hidden=hidden)
+        plain_types.rates(dropout_rate=dropout_rate)
+        dtype = float_dtype(dtype)
         init = nnx.initializers.xavier_uniform()
         self.up = Linear(width, hidden, kernel_init=init, dtype=dtype, rngs=rngs)
         self.down = Linear(hidden, width, kernel_init=init, dtype=dtype, rngs=rngs)
@@ -111,6 +133,7 @@ class FeedForward(nnx.Module):
 class Residual(nnx.Module):
     """A sub-layer with its norm and shortcut: `x + f(norm(x))`, or `norm(x + f(x))`."""
 
+    @clear_calls
     def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
         self.pre = config.norm == "pre"
         self.norm = nnx.LayerNorm(config.width, dtype=jnp.dtype(config.dtype), rngs=rngs)
@@ -147,7 +170,10 @@ class Layer(nnx.Module):
 
     role: str  # of the self-attention
 
+    @clear_calls
     def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
+        plain_types.of_kind("config", config, TransformerConfig)
+        config.check()
         own = variant_at(config, self.role)
         self.attention = attention_of(config, own, rope=config.positions == "rope", rngs=rngs)
         self.feed_forward = FeedForward(

@@ -4,9 +4,11 @@ from typing import NamedTuple
 
 import optax
 
+from attention_jax.core.calls import clear_fields
 from attention_jax.training import optimizers
 
 
+@clear_fields
 class TrainConfig(NamedTuple):
     """Configuration of a training run: plain values, one for each flag.
 

@@ -12,10 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from attention_jax.core.calls import clear_fields
+
 # Added to all energies, so that digital silence is at most 80 dB below a loud voice.
 _FLOOR = 1e-6
 
 
+@clear_fields
 class Spectrogram(NamedTuple):
     """Settings of a spectrogram; the defaults are 25 ms every 10 ms at 8 kHz.
 
