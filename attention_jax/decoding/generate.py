@@ -79,13 +79,12 @@ class TextGenerator:
         Raises:
           ValueError: the prompt is empty, or holds characters that the tokenizer does not know.
         """
-        unknown = self.tokenizer.unknown(prompt)
-        if unknown or not prompt:
+        unknown, ids = self.tokenizer.unknown(prompt), self.tokenizer.encode(prompt)
+        if unknown or not ids:
             raise ValueError(
                 "`prompt` must be text of the characters that the model was trained on; got "
                 f"{prompt!r}" + (f", with {unknown[0]!r}. Leave it out." if unknown else ".")
             )
-        ids = self.tokenizer.encode(prompt)
         written: list[int] = []
         key = jax.random.key(self.config.seed)
         for number in range(length):

@@ -8,7 +8,7 @@ from flax import nnx
 from attention_jax.decoding.ensemble import Ensemble
 from experiments.common.experiment import Run
 from experiments.common.load_run import load_run, run_folder_of
-from experiments.common.run_folder import VOCABULARY
+from experiments.common.vocabularies import VOCABULARY
 
 EXPERIMENT = "translation"  # whose runs may be joined
 

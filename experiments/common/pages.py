@@ -6,7 +6,7 @@ from typing import Any
 from attention_jax import variants
 from attention_jax.decoding.translate import DecodingConfig
 from experiments.common.experiment import PageFlags
-from experiments.common.run_folder import VOCABULARY
+from experiments.common.vocabularies import VOCABULARY
 
 ALTERNATIVES = 5  # translations or transcripts, where --alternatives does not say
 

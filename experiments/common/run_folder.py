@@ -16,13 +16,11 @@ import jax
 import attention_jax
 from attention_jax import variants
 from attention_jax.core.files import write_whole
-from attention_jax.data.tokenizer import Tokenizer
 from experiments.common import attention_files, flags, leftovers, seals
 from experiments.common.experiment import Experiment
 
 FORMAT_VERSION = 1
 RECORD = "run.json"
-VOCABULARY = "vocabulary.json"
 _FIRST_LINE = "# python -m experiments."
 
 
@@ -223,37 +221,6 @@ def as_begun(config: Any, record: Record) -> Any:
     off = {"unicode": "none", "ground": "none"}
     known = flags.values(config)
     return flags.replace(config, **{name: x for name, x in off.items() if name in known})
-
-
-def keep_vocabulary(vocabulary: Tokenizer, folder: Path) -> None:
-    """Writes a run's vocabulary, where it is not there yet."""
-    if not (folder / VOCABULARY).exists():
-        vocabulary.save(folder / VOCABULARY)
-
-
-def recall_vocabulary(config: Any, folder: Path) -> Tokenizer:
-    """The vocabulary of a run."""
-    del config
-    return Tokenizer.load(folder / VOCABULARY)
-
-
-def same_vocabulary(vocabulary: Tokenizer, folder: Path | None) -> Tokenizer:
-    """The vocabulary of data, which must be that of a folder that has one.
-
-    Raises:
-      ValueError: the run began with another.
-    """
-    if folder is None or not (folder / VOCABULARY).exists():
-        return vocabulary
-    kept = Tokenizer.load(folder / VOCABULARY)
-    ours, theirs = (one.tokens(range(one.size)) for one in (vocabulary, kept))
-    if ours != theirs:
-        raise ValueError(
-            f"`--resume` goes on with the data that the run began with; {folder} has learned "
-            f"{len(theirs)} tokens, and these data have {len(ours)}, which differ. Name the data "
-            "of that time, or start another run by --run."
-        )
-    return vocabulary
 
 
 def changes(then: tuple, now: tuple) -> dict[str, tuple[str, str]]:

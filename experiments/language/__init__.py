@@ -1,7 +1,7 @@
 """Language: a model of the characters of a text, which writes on."""
 
 from attention_jax.training import objectives
-from experiments.common import pairings, run_folder, scoring
+from experiments.common import pairings, scoring, vocabularies
 from experiments.common.experiment import Experiment
 from experiments.language import config, evaluate, predict
 
@@ -13,8 +13,8 @@ EXPERIMENT = Experiment(
     contents=lambda text: {"training": text.training, "validation": text.validation},
     folder_name=lambda own, text: text.name,
     learn=config.learn,
-    keep=run_folder.keep_vocabulary,
-    recall=run_folder.recall_vocabulary,
+    keep=vocabularies.keep,
+    recall=vocabularies.recall,
     notes=lambda own, text, vocabulary: (),
     batches=config.batches,
     build=config.build,

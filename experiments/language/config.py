@@ -12,6 +12,7 @@ from attention_jax.data.text_windows import RandomWindows
 from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.decoding.generate import TextGenerator, check_options
 from attention_jax.models import language
+from experiments.common import vocabularies
 from experiments.common.config import (
     DecodingFlags,
     DeviceFlags,
@@ -21,7 +22,6 @@ from experiments.common.config import (
 )
 from experiments.common.experiment import Build
 from experiments.common.flags import Flag
-from experiments.common.run_folder import same_vocabulary
 
 PRESETS = {"tiny_shakespeare": "tinyshakespeare/input.txt"}
 # Of the text, from its beginning; the rest is for validation.
@@ -35,14 +35,20 @@ class DataFlags(NamedTuple):
       text_file: text to learn: any UTF-8 file, or --preset.
       preset: text to learn: tiny_shakespeare, in --data_dir.
       data_dir: folder of the data sets.
-      context: characters of a training window.
+      tokenizer_file: a tokenizer made elsewhere, instead of one token a character: a
+        tokenizer.json of Hugging Face, or a SentencePiece model. The run keeps a copy.
+      special_tokens: names of padding, begin, end and unknown in --tokenizer_file, separated by
+        commas. Default: those by which they are usually known.
+      context: characters, or tokens of --tokenizer_file, of a training window.
       windows: windows a batch.
-      characters: characters to write.
+      characters: characters, or tokens of --tokenizer_file, to write.
     """
 
     text_file: Annotated[str | None, Flag(data=True)] = None
     preset: str | None = None
     data_dir: Annotated[str, Flag(may_change=True)] = "data"
+    tokenizer_file: Annotated[str | None, Flag(data=True)] = None
+    special_tokens: Annotated[tuple[str, ...], Flag(listed=True)] = ()
     context: Annotated[int, Flag(low=2)] = 64
     windows: Annotated[int, Flag(low=1)] = 12
     characters: Annotated[int, Flag(low=1, may_change=True)] = 500
@@ -69,25 +75,27 @@ class Text(NamedTuple):
 
 
 def load(config: LanguageConfig) -> Text:
-    """The text; every character of it is a token.
+    """The text; every character of it is a token, unless a tokenizer is given.
 
     Raises:
-      ValueError: no file or two, an unknown preset, a text too short for a window, or a search
-        that cannot be.
+      ValueError: no file or two, an unknown preset, a text too short for a window, a search that
+        cannot be, or a tokenizer that is not what the run began with.
       FileNotFoundError: there is no such file.
     """
     check_options(config.decoding.search(config.run.seed, nbest=1).options)
     path, context = text_path(config.data), config.data.context
     text = read_text(path, argument="text_file")
     parts = text[: int(TRAINING_SHARE * len(text))], text[int(TRAINING_SHARE * len(text)) :]
-    if min(map(len, parts)) <= context:
-        raise ValueError(
-            f"`--text_file` must hold more than --context={context} characters in each of "
-            f"its two parts, nine tenths and one; {path} has {len(text)} in all. Give a longer "
-            "text, or a smaller --context."
-        )
-    vocabulary = Tokenizer.learn([text], kind="character")
+    begun = Path(config.run.run) if config.run.resume and config.run.run else None
+    given = vocabularies.of_file(config.data, begun)
+    vocabulary = given or Tokenizer.learn([text], kind="character")
     ids = [np.asarray(vocabulary.encode(part), np.int32) for part in parts]
+    if min(map(len, ids)) <= context:
+        raise ValueError(
+            f"`--text_file` must hold more than --context={context} {unit(vocabulary)}s in each of "
+            f"its two parts, nine tenths and one; {path} has {sum(map(len, ids))} in all. Give a "
+            "longer text, or a smaller --context."
+        )
     return Text(config.data.preset or path.stem, vocabulary, *ids)
 
 
@@ -109,9 +117,14 @@ def text_path(data: DataFlags) -> Path:
 
 
 def learn(config: LanguageConfig, text: Text, folder: Path | None) -> Tokenizer:
-    """The characters of the text, which must be those of a folder that has some."""
-    del config
-    return same_vocabulary(text.vocabulary, folder)
+    """The tokenizer given, or the characters of the text: those of a folder that has some."""
+    given = vocabularies.of_file(config.data, folder)
+    return given or vocabularies.same(text.vocabulary, folder)
+
+
+def unit(vocabulary: Tokenizer) -> str:
+    """The name of a token of the text."""
+    return "token" if vocabulary.is_given else "character"
 
 
 def batches(config: LanguageConfig, text: Text, vocabulary: Tokenizer) -> RandomWindows:

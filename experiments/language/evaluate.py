@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import numpy as np
 from flax import nnx
 
 from attention_jax.analysis.plots import run_plots
@@ -16,9 +17,10 @@ from attention_jax.training.evaluate import loss_evaluator
 from attention_jax.training.loop import Evaluate
 from experiments.common.experiment import Outcome, Run
 from experiments.common.run_folder import next_command
-from experiments.language.config import LanguageConfig, Text, writer
+from experiments.language.config import LanguageConfig, Text, unit, writer
 
 VALIDATION_ROWS = 64
+BEGINNING = 100  # tokens among which a beginning is sought
 
 
 def validate(
@@ -26,6 +28,7 @@ def validate(
 ) -> Evaluate:
     """`params -> scores` on all of the part for validation."""
     writer(config, vocabulary, graphdef)  # refuses what cannot write
+    beginning(vocabulary, text.validation)
     batches, losses = windows(config, text), loss_evaluator(graphdef, objectives.next_token)
 
     def scores_of(params: Params) -> dict[str, float]:
@@ -47,18 +50,32 @@ def evaluate(run: Run, text: Text, facts: dict[str, Any]) -> Outcome:
     scores = {"validation": losses(run.params, batches)}
     right = outcomes(run.graphdef)(run.params, batches)
     write_whole(folder / "outcomes.json", json.dumps({"validation": {"accuracy": right}}) + "\n")
-    first = vocabulary.decode(text.validation[:1].tolist())
+    first = beginning(vocabulary, text.validation)
     write = writer(config, vocabulary, run.graphdef)
     sample = write(run.params, first, config.data.characters)
     write_whole(folder / "samples.txt", sample + "\n")
     run_plots.curves(folder / "metrics.jsonl", folder / "curves.png")
     summary = {"task": text.name, **facts, "tests": scores}
-    own = scores["validation"]
+    own, noun = scores["validation"], unit(vocabulary)
     lines = [
-        f"{sample}\n\nvalidation, all {len(text.validation) - 1:,} characters: "
-        f"{own['loss']:.4f} nats a character, {own['accuracy']:.1%} right",
+        f"{sample}\n\nvalidation, all {len(text.validation) - 1:,} {noun}s: "
+        f"{own['loss']:.4f} nats a {noun}, {own['accuracy']:.1%} right",
         f"{summary['parameters']:,} parameters, {summary['seconds']:.0f} s of training",
         f"figure: {folder}/curves.png",
         next_command(folder, f"--text={first}"),
     ]
     return Outcome(summary, "\n".join(lines))
+
+
+def beginning(vocabulary: Tokenizer, tokens: np.ndarray) -> str:
+    """The shortest beginning of a text that a model can go on with: of characters the first."""
+    for length in range(1, 1 + min(len(tokens), BEGINNING)):
+        text = vocabulary.decode(tokens[:length].tolist())
+        # A token may be a part of a character, or a space that is no text by itself.
+        is_whole = vocabulary.encode(text) and "\ufffd" not in text
+        if is_whole and not vocabulary.unknown(text):
+            return text
+    raise ValueError(
+        f"`--tokenizer_file` must have tokens for the text; of its first {BEGINNING} tokens of "
+        "validation none is known. Give a tokenizer of the text's language."
+    )

@@ -1,6 +1,6 @@
 """Speech: what is said in recordings, by attention, by CTC, or by both."""
 
-from experiments.common import pairings, run_folder, scoring
+from experiments.common import pairings, scoring, vocabularies
 from experiments.common.experiment import Experiment
 from experiments.speech import config, data, evaluate, page, predict
 
@@ -12,8 +12,8 @@ EXPERIMENT = Experiment(
     contents=data.contents,
     folder_name=lambda own, corpus: corpus.name,
     learn=data.learn,
-    keep=run_folder.keep_vocabulary,
-    recall=run_folder.recall_vocabulary,
+    keep=vocabularies.keep,
+    recall=vocabularies.recall,
     notes=lambda own, corpus, vocabulary: (*data.notes(corpus), *config.notes(own)),
     batches=data.batches,
     build=config.build,

@@ -14,8 +14,8 @@ from attention_jax.data.batching import BucketedBatches
 from attention_jax.data.folders import in_words
 from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.decoding import ctc
+from experiments.common import vocabularies
 from experiments.common.experiment import structure
-from experiments.common.run_folder import same_vocabulary
 from experiments.speech.config import (
     SOUNDS,
     DataFlags,
@@ -84,7 +84,7 @@ def vocabulary_of(data: DataFlags, corpus: Corpus) -> Tokenizer:
 
 def learn(config: SpeechConfig, corpus: Corpus, folder: Path | None) -> Tokenizer:
     """The tokens of the training transcripts, which must be those of a folder that has some."""
-    return same_vocabulary(vocabulary_of(config.data, corpus), folder)
+    return vocabularies.same(vocabulary_of(config.data, corpus), folder)
 
 
 def without_unusable(config: SpeechConfig, corpus: Corpus, vocabulary: Tokenizer) -> Corpus:

@@ -3,7 +3,7 @@
 from attention_jax.data import tasks
 from attention_jax.evaluation import text
 from attention_jax.training import objectives
-from experiments.common import pairings, run_folder
+from experiments.common import pairings, vocabularies
 from experiments.common.experiment import Experiment
 from experiments.translation import config, evaluate, page, predict
 
@@ -15,8 +15,8 @@ EXPERIMENT = Experiment(
     contents=lambda task: {"train": task.train, "validation": task.validation, **task.tests},
     folder_name=lambda own, task: own.data.preset or own.data.task,
     learn=config.learn,
-    keep=run_folder.keep_vocabulary,
-    recall=run_folder.recall_vocabulary,
+    keep=vocabularies.keep,
+    recall=vocabularies.recall,
     notes=config.notes,
     batches=config.batches,
     left_out=config.left_out,

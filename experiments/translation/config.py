@@ -20,7 +20,7 @@ from attention_jax.models.seq2seq_rnn import Seq2SeqRNN
 from attention_jax.models.seq2seq_transformer import Seq2SeqTransformer
 from attention_jax.nn.recurrent import RNNConfig
 from attention_jax.nn.transformer import TransformerConfig
-from experiments.common import run_folder
+from experiments.common import vocabularies
 from experiments.common.config import (
     LOSSES,
     DecodingFlags,
@@ -61,6 +61,10 @@ class DataFlags(NamedTuple):
       length_unit: unit of the three: words, which spaces separate, or characters.
       data_dir: folder of the data sets.
       tokenizer: default: the one that suits the task.
+      tokenizer_file: a tokenizer made elsewhere, instead of one that is learned: a
+        tokenizer.json of Hugging Face, or a SentencePiece model. The run keeps a copy.
+      special_tokens: names of padding, begin, end and unknown in --tokenizer_file, separated by
+        commas. Default: those by which they are usually known.
       unicode: normal form in which text is read and learned: nfc composes accents, nfkc also makes
         one of variants of a character, none leaves text as it is.
       vocabulary_size: tokens of a BPE vocabulary.
@@ -84,6 +88,8 @@ class DataFlags(NamedTuple):
     length_unit: Annotated[str, Flag(choices=UNITS)] = "words"
     data_dir: Annotated[str, Flag(may_change=True)] = "data"
     tokenizer: Annotated[str | None, Flag(choices=KINDS)] = None
+    tokenizer_file: Annotated[str | None, Flag(data=True)] = None
+    special_tokens: Annotated[tuple[str, ...], Flag(listed=True)] = ()
     unicode: Annotated[str, Flag(choices=UNICODE_FORMS)] = "nfc"
     vocabulary_size: Annotated[int, Flag(low=8)] = 8000
     bleu_tokenizer: Annotated[str | None, Flag(choices=TOKENIZERS, may_change=True)] = None
@@ -110,6 +116,7 @@ def load(config: TranslationConfig) -> Task:
     """
     config.decoding.search(config.run.seed)
     own = config.data
+    _check_tokenizer(own)
     options: dict[str, Any] = {}
     for item in own.task_option:
         name, equals, value = item.partition("=")
@@ -131,15 +138,29 @@ def load(config: TranslationConfig) -> Task:
 
 
 def learn(config: TranslationConfig, task: Task, folder: Path | None) -> Tokenizer:
-    """The vocabulary: learned from the training sentences once, then read from the folder."""
-    if folder is not None and (folder / run_folder.VOCABULARY).exists():
-        return run_folder.recall_vocabulary(config, folder)
-    kind = config.data.tokenizer or task.tokenizer
+    """The vocabulary: given, or learned from the training sentences; then read from the folder."""
+    own = config.data
+    given = vocabularies.of_file(own, folder, lowercase=task.lowercase, unicode=own.unicode)
+    found = given or vocabularies.kept(folder)
+    if found is not None:
+        return found
+    kind = own.tokenizer or task.tokenizer
     texts = (text for e in task.train for text in (e.source, e.references[0]))
-    size = config.data.vocabulary_size if kind == "bpe" else None
+    size = own.vocabulary_size if kind == "bpe" else None
     return Tokenizer.learn(
-        texts, kind=kind, size=size, lowercase=task.lowercase, unicode=config.data.unicode
+        texts, kind=kind, size=size, lowercase=task.lowercase, unicode=own.unicode
     )
+
+
+def _check_tokenizer(own: DataFlags) -> None:
+    """Refuses flags of a vocabulary that is learned beside one that is given."""
+    for name in ("tokenizer", "vocabulary_size"):
+        got = getattr(own, name)
+        if own.tokenizer_file is not None and got != getattr(DataFlags(), name):
+            raise ValueError(
+                f"`--{name}` is of a vocabulary that is learned; got --{name}={got} beside "
+                f"--tokenizer_file={own.tokenizer_file}. Leave one of the two out."
+            )
 
 
 def network(config: TranslationConfig, vocabulary: Tokenizer) -> TransformerConfig | RNNConfig:
@@ -169,7 +190,8 @@ def notes(config: TranslationConfig, task: Task, vocabulary: Tokenizer) -> Itera
         yield "left out: " + "; ".join(f"{why}: {n:,}" for why, n in task.left_out.items())
     shares = {name: unknown_share(own, vocabulary) for name, own in held_out.items()}
     said = ", ".join(f"{share:.2%} of {name}" for name, share in shares.items())
-    yield f"vocabulary: {vocabulary.size:,} tokens ({vocabulary.kind}); unknown: {said}"
+    kind = f"{vocabulary.kind}, made elsewhere" if vocabulary.is_given else vocabulary.kind
+    yield f"vocabulary: {vocabulary.size:,} tokens ({kind}); unknown: {said}"
     known = {_letters(example.source) for example in task.train}
     for name, own in held_out.items():
         alike = sum(_letters(example.source) in known for example in own)

@@ -33,6 +33,7 @@ OWNERS = {
     "PIL": "data/images",
     "sklearn": "data/images",
     "tokenizers": "data/tokenizer",
+    "sentencepiece": "data/tokenizer/backends",
     "sacrebleu": "evaluation/text",
     "rapidfuzz": "evaluation/error_rates",
     "soundfile": "data/audio/wav",

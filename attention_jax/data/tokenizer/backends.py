@@ -1,0 +1,107 @@
+"""Tokenizers of other libraries behind one interface, `types.Backend`."""
+
+import json
+from collections.abc import Sequence
+
+from attention_jax.core.extras import needed
+from attention_jax.data.tokenizer.types import SPECIAL_ROLES
+
+with needed("train"):
+    from tokenizers import Tokenizer
+
+# Names by which files of Hugging Face call their special tokens; they do not say which is which.
+USUAL = {
+    "padding": ("<pad>", "[PAD]", "<|pad|>", "<|padding|>", "<PAD>"),
+    "begin": ("<bos>", "<s>", "[BOS]", "[CLS]", "<|begin_of_text|>", "<|startoftext|>", "<BOS>"),
+    "end": ("<eos>", "</s>", "[EOS]", "[SEP]", "<|end_of_text|>", "<|endoftext|>", "<EOS>"),
+    "unknown": ("<unk>", "[UNK]", "<|unk|>", "<UNK>"),
+}
+
+
+class HuggingFace:
+    """A tokenizer.json.
+
+    Raises:
+      Exception: it is none.
+    """
+
+    def __init__(self, content: bytes):
+        text = content.decode("utf-8-sig")
+        self._tokenizer = Tokenizer.from_str(text)
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._tokenizer.encode_special_tokens = True  # "</s>" in a sentence is not its end
+        model = json.loads(text)["model"]
+        self.kind = str(model.get("type", "bpe")).lower()
+        self.special = self._found(model)
+
+    def _found(self, model: dict) -> dict[str, int]:
+        """Special tokens by the usual names; the unknown one is what the model itself puts."""
+        usual = {role: [self.id_of(name) for name in names] for role, names in USUAL.items()}
+        own = model.get("unk_id")
+        if own is None and model.get("unk_token"):
+            own = self.id_of(model["unk_token"])
+        usual["unknown"].insert(0, own)
+        firsts = {role: next((i for i in usual[role] if i is not None), None) for role in usual}
+        return {role: i for role, i in firsts.items() if i is not None}
+
+    def ids(self) -> list[int]:
+        return sorted(set(self._tokenizer.get_vocab(with_added_tokens=True).values()))
+
+    def id_of(self, token: str) -> int | None:
+        return self._tokenizer.token_to_id(token)
+
+    def label(self, id: int) -> str | None:
+        return self._tokenizer.id_to_token(id)
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        found = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [encoding.ids for encoding in found]
+
+    def parts(self, text: str) -> list[tuple[int, str]]:
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        pairs = zip(encoding.ids, encoding.offsets, strict=True)
+        return [(i, text[start:end]) for i, (start, end) in pairs]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self._tokenizer.decode(list(ids), skip_special_tokens=True)
+
+
+class SentencePiece:
+    """A SentencePiece model.
+
+    Raises:
+      ModuleNotFoundError: sentencepiece is not installed.
+      RuntimeError: it is no such model.
+    """
+
+    kind = "sentencepiece"
+
+    def __init__(self, content: bytes):
+        with needed("sentencepiece"):
+            from sentencepiece import SentencePieceProcessor
+        self._processor = SentencePieceProcessor()
+        self._processor.LoadFromSerializedProto(content)
+        of = self._processor
+        own = (of.pad_id(), of.bos_id(), of.eos_id(), of.unk_id())  # -1 where there is none
+        self.special = {role: i for role, i in zip(SPECIAL_ROLES, own, strict=True) if i >= 0}
+
+    def ids(self) -> list[int]:
+        return list(range(self._processor.get_piece_size()))
+
+    def id_of(self, token: str) -> int | None:
+        found = self._processor.piece_to_id(token)
+        return found if self.label(found) == token else None
+
+    def label(self, id: int) -> str | None:
+        return self._processor.id_to_piece(id)
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        return [self._processor.encode_as_ids(text) for text in texts]
+
+    def parts(self, text: str) -> list[tuple[int, str]]:
+        of = self._processor
+        return list(zip(of.encode_as_ids(text), of.encode_as_pieces(text), strict=True))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self._processor.decode_ids(list(ids))

@@ -1,0 +1,174 @@
+"""Tokenizers made elsewhere, with the special tokens at the ids that models here expect."""
+
+import base64
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from attention_jax.data.text_files import unicode_form
+from attention_jax.data.tokenizer.backends import USUAL, HuggingFace, SentencePiece
+from attention_jax.data.tokenizer.types import SPECIAL_ROLES, Backend
+from attention_jax.data.types import EOS, UNKNOWN
+
+_FORMAT = "format"  # key of a kept file that no tokenizer.json has
+_HUGGING_FACE, _SENTENCEPIECE = "tokenizer.json", "sentencepiece"
+
+
+class Options(NamedTuple):
+    """How a file is read.
+
+    Attributes:
+      special_tokens: names of padding, begin, end and unknown; () for those that it is known by.
+      lowercase: text is lower-cased first.
+      unicode: normal form in which text is put first.
+    """
+
+    special_tokens: tuple[str, ...] = ()
+    lowercase: bool = False
+    unicode: str = "none"
+
+
+class Given:
+    """Pieces of another library's tokenizer, its special tokens moved to the front.
+
+    Args:
+      backend: the tokenizer.
+      content: its file.
+      options: with the names of all four special tokens.
+    """
+
+    def __init__(self, backend: Backend, content: bytes, options: Options):
+        named = map(backend.id_of, options.special_tokens)
+        special = [i for i in named if i is not None]
+        self._theirs = [*special, *(i for i in backend.ids() if i not in special)]
+        self._ours = {theirs: i for i, theirs in enumerate(self._theirs)}
+        # Text that spells a special token is text that has no token.
+        self._ours |= dict.fromkeys(self._theirs[: EOS + 1], UNKNOWN)
+        self._backend, self._content, self._options = backend, content, options
+        self.kind, self.size = backend.kind, len(self._theirs)
+
+    def theirs(self, ids: Sequence[int]) -> list[int]:
+        """The file's own ids."""
+        return [self._theirs[i] for i in ids]
+
+    def encode(self, text: str) -> list[int]:
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        found = self._backend.encode_batch([self._prepared(text) for text in texts])
+        return [[self._ours[i] for i in ids] for ids in found]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self._backend.decode([self._theirs[i] for i in ids if UNKNOWN < i < self.size])
+
+    def labels(self, ids: Sequence[int]) -> list[str | None]:
+        return [self._backend.label(self._theirs[i]) if 0 <= i < self.size else None for i in ids]
+
+    def unknown(self, text: str) -> list[str]:
+        parts = self._backend.parts(self._prepared(text))
+        return [part.strip() for i, part in parts if self._ours[i] == UNKNOWN]
+
+    def to_text(self) -> str:
+        if isinstance(self._backend, HuggingFace):
+            form, content = _HUGGING_FACE, json.loads(self._content.decode("utf-8-sig"))
+        else:
+            form, content = _SENTENCEPIECE, base64.b64encode(self._content).decode()
+        kept = {_FORMAT: form, **self._options._asdict(), "content": content}
+        return json.dumps(kept, ensure_ascii=False) + "\n"
+
+    def _prepared(self, text: str) -> str:
+        text = unicode_form(text, self._options.unicode)
+        return text.lower() if self._options.lowercase else text
+
+
+def read(content: bytes, options: Options, *, name: str, argument: str) -> Given:
+    """Pieces of a file.
+
+    Args:
+      content: that of the file.
+      options: how it is read.
+      name: that of the file, for errors.
+      argument: the caller's name for it in errors.
+
+    Raises:
+      ModuleNotFoundError: a SentencePiece model, without the package sentencepiece.
+      ValueError: the file holds no tokenizer, or lacks a special token.
+    """
+    kind = HuggingFace if content.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{" else None
+    try:
+        backend = (kind or SentencePiece)(content)
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:  # the libraries raise bare Exceptions
+        raise ValueError(
+            f"`{argument}` must be a tokenizer.json of Hugging Face or a SentencePiece model; "
+            f"{name} is neither ({one_line(error)})."
+        ) from error
+    special = _special(backend, options.special_tokens, name=name, argument=argument)
+    return Given(backend, content, options._replace(special_tokens=special))
+
+
+def is_kept(content: bytes) -> bool:
+    """True for a file that `Given.to_text` wrote."""
+    return content.startswith(f'{{"{_FORMAT}": '.encode())
+
+
+def restored(content: bytes) -> Given:
+    """Pieces that `Given.to_text` wrote.
+
+    Raises:
+      Exception: it holds none.
+    """
+    kept = json.loads(content)
+    options = Options(tuple(kept["special_tokens"]), kept["lowercase"], kept["unicode"])
+    if kept[_FORMAT] == _SENTENCEPIECE:
+        own = base64.b64decode(kept["content"])
+        return Given(SentencePiece(own), own, options)
+    own = json.dumps(kept["content"], ensure_ascii=False).encode()
+    return Given(HuggingFace(own), own, options)
+
+
+def _special(
+    backend: Backend, names: Sequence[str], *, name: str, argument: str
+) -> tuple[str, ...]:
+    """The names of the four special tokens of a file, all of them there and different."""
+    if names and len(names) != len(SPECIAL_ROLES):
+        raise ValueError(
+            f"`special_tokens` must be four names, of {', '.join(SPECIAL_ROLES)}; got "
+            f"{','.join(names)}. Write, for example, <pad>,<s>,</s>,<unk>."
+        )
+    if names:
+        found = {role: backend.id_of(own) for role, own in zip(SPECIAL_ROLES, names, strict=True)}
+    else:
+        found = {role: backend.special.get(role) for role in SPECIAL_ROLES}
+    missing = [role for role, i in found.items() if i is None]
+    if missing:
+        raise _lacking(missing, names, name=name, argument=argument)
+    ids = [i for i in found.values() if i is not None]
+    if len(set(ids)) < len(ids):
+        raise ValueError(
+            f"`{argument}` must hold four different tokens for {', '.join(SPECIAL_ROLES)}; {name} "
+            f"has {', '.join(str(backend.label(i)) for i in ids)}. Name others by `special_tokens`."
+        )
+    own = backend.special.get("unknown")
+    if own not in (None, found["unknown"]):
+        raise ValueError(
+            f"`special_tokens` must name the file's own unknown token last, which is "
+            f"{backend.label(own)}; got {names[-1]}."
+        )
+    return tuple(str(backend.label(i)) for i in ids)
+
+
+def _lacking(roles: list[str], names: Sequence[str], *, name: str, argument: str) -> ValueError:
+    own = dict(zip(SPECIAL_ROLES, names, strict=True)) if names else {}
+    looked = own.get(roles[0]) or ", ".join(USUAL[roles[0]])
+    return ValueError(
+        f"`{argument}` must hold a token for {', '.join(SPECIAL_ROLES)}; {name} has none for "
+        f"{' and '.join(roles)} (looked for {looked}). Name its own by `special_tokens`, or add "
+        "the token to the file."
+    )
+
+
+def one_line(error: Exception) -> str:
+    """The message of an error, in one line of moderate length."""
+    return " ".join(str(error).split())[:200]

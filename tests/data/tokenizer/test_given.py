@@ -1,0 +1,215 @@
+"""Tokenizers made elsewhere: the same pieces as in the library that made them."""
+
+import io
+import json
+
+import pytest
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers, trainers
+
+from attention_jax.data.text_files import unicode_form
+from attention_jax.data.tokenizer import Tokenizer, given
+from attention_jax.data.types import BOS, EOS, PAD, UNKNOWN
+
+TEXTS = ["the cat sleeps here", "A dog sleeps there.", "the dog, the cat and the niña eat"]
+UNSEEN = ["the ca tsleeps  the", "a catß </s> [SEP] dog", "", " the "]
+# In whatever place, and among other tokens.
+SPECIAL = ["[MASK]", "</s>", "<unk>", "<pad>", "<s>"]
+
+
+def byte_pairs(special=SPECIAL):
+    made = tokenizers.Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    made.train_from_iterator(
+        TEXTS,
+        trainers.BpeTrainer(special_tokens=special, initial_alphabet=alphabet, vocab_size=290),
+    )
+    return made
+
+
+def word_pieces(special=("[PAD]", "[UNK]", "[CLS]", "[SEP]")):
+    made = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    made.pre_tokenizer, made.decoder = pre_tokenizers.BertPreTokenizer(), decoders.WordPiece()
+    made.train_from_iterator(
+        TEXTS, trainers.WordPieceTrainer(special_tokens=list(special), vocab_size=60)
+    )
+    return made
+
+
+def unigrams(special=("<s>", "<pad>", "</s>", "<unk>")):
+    made = tokenizers.Tokenizer(models.Unigram())
+    made.pre_tokenizer, made.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    made.train_from_iterator(
+        TEXTS,
+        trainers.UnigramTrainer(special_tokens=list(special), unk_token="<unk>", vocab_size=50),
+    )
+    return made
+
+
+MADE = {"bpe": byte_pairs, "wordpiece": word_pieces, "unigram": unigrams}
+
+
+def sentence_pieces(**options):
+    sentencepiece = pytest.importorskip("sentencepiece", reason="needs the extra sentencepiece")
+    model = io.BytesIO()
+    own = {"vocab_size": 40, "hard_vocab_limit": False, "pad_id": 3, "minloglevel": 2} | options
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXTS * 3), model_writer=model, **own
+    )
+    peer = sentencepiece.SentencePieceProcessor()
+    peer.LoadFromSerializedProto(model.getvalue())
+    return peer, model.getvalue()
+
+
+@pytest.fixture(params=[*MADE, "sentencepiece"])
+def made(request, tmp_path):
+    """A file, the peer's ids of a text, and the peer's text of ids."""
+    if request.param == "sentencepiece":
+        peer, content = sentence_pieces()
+        path, special = tmp_path / "own.model", [3, 1, 2, 0]
+        path.write_bytes(content)
+        return path, peer.encode_as_ids, peer.decode_ids, special
+    peer = MADE[request.param]()
+    path = tmp_path / "tokenizer.json"
+    peer.save(str(path))
+    names = [("<pad>", "[PAD]"), ("<s>", "[CLS]"), ("</s>", "[SEP]"), ("<unk>", "[UNK]")]
+    special = [next(i for i in map(peer.token_to_id, own) if i is not None) for own in names]
+    peer.encode_special_tokens = True
+    encode = lambda text: peer.encode(text, add_special_tokens=False).ids  # noqa: E731
+    return path, encode, peer.decode, special
+
+
+def test_ids_are_those_of_the_peer_with_the_special_ones_in_front(made):
+    path, encode, decode, special = made
+    pieces = given.read(path.read_bytes(), given.Options(), name="x", argument="y")
+    assert pieces.theirs(range(4)) == special
+    assert sorted(pieces.theirs(range(pieces.size))) == list(range(pieces.size))
+    rest = pieces.theirs(range(4, pieces.size))
+    assert rest == sorted(rest)
+    hidden = set(special[: EOS + 1])
+    for text in [*TEXTS, *UNSEEN]:
+        # What spells a special token is unknown.
+        wanted = [special[UNKNOWN] if i in hidden else i for i in encode(text)]
+        assert pieces.theirs(pieces.encode(text)) == wanted
+        known = [i for i in wanted if i != special[UNKNOWN]]
+        assert pieces.decode(pieces.encode(text)) == decode(known)
+    assert pieces.encode_batch(TEXTS) == [pieces.encode(text) for text in TEXTS]
+
+
+def test_text_comes_back_and_special_tokens_do_not(made):
+    tokenizer = Tokenizer.from_file(made[0])
+    assert tokenizer.is_given
+    for text in TEXTS[:1]:
+        ids = tokenizer.encode(text)
+        assert min(ids) > UNKNOWN and max(ids) < tokenizer.size
+        assert tokenizer.decode([BOS, *ids, EOS, PAD, tokenizer.size]) == text
+    assert tokenizer.tokens([tokenizer.size]) == ["<none>"]
+    for text in UNSEEN:
+        assert not {PAD, BOS, EOS} & set(tokenizer.encode(text))
+
+
+def test_a_saved_one_is_whole_without_its_file(made, tmp_path):
+    path, *_ = made
+    tokenizer = Tokenizer.from_file(path, lowercase=True, unicode="nfkc")
+    tokenizer.save(tmp_path / "kept.json")
+    path.unlink()
+    loaded, again = Tokenizer.load(tmp_path / "kept.json"), tmp_path / "again.json"
+    loaded.save(again)
+    assert again.read_bytes() == (tmp_path / "kept.json").read_bytes()
+    assert (loaded.size, loaded.kind) == (tokenizer.size, tokenizer.kind)
+    for text in [*TEXTS, *UNSEEN]:
+        assert loaded.encode(text) == tokenizer.encode(text)
+        assert loaded.unknown(text) == tokenizer.unknown(text)
+    every = range(tokenizer.size)
+    assert loaded.tokens(every) == tokenizer.tokens(every)
+    assert Tokenizer.from_file(again).to_text() == tokenizer.to_text()
+
+
+def test_text_is_prepared_as_is_asked(made):
+    path, encode, *_ = made
+    pieces = given.read(path.read_bytes(), given.Options((), True, "nfkc"), name="x", argument="y")
+    for text in ("The CAT", "nin\u0303a \uff12"):
+        prepared = unicode_form(text, "nfkc").lower()
+        assert pieces.theirs(pieces.encode(text)) == encode(prepared)
+
+
+def test_what_is_unknown_is_named(made):
+    tokenizer = Tokenizer.from_file(made[0])
+    found = tokenizer.unknown("the ß cat")
+    assert found == ([] if tokenizer.kind == "bpe" else ["ß"])
+    assert tokenizer.unknown("the cat") == []
+
+
+@pytest.mark.parametrize(
+    ("special", "names", "message"),
+    [
+        (["<pad>", "<s>", "</s>"], (), "none for unknown (looked for <unk>, [UNK]"),
+        (["<s>", "</s>", "<unk>"], (), "x has none for padding (looked for <pad>, [PAD]"),
+        (["<pad>", "<unk>"], (), "x has none for begin and end (looked for"),
+        (SPECIAL, ("<pad>", "<s>"), "`special_tokens` must be four names"),
+        (SPECIAL, ("<pad>", "<go>", "</s>", "<unk>"), "none for begin (looked for <go>)"),
+        (SPECIAL, ("<pad>", "</s>", "</s>", "<unk>"), "must hold four different tokens"),
+    ],
+)
+def test_special_tokens_must_be_there(special, names, message):
+    content = byte_pairs(special).to_str().encode()
+    with pytest.raises(ValueError) as error:
+        given.read(content, given.Options(names), name="x", argument="tokenizer_file")
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_special_tokens_may_have_other_names():
+    made = byte_pairs(["<0>", "<1>", "<2>", "<3>"])
+    content = made.to_str().encode()
+    names = ("<2>", "<3>", "<0>", "<1>")
+    pieces = given.read(content, given.Options(names), name="x", argument="y")
+    assert pieces.theirs(range(4)) == [2, 3, 0, 1] and pieces.labels([0, 3]) == ["<2>", "<1>"]
+
+
+def test_the_unknown_token_is_the_models_own():
+    content = word_pieces(("[PAD]", "[UNK]", "[CLS]", "[SEP]", "<unk>")).to_str().encode()
+    pieces = given.read(content, given.Options(), name="x", argument="y")
+    assert pieces.labels([UNKNOWN]) == ["[UNK]"]
+    names = ("[PAD]", "[CLS]", "[SEP]", "<unk>")
+    with pytest.raises(ValueError, match=r"own unknown token last, which is \[UNK\]; got <unk>"):
+        given.read(content, given.Options(names), name="x", argument="y")
+
+
+def test_a_sentencepiece_model_without_padding_is_refused(tmp_path):
+    _, content = sentence_pieces(pad_id=-1)
+    path = tmp_path / "own.model"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"own\.model has none for padding"):
+        Tokenizer.from_file(path)
+
+
+@pytest.mark.parametrize("content", [b"{}", b'{"version": "1.0"}', b"", b"\x00\x01", b"word\n"])
+def test_what_is_no_tokenizer_is_refused_in_one_line(tmp_path, content):
+    if not content.startswith(b"{"):
+        pytest.importorskip("sentencepiece", reason="needs the extra sentencepiece")
+    path = tmp_path / "odd"
+    path.write_bytes(content)
+    with pytest.raises(
+        ValueError, match=r"`tokenizer_file` must be .*; \S*odd is neither"
+    ) as error:
+        Tokenizer.from_file(path, argument="tokenizer_file")
+    assert "\n" not in str(error.value)
+    with pytest.raises(FileNotFoundError, match=r"`path` must name a tokenizer; .*none does not"):
+        Tokenizer.from_file(tmp_path / "none")
+
+
+def test_a_missing_package_is_named_with_its_command(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "sentencepiece", None)
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "attention_jax\[sentencepiece\]"'):
+        given.read(b"\x0a", given.Options(), name="x", argument="y")
+
+
+def test_a_damaged_copy_is_refused(tmp_path):
+    tokenizer = given.read(byte_pairs().to_str().encode(), given.Options(), name="x", argument="y")
+    kept = json.loads(tokenizer.to_text())
+    del kept["content"]["model"]
+    (tmp_path / "kept.json").write_text(json.dumps(kept))
+    with pytest.raises(ValueError, match="written by `Tokenizer.save`"):
+        Tokenizer.load(tmp_path / "kept.json")
