@@ -4,7 +4,10 @@ import re
 
 import pytest
 
+from attention_jax.data.tokenizer import Tokenizer
+from attention_jax.nn.patches import ImageConfig
 from experiments.common import experiment, flags, leftovers, run_folder, run_lock
+from experiments.images import config as images
 
 MEMORY = experiment.find("memory")
 
@@ -60,6 +63,18 @@ def test_a_run_that_was_killed_before_it_began_begins_again(
         run_folder.accept(MEMORY, config, None, folder)
     names = {path.name for path in folder.iterdir()}
     assert names == {"run.flags", "run.json", "environment.json", "mine.py"}
+
+
+def test_what_experiments_keep_is_known_to_be_a_runs_own(tmp_path):
+    tokenizer = Tokenizer.learn(["a"], kind="word")
+    pictures = images.Known(("0", "1"), ImageConfig(8, 8, 1, 4))
+    known = {"images": pictures, "memory": None}
+    for name in experiment.names():
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / run_lock.NAME).write_text("")
+        experiment.find(name).keep(known.get(name, tokenizer), folder)
+        assert leftovers.never_began(folder), name
 
 
 def test_files_of_others_are_never_taken_for_leftovers(tmp_path):
