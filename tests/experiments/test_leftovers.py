@@ -6,7 +6,14 @@ import pytest
 
 from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.nn.patches import ImageConfig
-from experiments.common import experiment, flags, leftovers, run_folder, run_lock
+from experiments.common import (
+    attention_files,
+    experiment,
+    flags,
+    leftovers,
+    run_folder,
+    run_lock,
+)
 from experiments.images import config as images
 
 MEMORY = experiment.find("memory")
@@ -34,7 +41,8 @@ def killed_at(number, monkeypatch, folder, config):
         whole(path, content)
 
     with monkeypatch.context() as changed:
-        changed.setattr(run_folder, "write_whole", write)
+        for module in (run_folder, attention_files):
+            changed.setattr(module, "write_whole", write)
         changed.setattr(leftovers, "clear", lambda folder: None)  # a killed process clears nothing
         folder.mkdir()
         (folder / run_lock.NAME).write_text("")
