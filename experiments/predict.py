@@ -19,7 +19,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple
 
 from attention_jax.core.files import whole
-from experiments.common import flags, streams
+from experiments.common import flags, places, streams
 from experiments.common.config import DecodingFlags, DeviceFlags
 from experiments.common.ensembles import load_runs
 from experiments.common.experiment import PredictFlags
@@ -42,6 +42,8 @@ class PredictConfig(NamedTuple):
 def main(arguments: Sequence[str]) -> None:
     """Prints what the run makes of the inputs."""
     own = flags.config_from_flags(PredictConfig())
+    if own.inputs.output is not None:
+        places.file("output", own.inputs.output)
     run = load_runs(own.run, arguments, beside=(PredictConfig(),))
     assert run.experiment.predict is not None  # or `load_runs` refuses
     with _written_to(own.inputs.output) as put:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from attention_jax.analysis.pages import explorer
 from attention_jax.core.files import write_whole
-from experiments.common import flags
+from experiments.common import flags, places
 from experiments.common.config import DecodingFlags, DeviceFlags
 from experiments.common.experiment import Page, PageFlags, Run
 from experiments.common.load_run import load_run, run_folder_of
@@ -60,13 +60,13 @@ def write_page(own: VisualizeConfig, arguments: Sequence[str]) -> None:
     folders = [run_folder_of(own.run, "page")]
     folders += [run_folder_of(own.other_run, "page")] if own.other_run else []
     check_kinds(folders)
+    output = places.file("output", own.output or folders[0] / "explorer.html")
     runs = [load_run(folder, arguments, beside=(VisualizeConfig(),)) for folder in folders]
     page = runs[0].experiment.page
     assert page is not None  # or `run_folder_of` refuses
     described = [explorer.Run(run.folder.resolve().name, page.about(run)) for run in runs]
     items = page.items(runs[0], own.inputs)
     page.check_alike(runs[0], runs[-1])
-    output = Path(own.output or folders[0] / "explorer.html")
     output.parent.mkdir(parents=True, exist_ok=True)
     text = explorer.page(described, shown(page, runs, items, own.inputs), of=page.noun)
     write_whole(output, text)

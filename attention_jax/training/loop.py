@@ -127,6 +127,7 @@ class _Loop:
         self.checkpoints = kept
         self.progress, self.step, self.saved = TrainProgress(), 0, -1
         self._restore()
+        self._trace()
         folder.mkdir(parents=True, exist_ok=True)
         owner.on_accepted()
         self.checkpoints.delete_after(self.step)
@@ -214,6 +215,16 @@ class _Loop:
         self.profile.close()
         self.bar.close()
         self.metrics.close()
+
+    def _trace(self) -> None:
+        """Goes through an update with shapes alone, so that what it refuses is refused first."""
+        batch, state = self.batches[0], self.state
+        if self.config.accumulate == 1:
+            jax.eval_shape(self.steps.whole, state, batch)
+        else:
+            sums = jax.eval_shape(zeros, state.params), Totals.zero()
+            sums = jax.eval_shape(self.steps.gather, state, batch, 0, *sums)
+            jax.eval_shape(self.steps.update, state, *sums)
 
     def _step(self) -> None:
         if self.first_step_seconds:

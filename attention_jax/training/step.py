@@ -69,6 +69,14 @@ def start(
       transform: the optimizer.
       seed: seed of the parameters and of dropout.
     """
+    graphdef, state = begin(build, transform, seed)
+    return graphdef, jax.jit(state)()
+
+
+def begin(
+    build: Build, transform: optax.GradientTransformation, seed: int
+) -> tuple[nnx.GraphDef, Callable[[], TrainState]]:
+    """As `start`, with a function that makes the state: `jax.eval_shape` of it computes nothing."""
 
     def state() -> TrainState:
         params = nnx.as_pure(nnx.split(build(jax.random.key(seed, impl=GENERATOR)))[1])
@@ -78,7 +86,7 @@ def start(
         )
 
     graphdef = nnx.graphdef(nnx.eval_shape(lambda: build(jax.random.key(seed, impl=GENERATOR))))
-    return graphdef, jax.jit(state)()
+    return graphdef, state
 
 
 def compile_steps(

@@ -161,7 +161,9 @@ def _load(path: Path, content: bytes) -> ModuleType:
     try:
         with jax.ensure_compile_time_eval():
             SourceFileLoader(path.stem, str(path)).exec_module(module)
-    except (ImportError, SyntaxError) as error:
+    except ValueError:
+        raise
+    except (Exception, SystemExit) as error:
         raise ValueError(f"{path} could not be read: {type(error).__name__}: {error}.") from error
     return module
 

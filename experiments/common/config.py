@@ -13,6 +13,7 @@ from experiments.common.flags import Flag
 
 MODELS = ("transformer", "rnn")
 LOSSES = ("loss", "perplexity", "accuracy")  # of `evaluation.losses`
+MOST_LAYERS = 1000  # more take longer to build than anyone waits
 SAMPLING = ("temperature", "top_k", "top_p", "min_p")  # flags that go with --sample
 # The places of `core.types.PLACES`, in words.
 WHERE = {"bidirectional": "in the encoder", "causal": "in the decoder", "cross": "between the two"}
@@ -88,7 +89,7 @@ class ModelFlags(NamedTuple):
     attention: Annotated[str | None, Flag(alias="attention_file")] = None
     cross_attention: str | None = None
     width: Annotated[int, Flag(low=2, also=("d_model", "hidden_size"))] = 128
-    layers: Annotated[int, Flag(low=1, also=("num_layers",))] = 2
+    layers: Annotated[int, Flag(low=1, high=MOST_LAYERS, also=("num_layers",))] = 2
     heads: Annotated[int, Flag(low=1, also=("num_heads",))] = 4
     kv_heads: Annotated[int | None, Flag(low=1, also=("num_kv_heads",))] = None
     feed_forward: Annotated[int, Flag(low=1, also=("d_ff", "ffn_dim"))] = 256

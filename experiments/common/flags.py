@@ -25,27 +25,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
-import jax
 from absl import app, flags, logging
 
 from attention_jax.training import preemption
-from attention_jax.training.checkpoints import CheckpointDamaged
-from attention_jax.training.result import TrainingDiverged
-from experiments.common import help_text, streams
+from experiments.common import device, endings, help_text, streams
 
 FLAGS = flags.FLAGS
 # What the shell reports of a process that Ctrl-C ended.
 _INTERRUPTED = 128 + signal.SIGINT
+_FINITE, _SMALL = "it must be a finite number", "it must be below 2^31"
 Config = TypeVar("Config", bound=tuple)
-# Errors that tell the user in one line what to mend; of all others Python prints a traceback.
-EXPECTED = (
-    ValueError,
-    OSError,
-    ImportError,
-    flags.Error,
-    TrainingDiverged,
-    CheckpointDamaged,
-)
 
 
 class Flag(NamedTuple):
@@ -238,7 +227,7 @@ def launch(main: Callable[..., None], *groups: tuple, more: bool = False) -> Non
         # Orbax reports every file it touches.
         logging.set_verbosity(logging.WARNING)
         try:
-            prepare_device()
+            device.prepare(FLAGS.platform, FLAGS.compile_cache)
             main(*([sys.argv[1:]] if more else []))
             streams.check_written()
         except preemption.Preempted as stop:
@@ -247,10 +236,11 @@ def launch(main: Callable[..., None], *groups: tuple, more: bool = False) -> Non
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             sys.exit(_INTERRUPTED)
-        except EXPECTED as error:
-            if os.environ.get("ATTENTION_JAX_TRACEBACK"):
+        except Exception as error:
+            said = endings.line(error)
+            if said is None or os.environ.get("ATTENTION_JAX_TRACEBACK"):
                 raise
-            sys.exit(f"error: {error}")
+            sys.exit(f"error: {said}")
 
     app.run(guarded, flags_parser=_parsed_in_part if more else app.parse_flags_with_usage)
 
@@ -263,15 +253,6 @@ def _end_well() -> None:
         sys.exit(f"error: {error}")
 
 
-def prepare_device() -> None:
-    """Picks the platform and the compile cache, before anything is computed."""
-    if FLAGS.platform:
-        jax.config.update("jax_platforms", FLAGS.platform)
-    if FLAGS.compile_cache:
-        jax.config.update("jax_compilation_cache_dir", FLAGS.compile_cache)
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-
-
 def _parsed_in_part(arguments: list[str]) -> list[str]:
     """Parses the flags that are defined, and leaves the others."""
     if "--helpfull" in arguments:
@@ -279,7 +260,7 @@ def _parsed_in_part(arguments: list[str]) -> list[str]:
     try:
         return FLAGS(arguments, known_only=True)
     except flags.Error as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {endings.in_one_line(error)}")
 
 
 def _fields(config: tuple, narrowed: Mapping[str, Sequence[str]]) -> Iterator[Field]:
@@ -346,9 +327,9 @@ def _define(field: Field, own: flags.FlagValues, module: str) -> None:
     else:
         number: Any = flags.DEFINE_integer if kind is int else flags.DEFINE_float
         number(name, default, text, lower_bound=rules.low, upper_bound=rules.high, **where)
-        flags.register_validator(
-            name, _is_finite, message="it must be a finite number", flag_values=own
-        )
+        unbounded = kind is int and rules.high is None
+        fits, message = (_is_small, _SMALL) if unbounded else (_is_finite, _FINITE)
+        flags.register_validator(name, fits, message=message, flag_values=own)
     if rules.alias:
         flags.DEFINE_string(rules.alias, None, f"The same as --{name}.", **where)
     for other in rules.also:
@@ -357,6 +338,11 @@ def _define(field: Field, own: flags.FlagValues, module: str) -> None:
 
 def _is_finite(value: float | None) -> bool:
     return value is None or math.isfinite(value)
+
+
+def _is_small(value: int | None) -> bool:
+    """True for whole numbers that arrays can count with."""
+    return value is None or abs(value) < 2**31
 
 
 def _collected(config: Config, own: flags.FlagValues) -> Config:

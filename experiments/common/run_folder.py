@@ -16,7 +16,7 @@ import jax
 import attention_jax
 from attention_jax import variants
 from attention_jax.core.files import write_whole
-from experiments.common import attention_files, flags, leftovers, seals
+from experiments.common import attention_files, flags, leftovers, places, seals
 from experiments.common.experiment import Experiment
 
 FORMAT_VERSION = 1
@@ -109,7 +109,7 @@ def choose(
     """
     run, model = config.run, config.model
     name = "-".join((task, model.model, variants.slug(model.attention_text)))
-    folder = Path(run.run or Path("runs") / name)
+    folder = places.folder("run", run.run or Path("runs") / name)
     leftovers.put_back(folder)
     is_run = (folder / "run.flags").exists()
     is_new = not folder.exists() or leftovers.never_began(

@@ -31,15 +31,16 @@ except ImportError:  # Windows has none
 
 def launch(experiment: Experiment) -> None:
     """Runs an experiment's command."""
+    flags.launch(partial(run, experiment), experiment.config)
 
-    def main() -> None:
-        config = flags.config_from_flags(experiment.config)
-        if config.run.list:
-            print(experiment.listing())
-        else:
-            train(experiment, config)
 
-    flags.launch(main, experiment.config)
+def run(experiment: Experiment) -> None:
+    """Trains as this process's flags say, or lists what there is."""
+    config = flags.config_from_flags(experiment.config)
+    if config.run.list:
+        print(experiment.listing())
+    else:
+        train(experiment, config)
 
 
 class _Start(NamedTuple):

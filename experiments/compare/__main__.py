@@ -63,16 +63,17 @@ def compare(comparison: Comparison) -> dict[str, Any]:
     """
     compared, left_out = candidates(comparison)
     experiment, shared, folder = comparison.experiment, comparison.shared, comparison.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    with launch_local.alone(folder / "compare.lock"):
-        kept = plan_file.load(comparison)
-        data = experiment.load(shared)
-        known = experiment.learn(shared, data, folder)
-        experiment.keep(known, folder)
-        scorer = experiment.scorer(shared, data, known)
-        contents = experiment.hashes(data)
-        same_data.check(comparison, existing(comparison, compared), contents)
-        plans = make_plans(comparison, compared, kept, data, known)
+    made = plan_file.missing(folder)
+    with launch_local.alone(folder / plan_file.LOCK):
+        with plan_file.undone(folder, made):
+            kept = plan_file.load(comparison)
+            data = experiment.load(shared)
+            known = experiment.learn(shared, data, folder)
+            experiment.keep(known, folder)
+            scorer = experiment.scorer(shared, data, known)
+            contents = experiment.hashes(data)
+            same_data.check(comparison, existing(comparison, compared), contents)
+            plans = make_plans(comparison, compared, kept, data, known)
         if comparison.own.train:
             training.carry_out(comparison, compared, plans)
         runs = existing(comparison, compared)

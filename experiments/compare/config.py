@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from attention_jax import variants
-from experiments.common import flags
+from experiments.common import flags, places
 from experiments.common.experiment import Experiment, names
 from experiments.common.flags import Flag
 from experiments.compare import launch_local
@@ -57,7 +57,7 @@ class CompareConfig(NamedTuple):
     transformer_option: tuple[str, ...] = ()
     rnn_option: tuple[str, ...] = ()
     cnn_option: tuple[str, ...] = ()
-    seeds: Annotated[int, Flag(low=1)] = 3
+    seeds: Annotated[int, Flag(low=1, high=1000)] = 3
     match: Match = "parameters"
     learning_rates: Annotated[tuple[str, ...], Flag(listed=True)] = ()
     score: str | None = None
@@ -112,7 +112,7 @@ class Comparison(NamedTuple):
         """The folder of the comparison."""
         values = self.values
         task = values["preset"] or values["task"] if "task" in values else self.experiment.name
-        return Path(self.own.folder or f"runs/compare-{task}")
+        return places.folder("folder", self.own.folder or f"runs/compare-{task}")
 
     @property
     def score(self) -> str:

@@ -85,12 +85,16 @@ def threads(count: int) -> dict[str, str]:
 @contextlib.contextmanager
 def alone(path: Path) -> Generator[None, None, None]:
     """Waits until no other holds a lock's file, nor a process that a killed one left behind."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as lock:
-        if not _take(lock):
-            print(_HELD.format(path), file=sys.stderr)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "w") as lock:
+            if not _take(lock):
+                print(_HELD.format(path), file=sys.stderr)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            # A call that was refused deletes the file, for which others may have waited.
+            if path.exists() and os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                yield
+                return
 
 
 def _take(lock: IO[str]) -> bool:

@@ -1,6 +1,8 @@
 """The file of a comparison's plans: plan.json, which later calls keep to."""
 
+import contextlib
 import json
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +12,7 @@ from experiments.common.experiment import Experiment
 from experiments.compare.config import OF_CANDIDATES, PLACES, Comparison
 
 FORMAT_VERSION = 1
+LOCK = "compare.lock"
 # Flags that differ between runs of a comparison, or say where things are.
 _OF_EACH = {"learning_rate", "seed", *OF_CANDIDATES, *PLACES}
 Plans = dict[str, dict[str, Any]]  # by candidate
@@ -49,7 +52,7 @@ def load(comparison: Comparison) -> Plans:
     folder = comparison.folder
     path = folder / "plan.json"
     if not path.exists():
-        others = [x.name for x in folder.iterdir() if x.name != "compare.lock"]
+        others = [x.name for x in folder.iterdir() if x.name != LOCK]
         if others:
             raise ValueError(f"`--folder` must be new or of a comparison; {folder} is neither.")
         save(comparison, {})
@@ -63,6 +66,34 @@ def load(comparison: Comparison) -> Plans:
         )
     _check_same(Measure(**kept["measure"]), comparison)
     return {name: _renamed(plan) for name, plan in kept["plans"].items()}
+
+
+def missing(folder: Path) -> list[Path]:
+    """The folder and those above it that do not exist, the innermost first."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
+
+
+@contextlib.contextmanager
+def undone(folder: Path, made: list[Path]) -> Generator[None, None, None]:
+    """Leaves nothing of a comparison that is refused before anything is trained.
+
+    One that an earlier call began stays as it is.
+
+    Args:
+      folder: of the comparison, whose lock is held.
+      made: folders that were not there before; those that are empty then are deleted.
+    """
+    before = set(folder.iterdir())
+    try:
+        yield
+    except Exception:
+        if folder / "plan.json" not in before:
+            for path in set(folder.iterdir()) - before | {folder / LOCK}:
+                path.unlink()
+            for path in made:
+                with contextlib.suppress(OSError):
+                    path.rmdir()
+        raise
 
 
 def save(comparison: Comparison, plans: Plans) -> None:

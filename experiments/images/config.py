@@ -57,7 +57,7 @@ class DataFlags(NamedTuple):
 
     data: Annotated[str, Flag(data=True)] = datasets.DIGITS
     data_dir: Annotated[str, Flag(may_change=True)] = "data"
-    classes: int | None = None
+    classes: Annotated[int | None, Flag(low=1)] = None
     image_size: Annotated[int | None, Flag(low=1)] = None
     skip_bad: bool = False
     ground: Annotated[str, Flag(choices=GROUNDS)] = "white"

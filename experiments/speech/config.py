@@ -31,6 +31,7 @@ from attention_jax.training.objectives import Objective
 from experiments.common import config
 from experiments.common.config import (
     LOSSES,
+    MOST_LAYERS,
     WHERE,
     DecodingFlags,
     DeviceFlags,
@@ -44,6 +45,8 @@ from experiments.common.flags import Flag, Only
 SOUNDS = ("tones", "fsdd", "fsdd_joined")
 MEASURES = (*LOSSES, "exact_match", "cer", "wer")  # of validation
 _COUNT = Flag(low=0)
+_HALVED = Flag(low=0, high=16)  # of what then is a frame, recordings have none
+_MASKS = Flag(low=0, high=100)
 
 
 class DataFlags(NamedTuple):
@@ -74,7 +77,7 @@ class DataFlags(NamedTuple):
     mels: Annotated[int, Flag(low=1)] = 40
     transcript_tokens: Annotated[str | None, Flag(choices=KINDS)] = None
     frames_per_batch: Annotated[int, Flag(low=1)] = 6000
-    max_frames: int = 3000
+    max_frames: Annotated[int, Flag(low=1)] = 3000
     buckets: Annotated[int, Flag(low=1)] = 3
 
 
@@ -98,12 +101,12 @@ class ListenFlags(NamedTuple):
 
     loss: Literal["attention", "ctc", "joint"] = "attention"
     ctc_share: float = 0.3
-    halvings: Annotated[int, _COUNT] = 2
-    pyramid: Annotated[int, _COUNT] = 1
-    encoder_layers: int | None = None
-    frequency_masks: Annotated[int, _COUNT] = 2
+    halvings: Annotated[int, _HALVED] = 2
+    pyramid: Annotated[int, _HALVED] = 1
+    encoder_layers: Annotated[int | None, Flag(low=1, high=MOST_LAYERS)] = None
+    frequency_masks: Annotated[int, _MASKS] = 2
     frequency_width: Annotated[int, _COUNT] = 8
-    time_masks: Annotated[int, _COUNT] = 2
+    time_masks: Annotated[int, _MASKS] = 2
     time_width: Annotated[int, _COUNT] = 20
     time_warp: Annotated[int, _COUNT] = 0
     time_share: Annotated[float, Flag(low=0.0, high=1.0)] = 0.2

@@ -16,7 +16,7 @@ import numpy as np
 from attention_jax.core.files import content_hash
 from attention_jax.training.preemption import Preempted
 from experiments import visualize
-from experiments.common import experiment, flags
+from experiments.common import endings, experiment, flags
 from experiments.common.experiment import PageFlags, PredictFlags
 from experiments.common.load_run import load_run
 from experiments.common.train import train
@@ -106,7 +106,7 @@ def ended(call: Callable[[], Any]) -> Ended:
     with _heard() as said:
         try:
             return Ended(call(), "", said())
-        except flags.EXPECTED as error:
+        except endings.EXPECTED as error:
             return Ended(None, str(error) or repr(error), said())
         except Preempted:  # Ctrl-C, which is meant for the campaign
             raise KeyboardInterrupt from None

@@ -159,6 +159,8 @@ def test_the_fields_names_for_a_flag_set_it():
         ("--d_ff=-1", "feed_forward=-1"),
         ("--seed=100000000000000000000", "seed=1"),
         ("--average=-1", "average=-1"),
+        ("--rows=2147483648", r"rows=2147483648: it must be below 2\^31"),
+        ("--layers=1001", "layers=1001"),
         ("--evaluate_sentences=0", "evaluate_sentences=0"),
         ("--label_smoothing=1.5", "label_smoothing=1.5"),
     ],

@@ -25,6 +25,7 @@ from attention_jax.data.batching import BucketedBatches, pad
 from attention_jax.nn.protocols import EncoderOutput
 from attention_jax.training import config, loop, preemption
 from attention_jax.training.checkpoints import Checkpoints
+from attention_jax.training.result import Owner
 from attention_jax.training.step import Totals, compile_steps, zeros
 from attention_jax.training.step import start as step_start
 from tests.support.paths import ROOT
@@ -124,6 +125,25 @@ def assert_same_end(folder, undisturbed):
     assert_same(tree, want)
     assert (extra, step) == (want_extra, want_step)
     assert rows(folder) == rows(undisturbed.folder)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_what_an_update_refuses_is_refused_before_the_folder_is_made(tmp_path, accumulate):
+    class Wrong(Toy):
+        def decode(self, target, memory, *, rngs=None):
+            raise ValueError("no such call")
+
+    accepted = []
+    with pytest.raises(ValueError, match="no such call"):
+        loop.fit(
+            lambda key: Wrong(rngs=nnx.Rngs(key)),
+            toy_batches(),
+            score,
+            tmp_path / "run",
+            SETTINGS._replace(accumulate=accumulate),
+            owner=Owner(lambda: accepted.append(1)),
+        )
+    assert not accepted and not list(tmp_path.iterdir())
 
 
 class Undisturbed:

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from experiments.compare import plan_file
+from experiments.compare.__main__ import compare
 from tests.support.comparisons import comparison
 
 ARGUMENTS = ("--steps=2", "--width=8", "--match=steps", "--models=gru,transformer")
@@ -90,3 +91,20 @@ def test_a_folder_of_something_else_is_left_alone(asked, tmp_path):
     with pytest.raises(ValueError, match="must be new or of a comparison"):
         plan_file.load(asked())
     assert not (tmp_path / "plan.json").exists()
+
+
+def test_a_refused_comparison_leaves_nothing(tmp_path):
+    folder, other = tmp_path / "a" / "new", tmp_path / "mine"
+    other.mkdir()
+    (other / "thesis.txt").touch()
+    for place, message in ((folder, "goes with --sample"), (other, "must be new or of a compar")):
+        with pytest.raises(ValueError, match=message):
+            compare(comparison(*ARGUMENTS, f"--folder={place}", "--task=reverse", "--min_p=0.5"))
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine", "thesis.txt"]
+
+
+def test_what_an_earlier_call_began_is_not_undone(asked, kept, tmp_path):
+    with pytest.raises(ValueError, match="later"), plan_file.undone(tmp_path, []):
+        plan_file.save(asked(), kept)
+        raise ValueError("later")
+    assert plan_file.load(asked()) == kept
