@@ -11,14 +11,14 @@ from scripts._torture.children import Child, Outcome, Plan
 from scripts._torture.tiny import Ended
 from scripts._torture.world import TRAINED, Verdict, World, goes_on, unexpected
 
-READ = ("language", "memory", "translation", "images")
+READ = ("language", "memory", "translation", "images", "speech")
 
 
 def damaged_read(world: World, draw: random.Random) -> Verdict:
     """A file of a finished run is damaged, and the run is loaded, predicts or is drawn."""
     name = draw.choice(READ)
     able = ["load"] * 8
-    able += ["predict"] * (2 if name in ("language", "images") else 0)
+    able += ["predict"] * (2 if name in ("language", "images", "speech") else 0)
     able += ["visualize"] if name == "images" else []
     return _damaged(world, draw, name, draw.choice(able))
 
@@ -112,13 +112,12 @@ def mount(folder: Path) -> str:
 
 def changed_data(world: World, draw: random.Random) -> Verdict:
     """The data change between a kill and going on, which is refused by name."""
-    name = draw.choice(("language", "translation", "images"))
+    name = draw.choice(("language", "translation", "images", "speech"))
     folder = world.copy(world.half(name) if name == "language" else world.finished(name))
     before = _contents(folder)
     kept = _contents(world.data)
-    own = {"language": "text.txt", "translation": "pairs.tsv", "images": "*/*/*.png"}[name]
-    path = draw.choice(sorted(world.data.glob(own)))
-    how = draw.choice(("gone", "another", "renamed") if name == "images" else _CHANGES)
+    pattern, changes = _SOURCES[name]
+    path, how = draw.choice(sorted(world.data.glob(pattern))), draw.choice(changes)
     try:
         _change(path, how, kept, draw)
         got = tiny.trained(name, world.arguments(name), "--resume")
@@ -136,6 +135,12 @@ def changed_data(world: World, draw: random.Random) -> Verdict:
 
 
 _CHANGES = ("letter", "cut", "more", "gone", "another case")
+_SOURCES = {
+    "language": ("text.txt", _CHANGES),
+    "translation": ("pairs.tsv", _CHANGES),
+    "images": ("pictures/*/*.png", ("gone", "another", "renamed")),
+    "speech": ("sounds/*.*", ("letter", "gone", "another")),
+}
 
 
 def _change(path: Path, how: str, kept: dict[Path, bytes], draw: random.Random) -> None:

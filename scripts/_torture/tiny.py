@@ -6,6 +6,7 @@ import itertools
 import json
 import logging
 import traceback
+import wave
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ from experiments.common.train import train
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 20
 EVERY_TWO = "--steps=6 --evaluate_every=2 --checkpoint_every=2 --log_every=1 --layers=1 --width=8"
 RECURRENT = "--model=rnn --attention=none --dropout=0.2"
-# Of these all is tried; of translations and images what reads them, since they take long to score.
+# Of the first two all is tried; of the others what reads them, since they take long to score.
 FLAGS = {
     "language": f"{RECURRENT} --context=16 --windows=4 --characters=8",
     "memory": (
@@ -36,6 +37,10 @@ FLAGS = {
         "--evaluate_sentences=2"
     ),
     "images": "--heads=2 --feed_forward=8 --images_per_batch=8 --patch=4",
+    "speech": (
+        "--model=rnn --attention=additive --mels=8 --frames_per_batch=200 --frequency_masks=0 "
+        "--time_masks=0 --evaluate_sentences=2"
+    ),
 }
 # Numbers that tell of the machine.
 OF_TIME = {"seconds", "tokens_per_second", "first_step_seconds", "peak_memory_bytes"}
@@ -74,12 +79,24 @@ def write_data(folder: Path) -> None:
     rows = [f"{' '.join(own)}\t{' '.join(own).upper()}\n" for own in itertools.product(*words)]
     (folder / "pairs.tsv").write_text("".join(rows))
     draw = np.random.default_rng(0)
+    _write_sounds(folder / "sounds", draw)
     for label in "ab":
         own = folder / "pictures" / label
         own.mkdir(parents=True, exist_ok=True)
         for number in range(12):
             pixels = draw.integers(0, 255, (8, 8), dtype=np.uint8)
             Image.fromarray(pixels).save(own / f"{number}.png")
+
+
+def _write_sounds(folder: Path, draw: np.random.Generator) -> None:
+    """Noise of half a second, with a transcript beside each."""
+    folder.mkdir(exist_ok=True)
+    for number in range(24):
+        path = folder / f"{number}.wav"
+        with wave.open(str(path), "wb") as file:
+            file.setparams((1, 2, 8000, 0, "NONE", ""))
+            file.writeframes(draw.integers(-3000, 3000, 4000, dtype=np.int16).tobytes())
+        path.with_suffix(".txt").write_text(f"{'ab' if number % 2 else 'ba'}\n")
 
 
 def arguments(name: str, data: Path, run: Path) -> list[str]:
@@ -91,6 +108,7 @@ def arguments(name: str, data: Path, run: Path) -> list[str]:
             "--task_option=held_out_percent=15",
         ],
         "images": [f"--data={data}/pictures"],
+        "speech": [f"--sounds={data}/sounds"],
     }
     return [*FLAGS[name].split(), *EVERY_TWO.split(), *own.get(name, []), f"--run={run}"]
 
@@ -147,6 +165,7 @@ def predicted(name: str, folder: Path, data: Path) -> Ended:
         "language": PredictFlags(text="the "),
         "translation": PredictFlags(text="one old cats"),
         "images": PredictFlags(file=str(data / "pictures" / "a" / "0.png"), scores=True),
+        "speech": PredictFlags(file=str(data / "sounds" / "0.wav"), scores=True),
     }[name]
 
     def call() -> list[str]:
