@@ -49,7 +49,8 @@ class DataFlags(NamedTuple):
       preset: real text of --task=parallel: multi30k_de_en (any pair of de, en, fr) or
         tatoeba_en_es.
       pairs: file of sentence pairs for --task=parallel: .tsv, .csv, .jsonl, .tmx (each also with
-        .gz), or corpus for the two files corpus.en and corpus.de.
+        .gz), corpus for the two files corpus.en and corpus.de, or a data set of Hugging Face on
+        disk: a folder of save_to_disk, or .parquet.
       format: of --pairs, where its name does not tell.
       fields: names of source and target, as en,de: columns of CSV, keys of JSON, languages of TMX,
         ends of the names of two files. For CSV without a header two numbers from 1.

@@ -29,6 +29,8 @@ OWNERS = {
     "matplotlib": "analysis/plots",
     "jinja2": "analysis/pages",
     "orbax": "training/checkpoints",
+    "datasets": "data/pairs/hugging_face",
+    "pyarrow": "data/pairs/hugging_face",
     "grain": "data/batching",
     "PIL": "data/images",
     "sklearn": "data/images",

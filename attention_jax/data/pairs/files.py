@@ -5,6 +5,7 @@ from pathlib import Path
 
 from attention_jax.core import checks
 from attention_jax.data.pairs.delimited import read_csv, read_tsv
+from attention_jax.data.pairs.hugging_face import is_one, read_datasets
 from attention_jax.data.pairs.jsonl import read_jsonl
 from attention_jax.data.pairs.tmx import read_tmx
 from attention_jax.data.pairs.two_files import languages, read_moses, read_two
@@ -16,6 +17,7 @@ _READERS = {
     "jsonl": read_jsonl,
     "tmx": read_tmx,
     "moses": read_moses,
+    "datasets": read_datasets,
 }
 FORMATS = tuple(_READERS)
 _SUFFIXES = {
@@ -28,7 +30,10 @@ _SUFFIXES = {
 }
 # The formats that an option of `Reading` is of, and what to do for the others.
 _OPTIONS = {
-    "fields": ({"csv", "jsonl", "tmx", "moses"}, "Columns of TSV have numbers: --columns=1,2."),
+    "fields": (
+        {"csv", "jsonl", "tmx", "moses", "datasets"},
+        "Columns of TSV have numbers: --columns=1,2.",
+    ),
     "columns": ({"tsv"}, "Columns, keys and languages of the others have names: --fields=en,de."),
     "delimiter": ({"csv"}, "Leave it out, or say --format=csv."),
 }
@@ -52,8 +57,8 @@ def read(path: str | Path, reading: Reading, *, argument: str, other: str | None
         known = ", ".join(_SUFFIXES)
         raise ValueError(
             f"`{argument}` must have a name that tells its format ({known}, each also with .gz), "
-            f"or be what two aligned files have alike; got {path}. Say it by `format`, one of "
-            f"{', '.join(FORMATS)}."
+            f"be what two aligned files have alike, or a data set of Hugging Face; got {path}. Say "
+            f"it by `format`, one of {', '.join(FORMATS)}."
         )
     checks.one_of("format", kind, FORMATS)
     return _READERS[kind](path, reading, argument=argument)
@@ -98,7 +103,7 @@ def format_of(path: str | Path) -> str | None:
     'csv'
     """
     name = str(path).lower().removesuffix(".gz").removesuffix(".zip")
-    found = _SUFFIXES.get(Path(name).suffix)
+    found = "datasets" if is_one(path) else _SUFFIXES.get(Path(name).suffix)
     if found is None and not Path(path).exists() and len(languages(path)) > 1:
         return "moses"
     return found

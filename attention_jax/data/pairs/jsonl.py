@@ -8,7 +8,7 @@ from typing import Any
 from attention_jax.data.pairs.types import FIELDS, Found, Reading, named, one_line, two_names
 from attention_jax.data.text_files import read_lines, unicode_form
 
-_NESTED = "translation"  # where Hugging Face's data sets keep languages
+NESTED = "translation"  # where Hugging Face's data sets keep languages
 
 
 def read_jsonl(path: str | Path, reading: Reading, *, argument: str) -> Found:
@@ -33,7 +33,9 @@ def read_jsonl(path: str | Path, reading: Reading, *, argument: str) -> Found:
         row = _row(line, f"line {number} of {path}", argument=argument)
         if not names:
             names = two_names(reading.fields, path=path, kind="keys", found=list(row))
-        source, target = (_text(row, name, f"line {number} of {path}", argument) for name in names)
+        source, target = (
+            text_of(row, name, f"line {number} of {path}", argument) for name in names
+        )
         pairs.append((source, target))
     return Found(pairs, range(1, len(pairs) + 1), str(path))
 
@@ -53,12 +55,17 @@ def _row(line: str, place: str, *, argument: str) -> Mapping[str, Any]:
             f"`{argument}` must hold one JSON object on each line; {place} holds "
             f'{type(row).__name__}. Write it as {{"en": ..., "de": ...}}.'
         )
-    nested = row.get(_NESTED)
+    nested = row.get(NESTED)
     found = nested if isinstance(nested, dict) else row
     return {unicode_form(name, "nfc"): value for name, value in found.items()}
 
 
-def _text(row: Mapping[str, Any], name: str, place: str, argument: str) -> str:
+def text_of(row: Mapping[str, object], name: str, place: str, argument: str) -> str:
+    """The text under a name in a row of JSON or of a table.
+
+    Raises:
+      ValueError: there is no such name, or something else than text.
+    """
     if name not in row:
         raise ValueError(
             f"`{FIELDS}` must be among the keys of every line; {place} has no {name}"

@@ -29,8 +29,8 @@ class ParallelConfig(NamedTuple):
 
     Attributes:
       pairs: a file of pairs, whose name tells its format: .tsv, .csv, .jsonl, .tmx (each also with
-        .gz), or "corpus" for the files "corpus.en" and "corpus.de"; or `source` and `target`, or
-        `tsv`.
+        .gz), "corpus" for the files "corpus.en" and "corpus.de", or a data set of Hugging Face
+        (a folder of `save_to_disk`, or .parquet); or `source` and `target`, or `tsv`.
       format: that of `pairs`, where its name does not tell it; one of `pairs.files.FORMATS`.
       fields: names of source and target, "en,de": columns of CSV, keys of JSON (also of the object
         under "translation"), languages of TMX, ends of two files' names. Numbers are columns of CSV

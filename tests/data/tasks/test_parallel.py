@@ -275,7 +275,10 @@ def test_every_format_gives_the_same_task(files, tmp_path):
 def test_an_option_that_no_file_uses_is_refused(files, tmp_path):
     rows = write(tmp_path / "a.tsv", ["a\tb", "c\td", "e\tf"])
     for options, said in (
-        ({"tsv": rows, "fields": "en,de"}, "`fields` is of csv, jsonl, moses, tmx; got .* tsv"),
+        (
+            {"tsv": rows, "fields": "en,de"},
+            "`fields` is of csv, datasets, jsonl, moses, tmx; got .* tsv",
+        ),
         ({"tsv": rows, "delimiter": ";"}, "`delimiter` is of csv"),
         ({**files, "columns": "2,1"}, "`columns` is of tsv; .* aligned lines"),
     ):
