@@ -112,6 +112,20 @@ def test_a_mixture_draws_each_of_its_problems():
 
 
 @pytest.mark.parametrize(
+    "problem",
+    [
+        partial(memory_tasks.multi_query_associative_recall, length=4, pairs=1, vocabulary=4),
+        partial(memory_tasks.copying, length=11, symbols=5),
+        partial(memory_tasks.induction, length=3),
+        partial(memory_tasks.adding, length=2),
+    ],
+)
+def test_the_shortest_is_drawn(problem, draw):
+    batch, _ = problem(draw, 3)
+    assert batch.weights.sum() > 0
+
+
+@pytest.mark.parametrize(
     ("call", "message"),
     [
         (
