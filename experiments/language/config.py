@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from flax import nnx
 
+from attention_jax.data.text_columns import FORMATS, read_column
 from attention_jax.data.text_files import read_text
 from attention_jax.data.text_windows import RandomWindows
 from attention_jax.data.tokenizer import Tokenizer
@@ -33,6 +34,9 @@ class DataFlags(NamedTuple):
 
     Attributes:
       text_file: text to learn: any UTF-8 file, or --preset.
+      fields: the column of text, where --text_file is CSV or JSON Lines: a name, or its number from
+        1 for CSV without a header. Each text ends with a line break.
+      format: of --text_file with --fields, where its name does not tell.
       preset: text to learn: tiny_shakespeare, in --data_dir.
       data_dir: folder of the data sets.
       tokenizer_file: a tokenizer made elsewhere, instead of one token a character: a
@@ -45,6 +49,8 @@ class DataFlags(NamedTuple):
     """
 
     text_file: Annotated[str | None, Flag(data=True)] = None
+    fields: Annotated[str | None, Flag(data=True)] = None
+    format: Annotated[str | None, Flag(choices=FORMATS, data=True)] = None
     preset: str | None = None
     data_dir: Annotated[str, Flag(may_change=True)] = "data"
     tokenizer_file: Annotated[str | None, Flag(data=True)] = None
@@ -84,7 +90,7 @@ def load(config: LanguageConfig) -> Text:
     """
     check_options(config.decoding.search(config.run.seed, nbest=1).options)
     path, context = text_path(config.data), config.data.context
-    text = read_text(path, argument="text_file")
+    text = text_of(config.data, path)
     parts = text[: int(TRAINING_SHARE * len(text))], text[int(TRAINING_SHARE * len(text)) :]
     begun = Path(config.run.run) if config.run.resume and config.run.run else None
     given = vocabularies.of_file(config.data, begun)
@@ -97,6 +103,21 @@ def load(config: LanguageConfig) -> Text:
             "longer text, or a smaller --context."
         )
     return Text(config.data.preset or path.stem, vocabulary, *ids)
+
+
+def text_of(data: DataFlags, path: Path) -> str:
+    """All text of a file: as it is, or that of a column, each text ended by a line break."""
+    if data.fields is None:
+        if data.format is not None:
+            raise ValueError(
+                f"`--format` goes with --fields; got --format={data.format}. Name the column of "
+                "text by --fields=text, or leave it out for plain text."
+            )
+        return read_text(path, argument="text_file")
+    if data.preset is not None:
+        raise ValueError("`--fields` goes with --text_file; a preset is plain text. Leave it out.")
+    texts = read_column(path, data.fields, format=data.format, argument="text_file")
+    return "".join(f"{text}\n" for text in texts)
 
 
 def text_path(data: DataFlags) -> Path:

@@ -5,7 +5,9 @@ import shutil
 
 import pytest
 
+from experiments.common import flags
 from experiments.common.config import LOSSES
+from experiments.language import EXPERIMENT
 from tests.support.scripts import ROOT, validated
 from tests.support.scripts import script as run
 from tests.support.sealed_runs import write_flags, write_record
@@ -112,6 +114,19 @@ def test_a_refused_resume_changes_nothing(trained, tmp_path, recorded, change, m
     assert contents(folder) == before
 
 
+@pytest.mark.parametrize("name", ["sums.csv", "sums.jsonl"])
+def test_a_column_is_the_same_text(text_file, tmp_path, name):
+    rows = TEXT.splitlines()
+    if name == "sums.csv":
+        (tmp_path / name).write_text("\n".join(["id,text", *(f"7,{row}" for row in rows)]))
+    else:
+        (tmp_path / name).write_text("\n".join(json.dumps({"text": row}) for row in rows))
+    plain = flags.replace(EXPERIMENT.config, text_file=str(text_file))
+    column = flags.replace(plain, text_file=str(tmp_path / name), fields="text")
+    hashes = [EXPERIMENT.hashes(EXPERIMENT.load(config)) for config in (plain, column)]
+    assert hashes[0] == hashes[1]
+
+
 def contents(folder):
     """Every file under a folder, whole."""
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -124,6 +139,8 @@ def contents(folder):
         ("language", ["--text_file=none.txt"], "none.txt does not exist"),
         ("language", ["--preset=moby"], "`--preset` must be among tiny_shakespeare"),
         ("language", ["--preset=tiny_shakespeare", "--data_dir=/x"], "tinyshakespeare/input.txt"),
+        ("language", ["--text_file=TEXT", "--format=csv"], "`--format` goes with --fields"),
+        ("language", ["--text_file=TEXT", "--fields=x"], "Say it by `format`, one of csv, jsonl"),
         ("language", ["--text_file=TEXT", "--context=900"], "more than --context=900 characters"),
         ("language", ["--text_file=TEXT", "--attention=coverage"], "'coverage' does not"),
         ("predict", ["--run=RUN", "--text=é"], "`prompt` must be text of the characters"),

@@ -2,13 +2,13 @@
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 from attention_jax.data.pairs.types import FIELDS, Found, Reading, named, one_line, two_names
 from attention_jax.data.text_files import line_numbers, read_lines, unicode_form
 
-_Rows = list[tuple[int, list[str]]]  # each with the number of its first line
+Rows = list[tuple[int, list[str]]]  # each with the number of its first line
 
 
 def read_tsv(path: str | Path, reading: Reading, *, argument: str) -> Found:
@@ -47,42 +47,70 @@ def read_csv(path: str | Path, reading: Reading, *, argument: str) -> Found:
     Raises:
       ValueError: no such columns, a quote that does not close, or rows of unequal width.
     """
-    if len(reading.delimiter) != 1 or reading.delimiter in '"\r\n':
-        raise ValueError(
-            f"`delimiter` must be one character, and no quote; got {reading.delimiter!r}."
-        )
-    rows = list(_csv_rows(path, reading.delimiter, argument=argument))
-    head = [unicode_form(name.strip(), "nfc") for name in rows[0][1]] if rows else []
-    names = two_names(reading.fields, path=path, kind="columns", found=head)
-    if not set(names) <= set(head) and all(re.fullmatch(r"[1-9]\d*", name) for name in names):
-        width, source, target = len(head), *(int(name) - 1 for name in names)
-        if width <= max(source, target):
-            raise ValueError(
-                f"`{FIELDS}` must be columns from 1 to {width}, as many as line 1 of {path} has; "
-                f"got {reading.fields}. For another character between them set `delimiter`."
-            )
-    else:
-        source, target = (_column(name, head, path, reading.delimiter) for name in names)
-        width, rows = len(head), rows[1:]
-    _check_widths(rows, width, path, argument=argument)
+    rows = csv_rows(path, reading.delimiter, argument=argument)
+    names = two_names(reading.fields, path=path, kind="columns", found=header(rows))
+    columns, rows = chosen(rows, names, path=path, delimiter=reading.delimiter, argument=argument)
+    source, target = columns
     pairs = [(one_line(row[source]), one_line(row[target])) if row else ("", "") for _, row in rows]
     return Found(pairs, [line for line, _ in rows], str(path))
 
 
-def _csv_rows(path: str | Path, delimiter: str, *, argument: str) -> Iterator[tuple[int, list]]:
+def csv_rows(path: str | Path, delimiter: str, *, argument: str) -> Rows:
+    """Rows of CSV (RFC 4180), each with the number of its first line.
+
+    Raises:
+      ValueError: no such delimiter, or a quote that does not close.
+    """
+    if len(delimiter) != 1 or delimiter in '"\r\n':
+        raise ValueError(f"`delimiter` must be one character, and no quote; got {delimiter!r}.")
     lines = (f"{line}\n" for line in read_lines(path, argument=argument))
-    rows = csv.reader(lines, delimiter=delimiter, strict=True)
-    first = 1
+    found = csv.reader(lines, delimiter=delimiter, strict=True)
+    first, rows = 1, []
     try:
-        for row in rows:
-            yield first, row
-            first = rows.line_num + 1
+        for row in found:
+            rows.append((first, row))
+            first = found.line_num + 1
     except csv.Error as error:
         raise ValueError(
             f"`{argument}` must be CSV, in which a field with a quote is quoted and its quotes "
             f"doubled; the row that begins on line {first} of {path} is not ({error}). Correct "
             "it, or write the file with a CSV library."
         ) from error
+    return rows
+
+
+def header(rows: Rows) -> list[str]:
+    """The names that the first row of CSV gives, in one normal form of Unicode."""
+    return [unicode_form(name.strip(), "nfc") for name in rows[0][1]] if rows else []
+
+
+def chosen(
+    rows: Rows, names: Sequence[str], *, path: str | Path, delimiter: str, argument: str
+) -> tuple[list[int], Rows]:
+    """The columns that names or numbers mean, and the rows that hold text.
+
+    Args:
+      rows: all rows, of which the first names the columns unless all names are numbers.
+      names: of the columns; or their numbers from 1, for a file without a header.
+      path: the file, in errors.
+      delimiter: the character between its columns.
+      argument: the caller's name for the file in errors.
+
+    Raises:
+      ValueError: no such column, or rows of unequal width.
+    """
+    head = header(rows)
+    if not set(names) <= set(head) and all(re.fullmatch(r"[1-9]\d*", name) for name in names):
+        columns = [int(name) - 1 for name in names]
+        if len(head) <= max(columns):
+            raise ValueError(
+                f"`{FIELDS}` must be columns from 1 to {len(head)}, as many as line 1 of {path} "
+                f"has; got {','.join(names)}. For another character between them set `delimiter`."
+            )
+    else:
+        columns, rows = [_column(name, head, path, delimiter) for name in names], rows[1:]
+    _check_widths(rows, len(head), path, argument=argument)
+    return columns, rows
 
 
 def _column(name: str, head: list[str], path: str | Path, delimiter: str) -> int:
@@ -100,7 +128,7 @@ def _column(name: str, head: list[str], path: str | Path, delimiter: str) -> int
     )
 
 
-def _check_widths(rows: _Rows, width: int, path: str | Path, *, argument: str) -> None:
+def _check_widths(rows: Rows, width: int, path: str | Path, *, argument: str) -> None:
     odd = [(line, len(row)) for line, row in rows if row and len(row) != width]
     if odd:
         raise ValueError(

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 
 from attention_jax.core.extras import needed
 from attention_jax.data.pairs.jsonl import NESTED, text_of
-from attention_jax.data.pairs.types import FIELDS, Found, Reading, named, two_names
+from attention_jax.data.pairs.types import FIELDS, Found, Reading, named, one_line, two_names
 from attention_jax.data.text_files import unicode_form
 
 _SAVED, _SPLITS, _PARQUET = "state.json", "dataset_dict.json", ".parquet"
@@ -60,9 +60,8 @@ def read_datasets(path: str | Path, reading: Reading, *, argument: str) -> Found
         table = _parquet(files, argument) if files else _saved(path)
         names, rows = _rows(table, path, reading)
         pairs = [
-            (text_of(row, names[0], place, argument), text_of(row, names[1], place, argument))
+            _pair(row, names, f"row {number} of {path}", argument)
             for number, row in enumerate(rows, 1)
-            for place in [f"row {number} of {path}"]
         ]
     except ModuleNotFoundError:
         raise
@@ -75,6 +74,11 @@ def read_datasets(path: str | Path, reading: Reading, *, argument: str) -> Found
             f"({reason}). Save it again."
         ) from error
     return Found(pairs, range(1, len(pairs) + 1), str(path))
+
+
+def _pair(row: Mapping[str, Any], names: list[str], place: str, argument: str) -> tuple[str, str]:
+    source, target = (one_line(text_of(row, name, place, argument)) for name in names)
+    return source, target
 
 
 def _rows(

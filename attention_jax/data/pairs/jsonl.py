@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from attention_jax.data.pairs.types import FIELDS, Found, Reading, named, one_line, two_names
 from attention_jax.data.text_files import read_lines, unicode_form
@@ -30,18 +29,22 @@ def read_jsonl(path: str | Path, reading: Reading, *, argument: str) -> Found:
         if not line.strip():
             pairs.append(("", ""))
             continue
-        row = _row(line, f"line {number} of {path}", argument=argument)
+        row = row_of(line, f"line {number} of {path}", argument=argument)
         if not names:
             names = two_names(reading.fields, path=path, kind="keys", found=list(row))
         source, target = (
             text_of(row, name, f"line {number} of {path}", argument) for name in names
         )
-        pairs.append((source, target))
+        pairs.append((one_line(source), one_line(target)))
     return Found(pairs, range(1, len(pairs) + 1), str(path))
 
 
-def _row(line: str, place: str, *, argument: str) -> Mapping[str, Any]:
-    """The object of a line, or the one that it holds under "translation"."""
+def row_of(line: str, place: str, *, argument: str) -> Mapping[str, object]:
+    """The object of a line, or the one that it holds under "translation".
+
+    Raises:
+      ValueError: the line is not JSON, or no object.
+    """
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -86,4 +89,4 @@ def text_of(row: Mapping[str, object], name: str, place: str, argument: str) -> 
         )
     if "\0" in value:
         raise ValueError(f"`{argument}` must be text; {place} holds \\u0000. Take it out.")
-    return one_line(value)
+    return value
