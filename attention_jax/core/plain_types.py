@@ -5,9 +5,12 @@ union what one of its parts takes. Annotations of other types, such as arrays, a
 uses them.
 """
 
+import collections.abc
+import dataclasses
 import functools
 import inspect
 import math
+import os
 import types
 import typing
 from collections.abc import Callable
@@ -31,6 +34,25 @@ _WORDS = {
     str: "text in quotes",
     tuple: "a tuple",
     types.NoneType: "None",
+    os.PathLike: "a path",
+    np.random.Generator: "a `numpy.random.Generator`",
+}
+
+
+def _is_several(value: object) -> bool:
+    return hasattr(value, "__len__") and not isinstance(value, (str, bytes))
+
+
+def _is_iterable(value: object) -> bool:
+    return hasattr(value, "__iter__") and not isinstance(value, str)
+
+
+# What has one of these types, and the type in words.
+_KINDS: dict[object, tuple[Callable[[object], bool], str]] = {
+    collections.abc.Callable: (callable, "a function"),
+    collections.abc.Sequence: (_is_several, "a sequence"),
+    collections.abc.Iterable: (_is_iterable, "a sequence"),
+    tuple: (lambda value: isinstance(value, tuple), "a tuple"),
 }
 
 
@@ -46,14 +68,20 @@ def fits(value: object, wanted: object) -> bool:
         return isinstance(value, _LITERALS) and value in parts
     if origin in (typing.Union, types.UnionType):
         return any(fits(value, part) for part in parts)
+    kind = origin or wanted
+    if kind in _KINDS:
+        return _KINDS[kind][0](value)
+    if getattr(wanted, "_is_runtime_protocol", False):
+        return not isinstance(value, _LITERALS) and isinstance(value, wanted)  # ty: ignore
     wanted = types.NoneType if wanted is None else wanted
     if wanted is int and isinstance(value, bool):
         return False
     if wanted is float and isinstance(value, float):
         return math.isfinite(value)
-    if not isinstance(wanted, type) or not (wanted in _WORDS or issubclass(wanted, tuple)):
+    if not isinstance(wanted, type):
         return True
-    return isinstance(value, wanted)
+    own = wanted in _WORDS or issubclass(wanted, tuple) or dataclasses.is_dataclass(wanted)
+    return not own or isinstance(value, wanted)
 
 
 def said(wanted: object) -> str:
@@ -63,6 +91,9 @@ def said(wanted: object) -> str:
         return " or ".join(map(repr, parts))
     if origin in (typing.Union, types.UnionType):
         return " or ".join(map(said, parts))
+    kind = origin or wanted
+    if kind in _KINDS:
+        return _KINDS[kind][1]
     return _WORDS.get(wanted, getattr(wanted, "__name__", str(wanted)))
 
 
@@ -96,8 +127,8 @@ def taken(
     )
 
 
-def check_fields(config: tuple) -> None:
-    """Raises unless each field of a NamedTuple is of its annotated type.
+def check_fields(config: object) -> None:
+    """Raises unless each field of a NamedTuple or dataclass is of its annotated type.
 
     Raises:
       ValueError: one is not; the line names it.

@@ -11,7 +11,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from attention_jax.core import checks
 from attention_jax.core.extras import needed
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.data.types import BOS, EOS, PAD, Example, Seq2SeqBatch
 
 with needed("train"):
@@ -47,6 +49,7 @@ class Encoder(Protocol):
     def encode(self, text: str) -> list[int]: ...
 
 
+@typed_calls
 def encode_examples(examples: Iterable[Example], tokenizer: Encoder) -> list[Pair]:
     """Ids of each source and of its first reference, without special tokens."""
     return [
@@ -55,11 +58,13 @@ def encode_examples(examples: Iterable[Example], tokenizer: Encoder) -> list[Pai
     ]
 
 
+@typed_calls
 def default_boundaries(max_length: int) -> tuple[int, ...]:
     """Bucket lengths 8, 12, 16, 24, 32, 48, ... up to `max_length`, which is always the last.
 
     Each is at most 1.5 times the one before, so at most a third of a row's longer side is padding.
     """
+    checks.positive("max_length", max_length)
     steps = (base << power for power in range(max_length.bit_length()) for base in (8, 12))
     return (*(length for length in steps if length < max_length), max_length)
 
@@ -93,6 +98,7 @@ class BucketedBatches:
       ValueError: an argument is out of range, or no pair is short enough.
     """
 
+    @typed_calls
     def __init__(
         self,
         pairs: Sequence[tuple],
@@ -107,6 +113,11 @@ class BucketedBatches:
     ):
         boundaries = default_boundaries(max_length) if boundaries is None else tuple(boundaries)
         _check_sizes(tokens_per_batch, max_length, boundaries)
+        checks.natural("seed", seed)
+        if lengths is not None and len(lengths) != len(pairs):
+            raise ValueError(
+                f"`lengths` must hold one for each of `pairs`; got {len(lengths)} for {len(pairs)}."
+            )
         sizes = lengths
         if sizes is None:
             sizes = [max(len(source), len(target)) + 1 for source, target in pairs]
@@ -181,10 +192,8 @@ def pipeline(batches: Batches) -> grain.DatasetIterator:
 
 
 def _check_sizes(tokens_per_batch: int, max_length: int, boundaries: tuple[int, ...]) -> None:
-    if max_length < 1:
-        raise ValueError(f"`max_length` must be at least 1; got {max_length}.")
-    if tokens_per_batch < 1:
-        raise ValueError(f"`tokens_per_batch` must be at least 1; got {tokens_per_batch}.")
+    checks.positive("max_length", max_length)
+    checks.positive("tokens_per_batch", tokens_per_batch)
     if list(boundaries) != sorted(set(boundaries)) or boundaries[-1:] != (max_length,):
         raise ValueError(
             f"`boundaries` must increase and end in max_length={max_length}; got {boundaries}."

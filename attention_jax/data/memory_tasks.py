@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
+from attention_jax.core import checks, plain_types
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.data.types import SeriesBatch, TokenBatch
 
 _STEPS = 100_000_000  # grain fixes the length of its pipeline: more steps than anyone will run
@@ -28,6 +30,7 @@ class Drawn(NamedTuple):
 Problem = Callable[[np.random.Generator, int], Drawn]  # (generator, rows) -> Drawn
 
 
+@typed_calls
 def multi_query_associative_recall(
     draw: np.random.Generator,
     rows: int,
@@ -59,6 +62,7 @@ def multi_query_associative_recall(
     Reference: Arora et al. 2023 (Zoology), arXiv:2312.04927, appendix; the defaults are theirs.
     """
     _even(length=length, vocabulary=vocabulary)
+    checks.positive("rows", rows)
     if pairs < 1 or 4 * pairs > length:
         raise ValueError(
             f"`pairs` must be at least 1 and at most a quarter of the length; got pairs={pairs}, "
@@ -83,6 +87,7 @@ def multi_query_associative_recall(
     return _drawn(tokens, at, values, at - key_at)
 
 
+@typed_calls
 def copying(
     draw: np.random.Generator, rows: int, *, length: int, symbols: int = 10, alphabet: int = 8
 ) -> Drawn:
@@ -106,7 +111,8 @@ def copying(
     Reference: Hochreiter and Schmidhuber 1997, experiment 2; as here: Arjovsky et al. 2016,
     arXiv:1511.06464, section 4.1.
     """
-    if symbols < 1 or length <= 2 * symbols:
+    plain_types.sizes(rows=rows, symbols=symbols, alphabet=alphabet)
+    if length <= 2 * symbols:
         raise ValueError(
             f"`length` must be more than twice the symbols; got length={length}, "
             f"symbols={symbols}. Use length={2 * symbols + 1} or more."
@@ -118,6 +124,7 @@ def copying(
     return _drawn(tokens, at, said, np.full(said.shape, length - symbols))
 
 
+@typed_calls
 def induction(draw: np.random.Generator, rows: int, *, length: int, vocabulary: int = 16) -> Drawn:
     """Induction heads: the token that followed the only earlier occurrence of the marker.
 
@@ -132,6 +139,7 @@ def induction(draw: np.random.Generator, rows: int, *, length: int, vocabulary: 
     Reference: Olsson et al. 2022, arXiv:2209.11895; as here: Fu et al. 2023 (H3),
     arXiv:2212.14052, table 1, and Gu and Dao 2023, arXiv:2312.00752, section 4.1.2.
     """
+    checks.positive("rows", rows)
     if length < 3 or vocabulary < 3:
         raise ValueError(
             f"`length` and `vocabulary` must be at least 3; got {length} and {vocabulary}."
@@ -145,6 +153,7 @@ def induction(draw: np.random.Generator, rows: int, *, length: int, vocabulary: 
     return _drawn(tokens, at, answer, at - first)
 
 
+@typed_calls
 def adding(draw: np.random.Generator, rows: int, *, length: int) -> Drawn:
     """Adding: the sum of two marked numbers of a series.
 
@@ -159,6 +168,7 @@ def adding(draw: np.random.Generator, rows: int, *, length: int) -> Drawn:
     Reference: Hochreiter and Schmidhuber 1997, experiment 4; as here: Arjovsky et al. 2016,
     arXiv:1511.06464, section 4.2.
     """
+    checks.positive("rows", rows)
     if length < 2:
         raise ValueError(f"`length` must be at least 2; got {length}.")
     numbers, marks = draw.random((rows, length)), np.zeros((rows, length))
@@ -170,8 +180,11 @@ def adding(draw: np.random.Generator, rows: int, *, length: int) -> Drawn:
     return Drawn(SeriesBatch(vectors, sums, np.ones(rows, np.float32)), length - 1 - marked[:, 0])
 
 
+@typed_calls
 def mixed(*problems: Problem) -> Problem:
     """A problem that draws each batch from one of several, with equal probability."""
+    for problem in problems:
+        checks.called_with("problems", problem, "(generator, rows)")
     if len(problems) == 1:
         return problems[0]
     return lambda draw, rows: problems[draw.integers(len(problems))](draw, rows)
@@ -187,7 +200,10 @@ class DrawnBatches:
       batches_per_epoch: number of batches in an epoch of validation.
     """
 
+    @typed_calls
     def __init__(self, problem: Problem, *, rows: int, seed: int, batches_per_epoch: int = 100):
+        plain_types.sizes(rows=rows, batches_per_epoch=batches_per_epoch)
+        checks.natural("seed", seed)
         self._problem, self._rows, self._seed = problem, rows, seed
         self.batches_per_epoch = batches_per_epoch
 

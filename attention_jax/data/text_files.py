@@ -102,6 +102,10 @@ def unicode_form(text: str, form: str) -> str:
     >>> unicode_form("e\u0301", "nfc") == "\u00e9"
     True
     """
+    if not isinstance(text, str):
+        raise ValueError(f"`text` must be text; got {text!r}. Convert it by `str`.")
+    if form not in UNICODE_FORMS:
+        raise ValueError(f"`form` must be one of {', '.join(UNICODE_FORMS)}; got {form!r}.")
     return text if form == "none" else unicodedata.normalize(form.upper(), text)  # ty: ignore
 
 

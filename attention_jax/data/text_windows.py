@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from attention_jax.core import checks
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.data.types import TokenBatch
 
 _STEPS = 100_000_000  # grain fixes the length of its pipeline: more steps than anyone will run
@@ -29,7 +31,9 @@ class RandomWindows:
       ValueError: the text is too short for a window and the token after it.
     """
 
+    @typed_calls
     def __init__(self, tokens: Sequence[int] | np.ndarray, *, rows: int, length: int, seed: int):
+        checks.natural("seed", seed)
         self._tokens = _checked(tokens, rows=rows, length=length)
         self._rows, self._length, self._seed = rows, length, seed
         self.batches_per_epoch = max(1, len(self._tokens) // (rows * length))
@@ -55,6 +59,7 @@ class AllWindows:
     Padding of the last batch has weight 0. Arguments and errors are those of `RandomWindows`.
     """
 
+    @typed_calls
     def __init__(self, tokens: Sequence[int] | np.ndarray, *, rows: int, length: int):
         tokens = _checked(tokens, rows=rows, length=length)
         count = -(-(len(tokens) - 1) // length)
@@ -78,9 +83,14 @@ class AllWindows:
 
 
 def _checked(tokens: Sequence[int] | np.ndarray, *, rows: int, length: int) -> np.ndarray:
-    for name, number in (("rows", rows), ("length", length)):
-        if number < 1:
-            raise ValueError(f"`{name}` must be at least 1; got {number}.")
+    checks.positive("rows", rows)
+    checks.positive("length", length)
+    whole = np.asarray(tokens)
+    if whole.ndim != 1 or not np.issubdtype(whole.dtype, np.integer):
+        raise ValueError(
+            f"`tokens` must be whole numbers, one after another; got {whole.dtype}"
+            f"{list(whole.shape)}. Make them by `Tokenizer.encode`."
+        )
     if len(tokens) <= length:
         raise ValueError(
             f"`tokens` must hold more than the {length} of a window; got {len(tokens)}. Use a "

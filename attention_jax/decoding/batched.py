@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, UInt32
 
-from attention_jax.core import checks
+from attention_jax.core import checks, plain_types
 from attention_jax.core.calls import clear_fields
 from attention_jax.core.types import Params
 from attention_jax.data.tokenizer import Tokenizer
@@ -23,7 +23,14 @@ from attention_jax.data.types import EOS, Seq2SeqBatch
 from attention_jax.decoding.beams import length_divisor
 from attention_jax.decoding.options import DecodingOptions
 from attention_jax.decoding.scoring import token_scores
-from attention_jax.decoding.search import DecodingResult, beam, greedy, sample
+from attention_jax.decoding.search import (
+    DecodingResult,
+    beam,
+    check_beam,
+    check_sampling,
+    greedy,
+    sample,
+)
 from attention_jax.nn.protocols import Seq2Seq
 
 METHODS = ("greedy", "sample", "beam")
@@ -49,6 +56,18 @@ class DecodingConfig(NamedTuple):
     seed: int = 0
     options: DecodingOptions = DecodingOptions()
     token_scores: bool = False
+
+    def check(self) -> None:
+        """Raises ValueError where a field is of another type, or out of its range."""
+        plain_types.check_fields(self)
+        plain_types.of_kind("options", self.options, DecodingOptions)
+        checks.one_of("method", self.method, METHODS)
+        checks.natural("seed", self.seed)
+        plain_types.sizes(beam_size=self.beam_size, nbest=self.nbest)
+        if self.method == "sample":
+            check_sampling(self.temperature, self.top_k, self.top_p)
+        if self.method == "beam":
+            check_beam(self.beam_size, self.nbest, self.length_penalty)
 
     @property
     def rescores(self) -> bool:
@@ -90,7 +109,8 @@ class BatchedDecoder:
     """
 
     def __init__(self, graphdef: nnx.GraphDef, tokenizer: Tokenizer, config: DecodingConfig):
-        checks.one_of("method", config.method, METHODS)
+        plain_types.of_kind("config", config, DecodingConfig)
+        config.check()
         self.graphdef, self.tokenizer, self.config = graphdef, tokenizer, config
         self._decode = jax.jit(self._decode_batch, static_argnames="max_length")
 

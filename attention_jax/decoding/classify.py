@@ -7,6 +7,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Float, UInt8
 
+from attention_jax.core import checks
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.core.types import Params
 
 _ROWS = 250  # images in a batch: the same for one image and for many, so the answers are equal
@@ -14,6 +16,7 @@ _ROWS = 250  # images in a batch: the same for one image and for many, so the an
 Classify = Callable[[Params, UInt8[np.ndarray, "n y x c"]], Float[np.ndarray, "n k"]]
 
 
+@typed_calls
 def classifier(graphdef: nnx.GraphDef, *, rows: int = _ROWS) -> Classify:
     """Function of parameters and images from 0 to 255: log-probabilities of the classes.
 
@@ -22,11 +25,20 @@ def classifier(graphdef: nnx.GraphDef, *, rows: int = _ROWS) -> Classify:
       rows: images in a batch.
     """
 
+    checks.positive("rows", rows)
+
     @jax.jit
     def logs(params: Params, images: jax.Array) -> jax.Array:
         return jax.nn.log_softmax(nnx.merge(graphdef, params).classify(images))
 
     def classify(params: Params, images: UInt8[np.ndarray, "n y x c"]) -> Float[np.ndarray, "n k"]:
+        checks.shape("images", images, "n y x c")
+        if images.dtype != np.uint8 or not len(images):
+            raise ValueError(
+                f"`images` must be bytes from 0 to 255, of uint8, at least one; got {images.dtype}"
+                f"{list(images.shape)}. Convert them: `np.round(255 * images).astype(np.uint8)` "
+                "where they lie in [0, 1]."
+            )
         found = []
         for first in range(0, len(images), rows):
             batch = images[first : first + rows].astype(np.float32) / np.float32(255)

@@ -21,6 +21,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
+from attention_jax.core import checks
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.data.types import PAD
 
 BLANK = PAD
@@ -51,6 +53,7 @@ def loss(
     return optax.ctc_loss(logits, padding, labels, 1 - real.astype(jnp.float32), blank_id=BLANK)
 
 
+@typed_calls
 def frames_needed(labels: Sequence[int]) -> int:
     """Length of the shortest path to `labels`: a frame each, and a blank between equal neighbors.
 
@@ -87,6 +90,7 @@ def right(
     return (same & (counts == real.sum(axis=1).astype(jnp.int32))).astype(jnp.float32)
 
 
+@typed_calls
 def beam(
     log_probabilities: Float[np.ndarray, "s v"], *, beam_size: int = 8, nbest: int = 1
 ) -> list[Labels]:
@@ -112,6 +116,7 @@ def beam(
             "`beam_size` must be at least 1, and `nbest` between 1 and `beam_size`; got "
             f"beam_size={beam_size}, nbest={nbest}."
         )
+    checks.shape("log_probabilities", log_probabilities, "s v")
     log_p = np.asarray(log_probabilities, np.float64)
     kept: dict[tuple[int, ...], tuple[float, float]] = {(): (0.0, -np.inf)}
     for at in log_p:
@@ -120,6 +125,7 @@ def beam(
     return [Labels(tokens, float(np.logaddexp(*both))) for tokens, both in ranked[:nbest]]
 
 
+@typed_calls
 def posteriors(
     log_probabilities: Float[np.ndarray, "s v"], labels: Sequence[int]
 ) -> Float[np.ndarray, "t s"]:
@@ -138,6 +144,7 @@ def posteriors(
 
     Reference: Graves et al. 2006, section 4.1.
     """
+    checks.shape("log_probabilities", log_probabilities, "s v")
     log_p, needed = np.asarray(log_probabilities, np.float64), frames_needed(labels)
     if len(log_p) < needed:
         raise ValueError(

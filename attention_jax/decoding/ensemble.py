@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.core.types import State
 from attention_jax.nn.protocols import EncoderOutput, Seq2Seq
 
@@ -32,6 +33,7 @@ class Ensemble(nnx.Module):
     Reference: Sutskever et al. 2014, arXiv:1409.3215, section 3.4, an ensemble of deep LSTMs.
     """
 
+    @typed_calls
     def __init__(self, models: Sequence[Seq2Seq]):
         if not models:
             raise ValueError("`models` must hold at least one model; got none.")

@@ -14,6 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Int
 
 from attention_jax.core import checks
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.core.types import Params
 from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.data.types import BOS, SPECIAL_TOKENS
@@ -57,6 +58,7 @@ class TextGenerator:
       ValueError: another search method or option, or a context below 2.
     """
 
+    @typed_calls
     def __init__(
         self,
         graphdef: nnx.GraphDef,
@@ -66,6 +68,7 @@ class TextGenerator:
         context: int | None,
     ):
         self.config = DecodingConfig("sample") if config is None else config
+        self.config.check()
         checks.one_of("method", self.config.method, METHODS)
         check_options(self.config.options)
         if context is not None and context < 2:
@@ -79,6 +82,9 @@ class TextGenerator:
         Raises:
           ValueError: the prompt is empty, or holds characters that the tokenizer does not know.
         """
+        if not isinstance(prompt, str):
+            raise ValueError(f"`prompt` must be text; got {checks.said(prompt)}. Decode it first.")
+        checks.natural("length", length)
         unknown, ids = self.tokenizer.unknown(prompt), self.tokenizer.encode(prompt)
         if unknown or not ids:
             raise ValueError(

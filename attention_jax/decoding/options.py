@@ -7,9 +7,10 @@ decoded = decoding.beam(step, state, max_length=64, options=options)
 import dataclasses
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Int
 
-from attention_jax.core import checks
+from attention_jax.core import checks, plain_types
 from attention_jax.data.types import EOS
 from attention_jax.decoding.forced_words import Words
 from attention_jax.decoding.rules import (
@@ -63,6 +64,10 @@ class DecodingOptions:
     words: Words = ()
 
     def __post_init__(self):
+        plain_types.check_fields(self)
+        if self.before is not None:
+            checks.shape("before", self.before, "b s")
+            checks.whole("before", self.before)
         checks.above_zero("repetition_penalty", self.repetition_penalty)
         for name in ("no_repeat_ngram", "min_length"):
             if getattr(self, name) != 0:
@@ -132,7 +137,9 @@ class DecodingOptions:
 
 def _check_tokens(name: str, tokens: tuple[int, ...]) -> None:
     """Refuses tokens that no text holds."""
-    if any(token <= EOS for token in tokens):
+    several = isinstance(tokens, tuple)
+    whole = several and all(isinstance(token, (int, np.integer)) for token in tokens)
+    if not whole or any(token <= EOS for token in tokens):
         raise ValueError(
             f"`{name}` must hold tokens of text, above {EOS}; got {tokens}. Leave out BOS and EOS."
         )

@@ -5,14 +5,15 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from attention_jax.core.calls import clear_calls
+from attention_jax.core import checks
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.core.types import State
 from attention_jax.data.types import BOS, PAD
 from attention_jax.decoding.types import Step, batch_size, pick
 from attention_jax.nn.protocols import require_room
 
 
-@clear_calls
+@typed_calls
 def token_scores(step: Step, state: State, tokens: Int[Array, "b n t"]) -> Float[Array, "b n t"]:
     """Log-probability of each token of given sentences, in nats; 0 at PAD.
 
@@ -33,6 +34,8 @@ def token_scores(step: Step, state: State, tokens: Int[Array, "b n t"]) -> Float
         room for.
     """
     rows = batch_size(state)
+    checks.shape("tokens", tokens, "b n t", remedy="Give `DecodingResult.tokens`.")
+    checks.whole("tokens", tokens)
     if tokens.ndim != 3 or tokens.shape[0] != rows:
         raise ValueError(
             f"`tokens` must have shape [b n t], with {rows} rows as `state` has; got "

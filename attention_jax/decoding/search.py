@@ -19,7 +19,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from attention_jax.core import checks
-from attention_jax.core.calls import clear_calls
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.core.types import State, is_typed_key
 from attention_jax.data.types import BOS, EOS, PAD
 from attention_jax.decoding import beams as prefixes
@@ -32,7 +32,7 @@ from attention_jax.nn.protocols import require_room
 _NONE = DecodingOptions()
 
 
-@clear_calls
+@typed_calls
 def greedy(
     step: Step, state: State, *, max_length: int, options: DecodingOptions = _NONE
 ) -> DecodingResult:
@@ -63,7 +63,7 @@ def greedy(
     return _extend(step, state, lambda x, position: jnp.argmax(x, axis=-1), max_length, options)
 
 
-@clear_calls
+@typed_calls
 def sample(
     step: Step,
     state: State,
@@ -105,15 +105,7 @@ def sample(
     Reference: Fan et al. 2018, arXiv:1805.04833 (top-k); Holtzman et al. 2020, arXiv:1904.09751
       (top-p); Nguyen et al. 2024, arXiv:2407.01082 (min-p).
     """
-    if not (temperature > 0 and math.isfinite(temperature)):
-        raise ValueError(
-            f"`temperature` must be above 0 and finite; got {temperature}. "
-            "For the most probable token use `greedy`."
-        )
-    if top_k is not None:
-        checks.positive("top_k", top_k)
-    if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(f"`top_p` must lie in (0, 1]; got {top_p}. Use None to keep all tokens.")
+    check_sampling(temperature, top_k, top_p)
     options.refuse("length_form", "words", search="sampling", remedy="Use `beam`.")
     rows = batch_size(state)
     if not is_typed_key(key) or key.shape not in ((), (rows,)):
@@ -132,7 +124,7 @@ def sample(
     return _extend(step, state, draw, max_length, options)
 
 
-@clear_calls
+@typed_calls
 def beam(
     step: Step,
     state: State,
@@ -176,18 +168,8 @@ def beam(
     Reference: Wu et al. 2016, arXiv:1609.08144, section 7; "power" is the penalty of Hugging Face's
       `generate`, where |y| counts EOS too.
     """
-    for name, count in (("beam_size", beam_size), ("nbest", nbest)):
-        checks.positive(name, count)
+    check_beam(beam_size, nbest, length_penalty)
     _require_length(state, max_length, options)
-    if nbest > beam_size:
-        raise ValueError(
-            f"`nbest` must be at most `beam_size`; got nbest={nbest}, beam_size={beam_size}. "
-            f"Use `beam_size={nbest}` or more."
-        )
-    if not (length_penalty >= 0 and math.isfinite(length_penalty)):
-        raise ValueError(
-            f"`length_penalty` must be 0 or more and finite; got {length_penalty}. Use 0 for none."
-        )
     options.refuse("min_p", search="beam search", remedy="Use `sample`.")
     divisor = partial(length_divisor, length_penalty=length_penalty, form=options.length_form)
     at_most, words = divisor(max_length), options.words
@@ -204,6 +186,34 @@ def beam(
 
     beams = prefixes.start(state, beam_size, nbest, max_length, words)
     return prefixes.rank(lax.while_loop(may_improve, advance, beams), at_most)
+
+
+def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
+    """Raises ValueError where an argument of `sample` is out of its range."""
+    if not (temperature > 0 and math.isfinite(temperature)):
+        raise ValueError(
+            f"`temperature` must be above 0 and finite; got {temperature}. "
+            "For the most probable token use `greedy`."
+        )
+    if top_k is not None:
+        checks.positive("top_k", top_k)
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ValueError(f"`top_p` must lie in (0, 1]; got {top_p}. Use None to keep all tokens.")
+
+
+def check_beam(beam_size: int, nbest: int, length_penalty: float) -> None:
+    """Raises ValueError where an argument of `beam` is out of its range."""
+    for name, count in (("beam_size", beam_size), ("nbest", nbest)):
+        checks.positive(name, count)
+    if nbest > beam_size:
+        raise ValueError(
+            f"`nbest` must be at most `beam_size`; got nbest={nbest}, beam_size={beam_size}. "
+            f"Use `beam_size={nbest}` or more."
+        )
+    if not (length_penalty >= 0 and math.isfinite(length_penalty)):
+        raise ValueError(
+            f"`length_penalty` must be 0 or more and finite; got {length_penalty}. Use 0 for none."
+        )
 
 
 class _Path(NamedTuple):
@@ -270,6 +280,7 @@ def _begin(state: State, max_length: int) -> _Path:
 
 def _require_length(state: State, max_length: int, options: DecodingOptions) -> None:
     """Raises unless `state` has room for `max_length` tokens, and they suffice for the options."""
+    checks.positive("max_length", max_length)
     require_room(state, max_length)
     if max_length < options.least:
         raise ValueError(

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from flax import nnx
 
+from attention_jax.core import checks
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.core.types import Params
 from attention_jax.data.batching import pad
 from attention_jax.data.tokenizer import Tokenizer
@@ -28,6 +30,7 @@ class Translator:
       ValueError: an unknown search method.
     """
 
+    @typed_calls
     def __init__(
         self,
         graphdef: nnx.GraphDef,
@@ -36,6 +39,7 @@ class Translator:
         *,
         rows: int = 64,
     ):
+        checks.positive("rows", rows)
         self.graphdef, self.tokenizer, self.rows = graphdef, tokenizer, rows
         self.config = DecodingConfig() if config is None else config
         self._decode = BatchedDecoder(graphdef, tokenizer, self.config)

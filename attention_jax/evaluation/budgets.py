@@ -10,12 +10,15 @@ from typing import Any
 import jax
 from jax.extend.core import Jaxpr, jaxpr_as_fun
 
+from attention_jax.core import checks
 from attention_jax.core.jaxprs import inner
+from attention_jax.core.plain_types import typed_calls
 
 # Wider than any model here.
 _WIDEST = 2**16
 
 
+@typed_calls
 def nearest_width(size: Callable[[int], int], target: int, *, multiple: int = 1) -> int:
     """Width whose size comes closest to `target`; the smaller of two as close.
 
@@ -30,8 +33,8 @@ def nearest_width(size: Callable[[int], int], target: int, *, multiple: int = 1)
     >>> nearest_width(lambda width: width**2, 1000, multiple=4)
     32
     """
-    if target < 1 or multiple < 1:
-        raise ValueError(f"`target` and `multiple` must be at least 1; got {target}, {multiple}.")
+    checks.positive("target", target)
+    checks.positive("multiple", multiple)
     low, high = 1, 1  # in multiples
     while size(high * multiple) < target:
         low, high = high, 2 * high

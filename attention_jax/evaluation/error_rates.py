@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 from attention_jax.core.extras import needed
+from attention_jax.core.plain_types import typed_calls
 
 with needed("train"):
     from rapidfuzz.distance import Levenshtein
@@ -44,6 +45,7 @@ def words(hypothesis: str, reference: str) -> tuple[int, int]:
     return edit_distance(hypothesis.split(), split), len(split)
 
 
+@typed_calls
 def counts(
     hypotheses: Sequence[str], references: Sequence[str]
 ) -> dict[str, Int[np.ndarray, "n 2"]]:
@@ -60,8 +62,11 @@ def counts(
             "`hypotheses` and `references` must be equally many, and at least one; got "
             f"{len(hypotheses)} and {len(references)}."
         )
+    for i, hypothesis in enumerate(hypotheses):
+        if not isinstance(hypothesis, str):
+            raise ValueError(f"`hypotheses[{i}]` must be a transcript; got {hypothesis!r}.")
     for i, reference in enumerate(references):
-        if not reference.strip():
+        if not isinstance(reference, str) or not reference.strip():
             raise ValueError(f"`references[{i}]` must say something; got {reference!r}.")
     pairs = list(zip(hypotheses, references, strict=True))
     return {

@@ -8,12 +8,15 @@ NumPy and SciPy alone: nothing here is traced.
 
 import math
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
+from attention_jax.core import checks
 from attention_jax.core.extras import needed
+from attention_jax.core.plain_types import typed_calls
 
 with needed("train"):
     import scipy.special
@@ -52,6 +55,7 @@ class Difference(NamedTuple):
     p_value: float
 
 
+@typed_calls
 def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval:
     """Mean of independent runs with Student's t interval.
 
@@ -70,8 +74,9 @@ def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Inter
     """
     if not len(values):
         raise ValueError("`values` must hold at least one number; got none.")
-    if not 0 < confidence < 1:
-        raise ValueError(f"`confidence` must lie in (0, 1); got {confidence}.")
+    if not all(isinstance(x, Real) and math.isfinite(x) for x in values):
+        raise ValueError(f"`values` must be finite numbers; got {list(values)}. Leave others out.")
+    _check_share(confidence)
     mean, count = math.fsum(values) / len(values), len(values)
     if count == 1:
         return Interval(mean, None, None, 1)
@@ -89,6 +94,7 @@ def are_apart(first: Interval, second: Interval) -> bool:
     return first.low > second.high or second.low > first.high
 
 
+@typed_calls
 def paired_bootstrap(
     first: Counts,
     second: Counts,
@@ -122,10 +128,20 @@ def paired_bootstrap(
 
     Reference: Koehn 2004, aclanthology.org/W04-3250; Post 2018, arXiv:1804.08771.
     """
+    _check_share(confidence)
+    checks.positive("resamples", resamples)
+    checks.natural("seed", seed)
+    checks.shape("first", first, "r n c")
+    checks.shape("second", second, "r n c")
     if first.shape[1:] != second.shape[1:] or not first.size or not second.size:
         raise ValueError(
             "`first` and `second` must hold counts of the same sentences, one or more; "
             f"got {first.shape} and {second.shape}."
+        )
+    if first.shape[1] < 2:
+        raise ValueError(
+            "`first` and `second` must hold two sentences or more, of which one resample differs "
+            f"from another; got {first.shape}. Score more of them."
         )
     differences = resampled(first, score, resamples=resamples, seed=seed)
     differences -= resampled(second, score, resamples=resamples, seed=seed)
@@ -137,6 +153,7 @@ def paired_bootstrap(
     return Difference(mean[0] - mean[1], float(low), float(high), p_value)
 
 
+@typed_calls
 def resampled(
     counts: Counts, score: Score, *, resamples: int = 1000, seed: int = 12345
 ) -> Float[np.ndarray, " k"]:
@@ -147,16 +164,29 @@ def resampled(
     return np.mean([score(times @ run) for run in counts], axis=0)
 
 
+@typed_calls
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's correction of p-values for multiple tests.
+
+    Raises:
+      ValueError: one lies outside [0, 1].
 
     Reference: Holm 1979, Scandinavian Journal of Statistics 6.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
     """
+    if not all(isinstance(p, Real) and 0 <= p <= 1 for p in p_values):
+        raise ValueError(
+            f"`p_values` must lie in [0, 1]; got {list(p_values)}. Correct them first."
+        )
     adjusted, largest = [0.0] * len(p_values), 0.0
     for rank, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
         adjusted[i] = largest
     return adjusted
+
+
+def _check_share(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise ValueError(f"`confidence` must lie in (0, 1); got {confidence}. Use 0.95.")

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from attention_jax.core.extras import needed
+from attention_jax.core.plain_types import typed_calls
 
 with needed("train"):
     from sacrebleu.metrics import BLEU, CHRF, TER
@@ -41,6 +42,7 @@ def bleu_tokenizer(references: Iterable[Sequence[str]]) -> str:
     return "zh" if han > 10 * unspaced else "char"
 
 
+@typed_calls
 def corpus_scores(
     hypotheses: Sequence[str],
     references: Sequence[Sequence[str]],
@@ -74,6 +76,7 @@ def corpus_scores(
     (1.0, 'case:lc')
     """
     _check_sentences(hypotheses, references)
+    _check_tokenizer(tokenizer)
     hits = _hits(hypotheses, references, lowercase)
     # sacreBLEU takes the first references of all sentences, then the second, and so on.
     most = max(map(len, references))
@@ -94,6 +97,7 @@ def corpus_scores(
     return {"exact_match": sum(hits) / len(hits), **scores, **signatures}
 
 
+@typed_calls
 def sentence_counts(
     measure: str,
     hypotheses: Sequence[str],
@@ -117,6 +121,7 @@ def sentence_counts(
     """
     _check_sentences(hypotheses, references)
     _check_measure(measure)
+    _check_tokenizer(tokenizer)
     if measure == "exact_match":
         hits = _hits(hypotheses, references, lowercase)
         return np.array([(hit, 1) for hit in hits], float)
@@ -164,6 +169,14 @@ def _check_measure(measure: str) -> None:
         raise ValueError(f"`measure` must be one of {', '.join(MEASURES)}; got {measure!r}.")
 
 
+def _check_tokenizer(tokenizer: str | None) -> None:
+    if tokenizer is not None and tokenizer not in TOKENIZERS:
+        raise ValueError(
+            f"`tokenizer` must be one of {', '.join(TOKENIZERS)}, or None for what the references "
+            f"suggest; got {tokenizer!r}."
+        )
+
+
 def _check_sentences(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> None:
     if not hypotheses:
         raise ValueError("`hypotheses` must hold at least one sentence; got none.")
@@ -172,8 +185,12 @@ def _check_sentences(hypotheses: Sequence[str], references: Sequence[Sequence[st
             "`references` must hold one entry for each hypothesis; "
             f"got {len(references)} for {len(hypotheses)} hypotheses."
         )
+    for i, sentence in enumerate(hypotheses):
+        if not isinstance(sentence, str):
+            raise ValueError(f"`hypotheses[{i}]` must be a sentence; got {sentence!r}.")
     for i, answers in enumerate(references):
-        if isinstance(answers, str) or not answers:
+        several = isinstance(answers, Sequence) and not isinstance(answers, str) and len(answers)
+        if not several or not all(isinstance(answer, str) for answer in answers):
             raise ValueError(
                 f"`references[{i}]` must be a tuple of one or more sentences; got {answers!r}."
             )

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from attention_jax.core.extras import needed
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.training.quiet_orbax import quiet_orbax
 
 with needed("train"):
@@ -65,6 +66,7 @@ class Checkpoints:
       ValueError: `keep_last` is below 1.
     """
 
+    @typed_calls
     def __init__(
         self,
         folder: str | os.PathLike,

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import optax
 
+from attention_jax.core import checks, plain_types
 from attention_jax.core.calls import clear_fields
 from attention_jax.training import optimizers
 
@@ -68,11 +69,21 @@ class TrainConfig(NamedTuple):
 
     def check(self) -> None:
         """Raises ValueError if a number is out of range."""
+        plain_types.check_fields(self)
         for name in ("accumulate", "log_every", "evaluate_every", "checkpoint_every", "keep_last"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1; got {getattr(self, name)}.")
-        if self.steps < 0:
-            raise ValueError(f"`steps` must not be negative; got {self.steps}.")
+        for name in ("steps", "warmup_steps", "profile_steps", "learning_rate"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"`{name}` must not be negative; got {getattr(self, name)}.")
+        checks.natural("seed", self.seed)
+        if self.final_rate and (self.schedule != "cosine" or not 0 <= self.final_rate):
+            raise ValueError(
+                f"`final_rate` must be 0, or above 0 for a cosine schedule; got {self.final_rate} "
+                f"for {self.schedule}. Leave it at 0."
+            )
+        for name in ("adam_b1", "adam_b2"):
+            checks.fraction(name, getattr(self, name))
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"`patience` must be at least 1 or None; got {self.patience}.")
         if self.max_seconds is not None and not self.max_seconds > 0:

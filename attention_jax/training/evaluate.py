@@ -7,12 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.core.types import Params
 from attention_jax.data.batching import Batches
 from attention_jax.training import objectives
 from attention_jax.training.objectives import Objective
 
 
+@typed_calls
 def loss_evaluator(
     graphdef: nnx.GraphDef, objective: Objective = objectives.translation
 ) -> Callable[[Params, Batches], dict[str, float]]:

@@ -17,6 +17,8 @@ from typing import Any
 import jax
 from flax import nnx
 
+from attention_jax.core import checks
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.core.types import Params
 from attention_jax.data.batching import Batches, pipeline
 from attention_jax.training import objectives
@@ -45,6 +47,7 @@ Update = Callable[[TrainState, Any], tuple[TrainState, Totals]]  # (state, batch
 _NOBODY = Owner()
 
 
+@typed_calls
 def fit(
     build: Build,
     batches: Batches,
@@ -79,6 +82,8 @@ def fit(
     """
     folder = Path(folder)
     config.check()
+    checks.called_with("build", build, "(key)")
+    checks.called_with("objective", objective, "(model, batch)")
     used = [name for name in ("metrics.jsonl", "checkpoints") if (folder / name).exists()]
     if used and not resume:
         raise FileExistsError(

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from attention_jax.core import checks
+
 Total = tuple[Float[Array, ""], Float[Array, ""]]  # (sum, count)
 
 
@@ -46,8 +48,7 @@ def cross_entropy(
     >>> print(f"{total / count:.4f} = log 4, over {count:.0f} tokens")
     1.3863 = log 4, over 2 tokens
     """
-    if not 0 <= label_smoothing < 1:
-        raise ValueError(f"`label_smoothing` must lie in [0, 1); got {label_smoothing}.")
+    checks.fraction("label_smoothing", label_smoothing)
     _check_shapes(logits, targets, weights)
     logits, weights = logits.astype(jnp.float32), weights.astype(jnp.float32)
     normalizer = jax.nn.logsumexp(logits, axis=-1)
@@ -87,6 +88,12 @@ def accuracy(
 
 
 def _check_shapes(logits: Array, targets: Array | np.ndarray, weights: Array | np.ndarray) -> None:
+    for name, array in (("logits", logits), ("targets", targets), ("weights", weights)):
+        if not hasattr(array, "shape"):
+            raise ValueError(
+                f"`{name}` must be an array; got {checks.said(array)}. Use `jnp.asarray`."
+            )
+    checks.whole("targets", targets)
     if not logits.shape[:-1] == targets.shape == weights.shape:
         raise ValueError(
             "`targets` and `weights` must have the shape of `logits` without its last axis; "

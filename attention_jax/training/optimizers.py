@@ -13,6 +13,9 @@ import jax.numpy as jnp
 import optax
 from optax import contrib
 
+from attention_jax.core import checks
+from attention_jax.core.plain_types import typed_calls
+
 Schedule = Callable[[Any], Any]  # number of updates done -> learning rate of the next one
 
 
@@ -26,6 +29,7 @@ def schedule_names() -> tuple[str, ...]:
     return "constant", "cosine", "inverse_sqrt"
 
 
+@typed_calls
 def schedule(
     name: str, *, peak: float, warmup_steps: int, steps: int, final: float = 0.0
 ) -> Schedule:
@@ -59,9 +63,10 @@ def schedule(
     [0.25, 1.0, 0.5]
     """
     _check_name("schedule", name, schedule_names())
-    if peak < 0 or warmup_steps < 0:
+    if peak < 0 or warmup_steps < 0 or steps < 0:
         raise ValueError(
-            f"`peak` and `warmup_steps` must not be negative; got {peak} and {warmup_steps}."
+            "`peak`, `warmup_steps` and `steps` must not be negative; got "
+            f"{peak}, {warmup_steps} and {steps}."
         )
     if final and (name != "cosine" or not 0 <= final <= peak):
         raise ValueError(
@@ -88,6 +93,7 @@ def schedule(
     return rate
 
 
+@typed_calls
 def optimizer(
     name: str,
     *,
@@ -121,6 +127,10 @@ def optimizer(
     of Liu et al. 2025, arXiv:2502.16982, equation 4.
     """
     _check_name("optimizer", name, optimizer_names())
+    if not callable(learning_rate) and learning_rate < 0:
+        raise ValueError(f"`learning_rate` must not be negative; got {learning_rate}.")
+    checks.fraction("b1", b1)
+    checks.fraction("b2", b2)
     if clip_norm is not None and clip_norm <= 0:
         raise ValueError(f"`clip_norm` must be positive or None; got {clip_norm}.")
     if weight_decay < 0:

@@ -22,8 +22,12 @@ def test_the_width_is_the_nearest_of_all(target, multiple):
     ("size", "arguments", "message"),
     [
         (lambda width: 1, {"target": 2}, "within reach; 2 needs"),
-        (lambda width: width, {"target": 0}, "at least 1; got 0, 1"),
-        (lambda width: width, {"target": 3, "multiple": 0}, "at least 1; got 3, 0"),
+        (lambda width: width, {"target": 0}, "`target` must be .* at least 1; got 0"),
+        (
+            lambda width: width,
+            {"target": 3, "multiple": 0},
+            "`multiple` must be .* at least 1; got 0",
+        ),
     ],
 )
 def test_bad_targets_are_named(size, arguments, message):

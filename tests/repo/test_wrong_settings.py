@@ -1,11 +1,8 @@
-"""Wrong settings of public constructors and functions: each is refused in one line that names it.
+"""Wrong settings of layers and models: each is refused in one line that names it.
 
 A row is a call and good arguments, of which one at a time is replaced by what it must refuse.
 Nothing is compiled, for no call gets beyond its checks.
 """
-
-import math
-from typing import NamedTuple
 
 import jax.numpy as jnp
 import pytest
@@ -13,26 +10,9 @@ from flax import nnx
 
 from attention_jax import models, nn
 from attention_jax.nn.spec_augment import Augment
+from tests.repo.wrong_values import Row, assert_each_is_named, wrong
 
 RNGS = nnx.Rngs(0)
-# By the type of the good argument; what a setting takes beyond that stands in its row.
-WRONG = {
-    int: (0, -1, 2.5, math.nan, None, "x", True, [1]),
-    float: (-1, 2.5, math.nan, None, "x", True, [1]),
-    bool: (0, 2, 2.5, None, "x", [1]),
-    str: (0, 2.5, None, "x", True, [1]),
-    type(None): ("x", True, [1]),
-}
-ANYTHING_ELSE = (0, None, "x", [1])
-
-
-class Row(NamedTuple):
-    """A call, good arguments, values that an argument takes beside its good one, other names."""
-
-    call: object
-    good: dict
-    takes: dict = {}
-    names: dict = {}
 
 
 def lm(**given):
@@ -132,28 +112,10 @@ ROWS = {
 }
 
 
-def wrong(row):
-    """Each argument of a row with each value that it must refuse."""
-    for name, good in row.good.items():
-        for value in WRONG.get(type(good), ANYTHING_ELSE):
-            taken = row.takes.get(name, ())
-            if not any(value is x for x in taken) and not (value == good and value is not True):
-                yield name, value
-
-
 @pytest.mark.parametrize("name", ROWS)
 def test_one_line_names_the_setting(name, users_errors):
-    row = ROWS[name]
-    for argument, value in wrong(row):
-        with pytest.raises((ValueError, TypeError)) as caught:
-            row.call(**(row.good | {argument: value}))
-        said = str(caught.value)
-        known = argument, row.names.get(argument, argument)
-        assert any(f"`{word}`" in said for word in known), (argument, value, said)
-        assert "\n" not in said and len(said) < 400, (argument, value, said)
-        # The last frame is ours, so the words are too.
-        assert "attention_jax" in str(caught.traceback[-1].path), (argument, value, said)
+    assert_each_is_named(ROWS[name])
 
 
 def test_there_are_many():
-    assert sum(1 for row in ROWS.values() for _ in wrong(row)) >= 500
+    assert sum(1 for row in ROWS.values() for _ in wrong(row)) >= 650

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.data.audio import spectrogram
 from attention_jax.data.audio.corpus import Utterance
 from attention_jax.data.audio.spectrogram import Spectrogram
@@ -22,6 +23,7 @@ _MULTIPLE = 8
 Item = tuple[Utterance, Sequence[int]]  # a recording and the ids of its transcript
 
 
+@typed_calls
 def make(
     utterances: Sequence[Utterance],
     tokenizer: Encoder,
@@ -88,6 +90,7 @@ def frames_of(utterance: Utterance, settings: Spectrogram) -> int:
     return frames
 
 
+@typed_calls
 def tight(lengths: Sequence[int], buckets: int) -> tuple[int, ...]:
     """Bucket lengths that need the least padding: multiples of 8, at most `buckets` of them.
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from attention_jax.core import plain_types
 from attention_jax.core.calls import clear_fields
 
 # Added to all energies, so that digital silence is at most 80 dB below a loud voice.
@@ -43,6 +44,7 @@ class Spectrogram(NamedTuple):
     @classmethod
     def at(cls, rate: int, *, mels: int = 40) -> "Spectrogram":
         """Settings of 25 ms every 10 ms at any rate."""
+        plain_types.sizes(rate=rate, mels=mels)
         window = round(0.025 * rate)
         hop = max(1, round(0.010 * rate))
         return cls(rate, window, hop, 1 << max(1, window - 1).bit_length(), mels)
@@ -53,6 +55,7 @@ class Spectrogram(NamedTuple):
 
     def check(self) -> None:
         """Raises ValueError if a number is out of range."""
+        plain_types.check_fields(self)
         for name in ("rate", "window", "hop", "mels"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1; got {getattr(self, name)}.")

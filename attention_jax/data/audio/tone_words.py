@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from attention_jax.core import checks
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.data.audio.corpus import Corpus, Samples, Utterance
 
 RATE = 8000
@@ -27,6 +28,7 @@ _LOW, _HIGH = (450.0, 650.0, 900.0, 1200.0), (1600.0, 2050.0, 2600.0)
 _SPLITS = {"train": 0, "validation": 1, "test": 2, "unseen": 3}
 
 
+@typed_calls
 def tones(
     *,
     train_size: int = 4000,
@@ -55,6 +57,7 @@ def tones(
     for split, size in sizes.items():
         checks.positive(f"{split}_size", size)
     checks.positive("most_words", most_words)
+    checks.natural("seed", seed)
     if not noise >= 0:
         raise ValueError(f"`noise` must not be negative; got {noise}.")
     words = sorted(set(WORDS))

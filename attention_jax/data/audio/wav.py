@@ -14,7 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from attention_jax.core import checks
 from attention_jax.core.extras import needed
+from attention_jax.core.plain_types import typed_calls
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".aif", ".aiff", ".au")
 RIGHT_RATE = "Convert it (ffmpeg -i in.wav -ar {rate} out.wav), or resample all such by --resample."
@@ -23,6 +25,7 @@ AS_PCM = "Convert it: ffmpeg -i in.wav -c:a pcm_s16le out.wav."
 _ENDLESS = 0x7FFFF000  # sizes from here on are written by programs that cannot know the length
 
 
+@typed_calls
 def read(data: bytes, *, name: str, rate: int, resample: bool = False) -> Float[np.ndarray, " n"]:
     """Samples of a WAV or FLAC file, float32.
 
@@ -38,6 +41,7 @@ def read(data: bytes, *, name: str, rate: int, resample: bool = False) -> Float[
       ModuleNotFoundError: soundfile is not installed.
       ValueError: no such file, damaged, cut off, empty, more than one channel, or another rate.
     """
+    checks.positive("rate", rate)
     samples, own = _decoded(data, name)
     if own == rate:
         return samples
@@ -49,17 +53,21 @@ def read(data: bytes, *, name: str, rate: int, resample: bool = False) -> Float[
     return resampled(samples, own, rate)
 
 
+@typed_calls
 def resampled(samples: Float[np.ndarray, " n"], own: int, rate: int) -> Float[np.ndarray, " k"]:
     """Samples at `rate` from samples at `own`, by SciPy's polyphase filter."""
     with needed("audio"):
         import scipy.signal  # takes long, and few need it
 
+    checks.positive("rate", rate)
     common = math.gcd(own, rate)
     return scipy.signal.resample_poly(samples, rate // common, own // common).astype(np.float32)
 
 
+@typed_calls
 def write(samples: Float[np.ndarray, " n"], *, rate: int) -> bytes:
     """Bytes of a 16-bit WAV file; samples beyond [-1, 1) are clipped."""
+    checks.positive("rate", rate)
     whole = np.clip(np.round(np.asarray(samples, np.float64) * 2**15), -(2**15), 2**15 - 1)
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as opened:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from attention_jax.core import checks
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.data.batching import EPOCHS
 from attention_jax.data.types import ImageBatch
 
@@ -37,6 +38,7 @@ class ImageBatches:
       ValueError: an argument is out of range, or there is no image.
     """
 
+    @typed_calls
     def __init__(
         self,
         images: UInt8[np.ndarray, "n y x c"],
@@ -49,6 +51,17 @@ class ImageBatches:
         flip: bool = False,
     ):
         checks.positive("rows", rows)
+        checks.natural("seed", seed)
+        checks.shape(
+            "images", images, "n y x c", remedy="For gray add an axis: `images[..., None]`."
+        )
+        checks.shape("labels", labels, "n")
+        checks.whole("labels", labels)
+        if images.dtype != np.uint8:
+            raise ValueError(
+                f"`images` must be bytes from 0 to 255, of uint8; got {images.dtype}. Convert "
+                "them: `np.round(255 * images).astype(np.uint8)` where they lie in [0, 1]."
+            )
         if not len(images) or len(images) != len(labels):
             raise ValueError(
                 f"`images` and `labels` must be equally many, and at least one; got {len(images)} "

@@ -14,7 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from attention_jax.core import checks
 from attention_jax.core.extras import needed
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.data.folders import is_hidden
 
 with needed("images"):
@@ -49,6 +51,7 @@ def is_idx(folder: Path) -> bool:
     return any(folder.glob("*[-.]idx[13]-ubyte*"))
 
 
+@typed_calls
 def read_idx(
     folder: Path, split: str, *, classes: int, skip_bad: bool = False
 ) -> tuple[Labeled, int]:
@@ -166,6 +169,7 @@ def images_in(folder: Path) -> list[Path]:
     return sorted(f for f in files if f.is_file() and not is_hidden(f, folder))
 
 
+@typed_calls
 def read_images(
     paths: Sequence[Path],
     *,
@@ -187,6 +191,9 @@ def read_images(
     Raises:
       ValueError: a file is damaged, or of another size than the first.
     """
+    if size is not None:
+        checks.positive("size", size)
+    checks.one_of("ground", ground, GROUNDS)
     opened: list[tuple[int, Image.Image]] = []
     for number, path in enumerate(paths):
         try:
@@ -204,6 +211,7 @@ def read_images(
     return images.reshape(*images.shape[:3], -1), numbers
 
 
+@typed_calls
 def read_image(
     path: Path,
     *,
@@ -225,6 +233,10 @@ def read_image(
     Raises:
       ValueError: the file is damaged, or has more than eight bits a channel.
     """
+    checks.positive("height", height)
+    checks.positive("width", width)
+    checks.one_of("channels", channels, (1, 3))
+    checks.one_of("ground", ground, GROUNDS)
     image = _open(path, None, ground, argument)
     fitted = image.resize((width, height), Image.Resampling.BILINEAR)
     pixels = np.asarray(fitted.convert("L" if channels == 1 else "RGB"))

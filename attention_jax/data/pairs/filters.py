@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from attention_jax.core import checks
+from attention_jax.core import checks, plain_types
 from attention_jax.data.pairs.types import Found
 from attention_jax.data.text_files import line_numbers, one_spaced
 
@@ -35,6 +35,7 @@ class Filters(NamedTuple):
 
     def check(self) -> None:
         """Raises ValueError where a rule cannot be, or two contradict each other."""
+        plain_types.check_fields(self)
         checks.one_of("length_unit", self.length_unit, UNITS)
         for name in ("shortest", "longest"):
             if getattr(self, name) < 0:

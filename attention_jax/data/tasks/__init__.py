@@ -35,7 +35,7 @@ def get(name: str, **options: object) -> Task:
     'word'
     """
     found = _found()
-    if name not in found:
+    if not isinstance(name, str) or name not in found:
         raise ValueError(f"`name` must be one of {', '.join(sorted(found))}; got {name!r}.")
     build, known = found[name], _options(found[name])
     unknown = sorted(set(options) - set(known))

@@ -4,8 +4,10 @@ from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
 
+from attention_jax.core import checks
 from attention_jax.core.files import write_whole
-from attention_jax.data.text_files import unicode_form
+from attention_jax.core.plain_types import typed_calls
+from attention_jax.data.text_files import UNICODE_FORMS, unicode_form
 from attention_jax.data.tokenizer import given, learned
 from attention_jax.data.tokenizer.types import Pieces
 
@@ -36,6 +38,7 @@ class Tokenizer:
         self._pieces = pieces
 
     @classmethod
+    @typed_calls
     def learn(
         cls,
         texts: Iterable[str],
@@ -63,6 +66,10 @@ class Tokenizer:
         """
         if kind not in KINDS:
             raise ValueError(f"`kind` must be one of {', '.join(KINDS)}; got {kind!r}.")
+        checks.one_of("unicode", unicode, UNICODE_FORMS)
+        texts = list(texts)
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("`texts` must hold text alone; got something else. Convert it: `str`.")
         texts = [unicode_form(text, unicode) for text in texts if text.strip()]
         if not texts:
             raise ValueError("`texts` must hold at least one sentence that is not empty; got none.")
@@ -114,6 +121,7 @@ class Tokenizer:
         return cls(given.read(content, options, name=str(path), argument=argument))
 
     @classmethod
+    @typed_calls
     def load(cls, path: str | PathLike) -> "Tokenizer":
         """Loads a file written by `save`.
 
@@ -161,14 +169,22 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text`, without BOS and EOS; unseen characters or words become UNKNOWN."""
+        if not isinstance(text, str):
+            raise ValueError(
+                f"`text` must be text; got {checks.said(text)}. For several use `encode_batch`."
+            )
         return self._pieces.encode(text)
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` of several texts, on several cores."""
+        if isinstance(texts, str):
+            raise ValueError(f"`texts` must be several; got {texts!r}. For one use `encode`.")
         return self._pieces.encode_batch(texts)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of `ids`, without special tokens."""
+        if isinstance(ids, str) or not hasattr(ids, "__iter__"):
+            raise ValueError(f"`ids` must be whole numbers; got {checks.said(ids)}. Give a list.")
         return self._pieces.decode([int(i) for i in ids])
 
     def tokens(self, ids: Iterable[int]) -> list[str]:

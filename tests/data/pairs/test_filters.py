@@ -75,7 +75,7 @@ def test_empty_sides_are_refused_with_their_place():
         (Filters(longest=-2), "`longest` must be at least 0.*got -2"),
         (Filters(shortest=5, longest=4), "got longest=4, shortest=5"),
         (Filters(length_ratio=0.5), "`length_ratio` must be at least 1.*got 0.5"),
-        (Filters(length_ratio=float("nan")), "`length_ratio` must be at least 1.*got nan"),
+        (Filters(length_ratio=float("nan")), "`length_ratio` must be finite.*got nan"),
         (Filters(length_unit="tokens"), "`length_unit` must be one of 'words', 'characters'"),
     ],
 )
