@@ -112,7 +112,8 @@ def paired_bootstrap(
 
         p = (1 + #{ |d_k - mean(d)| >= |d| }) / (resamples + 1)
 
-    The test is two-sided. sacreBLEU counts differences in favor of d alone, and its p-values are
+    One sentence, whose resamples are all the same, tells nothing of others: p is 1. The test is
+    two-sided. sacreBLEU counts differences in favor of d alone, and its p-values are
     about half as large.
 
     Args:
@@ -138,18 +139,13 @@ def paired_bootstrap(
             "`first` and `second` must hold counts of the same sentences, one or more; "
             f"got {first.shape} and {second.shape}."
         )
-    if first.shape[1] < 2:
-        raise ValueError(
-            "`first` and `second` must hold two sentences or more, of which one resample differs "
-            f"from another; got {first.shape}. Score more of them."
-        )
     differences = resampled(first, score, resamples=resamples, seed=seed)
     differences -= resampled(second, score, resamples=resamples, seed=seed)
     mean = [float(score(counts.sum(axis=1)).mean()) for counts in (first, second)]
     # Rounding must not decide between equal distances.
     further = np.abs(differences - differences.mean()) >= abs(mean[0] - mean[1]) - 1e-9
     low, high = np.quantile(differences, [(1 - confidence) / 2, (1 + confidence) / 2])
-    p_value = (1 + int(further.sum())) / (resamples + 1)
+    p_value = (1 + int(further.sum())) / (resamples + 1) if first.shape[1] > 1 else 1.0
     return Difference(mean[0] - mean[1], float(low), float(high), p_value)
 
 

@@ -305,7 +305,7 @@ def test_a_state_that_is_not_touched_is_not_gathered():
         ({"max_length": 0}, "`max_length` must be a whole number of at least 1; got 0"),
         ({"beam_size": 2, "nbest": 3}, "`nbest` must be at most `beam_size`; got nbest=3"),
         ({"length_penalty": -1.0}, "`length_penalty` must be 0 or more and finite; got -1.0"),
-        ({"length_penalty": math.nan}, "`length_penalty` must be 0 or more and finite; got nan"),
+        ({"length_penalty": math.nan}, "`length_penalty` must be finite.*got nan"),
     ],
 )
 def test_beam_refuses(options, message):
@@ -317,7 +317,7 @@ def test_beam_refuses(options, message):
     "options, message",
     [
         ({"temperature": 0.0}, "`temperature` must be above 0 and finite; got 0.0.*`greedy`"),
-        ({"temperature": math.inf}, "`temperature` must be above 0 and finite; got inf"),
+        ({"temperature": math.inf}, "`temperature` must be finite.*got inf"),
         ({"top_k": 0}, "`top_k` must be a whole number of at least 1; got 0"),
         ({"top_p": 0.0}, r"`top_p` must lie in \(0, 1\]; got 0.0"),
         ({"top_p": 1.5}, r"`top_p` must lie in \(0, 1\]; got 1.5"),

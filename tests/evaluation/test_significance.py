@@ -108,6 +108,12 @@ def test_a_candidate_does_not_differ_from_itself():
     assert significance.paired_bootstrap(same, same, shares) == (0.0, 0.0, 0.0, 1.0)
 
 
+def test_one_sentence_tells_nothing_of_others():
+    first, second = np.array([[[1.0, 1.0]]]), np.array([[[0.0, 1.0]]])
+    found = significance.paired_bootstrap(first, second, lambda sums: sums[..., 0], resamples=9)
+    assert (found.difference, found.p_value) == (1.0, 1.0)
+
+
 def test_bleu_and_its_draws_are_sacrebleus(monkeypatch):
     draw = np.random.default_rng(1)
     words = "the a cat dog sees chases small old".split()

@@ -109,7 +109,7 @@ def test_a_tie_is_no_hit():
 
 @pytest.mark.parametrize("label_smoothing", [-0.1, 1.0])
 def test_label_smoothing_has_a_range(batch, label_smoothing):
-    with pytest.raises(ValueError, match=r"`label_smoothing` must lie in \[0, 1\); got"):
+    with pytest.raises(ValueError, match=r"`label_smoothing` must be .* in \[0, 1\); got"):
         losses.cross_entropy(*batch, label_smoothing)
 
 

@@ -144,7 +144,7 @@ def test_wrong_settings_are_named(wrong, message):
 def test_wrong_schedules_are_named():
     with pytest.raises(ValueError, match="`schedule` must be one of constant, cosine, inv"):
         optimizers.schedule("linear", peak=1.0, warmup_steps=1, steps=1)
-    with pytest.raises(ValueError, match="must not be negative; got 1.0 and -1"):
+    with pytest.raises(ValueError, match="must not be negative; got 1.0, -1 and 1"):
         optimizers.schedule("cosine", peak=1.0, warmup_steps=-1, steps=1)
     for name, final in (("constant", 0.5), ("cosine", 2.0)):
         with pytest.raises(ValueError, match="`final` must lie between 0 and the peak, 1.0"):
