@@ -23,6 +23,7 @@ from experiments.common.config import (
 )
 from experiments.common.experiment import Build
 from experiments.common.flags import Flag
+from experiments.common.samples import SampleFlags
 
 PRESETS = {"tiny_shakespeare": "tinyshakespeare/input.txt"}
 # Of the text, from its beginning; the rest is for validation.
@@ -67,6 +68,7 @@ class LanguageConfig(NamedTuple):
     data: DataFlags = DataFlags()
     model: ModelFlags = ModelFlags(positions="learned")
     training: TrainingFlags = TrainingFlags()
+    shown: SampleFlags = SampleFlags()
     decoding: DecodingFlags = DecodingFlags(sample=True)
     device: DeviceFlags = DeviceFlags()
 

@@ -1,6 +1,7 @@
 """Scores of language models, in training and after it, and what they write."""
 
 import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from attention_jax.evaluation.language import outcomes
 from attention_jax.training import objectives
 from attention_jax.training.evaluate import loss_evaluator
 from attention_jax.training.loop import Evaluate
+from experiments.common import samples
 from experiments.common.experiment import Outcome, Run
 from experiments.common.run_folder import next_command
 from experiments.language.config import LanguageConfig, Text, unit, writer
@@ -27,14 +29,41 @@ def validate(
     config: LanguageConfig, text: Text, vocabulary: Tokenizer, graphdef: nnx.GraphDef
 ) -> Evaluate:
     """`params -> scores` on all of the part for validation."""
-    writer(config, vocabulary, graphdef)  # refuses what cannot write
     beginning(vocabulary, text.validation)
     batches, losses = windows(config, text), loss_evaluator(graphdef, objectives.next_token)
+    show = continuations(config, text, vocabulary, graphdef)
 
     def scores_of(params: Params) -> dict[str, float]:
+        samples.show(show(params))
         return losses(params, batches)
 
     return scores_of
+
+
+def continuations(
+    config: LanguageConfig, text: Text, vocabulary: Tokenizer, graphdef: nnx.GraphDef
+) -> Callable[[Params], Iterator[str]]:
+    """`params -> samples`: places of the text, how it goes on, and how the model does.
+
+    As many as --samples, evenly spread; a window's first half is read, and its second written.
+    """
+    context, count, tokens = config.data.context, config.shown.samples, text.validation
+    half = context // 2
+    starts = [number * (len(tokens) - context) // max(count, 1) for number in range(count)]
+    cut = ((tokens[i : i + half], tokens[i + half : i + context]) for i in starts)
+    pairs = [tuple(vocabulary.decode(part.tolist()) for part in parts) for parts in cut]
+    # A tokenizer that does not know the text may leave nothing to read.
+    pairs = [(a, b) for a, b in pairs if vocabulary.encode(a) and not vocabulary.unknown(a)]
+    write = writer(config, vocabulary, graphdef)
+
+    def show(params: Params) -> Iterator[str]:
+        for given, wanted in pairs:
+            read = vocabulary.decode(vocabulary.encode(given))
+            found = write(params, given, context - half)[len(read) :]
+            lines = ("text", given), ("goes on", wanted), ("model", found)
+            yield "\n".join(f"{name:<9}{line!r}" for name, line in lines)
+
+    return show
 
 
 def windows(config: LanguageConfig, text: Text) -> AllWindows:

@@ -32,6 +32,7 @@ from experiments.common.config import (
 )
 from experiments.common.experiment import Build
 from experiments.common.flags import Flag, Only
+from experiments.common.samples import SampleFlags
 
 MEASURES = (*LOSSES, "exact_match", "bleu", "chrf")  # of validation
 
@@ -105,6 +106,7 @@ class TranslationConfig(NamedTuple):
     data: DataFlags = DataFlags()
     model: ModelFlags = ModelFlags()
     training: Annotated[TrainingFlags, Only(select=MEASURES)] = TrainingFlags()
+    shown: SampleFlags = SampleFlags()
     decoding: DecodingFlags = DecodingFlags()
     device: DeviceFlags = DeviceFlags()
 

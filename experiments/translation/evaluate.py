@@ -20,6 +20,7 @@ from attention_jax.evaluation import text
 from attention_jax.evaluation.translation import score
 from attention_jax.training.evaluate import loss_evaluator
 from attention_jax.training.loop import Evaluate
+from experiments.common import samples
 from experiments.common.experiment import Outcome, Run
 from experiments.common.run_folder import next_command
 from experiments.common.scoring import Counts, Scorer, read_json
@@ -33,20 +34,33 @@ FOCUSED = 64  # sentences over which attention's entropy is averaged
 def validate(
     config: TranslationConfig, task: Task, vocabulary: Tokenizer, graphdef: nnx.GraphDef
 ) -> Evaluate:
-    """`params -> scores` on the validation split; its translations are greedy."""
+    """`params -> scores` on the validation split; its translations are greedy.
+
+    The first of them are shown, where --samples asks for some.
+
+    Raises:
+      ValueError: more samples than translated sentences.
+    """
+    shown, translated = config.shown.samples, config.training.evaluate_sentences
+    if shown > translated:
+        raise ValueError(
+            f"`--samples` must be at most --evaluate_sentences={translated}, those that are "
+            f"translated; got {shown}. Raise that one, or lower --samples."
+        )
     batches = batches_of(config, "validation", task.validation, vocabulary)
     losses = loss_evaluator(graphdef)
     translator = Translator(graphdef, vocabulary)
-    examples = task.validation[: config.training.evaluate_sentences]
+    examples = task.validation[:translated]
 
     def scores_of(params: Params) -> dict[str, float]:
-        scores, _ = score(
+        scores, found = score(
             translator,
             params,
             examples,
             lowercase=task.lowercase,
             tokenizer=config.data.bleu_tokenizer,
         )
+        samples.show(map(sample_text, zip(examples[:shown], found[:shown], strict=True)))
         numbers = {name: x for name, x in scores.items() if isinstance(x, float)}
         return losses(params, batches) | numbers
 

@@ -1,6 +1,8 @@
 """The scripts of language models and of memory, as a user runs them."""
 
+import ast
 import json
+import re
 import shutil
 
 import pytest
@@ -38,6 +40,7 @@ def trained(text_file):
         "--characters=30",
         "--temperature=0.8",
         "--top_k=9",
+        "--samples=2",
     )
     assert done.returncode == 0, done.stderr
     return folder, done
@@ -57,6 +60,21 @@ def test_a_language_run_leaves_its_folder(trained):
     right, count = (sum(column) for column in zip(*rows, strict=True))
     assert count == len(TEXT) - int(0.9 * len(TEXT)) - 1
     assert right / count == pytest.approx(result["tests"]["validation"]["accuracy"])
+
+
+def test_samples_are_places_of_the_text_and_what_the_model_writes(trained):
+    """Two of them, at the one validation of two steps."""
+    lines = [
+        line for line in trained[1].stderr.splitlines() if re.match(r"(text|goes on|model) ", line)
+    ]
+    held_out = TEXT[int(0.9 * len(TEXT)) :]
+    assert len(lines) == 2 * 3
+    samples = [[ast.literal_eval(line[9:]) for line in lines[i : i + 3]] for i in range(0, 6, 3)]
+    starts = [number * (len(held_out) - 16) // 2 for number in range(2)]
+    for (given, wanted, found), start in zip(samples, starts, strict=True):
+        assert given == held_out[start : start + 8] and wanted == held_out[start + 8 : start + 16]
+        assert len(found) == 8 and set(found) <= set(TEXT)
+    assert not (trained[0] / "samples.jsonl").exists()
 
 
 @pytest.mark.slow

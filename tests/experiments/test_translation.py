@@ -11,7 +11,7 @@ from attention_jax.data.types import Example, Task
 from attention_jax.decoding.batched import Hypothesis
 from attention_jax.nn import recurrent, transformer
 from experiments.common import config as groups
-from experiments.common import run_folder
+from experiments.common import flags, run_folder
 from experiments.translation import EXPERIMENT, predict
 from experiments.translation import config as translation
 from experiments.translation.config import MEASURES
@@ -37,9 +37,26 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "copy"
     file = folder.parent / "gaussian.py"
     file.write_text(VARIANT)
-    done = run("translation", *TINY, f"--run={folder}", f"--attention_file={file}")
+    done = run("translation", *TINY, f"--run={folder}", f"--attention_file={file}", "--samples=2")
     assert done.returncode == 0, done.stderr
     return folder, done
+
+
+def test_samples_are_the_first_of_validation(trained):
+    """Two of them, at the one validation of two steps, with sources and references in order."""
+    lines = [re.split(" +", line, maxsplit=1) for line in trained[1].stderr.splitlines()]
+    shown = [line for line in lines if line[0] in ("source", "reference", "model")]
+    assert [name for name, *_ in shown] == ["source", "reference", "model"] * 2
+    config = flags.parse(EXPERIMENT.config, TINY)[0]
+    wanted = [x for e in EXPERIMENT.load(config).validation[:2] for x in (e.source, *e.references)]
+    given = [text for name, text in (line for line in shown if line[0] != "model")]
+    assert given == wanted
+
+
+def test_samples_are_among_the_sentences_that_are_translated():
+    config = flags.replace(EXPERIMENT.config, samples=3, evaluate_sentences=2)
+    with pytest.raises(ValueError, match="`--samples` must be at most --evaluate_sentences=2"):
+        EXPERIMENT.validate(config, None, None, None)
 
 
 def test_a_run_leaves_its_folder(trained):
