@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax._src import config as jax_config  # no public name turns the check off for a function
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, PyTree
 
+from attention_jax.core import varying
 from attention_jax.core.types import AnyArray
 
 
@@ -130,7 +130,7 @@ def _vary(types: Sequence[Any]) -> bool:
 
 
 def _unchecked(types: Sequence[Any]) -> contextlib.AbstractContextManager:
-    return jax_config._check_vma(False) if _vary(types) else contextlib.nullcontext()
+    return varying.unchecked(where=_vary(types))
 
 
 def _jvp(primals: Any, tangents: Any, *, rule: Linear) -> tuple[Any, Any]:

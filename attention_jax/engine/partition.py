@@ -13,11 +13,10 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jax._src import config as jax_config  # no public name turns the check off for a function
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array, PyTree
 
-from attention_jax.core import values
+from attention_jax.core import values, varying
 from attention_jax.engine import custom_transpose
 
 Value = TypeVar("Value")
@@ -34,13 +33,13 @@ def devices() -> int:
 
 def unchecked() -> contextlib.AbstractContextManager:
     """Traces without the axes along which arrays vary."""
-    return jax_config._check_vma(False) if jax_config._check_vma.value else contextlib.nullcontext()
+    return varying.unchecked(where=varying.is_checked())
 
 
 def is_typed(arrays: tuple[Array, ...]) -> bool:
     """True where a mesh types these arrays, or may type what functions capture beside them."""
     explicit = AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types
-    return jax_config._check_vma.value or explicit or _explicit_mesh(arrays) is not None
+    return varying.is_checked() or explicit or _explicit_mesh(arrays) is not None
 
 
 def untyped(value: Value) -> Value:
@@ -74,7 +73,8 @@ def apart(function: Callable[[PyTree], PyTree], arrays: PyTree, like: Array) -> 
         axes=names,
         out_sharding=NamedSharding(mesh, spec),
     )
-    return run(*leaves)
+    # As one program, its derivatives are taken among arrays without types, also outside `jax.jit`.
+    return (jax.jit(run) if any(isinstance(x, jax.core.Tracer) for x in leaves) else run)(*leaves)
 
 
 def _without_varying(function: Callable[[PyTree], PyTree], arrays: PyTree) -> PyTree:

@@ -213,3 +213,21 @@ def test_devices_that_may_share_a_program():
         )
         jax.eval_shape(inside, jax.ShapeDtypeStruct((4,), jnp.float32))
     assert counts == [2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("implementation", EVERYWHERE)
+def test_gradients_are_taken_outside_of_jit_under_explicit_axes(implementation, arrays):
+    """Of the arrays and of what a function captures, divided both."""
+    slopes = arrays[3]
+
+    def loss(q, k, v, slopes):
+        mod = lambda s, b, h, i, j: s - slopes[h] * jnp.float32(abs(i - j))  # noqa: E731
+        return attention(q, k, v, score_mod=mod, implementation=implementation).sum()
+
+    expected = jax.grad(loss, (0, 1, 2, 3))(*arrays)
+    with jax.set_mesh(mesh(AxisType.Explicit)):
+        divided = NamedSharding(jax.sharding.get_mesh(), HEADS)
+        own = [jax.device_put(x, divided) for x in arrays[:3]]
+        own.append(jax.device_put(slopes, NamedSharding(divided.mesh, P("y"))))
+        close(jax.grad(loss, (0, 1, 2, 3))(*own), expected)
