@@ -120,7 +120,7 @@ def test_a_refused_call_changes_nothing(tmp_path, changes, message):
     ("name", "value", "message"),
     [
         ("patience", 0, "`patience` must be at least 1"),
-        ("final_rate", -1.0, "`final` must lie between 0 and the peak"),
+        ("final_rate", -1.0, "`final_rate` must be 0, or above 0 for a cosine"),
     ],
 )
 def test_a_run_is_not_deleted_for_a_call_that_is_refused(tmp_path, name, value, message):
