@@ -74,14 +74,18 @@ def dense(*qkv, block_sizes=None, **request):
     return reference.run(make_request(*qkv, **{**asked({}), **request}))
 
 
-def arrays_of(b, t, s, g, r, d, e, dtype="float32"):
-    """Queries, keys and values; what is captured and learned; what is captured and is not."""
+def arrays_of(b, t, s, g, r, d, e, dtype="float32", offsets=(0, 0)):
+    """Queries, keys and values; what is captured and learned; what is captured and is not.
+
+    Masks look their arrays up at global positions, so these reach as far as the offsets do.
+    """
     draw = np.random.default_rng(0)
 
     def normal(*shape, dtype="float32"):
         return jnp.asarray(draw.normal(size=shape), jnp.float32).astype(dtype)
 
     shapes = (b, t, g * r, d), (b, s, g, d), (b, s, g, e)
+    t, s = t + offsets[0], s + offsets[1]
     learned = dict(
         w_q=(3, d), w_k=(3, d), w=(3,), slopes=(g * r,), scale=(), table=(b, g * r, 4, 5)
     )

@@ -287,7 +287,7 @@ def test_an_option_that_no_file_uses_is_refused(files, tmp_path):
 
 
 def test_all_that_is_left_out_is_counted(tmp_path):
-    rows = [f"a {i}\tb {i}" for i in range(300)]
+    rows = [f"a {i}\tb {i}" for i in range(301)]
     bad = ["a 0\tb 0", "\tb", "a b c d e f\tb", "a 7\tb seven"]
     path = write(tmp_path / "a.tsv", rows + bad)
     test = write(tmp_path / "t.tsv", ["a 7\tb 7", "\t", "new\tnuevo"])
