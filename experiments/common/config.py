@@ -13,7 +13,7 @@ from experiments.common.flags import Flag
 
 MODELS = ("transformer", "rnn")
 LOSSES = ("loss", "perplexity", "accuracy")  # of `evaluation.losses`
-MOST_LAYERS = 1000  # more take longer to build than anyone waits
+MOST_LAYERS = 256  # more take longer to build than anyone waits
 SAMPLING = ("temperature", "top_k", "top_p", "min_p")  # flags that go with --sample
 # The places of `core.types.PLACES`, in words.
 WHERE = {"bidirectional": "in the encoder", "causal": "in the decoder", "cross": "between the two"}

@@ -22,7 +22,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 from absl import app, flags, logging
@@ -144,7 +144,7 @@ def parse(
     own = flags.FlagValues()
     for group in (config, *beside):
         define(group, own)
-    rest = own(["", *arguments])
+    rest = read(own, ["", *arguments])
     if len(rest) > 1:
         raise flags.Error(f"unexpected argument {rest[1]!r}; options start with --.")
     known = [field for group in (config, *beside) for field in fields(group).values()]
@@ -223,7 +223,7 @@ def launch(main: Callable[..., None], *groups: tuple, more: bool = False) -> Non
 
     def guarded(rest: list[str]) -> None:
         if len(rest) > 1 and not more:
-            raise app.UsageError(f"unexpected argument {rest[1]!r}; options start with --.")
+            sys.exit(f"error: unexpected argument {rest[1]!r}; options start with --.")
         # Orbax reports every file it touches.
         logging.set_verbosity(logging.WARNING)
         try:
@@ -242,7 +242,7 @@ def launch(main: Callable[..., None], *groups: tuple, more: bool = False) -> Non
                 raise
             sys.exit(f"error: {said}")
 
-    app.run(guarded, flags_parser=_parsed_in_part if more else app.parse_flags_with_usage)
+    app.run(guarded, flags_parser=partial(_parsed, known_only=more))
 
 
 def _end_well() -> None:
@@ -253,14 +253,26 @@ def _end_well() -> None:
         sys.exit(f"error: {error}")
 
 
-def _parsed_in_part(arguments: list[str]) -> list[str]:
-    """Parses the flags that are defined, and leaves the others."""
+def _parsed(arguments: list[str], *, known_only: bool) -> list[str]:
+    """Parses the flags that are defined; leaves the others where they are known to another."""
     if "--helpfull" in arguments:
         return app.parse_flags_with_usage(arguments[:1] + ["--helpfull"])
     try:
-        return FLAGS(arguments, known_only=True)
+        return read(FLAGS, arguments, known_only=known_only)
     except flags.Error as error:
         sys.exit(f"error: {endings.in_one_line(error)}")
+
+
+def read(own: flags.FlagValues, arguments: list[str], *, known_only: bool = False) -> list[str]:
+    """Parses a command line, and returns what is left of it.
+
+    Raises:
+      flags.Error: an argument is no flag, or its value is not one.
+    """
+    try:
+        return own(arguments, known_only=known_only)
+    except ValueError as error:  # of a flagfile that is no text, and of `--noscan=1`
+        raise flags.Error(f"{error}.") from None
 
 
 def _fields(config: tuple, narrowed: Mapping[str, Sequence[str]]) -> Iterator[Field]:

@@ -21,7 +21,7 @@ import tempfile
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -31,7 +31,6 @@ if __name__ == "__main__":
 
 import jax
 import numpy as np
-from absl import app
 from absl import flags as absl_flags
 from flax import nnx
 
@@ -53,7 +52,7 @@ PROGRAMS = frozenset(
     "jit_whole jit_gather jit__decode_batch jit__piece jit__align_batch jit_logs jit__weights_of "
     "jit__occlusion jit_decode jit_read".split()
 )
-SECONDS = 120  # of a call, which hangs otherwise
+SECONDS = 120  # of computation, after which a call hangs
 MEMORY = 12 * 2**30  # of the process, beyond which an array is refused
 OURS = tuple(str(ROOT / room) for room in ("attention_jax", "experiments"))
 
@@ -93,8 +92,9 @@ def draw_call(number: int, world: World, seed: int = 0) -> Call:
     odd = [
         argument(known[i], draw, paths) for i in draw.integers(len(known), size=draw.integers(1, 5))
     ]
-    if draw.random() < 0.04:
-        odd.insert(0, str(draw.choice(JUNK)))
+    if draw.random() < 0.06:
+        files = [f"--flagfile={path}" for path in paths]
+        odd.insert(0, str(draw.choice(JUNK if draw.random() < 0.6 else files)))
     return Call(script, (*fixed, *odd))
 
 
@@ -112,6 +112,7 @@ def _fixed(script: str, draw: np.random.Generator, world: World) -> tuple[list[s
     name = str(draw.choice(list(RUNS)))
     fixed = [f"--run={world.folder}/runs/{name}"]
     given = {"images": "--file=W/pictures/cat", "speech": "--file=W/sounds/1.wav"}
+    given |= {"language": "--text=the cat"}
     asked = given.get(RUNS[name][0], "--text=a b").replace("W", str(world.folder))
     config: Any = (predict.PredictConfig if script == "predict" else visualize.VisualizeConfig)()
     more = [f"--output={world.out}/page.html"] if script == "visualize" else []
@@ -125,8 +126,6 @@ def end(call: Call) -> Ending:
         _run(call)
     except Reached:
         return Ending("went on")
-    except app.UsageError as error:
-        return _refused(str(error), "")
     except SystemExit as stop:
         return _refused(str(stop.code), "")
     except (Exception, KeyboardInterrupt) as error:
@@ -161,9 +160,9 @@ def _run(call: Call) -> None:
     own = absl_flags.FlagValues()
     for group in groups.get(name) or [experiment.find(name).config]:
         flags.define(group, own)
-    rest = own([name, *call.arguments], known_only=more)
+    rest = flags.read(own, [name, *call.arguments], known_only=more)
     if len(rest) > 1 and not more:
-        raise app.UsageError(f"unexpected argument {rest[1]!r}; options start with --.")
+        sys.exit(f"error: unexpected argument {rest[1]!r}; options start with --.")
     with mock.patch.object(flags, "FLAGS", own):
         if name in TRAINING:
             return train.run(experiment.find(name))
@@ -247,9 +246,9 @@ def limited(world: World) -> Iterator[None]:
     def late(*_: object) -> None:
         raise TimeoutError(f"it takes longer than {SECONDS} s")
 
-    before, here = signal.signal(signal.SIGALRM, late), os.getcwd()
+    before, here = signal.signal(signal.SIGPROF, late), os.getcwd()
     os.chdir(world.out)
-    signal.alarm(SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     stdin = io.TextIOWrapper(io.BytesIO(b"a b\nb c\n"))
     try:
         with (
@@ -260,8 +259,8 @@ def limited(world: World) -> Iterator[None]:
         ):
             yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
         os.chdir(here)
 
 
@@ -290,19 +289,23 @@ def _files(folder: Path) -> dict[Path, tuple[int, int] | None]:
     return found
 
 
-def run(numbers: Sequence[int], asked: argparse.Namespace) -> Counter[str]:
-    """Runs the calls of these numbers; how many ended in which way."""
+def run(calls: Mapping[int, Call | None], asked: argparse.Namespace) -> Counter[str]:
+    """Runs calls, those of their numbers where they are not given; how many ended in which way."""
     counts: Counter[str] = Counter()
     until = until_updated if asked.update else until_compiled
     with tempfile.TemporaryDirectory() as folder:
         world = World(Path(folder) / "world")
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-        for count, number in enumerate(numbers, 1):
+        for count, (number, given) in enumerate(calls.items(), 1):
             call = draw_call(number, world, asked.seed)
+            if given is not None:
+                there = [x.replace("WORLD", str(world.folder)) for x in given.arguments]
+                call = given._replace(arguments=tuple(there))
             with until():
                 ending = check(call, world)
             counts[ending.kind] += 1
             row = json.dumps({"number": number, **ending._asdict(), **call._asdict()})
+            row = row.replace(str(world.folder), "WORLD")
             if ending.kind == "fault":
                 print(row, flush=True)
             if asked.output:
@@ -323,13 +326,17 @@ def main() -> None:
     parser.add_argument("--again", type=Path, help="Such lines: their faults alone.")
     asked = parser.parse_args()
     gc.set_threshold(100_000, 50, 100)  # tracing makes many objects that stay
-    numbers = list(range(asked.first, asked.first + asked.count))
+    calls: dict[int, Call | None] = dict.fromkeys(range(asked.first, asked.first + asked.count))
     if asked.again:
         rows = map(json.loads, asked.again.read_text().splitlines())
-        numbers = [row["number"] for row in rows if row["kind"] == "fault"]
+        calls = {
+            row["number"]: Call(row["script"], tuple(row["arguments"]))
+            for row in rows
+            if row["kind"] == "fault"
+        }
     done = asked.output.read_text().splitlines() if asked.output and asked.output.exists() else []
     counts = Counter(json.loads(line)["kind"] for line in done)
-    print(dict(counts + run(numbers[len(done) :], asked)))
+    print(dict(counts + run(dict(list(calls.items())[len(done) :]), asked)))
 
 
 if __name__ == "__main__":

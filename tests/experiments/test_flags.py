@@ -83,6 +83,7 @@ def test_arguments_change_what_they_name():
         ("--share=2", "--share=2"),
         ("--kind=green", "value should be one of <red|blue>"),
         ("--sise=3", "Unknown command line flag 'sise'. Did you mean: size"),
+        ("--nofast=1", "--nofast=1 does not take an argument"),
         ("size", "unexpected argument 'size'"),
     ],
 )
@@ -108,6 +109,13 @@ def test_lines_hold_what_decides_the_result():
     assert flags.lines(config, all_flags=True)["place"] == "--place=here"
     with pytest.raises(ValueError, match="`sise` is no flag of Outer"):
         flags.replace(config, sise=1)
+
+
+def test_a_flagfile_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "own.flags").write_bytes(b"--size=\xff")
+    for path in (tmp_path / "own.flags", tmp_path, tmp_path / "missing"):
+        with pytest.raises(absl_flags.Error):
+            flags.parse(Outer(), [f"--flagfile={path}"])
 
 
 @pytest.mark.parametrize("name", experiment.names())
@@ -160,7 +168,7 @@ def test_the_fields_names_for_a_flag_set_it():
         ("--seed=100000000000000000000", "seed=1"),
         ("--average=-1", "average=-1"),
         ("--rows=2147483648", r"rows=2147483648: it must be below 2\^31"),
-        ("--layers=1001", "layers=1001"),
+        ("--layers=257", "layers=257"),
         ("--evaluate_sentences=0", "evaluate_sentences=0"),
         ("--label_smoothing=1.5", "label_smoothing=1.5"),
     ],

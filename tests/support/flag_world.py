@@ -91,7 +91,7 @@ class World:
         self._pictures(), self._sounds()
         for name in runs:
             of, more = RUNS[name]
-            _untrained(of, [*self.sizes(of), *more, f"--run={folder}/runs/{name}"])
+            untrained(of, [*self.sizes(of), *more, f"--run={folder}/runs/{name}"])
         (folder / "runs/half").mkdir(parents=True)
         (folder / "runs/half/run.flags").write_text("--width=8\n")
 
@@ -150,7 +150,7 @@ class World:
             (folder / f"{i}.txt").write_text(["ab", "ba", "aab"][i % 3])
 
 
-def _untrained(name: str, arguments: list[str]) -> None:
+def untrained(name: str, arguments: list[str]) -> None:
     """The folder of a run with the parameters that training begins with."""
     own = experiment.find(name)
     config: Any = flags.parse(own.config, arguments)[0]

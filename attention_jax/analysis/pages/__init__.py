@@ -22,6 +22,7 @@ with needed("plots"):
 __getattr__, __dir__ = lazy.submodules(__name__, __path__)
 
 _FOLDER = Path(__file__).parent
+_HALVES = re.compile("[\ud800-\udfff]")  # of characters, which no file can hold
 _URL = re.compile(r"(https?://[^\s,;]+?)(?=[.,;]?(?:\s|$))")
 _ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5}|[a-z-]+/\d{7})")
 
@@ -47,7 +48,8 @@ def render(template: Path, **data: Any) -> str:
     )
     environment.filters |= {"data_uri": data_uri, "code": code, "links": links}
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "allow_nan": False}
-    return environment.get_template(template.name).render(data, embed=_embedder(folders))
+    page = environment.get_template(template.name).render(data, embed=_embedder(folders))
+    return _HALVES.sub("\ufffd", page)
 
 
 def data_uri(png: bytes) -> str:

@@ -18,7 +18,11 @@ function make(tag, attributes = {}, ...children) {
 
 const plain = token => token.replace(/[▁Ġ]/g, " ").trim();
 const shown = token => plain(token) || "␣";
-const quoted = token => `“${shown(token)}”`;
+// Text that runs to the left, or asks for it, turns nothing around it.
+const LEFTWARD = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\p{Bidi_Control}]/u;
+const apart = text => LEFTWARD.test(text)
+  ? `\u2068${text.replace(/\p{Bidi_Control}/gu, "")}\u2069` : text;
+const quoted = token => `“${apart(shown(token))}”`;
 
 // ---- Data -------------------------------------------------------------------------------------
 

@@ -14,8 +14,8 @@ class Panel {
     if (place !== state.place || reading !== data.sentences[state.sentence].readings[this.run]) return;
     this.map = map;
     this.active = this.locked = this.options = this.base = null;
-    this.node.replaceChildren(make("h2", {}, data.runs[this.run].name),
-      make("p", {class: "about"}, data.runs[this.run].about), this.alternatives(reading));
+    this.node.replaceChildren(make("h2", {dir: "auto"}, data.runs[this.run].name),
+      make("p", {class: "about", dir: "auto"}, data.runs[this.run].about), this.alternatives(reading));
     this.hiddenCount = 0;
     if (!map) {
       this.map = null;
