@@ -127,10 +127,7 @@ class Checkpoints:
             "sha256": {name: _digest(part) for name, part in arrays.items()},
         }
         text = json.dumps(record)
-        sealed: dict[str, Any] = {
-            "record": text,
-            "sha256": hashlib.sha256(text.encode()).hexdigest(),
-        }
+        sealed: dict[str, Any] = {"record": text, "sha256": _sha256(text)}
         self.folder.mkdir(parents=True, exist_ok=True)
         self._sweep()
         self._delete([step])
@@ -144,6 +141,8 @@ class Checkpoints:
                 f"The checkpoint of step {step} cannot be written to {self.folder}; earlier ones "
                 f"stay. Make room on the disk, and go on with --resume. It was: {why[-200:]}"
             ) from error
+        # Known without reading it back: tensorstore leaks a few objects an array at each reading.
+        self._records[step] = json.loads(text)
         self._delete(set(self.steps()) - self._kept())
 
     def restore(self, step: int, template: Tree) -> Restored:
@@ -265,7 +264,7 @@ class Checkpoints:
             text, digest = sealed["record"], sealed["sha256"]
         except Exception as error:  # Orbax raises all kinds of errors here.
             raise self._damaged(step, f"{type(error).__name__} on reading it") from error
-        if hashlib.sha256(text.encode()).hexdigest() != digest:
+        if _sha256(text) != digest:
             raise self._damaged(step, "the checksum of its record differs")
         record = json.loads(text)
         self._check_identity(step, record)
@@ -332,6 +331,10 @@ def _unflatten(arrays: Mapping[str, np.ndarray], like: Any) -> Any:
         return jax.device_put(value, sharding)
 
     return jax.tree_util.tree_map_with_path(leaf, like)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _shapes(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:

@@ -70,6 +70,19 @@ def test_a_part_can_be_restored_alone(folder):
     assert_same(got, {"counters": tree(1)["counters"]})
 
 
+def test_saving_leaves_no_objects_behind(folder):
+    checkpoints = Checkpoints(folder, keep_last=2)
+
+    def save(steps):
+        for step in steps:
+            checkpoints.save(step, tree(step), metric=float(step))
+        gc.collect()
+        return len(gc.get_objects())
+
+    before = save(range(4))
+    assert save(range(4, 8)) < before + 40  # where each was read back, 20 an array
+
+
 def test_nothing_saved_gives_none(folder):
     assert Checkpoints(folder).restore_latest(tree()) is None
     assert Checkpoints(folder).restore_best(tree()) is None
