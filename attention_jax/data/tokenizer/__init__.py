@@ -101,7 +101,8 @@ class Tokenizer:
           path: the file; its content tells what it is. A file written by `save` is read as it is.
           special_tokens: names of padding, begin, end and unknown in the file. Default: a
             SentencePiece model says which they are; in a tokenizer.json they are found by the
-            names that are usual, such as "<pad>", "[PAD]" or "</s>".
+            names that are usual, such as "<pad>", "[PAD]" or "</s>"; those that it has not are
+            added.
           lowercase: makes `encode` lower-case text before the file's own rules.
           unicode: normal form in which `encode` puts text before them.
           argument: the caller's name for the file in errors.
@@ -109,7 +110,8 @@ class Tokenizer:
         Raises:
           FileNotFoundError: there is no such file.
           ModuleNotFoundError: a SentencePiece model, without the package sentencepiece.
-          ValueError: the file holds no tokenizer, or has no token for one of the four.
+          ValueError: the file holds no tokenizer, lacks a token that is named, or would drop text
+            for want of an unknown one.
         """
         path = Path(path)
         if not path.is_file():

@@ -31,9 +31,11 @@ class HuggingFace:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._tokenizer.encode_special_tokens = True  # "</s>" in a sentence is not its end
-        model = json.loads(text)["model"]
+        whole = json.loads(text)
+        model = whole["model"]
         self.kind = str(model.get("type", "bpe")).lower()
         self.special = self._found(model)
+        self.reads_all = (whole.get("decoder") or {}).get("type") == "ByteLevel"
 
     def _found(self, model: dict) -> dict[str, int]:
         """Special tokens by the usual names; the unknown one is what the model itself puts."""
@@ -75,7 +77,7 @@ class SentencePiece:
       RuntimeError: it is no such model.
     """
 
-    kind = "sentencepiece"
+    kind, reads_all = "sentencepiece", False
 
     def __init__(self, content: bytes):
         with needed("sentencepiece"):

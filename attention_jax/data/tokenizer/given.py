@@ -8,7 +8,7 @@ from typing import NamedTuple
 from attention_jax.data.text_files import unicode_form
 from attention_jax.data.tokenizer.backends import USUAL, HuggingFace, SentencePiece
 from attention_jax.data.tokenizer.types import SPECIAL_ROLES, Backend
-from attention_jax.data.types import EOS, UNKNOWN
+from attention_jax.data.types import EOS, SPECIAL_TOKENS, UNKNOWN
 
 _FORMAT = "format"  # key of a kept file that no tokenizer.json has
 _HUGGING_FACE, _SENTENCEPIECE = "tokenizer.json", "sentencepiece"
@@ -34,21 +34,23 @@ class Given:
     Args:
       backend: the tokenizer.
       content: its file.
-      options: with the names of all four special tokens.
+      options: with the names of all four special tokens, "" for one that the file has not.
     """
 
     def __init__(self, backend: Backend, content: bytes, options: Options):
-        named = map(backend.id_of, options.special_tokens)
-        special = [i for i in named if i is not None]
+        special = [backend.id_of(name) if name else None for name in options.special_tokens]
         self._theirs = [*special, *(i for i in backend.ids() if i not in special)]
-        self._ours = {theirs: i for i, theirs in enumerate(self._theirs)}
         # Text that spells a special token is text that has no token.
-        self._ours |= dict.fromkeys(self._theirs[: EOS + 1], UNKNOWN)
+        self._ours = {
+            theirs: UNKNOWN if i <= EOS else i
+            for i, theirs in enumerate(self._theirs)
+            if theirs is not None
+        }
         self._backend, self._content, self._options = backend, content, options
         self.kind, self.size = backend.kind, len(self._theirs)
 
-    def theirs(self, ids: Sequence[int]) -> list[int]:
-        """The file's own ids."""
+    def theirs(self, ids: Sequence[int]) -> list[int | None]:
+        """The file's own ids; None for special tokens that it has not."""
         return [self._theirs[i] for i in ids]
 
     def encode(self, text: str) -> list[int]:
@@ -59,10 +61,15 @@ class Given:
         return [[self._ours[i] for i in ids] for ids in found]
 
     def decode(self, ids: Sequence[int]) -> str:
-        return self._backend.decode([self._theirs[i] for i in ids if UNKNOWN < i < self.size])
+        theirs = self.theirs([i for i in ids if UNKNOWN < i < self.size])
+        return self._backend.decode([i for i in theirs if i is not None])
 
     def labels(self, ids: Sequence[int]) -> list[str | None]:
-        return [self._backend.label(self._theirs[i]) if 0 <= i < self.size else None for i in ids]
+        return [self._label(i) if 0 <= i < self.size else None for i in ids]
+
+    def _label(self, id: int) -> str | None:
+        theirs = self._theirs[id]
+        return SPECIAL_TOKENS[id] if theirs is None else self._backend.label(theirs)
 
     def unknown(self, text: str) -> list[str]:
         parts = self._backend.parts(self._prepared(text))
@@ -131,7 +138,10 @@ def restored(content: bytes) -> Given:
 def _special(
     backend: Backend, names: Sequence[str], *, name: str, argument: str
 ) -> tuple[str, ...]:
-    """The names of the four special tokens of a file, all of them there and different."""
+    """The names of the four special tokens of a file, all different; "" for one that it has not.
+
+    A token for what no piece spells must be there: without one text would be dropped unsaid.
+    """
     if names and len(names) != len(SPECIAL_ROLES):
         raise ValueError(
             f"`special_tokens` must be four names, of {', '.join(SPECIAL_ROLES)}; got "
@@ -142,6 +152,8 @@ def _special(
     else:
         found = {role: backend.special.get(role) for role in SPECIAL_ROLES}
     missing = [role for role, i in found.items() if i is None]
+    if not names and (backend.reads_all or "unknown" not in missing):
+        missing = []
     if missing:
         raise _lacking(missing, names, name=name, argument=argument)
     ids = [i for i in found.values() if i is not None]
@@ -156,7 +168,7 @@ def _special(
             f"`special_tokens` must name the file's own unknown token last, which is "
             f"{backend.label(own)}; got {names[-1]}."
         )
-    return tuple(str(backend.label(i)) for i in ids)
+    return tuple("" if i is None else str(backend.label(i)) for i in found.values())
 
 
 def _lacking(roles: list[str], names: Sequence[str], *, name: str, argument: str) -> ValueError:

@@ -39,6 +39,7 @@ class Backend(Protocol):
     Attributes:
       kind: of its model, in small letters.
       special: its ids of padding, begin, end and unknown by `SPECIAL_ROLES`, those that it has.
+      reads_all: any text has pieces, down to its bytes.
     """
 
     @property
@@ -46,6 +47,9 @@ class Backend(Protocol):
 
     @property
     def special(self) -> dict[str, int]: ...
+
+    @property
+    def reads_all(self) -> bool: ...
 
     def ids(self) -> list[int]: ...
 
@@ -60,5 +64,5 @@ class Backend(Protocol):
     def decode(self, ids: Sequence[int]) -> str: ...
 
 
-# What a tokenizer must have a token for, in the order of `data.types.SPECIAL_TOKENS`.
+# What special tokens are for, in the order of `data.types.SPECIAL_TOKENS`.
 SPECIAL_ROLES = ("padding", "begin", "end", "unknown")

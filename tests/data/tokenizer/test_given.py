@@ -9,7 +9,7 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from attention_jax.data.text_files import unicode_form
 from attention_jax.data.tokenizer import Tokenizer, given
-from attention_jax.data.types import BOS, EOS, PAD, UNKNOWN
+from attention_jax.data.types import BOS, EOS, PAD, SPECIAL_TOKENS, UNKNOWN
 
 TEXTS = ["the cat sleeps here", "A dog sleeps there.", "the dog, the cat and the niña eat"]
 UNSEEN = ["the ca tsleeps  the", "a catß </s> [SEP] dog", "", " the "]
@@ -145,9 +145,6 @@ def test_what_is_unknown_is_named(made):
 @pytest.mark.parametrize(
     ("special", "names", "message"),
     [
-        (["<pad>", "<s>", "</s>"], (), "none for unknown (looked for <unk>, [UNK]"),
-        (["<s>", "</s>", "<unk>"], (), "x has none for padding (looked for <pad>, [PAD]"),
-        (["<pad>", "<unk>"], (), "x has none for begin and end (looked for"),
         (SPECIAL, ("<pad>", "<s>"), "`special_tokens` must be four names"),
         (SPECIAL, ("<pad>", "<go>", "</s>", "<unk>"), "none for begin (looked for <go>)"),
         (SPECIAL, ("<pad>", "</s>", "</s>", "<unk>"), "must hold four different tokens"),
@@ -158,6 +155,32 @@ def test_special_tokens_must_be_there(special, names, message):
     with pytest.raises(ValueError) as error:
         given.read(content, given.Options(names), name="x", argument="tokenizer_file")
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("special", [["</s>"], ["<s>", "</s>", "<unk>"], ["<pad>", "<unk>"], []])
+def test_special_tokens_that_are_not_there_have_ids_of_their_own(special):
+    made = byte_pairs(special)
+    content = made.to_str().encode()
+    pieces = given.read(content, given.Options(), name="x", argument="y")
+    again = given.restored(pieces.to_text().encode())
+    names = [name if name in special else None for name in ("<pad>", "<s>", "</s>", "<unk>")]
+    wanted = [own or ours for own, ours in zip(names, SPECIAL_TOKENS, strict=True)]
+    for own in (pieces, again):
+        assert own.labels(range(4)) == wanted
+        assert own.theirs(range(4)) == [name and made.token_to_id(name) for name in names]
+        assert own.size == made.get_vocab_size() + names.count(None)
+        ids = own.encode(TEXTS[0])
+        assert min(ids) > UNKNOWN and own.decode([BOS, *ids, EOS, PAD]) == TEXTS[0]
+
+
+def test_text_is_never_dropped_for_want_of_an_unknown_token():
+    made = tokenizers.Tokenizer(models.BPE())
+    made.train_from_iterator(TEXTS, trainers.BpeTrainer(special_tokens=SPECIAL, vocab_size=60))
+    own = json.loads(made.to_str())
+    del own["model"]["vocab"]["<unk>"]
+    own["added_tokens"] = [x for x in own["added_tokens"] if x["content"] != "<unk>"]
+    with pytest.raises(ValueError, match="none for unknown .looked for <unk>, .UNK."):
+        given.read(json.dumps(own).encode(), given.Options(), name="x", argument="y")
 
 
 def test_special_tokens_may_have_other_names():
@@ -177,12 +200,14 @@ def test_the_unknown_token_is_the_models_own():
         given.read(content, given.Options(names), name="x", argument="y")
 
 
-def test_a_sentencepiece_model_without_padding_is_refused(tmp_path):
-    _, content = sentence_pieces(pad_id=-1)
+def test_a_sentencepiece_model_needs_no_padding(tmp_path):
+    peer, content = sentence_pieces(pad_id=-1)  # as its trainer makes them
     path = tmp_path / "own.model"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"own\.model has none for padding"):
-        Tokenizer.from_file(path)
+    tokenizer = Tokenizer.from_file(path)
+    assert tokenizer.size == peer.get_piece_size() + 1
+    assert tokenizer.tokens(range(4)) == ["<pad>", "<s>", "</s>", "<unk>"]
+    assert tokenizer.decode(tokenizer.encode(TEXTS[0])) == TEXTS[0]
 
 
 @pytest.mark.parametrize("content", [b"{}", b'{"version": "1.0"}', b"", b"\x00\x01", b"word\n"])
