@@ -53,7 +53,7 @@ def test_the_penalty_is_that_of_the_equation():
     assert coverage.coverage_penalty(unread) == pytest.approx(math.log(1e-9))
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["transformer", "additive"])
 def test_hypotheses_are_ranked_by_score_and_coverage(kind):
     graphdef, params = model(kind)

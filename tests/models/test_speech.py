@@ -128,7 +128,7 @@ def test_a_row_of_padding_alone_stays_finite(passed, speech):
     assert jnp.isfinite(logits).all()
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 def test_every_parameter_has_a_gradient(passed, speech):
     gradient, _ = passed(*speech)
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
@@ -203,7 +203,7 @@ def test_a_pyramid_is_its_equation_in_loops():
     np.testing.assert_allclose(memory.summary[0][0], x[-1], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 def test_lengths_are_those_that_are_told(model, passed, speech):
     _, mask, _ = speech
     _, (_, memory) = passed(*speech)

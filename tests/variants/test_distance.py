@@ -34,5 +34,5 @@ def test_a_wide_one_means_all(qkv):
 
 @pytest.mark.parametrize("width", [0, -1.0, float("nan")])
 def test_the_width_must_be_positive(width, users_errors):
-    with pytest.raises(ValueError, match="`width` must be above 0, or None; got"):
+    with pytest.raises(ValueError, match="`width` must be .*; got"):
         variants.get("distance", width=width)

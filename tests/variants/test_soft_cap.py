@@ -22,5 +22,5 @@ def test_no_score_passes_the_cap(draw):
 
 @pytest.mark.parametrize("cap", [0.0, -1.0, float("nan")])
 def test_the_cap_must_be_above_0(cap):
-    with pytest.raises(ValueError, match=f"`cap` must be above 0; got {cap!r}.*scaled_dot"):
+    with pytest.raises(ValueError, match=f"`cap` must be .*; got {cap!r}"):
         variants.get("soft_cap", cap=cap)
