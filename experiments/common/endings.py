@@ -22,6 +22,7 @@ _TOO_LARGE = (
     "arrays must fit into memory, which those of this call do not: {}. Make the batch, the model "
     "or the data smaller."
 )
+_SHOWN = 120  # characters of a path
 _IN_A_FILE = "{}, line {}: {}: {}. ATTENTION_JAX_TRACEBACK=1 shows how it came there."
 
 
@@ -36,8 +37,19 @@ def line(error: BaseException) -> str | None:
 
 
 def in_one_line(error: BaseException) -> str:
-    """The message of an error, whatever it quotes."""
-    return " ".join(str(error).splitlines())
+    """The message of an error, whatever it quotes; the system's own names its file first."""
+    said = str(error)
+    if isinstance(error, OSError) and error.strerror and isinstance(error.filename, str):
+        why = f"{error.strerror[:1].lower()}{error.strerror[1:]}"
+        said = (
+            f"{_shortened(error.filename)} cannot be used: {why}. Name another place, or mend it."
+        )
+    return " ".join(said.splitlines())
+
+
+def _shortened(path: str) -> str:
+    """A path, or of a very long one its ends."""
+    return path if len(path) <= _SHOWN else f"{path[: _SHOWN // 2]}...{path[-_SHOWN // 2 :]}"
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

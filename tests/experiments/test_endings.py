@@ -30,6 +30,19 @@ def test_a_message_is_one_line_whatever_it_quotes():
     assert endings.line(caught(raising(jax.errors.JaxRuntimeError("INTERNAL: x")))) is None
 
 
+def test_the_systems_own_errors_name_the_file_and_a_remedy(tmp_path):
+    long = tmp_path / ("x" * 300)
+    said = endings.line(caught(long.read_bytes))
+    assert said.startswith(f"{tmp_path}"[:20]) and "..." in said and "Errno" not in said
+    assert said.endswith(" cannot be used: file name too long. Name another place, or mend it.")
+    missing = tmp_path / "none" / "a.txt"
+    said = endings.line(caught(missing.read_bytes))
+    assert said == (
+        f"{missing} cannot be used: no such file or directory. Name another place, or mend it."
+    )
+    assert endings.line(OSError("The disk is full.")) == "The disk is full."
+
+
 @pytest.mark.parametrize(
     "call",
     [
