@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from tests.experiments.test_translation import TINY
+from tests.support import sealed_runs
 from tests.support.scripts import script as run
 
 
@@ -89,7 +90,7 @@ def test_what_is_no_run_ends_in_one_clear_line(arguments, message):
     [
         (["--run=RUN"], "`--text` or `--file` must hold a sentence"),
         (["--run=RUN", "--text= "], "`--text` must hold at least one token; got ' '"),
-        (["--run=RUN", "--file=none.txt"], "there is none at none.txt"),
+        (["--run=RUN", "--file=none.txt"], "`--file` must name a file; none.txt does not exist"),
         (["--run=RUN", "--other_run=nowhere", "--text=3"], "nowhere holds no run.flags"),
         (["--run=RUN", "--text=3", "--nbest=2"], "`--nbest` does not go with this page"),
         (["--run=RUN", "--other_run=TASK", "--text=3"], "must be of the task of `--run`"),
@@ -117,3 +118,5 @@ def copy_changed(folder, copy, name, before, after):
     text = (copy / name).read_text()
     assert before in text
     (copy / name).write_text(text.replace(before, after))
+    sealed_runs.write_flags(copy, (copy / "run.flags").read_text())
+    sealed_runs.write_record(copy)
