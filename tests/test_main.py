@@ -43,6 +43,7 @@ def test_one_variant_is_explained(capsys):
         assert part in shown
 
 
+@pytest.mark.slow
 def test_one_variant_is_drawn(tmp_path, capsys):
     path = tmp_path / "window.png"
     main(["draw", "sliding_window(size=8)", f"--output={path}"])
@@ -50,6 +51,7 @@ def test_one_variant_is_drawn(tmp_path, capsys):
     assert "sliding_window, 48 positions, with size=8" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_gallery_is_one_file(two, tmp_path, capsys):
     main(["gallery", f"--output={tmp_path / 'gallery.html'}"])
     text = (tmp_path / "gallery.html").read_text(encoding="utf-8")
@@ -151,6 +153,7 @@ def test_an_own_file_is_listed_and_shown(own_file, capsys):
     assert "mine(*, p=2.0)" in shown and "score(q, k) = -|q - k|^p" in shown
 
 
+@pytest.mark.slow
 def test_an_own_file_is_drawn_in_a_file_of_its_name(own_file, capsys):
     main(["draw", "mine.py:mine(p=1.0)"])
     assert (own_file / "mine-p_1.0.png").read_bytes().startswith(b"\x89PNG")

@@ -147,6 +147,7 @@ def test_every_position_of_a_decoder_shares_a_program():
     np.testing.assert_allclose(jnp.concatenate(steps, 1), whole[:, 1:4], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_functions_and_arrays_of_past_calls_are_let_go():
     change = by_table(jnp.arange(2.0) + 1)
     alive = weakref.ref(change), weakref.ref(change.__closure__[0].cell_contents)

@@ -58,7 +58,7 @@ def compare(arrays, weights, tolerance=(1e-4, 1e-5), **asked):
     return got
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("mask", ["full", "causal", "window", "heads"])
 def test_output_and_gradients_are_those_of_the_definition(mask, arrays, draw):
     compare(arrays, draw(B, T, H, E), mask=MASKS[mask])

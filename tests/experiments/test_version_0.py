@@ -25,7 +25,6 @@ ASKED = {
     "language": (PredictFlags(text="7 and"), ["--characters=20"]),
     "memory": (PredictFlags(), []),
 }
-QUICK = ("language_rnn", "memory_transformer")  # the others compile for half a minute
 
 
 @pytest.fixture
@@ -70,10 +69,8 @@ def scores_are_those_of_then(run):
         assert rows == then[evaluate.test_name(run.config, length)]["accuracy"]
 
 
-@pytest.mark.sampled(1)
-@pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in RUNS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RUNS)
 def test_it_goes_on(name, unpack, monkeypatch):
     folder = unpack(name)
     monkeypatch.chdir(OLD)  # where the text of the language runs is
@@ -107,6 +104,7 @@ def test_commands_read_it(unpack):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_two_runs_stand_side_by_side(unpack):
     first, second = (load_run(unpack(name)) for name in ("translation_rnn", "language_transformer"))
     assert (first.config.model.model, second.config.model.model) == ("rnn", "transformer")

@@ -36,6 +36,7 @@ def halved(image, convolution, layer_norm):
     return np.maximum(norm(layer_norm, out), 0)
 
 
+@pytest.mark.slow
 def test_a_convolutional_stem_is_that_of_its_equation(draw):
     images = draw(2, 8, 4, 3)
     stem = ConvolutionalStem(ImageConfig(8, 4, 3, patch=4), 6, dtype="float32", rngs=nnx.Rngs(0))

@@ -192,6 +192,7 @@ def test_the_gradient_is_probability_minus_target(smoothing):
     assert (float(totals.tokens), float(totals.correct), int(state.step)) == (5, 0, 1)
 
 
+@pytest.mark.slow
 def test_accumulated_batches_are_one_large_batch():
     pairs = [([5, 6], [7]), ([8], [9, 4, 5]), ([4, 4], [10, 10])]
 
@@ -211,6 +212,7 @@ def test_accumulated_batches_are_one_large_batch():
         np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_dropout_is_drawn_anew_each_step_and_from_the_seed():
     batch, still = toy_batches()[0], SETTINGS._replace(learning_rate=0.0)
     _, update = loop.stepper(toy, still)

@@ -139,7 +139,7 @@ def test_chunks_are_the_delta_rule(draw, length, gated):
     close(got, delta_oracle(*inputs, *([] if gated else [None])))
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("gated", [False, True])
 def test_the_usual_chunks_are_the_delta_rule(draw, gated):
     inputs = delta_inputs(draw, 213, gated)
@@ -149,7 +149,7 @@ def test_the_usual_chunks_are_the_delta_rule(draw, gated):
     )
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("gated", [False, True])
 def test_chunks_of_the_delta_rule_equal_steps_and_so_do_their_gradients(draw, gated):
     inputs, target = delta_inputs(draw, 15, gated), draw(2, 15, 2, 6)
