@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from attention_jax.analysis import attention_maps
 from attention_jax.core.types import Params
-from attention_jax.data.batching import Pair, pad
+from attention_jax.data.batching import Pair, pad, rounded_up
 from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.data.types import EOS
 
@@ -75,7 +75,7 @@ def effective_tokens(
       pairs: source and target ids, as `encode_examples` makes them.
     """
     longest = max(max(len(source), len(target)) for source, target in pairs) + 1
-    batch = pad(pairs, rows=len(pairs), length=-(-longest // 8) * 8)
+    batch = pad(pairs, rows=len(pairs), length=rounded_up(longest))
     found = attention_maps.weights_of(nnx.merge(graphdef, params), batch, kind="cross")
     if not found:
         return None

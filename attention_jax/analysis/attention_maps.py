@@ -25,7 +25,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from attention_jax.core.types import Params
-from attention_jax.data.batching import pad
+from attention_jax.data.batching import pad, rounded_up
 from attention_jax.nn.attention_calls import AttentionCall, Attentive
 
 # How far rounding may take the output from its sum of values, in shares of the largest output.
@@ -112,9 +112,7 @@ def sentence(model: Attentive, source: Sequence[int], target: Sequence[int]) -> 
         if not len(ids):
             raise ValueError(f"`{name}` must hold at least one token; got none.")
     s, t = len(source) + 1, len(target)
-    # A multiple of 8, so that sentences of similar lengths share one compiled program.
-    length = -(-max(s, t) // 8) * 8
-    batch = pad([(tuple(source), tuple(target)[:-1])], rows=1, length=length)
+    batch = pad([(tuple(source), tuple(target)[:-1])], rows=1, length=rounded_up(max(s, t)))
     return attention_maps(model, batch, source_length=s, target_length=t)
 
 

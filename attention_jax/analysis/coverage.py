@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from attention_jax.analysis import attention_maps
 from attention_jax.core.types import Params
-from attention_jax.data.batching import pad
+from attention_jax.data.batching import pad, rounded_up
 from attention_jax.decoding.batched import Hypothesis
 
 # Hard and local attention give some tokens no weight at all: they cost so much, not infinity.
@@ -77,11 +77,11 @@ def _alignments(
     """Where the last layer looks as it writes each target, without padding."""
     model = nnx.merge(graphdef, params)
     s, longest = len(source) + 1, max(map(len, targets))
-    # The step that reads BOS writes the first target token. A multiple of 8 shares programs.
+    # The step that reads BOS writes the first target token.
     batch = pad(
         [(tuple(source), own[:-1]) for own in targets],
         rows=rows,
-        length=-(-max(s, longest) // 8) * 8,
+        length=rounded_up(max(s, longest)),
     )
     reads = isinstance(model, attention_maps.Attentive)
     own = attention_maps.weights_of(model, batch, kind="cross").get("cross") if reads else None

@@ -365,6 +365,11 @@ def said(value: object) -> str:
     return f"{text} ({kind})" if len(text) < 40 else f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
+def reason(error: Exception) -> str:
+    """The message of another library's error, in one line of moderate length."""
+    return " ".join(str(error).split())[:200]
+
+
 def _line(message: str, remedy: str) -> str:
     return f"{message} {remedy}".rstrip()
 

@@ -36,6 +36,7 @@ class Batches(Protocol):
     def epoch(self, number: int = 0) -> Iterator: ...
 
 
+_MULTIPLE = 8
 Pair = tuple[Sequence[int], Sequence[int]]  # source and target ids, without BOS and EOS
 
 # grain fixes the length of its pipeline at the start: more epochs than anyone will run.
@@ -168,6 +169,15 @@ class BucketedBatches:
         if not self._shuffle:
             return plan
         return [plan[i] for i in generator.permutation(len(plan))]
+
+
+def rounded_up(length: int) -> int:
+    """A padded length: a multiple of 8, so that sentences of similar lengths share a program.
+
+    >>> rounded_up(8), rounded_up(9)
+    (8, 16)
+    """
+    return -(-length // _MULTIPLE) * _MULTIPLE
 
 
 def pad(pairs: Sequence[Pair], *, rows: int, length: int) -> Seq2SeqBatch:

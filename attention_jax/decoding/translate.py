@@ -7,11 +7,9 @@ from flax import nnx
 from attention_jax.core import checks
 from attention_jax.core.plain_types import typed_calls
 from attention_jax.core.types import Params
-from attention_jax.data.batching import pad
+from attention_jax.data.batching import pad, rounded_up
 from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.decoding.batched import BatchedDecoder, DecodingConfig, Hypothesis, in_batches
-
-_MULTIPLE = 8  # lengths are rounded up to it, so that few programs are compiled
 
 
 class Translator:
@@ -59,4 +57,4 @@ class Translator:
 
 def _padded(ids: Sequence[int]) -> int:
     """Length of a source with EOS, rounded up."""
-    return -(-(len(ids) + 1) // _MULTIPLE) * _MULTIPLE
+    return rounded_up(len(ids) + 1)

@@ -5,6 +5,8 @@ import sys
 
 import jax
 
+from experiments.common import endings
+
 
 def prepare(platform: str | None, compile_cache: str) -> None:
     """Picks the platform and the compile cache, before anything is computed.
@@ -45,7 +47,7 @@ def _check(platform: str) -> None:
         jax.devices(platform)
     # JAX answers with an assertion where it was built without one.
     except (RuntimeError, AssertionError) as error:
-        why = " ".join(str(error).splitlines())
+        why = endings.in_one_line(error)
         raise ValueError(
             f"`--platform` must be a device that is here; got {platform}{why and ': '}"
             f"{why.rstrip('.')}. Leave it out for the best that is."

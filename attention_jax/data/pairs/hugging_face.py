@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+from attention_jax.core import checks
 from attention_jax.core.extras import needed
 from attention_jax.data.pairs.jsonl import NESTED, text_of
 from attention_jax.data.pairs.types import FIELDS, Found, Reading, named, one_line, two_names
@@ -68,10 +69,9 @@ def read_datasets(path: str | Path, reading: Reading, *, argument: str) -> Found
     except Exception as error:  # the libraries raise many kinds
         if type(error) is ValueError:
             raise
-        reason = " ".join(str(error).split())[:200]
         raise ValueError(
             f"`{argument}` must be a data set that can be read; {path} is damaged, or no data set "
-            f"({reason}). Save it again."
+            f"({checks.reason(error)}). Save it again."
         ) from error
     return Found(pairs, range(1, len(pairs) + 1), str(path))
 

@@ -143,7 +143,7 @@ class Tokenizer:
         except Exception as error:  # the libraries raise bare Exceptions
             raise ValueError(
                 f"`path` must name a file written by `Tokenizer.save`; {path} is not one "
-                f"({given.one_line(error)})."
+                f"({checks.reason(error)})."
             ) from error
 
     def save(self, path: str | PathLike) -> None:

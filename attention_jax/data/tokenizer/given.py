@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from attention_jax.core import checks
 from attention_jax.data.text_files import unicode_form
 from attention_jax.data.tokenizer.backends import USUAL, HuggingFace, SentencePiece
 from attention_jax.data.tokenizer.types import SPECIAL_ROLES, Backend
@@ -109,7 +110,7 @@ def read(content: bytes, options: Options, *, name: str, argument: str) -> Given
     except Exception as error:  # the libraries raise bare Exceptions
         raise ValueError(
             f"`{argument}` must be a tokenizer.json of Hugging Face or a SentencePiece model; "
-            f"{name} is neither ({one_line(error)})."
+            f"{name} is neither ({checks.reason(error)})."
         ) from error
     special = _special(backend, options.special_tokens, name=name, argument=argument)
     return Given(backend, content, options._replace(special_tokens=special))
@@ -179,8 +180,3 @@ def _lacking(roles: list[str], names: Sequence[str], *, name: str, argument: str
         f"{' and '.join(roles)} (looked for {looked}). Name its own by `special_tokens`, or add "
         "the token to the file."
     )
-
-
-def one_line(error: Exception) -> str:
-    """The message of an error, in one line of moderate length."""
-    return " ".join(str(error).split())[:200]
