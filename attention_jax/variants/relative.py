@@ -5,24 +5,23 @@
     c(distance) = min(max(distance, -n), n) + n          n: max_distance
 
 All heads share A and B. They are as wide as a head; narrower values take the first channels of B.
-Without B, which the paper finds to add little to A, no t s numbers are held.
+Each key nearer than n has a row of B for itself, which its weight multiplies; what all further keys
+weigh comes of the log-sum-exp of their logits alone. So neither A nor B needs t s numbers held.
 
 Reference: Shaw et al. 2018, arXiv:1803.02155, section 3, equations 3 and 4.
-Cost: t s (d + e + 2) + t n (2 d + 2 e) products a head, and t s numbers held, with `values`;
-t s (d + e + 1) + 2 t n d products without.
+Cost: t s (d + e + 1) + 2 t n d products a head; with `values` t s (d + 2) + t n (2 d + 2 e) more.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from attention_jax.core import checks, lookups, normalizers, numerics, positions, scores
+from attention_jax.core import captured_arrays, checks, masks, numerics, positions
 from attention_jax.core.types import Options, Output, Params, Variant
-from attention_jax.engine import reference
 from attention_jax.engine.api import attention
-from attention_jax.variants._builders.options import refuse
 
 ALIASES = ("shaw",)
 
@@ -56,64 +55,97 @@ def _init(names: tuple[str, ...], rows: int) -> Callable[..., dict[str, Array]]:
 def _with_keys(
     params: Params, q: Array, k: Array, v: Array, options: Options = Options()
 ) -> Output:
-    wide = q.astype(numerics.wide_dtype(q, k, v))
-    # A query that is not finite makes NaN of its scores already.
-    products = _products(params, jnp.where(jnp.isfinite(wide), wide, 0))
+    products = _products(params, q)
     add = positions.by_distance(products, rows="queries", offset=options.query_offset)
     return attention(q, k, v, score_mod=add, **options._asdict())
 
 
 def _with_values(
     params: Params, q: Array, k: Array, v: Array, options: Options = Options()
-) -> Float[Array, "b t h e"]:
-    _check(params, q, k, v, options)
-    rate, key = options.dropout_rate, options.dropout_key
-    (b, t, h, _), s = q.shape, k.shape[1]
-    at_q, at_k = options.query_offset + jnp.arange(t), options.key_offset + jnp.arange(s)
-    at = jnp.arange(b), jnp.arange(h), at_q, at_k
-    rows = len(params["key"])
-    row = jnp.clip(at_q[:, None] - at_k[None] + rows // 2, 0, rows - 1)
-    wide_q, wide_k, wide_v, poison = reference.finite(q, k, v)
-    logits = _logits(params, wide_q, wide_k, row) + poison
-    weights = normalizers.softmax.weights(logits, reference.visible_pairs(options.mask, at))
-    if rate and key is not None:
-        kept = numerics.kept_pairs(key, rate, jnp.ix_(*at))
-        weights = jnp.where(kept, weights / (1 - rate), 0)
-    return _sums(params, weights, wide_v, row).astype(q.dtype)
-
-
-def _check(params: Params, q: Array, k: Array, v: Array, options: Options) -> None:
-    refuse("relative", options, "return_lse", "implementation")
+) -> Output:
     checks.attention_arrays(q, k, v)
-    checks.position("query_offset", options.query_offset, q.shape[1])
-    checks.position("key_offset", options.key_offset, k.shape[1])
-    lookups.check("mask", options.mask, q, k, options.query_offset, options.key_offset)
-    checks.dropout(options.dropout_rate, options.dropout_key)
     if v.shape[-1] > params["value"].shape[-1]:
         raise ValueError(
             f"`value` must be at most as wide as a head; got {v.shape[-1]} and "
             f"{params['value'].shape[-1]}. Project values to the width of a head."
         )
+    wide = tuple(x.astype(numerics.wide_dtype(q, k, v)) for x in (q, k, v))
+    out, lse = _with_keys(params, *wide, options._replace(return_lse=True))
+    shares = _shares(params, *wide[:2], jnp.where(lse == -jnp.inf, 0, lse), options)
+    table = params["value"][:, : v.shape[-1]].astype(shares.dtype)
+    out = (out + jnp.einsum("bthr,re->bthe", shares, table)).astype(q.dtype)
+    return (out, lse) if options.return_lse else out
 
 
 def _products(params: Params, q: Float[Array, "b t h d"]) -> Float[Array, "b t h r"]:
     """The product of each query with the vector of each distance."""
-    return jnp.einsum("bthd,rd->bthr", q * q.shape[-1] ** -0.5, params["key"].astype(q.dtype))
+    wide = q.astype(numerics.wide_dtype(q))
+    # A query that is not finite makes NaN of its scores already.
+    wide = jnp.where(jnp.isfinite(wide), wide, 0) * q.shape[-1] ** -0.5
+    return jnp.einsum("bthd,rd->bthr", wide, params["key"].astype(wide.dtype))
 
 
-def _logits(params: Params, q: Array, k: Array, row: Int[Array, "t s"]) -> Array:
-    products = _products(params, q).transpose(0, 2, 1, 3)
-    added = jnp.take_along_axis(products, row[None, None], axis=-1)
-    return reference.pair_scores(scores.scaled_dot, q, k) + added
+def _shares(
+    params: Params, q: Array, k: Array, lse: Float[Array, "b t h"], options: Options
+) -> Float[Array, "b t h r"]:
+    """The sum of the weights of each distance: one key has each but the two furthest."""
+    most = len(params["key"]) // 2
+    far = ~masks.sliding_window(most)
+    before, after = (
+        _share_beyond(params, q, k, lse, options, side & far)
+        for side in (masks.causal, ~masks.causal)
+    )
+    near = _shares_near(params, q, k, lse, options)
+    return jnp.concatenate([after[..., None], near, before[..., None]], axis=-1)
 
 
-def _sums(
-    params: Params, weights: Float[Array, "b h t s"], v: Array, row: Int[Array, "t s"]
-) -> Float[Array, "b t h e"]:
-    """The weighted sums of the values, and of the vectors of their distances."""
-    (b, h, t, s), (_, _, g, e) = weights.shape, v.shape
-    of_values = jnp.einsum("bgrts,bsge->btgre", weights.reshape(b, g, h // g, t, s), v)
-    table = params["value"][:, :e].astype(v.dtype)
-    shares = jnp.zeros((b, h, t, len(table)), v.dtype)
-    shares = shares.at[:, :, jnp.arange(t)[:, None], row].add(weights)
-    return of_values.reshape(b, t, h, e) + jnp.einsum("bhtr,re->bthe", shares, table)
+def _share_beyond(
+    params: Params, q: Array, k: Array, lse: Array, options: Options, far: masks.Mask
+) -> Float[Array, "b t h"]:
+    """The sum of the weights of the far keys: what they weigh among themselves, scaled."""
+    only = options._replace(mask=masks.both(options.mask, far), return_lse=True)
+    ones = jnp.ones((*k.shape[:-1], 1), k.dtype)
+    kept, of_far = _with_keys(params, q, k, ones, only)
+    return kept[..., 0] * jnp.exp(of_far - lse)
+
+
+def _shares_near(
+    params: Params, q: Array, k: Array, lse: Array, options: Options
+) -> Float[Array, "b t h r"]:
+    """The weights of the keys that have a distance of their own, from the last to the first."""
+    (b, t, h, _), (s, g) = q.shape, k.shape[1:3]
+    nearer, products = len(params["key"]) // 2 - 1, _products(params, q)
+    wide, around = (jnp.where(jnp.isfinite(x), x, 0) for x in (q, k))
+    wide = (wide * q.shape[-1] ** -0.5).reshape(b, t, g, h // g, -1)
+    places = options.query_offset - options.key_offset + jnp.arange(-nearer, t + nearer)
+    around = jnp.take(around, jnp.clip(places, 0, s - 1), axis=1)
+    at = jnp.arange(b), jnp.arange(h), options.query_offset + jnp.arange(t)
+
+    @jax.checkpoint
+    def share(column: Array) -> Float[Array, "b t h"]:
+        place, keys = (
+            jax.lax.dynamic_slice_in_dim(x, 2 * nearer - column, t, axis)
+            for x, axis in ((places, 0), (around, 1))
+        )
+        score = jnp.einsum("btgrd,btgd->btgr", wide, keys).reshape(b, t, h)
+        score = score + jax.lax.dynamic_index_in_dim(products, column + 1, 3, keepdims=False)
+        seen, kept = _seen_and_kept(options, *at, options.key_offset + place)
+        seen = seen & ((place >= 0) & (place < s))[None, :, None]
+        weight = jnp.exp(jnp.where(seen, score - lse, -jnp.inf))
+        return jnp.where(kept, weight / (1 - options.dropout_rate), 0)
+
+    return jnp.moveaxis(jax.lax.map(share, jnp.arange(2 * nearer + 1)), 0, -1)
+
+
+def _seen_and_kept(
+    options: Options, b: Array, h: Array, i: Int[Array, " t"], j: Int[Array, " t"]
+) -> tuple[Bool[Array, "b t h"], Bool[Array, "#b #t #h"]]:
+    """Whether each query sees its one key, and whether dropout keeps the weight."""
+    each = partial(captured_arrays.call, masks.full if options.mask is None else options.mask)
+    for axes in ((None, 0, None, None), (None, None, 0, 0), (0, None, None, None)):
+        each = jax.vmap(each, axes)
+    seen, key = each(b, h, i, j), options.dropout_key
+    if key is None:
+        return seen, jnp.ones((1, 1, 1), bool)
+    at = b[:, None, None], h[None, None], i[None, :, None], j[None, :, None]
+    return seen, numerics.kept_pairs(key, options.dropout_rate, at)

@@ -50,6 +50,15 @@ def test_matches_its_equations(qkv, draw, most, values, mask):
     np.testing.assert_allclose(run(*qkv), expected, rtol=1e-5, atol=1e-6)
 
 
+def test_it_gives_the_log_sum_exp_of_its_logits(qkv, draw):
+    """Values have no part in it, so it is that of the variant without theirs."""
+    params, options = draw_params(draw, 2), Options(masks.causal, query_offset=2, return_lse=True)
+    both = [variants.get("relative", max_distance=2, values=values) for values in (True, False)]
+    run = jax.jit(lambda *qkv: [x.attend(params, *qkv, options)[1] for x in both])
+    got, expected = run(*qkv)
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
+
+
 @pytest.mark.slow
 def test_a_dropped_weight_drops_the_distance_of_its_value(qkv, draw):
     variant, params, key = variants.get("relative"), draw_params(draw, 16), jax.random.key(3)
