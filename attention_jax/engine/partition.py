@@ -54,12 +54,13 @@ def untyped(value: Value) -> Value:
     return values.with_arrays(values.without_arrays(value), plain)
 
 
-def apart(function: Callable[[PyTree], PyTree], arrays: PyTree, like: Array) -> PyTree:
+def apart(function: Callable[[PyTree], PyTree], arrays: PyTree, like: Array | None) -> PyTree:
     """`function(arrays)`, computed as if no mesh typed them.
 
     Args:
       arrays: all that the function depends on.
-      like: an array whose first three axes are divided as those of every output.
+      like: an array whose first three axes are divided as those of every output; None where
+        outputs are whole on every device.
     """
     leaves, tree = jax.tree.flatten(arrays)
     mesh = _explicit_mesh(leaves)
@@ -67,14 +68,16 @@ def apart(function: Callable[[PyTree], PyTree], arrays: PyTree, like: Array) -> 
         return _without_varying(function, arrays)
     kinds = zip(mesh.axis_names, mesh.axis_types, strict=True)
     names = tuple(name for name, kind in kinds if kind == AxisType.Explicit)
-    spec = PartitionSpec(*jax.typeof(like).sharding.spec[:3])
+    spec = PartitionSpec(*(() if like is None else jax.typeof(like).sharding.spec[:3]))
     run = jax.sharding.auto_axes(
         lambda *flat: _without_varying(function, jax.tree.unflatten(tree, flat)),
         axes=names,
         out_sharding=NamedSharding(mesh, spec),
     )
-    # As one program, its derivatives are taken among arrays without types, also outside `jax.jit`.
-    return (jax.jit(run) if any(isinstance(x, jax.core.Tracer) for x in leaves) else run)(*leaves)
+    # As one program, its derivatives are taken among arrays without types, also outside `jax.jit`,
+    # and an output that depends on no array is on every device.
+    traced = any(isinstance(x, jax.core.Tracer) for x in leaves)
+    return (jax.jit(run) if traced or like is None else run)(*leaves)
 
 
 def _without_varying(function: Callable[[PyTree], PyTree], arrays: PyTree) -> PyTree:

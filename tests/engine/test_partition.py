@@ -12,7 +12,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from attention_jax import attention, plan
+from attention_jax import attention, explain, plan
 from attention_jax.core import masks, normalizers
 from attention_jax.engine import partition
 
@@ -193,6 +193,17 @@ def test_explicit_axes_divide_the_log_sum_exp_too(arrays):
     out, lse = attention(*placed, return_lse=True)
     close((out, lse), attention(*arrays[:3], return_lse=True))
     assert jax.typeof(lse).sharding.spec == P("x", None, "y")
+
+
+def test_an_explanation_of_divided_arrays_is_whole(arrays):
+    expected = explain(*arrays[:3], score_mod=nearer(arrays[3]), mask=masks.causal)
+    explicit, specs = mesh(AxisType.Explicit), (HEADS, HEADS, HEADS, P("y"))
+    *placed, slopes = (
+        jax.device_put(x, NamedSharding(explicit, s)) for x, s in zip(arrays, specs, strict=True)
+    )
+    got = explain(*placed, score_mod=nearer(slopes), mask=masks.causal)
+    close(tuple(got), tuple(expected))
+    assert str(got) == str(expected)
 
 
 def test_devices_that_may_share_a_program():
