@@ -10,17 +10,17 @@ import zlib
 gc.set_threshold(100_000, 50, 100)
 # Tests compile much and compute little.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# A program that was compiled before, by any process of these tests, is read back from a folder
+# that begins empty and ends with them; a folder of one's own is kept.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _PROGRAMS = tempfile.TemporaryDirectory(prefix="programs_", ignore_cleanup_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _PROGRAMS.name
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import jax  # noqa: E402
 from jaxtyping import config, install_import_hook  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# A program that was compiled before in this process is read back, from a folder that begins empty
-# and ends with the process; a folder of one's own is kept.
-if jax.config.jax_compilation_cache_dir is None:
-    _PROGRAMS = tempfile.TemporaryDirectory(prefix="programs_", ignore_cleanup_errors=True)
-    jax.config.update("jax_compilation_cache_dir", _PROGRAMS.name)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 # Before the first import of the library, so that the hook sees all of it.
 install_import_hook("attention_jax", "beartype.beartype")

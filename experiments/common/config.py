@@ -17,7 +17,9 @@ MOST_LAYERS = 256  # more take longer to build than anyone waits
 SAMPLING = ("temperature", "top_k", "top_p", "min_p")  # flags that go with --sample
 # The places of `core.types.PLACES`, in words.
 WHERE = {"bidirectional": "in the encoder", "causal": "in the decoder", "cross": "between the two"}
-_CACHE = os.path.join(os.path.expanduser("~"), ".cache", "attention_jax", "compiled")
+_CACHE = os.environ.get("JAX_COMPILATION_CACHE_DIR") or os.path.join(
+    os.path.expanduser("~"), ".cache", "attention_jax", "compiled"
+)
 _NOT_KEPT = Flag(kept=False)
 _MAY_CHANGE = Flag(may_change=True)
 _COUNT = Flag(low=1)
@@ -49,6 +51,7 @@ class DeviceFlags(NamedTuple):
     Attributes:
       platform: device. Default: the best found.
       compile_cache: folder of compiled programs, which makes a second start fast; empty for none.
+        The environment's JAX_COMPILATION_CACHE_DIR sets another default.
     """
 
     platform: Annotated[Literal["cpu", "cuda", "tpu"] | None, _MAY_CHANGE] = None
