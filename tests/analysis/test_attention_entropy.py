@@ -44,7 +44,7 @@ def test_alignment_has_a_row_for_each_token_written(model, tokenizer):
     np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 def test_effective_tokens_are_e_to_the_entropy_of_each_step(model, tokenizer):
     graphdef, params = model[0], nnx.as_pure(model[1])
     examples = [Example("1 2 3", ("4 5",)), Example("5 6 7 8 9 1", ("2",))]

@@ -119,7 +119,7 @@ def test_the_record_holds_variants_of_the_library_alone():
     assert set(variant_support.recorded()) <= set(variants.names())
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("case", sorted(variant_support.recorded()))
 def test_the_record_is_true(case):
     """Where it is not: `attention-jax record` writes it anew."""

@@ -74,6 +74,7 @@ def check(sizes, blocks, dtype, names, offsets, traced):
     agree(compute, given, direction, fixed if traced else None)
 
 
+@pytest.mark.slow
 @FEW
 @given(**CASES)
 def test_any_request_equals_its_definition(**case):

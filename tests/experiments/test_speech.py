@@ -40,6 +40,7 @@ def trained(tmp_path_factory):
     return folder, done
 
 
+@pytest.mark.slow
 def test_a_run_leaves_its_folder(trained):
     folder, done = trained
     assert "wrong words" in done.stdout

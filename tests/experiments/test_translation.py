@@ -111,6 +111,7 @@ def test_a_run_goes_on_with_its_own_flags_only(trained, tmp_path, arguments, mes
     assert {path: path.read_bytes() for path in folder.glob("*.*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_predict_gives_the_same_by_text_file_and_standard_input(trained, tmp_path):
     folder, _ = trained
     sentences = ["3 4 5", "", "7 8"]

@@ -85,7 +85,7 @@ def test_without_places_the_order_of_patches_does_not_count(images, pooling):
     assert not np.allclose(model.classify(turned), model.classify(images), atol=1e-5)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pooling", "changes"),
     [

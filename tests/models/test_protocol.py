@@ -60,11 +60,13 @@ def build(name):
 
 # Others stand for these in the fast tests.
 LONG = (
+    "post-norm, learned, untied",
     "scanned",
     "alibi",
     "additive",
     "coverage",
     "linear",
+    "lstm without attention",
     "one way, without feeding",
     "lstm, untied",
     "gru, coverage",

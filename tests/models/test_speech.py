@@ -111,7 +111,7 @@ def test_steps_reproduce_the_teacher_forced_pass(model, passed, speech):
     np.testing.assert_allclose(stepwise(model, memory), whole, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 def test_padding_changes_nothing(model, passed, speech):
     source, mask, target = speech
     _, (whole, _) = passed(*speech)

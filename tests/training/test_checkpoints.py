@@ -70,6 +70,7 @@ def test_a_part_can_be_restored_alone(folder):
     assert_same(got, {"counters": tree(1)["counters"]})
 
 
+@pytest.mark.slow
 def test_saving_leaves_no_objects_behind(folder):
     checkpoints = Checkpoints(folder, keep_last=2)
 

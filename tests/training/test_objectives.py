@@ -24,9 +24,15 @@ def test_translation_is_the_cross_entropy_of_the_next_token():
     batch = pad([((4, 5), (6, 7)), ((4,), (5, 6, 7))], rows=3, length=5)
     model = Seq2SeqRNN(RNNConfig(vocabulary_size=9, width=8, layers=1), rngs=nnx.Rngs(0))
     arrays = jax.tree.map(jnp.asarray, batch)
-    found = objectives.translation(model, arrays, label_smoothing=0.1)
-    memory = model.encode(arrays.source, arrays.source_mask)
-    logits = np.asarray(model.decode(arrays.target_in, memory), np.float64)
+
+    @nnx.jit
+    def scored(model, arrays):
+        memory = model.encode(arrays.source, arrays.source_mask)
+        loss = objectives.translation(model, arrays, label_smoothing=0.1)
+        return loss, model.decode(arrays.target_in, memory)
+
+    found, logits = scored(model, arrays)
+    logits = np.asarray(logits, np.float64)
     log_p = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
     loss = correct = 0.0
     for row, at in zip(*np.nonzero(batch.weights), strict=True):
@@ -178,13 +184,18 @@ class Both(Given):
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
 def test_the_joint_objective_weighs_the_two(draw, share):
     batch = pad([((7,) * 4, (4, 5)), ((7,) * 3, (5,))], rows=2, length=5)
-    model = Both((draw(2, 5, 8), draw(2, 5, 8)))
-    decoder, paths = objectives.translation(model, batch), objectives.ctc(model, batch)
-    found = objectives.joint(share)(model, batch)
-    want = (1 - share) * float(decoder.loss) + share * float(paths.loss)
-    assert float(found.loss) == pytest.approx(want, rel=1e-5)
-    assert (found.count, found.correct) == (decoder.count, decoder.correct)
-    smooth = objectives.joint(share)(model, batch, label_smoothing=0.2)
-    written = objectives.translation(model, batch, label_smoothing=0.2)
-    want = (1 - share) * float(written.loss) + share * float(paths.loss)
-    assert float(smooth.loss) == pytest.approx(want, rel=1e-5)
+
+    @jax.jit
+    def scored(answers, batch):
+        model, joint = Both(answers), objectives.joint(share)
+        pairs = [
+            (f(model, batch, label_smoothing=0.2), f(model, batch))
+            for f in (objectives.translation, joint)
+        ]
+        return pairs, objectives.ctc(model, batch)
+
+    (written, found), paths = scored((draw(2, 5, 8), draw(2, 5, 8)), batch)
+    for decoder, both in zip(written, found, strict=True):  # with label smoothing, and without
+        want = (1 - share) * float(decoder.loss) + share * float(paths.loss)
+        assert float(both.loss) == pytest.approx(want, rel=1e-5)
+        assert (both.count, both.correct) == (decoder.count, decoder.correct)

@@ -117,7 +117,7 @@ def test_log_probability_is_that_of_the_draw(qkv):
         np.testing.assert_allclose(got[b, t, h], expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("baseline", [0.0, 3.0])
 def test_reinforce_has_the_expected_gradient(draw, baseline):
     """All draws of two rows over two keys, each as often as its probability has it."""
