@@ -301,7 +301,7 @@ def _guarded(part: ClosedJaxpr, pack: Callable[..., Array], seen: Array, x: Arra
     return lax.select_n(seen, jnp.zeros_like(made), made)
 
 
-def _of_packed(pair: ClosedJaxpr, *sides: _Side, positions: int = 0) -> ClosedJaxpr:
+def _of_packed(pair: ClosedJaxpr, *sides: _Side, positions: int) -> ClosedJaxpr:
     """The trace of a function of the two vectors, from that of their variables."""
 
     def of_vectors(*given: Array) -> Array:

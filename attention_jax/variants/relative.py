@@ -5,25 +5,43 @@
     c(distance) = min(max(distance, -n), n) + n          n: max_distance
 
 All heads share A and B. They are as wide as a head; narrower values take the first channels of B.
-Each key nearer than n has a row of B for itself, which its weight multiplies; what all further keys
-weigh comes of the log-sum-exp of their logits alone. So neither A nor B needs t s numbers held.
+
+To all keys at least n before a query, or at least n after it, A adds one number: two plain calls of
+attention sum these up. The 2 n - 1 keys between, which have distances of their own, are products of
+neighbouring blocks, and one softmax joins the three parts. So no t s numbers are held. Up to 2^14
+pairs, where these parts cost more than they save, all weights are held at once.
 
 Reference: Shaw et al. 2018, arXiv:1803.02155, section 3, equations 3 and 4.
-Cost: t s (d + e + 1) + 2 t n d products a head; with `values` t s (d + 2) + t n (2 d + 2 e) more.
+Cost: t s (d + e + 1) + 2 t n d products a head; with `values` t s (d + e) + 6 t n (d + e) or, up to
+2^14 pairs, t s (d + e + 2) + 2 t n (d + e).
 """
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from attention_jax.core import captured_arrays, checks, masks, numerics, positions
+from attention_jax.core import (
+    captured_arrays,
+    checks,
+    lookups,
+    masks,
+    normalizers,
+    numerics,
+    positions,
+    scores,
+)
 from attention_jax.core.types import Options, Output, Params, Variant
+from attention_jax.engine import reference
 from attention_jax.engine.api import attention
+from attention_jax.variants._builders import banded
 
 ALIASES = ("shaw",)
+# With so many pairs of a query and a key or fewer, values are summed from all weights at once.
+_FEW_PAIRS = 2**14
 
 
 def relative(*, max_distance: int = 16, values: bool = True) -> Variant:
@@ -55,97 +73,146 @@ def _init(names: tuple[str, ...], rows: int) -> Callable[..., dict[str, Array]]:
 def _with_keys(
     params: Params, q: Array, k: Array, v: Array, options: Options = Options()
 ) -> Output:
-    products = _products(params, q)
-    add = positions.by_distance(products, rows="queries", offset=options.query_offset)
+    rows = _added(params, q.astype(numerics.wide_dtype(q, k, v)))
+    add = positions.by_distance(rows, rows="queries", offset=options.query_offset)
     return attention(q, k, v, score_mod=add, **options._asdict())
 
 
 def _with_values(
     params: Params, q: Array, k: Array, v: Array, options: Options = Options()
 ) -> Output:
+    _check(params, q, k, v, options)
+    few = q.shape[1] * k.shape[1] <= _FEW_PAIRS and options.implementation is None
+    out, lse = (_at_once if few else _in_parts)(params, q, k, v, options)
+    out = out.astype(q.dtype)
+    return (out, lse) if options.return_lse else out
+
+
+def _check(params: Params, q: Array, k: Array, v: Array, options: Options) -> None:
     checks.attention_arrays(q, k, v)
+    checks.position("query_offset", options.query_offset, q.shape[1])
+    checks.position("key_offset", options.key_offset, k.shape[1])
+    lookups.check("mask", options.mask, q, k, options.query_offset, options.key_offset)
+    checks.dropout(options.dropout_rate, options.dropout_key)
     if v.shape[-1] > params["value"].shape[-1]:
         raise ValueError(
             f"`value` must be at most as wide as a head; got {v.shape[-1]} and "
             f"{params['value'].shape[-1]}. Project values to the width of a head."
         )
-    wide = tuple(x.astype(numerics.wide_dtype(q, k, v)) for x in (q, k, v))
-    out, lse = _with_keys(params, *wide, options._replace(return_lse=True))
-    shares = _shares(params, *wide[:2], jnp.where(lse == -jnp.inf, 0, lse), options)
-    table = params["value"][:, : v.shape[-1]].astype(shares.dtype)
-    out = (out + jnp.einsum("bthr,re->bthe", shares, table)).astype(q.dtype)
-    return (out, lse) if options.return_lse else out
 
 
-def _products(params: Params, q: Float[Array, "b t h d"]) -> Float[Array, "b t h r"]:
-    """The product of each query with the vector of each distance."""
-    wide = q.astype(numerics.wide_dtype(q))
+def _added(params: Params, q: Float[Array, "b t h d"]) -> Float[Array, "b t h r"]:
+    """The numbers that A adds to the logits of each query, from far after to far before."""
     # A query that is not finite makes NaN of its scores already.
-    wide = jnp.where(jnp.isfinite(wide), wide, 0) * q.shape[-1] ** -0.5
-    return jnp.einsum("bthd,rd->bthr", wide, params["key"].astype(wide.dtype))
+    finite = jnp.where(jnp.isfinite(q), q, 0) * q.shape[-1] ** -0.5
+    return jnp.einsum("bthd,rd->bthr", finite, params["key"].astype(q.dtype))
 
 
-def _shares(
-    params: Params, q: Array, k: Array, lse: Float[Array, "b t h"], options: Options
-) -> Float[Array, "b t h r"]:
-    """The sum of the weights of each distance: one key has each but the two furthest."""
-    most = len(params["key"]) // 2
-    far = ~masks.sliding_window(most)
-    before, after = (
-        _share_beyond(params, q, k, lse, options, side & far)
-        for side in (masks.causal, ~masks.causal)
-    )
-    near = _shares_near(params, q, k, lse, options)
-    return jnp.concatenate([after[..., None], near, before[..., None]], axis=-1)
+def _at_once(
+    params: Params, q: Array, k: Array, v: Array, options: Options
+) -> tuple[Float[Array, "b t h e"], Float[Array, "b t h"]]:
+    """The output and the log-sum-exp, of all weights [b h t s]."""
+    (b, t, h, _), s, rows = q.shape, k.shape[1], len(params["key"])
+    at_q, at_k = options.query_offset + jnp.arange(t), options.key_offset + jnp.arange(s)
+    at = jnp.arange(b), jnp.arange(h), at_q, at_k
+    row = jnp.clip(at_q[:, None] - at_k[None] + rows // 2, 0, rows - 1)
+    q, k, v, poison = reference.finite(q, k, v)
+    added = jnp.take_along_axis(_added(params, q).swapaxes(1, 2), row[None, None], axis=-1)
+    logits = reference.pair_scores(scores.scaled_dot, q, k) + added + poison
+    seen = reference.visible_pairs(options.mask, at)
+    weights = normalizers.softmax.weights(logits, seen)
+    if options.dropout_rate and options.dropout_key is not None:
+        kept = numerics.kept_pairs(options.dropout_key, options.dropout_rate, jnp.ix_(*at))
+        weights = jnp.where(kept, weights / (1 - options.dropout_rate), 0)
+    shares = jnp.zeros((b, h, t, rows), v.dtype)
+    shares = shares.at[:, :, jnp.arange(t)[:, None], row].add(weights)
+    of_rows = jnp.einsum("bhtr,re->bthe", shares, params["value"][:, : v.shape[-1]].astype(v.dtype))
+    out = reference.weighted_sum(weights, v) + of_rows
+    return out, normalizers.softmax.lse(logits, seen).swapaxes(1, 2)
 
 
-def _share_beyond(
-    params: Params, q: Array, k: Array, lse: Array, options: Options, far: masks.Mask
-) -> Float[Array, "b t h"]:
-    """The sum of the weights of the far keys: what they weigh among themselves, scaled."""
-    only = options._replace(mask=masks.both(options.mask, far), return_lse=True)
-    ones = jnp.ones((*k.shape[:-1], 1), k.dtype)
-    kept, of_far = _with_keys(params, q, k, ones, only)
-    return kept[..., 0] * jnp.exp(of_far - lse)
+def _in_parts(
+    params: Params, q: Array, k: Array, v: Array, options: Options
+) -> tuple[Float[Array, "b t h e"], Float[Array, "b t h"]]:
+    """The same, of parts: keys far before, near ones, and keys far after."""
+    q, k, v = (x.astype(numerics.wide_dtype(q, k, v)) for x in (q, k, v))
+    rows, most = _added(params, q)[..., ::-1], len(params["key"]) // 2
+    before = _far(masks.causal & ~masks.sliding_window(most), q, k, v, options)
+    after = _far(~masks.causal & ~masks.sliding_window(most), q, k, v, options)
+    near, values = _near(rows[..., 1:-1], q, k, v, options)
+    ends = (before.lse + rows[..., 0])[..., None], (after.lse + rows[..., -1])[..., None]
+    logits = jnp.concatenate([ends[0], near, ends[1]], axis=-1)
+    seen = logits != -jnp.inf
+    logits = jnp.where(seen, logits, 0)
+    shares = normalizers.softmax.weights(logits, seen)
+    of_before, of_after = shares[..., :1] * before.sums, shares[..., -1:] * after.sums
+    kept = _dropped(shares[..., 1:-1], options)
+    out = of_before[..., :-1] + banded.sums(kept, values) + of_after[..., :-1]
+    kept = jnp.concatenate([of_before[..., -1:], kept, of_after[..., -1:]], axis=-1)
+    table = params["value"][::-1, : v.shape[-1]].astype(kept.dtype)
+    return out + kept @ table, normalizers.softmax.lse(logits, seen)
 
 
-def _shares_near(
-    params: Params, q: Array, k: Array, lse: Array, options: Options
-) -> Float[Array, "b t h r"]:
-    """The weights of the keys that have a distance of their own, from the last to the first."""
-    (b, t, h, _), (s, g) = q.shape, k.shape[1:3]
-    nearer, products = len(params["key"]) // 2 - 1, _products(params, q)
-    wide, around = (jnp.where(jnp.isfinite(x), x, 0) for x in (q, k))
-    wide = (wide * q.shape[-1] ** -0.5).reshape(b, t, g, h // g, -1)
-    places = options.query_offset - options.key_offset + jnp.arange(-nearer, t + nearer)
-    around = jnp.take(around, jnp.clip(places, 0, s - 1), axis=1)
-    at = jnp.arange(b), jnp.arange(h), options.query_offset + jnp.arange(t)
+class _Far(NamedTuple):
+    """Keys beyond the furthest distance on one side, which share a row of both tables.
 
-    @jax.checkpoint
-    def share(column: Array) -> Float[Array, "b t h"]:
-        place, keys = (
-            jax.lax.dynamic_slice_in_dim(x, 2 * nearer - column, t, axis)
-            for x, axis in ((places, 0), (around, 1))
-        )
-        score = jnp.einsum("btgrd,btgd->btgr", wide, keys).reshape(b, t, h)
-        score = score + jax.lax.dynamic_index_in_dim(products, column + 1, 3, keepdims=False)
-        seen, kept = _seen_and_kept(options, *at, options.key_offset + place)
-        seen = seen & ((place >= 0) & (place < s))[None, :, None]
-        weight = jnp.exp(jnp.where(seen, score - lse, -jnp.inf))
-        return jnp.where(kept, weight / (1 - options.dropout_rate), 0)
+    Attributes:
+      sums: of what they weigh among themselves times their values, and of that alone.
+      lse: the log-sum-exp of their logits, without what A adds to all of them.
+    """
 
-    return jnp.moveaxis(jax.lax.map(share, jnp.arange(2 * nearer + 1)), 0, -1)
+    sums: Float[Array, "b t h e+1"]
+    lse: Float[Array, "b t h"]
 
 
-def _seen_and_kept(
-    options: Options, b: Array, h: Array, i: Int[Array, " t"], j: Int[Array, " t"]
-) -> tuple[Bool[Array, "b t h"], Bool[Array, "#b #t #h"]]:
-    """Whether each query sees its one key, and whether dropout keeps the weight."""
+def _far(far: masks.Mask, q: Array, k: Array, v: Array, options: Options) -> _Far:
+    rest = options._replace(mask=masks.both(options.mask, far), return_lse=True)
+    ones = jnp.ones((*v.shape[:-1], 1), v.dtype)
+    return _Far(*attention(q, k, jnp.concatenate([v, ones], axis=-1), **rest._asdict()))
+
+
+def _near(
+    added: Float[Array, "b t h c"], q: Array, k: Array, v: Array, options: Options
+) -> tuple[Float[Array, "b t h c"], Float[Array, "b n w g e"]]:
+    """The logits of the keys nearer than that, -inf where hidden; and their values, in windows."""
+    (_, t, _, d), s, width = q.shape, k.shape[1], added.shape[-1]
+    # What is not finite makes NaN of the logits that it has a part in, and of no sum.
+    poison = [jnp.where(jnp.isfinite(x).all(-1, keepdims=True), 0, jnp.nan) for x in (q, k, v)]
+    q, k, v = (jnp.where(jnp.isfinite(x), x, 0) for x in (q, k, v))
+    q = jnp.concatenate([q * d**-0.5, jnp.ones((*q.shape[:-1], 1), q.dtype)], axis=-1)
+    k = jnp.concatenate([k, (poison[1] + poison[2]).astype(k.dtype)], axis=-1)
+    first = options.query_offset - options.key_offset - width // 2
+    keys, values = (banded.windows(x, first=first, length=t, width=width) for x in (k, v))
+    logits = banded.products(q, keys, width=width) + added + poison[0].astype(q.dtype)
+    places = first + jnp.arange(t)[:, None] + jnp.arange(width)[None]
+    seen = _seen(options, *_positions(added.shape, options))
+    seen = seen & ((places >= 0) & (places < s))[None, :, None]
+    return jnp.where(seen, logits, -jnp.inf), values
+
+
+def _positions(shape: tuple[int, ...], options: Options) -> tuple[Array, ...]:
+    """b, h, i [t] and j [t c] of the keys near each query."""
+    b, t, h, width = shape
+    i = options.query_offset + jnp.arange(t)
+    return jnp.arange(b), jnp.arange(h), i, i[:, None] + jnp.arange(width)[None] - width // 2
+
+
+def _seen(
+    options: Options, b: Array, h: Array, i: Int[Array, " t"], j: Int[Array, "t c"]
+) -> Bool[Array, "b t h c"]:
+    """True where the mask shows a query one of its near keys."""
     each = partial(captured_arrays.call, masks.full if options.mask is None else options.mask)
-    for axes in ((None, 0, None, None), (None, None, 0, 0), (0, None, None, None)):
-        each = jax.vmap(each, axes)
-    seen, key = each(b, h, i, j), options.dropout_key
-    if key is None:
-        return seen, jnp.ones((1, 1, 1), bool)
-    at = b[:, None, None], h[None, None], i[None, :, None], j[None, :, None]
-    return seen, numerics.kept_pairs(key, options.dropout_rate, at)
+    axes = (None, None, None, 0), (None, 0, None, None), (None, None, 0, 0), (0, None, None, None)
+    for over in axes:
+        each = jax.vmap(each, over)
+    return each(b, h, i, j)
+
+
+def _dropped(weights: Float[Array, "b t h c"], options: Options) -> Float[Array, "b t h c"]:
+    """The weights of the near keys after dropout."""
+    rate, key = options.dropout_rate, options.dropout_key
+    if not rate or key is None:
+        return weights
+    b, h, i, j = _positions(weights.shape, options)
+    at = b[:, None, None, None], h[None, None, :, None], i[None, :, None, None], j[None, :, None]
+    return jnp.where(numerics.kept_pairs(key, rate, at), weights / (1 - rate), 0)

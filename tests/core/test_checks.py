@@ -25,6 +25,18 @@ def test_what_is_right_passes():
     checks.position("offset", jnp.int32(3))
 
 
+class Shaped:
+    """It has a shape, but is no array."""
+
+    shape = ()
+
+
+@pytest.mark.parametrize("value", [Shaped(), "1", None])
+def test_a_position_is_a_number_or_an_array(value, users_errors):
+    with pytest.raises(ValueError, match="`offset` must be one whole number; got .*use `jax.vmap`"):
+        checks.position("offset", value)
+
+
 def test_a_remedy_ends_the_line():
     with pytest.raises(ValueError, match="at least 1; got 0. Take 1.$"):
         checks.positive("size", 0, remedy="Take 1.")

@@ -44,6 +44,18 @@ def test_rope_takes_positions_of_each_sequence_and_keeps_the_dtype(draw):
     assert positions.rope(x.astype(jnp.bfloat16), at).dtype == jnp.bfloat16
 
 
+def test_rope_of_64_bits_is_computed_in_them():
+    with jax.enable_x64(True):
+        x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 3, 1, 2)))
+        got = np.asarray(positions.rope(x, jnp.arange(3)))[0, :, 0]
+    first, second = np.asarray(x)[0, :, 0].T
+    # Angles are of 32 bits; those of 0, 1 and 2 radians have no rounding.
+    sin, cos = (f(np.arange(3, dtype=np.float32)).astype(np.float64) for f in (np.sin, np.cos))
+    expected = np.stack([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=3e-7)
+    np.testing.assert_array_equal(got[0], [first[0], second[0]])  # not rounded to 32 bits
+
+
 @pytest.mark.slow
 def test_rope_makes_scores_of_distances(draw):
     q, k = draw(1, 1, 1, 8), draw(1, 1, 1, 8)

@@ -48,11 +48,14 @@ def test_sequences_are_of_one_speaker_and_one_split(tmp_path):
     )
     single = spoken_digits.single(path)
     counts = set()
-    for utterance in corpus.tests["test"]:
+    for number, utterance in enumerate(corpus.tests["test"]):
         words = utterance.transcript.split()
         counts.add(len(words))
         assert set(words) <= set(spoken_digits.WORDS)
         samples = utterance.samples()
+        # No pause is shorter than 0.05 s; its noise has a generator of its own.
+        noise = np.random.default_rng((3, 2, number, 1)).standard_normal(400, np.float32)
+        np.testing.assert_array_equal(samples[:400], np.float32(1e-3) * noise)
         speaker = utterance.name.split()[-1]
         own = [u for u in single.tests["test"] if speaker in u.name]
         # The first word is one of the speaker's test recordings, after its pause.

@@ -90,7 +90,8 @@ def test_given_splits_stay_as_they_are(tmp_path):
     data = load(str(tmp_path))
     sizes = [len(part.labels) for part in (data.train, data.validation, data.test)]
     assert sizes == [8, 2, 4]
-    draw(tmp_path / "test", "emu", 1, seed=0)
+    for label in ("fox", "emu"):
+        draw(tmp_path / "test", label, 1, seed=0)
     with pytest.raises(ValueError, match="those of its folder train; .*test has emu too"):
         load(str(tmp_path))
 
