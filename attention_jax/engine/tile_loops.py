@@ -45,13 +45,29 @@ def dense(
         logits = tile_steps.hide(tile, dots)
     else:
         logits = tile_steps.logits_of(config, constants, tile, *tile.own[:3])
-    # Weights are divided, not their sum: so the derivative of a saturated row cancels exactly.
     high, powers, total = _powers(logits)
-    weights = powers / jnp.where(total == 0, 1, total)[..., None]
-    out = _weighted_sum(
-        tile_steps.times(weights, tile_steps.keep_of(config, constants, tile)), tile.own.v
-    )
+    out = _mean(powers, total, tile_steps.keep_of(config, constants, tile), tile.own.v)
     return out[None], online_normalizers.log_total(high, total)[None]
+
+
+@jax.custom_jvp
+def _mean(powers: Array, total: Array, keep: Array | None, v: Array) -> Array:
+    """Values summed by their weights. The sums are divided, which are fewer than the weights."""
+    out = _weighted_sum(tile_steps.times(powers, keep), v)
+    return out / jnp.where(total == 0, 1, total)[..., None]
+
+
+@_mean.defjvp
+def _mean_and_tangent(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    """The weights are divided: so the derivative of a saturated row cancels exactly."""
+    powers, total, keep, v = primals
+
+    def by_weights(powers: Array, total: Array, v: Array) -> Array:
+        weights = powers / jnp.where(total == 0, 1, total)[..., None]
+        return _weighted_sum(tile_steps.times(weights, keep), v)
+
+    moved = tangents[0], tangents[1], tangents[3]
+    return jax.jvp(by_weights, (powers, total, v), moved)
 
 
 def _powers(logits: Array, before: Array | None = None) -> tuple[Array, Array, Array]:
