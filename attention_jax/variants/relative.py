@@ -82,8 +82,10 @@ def _with_values(
     params: Params, q: Array, k: Array, v: Array, options: Options = Options()
 ) -> Output:
     _check(params, q, k, v, options)
-    few = q.shape[1] * k.shape[1] <= _FEW_PAIRS and options.implementation is None
-    out, lse = (_at_once if few else _in_parts)(params, q, k, v, options)
+    pairs = q.shape[1] * k.shape[1]
+    many = isinstance(pairs, int) and pairs > _FEW_PAIRS  # of a symbolic length nothing is known
+    parts = many or options.implementation is not None
+    out, lse = (_in_parts if parts else _at_once)(params, q, k, v, options)
     out = out.astype(q.dtype)
     return (out, lse) if options.return_lse else out
 

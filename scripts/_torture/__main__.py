@@ -35,13 +35,13 @@ KINDS: dict[str, Callable[[World, random.Random], Verdict]] = {
 # Trials of each kind, in the proportion in which they are mixed.
 FULL = {
     "kill": 160,
-    "overwrite": 20,
-    "signal": 40,
+    "overwrite": 100,
+    "signal": 100,
     "damage, then read": 900,
     "damage, then resume": 140,
-    "disk full": 40,
-    "two processes": 16,
-    "changed data": 60,
+    "disk full": 100,
+    "two processes": 100,
+    "changed data": 100,
     "comparison": 24,
 }
 SHORT = {

@@ -111,6 +111,8 @@ def draw_call(program: int) -> Call:
         names[3] = "softmax"
     if names[0] == "cosine":  # of one number it is 1 or -1: all ties, and no derivative
         sizes = *sizes[:5], max(sizes[5], 2), sizes[6]
+    if names[1] == "soft cap" and names[3] in ("hard", "top_k"):  # far beyond it all are ties
+        names[1] = "none"
     if names[1] == "logarithm":
         names[2] = tuple(sorted({*chosen, "causal"}))
     if {"documents", "array"} & set(names[2]):
