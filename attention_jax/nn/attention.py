@@ -61,7 +61,7 @@ class MultiHeadAttention(nnx.Module):
         plain_types.flags(rope=rope)
         plain_types.rates(dropout_rate=dropout_rate)
         check_rngs(rngs)
-        variant = variants.resolve(variant)
+        variant = variants.resolve(variant, argument="variant")
         checks.divides("heads", heads, "width", width)
         checks.divides("kv_heads", kv_heads, "heads", heads)
         self.heads, self.kv_heads, self.head_width = heads, kv_heads, width // heads
@@ -225,7 +225,7 @@ def attention_function(variant: Variant | str, params: Params = None) -> Callabl
     >>> layer(jnp.ones((1, 5, 8))).shape
     (1, 5, 8)
     """
-    own, params = variants.resolve(variant), {} if params is None else params
+    own, params = variants.resolve(variant, argument="variant"), {} if params is None else params
 
     def attend(
         query: Float[Array, "*b t h d"],

@@ -57,12 +57,13 @@ def get(name: str, **options: Any) -> Variant:
     return _registry.make(spec._replace(options=spec.options | options))
 
 
-def resolve(attention: Variant | str) -> Variant:
+def resolve(attention: Variant | str, *, argument: str = "attention") -> Variant:
     """The variant of a configuration or a flag; a `Variant` is itself.
 
     Args:
       attention: a Variant, or a text: "alibi", "sliding_window(size=64)", "mine.py",
         "mine.py:manhattan(p=2)". Options are literals of Python.
+      argument: its name in an error.
 
     Raises:
       ValueError: the text could not be read, or as `get`.
@@ -72,7 +73,7 @@ def resolve(attention: Variant | str) -> Variant:
     """
     if isinstance(attention, Variant):
         return attention
-    _require_text("attention", attention)
+    _require_text(argument, attention)
     return _registry.make(parse(attention))
 
 

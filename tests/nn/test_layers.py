@@ -9,7 +9,7 @@ from flax import nnx
 from attention_jax import variants
 from attention_jax.core import masks, scores
 from attention_jax.engine.api import attention
-from attention_jax.nn.attention import attention_function
+from attention_jax.nn.attention import MultiHeadAttention, attention_function
 from attention_jax.nn.layers import dropout
 
 
@@ -104,3 +104,10 @@ def test_dropout_is_drawn_from_its_key_and_left_out_without_one():
     assert (first != second).any()
     np.testing.assert_array_equal(first, dropout(x, 0.5, nnx.Rngs(dropout=3)))
     assert dropout(x, 0.5, None) is x and dropout(x, 0.0, keys) is x
+
+
+@pytest.mark.parametrize("make", [MultiHeadAttention, attention_function], ids=["layer", "flax"])
+def test_a_variant_that_is_none_is_named_as_its_argument(make, users_errors):
+    more = {"width": 8, "heads": 2, "rngs": nnx.Rngs(0)} if make is MultiHeadAttention else {}
+    with pytest.raises(ValueError, match="^`variant` must be the name of a variant.*; got int"):
+        make(variant=5, **more)
