@@ -106,6 +106,7 @@ def _mask(rule: Callable[..., Array], *parameters: object, arrays: tuple[Lookup,
     return Mask(values.bind(rule, *parameters) if parameters else rule, arrays=arrays)
 
 
+@clear_calls
 def conjuncts(mask: MaskFunction | None) -> tuple[MaskFunction, ...]:
     """The masks of which a pair needs all; none where `mask` is None."""
     if mask is None:
@@ -121,6 +122,7 @@ causal = Mask(mask_rules.causal)
 """A query sees itself and the keys before it: j <= i."""
 
 
+@clear_calls
 def both(first: MaskFunction | None, second: MaskFunction | None) -> MaskFunction | None:
     """The conjunction of two masks, either of which may be None, for no mask."""
     if first is None or second is None:

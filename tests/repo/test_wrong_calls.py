@@ -3,6 +3,8 @@
 A row is a wrong call, and words that its answer must hold. Nothing is compiled.
 """
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -269,3 +271,17 @@ def test_one_line_says_what_to_write(name, users_errors):
 
 def test_there_are_many():
     assert len(CALLS) >= 150
+
+
+MAKERS = {
+    f"{module.__name__.rpartition('.')[2]}.{name}": function
+    for module in (masks, normalizers, positions, scores)
+    for name, function in vars(module).items()
+    if inspect.isfunction(function) and function.__module__ == module.__name__ and name[0] != "_"
+}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_an_argument_that_there_is_not_is_named_beside_those_that_there_are(name):
+    with pytest.raises(TypeError, match=f"^`{name}` takes no `no_such`. It takes `.*`.$"):
+        MAKERS[name](no_such=1)
