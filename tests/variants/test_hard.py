@@ -56,7 +56,7 @@ def test_a_draw_depends_on_the_place_alone(qkv):
     whole = jax.jit(attend)(q)
     later = jax.jit(lambda q: attend(q, query_offset=3))(q[:, 3:])
     np.testing.assert_array_equal(later, whole[:, 3:])
-    dense = jax.jit(lambda q: attend(q, Options(implementation="reference")))(q)
+    dense = jax.jit(lambda q: attend(q, implementation="reference"))(q)
     np.testing.assert_allclose(dense, whole, rtol=1e-6)
 
 
