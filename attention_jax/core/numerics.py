@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.random import threefry2x32_p
-from jaxtyping import Array, Bool, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from attention_jax.core.types import Like
 
@@ -30,6 +30,17 @@ def kept_pairs(key: PRNGKeyArray, rate: float, at: tuple[Array, ...]) -> Bool[Ar
     seed = _hash(seed[0], seed[1], *jnp.broadcast_arrays(b, h))
     bits, _ = _hash(*seed, *jnp.broadcast_arrays(i, j))
     return bits >= jnp.uint32(min(round(rate * 2**32), 2**32 - 1))
+
+
+def dropped(
+    weights: Float[Array, "..."], key: PRNGKeyArray, rate: float, at: tuple[Array, ...]
+) -> Float[Array, "..."]:
+    """The weights after dropout: 0 where one is not kept, 1 / (1 - rate) times as large elsewhere.
+
+    Args:
+      at: as of `kept_pairs`.
+    """
+    return jnp.where(kept_pairs(key, rate, at), weights / (1 - rate), 0)
 
 
 def _hash(x: Array, y: Array, first: Array, second: Array) -> tuple[Array, Array]:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from attention_jax.core import captured_arrays
 from attention_jax.core.calls import clear_calls
 from attention_jax.core.explanation import Explanation
-from attention_jax.core.numerics import kept_pairs
+from attention_jax.core.numerics import dropped
 from attention_jax.core.types import AnyArray
 from attention_jax.engine import partition, reference
 from attention_jax.engine.request import Functions, Keywords, Request, make_request
@@ -85,7 +85,7 @@ def _steps(request: Request, shape: tuple[int, int, int, int]) -> Explanation:
     weights = request.normalizer.weights(scores + poison, visible)
     if request.dropout is not None:
         rate, dropout_key = request.dropout
-        weights = jnp.where(kept_pairs(dropout_key, rate, jnp.ix_(*at)), weights / (1 - rate), 0)
+        weights = dropped(weights, dropout_key, rate, jnp.ix_(*at))
     out = reference.run(request._replace(return_lse=False))
     output = out[0] if isinstance(out, tuple) else out
     return Explanation(plain + poison, scores + poison, visible, weights, output, at[2], at[3])

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from attention_jax.core import captured_arrays
 from attention_jax.core.jaxprs import depends_on, hoist
-from attention_jax.core.numerics import kept_pairs, wide_dtype
+from attention_jax.core.numerics import dropped, wide_dtype
 from attention_jax.core.types import MaskFunction, Score
 from attention_jax.engine.implementation import (
     Implementation,
@@ -48,7 +48,7 @@ def run(request: Request) -> Output:
     weights = normalizer.weights(logits, visible)
     if request.dropout is not None:
         rate, dropout_key = request.dropout
-        weights = jnp.where(kept_pairs(dropout_key, rate, jnp.ix_(*at)), weights / (1 - rate), 0)
+        weights = dropped(weights, dropout_key, rate, jnp.ix_(*at))
     out = named_output(weighted_sum(weights, v).astype(query.dtype))
     if not request.return_lse or normalizer.lse is None:
         return out

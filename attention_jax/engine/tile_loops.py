@@ -53,8 +53,7 @@ def dense(
 @jax.custom_jvp
 def _mean(powers: Array, total: Array, keep: Array | None, v: Array) -> Array:
     """Values summed by their weights. The sums are divided, which are fewer than the weights."""
-    out = _weighted_sum(tile_steps.times(powers, keep), v)
-    return out / jnp.where(total == 0, 1, total)[..., None]
+    return _shares(_weighted_sum(tile_steps.times(powers, keep), v), total)
 
 
 @_mean.defjvp
@@ -63,8 +62,7 @@ def _mean_and_tangent(primals: Any, tangents: Any) -> tuple[Array, Array]:
     powers, total, keep, v = primals
 
     def by_weights(powers: Array, total: Array, v: Array) -> Array:
-        weights = powers / jnp.where(total == 0, 1, total)[..., None]
-        return _weighted_sum(tile_steps.times(weights, keep), v)
+        return _weighted_sum(tile_steps.times(_shares(powers, total), keep), v)
 
     moved = tangents[0], tangents[1], tangents[3]
     return jax.jvp(by_weights, (powers, total, v), moved)
@@ -92,9 +90,12 @@ def _online_softmax_step(
 
 
 def _divide(out: Array, high: Array, total: Array) -> tuple[Array, Array]:
-    return out / jnp.where(total == 0, 1, total)[..., None], online_normalizers.log_total(
-        high, total
-    )
+    return _shares(out, total), online_normalizers.log_total(high, total)
+
+
+def _shares(x: Array, total: Array) -> Array:
+    """Sums of powers as shares of the total of their row; 0 where it sees nothing."""
+    return x / jnp.where(total == 0, 1, total)[..., None]
 
 
 def normalized(

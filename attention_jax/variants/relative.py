@@ -124,8 +124,8 @@ def _at_once(
     seen = reference.visible_pairs(options.mask, at)
     weights = normalizers.softmax.weights(logits, seen)
     if options.dropout_rate and options.dropout_key is not None:
-        kept = numerics.kept_pairs(options.dropout_key, options.dropout_rate, jnp.ix_(*at))
-        weights = jnp.where(kept, weights / (1 - options.dropout_rate), 0)
+        rate, key = options.dropout_rate, options.dropout_key
+        weights = numerics.dropped(weights, key, rate, jnp.ix_(*at))
     shares = jnp.zeros((b, h, t, rows), v.dtype)
     shares = shares.at[:, :, jnp.arange(t)[:, None], row].add(weights)
     of_rows = jnp.einsum("bhtr,re->bthe", shares, params["value"][:, : v.shape[-1]].astype(v.dtype))
@@ -186,9 +186,9 @@ def _near(
     first = options.query_offset - options.key_offset - width // 2
     keys, values = (banded.windows(x, first=first, length=t, width=width) for x in (k, v))
     logits = banded.products(q, keys, width=width) + added + poison[0].astype(q.dtype)
-    places = first + jnp.arange(t)[:, None] + jnp.arange(width)[None]
-    seen = _seen(options, *_positions(added.shape, options))
-    seen = seen & ((places >= 0) & (places < s))[None, :, None]
+    at = _positions(added.shape, options)
+    places = at[-1] - options.key_offset
+    seen = _seen(options, *at) & ((places >= 0) & (places < s))[None, :, None]
     return jnp.where(seen, logits, -jnp.inf), values
 
 
@@ -217,4 +217,4 @@ def _dropped(weights: Float[Array, "b t h c"], options: Options) -> Float[Array,
         return weights
     b, h, i, j = _positions(weights.shape, options)
     at = b[:, None, None, None], h[None, None, :, None], i[None, :, None, None], j[None, :, None]
-    return jnp.where(numerics.kept_pairs(key, rate, at), weights / (1 - rate), 0)
+    return numerics.dropped(weights, key, rate, at)

@@ -32,7 +32,14 @@ def test_a_wide_one_means_all(qkv):
     np.testing.assert_allclose(got, np.broadcast_to(expected, got.shape), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("width", [0, -1.0, float("nan")])
-def test_the_width_must_be_positive(width, users_errors):
-    with pytest.raises(ValueError, match="`width` must be .*; got"):
+@pytest.mark.parametrize(
+    ("width", "message"),
+    [
+        (0, "`width` must be above 0, or None; got"),
+        (-1.0, "`width` must be above 0, or None; got"),
+        (float("nan"), "`width` must be finite and a number or None .*; got nan"),
+    ],
+)
+def test_the_width_must_be_positive(width, message, users_errors):
+    with pytest.raises(ValueError, match=message):
         variants.get("distance", width=width)

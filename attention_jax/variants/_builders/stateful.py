@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from attention_jax.core import checks, masks
 from attention_jax.core.jaxprs import hoist_invariant
-from attention_jax.core.numerics import kept_pairs, wide_dtype
+from attention_jax.core.numerics import dropped, wide_dtype
 from attention_jax.core.types import Options, Params, State, Variant
 from attention_jax.variants._builders.compiled import compiled
 from attention_jax.variants._builders.keywise import finalize, is_causal, prepare
@@ -110,8 +110,7 @@ def _drop(
     if not rate or key is None:
         return weights
     b, h, t, s = map(jnp.arange, weights.shape)
-    kept = kept_pairs(key, rate, jnp.ix_(b, h, t, key_offset + s))
-    return jnp.where(kept, weights / (1 - rate), 0)
+    return dropped(weights, key, rate, jnp.ix_(b, h, t, key_offset + s))
 
 
 def _cross_step(
