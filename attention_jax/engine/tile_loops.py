@@ -45,27 +45,31 @@ def dense(
         logits = tile_steps.hide(tile, dots)
     else:
         logits = tile_steps.logits_of(config, constants, tile, *tile.own[:3])
+    keep = tile_steps.keep_of(config, constants, tile)
+    return jax.tree.map(lambda x: x[None], _softmax_mean(plain, logits, keep, tile.own.v))
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _softmax_mean(plain: bool, logits: Array, keep: Array | None, v: Array) -> tuple[Array, Array]:
+    """Output and log-sum-exp. The sums are divided, which are fewer than the weights."""
     high, powers, total = _powers(logits)
-    out = _mean(powers, total, tile_steps.keep_of(config, constants, tile), tile.own.v)
-    return out[None], online_normalizers.log_total(high, total)[None]
+    return _divide(_weighted_sum(tile_steps.times(powers, keep), v), high, total)
 
 
-@jax.custom_jvp
-def _mean(powers: Array, total: Array, keep: Array | None, v: Array) -> Array:
-    """Values summed by their weights. The sums are divided, which are fewer than the weights."""
-    return _shares(_weighted_sum(tile_steps.times(powers, keep), v), total)
-
-
-@_mean.defjvp
-def _mean_and_tangent(primals: Any, tangents: Any) -> tuple[Array, Array]:
-    """The weights are divided: so the derivative of a saturated row cancels exactly."""
-    powers, total, keep, v = primals
-
-    def by_weights(powers: Array, total: Array, v: Array) -> Array:
-        return _weighted_sum(tile_steps.times(_shares(powers, total), keep), v)
-
-    moved = tangents[0], tangents[1], tangents[3]
-    return jax.jvp(by_weights, (powers, total, v), moved)
+@_softmax_mean.defjvp
+def _softmax_mean_and_tangent(plain: bool, primals: Any, tangents: Any) -> tuple[Any, Any]:
+    """No weight is divided here either, and the derivative of a saturated row is exactly 0."""
+    (logits, keep, v), (d_logits, _, d_v) = primals, tangents
+    high, powers, total = _powers(logits)
+    kept = tile_steps.times(powers, keep)
+    d_powers = powers * d_logits
+    d_lse = _shares(d_powers.sum(-1)[..., None], total)
+    change = d_powers - powers * d_lse
+    if plain:  # Joined to the product with values, it is slower on CPUs.
+        change = lax.optimization_barrier(change)
+    d_out = _weighted_sum(tile_steps.times(change, keep), v) + _weighted_sum(kept, d_v)
+    out, lse = _divide(_weighted_sum(kept, v), high, total)
+    return (out, lse), (_shares(d_out, total), d_lse[..., 0])
 
 
 def _powers(logits: Array, before: Array | None = None) -> tuple[Array, Array, Array]:
