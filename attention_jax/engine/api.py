@@ -10,7 +10,7 @@ from attention_jax.core import checks, normalizers, scores
 from attention_jax.core.calls import clear_calls
 from attention_jax.core.types import AnyArray, Like, MaskFunction, Score, ScoreMod
 from attention_jax.engine import partition, prepared
-from attention_jax.engine.implementation import Implementation, Output, Plan, implementations
+from attention_jax.engine.implementation import Implementation, Plan, implementations
 from attention_jax.engine.prepared import Call
 from attention_jax.engine.request import Functions, Keywords, Request, make_request
 
@@ -135,12 +135,11 @@ def attention(
     found = prepared.kept(known_by)
     if found is not None:
         return found.run(call)
+    request = _request(call, functions, dropout_rate, return_lse)
     with partition.unchecked():
-        plain = partition.untyped(functions) if typed else functions
-        request = _request(call, plain, dropout_rate, return_lse)
         chosen, _ = _choose(request, implementation)
-    if typed:
-        return _apart(request._replace(**functions._asdict()), chosen)
+    if typed or request.is_typed:
+        return request.apart(chosen.run, call.query)
     made = prepared.prepare(request, chosen, call)
     if made is None:
         return chosen.run(request)
@@ -166,8 +165,8 @@ def plan(
     Raises:
       ValueError: as `attention`.
     """
+    request = make_request(query, key, value, return_lse=return_lse, **keywords)
     with partition.unchecked():
-        request = make_request(query, key, value, return_lse=return_lse, **keywords)
         chosen, reason = _choose(request, implementation)
         return chosen.plan(request)._replace(reason=reason)
 
@@ -184,13 +183,6 @@ def _request(call: Call, functions: Functions, dropout_rate: float, return_lse: 
         key_offset=call.key_offset,
         return_lse=return_lse,
     )
-
-
-def _apart(request: Request, chosen: Implementation) -> Output:
-    """Runs a request whose arrays have types of a mesh."""
-    with partition.unchecked():
-        arrays, rebuild = request.lifted()
-    return partition.apart(lambda arrays: chosen.run(rebuild(arrays)), arrays, request.arrays[0])
 
 
 def _choose(request: Request, name: str | None) -> tuple[Implementation, str]:

@@ -14,8 +14,8 @@ from attention_jax.core.calls import clear_calls
 from attention_jax.core.explanation import Explanation
 from attention_jax.core.numerics import dropped
 from attention_jax.core.types import AnyArray
-from attention_jax.engine import partition, reference
-from attention_jax.engine.request import Functions, Keywords, Request, make_request
+from attention_jax.engine import reference
+from attention_jax.engine.request import Keywords, Request, make_request
 
 MOST_PAIRS = 2**24
 
@@ -50,11 +50,7 @@ def explain(
     q1  0.500  0.500      .
     q2  0.333  0.333  0.333
     """
-    typed = partition.is_typed((query, key, value))
-    functions = {x: y for x, y in keywords.items() if x in Functions._fields}
-    plain = zip(functions, partition.untyped(tuple(functions.values())), strict=True)
-    with partition.unchecked():
-        request = make_request(query, key, value, **(keywords | dict(plain)))
+    request = make_request(query, key, value, **keywords)
     shape = request.query.shape[0], request.query.shape[2], request.query.shape[1]
     shape = *shape, request.key.shape[1]
     if np.prod(shape) > MOST_PAIRS:
@@ -62,11 +58,9 @@ def explain(
             f"`explain` holds the numbers of all pairs, at most 2^24; got {shape} of [b h t s]. "
             "Give fewer sequences or shorter ones, such as `query[:1, :64]`."
         )
-    if not typed:
+    if not request.is_typed:
         return _steps(request, shape)
-    with partition.unchecked():
-        arrays, rebuild = request._replace(**functions).lifted()
-    return partition.apart(lambda arrays: _steps(rebuild(arrays), shape), arrays, None)
+    return request.apart(partial(_steps, shape=shape), None)
 
 
 def _steps(request: Request, shape: tuple[int, int, int, int]) -> Explanation:

@@ -36,7 +36,7 @@ def unchecked() -> contextlib.AbstractContextManager:
     return varying.unchecked(where=varying.is_checked())
 
 
-def is_typed(arrays: tuple[Array, ...]) -> bool:
+def is_typed(arrays: tuple[object, ...]) -> bool:
     """True where a mesh types these arrays, or may type what functions capture beside them."""
     explicit = AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types
     return varying.is_checked() or explicit or _explicit_mesh(arrays) is not None
@@ -105,7 +105,7 @@ def _varying(leaves: Sequence[Any]) -> frozenset:
     return frozenset().union(*(jax.typeof(x).manual_axis_type.varying for x in leaves))
 
 
-def _explicit_mesh(leaves: Sequence[Any]) -> Any:
+def _explicit_mesh(leaves: Sequence[object]) -> Any:
     """The mesh of the first array that has explicit axes."""
     for x in leaves:
         mesh = jax.typeof(x).sharding.mesh if isinstance(x, jax.Array) else None

@@ -1,7 +1,7 @@
 """A call of `attention` as a value: validated and analyzed once, for every implementation."""
 
 from collections.abc import Callable
-from typing import NamedTuple, TypedDict, Unpack, cast
+from typing import Any, NamedTuple, TypedDict, Unpack, cast
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ from attention_jax.core.masks import Mask, conjuncts
 from attention_jax.core.normalizers import Normalizer
 from attention_jax.core.numerics import Offset
 from attention_jax.core.types import Like, MaskFunction, Score, ScoreMod
+from attention_jax.engine import partition
 from attention_jax.engine.block_map import BlockMap, Shape, TracedMask
 
 
@@ -176,6 +177,21 @@ class Request(NamedTuple):
         return (self.arrays, starts, key, captured, of_normalizer), rebuild
 
     @property
+    def is_typed(self) -> bool:
+        """True where a mesh types an array of the request, or may."""
+        mask = self.analysis.mask and self.analysis.mask.program
+        programs = self.analysis.program, self.analysis.score_mod, mask
+        captured = [x for program in programs if program is not None for x in program.consts]
+        functions = self.score, self.score_mod, self.mask, self.normalizer
+        return partition.is_typed((*self.arrays, *captured, *values.arrays_of(functions)))
+
+    def apart(self, run: Callable[["Request"], PyTree], like: Array | None) -> PyTree:
+        """`run(request)` by `partition.apart`: computed as if no mesh typed its arrays."""
+        with partition.unchecked():
+            arrays, rebuild = self.lifted()
+        return partition.apart(lambda arrays: run(rebuild(arrays)), arrays, like)
+
+    @property
     def dtype(self) -> jnp.dtype:
         """The dtype of the computation."""
         return numerics.wide_dtype(self.query, self.key, self.value)
@@ -197,7 +213,8 @@ def make_request(
     for word in keywords:
         if word not in Keywords.__annotations__:
             raise TypeError(calls.unknown_word("attention", word, [*Keywords.__annotations__]))
-    return _make(query, key, value, return_lse, **keywords)
+    with partition.unchecked():
+        return _make(query, key, value, return_lse, **keywords)
 
 
 def _make(
@@ -219,13 +236,14 @@ def _make(
         jnp.asarray(x) if isinstance(x, np.ndarray) else x for x in (query, key, value)
     )
     checks.attention_arrays(query, key, value)
-    analysis = _analyze(query, key, value, score, score_mod, mask)
+    plain: Any = partition.untyped((score, score_mod, mask))
+    analysis = _analyze(query, key, value, *plain)
     _check_normalizer(normalizer)
     checks.one_of("return_lse", return_lse, (False, True))
     checks.dropout(dropout_rate, dropout_key)
     checks.position("query_offset", query_offset, query.shape[1])
     checks.position("key_offset", key_offset, key.shape[1])
-    for name, function in (("mask", mask), ("score_mod", score_mod)):
+    for name, function in (("mask", plain[2]), ("score_mod", plain[1])):
         lookups.check(name, function, query, key, query_offset, key_offset)
     _check_lse(return_lse, normalizer)
     drops = dropout_key is not None and dropout_rate > 0

@@ -195,6 +195,20 @@ def test_explicit_axes_divide_the_log_sum_exp_too(arrays):
     assert jax.typeof(lse).sharding.spec == P("x", None, "y")
 
 
+@pytest.mark.parametrize("entry", [attention, explain])
+def test_only_what_a_function_captures_is_divided(entry, arrays):
+    """Query, key and value have no mesh, and none is set."""
+    sharding = NamedSharding(mesh(AxisType.Explicit), P("y"))
+    slopes = jax.device_put(arrays[3], sharding)
+    documents = jax.device_put(jnp.arange(B * T).reshape(B, T) // 3, sharding)
+
+    def run(slopes, documents):
+        own = {"score_mod": nearer(slopes), "mask": masks.documents(documents, documents)}
+        return entry(*arrays[:3], **own)
+
+    close(tuple(run(slopes, documents)), tuple(run(*jax.device_get((slopes, documents)))))
+
+
 def test_an_explanation_of_divided_arrays_is_whole(arrays):
     expected = explain(*arrays[:3], score_mod=nearer(arrays[3]), mask=masks.causal)
     explicit, specs = mesh(AxisType.Explicit), (HEADS, HEADS, HEADS, P("y"))

@@ -19,7 +19,7 @@ def apart(
     options: Options,
 ) -> Output:
     """`attend` of a variant, that loops and reshapes as on one device whatever mesh there is."""
-    if not partition.is_typed((q, k, v)):
+    if not partition.is_typed((q, k, v, *jax.tree.leaves(params))):
         return attend(params, q, k, v, options)
     with partition.unchecked():
         conjuncts = masks.conjuncts(options.mask)
