@@ -169,18 +169,21 @@ def finite(query: Array, key: Array, value: Array) -> tuple[Array, Array, Array,
     the matrix products or their derivatives. It becomes 0 there, and makes NaN of the scores
     that it has a part in; so the mask decides which rows it reaches.
     """
+    q, k, v, of_query, of_key = finite_parts(query, key, value)
+    of_pair = jnp.repeat(of_key, q.shape[2] // k.shape[2], axis=2)
+    poison = of_query[:, :, :, None].transpose(0, 2, 1, 3)
+    return q, k, v, poison + of_pair[:, :, :, None].transpose(0, 2, 3, 1)
+
+
+def finite_parts(
+    query: Array, key: Array, value: Array
+) -> tuple[Array, Array, Array, Float[Array, "b t h"], Float[Array, "b s g"]]:
+    """The same copies; and 0 or NaN for each query, and for each key with its value."""
     dtype = wide_dtype(query, key, value)
     wide = [x.astype(dtype) for x in (query, key, value)]
     q, k, v = (jnp.where(jnp.isfinite(x), x, 0) for x in wide)
     of_query, of_key, of_value = (_nan_where_not_finite(x) for x in wide)
-    of_pair = jnp.repeat(of_key + of_value, q.shape[2] // k.shape[2], axis=2)
-    return (
-        q,
-        k,
-        v,
-        of_query[:, :, :, None].transpose(0, 2, 1, 3)
-        + of_pair[:, :, :, None].transpose(0, 2, 3, 1),
-    )
+    return q, k, v, of_query, of_key + of_value
 
 
 def _nan_where_not_finite(x: Float[Array, "b n h d"]) -> Float[Array, "b n h"]:

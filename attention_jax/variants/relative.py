@@ -18,7 +18,7 @@ Cost: t s (d + e + 1) + 2 t n d products a head; with `values` t s (d + e) + 6 t
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +42,7 @@ from attention_jax.variants._builders import banded
 ALIASES = ("shaw",)
 # With so many pairs of a query and a key or fewer, values are summed from all weights at once.
 _FEW_PAIRS = 2**14
+_log_sum_exp = cast(Callable[[Array, Array], Array], normalizers.softmax.lse)  # softmax has one
 
 
 def relative(*, max_distance: int = 16, values: bool = True) -> Variant:
@@ -130,7 +131,7 @@ def _at_once(
     shares = shares.at[:, :, jnp.arange(t)[:, None], row].add(weights)
     of_rows = jnp.einsum("bhtr,re->bthe", shares, params["value"][:, : v.shape[-1]].astype(v.dtype))
     out = reference.weighted_sum(weights, v) + of_rows
-    return out, normalizers.softmax.lse(logits, seen).swapaxes(1, 2)
+    return out, _log_sum_exp(logits, seen).swapaxes(1, 2)
 
 
 def _in_parts(
@@ -152,7 +153,7 @@ def _in_parts(
     out = of_before[..., :-1] + banded.sums(kept, values) + of_after[..., :-1]
     kept = jnp.concatenate([of_before[..., -1:], kept, of_after[..., -1:]], axis=-1)
     table = params["value"][::-1, : v.shape[-1]].astype(kept.dtype)
-    return out + kept @ table, normalizers.softmax.lse(logits, seen)
+    return out + kept @ table, _log_sum_exp(logits, seen)
 
 
 class _Far(NamedTuple):
@@ -178,14 +179,12 @@ def _near(
 ) -> tuple[Float[Array, "b t h c"], Float[Array, "b n w g e"]]:
     """The logits of the keys nearer than that, -inf where hidden; and their values, in windows."""
     (_, t, _, d), s, width = q.shape, k.shape[1], added.shape[-1]
-    # What is not finite makes NaN of the logits that it has a part in, and of no sum.
-    poison = [jnp.where(jnp.isfinite(x).all(-1, keepdims=True), 0, jnp.nan) for x in (q, k, v)]
-    q, k, v = (jnp.where(jnp.isfinite(x), x, 0) for x in (q, k, v))
+    q, k, v, of_query, of_key = reference.finite_parts(q, k, v)
     q = jnp.concatenate([q * d**-0.5, jnp.ones((*q.shape[:-1], 1), q.dtype)], axis=-1)
-    k = jnp.concatenate([k, (poison[1] + poison[2]).astype(k.dtype)], axis=-1)
+    k = jnp.concatenate([k, of_key[..., None]], axis=-1)
     first = options.query_offset - options.key_offset - width // 2
     keys, values = (banded.windows(x, first=first, length=t, width=width) for x in (k, v))
-    logits = banded.products(q, keys, width=width) + added + poison[0].astype(q.dtype)
+    logits = banded.products(q, keys, width=width) + added + of_query[..., None]
     at = _positions(added.shape, options)
     places = at[-1] - options.key_offset
     seen = _seen(options, *at) & ((places >= 0) & (places < s))[None, :, None]
