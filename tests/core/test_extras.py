@@ -50,7 +50,7 @@ def test_every_extra_that_is_asked_for_exists():
 
 # Packages whose name at import is not that at installation.
 NAMES = {"orbax": "orbax-checkpoint", "PIL": "pillow", "sklearn": "scikit-learn"}
-BROUGHT = {"markupsafe"}  # by Jinja
+BROUGHT = {"markupsafe", "pyarrow"}  # by Jinja and datasets
 
 
 def imported(node: ast.AST) -> set[str]:
