@@ -41,8 +41,9 @@ def _list(flags: argparse.Namespace) -> None:
 
 def _show(flags: argparse.Namespace) -> None:
     entry = variant_info.describe(flags.variant)
-    print(f"{entry.name}\n\n{entry.docstring}\n\n{entry.signature}")
-    print(textwrap.indent(f"\n{entry.options}\n", "    "))
+    # A file of one's own may lack either docstring.
+    parts = entry.name, entry.docstring, entry.signature, textwrap.indent(entry.options, "    ")
+    print(*filter(None, parts), sep="\n\n", end="\n\n")
     if entry.aliases:
         print(f"Also called: {', '.join(entry.aliases)}.")
     print(f"Family: {entry.family}.\nSupports: {', '.join(entry.supports)}.")
@@ -53,7 +54,10 @@ def _draw(flags: argparse.Namespace) -> None:
     from attention_jax.analysis.plots import variant_patterns
 
     spec = variants.parse(flags.variant)
-    found = variant_patterns.patterns(spec.name, **spec.options)
+    try:
+        found = variant_patterns.patterns(spec.name, **spec.options)
+    except ValueError as error:
+        raise ValueError(f"No figure of {flags.variant}: {error}") from error
     output = flags.output or f"{variants.slug(flags.variant)}.png"
     variant_patterns.draw(found, output, title=spec.name)
     print(f"{output}: {spec.name}, {variant_patterns.caption(found)}")
@@ -90,7 +94,7 @@ def _try(flags: argparse.Namespace) -> None:
     try:
         _draw(flags)
     except ValueError as error:  # one without weights has no figure
-        print(f"No figure: {error}")
+        print(error)
     if broken:
         sys.exit(1)
 

@@ -1,16 +1,16 @@
 """Uses a trained run: it translates, writes on, classifies or transcribes.
 
-python -m experiments.predict --run=runs/spanish-transformer-scaled_dot --text="the cat sleeps"
+python -m experiments.predict --run=runs/spanish-transformer-scaled_dot --text="the queen sleeps."
 python -m experiments.predict --run=... --file=sentences.txt --beam=5 --nbest=3 --scores
-python -m experiments.predict --run=runs/first,runs/second --text="the cat sleeps"
-echo "the cat sleeps" | python -m experiments.predict --run=...
+python -m experiments.predict --run=runs/first,runs/second --text="the queen sleeps."
+echo "the queen sleeps." | python -m experiments.predict --run=...
 python -m experiments.predict --run=runs/tiny_shakespeare-transformer-scaled_dot --text="ROMEO:"
 python -m experiments.predict --run=runs/digits-transformer-scaled_dot --file=picture.png --scores
 python -m experiments.predict --run=runs/tones-rnn-additive --file=recording.wav --beam=5
 
 Sentences come by --text, from a file, from standard input, or as you type them. Images (PNG or
-JPEG) and recordings (WAV) come by --file, one or a whole folder: then each line begins with the
-name of its file. Flags of the run itself, such as --seed or --data_dir, may be given too.
+JPEG) and recordings (WAV or FLAC) come by --file, one or a whole folder: then each line begins with
+the name of its file. Flags of the run itself, such as --seed or --data_dir, may be given too.
 """
 
 import contextlib

@@ -1,8 +1,8 @@
 """Writes a page that shows where a trained run looks: one HTML file, which needs no network.
 
-python -m experiments.visualize --run=runs/spanish-transformer-scaled_dot --text="the cat sleeps"
+python -m experiments.visualize --run=runs/spanish-transformer-scaled_dot --text="the queen sleeps."
 python -m experiments.visualize --run=... --file=sentences.txt --output=sentences.html
-python -m experiments.visualize --run=runs/a --other_run=runs/b --text="the cat sleeps"
+python -m experiments.visualize --run=runs/a --other_run=runs/b --text="the queen sleeps."
 python -m experiments.visualize --run=runs/digits-transformer-scaled_dot --examples=6
 python -m experiments.visualize --run=runs/tones-rnn-additive --file=recording.wav
 

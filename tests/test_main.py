@@ -64,7 +64,7 @@ def test_the_gallery_is_one_file(two, tmp_path, capsys):
     [
         (["show", "alibi(size=8)"], "size"),
         (["draw", "sliding_window(size=0)"], "size"),
-        (["draw", "differential"], "not a weighted sum"),
+        (["draw", "differential"], "No figure of differential: .* not a weighted sum"),
         (["draw", "alibi", "--output=/nowhere/a.png"], "/nowhere"),
         (["try", "nowhere.py"], "nowhere.py"),
     ],
@@ -194,3 +194,14 @@ def test_an_alias_is_shown_and_a_near_miss_is_guessed(capsys):
         main(["show", "albi"])
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "Did you mean alibi?" in error
+
+
+def test_a_file_without_a_docstring_has_that_of_its_function(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    bare = MINE.split('"""', 2)[2].replace("A variant.", "The distance, as a score.")
+    (tmp_path / "mine.py").write_text(bare, encoding="utf-8")
+    main(["list", "mine.py"])
+    assert "mine.py            bcx pairs -rm The distance, as a score." in capsys.readouterr().out
+    main(["show", "mine.py"])
+    shown = capsys.readouterr().out
+    assert shown.startswith("mine.py\n\nmine(*, p=2.0)\n\n    The distance, as a score.\n")

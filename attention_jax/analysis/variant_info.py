@@ -41,7 +41,8 @@ class Entry(NamedTuple):
     """One variant.
 
     Attributes:
-      docstring: of its file, of which `claim` to `cost` are parts, as in `Text`.
+      docstring: of its file, of which `claim` to `cost` are parts, as in `Text`; where the file has
+        none, the claim is that of the function.
       signature: of the function, with its defaults.
       options: the docstring of the function.
       support: its abilities.
@@ -83,14 +84,14 @@ def describe(name: str, **options: object) -> Entry:
     """
     variant, spec = variants.get(name, **options), variants.parse(name)
     title, module, factory = origin(spec)
-    text = inspect.cleandoc(module.__doc__ or "")
+    text, words = inspect.cleandoc(module.__doc__ or ""), inspect.getdoc(factory) or ""
     known = {} if options or spec.options else recorded()
     return Entry(
         name=title,
         docstring=text,
-        **read(text)._asdict(),
+        **read(text or words)._asdict(),
         signature=f"{spec.function}{_without_types(inspect.signature(factory))}",
-        options=inspect.getdoc(factory) or "",
+        options=words,
         support=known[title] if title in known else support_of(variant),
         aliases=tuple(getattr(module, "ALIASES", ())),
     )

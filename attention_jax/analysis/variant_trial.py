@@ -80,7 +80,7 @@ def cost(variant: Variant, length: int) -> Cost:
 
 def cost_lines(variant: Variant) -> Iterator[str]:
     """The cost at each of `LENGTHS`, beside that of scaled dot."""
-    yield f"Forward pass, {HEADS} heads of width {WIDTH}, beside scaled_dot:"
+    yield f"Forward pass, {HEADS} heads of width {WIDTH}; scaled_dot in parentheses:"
     for length in LENGTHS:
         try:
             own, plain = (cost(x, length) for x in (variant, variants.get("scaled_dot")))
@@ -89,7 +89,8 @@ def cost_lines(variant: Variant) -> Iterator[str]:
             continue
         yield (
             f"  {length:>5} positions: {own.seconds * 1e3:8.2f} ms ({plain.seconds * 1e3:.2f}), "
-            f"{own.temporary_bytes / 2**20:8.2f} MB of memory ({plain.temporary_bytes / 2**20:.2f})"
+            f"{own.temporary_bytes / 2**20:8.2f} MiB of memory "
+            f"({plain.temporary_bytes / 2**20:.2f})"
         )
 
 

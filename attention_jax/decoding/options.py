@@ -36,7 +36,7 @@ class DecodingOptions:
     Attributes:
       repetition_penalty: above 1, tokens that occurred become less likely; see
         `rules.penalize_repetition`. 1 for none.
-      no_repeat_ngram: no sequence of so many tokens occurs twice; 0 for any.
+      no_repeat_ngram: no sequence of so many tokens occurs twice; 0: any may.
       min_length: least number of tokens before EOS.
       prefix: tokens that every output begins with. Where another rule forbids one of them, it
         stands all the same.

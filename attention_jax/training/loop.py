@@ -152,7 +152,7 @@ class _Loop:
             if signals.received:
                 if self.saved != self.step:
                     self._save(scheduled=False)
-                raise Preempted(signals.received, step=self.step, folder=self.checkpoints.folder)
+                raise Preempted(signals.received, step=self.step, folder=self.folder)
             if signals.asked_to_save:
                 signals.asked_to_save = False
                 if self.saved != self.step:

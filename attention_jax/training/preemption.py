@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import signal
 import threading
 from pathlib import Path
@@ -20,7 +21,8 @@ class Preempted(RuntimeError):
     def __init__(self, number: int, *, step: int, folder: Path):
         super().__init__(
             f"Stopped by {signal.Signals(number).name} after step {step}; a checkpoint is in "
-            f"{folder}. Repeat the command with --resume to continue."
+            f"{folder / 'checkpoints'}. Repeat the command with --run={shlex.quote(str(folder))} "
+            "--resume to continue."
         )
         self.signal, self.exit_code = int(number), 128 + int(number)
 

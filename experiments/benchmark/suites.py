@@ -51,7 +51,7 @@ class BenchmarkConfig(NamedTuple):
       gigabytes: what needs more memory is left out.
       variants: variants: all, or some.
       seconds: variants: a length is left out where, by the one before it, a call might take longer.
-      implementation: attention: of ours. Default: the library's choice.
+      implementation: attention: ours, by name. Default: the library's choice.
       picture: attention, variants: file of a figure, its suffix names the format.
     """
 

@@ -49,7 +49,7 @@ class DeviceFlags(NamedTuple):
     """Where a program computes.
 
     Attributes:
-      platform: device. Default: the best found.
+      platform: kind of device. Default: the best found.
       compile_cache: folder of compiled programs, which makes a second start fast; empty for none.
         The environment's JAX_COMPILATION_CACHE_DIR sets another default.
     """
@@ -68,21 +68,21 @@ class ModelFlags(NamedTuple):
         the library. Where one cannot serve, the Transformer puts scaled_dot, and says so. The RNN
         takes scores of a pair, such as additive, those that go from query to query, such as
         coverage, and none. Default: scaled_dot for the Transformer, additive for the RNN.
-      cross_attention: Transformer: another one between the two, from decoder to source.
+      cross_attention: Transformer: attention of the decoder to the source. Default: --attention.
       width: width of the model.
       layers: layers of the encoder, and of the decoder.
       heads: Transformer: query heads.
       kv_heads: Transformer: key and value heads. Default: --heads.
       feed_forward: Transformer: width of the feed-forward layer.
       positions: Transformer: positions.
-      norm: Transformer: norm before or after.
-      activation: Transformer: of hidden units.
+      norm: Transformer: layer norm before each sublayer, or after its residual sum.
+      activation: Transformer: activation of the feed-forward layer.
       scan: Transformer: loop over layers; compiles faster.
       remat: Transformer: recompute layers; saves memory.
       attention_dropout: Transformer: dropout on attention weights.
       cell: RNN: cell.
       bidirectional: RNN: read the source both ways.
-      input_feeding: RNN: feed the attentional vector back.
+      input_feeding: RNN: each step of the decoder reads what the attention of the last one found.
       tied: one table for embeddings and output.
       dropout: dropout rate.
       dtype: type of the computation.
@@ -144,8 +144,8 @@ class TrainingFlags(NamedTuple):
       optimizer: optimizer.
       learning_rate: peak learning rate.
       schedule: schedule.
-      final_rate: last learning rate of the cosine.
-      warmup_steps: steps until the peak.
+      final_rate: learning rate at the end of --schedule=cosine.
+      warmup_steps: steps until the learning rate has risen to its peak.
       weight_decay: weight decay of adamw and muon.
       adam_b2: decay of Adam's mean square.
       clip_norm: bound of the gradient's norm; 0 for none.
@@ -153,11 +153,11 @@ class TrainingFlags(NamedTuple):
       accumulate: batches a step.
       evaluate_every: steps between evaluations.
       log_every: steps between two rows of the log.
-      evaluate_sentences: validation sentences translated then.
+      evaluate_sentences: validation sentences, or recordings, decoded at each evaluation.
       checkpoint_every: steps between checkpoints.
       max_seconds: seconds of training, evaluations included, after which it stops before --steps.
         Default: no limit.
-      patience: evaluations without a better one before it stops.
+      patience: evaluations in a row without a better one before training stops. Default: no limit.
       select: validation score that picks the best checkpoint.
       average: average the last so many checkpoints; 1: take the best.
       profile_steps: steps to profile, into the run's folder.
@@ -208,13 +208,13 @@ class DecodingFlags(NamedTuple):
         log-probabilities: (5 + length) / 6 with wu, the length itself with power.
       nbest: translations of each sentence.
       sample: draw each token, whatever --beam says.
-      temperature: of --sample: below 1 favors the probable.
-      top_k: of --sample: draw from so many best tokens.
-      top_p: of --sample: draw from the fewest tokens of this share.
+      temperature: of --sample: below 1 favors probable tokens.
+      top_k: of --sample: draw from so many most probable tokens.
+      top_p: of --sample: draw from the fewest tokens whose probabilities sum to this.
       min_p: of --sample: leave out what is less probable than this share of the most probable.
       min_length: least number of tokens before the end.
       repetition_penalty: above 1, tokens that occurred become less likely.
-      no_repeat_ngram: no sequence of so many tokens occurs twice; 0 for any.
+      no_repeat_ngram: no sequence of so many tokens occurs twice; 0: any may.
     """
 
     beam: Annotated[int, Flag(low=1, may_change=True)] = 1

@@ -102,11 +102,13 @@ def titled(configs: Sequence[tuple]) -> dict[str, list[Field]]:
     """The flags of configurations by the titles of the groups in which they stand."""
     found: dict[str, list[Field]] = {}
     for config in configs:
-        inner = [value for value in config if hasattr(value, "_fields")]
-        below = {name for own in inner for name in fields(own)}
+        # By name from `config`, which may narrow the choices of its groups.
+        known = fields(config)
+        below = titled([value for value in config if hasattr(value, "_fields")])
+        names = {field.name for own in below.values() for field in own}
         title = (inspect.getdoc(type(config)) or "").partition("\n")[0].rstrip(".")
-        found[title] = [field for name, field in fields(config).items() if name not in below]
-        found |= titled(inner)
+        found[title] = [field for name, field in known.items() if name not in names]
+        found |= {inner: [known[field.name] for field in own] for inner, own in below.items()}
     return found
 
 

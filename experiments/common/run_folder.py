@@ -125,8 +125,8 @@ def choose(
             raise ValueError(f"`--overwrite` deletes only runs; {folder} holds no run.flags.")
     if run.resume and not is_run:
         raise ValueError(
-            f"`--resume` needs a run that was started; {folder} holds no run.flags. Leave --resume "
-            "out to start one."
+            f"`--resume` needs a run that was started; {folder} holds no run.flags. Name its "
+            "folder by --run, or leave --resume out to start one."
         )
     if run.resume:
         _check_same_run(experiment, config, folder, data or {})

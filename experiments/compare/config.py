@@ -39,12 +39,12 @@ class CompareConfig(NamedTuple):
         Default: --learning_rate alone.
       score: the score that is compared: exact_match or bleu of translations, wer, cer or accuracy
         of speech, else accuracy. Default: the first, but bleu of real text.
-      confidence: of intervals.
+      confidence: confidence level of intervals.
       cost_lengths: tokens of a sentence at which costs of translation are measured; empty for none.
       train: train what is missing; --notrain only draws what there is.
       launcher: where runs go: this machine, or Ray, here or on a cluster. Both train as many at a
         time as there are cores for.
-      ray_address: of a Ray cluster. Default: this machine alone.
+      ray_address: address of a Ray cluster. Default: this machine alone.
       cores_per_run: cores of each run. Local runs go one after another, with all of them, on a GPU
         or TPU and by --match=time.
       gpus_per_run: GPUs of each run on Ray; 0: none, 0.5: two share one.

@@ -9,7 +9,7 @@ Models are language models: a Transformer over any variant with any kind of posi
 with or without attention to its own past. Each is tested at the length of its training and beyond
 it, and by how far back lies what an answer needs. A run's folder is that of experiments.language,
 without text: memory.png has the curves, and result.json the counts behind them. Curves of several
-runs in one figure: experiments.memory.plots.
+runs in one figure: experiments.memory.draw.
 """  # noqa: E501
 
 from experiments.common.train import launch

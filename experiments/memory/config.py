@@ -34,8 +34,8 @@ class DataFlags(NamedTuple):
       vocabulary: associative, induction: tokens.
       pairs: associative: pairs of a sequence.
       power: associative: power of the gaps; 1 makes them uniform.
-      symbols: copying: how many.
-      alphabet: copying: of how many different ones.
+      symbols: copying: symbols to copy.
+      alphabet: copying: different symbols there are.
       shorter_lengths: train on sequences of these lengths too, one length a batch, all as likely;
         associative: with --pairs in proportion.
       test_lengths: lengths of tests beside --length. Default: its double and fourfold.

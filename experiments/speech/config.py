@@ -53,15 +53,15 @@ class DataFlags(NamedTuple):
     """The sounds, and how they become frames.
 
     Attributes:
-      sounds: what is heard: tones, fsdd, fsdd_joined; or a folder of WAV files, each with a .txt
-        beside it, or a table of lines file<TAB>transcript[<TAB>split].
+      sounds: what is heard: tones, fsdd, fsdd_joined; or a folder of WAV or FLAC files, each with
+        a .txt beside it, or a table of lines file<TAB>transcript[<TAB>split].
       sound_option: an option of tones or fsdd_joined, as name=value; may be repeated.
       data_dir: folder of the data sets.
       skip_bad: leave out what is damaged or wrong, and count it.
       resample: resample recordings of another --rate.
       rate: samples a second of recordings of your own.
       mels: bands of the spectrogram.
-      transcript_tokens: default: those that suit the sounds.
+      transcript_tokens: tokens of the transcripts. Default: those that suit the sounds.
       frames_per_batch: padded frames a batch.
       max_frames: longer recordings are left out of training, and counted. Learned positions go no
         further.
@@ -88,9 +88,9 @@ class ListenFlags(NamedTuple):
       loss: trained by a decoder that attends, by CTC, or by both at once, where the decoder
         writes.
       ctc_share: of --loss=joint: the share of CTC.
-      halvings: convolutions in front, of stride 2.
-      pyramid: RNN: layers of the listener that halve.
-      encoder_layers: Transformer: of the encoder. Default: --layers.
+      halvings: convolutions in front, of stride 2: each halves the number of frames.
+      pyramid: RNN: layers of the encoder that halve the number of frames.
+      encoder_layers: Transformer: layers of the encoder. Default: --layers.
       frequency_masks: SpecAugment: runs of bands that are hidden.
       frequency_width: SpecAugment: the most bands in one.
       time_masks: SpecAugment: runs of frames that are hidden.

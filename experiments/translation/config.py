@@ -60,9 +60,10 @@ class DataFlags(NamedTuple):
       shortest: leave out pairs with a side shorter than that, in --length_unit; 0: none.
       longest: leave out pairs with a side longer than that; 0: none.
       length_ratio: leave out pairs with a side over so many times as long as the other; 0: none.
-      length_unit: unit of the three: words, which spaces separate, or characters.
+      length_unit: unit of --shortest, --longest and --length_ratio: words, which spaces separate,
+        or characters.
       data_dir: folder of the data sets.
-      tokenizer: default: the one that suits the task.
+      tokenizer: kind of tokens. Default: the one that suits the task.
       tokenizer_file: a tokenizer made elsewhere, instead of one that is learned: a
         tokenizer.json of Hugging Face, or a SentencePiece model. The run keeps a copy.
       special_tokens: names of padding, begin, end and unknown in --tokenizer_file, separated by
@@ -70,7 +71,7 @@ class DataFlags(NamedTuple):
       unicode: normal form in which text is read and learned: nfc composes accents, nfkc also makes
         one of variants of a character, none leaves text as it is.
       vocabulary_size: tokens of a BPE vocabulary.
-      bleu_tokenizer: of BLEU, one of sacreBLEU's. Default: zh of Chinese, char of other text
+      bleu_tokenizer: sacreBLEU's tokenizer for BLEU. Default: zh of Chinese, char of other text
         without spaces between words, else 13a.
       max_length: longer sentences are left out, and counted.
       tokens_per_batch: padded tokens a batch, on each side.

@@ -51,7 +51,7 @@ def items(run: Run, given: PageFlags) -> Items:
     if not texts:
         raise ValueError(
             "`--text` or `--file` must hold a sentence to read; got none. "
-            'Add for instance --text="the cat sleeps".'
+            'Add for instance --text="the queen sleeps."'
         )
     for text in texts:
         if not text.strip() or not run.tokenizer.encode(text):

@@ -60,5 +60,5 @@ def test_a_length_that_is_refused_says_why(monkeypatch):
 
     monkeypatch.setattr(variant_trial, "LENGTHS", (16, 64))
     head, short, long = variant_trial.cost_lines(Variant(no_parameters, attend))
-    assert "beside scaled_dot" in head and " ms (" in short and "MB" in short
+    assert "scaled_dot in parentheses" in head and " ms (" in short and "MiB" in short
     assert long == "     64 positions: too long"

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, NamedTuple
 import pytest
 from absl import flags as absl_flags
 
-from experiments.common import experiment, flags, run_folder
+from experiments.common import experiment, flags, help_text, run_folder
 from experiments.common.flags import Flag, Only
 from tests.support.paths import ROOT
 
@@ -66,6 +66,11 @@ def test_fields_of_groups_are_flags():
     assert found["size"].value == 4 and found["size"].help == "Of something that takes two lines."
     assert found["kind"].rules.choices == ("red", "blue")
     assert flags.fields(Narrow())["word"].rules.choices == ("a", "b")
+
+
+def test_help_shows_the_choices_that_a_configuration_leaves():
+    text = help_text.text(flags.titled((Narrow(),)))
+    assert text.endswith("A group:\n  --word=a\n      One of some. One of a, b.")
 
 
 def test_arguments_change_what_they_name():

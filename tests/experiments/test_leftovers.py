@@ -65,7 +65,7 @@ def test_a_run_that_was_killed_before_it_began_begins_again(
     assert not (folder / "run.flags").exists()
     again = flags.replace(config, overwrite=overwrite)
     assert run_folder.choose(MEMORY, again, "x") == folder
-    with pytest.raises(ValueError, match="needs a run that was started; .* Leave --resume out"):
+    with pytest.raises(ValueError, match="needs a run that was started; .* leave --resume out"):
         run_folder.choose(MEMORY, flags.replace(config, resume=True), "x")
     with run_lock.held(folder):
         run_folder.accept(MEMORY, config, None, folder)

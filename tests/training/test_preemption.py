@@ -78,7 +78,7 @@ def test_other_threads_leave_the_handlers_alone():
 def test_the_error_names_signal_step_folder_and_exit_code():
     error = Preempted(signal.SIGTERM, step=7, folder=Path("runs/mine"))
     assert str(error) == (
-        "Stopped by SIGTERM after step 7; a checkpoint is in runs/mine. Repeat the command with "
-        "--resume to continue."
+        "Stopped by SIGTERM after step 7; a checkpoint is in runs/mine/checkpoints. Repeat the "
+        "command with --run=runs/mine --resume to continue."
     )
     assert (error.signal, error.exit_code) == (15, 143)
