@@ -70,18 +70,35 @@ SYNONYMS = {
 
 def clear_calls(function: Callable[P, R]) -> Callable[P, R]:
     """The function, whose wrong calls raise a TypeError of one line that says what to write."""
+    return clear_calls_of("")(function)
 
-    @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return function(*args, **kwargs)
-        except TypeError:
-            line = misfit(function, args, kwargs)
-            if line is None:
-                raise
-        raise TypeError(line)
 
-    return call
+def clear_calls_of(
+    name: str, *, bound: int = 0, words: Mapping[str, str] | None = None
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """`clear_calls`, for a function that users know otherwise.
+
+    Args:
+      name: that users know; empty for its own.
+      bound: how many of its first arguments are not the user's.
+      words: keywords that it does not take, and what to write instead.
+    """
+
+    def clear(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                return function(*args, **kwargs)
+            except TypeError:
+                own = functools.partial(function, *args[:bound]) if bound else function
+                line = misfit(own, args[bound:], kwargs, name=name, words=words)
+                if line is None:
+                    raise
+            raise TypeError(line)
+
+        return call
+
+    return clear
 
 
 def clear_fields(made: type[Tuple]) -> type[Tuple]:
@@ -108,8 +125,14 @@ def misfit(
     kwargs: Mapping[str, object],
     *,
     name: str = "",
+    words: Mapping[str, str] | None = None,
 ) -> str | None:
-    """One line about a call that does not fit; None where it fits."""
+    """One line about a call that does not fit; None where it fits.
+
+    Args:
+      name: of the function, where it is not its own.
+      words: keywords that it does not take, and what to write instead.
+    """
     signature = inspect.signature(function)
     try:
         signature.bind(*args, **kwargs)
@@ -119,9 +142,10 @@ def misfit(
         known = [x for x in signature.parameters if x not in ("self", "cls", "_cls")]
         unknown = [word for word in kwargs if word not in signature.parameters]
         if unknown:
+            if words and unknown[0] in words:
+                return f"`{name}` takes no `{unknown[0]}`; write {words[unknown[0]]}."
             return unknown_word(name, unknown[0], known)
-        shown = f"`{name}({', '.join(_shown(x) for x in signature.parameters.values())})`"
-        shown = shown.replace("(self, ", "(").replace("(_cls, ", "(").replace("(self)", "()")
+        shown = f"`{name}({', '.join(_shown(signature))})`"
         return f"A call of `{name}` does not fit: {error}. It is {shown}."
 
 
@@ -146,9 +170,21 @@ def name_of(function: Callable[..., object]) -> str:
     return f"{room}.{name}" if room in ("masks", "normalizers", "positions", "scores") else name
 
 
-def _shown(parameter: inspect.Parameter) -> str:
-    if parameter.kind is parameter.VAR_KEYWORD:
-        return f"**{parameter.name}"
+def _shown(signature: inspect.Signature) -> list[str]:
+    """The parameters as a signature has them, without annotations and long defaults."""
+    shown = []
+    for parameter in signature.parameters.values():
+        if parameter.name in ("self", "cls", "_cls"):
+            continue
+        if parameter.kind is parameter.KEYWORD_ONLY and not any(x[0] == "*" for x in shown):
+            shown.append("*")
+        shown.append(_one(parameter))
+    return shown
+
+
+def _one(parameter: inspect.Parameter) -> str:
+    if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+        return str(parameter.replace(annotation=parameter.empty))
     if parameter.default is parameter.empty:
         return parameter.name
     text = repr(parameter.default)

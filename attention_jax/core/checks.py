@@ -5,7 +5,6 @@ They look at shapes and dtypes only, so they cost nothing inside `jit`.
 
 import functools
 import inspect
-import linecache
 from collections.abc import Callable, Hashable, Sequence
 
 import jax
@@ -17,6 +16,7 @@ from jaxtyping import Array
 
 from attention_jax.core import captured_arrays
 from attention_jax.core.types import Length, Like, MaskFunction, Score, ScoreMod, is_typed_key
+from attention_jax.core.wording import said, shown
 
 LARGEST = 2**31 - 1  # positions are 32-bit numbers
 # So far from 0 that the distance of two positions is a 32-bit number too.
@@ -104,14 +104,24 @@ _MISSING_AXES = {
 }
 
 
-def attention_arrays(query: Like, key: Like, value: Like) -> None:
+# The axes of query, key and value: sequences, one position of each, one query and all keys.
+SEQUENCES = ("b t h d", "b s g d", "b s g e")
+POSITIONS = ("b h d", "b g d", "b g e")
+QUERY_OF_KEYS = ("b h d", "b s g d", "b s g e")
+
+
+def attention_arrays(
+    query: Like,
+    key: Like,
+    value: Like,
+    axes: tuple[str, str, str] = SEQUENCES,
+    *,
+    same_width: bool = False,  # of query and key; the engine leaves it to the score
+) -> None:
     """Raises unless the arrays fit each other as `[b t h d]`, `[b s g d]`, `[b s g e]`."""
-    for name, array, axes in (
-        ("query", query, "b t h d"),
-        ("key", key, "b s g d"),
-        ("value", value, "b s g e"),
-    ):
-        shape(name, array, axes, remedy=_MISSING_AXES.get(len(getattr(array, "shape", ())), ""))
+    given, missing = (query, key, value), _MISSING_AXES if axes is SEQUENCES else {}
+    for name, array, letters in zip(("query", "key", "value"), given, axes, strict=True):
+        shape(name, array, letters, remedy=missing.get(len(getattr(array, "shape", ())), ""))
         floating(name, array)
         if array is not value and not array.shape[-1]:
             raise ValueError(
@@ -119,9 +129,12 @@ def attention_arrays(query: Like, key: Like, value: Like) -> None:
             )
     _same("key", key, "query", query, axis=0, what="batch size")
     _same("value", value, "key", key, axis=0, what="batch size")
-    _same("value", value, "key", key, axis=1, what="length")
-    _same("value", value, "key", key, axis=2, what="number of heads")
-    heads, groups = query.shape[2], key.shape[2]
+    if axes is not POSITIONS:
+        _same("value", value, "key", key, axis=1, what="length")
+    _same("value", value, "key", key, axis=-2, what="number of heads")
+    if same_width:
+        _same("key", key, "query", query, axis=-1, what="width")
+    heads, groups = query.shape[-2], key.shape[-2]
     if groups == 0 or heads % groups:
         raise ValueError(
             f"The heads of `key` must divide those of `query`; got {groups} and {heads}. "
@@ -142,8 +155,7 @@ def score_function(score: Score, query: Like, key: Like, dtype: DTypeLike) -> Cl
     try:
         program, result = _traced("score", score, q, k, *at)
     except TypeError:
-        if q.shape != k.shape:
-            _same("key", key, "query", query, axis=3, what="width")
+        _same("key", key, "query", query, axis=3, what="width")
         raise
     if result.shape != () or not jnp.issubdtype(result.dtype, jnp.floating):
         raise ValueError(
@@ -195,11 +207,8 @@ def mask_function(mask: MaskFunction) -> ClosedJaxpr:
 def dropout(rate: object, key: object) -> None:
     """Raises unless the rate is in [0, 1), and comes with a key where it is above 0."""
     fraction("dropout_rate", rate, remedy="It sets the program, so it cannot be traced.")
-    if key is not None and not _is_random_key(key):
-        raise ValueError(
-            f"`dropout_key` must be a random key; got {said(key)}. "
-            + (f"Make one: `jax.random.key({key})`." if isinstance(key, int) else "")
-        )
+    if key is not None:
+        random_key("dropout_key", key)
     if rate and key is None:
         raise ValueError(
             f"`dropout_key` must be given where `dropout_rate` is above 0; got None with "
@@ -207,10 +216,13 @@ def dropout(rate: object, key: object) -> None:
         )
 
 
-def _is_random_key(key: object) -> bool:
-    """True for a typed key, and for the raw words of one."""
-    words = getattr(key, "shape", None) in ((2,), (4,))
-    return is_typed_key(key) or (words and jnp.result_type(key) == jnp.uint32)
+def random_key(name: str, key: object) -> None:
+    """Raises unless `key` is a typed random key, or the raw words of one."""
+    size = getattr(key, "shape", None)
+    words = size in ((2,), (4,)) and jnp.result_type(key) == jnp.uint32
+    if not (words or (is_typed_key(key) and size == ())):
+        remedy = f"Make one: `jax.random.key({key})`." if isinstance(key, int) else ""
+        raise ValueError(_line(f"`{name}` must be one random key; got {said(key)}.", remedy))
 
 
 def position(
@@ -272,8 +284,9 @@ def known(value: ArrayLike) -> int | None:
 
 def _same(name: str, array: Like, other: str, against: Like, *, axis: int, what: str) -> None:
     if array.shape[axis] != against.shape[axis]:
+        place = range(len(array.shape))[axis]
         raise ValueError(
-            f"`{name}` and `{other}` must have the same {what} (axis {axis}); "
+            f"`{name}` and `{other}` must have the same {what} (axis {place}); "
             f"got shapes {array.shape} and {against.shape}."
         )
 
@@ -339,30 +352,6 @@ def _traced(
             + (" Call it first." if callable(result) else "")
         )
     return program, result
-
-
-def shown(function: Callable[..., object]) -> str:
-    """A user's function as errors show it: its name, place and first line."""
-    inner = getattr(function, "function", function)  # of a mask
-    name = getattr(inner, "__qualname__", type(inner).__name__)
-    code = getattr(inspect.unwrap(inner) if callable(inner) else inner, "__code__", None)
-    if code is None:
-        return name
-    line = linecache.getline(code.co_filename, code.co_firstlineno).strip()
-    return f"{name} ({code.co_filename}:{code.co_firstlineno}{': ' + line if line else ''})"
-
-
-def said(value: object) -> str:
-    """A value as errors show it, in few words."""
-    if isinstance(value, (jax.Array, np.ndarray, jax.ShapeDtypeStruct)):
-        return f"an array {value.dtype}{list(value.shape)}"
-    text = repr(value)
-    if isinstance(value, (bool, int, float, str, type(None))) and len(text) < 60:
-        return text
-    if callable(value) and hasattr(value, "__name__"):
-        return f"the function {value.__name__}"
-    kind = type(value).__name__
-    return f"{text} ({kind})" if len(text) < 40 else f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
 def reason(error: Exception) -> str:

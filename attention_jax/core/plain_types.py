@@ -18,7 +18,9 @@ from typing import ParamSpec, TypeVar
 
 import jax
 import jax.export
+import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from attention_jax.core import calls, checks
 from attention_jax.core.types import Length
@@ -206,3 +208,21 @@ def of_kind(name: str, value: object, *kinds: type) -> None:
             f"`{name}` must be of the class {names}; got {checks.said(value)}. Make one: "
             f"`{kinds[0].__name__}(...)`."
         )
+
+
+def float_dtype(dtype: DTypeLike) -> jnp.dtype:
+    """The type of a computation.
+
+    Raises:
+      ValueError: it is none of floating-point numbers.
+    """
+    try:
+        kind = None if dtype is None else jnp.dtype(dtype)
+    except TypeError:
+        kind = None
+    if kind is None or not jnp.issubdtype(kind, jnp.floating):
+        raise ValueError(
+            f"`dtype` must be a type of floating-point numbers; got {checks.said(dtype)}. Use "
+            "jnp.float32 or jnp.bfloat16."
+        )
+    return kind

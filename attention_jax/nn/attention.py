@@ -14,7 +14,7 @@ from attention_jax.core import checks, masks, plain_types, positions
 from attention_jax.core.calls import clear_calls
 from attention_jax.core.types import MaskFunction, Options, Params, State, Variant
 from attention_jax.nn import flax_calls
-from attention_jax.nn.layers import Linear, check_rngs, dropout_key, float_dtype, plain
+from attention_jax.nn.layers import Linear, check_rngs, dropout_key, plain
 
 
 class CrossAttentionCache(NamedTuple):
@@ -65,7 +65,7 @@ class MultiHeadAttention(nnx.Module):
         checks.divides("heads", heads, "width", width)
         checks.divides("kv_heads", kv_heads, "heads", heads)
         self.heads, self.kv_heads, self.head_width = heads, kv_heads, width // heads
-        self.dtype = float_dtype(dtype)
+        self.dtype = plain_types.float_dtype(dtype)
         self.variant, self.rope, self.dropout_rate = variant, rope, dropout_rate
 
         def linear(heads_out: int) -> Linear:

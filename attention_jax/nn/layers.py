@@ -46,24 +46,6 @@ def dropout_key(rngs: nnx.Rngs) -> Array:
     return rngs.dropout()
 
 
-def float_dtype(dtype: DTypeLike) -> jnp.dtype:
-    """The type of a computation.
-
-    Raises:
-      ValueError: it is none of floating-point numbers.
-    """
-    try:
-        kind = None if dtype is None else jnp.dtype(dtype)
-    except TypeError:
-        kind = None
-    if kind is None or not jnp.issubdtype(kind, jnp.floating):
-        raise ValueError(
-            f"`dtype` must be a type of floating-point numbers; got {checks.said(dtype)}. Use "
-            "jnp.float32 or jnp.bfloat16."
-        )
-    return kind
-
-
 class Linear(nnx.Linear):
     """`nnx.Linear` on all positions at once.
 
@@ -134,7 +116,7 @@ class Embedding(nnx.Module):
         if positions == "learned":
             plain_types.sizes(max_length=max_length)
         check_rngs(rngs)
-        dtype = float_dtype(dtype)
+        dtype = plain_types.float_dtype(dtype)
         init = nnx.initializers.normal(width**-0.5)
         self.table = nnx.Embed(vocabulary_size, width, embedding_init=init, dtype=dtype, rngs=rngs)
         self.positions, self.width = positions, width

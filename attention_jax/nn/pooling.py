@@ -8,7 +8,7 @@ from attention_jax.core import plain_types
 from attention_jax.core.calls import clear_calls
 from attention_jax.core.types import Variant
 from attention_jax.nn.attention import MultiHeadAttention
-from attention_jax.nn.layers import check_rngs, float_dtype
+from attention_jax.nn.layers import check_rngs
 from attention_jax.nn.patches import SPREAD
 
 
@@ -28,7 +28,7 @@ class AttentionPooling(nnx.Module):
         check_rngs(rngs)
         self.query = nnx.Param(SPREAD * rngs.params.normal((width,)))
         self.attention = MultiHeadAttention(
-            width, heads=heads, variant=variant, dtype=float_dtype(dtype), rngs=rngs
+            width, heads=heads, variant=variant, dtype=plain_types.float_dtype(dtype), rngs=rngs
         )
 
     def __call__(

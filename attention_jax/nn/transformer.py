@@ -19,7 +19,7 @@ from attention_jax.core import checks, masks, plain_types
 from attention_jax.core.calls import clear_calls, clear_fields
 from attention_jax.core.types import MaskFunction, State, Variant
 from attention_jax.nn.attention import MultiHeadAttention
-from attention_jax.nn.layers import Linear, Stack, dropout, float_dtype
+from attention_jax.nn.layers import Linear, Stack, dropout
 
 POSITIONS = ("sinusoidal", "learned", "rope", "none")
 STAND_IN = "scaled_dot"  # where the named variant cannot serve
@@ -119,7 +119,7 @@ class FeedForward(nnx.Module):
         checks.one_of("activation", activation, tuple(ACTIVATIONS))
         plain_types.sizes(width=width, hidden=hidden)
         plain_types.rates(dropout_rate=dropout_rate)
-        dtype = float_dtype(dtype)
+        dtype = plain_types.float_dtype(dtype)
         init = nnx.initializers.xavier_uniform()
         self.up = Linear(width, hidden, kernel_init=init, dtype=dtype, rngs=rngs)
         self.down = Linear(hidden, width, kernel_init=init, dtype=dtype, rngs=rngs)

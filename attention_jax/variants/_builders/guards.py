@@ -1,16 +1,26 @@
-"""Guards of every variant: empty calls give empty or zero outputs, sizes are checked."""
+"""Guards of every variant: empty calls give empty or zero outputs, wrong arguments one line."""
 
 import inspect
 from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, PRNGKeyArray
 
-from attention_jax.core import checks
-from attention_jax.core.types import AnyArray, Options, Output, Params, Variant
+from attention_jax.core import checks, plain_types
+from attention_jax.core.calls import ATTENTION_WORDS, clear_calls_of
+from attention_jax.core.types import AnyArray, Options, Output, Params, State, Variant
 from attention_jax.core.values import Made, bind
+from attention_jax.variants._builders import arguments
 from attention_jax.variants._builders.meshes import apart
+
+R = TypeVar("R")
+
+_WORDS = {word: f"{meant}, in its `Options(...)`" for word, meant in ATTENTION_WORDS.items()}
+_WORDS |= {name: f"`Options({name}=...)`" for name in Options._fields}
 
 
 def guarded(variant: Variant) -> Variant:
@@ -19,20 +29,40 @@ def guarded(variant: Variant) -> Variant:
         return variant
     given = inspect.signature(variant.attend).parameters
     alone = all(x in given and given[x].default is None for x in ("k", "v"))
-    attend = bind(_attend_alone if alone else _attend, bind(apart, variant.attend))
-    return variant._replace(init=bind(_init, variant.init), attend=attend)
+    attend = bind(
+        _attend_alone if alone else _attend,
+        variant.init,
+        variant.score is not None,
+        bind(apart, variant.attend),
+    )
+    own = variant._replace(init=bind(_init, variant.init), attend=attend)
+    start, step, cross_step = variant.start, variant.step, variant.cross_step
+    if start is None:
+        return own
+    return own._replace(
+        start=bind(_start, variant.init, start),
+        step=None if step is None else bind(_step, variant.init, start, step),
+        cross_step=None
+        if cross_step is None
+        else bind(_cross_step, variant.init, start, cross_step),
+    )
 
 
+@clear_calls_of("init", bound=1)
 def _init(
     init: Callable[..., Params], key: PRNGKeyArray, *, heads: int, kv_heads: int, head_width: int
 ) -> Params:
     sizes = {"heads": heads, "kv_heads": kv_heads, "head_width": head_width}
-    for name, size in sizes.items():
-        checks.positive(name, size)
+    plain_types.sizes(**sizes)
+    checks.divides("kv_heads", kv_heads, "heads", heads)
+    checks.random_key("key", key)
     return init(key, **sizes)
 
 
+@clear_calls_of("attend", bound=3, words=_WORDS)
 def _attend(
+    init: Callable[..., Params],
+    is_score: bool,
     attend: Callable[..., Output],
     params: Params,
     q: AnyArray,
@@ -46,16 +76,26 @@ def _attend(
             f"`options` must be an `Options`; got {type(options).__name__}. "
             "Write `Options(mask=...)`."
         )
-    own: list[Array] = [jnp.asarray(x) if isinstance(x, np.ndarray) else x for x in (q, k, v)]
-    query, key, value = own
-    checks.attention_arrays(query, key, value)
+    query, key, value = own = _arrays(q, k, v)
+    # Of a score, query and key may have widths of their own, and so may its parameters.
+    checks.attention_arrays(query, key, value, same_width=not is_score)
+    sizes = arguments.sizes_of(query, key)
+    arguments.check_params(init, params, sizes, names_only=is_score)
+    checks.one_of("return_lse", options.return_lse, (False, True))
     out = *query.shape[:3], value.shape[-1]
     if not options.return_lse and not (key.shape[1] and np.prod(out)):
         return jnp.zeros(out, query.dtype)
-    return attend(params, query, key, value, options)
+    return _explained(
+        partial(attend, params, *own, options),
+        partial(arguments.check_options, options, query.shape[1], key.shape[1]),
+        partial(arguments.check_params, init, params, sizes),
+    )
 
 
+@clear_calls_of("attend", bound=3, words=_WORDS)
 def _attend_alone(
+    init: Callable[..., Params],
+    is_score: bool,
     attend: Callable[..., Output],
     params: Params,
     q: AnyArray,
@@ -65,4 +105,101 @@ def _attend_alone(
 ) -> Output:
     """`_attend`, where the keys default to the queries and the values to the keys."""
     k = q if k is None else k
-    return _attend(attend, params, q, k, k if v is None else v, options)
+    return _attend(init, is_score, attend, params, q, k, k if v is None else v, options)
+
+
+@clear_calls_of("start", bound=2)
+def _start(
+    init: Callable[..., Params],
+    start: Callable[..., State],
+    params: Params,
+    batch: int,
+    length: int,
+    *,
+    heads: int,
+    kv_heads: int,
+    head_width: int,
+    value_width: int,
+    dtype: DTypeLike,
+) -> State:
+    sizes = arguments.Sizes(heads, kv_heads, head_width)
+    plain_types.room(batch=batch, length=length)
+    plain_types.sizes(**sizes._asdict(), value_width=value_width)
+    arguments.check_params(init, params, sizes)
+    dtype = plain_types.float_dtype(dtype)
+    return start(params, batch, length, **sizes._asdict(), value_width=value_width, dtype=dtype)
+
+
+@clear_calls_of("step", bound=3)
+def _step(
+    init: Callable[..., Params],
+    start: Callable[..., State],
+    step: Callable[..., tuple[State, Array]],
+    params: Params,
+    state: State,
+    q: AnyArray,
+    k: AnyArray,
+    v: AnyArray,
+) -> tuple[State, Array]:
+    own = _arrays(q, k, v)
+    checks.attention_arrays(*own, checks.POSITIONS, same_width=True)
+    return _next(init, start, partial(step, params, state, *own), params, state, own, None)
+
+
+@clear_calls_of("cross_step", bound=3)
+def _cross_step(
+    init: Callable[..., Params],
+    start: Callable[..., State],
+    step: Callable[..., tuple[State, Array]],
+    params: Params,
+    state: State,
+    q: AnyArray,
+    k: AnyArray,
+    v: AnyArray,
+    *,
+    visible: AnyArray,
+    dropout_key: PRNGKeyArray | None = None,
+) -> tuple[State, Array]:
+    own = _arrays(q, k, v)
+    checks.attention_arrays(*own, checks.QUERY_OF_KEYS, same_width=True)
+    drawn = {}
+    if dropout_key is not None:
+        checks.random_key("dropout_key", dropout_key)
+        drawn = {"dropout_key": dropout_key}
+    call = partial(step, params, state, *own, visible=visible, **drawn)
+    return _next(init, start, call, params, state, own, own[1].shape[1])
+
+
+def _next(
+    init: Callable[..., Params],
+    start: Callable[..., State],
+    call: Callable[[], tuple[State, Array]],
+    params: Params,
+    state: State,
+    own: tuple[Array, Array, Array],
+    length: int | None,
+) -> tuple[State, Array]:
+    """The next position, or one line about parameters or a state that do not fit it."""
+    sizes = arguments.sizes_of(own[0], own[1])
+    arguments.check_params(init, params, sizes)
+    arguments.check_batch(state, own[0].shape[0])
+    return _explained(
+        call,
+        partial(arguments.check_state, start, params, state, own, length),
+    )
+
+
+def _explained(call: Callable[[], R], *reasons: Callable[[], None]) -> R:
+    """The result of a call; where it fails, the line of the first check that says why."""
+    try:
+        return call()
+    except Exception as error:
+        line = next(filter(None, map(arguments.fault, reasons)), None)
+        if line is None or line == str(error):
+            raise
+    raise ValueError(line)
+
+
+def _arrays(*given: Any) -> tuple[Any, ...]:
+    """Arrays of NumPy as those of JAX."""
+    return tuple(jnp.asarray(x) if isinstance(x, np.ndarray) else x for x in given)
