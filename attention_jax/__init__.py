@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from attention_jax import variants
 from attention_jax.core import masks, normalizers, positions, scores
+from attention_jax.core.allocator import keep_memory
 from attention_jax.core.explanation import Explanation
 from attention_jax.core.types import Options, Variant
 from attention_jax.engine.api import attention, plan
@@ -44,6 +45,7 @@ __all__ = [
     "explain",
     "from_mask",
     "from_score",
+    "keep_memory",
     "masks",
     "normalizers",
     "plan",

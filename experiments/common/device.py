@@ -5,11 +5,12 @@ import sys
 
 import jax
 
+from attention_jax.core.allocator import keep_memory
 from experiments.common import endings
 
 
 def prepare(platform: str | None, compile_cache: str) -> None:
-    """Picks the platform and the compile cache, before anything is computed.
+    """Picks the platform and the compile cache, before anything is computed, and keeps memory.
 
     A cache that cannot be written is named on standard error, and done without.
 
@@ -20,6 +21,7 @@ def prepare(platform: str | None, compile_cache: str) -> None:
     Raises:
       ValueError: there is no such device here.
     """
+    keep_memory()
     if platform:
         jax.config.update("jax_platforms", platform)
         _check(platform)

@@ -60,17 +60,30 @@ def _connected(address: str | None, asked: dict[str, float]) -> Any:
             "pip install 'attention_jax[ray]'."
         ) from None
     if not ray.is_initialized():
-        # Results come back in files, so an object store needs little.
-        own: dict[str, Any] = (
-            {} if address else {"include_dashboard": False, "object_store_memory": 100 * 2**20}
-        )
+        _start(ray, address)
+    if address is None:
+        _check(ray.cluster_resources(), asked)
+    return ray
+
+
+def _start(ray: Any, address: str | None) -> None:
+    # Results come back in files, so an object store needs little.
+    own: dict[str, Any] = (
+        {} if address else {"include_dashboard": False, "object_store_memory": 100 * 2**20}
+    )
+    try:
         with warnings.catch_warnings():
             # Its processes are forked to become other programs at once, which harms no thread.
             warnings.filterwarnings("ignore", message="os.fork", category=RuntimeWarning)
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
-    if address is None:
-        _check(ray.cluster_resources(), asked)
-    return ray
+    except Exception as error:  # Ray has no narrower one
+        failed, remedy = (
+            (f"no Ray cluster answered at `--ray_address` {address}", "Start it by `ray start`")
+            if address
+            else ("Ray did not start", "Try again when the machine is less busy")
+        )
+        said = " ".join(str(error).split()).rstrip(".")
+        raise ConnectionError(f"{failed}: {said}. {remedy}, or use --launcher=local.") from error
 
 
 def _check(had: dict[str, float], asked: dict[str, float]) -> None:

@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import pytest
 
+from experiments.compare import launch_ray
 from tests.support.scripts import ENVIRONMENT, ROOT, TINY, holders, run, scores_of
 
 # It is found rather than imported, which takes seconds: the driver imports it.
@@ -201,3 +203,21 @@ def is_training(process):
 
 def parent(process):
     return int(open(f"/proc/{process}/stat").read().rpartition(")")[2].split()[1])
+
+
+@pytest.mark.parametrize(
+    ("address", "line"),
+    [
+        (None, "Ray did not start: it timed out. Try again when the machine is less busy, or use "),
+        ("a:1", "no Ray cluster answered at `--ray_address` a:1: it timed out. Start it by `ray "),
+    ],
+)
+def test_a_ray_that_does_not_start_is_one_line(address, line, monkeypatch):
+    def init(**given):
+        raise Exception("it timed\n  out.")
+
+    absent = types.SimpleNamespace(is_initialized=lambda: False, init=init)
+    monkeypatch.setitem(sys.modules, "ray", absent)
+    with pytest.raises(ConnectionError) as error:
+        next(launch_ray.on_ray([], cores=1, gpus=0, address=address))
+    assert str(error.value).startswith(line) and "\n" not in str(error.value)
