@@ -118,12 +118,16 @@ def length_axis(axes: Axes, lengths: Sequence[int]) -> None:
 
 def log_axis(axes: Axes, *, base: int = 10) -> None:
     """Scale the vertical axis by powers, with plain numbers at its ticks."""
+
+    def between(value: float, _: object) -> str:
+        """A name at as many ticks between powers of ten as there is room for."""
+        low, high = axes.get_ylim()
+        digits = "25" if high > 10 * low else "23456789"
+        return f"{value:,.10g}" if f"{value:e}"[0] in digits else ""
+
     axes.set_yscale("log", base=base)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-    # Between powers of ten, names of as many ticks as there is room for.
-    axes.yaxis.set_minor_formatter(
-        FuncFormatter(lambda value, _: f"{value:,.10g}" if f"{value:e}"[0] in "25" else "")
-    )
+    axes.yaxis.set_minor_formatter(FuncFormatter(between))
 
 
 def legend(axes: Axes, *, theme: Theme = LIGHT) -> None:

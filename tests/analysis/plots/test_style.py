@@ -73,6 +73,26 @@ def test_lengths_stand_at_their_ticks():
     assert {"1", "10"} <= {x.get_text() for x in axes.get_yticklabels()}
 
 
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ((3.8, 6.9), {"4", "5", "6", "7"}),
+        ((14, 70), {"20", "30", "40", "50", "60", "70"}),
+        ((1.5, 60), {"2", "5", "10", "20", "50"}),
+    ],
+)
+def test_a_logarithmic_axis_has_names_within_one_power_of_ten_too(values, names):
+    figure, panels = style.figure()
+    panels[0, 0].plot([1, 2], values)
+    style.panel(panels[0, 0])
+    style.log_axis(panels[0, 0])
+    low, high = panels[0, 0].get_ylim()
+    axis = panels[0, 0].yaxis
+    ticks = [x for minor in (False, True) for x in axis.get_ticklabels(minor=minor)]
+    shown = {x.get_text() for x in ticks if low <= x.get_position()[1] <= high} - {""}
+    assert shown == names
+
+
 @pytest.mark.parametrize("theme", [style.LIGHT, style.DARK])
 def test_a_file_has_the_ground_of_its_theme(theme, tmp_path):
     figure, panels = style.figure(theme=theme)
