@@ -6,6 +6,8 @@ with needed("train"):
 Core, engine, variants, nn and models import none of them.
 """
 
+import sys
+from pathlib import Path
 from types import TracebackType
 
 
@@ -39,5 +41,14 @@ class needed:  # lower case: it reads as a statement
 
 
 def message(package: str, extra: str) -> str:
-    """One line that names the missing package and the command that installs it."""
-    return f'{package} is not installed. Install it with: pip install "attention_jax[{extra}]"'
+    """One line that names the missing package and the command that installs it.
+
+    In the environment that the scripts of a checkout make, which may have no pip, that is theirs.
+    """
+    checkout = Path(__file__).parents[2]
+    script = checkout / "scripts" / "demo"
+    if Path(sys.prefix).parent == checkout and script.is_file():
+        command = f"EXTRAS={extra} {script} --list"
+    else:
+        command = f'pip install "attention_jax[{extra}]"'
+    return f"{package} is not installed. Install it with: {command}"

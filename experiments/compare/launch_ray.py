@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from attention_jax.core import extras
 from attention_jax.training.preemption import PreemptionGuard
 from experiments.compare import launch_local
 from experiments.compare.launch_local import Finished, Job
@@ -55,10 +56,7 @@ def _connected(address: str | None, asked: dict[str, float]) -> Any:
     try:
         import ray
     except ImportError:
-        raise ImportError(
-            "`--launcher=ray` needs Ray, which is not installed. Install it: "
-            "pip install 'attention_jax[ray]'."
-        ) from None
+        raise ImportError(f"`--launcher=ray`: {extras.message('ray', 'ray')}") from None
     if not ray.is_initialized():
         _start(ray, address)
     if address is None:

@@ -98,8 +98,8 @@ def _list(values: Iterable[float]) -> str:
 
 def measure(found: dict[str, Any]) -> str:
     """The score, and of which share its intervals are."""
-    share = f"{found['options']['confidence']:.3g}"
-    return f"{SCORES[found['options']['score']]}, interval of {share}"
+    share = f"{100 * found['options']['confidence']:.4g} %"
+    return f"{SCORES[found['options']['score']]}; {share} intervals"
 
 
 def verdicts(test: dict[str, Any]) -> list[str]:
@@ -116,8 +116,8 @@ def verdicts(test: dict[str, Any]) -> list[str]:
             said = f"{first} and {second}: no ranking, their intervals overlap"
         found.append(
             f"{said}; difference {pair['difference']:.2f} ({pair['low']:.2f} to {pair['high']:.2f} "
-            f"over items, p = {pair['p_value']:.3f}, {pair['p_value_of_all_pairs']:.3f} for "
-            "all pairs)"
+            f"over items, p = {pair['p_value']:.3f}; {pair['p_value_of_all_pairs']:.3f} corrected "
+            "for all pairs)"
         )
     return found
 

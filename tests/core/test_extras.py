@@ -3,14 +3,16 @@
 import ast
 import configparser
 import re
+import sys
 
 import pytest
 
-from attention_jax.core.extras import needed
+from attention_jax.core.extras import message, needed
 from tests.support.paths import ROOT
 
 
-def test_a_missing_package_is_named_with_its_command():
+def test_a_missing_package_is_named_with_its_command(monkeypatch):
+    monkeypatch.setattr(sys, "prefix", "/usr")
     with pytest.raises(ImportError) as error:
         with needed("train"):
             import no_such_package.inside  # noqa: F401
@@ -18,6 +20,15 @@ def test_a_missing_package_is_named_with_its_command():
         'no_such_package is not installed. Install it with: pip install "attention_jax[train]"'
     )
     assert error.value.name == "no_such_package"
+
+
+def test_the_environment_of_a_checkout_is_extended_by_its_script(monkeypatch):
+    monkeypatch.setattr(sys, "prefix", str(ROOT / ".venv-3.12"))
+    assert message("ray", "ray") == (
+        f"ray is not installed. Install it with: EXTRAS=ray {ROOT}/scripts/demo --list"
+    )
+    monkeypatch.setattr(sys, "prefix", str(ROOT.parent / "elsewhere" / ".venv"))
+    assert message("ray", "ray").endswith('pip install "attention_jax[ray]"')
 
 
 def test_what_is_installed_is_imported():

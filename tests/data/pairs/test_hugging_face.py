@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from attention_jax.core import extras
 from attention_jax.data import tasks
 from attention_jax.data.pairs.files import format_of, read
 from attention_jax.data.pairs.types import Reading
@@ -113,9 +114,9 @@ def test_a_missing_package_is_named_with_its_command(tmp_path, monkeypatch):
     (tmp_path / "state.json").write_text("{}")
     for name in ("pyarrow", "datasets"):
         monkeypatch.setitem(sys.modules, name, None)
-    said = re.escape('is not installed. Install it with: pip install "attention_jax[datasets]"')
-    refused(f"pyarrow {said}", tmp_path / "x.parquet", EN_DE, ModuleNotFoundError)
-    refused(f"datasets {said}", tmp_path, EN_DE, ModuleNotFoundError)
+    for path, name in ((tmp_path / "x.parquet", "pyarrow"), (tmp_path, "datasets")):
+        said = re.escape(extras.message(name, "datasets"))
+        refused(said, path, EN_DE, ModuleNotFoundError)
 
 
 def test_a_task_is_made_of_data_sets(tmp_path):
