@@ -135,7 +135,8 @@ def save_params(folder: Path, params: Params, identity: Mapping[str, str]) -> No
 def load_params(folder: Path, build: Build, identity: Mapping[str, str] | None = None) -> Params:
     """The parameters that a run ended with; until then, those of its best checkpoint.
 
-    Where `final/` is damaged, the best checkpoint serves, and a line on standard error says so.
+    Where `final/` is damaged or not there yet, the best checkpoint serves, and a line on standard
+    error says so.
 
     Args:
       identity: of the run, which its checkpoints must have; None where any will do.
@@ -156,8 +157,9 @@ def load_params(folder: Path, build: Build, identity: Mapping[str, str] | None =
         found = kept.restore_best(like) or kept.restore_latest(like)
         if found is None and damaged is not None:
             raise damaged
-    if damaged is not None and found is not None:
-        print(f"{damaged} The checkpoint of step {found.step} is taken.", file=sys.stderr)
+        if found is not None:
+            why = damaged or f"{folder} has not finished."
+            print(f"{why} The checkpoint of step {found.step} is taken.", file=sys.stderr)
     if found is None:
         raise ValueError(f"`--run` must hold a trained model; {folder} has no checkpoint yet.")
     return found.tree["params"]

@@ -3,10 +3,13 @@
 import json
 import re
 
+import jax
 import pytest
+from flax import nnx
 
+from attention_jax.training.checkpoints import Checkpoints
 from experiments.common import attention_files, experiment, flags, run_folder
-from experiments.common.load_run import load_run, run_folder_of
+from experiments.common.load_run import load_params, load_run, run_folder_of, save_params
 from experiments.common.train import _of_schedule, train
 
 OWN = """
@@ -198,6 +201,22 @@ def test_a_damaged_folder_is_named_in_one_line(tmp_path, name, content, message)
     with pytest.raises(ValueError, match=message) as error:
         load_run(folder)
     assert "\n" not in str(error.value)
+
+
+def test_parameters_of_a_run_that_has_not_finished_are_said_to_be(tmp_path, capsys):
+    def build(key):
+        return nnx.Linear(1, 1, rngs=nnx.Rngs(key))
+
+    params = nnx.as_pure(nnx.split(build(jax.random.key(1)))[1])
+    Checkpoints(tmp_path / "checkpoints").save(3, {"params": params})
+    found = load_params(tmp_path, build)
+    assert found["kernel"] == params["kernel"]
+    assert capsys.readouterr().err == (
+        f"{tmp_path} has not finished. The checkpoint of step 3 is taken.\n"
+    )
+    save_params(tmp_path, params, {})
+    load_params(tmp_path, build)
+    assert capsys.readouterr().err == ""
 
 
 def test_folders_are_named_by_what_is_trained():
