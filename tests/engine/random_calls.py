@@ -48,7 +48,8 @@ SCORES = {
 MODIFIERS = {
     "none": lambda x: None,
     "alibi": lambda x: lambda s, b, h, i, j: s - x["slopes"][h] * abs(i - j).astype(s.dtype),
-    "soft cap": lambda x: lambda s, b, h, i, j: 2 * jnp.tanh(s / 2),
+    # Near a lower cap float32 has few digits of the derivative, 1 - tanh(s)^2.
+    "soft cap": lambda x: lambda s, b, h, i, j: 10 * jnp.tanh(s / 10),
     "table": lambda x: lambda s, b, h, i, j: s * x["scale"] + x["table"][b, h, i % 4, j % 5],
     "logarithm": lambda x: (
         lambda s, b, h, i, j: s - x["scale"] * jnp.log(1 + (i - j).astype(s.dtype))

@@ -28,7 +28,7 @@ SCORES = {
 MODIFIERS = {
     "none": lambda x, s, b, h, i, j: s,
     "alibi": lambda x, s, b, h, i, j: s - x["slopes"][h] * abs(i - j),
-    "soft cap": lambda x, s, b, h, i, j: 2 * np.tanh(s / 2),
+    "soft cap": lambda x, s, b, h, i, j: 10 * np.tanh(s / 10),
     "table": lambda x, s, b, h, i, j: s * x["scale"] + x["table"][b, h, i % 4, j % 5],
     "logarithm": lambda x, s, b, h, i, j: s - x["scale"] * np.log(1 + i - j),
 }
