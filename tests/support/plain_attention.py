@@ -85,7 +85,7 @@ NORMALIZERS = {
 
 
 def attention(q, k, v, x, *, names, offsets, factors):
-    """The output and the log-sum-exp, in float64.
+    """The output, the log-sum-exp, logits and weights, in float64; these are 0 where hidden.
 
     Args:
       names: of the score, the modifier, the masks, all of which a pair needs, and the normalizer.
@@ -95,6 +95,7 @@ def attention(q, k, v, x, *, names, offsets, factors):
     score, modifier, masks, normalizer = names
     (b, t, h, _), (_, s, g, e) = q.shape, v.shape
     out, lse = np.zeros((b, t, h, e)), np.full((b, t, h), -np.inf)
+    all_logits, all_weights = np.zeros((2, b, h, t, s))
     if NORMALIZERS[normalizer] is NORMALIZERS["sink"]:
         lse[:] = x["slopes"]
     for n, row, head in np.ndindex(b, t, h):
@@ -112,7 +113,9 @@ def attention(q, k, v, x, *, names, offsets, factors):
             plain = SCORES[score](x, q[n, row, head], k[n, key, group], *at)
             logits[place] = MODIFIERS[modifier](x, plain, *at)
         weights, total = NORMALIZERS[normalizer](x, logits, head)
-        out[n, row, head] = (weights * factors[n, head, row, seen]) @ v[n, seen, group]
+        weights = weights * factors[n, head, row, seen]
+        all_logits[n, head, row, seen], all_weights[n, head, row, seen] = logits, weights
+        out[n, row, head] = weights @ v[n, seen, group]
         if total is not None:
             lse[n, row, head] = total
-    return out, lse
+    return out, lse, all_logits, all_weights
