@@ -13,12 +13,12 @@ from experiments.compare.summary import SCORES, cost
 
 _WIDTH, _HEIGHT = 4.6, 3.4  # inches of a panel
 _CURVES = {
-    "loss": "validation loss",
-    "exact_match": "exact match",
-    "bleu": "BLEU",
-    "accuracy": "accuracy",
-    "wer": "word error rate",
-    "cer": "character error rate",
+    "loss": ("validation loss", 1),
+    "exact_match": ("validation: exact match, %", 100),
+    "bleu": ("validation: BLEU", 1),
+    "accuracy": ("validation: accuracy, %", 100),
+    "wer": ("validation: word error rate, %", 1),
+    "cer": ("validation: character error rate, %", 1),
 }
 _COSTS = {
     "training_tokens_per_second": ("training, tokens a second", 1.0),
@@ -90,13 +90,19 @@ def curves(found: dict[str, Any], theme: Theme) -> Figure | None:
     figure, panels = _figure(2 * len(names), theme)
     places = [(measure, axis) for measure in names for axis in ("step", "seconds")]
     for axes, (measure, axis) in zip(panels, places, strict=True):
+        title, unit = _CURVES[measure]
         for name, points in points_of.items():
-            drawn = [(_place(p, axis), p[measure]) for p in points if measure in p]
+            drawn = [(_place(p, axis), _scaled(p[measure], unit)) for p in points if measure in p]
             _line(axes, drawn, _look(found, name, theme), name)
         axes.set_xlabel(axis)
-        style.panel(axes, _CURVES[measure], theme=theme)
+        style.panel(axes, title, theme=theme)
     style.legend(panels[0], theme=theme)
     return figure
+
+
+def _scaled(mean: dict[str, Any], unit: float) -> dict[str, Any]:
+    """A mean and its interval, if it has one, in another unit."""
+    return {x: None if mean[x] is None else unit * mean[x] for x in ("mean", "low", "high")}
 
 
 def _place(point: dict[str, Any], axis: str) -> float:

@@ -24,12 +24,15 @@ _CELL_INCHES = 0.18
 _SPLITS = {"train": ("training", style.COLORS[0]), "validation": ("validation", style.COLORS[1])}
 _PANELS = {
     "loss": "loss",
-    "accuracy": "accuracy",
+    "accuracy": "accuracy (%)",
     "bleu": "BLEU",
-    "exact_match": "exact match",
+    "exact_match": "exact match (%)",
     "cer": "character error rate (%)",
     "wer": "word error rate (%)",
 }
+
+
+_SHARES = {"accuracy", "exact_match"}  # of 1 in the metrics; drawn in percent, as tables have them
 
 
 def attention_heatmap(
@@ -200,5 +203,6 @@ def _read_series(path: Path) -> dict[tuple[str, str], list[tuple[int, float]]]:
         for name in _PANELS:
             value = row.get(name)
             if isinstance(value, (int, float)) and math.isfinite(value):
-                series.setdefault((split, name), []).append((step, value))
+                drawn = 100 * value if name in _SHARES else value
+                series.setdefault((split, name), []).append((step, drawn))
     return {key: sorted(points) for key, points in series.items() if key[0] in _SPLITS}

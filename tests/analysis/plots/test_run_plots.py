@@ -137,7 +137,7 @@ def test_curves_show_what_the_rows_hold(figures, tmp_path):
     )
     run_plots.curves(path, tmp_path / "curves.png")
     panels = {x.get_title(loc="left"): x for x in figures[0].axes if x.get_visible()}
-    assert list(panels) == ["loss", "accuracy", "BLEU"]
+    assert list(panels) == ["loss", "accuracy (%)", "BLEU"]
     drawn = {
         (title, line.get_label()): line.get_xydata().tolist()
         for title, panel in panels.items()
@@ -146,7 +146,7 @@ def test_curves_show_what_the_rows_hold(figures, tmp_path):
     assert drawn == {
         ("loss", "training"): [[10, 3.0], [30, 2.0]],
         ("loss", "validation"): [[20, 2.5]],
-        ("accuracy", "training"): [[10, 0.1], [20, 0.2], [30, 0.3]],
+        ("accuracy (%)", "training"): [[10, 10.0], [20, 20.0], [30, 30.0]],
         ("BLEU", "validation"): [[20, 7.0]],
     }
     assert imread(tmp_path / "curves.png").ndim == 3

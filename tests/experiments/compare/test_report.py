@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from attention_jax.analysis.plots import style
 from attention_jax.data import tasks
 from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.evaluation import significance
@@ -272,6 +273,17 @@ def test_curves_are_means_at_the_same_step(found):
     assert [point["step"] for point in points] == [10, 20]
     assert points[1]["loss"]["mean"] == pytest.approx(1.1)
     assert points[1]["seconds"]["mean"] == 10.0
+
+
+def test_curves_of_shares_are_drawn_in_percent():
+    score = {"mean": 0.5, "low": None, "high": None}
+    point = {"step": 10, "seconds": {"mean": 2.0}, "exact_match": score}
+    found = {"curves": {"a": [point]}, "candidates": ["a"], "options": {"score": "exact_match"}}
+    figure = plots.curves(found, style.LIGHT)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == 2 * [
+        "validation: exact match, %"
+    ]
+    assert [axes.lines[0].get_xydata().tolist() for axes in figure.axes] == [[[10, 50]], [[2, 50]]]
 
 
 def test_nothing_trained_is_a_report_too(task, vocabulary, tmp_path):
