@@ -90,18 +90,19 @@ def draw(run: Run, data: ImageData, found: Float[np.ndarray, "n c"]) -> list[Pat
 
 def title(label: str, answer: str, probability: float) -> str:
     """The model's answer, and the true class where it is another."""
-    said = f"{answer} {probability:.0%}"
+    said = f"{answer}: {probability:.0%}"
     return said if answer == label else f"{said} (is {label})"
 
 
 def closing_text(run: Run, summary: dict[str, Any], figures: Sequence[Path]) -> str:
     """The scores, where the figures are and what to type next."""
-    width = max(map(len, summary["of_classes"]["test"])) + 2
+    width = max(map(len, ["class", *summary["of_classes"]["test"]])) + 2
     shares = summary["of_classes"]["test"].items()
     own = summary["tests"]["test"]
     return "\n".join(
         [
             "",
+            f"{'class':<{width}}{'right':>8}",
             *(f"{name:<{width}}{share:>8.1%}" for name, share in shares),
             f"{'test':<{width}}{own['accuracy']:>8.2%}   {own['loss']:.4f} nats an image",
             f"\n{summary['parameters']:,} parameters, {summary['seconds']:.0f} s of training",

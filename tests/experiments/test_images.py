@@ -19,6 +19,7 @@ from experiments.common.config import LOSSES
 from experiments.common.load_run import load_params
 from experiments.images import EXPERIMENT, page
 from experiments.images.config import some_of_each, stand_ins
+from experiments.images.evaluate import title
 from tests.analysis.pages.test_explorer import READY, SAID, data_of, middle, weights_of
 from tests.support.browser import PROGRAM, Browser
 from tests.support.mnist_files import IMAGES, LABELS, write
@@ -34,6 +35,11 @@ TINY = (
 POOLED = [*TINY, "--attention=additive", "--pooling=attention"]
 
 
+def test_a_title_tells_the_answer_from_its_probability():
+    assert title("3", "3", 0.875) == "3: 88%"
+    assert title("0", "9", 0.14) == "9: 14% (is 0)"
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "digits"
@@ -45,6 +51,7 @@ def trained(tmp_path_factory):
 def test_a_run_leaves_its_folder(trained):
     folder, done = trained
     assert "nats an image" in done.stdout and "1302 images to learn from" in done.stdout
+    assert "\nclass     right\n0 " in done.stdout
     for name in (
         "run.flags",
         "environment.json",
