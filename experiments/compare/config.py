@@ -159,12 +159,7 @@ def check(comparison: Comparison, given: frozenset[str]) -> None:
       ValueError: some do.
     """
     own = comparison.own
-    for name in OF_CANDIDATES:
-        if name in given:
-            raise ValueError(f"`--{name}` is that of one run; here `--models` and `--attentions`.")
-    for name in OF_RUNS:
-        if name in given:
-            raise ValueError(f"`--{name}` is that of one run; here `--folder`, which goes on.")
+    _check_no_single_run(comparison, given)
     limit = comparison.values["max_seconds"]
     if (own.match == "time") != (limit is not None):
         raise ValueError(
@@ -179,6 +174,19 @@ def check(comparison: Comparison, given: frozenset[str]) -> None:
     if not comparison.experiment.has_costs:
         _check_no_costs(comparison, given)
     assert comparison.score and comparison.rates is not None  # which refuse what they do not know
+
+
+def _check_no_single_run(comparison: Comparison, given: frozenset[str]) -> None:
+    """Refuses flags that mean one run."""
+    for name in OF_CANDIDATES:
+        if name in given:
+            raise ValueError(f"`--{name}` is that of one run; here `--models` and `--attentions`.")
+    for name in OF_RUNS:
+        if name in given:
+            raise ValueError(f"`--{name}` is that of one run; here `--folder`, which goes on.")
+    if comparison.values["dry_run"]:
+        name = comparison.experiment.name
+        raise ValueError(f"`--dry_run` is that of one run; give it to experiments.{name}.")
 
 
 def _check_no_costs(comparison: Comparison, given: frozenset[str]) -> None:

@@ -61,6 +61,7 @@ def test_the_folder_is_named_after_the_task(experiment, arguments, folder):
         ("translation", ["--attention=dot"], "`--attention` is that of one run"),
         ("translation", ["--cell=lstm"], "`--cell` is that of one run"),
         ("translation", ["--run=x"], "`--run` is that of one run; here `--folder`"),
+        ("translation", ["--dry_run"], "is that of one run; give it to experiments.translation."),
         ("translation", ["--resume"], "`--resume` is that of one run; here `--folder`"),
         ("translation", ["--match=time"], "`--match=time` and `--max_seconds` go together"),
         ("translation", ["--max_seconds=3"], "got --match=parameters, --max_seconds=3.0"),
