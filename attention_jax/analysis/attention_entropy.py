@@ -8,6 +8,7 @@ from flax import nnx
 from jaxtyping import Float
 
 from attention_jax.analysis import attention_maps
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.core.types import Params
 from attention_jax.data.batching import Pair, pad, rounded_up
 from attention_jax.data.tokenizer import Tokenizer
@@ -33,6 +34,7 @@ class AttentionEntropy(NamedTuple):
     source: float
 
 
+@typed_calls
 def alignment(
     graphdef: nnx.GraphDef, params: Params, tokenizer: Tokenizer, source: str, target: Sequence[int]
 ) -> tuple[np.ndarray, list[str], list[str]] | None:
@@ -62,6 +64,7 @@ def alignment(
     return maps["cross"].weights, tokenizer.tokens([*ids, EOS]), tokenizer.tokens([*target])
 
 
+@typed_calls
 def effective_tokens(
     graphdef: nnx.GraphDef, params: Params, pairs: Sequence[Pair]
 ) -> AttentionEntropy | None:
@@ -89,6 +92,7 @@ def effective_tokens(
     return AttentionEntropy(float(of_heads.mean()), float(of_heads.min()), float(np.mean(lengths)))
 
 
+@typed_calls
 def shares(weights: Float[np.ndarray, "*n s"]) -> tuple[np.ndarray, np.ndarray]:
     """Absolute weights, normalized to sum 1 in each row; and which rows have any."""
     size = np.abs(weights).astype(np.float64)
@@ -96,6 +100,7 @@ def shares(weights: Float[np.ndarray, "*n s"]) -> tuple[np.ndarray, np.ndarray]:
     return size / np.where(total > 0, total, 1), total[..., 0] > 0
 
 
+@typed_calls
 def entropy(shares: Float[np.ndarray, "*n s"]) -> Float[np.ndarray, "*n"]:
     """`-sum_j p_j log2 p_j` of each row, in bits; 0 of a row of zeros."""
     logs = np.log2(shares, where=shares > 0, out=np.zeros_like(shares))

@@ -24,6 +24,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from attention_jax.core import checks
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.core.types import Params
 from attention_jax.data.batching import pad, rounded_up
 from attention_jax.nn.attention_calls import AttentionCall, Attentive
@@ -64,6 +66,7 @@ class Map(NamedTuple):
     is_exact: Bool[np.ndarray, "l h"]
 
 
+@typed_calls
 def attention_maps(
     model: Attentive,
     batch: object,
@@ -88,6 +91,10 @@ def attention_maps(
       columns those that are read: BOS and all but the last) and "cross" [l h t s], where there are
       such. Those of a language model are "decoder"; "cross" also holds attention pooling.
     """
+    checks.natural("row", row)
+    for name, given in (("source_length", source_length), ("target_length", target_length)):
+        if given is not None:
+            checks.positive(name, given)
     lengths = {
         "encoder": (source_length, source_length),
         "decoder": (target_length, target_length),
@@ -97,6 +104,7 @@ def attention_maps(
     return {name: _cropped(own, row, *lengths[name]) for name, own in found.items()}
 
 
+@typed_calls
 def sentence(model: Attentive, source: Sequence[int], target: Sequence[int]) -> dict[str, Map]:
     """The maps of a model that reads `source` and writes `target`.
 
@@ -116,6 +124,7 @@ def sentence(model: Attentive, source: Sequence[int], target: Sequence[int]) -> 
     return attention_maps(model, batch, source_length=s, target_length=t)
 
 
+@typed_calls
 def weights_of(model: Attentive, batch: object, *, kind: str | None = None) -> dict[str, Weights]:
     """Weights [b l h t s] of every sequence of a batch, by kind of attention.
 
@@ -127,6 +136,7 @@ def weights_of(model: Attentive, batch: object, *, kind: str | None = None) -> d
     Raises:
       ValueError: layers of one kind differ in heads or lengths.
     """
+    checks.one_of("kind", kind, (None, "encoder", "decoder", "cross"))
     if not isinstance(model, nnx.Module):
         raise TypeError(f"`model` must be an NNX module; got {type(model).__name__}.")
     graphdef, state = nnx.split(model)

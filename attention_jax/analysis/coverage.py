@@ -7,6 +7,7 @@ from flax import nnx
 from jaxtyping import Float
 
 from attention_jax.analysis import attention_maps
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.core.types import Params
 from attention_jax.data.batching import pad, rounded_up
 from attention_jax.decoding.batched import Hypothesis
@@ -15,6 +16,7 @@ from attention_jax.decoding.batched import Hypothesis
 LEAST = 1e-9
 
 
+@typed_calls
 def coverage_penalty(weights: Float[np.ndarray, "t s"]) -> float:
     """Cost of tokens of the source that no token of the target attends to, at most 0.
 
@@ -32,6 +34,7 @@ def coverage_penalty(weights: Float[np.ndarray, "t s"]) -> float:
     return float(np.log(np.clip(np.asarray(weights, np.float64).sum(axis=0), LEAST, 1.0)).sum())
 
 
+@typed_calls
 def rerank(
     graphdef: nnx.GraphDef,
     params: Params,

@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float
 
 from attention_jax.analysis import attention_maps
 from attention_jax.analysis.attention_entropy import shares
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.core.types import Params
 
 
@@ -49,6 +50,7 @@ class ImageMaps(NamedTuple):
     grid: tuple[int, int]
 
 
+@typed_calls
 def attention(
     graphdef: nnx.GraphDef, params: Params, images: Float[np.ndarray | Array, "b y x c"]
 ) -> ImageMaps | None:
@@ -68,6 +70,7 @@ def attention(
     )
 
 
+@typed_calls
 def of_image(
     graphdef: nnx.GraphDef, params: Params, image: Float[np.ndarray | Array, "y x c"]
 ) -> dict[str, attention_maps.Map]:
@@ -81,6 +84,7 @@ def of_image(
     return attention_maps.attention_maps(nnx.merge(graphdef, params), batch)
 
 
+@typed_calls
 def rollout(found: ImageMaps) -> Float[np.ndarray, "b rows columns"]:
     """Attention rollout: how much of each patch reaches the answer, mixed by attention alone.
 
@@ -101,6 +105,7 @@ def rollout(found: ImageMaps) -> Float[np.ndarray, "b rows columns"]:
     return _on_grid(found, reads)
 
 
+@typed_calls
 def heads(found: ImageMaps) -> Float[np.ndarray, "b l h rows columns"]:
     """Maps of each head: the row of the class token, or the mean over all positions.
 
@@ -118,6 +123,7 @@ def heads(found: ImageMaps) -> Float[np.ndarray, "b l h rows columns"]:
     return _on_grid(found, np.concatenate(parts, axis=1))
 
 
+@typed_calls
 def names(found: ImageMaps) -> list[str]:
     """Names of the rows of `heads`; a star where a head's weights are not those of its output."""
     layers = () if found.is_exact is None else found.is_exact.all(axis=1)
@@ -127,6 +133,7 @@ def names(found: ImageMaps) -> list[str]:
     return rows
 
 
+@typed_calls
 def columns(found: ImageMaps) -> dict[str, Float[np.ndarray, "b rows columns"]]:
     """Summaries of all heads: the rollout, where there are layers, and the mean pooling head.
 
@@ -146,6 +153,7 @@ def _starred(name: str, exact: bool) -> str:
     return name if exact else f"{name}*"
 
 
+@typed_calls
 def occlusion(
     graphdef: nnx.GraphDef, params: Params, images: Float[np.ndarray | Array, "b y x c"]
 ) -> Float[np.ndarray, "b rows columns"]:

@@ -7,6 +7,7 @@ from flax import nnx
 from jaxtyping import Float
 
 from attention_jax.analysis import attention_maps
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.core.types import Params
 from attention_jax.data.audio import batches
 from attention_jax.data.audio.corpus import Utterance
@@ -14,6 +15,7 @@ from attention_jax.decoding import ctc
 from attention_jax.decoding.transcribe import Transcriber
 
 
+@typed_calls
 def alignment(
     transcriber: Transcriber, params: Params, utterance: Utterance, target: Sequence[int]
 ) -> tuple[Float[np.ndarray, "l h t s"], list[str], int] | None:
@@ -51,6 +53,7 @@ def alignment(
     return weights[..., :positions], transcriber.tokenizer.tokens(ids), per_position
 
 
+@typed_calls
 def moves(weights: Float[np.ndarray, "t s"]) -> bool:
     """True where the tokens are heard at different places, so that their order says something.
 
@@ -62,6 +65,7 @@ def moves(weights: Float[np.ndarray, "t s"]) -> bool:
     return len(weights) > 2 and bool(np.ptp(_middles(weights)) >= weights.shape[1] / 10)
 
 
+@typed_calls
 def order(weights: Float[np.ndarray, "t s"]) -> float:
     """Monotonicity of an alignment, from -1 to 1; 1 on a diagonal.
 

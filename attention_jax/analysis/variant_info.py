@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from attention_jax import variants
 from attention_jax.analysis.variant_support import Support, recorded, support_of
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.variants._registry import origin
 
 
@@ -72,6 +73,7 @@ class Entry(NamedTuple):
         return self.support.words
 
 
+@typed_calls
 def describe(name: str, **options: object) -> Entry:
     """The entry of a variant of the library, or of a file of your own.
 
@@ -97,6 +99,7 @@ def describe(name: str, **options: object) -> Entry:
     )
 
 
+@typed_calls
 def read(docstring: str) -> Text:
     """Claim, equation, remarks, reference and cost of a docstring."""
     claim, *paragraphs = re.split(r"\n\s*\n", docstring.strip())

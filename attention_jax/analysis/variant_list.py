@@ -9,6 +9,7 @@ from typing import NamedTuple
 from attention_jax import variants
 from attention_jax.analysis.variant_info import describe, read
 from attention_jax.analysis.variant_support import FAMILIES, Support, recorded
+from attention_jax.core.plain_types import typed_calls
 
 COLUMNS = 80
 LEGEND = """\
@@ -31,6 +32,7 @@ class Row(NamedTuple):
     support: Support
 
 
+@typed_calls
 def rows(names: Iterable[str]) -> list[Row]:
     """The rows of these variants; those in the record are read without importing them."""
     known = recorded()
@@ -44,6 +46,7 @@ def rows(names: Iterable[str]) -> list[Row]:
     return found
 
 
+@typed_calls
 def lines(found: Iterable[Row]) -> Iterator[str]:
     """The list as text: families one after another, a line for each variant, the legend."""
     found = list(found)

@@ -9,6 +9,8 @@ import jax
 
 from attention_jax import variants
 from attention_jax.analysis.variant_support import ways
+from attention_jax.core import checks
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.core.types import Options, Variant
 from attention_jax.variants._conformance import PROMISES, Case, NotPromised
 
@@ -36,6 +38,7 @@ class Cost(NamedTuple):
     temporary_bytes: int
 
 
+@typed_calls
 def verdicts(variant: Variant) -> Iterator[Verdict]:
     """Each promise in turn; one that ends in any other error counts as broken."""
     case = Case(variant)
@@ -52,6 +55,7 @@ def verdicts(variant: Variant) -> Iterator[Verdict]:
             yield Verdict(promise.text, "kept", "")
 
 
+@typed_calls
 def line(verdict: Verdict) -> str:
     """The verdict as text of 80 columns; the reason, where there is one, on lines of its own."""
     parts = [f"{verdict.mark:<6}  {verdict.text}", f"        {verdict.why}"]
@@ -60,8 +64,10 @@ def line(verdict: Verdict) -> str:
     )
 
 
+@typed_calls
 def cost(variant: Variant, length: int) -> Cost:
     """The best of `REPEATS` forward passes, `HEADS` heads of width `WIDTH`, compiled."""
+    checks.positive("length", length)
     mask = next(iter(ways(variant).values()))
     key = jax.random.key(0)
     options = Options(mask, dropout_key=key if variant.stochastic else None)
@@ -78,6 +84,7 @@ def cost(variant: Variant, length: int) -> Cost:
     return Cost(min(times[1:]), 0 if memory is None else memory.temp_size_in_bytes)
 
 
+@typed_calls
 def cost_lines(variant: Variant) -> Iterator[str]:
     """The cost at each of `LENGTHS`, beside that of scaled dot."""
     yield f"Forward pass, {HEADS} heads of width {WIDTH}; scaled_dot in parentheses:"

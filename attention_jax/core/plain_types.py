@@ -1,8 +1,8 @@
 """Checks of settings by their annotations: numbers, flags, texts and None.
 
-`int` takes a whole number, `float` a finite number, `bool`, `str` and a NamedTuple their own, and a
-union what one of its parts takes. Annotations of other types, such as arrays, are left to whoever
-uses them.
+`int` takes a whole number, `float` a finite number, `bool`, `str` and a class of the library their
+own, a sequence items of its kind, an array numbers of its kind and as many axes, and a union what
+one of its parts takes. Annotations of other types are left to whoever uses them.
 """
 
 import collections.abc
@@ -14,7 +14,8 @@ import os
 import types
 import typing
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.export
@@ -36,7 +37,10 @@ _WORDS = {
     str: "text in quotes",
     tuple: "a tuple",
     types.NoneType: "None",
+    bytes: "bytes",
+    dict: "a dictionary",
     os.PathLike: "a path",
+    Path: "a path",
     np.random.Generator: "a `numpy.random.Generator`",
 }
 
@@ -54,7 +58,23 @@ _KINDS: dict[object, tuple[Callable[[object], bool], str]] = {
     collections.abc.Callable: (callable, "a function"),
     collections.abc.Sequence: (_is_several, "a sequence"),
     collections.abc.Iterable: (_is_iterable, "a sequence"),
+    collections.abc.Collection: (_is_several, "a sequence"),
+    collections.abc.Mapping: (
+        lambda value: isinstance(value, collections.abc.Mapping),
+        "a mapping",
+    ),
     tuple: (lambda value: isinstance(value, tuple), "a tuple"),
+    list: (lambda value: isinstance(value, list), "a list"),
+}
+_ITEMS = ((str, "texts"), (int, "whole numbers"), (float, "numbers"))
+# The classes of these packages take their own instances alone.
+_PACKAGES = ("attention_jax", "flax", "matplotlib")
+# Kinds of numbers by the names of annotations of arrays; a whole number is a real one.
+_NUMBERS = {
+    "Float": "numbers",
+    "Int": "whole numbers",
+    "Bool": "True or False",
+    "UInt8": "8-bit numbers (uint8)",
 }
 
 
@@ -72,18 +92,58 @@ def fits(value: object, wanted: object) -> bool:
         return any(fits(value, part) for part in parts)
     kind = origin or wanted
     if kind in _KINDS:
-        return _KINDS[kind][0](value)
+        return _KINDS[kind][0](value) and _items_fit(value, kind, parts)
+    if hasattr(wanted, "dim_str"):
+        return _is_array(value, wanted)
     if getattr(wanted, "_is_runtime_protocol", False):
         return not isinstance(value, _LITERALS) and isinstance(value, wanted)  # ty: ignore
-    wanted = types.NoneType if wanted is None else wanted
+    wanted = types.NoneType if wanted is None else kind
+    if wanted is Path:
+        return isinstance(value, (str, os.PathLike))
     if wanted is int and isinstance(value, bool):
         return False
     if wanted is float and isinstance(value, float):
         return math.isfinite(value)
-    if not isinstance(wanted, type):
+    if not isinstance(wanted, type) or getattr(wanted, "_is_protocol", False):
         return True
     own = wanted in _WORDS or issubclass(wanted, tuple) or dataclasses.is_dataclass(wanted)
+    own = own or wanted.__module__.partition(".")[0] in _PACKAGES
     return not own or isinstance(value, wanted)
+
+
+def _items_fit(value: object, kind: object, parts: tuple[object, ...]) -> bool:
+    """Tells whether the first item of a sequence is of its kind, as the others will be then."""
+    if kind is collections.abc.Callable or not parts or not isinstance(value, (list, tuple)):
+        return True
+    if not value or (kind is tuple and parts[-1] is not Ellipsis):
+        return True
+    if (
+        typing.get_origin(parts[0]) or parts[0]
+    ) in _KINDS:  # whoever reads them says which is wrong
+        return True
+    item = plain(value[0])
+    number = isinstance(item, int) and not isinstance(item, bool)
+    return hasattr(item, "dtype") or fits(item, parts[0]) or (number and parts[0] is float)
+
+
+def _is_array(value: object, wanted: Any) -> bool:
+    """Tells whether a value is an array of such axes and kind of numbers."""
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if shape is None or dtype is None:
+        return False
+    names = wanted.dim_str.split()
+    several = any(name == "..." or name[0] == "*" for name in names)
+    if len(shape) != len(names) and not (several and len(shape) >= len(names) - 1):
+        return False
+    kind, names = wanted.__name__.partition("[")[0], wanted.dtypes
+    if kind == "Float":
+        return jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)
+    return not isinstance(names, tuple) or str(dtype) in names
+
+
+def _array_in_words(wanted: Any) -> str:
+    kind = wanted.__name__.partition("[")[0]
+    return f"an array [{wanted.dim_str}] of {_NUMBERS.get(kind, 'numbers')}"
 
 
 def said(wanted: object) -> str:
@@ -92,11 +152,15 @@ def said(wanted: object) -> str:
     if origin is typing.Literal:
         return " or ".join(map(repr, parts))
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(map(said, parts))
+        return " or ".join(dict.fromkeys(map(said, parts)))
     kind = origin or wanted
     if kind in _KINDS:
-        return _KINDS[kind][1]
-    return _WORDS.get(wanted, getattr(wanted, "__name__", str(wanted)))
+        words = _KINDS[kind][1]
+        items = [name for item, name in _ITEMS if parts and parts[0] is item]
+        return f"{words} of {items[0]}" if items else words
+    if hasattr(wanted, "dim_str"):
+        return _array_in_words(wanted)
+    return _WORDS.get(kind, getattr(kind, "__name__", str(wanted)))
 
 
 def taken(

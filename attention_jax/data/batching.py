@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from attention_jax.core import checks
+from attention_jax.core import checks, plain_types
 from attention_jax.core.extras import needed
 from attention_jax.core.plain_types import typed_calls
 from attention_jax.data.types import BOS, EOS, PAD, Example, Seq2SeqBatch
@@ -180,8 +180,16 @@ def rounded_up(length: int) -> int:
     return -(-length // _MULTIPLE) * _MULTIPLE
 
 
+@typed_calls
 def pad(pairs: Sequence[Pair], *, rows: int, length: int) -> Seq2SeqBatch:
     """A padded batch of `rows` rows and `length` columns; rows beyond the pairs stay empty."""
+    plain_types.sizes(rows=rows, length=length)
+    longest = max((max(len(x), len(y)) + 1 for x, y in pairs), default=0)
+    if len(pairs) > rows or longest > length:
+        raise ValueError(
+            "`rows` and `length` must hold all pairs, and the longest side with its end; got "
+            f"rows={rows} and length={length} for {len(pairs)} pairs of up to {longest}. Raise it."
+        )
     source, target_in, target_out = np.full((3, rows, length), PAD, np.int32)
     source_mask = np.zeros((rows, length), bool)
     weights = np.zeros((rows, length), np.float32)

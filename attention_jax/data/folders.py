@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from attention_jax.core.plain_types import typed_calls
+
 # What archives and file managers leave beside data.
 _SYSTEM = ("__MACOSX", "Thumbs.db", "desktop.ini")
 
@@ -19,6 +21,7 @@ def is_hidden(path: Path, root: Path) -> bool:
     return any(part.startswith(".") or part in _SYSTEM for part in path.relative_to(root).parts)
 
 
+@typed_calls
 def unused(root: Path, used: Collection[Path], *, beside: Collection[str] = ()) -> dict[str, int]:
     """Numbers of the files under a folder that were not used, by their kind.
 
@@ -27,7 +30,7 @@ def unused(root: Path, used: Collection[Path], *, beside: Collection[str] = ()) 
       used: the files that were.
       beside: suffixes that were looked for, so that one of them was at another depth.
     """
-    known, found = set(used), Counter()
+    root, known, found = Path(root), set(used), Counter()
     for path in root.rglob("*"):
         if not path.is_file() or path in known:
             continue
@@ -41,6 +44,7 @@ def unused(root: Path, used: Collection[Path], *, beside: Collection[str] = ()) 
     return dict(sorted(found.items()))
 
 
+@typed_calls
 def in_words(counts: Mapping[str, int]) -> str:
     """Kinds and their numbers, the most frequent first; of many kinds the first six.
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from attention_jax.core import checks
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.data.pairs.delimited import chosen, csv_rows
 from attention_jax.data.pairs.jsonl import row_of, text_of
 from attention_jax.data.pairs.types import FIELDS
@@ -12,6 +13,7 @@ FORMATS = ("csv", "jsonl")
 _SUFFIXES = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
 
+@typed_calls
 def read_column(
     path: str | Path,
     field: str,

@@ -11,10 +11,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 
+from attention_jax.core.calls import clear_calls
+from attention_jax.core.plain_types import typed_calls
+
 UNICODE_FORMS = ("nfc", "nfkc", "none")
 _SPACES = re.compile(r"[ \t]+")
 
 
+@typed_calls
 def read_lines(path: str | PathLike, *, argument: str) -> list[str]:
     """Lines of a UTF-8 text file, without line ends.
 
@@ -51,6 +55,7 @@ def decode_lines(file: Iterable[bytes], *, argument: str, name: str) -> Iterator
         yield text.removesuffix("\n").removesuffix("\r")
 
 
+@typed_calls
 def read_text(path: str | PathLike, *, argument: str) -> str:
     """Contents of a UTF-8 text file.
 
@@ -92,6 +97,7 @@ def _nul(line: int, argument: str, name: str) -> ValueError:
     )
 
 
+@clear_calls
 def unicode_form(text: str, form: str) -> str:
     """`text` in a normal form of Unicode, in which equal letters are equal characters.
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from attention_jax.core import lazy
 from attention_jax.core.extras import needed
+from attention_jax.core.plain_types import typed_calls
 
 with needed("plots"):
     import jinja2
@@ -27,6 +28,7 @@ _URL = re.compile(r"(https?://[^\s,;]+?)(?=[.,;]?(?:\s|$))")
 _ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5}|[a-z-]+/\d{7})")
 
 
+@typed_calls
 def render(template: Path, **data: Any) -> str:
     """The page that a template makes of `data`.
 
@@ -37,6 +39,9 @@ def render(template: Path, **data: Any) -> str:
       template: the file; others that it names are looked for in its folder, then in this one.
       data: its variables; one that it uses and does not get is an error.
     """
+    template = Path(template)
+    if not template.is_file():
+        raise FileNotFoundError(f"`template` must name a file; {template} does not exist.")
     folders = (template.parent, _FOLDER)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folders),
@@ -52,6 +57,7 @@ def render(template: Path, **data: Any) -> str:
     return _HALVES.sub("\ufffd", page)
 
 
+@typed_calls
 def data_uri(png: bytes) -> str:
     """The address of an image that stands in the page itself.
 
@@ -61,6 +67,7 @@ def data_uri(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
+@typed_calls
 def code(text: str) -> Markup:
     """Escaped text, in which `` `words` `` are code.
 
@@ -70,6 +77,7 @@ def code(text: str) -> Markup:
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
+@typed_calls
 def links(text: str) -> Markup:
     """`code`, with links to the addresses and arXiv papers that the text names."""
     linked = _URL.sub(r'<a href="\1">\1</a>', str(code(text)))

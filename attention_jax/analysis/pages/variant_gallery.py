@@ -8,6 +8,7 @@ from typing import NamedTuple
 from attention_jax.analysis import pages
 from attention_jax.analysis.plots import variant_patterns
 from attention_jax.analysis.variant_info import Entry
+from attention_jax.core.plain_types import typed_calls
 
 _TEMPLATE = Path(__file__).with_name("variant_gallery.html")
 
@@ -28,6 +29,7 @@ class Card(NamedTuple):
     note: str
 
 
+@typed_calls
 def page(entries: Iterable[Entry], patterns: dict[str, variant_patterns.Patterns | str]) -> str:
     """The HTML of all entries.
 

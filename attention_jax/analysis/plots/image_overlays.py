@@ -15,11 +15,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from attention_jax.analysis.plots import style
+from attention_jax.core import checks
+from attention_jax.core.plain_types import typed_calls
 
 STAR = "* The output of some head is not\nthe sum of values by its weights:\nthey mean nothing."
 _INCHES, _OPACITY = 1.5, 0.6
 
 
+@typed_calls
 def overview(
     images: UInt8[np.ndarray, "n y x c"],
     titles: Sequence[str],
@@ -58,6 +61,7 @@ def overview(
     style.save(figure, path)
 
 
+@typed_calls
 def heads(
     image: UInt8[np.ndarray, "y x c"],
     weights: Float[np.ndarray, "l h rows columns"],
@@ -87,6 +91,7 @@ def heads(
     style.save(figure, path)
 
 
+@typed_calls
 def enlarged(image: UInt8[np.ndarray, "y x c"], *, side: int = 280) -> bytes:
     """A PNG of an image, enlarged by a whole factor, so that its pixels stay squares.
 
@@ -94,6 +99,7 @@ def enlarged(image: UInt8[np.ndarray, "y x c"], *, side: int = 280) -> bytes:
       image: from 0 to 255.
       side: the most pixels each way; an image that has more stays as it is.
     """
+    checks.positive("side", side)
     times = max(1, side // max(image.shape[:2]))
     large = image.repeat(times, axis=0).repeat(times, axis=1)
     return style.image_png(np.broadcast_to(large, (*large.shape[:2], 3)))

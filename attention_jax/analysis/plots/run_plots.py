@@ -19,6 +19,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
 from attention_jax.analysis.plots import style
+from attention_jax.core.plain_types import typed_calls
 
 _CELL_INCHES = 0.18
 _SPLITS = {"train": ("training", style.COLORS[0]), "validation": ("validation", style.COLORS[1])}
@@ -35,6 +36,7 @@ _PANELS = {
 _SHARES = {"accuracy", "exact_match"}  # of 1 in the metrics; drawn in percent, as tables have them
 
 
+@typed_calls
 def attention_heatmap(
     weights: Float[np.ndarray | Array, "... t s"],
     source_tokens: Sequence[str],
@@ -83,6 +85,7 @@ def attention_heatmap(
     style.save(figure, path)
 
 
+@typed_calls
 def curves(metrics_jsonl_path: str | PathLike[str], path: str | PathLike[str]) -> None:
     """Learning curves: loss, accuracy and other metrics against the steps of a run.
 
@@ -188,6 +191,8 @@ def _shown(token: str) -> str:
 def _read_series(path: Path) -> dict[tuple[str, str], list[tuple[int, float]]]:
     """(split, metric) -> its (step, value) pairs, in order of steps."""
     series: dict[tuple[str, str], list[tuple[int, float]]] = {}
+    if not path.is_file():
+        raise FileNotFoundError(f"`metrics_jsonl_path` must name a file; {path} does not exist.")
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     for number, line in enumerate(lines, 1):
         if not line.endswith("\n"):

@@ -8,8 +8,11 @@ from jaxtyping import Array, Float
 from matplotlib.axes import Axes
 
 from attention_jax.analysis.plots import style
+from attention_jax.core import checks, plain_types
+from attention_jax.core.plain_types import typed_calls
 
 
+@typed_calls
 def alignment(
     frames: Float[np.ndarray | Array, "s f"],
     weights: Float[np.ndarray | Array, "l h t k"],
@@ -37,6 +40,8 @@ def alignment(
     Raises:
       ValueError: `weights` fits neither the tokens nor the frames.
     """
+    checks.positive("frames_per_position", frames_per_position)
+    checks.above_zero("seconds_per_frame", seconds_per_frame)
     frames, weights = np.asarray(frames), np.asarray(weights)
     positions = -(-len(frames) // frames_per_position)
     if weights.shape[-2:] != (len(tokens), positions) or weights.ndim != 4:
@@ -67,6 +72,7 @@ def alignment(
     style.save(figure, path)
 
 
+@typed_calls
 def spectrogram(
     frames: Float[np.ndarray | Array, "s f"], *, width: int = 720, height: int = 160
 ) -> bytes:
@@ -76,6 +82,7 @@ def spectrogram(
       frames: of the recording, without padding.
       width, height: the most pixels; where there are more frames or bands, one for each.
     """
+    plain_types.sizes(width=width, height=height)
     bands = np.asarray(frames).T
     down, across = (max(1, n // have) for n, have in zip((height, width), bands.shape, strict=True))
     large = bands.repeat(down, axis=0).repeat(across, axis=1)

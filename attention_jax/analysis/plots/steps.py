@@ -7,11 +7,13 @@ from matplotlib.figure import Figure
 
 from attention_jax.analysis.plots import style
 from attention_jax.core.explanation import Explanation
+from attention_jax.core.plain_types import typed_calls
 
 MOST_TICKS = 16
 MOST_NUMBERS = 10  # of rows and columns, up to which a cell says its number
 
 
+@typed_calls
 def explanation(value: Explanation, *, b: int = 0, h: int = 0) -> Figure:
     """Panels of one sequence and head: rows are queries, columns keys or entries of the output.
 

@@ -13,14 +13,19 @@ import io
 import textwrap
 from collections.abc import Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Shaped
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from matplotlib.ticker import FuncFormatter, NullLocator
+
+from attention_jax.core import checks, plain_types
+from attention_jax.core.plain_types import typed_calls
 
 # The palette of Okabe and Ito, which color-blind readers tell apart; gray in place of its yellow.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
@@ -57,6 +62,7 @@ DARK = Theme(
 )
 
 
+@typed_calls
 def figure(
     rows: int = 1,
     columns: int = 1,
@@ -77,6 +83,7 @@ def figure(
       heights, widths: of the rows and columns, relative to each other.
       theme: colors, as `panel` should be given too.
     """
+    plain_types.sizes(rows=rows, columns=columns)
     width, height = size or (4.6 * columns, 3.4 * rows)
     made = Figure((width, height), facecolor=theme.ground, layout="constrained")
     shares: dict[str, Any] = {"sharex": share_x, "sharey": share_y}
@@ -84,6 +91,7 @@ def figure(
     return made, made.subplots(rows, columns, squeeze=False, **shares, **ratios)
 
 
+@typed_calls
 def panel(axes: Axes, title: str = "", *, theme: Theme = LIGHT) -> None:
     """Style a panel of lines or points: title on the left, grid, two axes.
 
@@ -101,6 +109,7 @@ def panel(axes: Axes, title: str = "", *, theme: Theme = LIGHT) -> None:
     axes.margins(x=0.03, y=0.08)
 
 
+@typed_calls
 def image_panel(axes: Axes, title: str = "") -> None:
     """Style a panel that shows an image: a small title, neither ticks nor frame."""
     axes.set_title(title, fontsize=SMALL_POINTS, color=INK).set_parse_math(False)
@@ -109,6 +118,7 @@ def image_panel(axes: Axes, title: str = "") -> None:
     axes.spines[:].set_visible(False)
 
 
+@typed_calls
 def length_axis(axes: Axes, lengths: Sequence[int]) -> None:
     """Scale the horizontal axis by powers of two, with a tick at each of `lengths`."""
     axes.set_xscale("log", base=2)
@@ -116,6 +126,7 @@ def length_axis(axes: Axes, lengths: Sequence[int]) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
+@typed_calls
 def log_axis(axes: Axes, *, base: int = 10) -> None:
     """Scale the vertical axis by powers, with plain numbers at its ticks."""
 
@@ -125,17 +136,20 @@ def log_axis(axes: Axes, *, base: int = 10) -> None:
         digits = "25" if high > 10 * low else "23456789"
         return f"{value:,.10g}" if f"{value:e}"[0] in digits else ""
 
+    checks.above_zero("base", base)
     axes.set_yscale("log", base=base)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axes.yaxis.set_minor_formatter(FuncFormatter(between))
 
 
+@typed_calls
 def legend(axes: Axes, *, theme: Theme = LIGHT) -> None:
     """Add a legend without a frame, where anything has a label."""
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=TEXT_POINTS, labelcolor=theme.ink)
 
 
+@typed_calls
 def headline(figure: Figure, text: str) -> None:
     """Write `text` above all panels, in as many lines as the width asks for; nothing if empty."""
     if text:
@@ -145,11 +159,26 @@ def headline(figure: Figure, text: str) -> None:
         title.set_parse_math(False)
 
 
+@typed_calls
 def save(figure: Figure, path: str | PathLike[str]) -> None:
-    """Write a figure, cut to what is drawn; the suffix of `path` names the format."""
+    """Write a figure, cut to what is drawn; the suffix of `path` names the format.
+
+    Raises:
+      FileNotFoundError: there is no such folder.
+      ValueError: the suffix names no format that Matplotlib writes.
+    """
+    folder, known = Path(path).parent, figure.canvas.get_supported_filetypes()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"`path` must be in a folder that is there; {folder} is not.")
+    suffix = Path(path).suffix.removeprefix(".").lower()
+    if suffix and suffix not in known:
+        raise ValueError(
+            f"`path` must end in a format of figures ({', '.join(sorted(known))}); got {path}."
+        )
     figure.savefig(path, **_options(figure))
 
 
+@typed_calls
 def png(figure: Figure) -> bytes:
     """A figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
@@ -157,6 +186,7 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+@typed_calls
 def image_png(
     pixels: Shaped[np.ndarray, "y x ..."],
     *,
@@ -164,6 +194,11 @@ def image_png(
     origin: Literal["upper", "lower"] = "upper",
 ) -> bytes:
     """An array as the bytes of a PNG file, one pixel for each entry."""
+    if cmap is not None and cmap not in colormaps:
+        raise ValueError(
+            f"`cmap` must be a color map of Matplotlib, such as 'magma'; got {cmap!r}. "
+            "`matplotlib.colormaps` lists them."
+        )
     buffer = io.BytesIO()
     imsave(buffer, pixels, format="png", cmap=cmap, origin=origin)
     return buffer.getvalue()

@@ -20,6 +20,8 @@ from jaxtyping import Array, Float
 from attention_jax import variants
 from attention_jax.analysis.plots import style
 from attention_jax.analysis.variant_support import ways
+from attention_jax.core import checks
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.core.types import MaskFunction, Options, Variant
 
 CELLS, LONG, HEADS, WIDTH, SPREAD = 48, 768, 4, 32, 1.2
@@ -44,6 +46,7 @@ class Patterns(NamedTuple):
     options: dict[str, Any]
 
 
+@typed_calls
 def patterns(name: str, *, heads: int = HEADS, **options: Any) -> Patterns:
     """Attention patterns of a variant with its initial parameters.
 
@@ -53,6 +56,7 @@ def patterns(name: str, *, heads: int = HEADS, **options: Any) -> Patterns:
     Raises:
       ValueError: no such variant or option; or it has no weights.
     """
+    checks.positive("heads", heads)
     reasons = []
     for changed in _simpler(name, options):
         try:
@@ -70,6 +74,7 @@ def patterns(name: str, *, heads: int = HEADS, **options: Any) -> Patterns:
     raise reasons[0]
 
 
+@typed_calls
 def weights(
     variant: Variant, mask: MaskFunction | None, *, positions: int, heads: int
 ) -> Float[np.ndarray, "n h t s"]:
@@ -134,6 +139,7 @@ def _is_uniform(found: dict[str, np.ndarray]) -> bool:
     return way != "causal" and bool(np.ptp(equal) < 1e-3 * np.abs(equal).max())
 
 
+@typed_calls
 def draw(found: Patterns, path: str | PathLike[str], *, title: str = "") -> None:
     """Draw all heads: equal scores on the left, random ones on the right, a row for each mask.
 
@@ -165,12 +171,14 @@ def draw(found: Patterns, path: str | PathLike[str], *, title: str = "") -> None
     style.save(figure, path)
 
 
+@typed_calls
 def caption(found: Patterns) -> str:
     """The length of the sequence, and the options that differ from the defaults."""
     options = ", ".join(f"{name}={value}" for name, value in found.options.items())
     return f"{found.positions} positions" + (f", with {options}" if options else "")
 
 
+@typed_calls
 def thumbnail(pattern: Float[np.ndarray, "n h t s"], *, heads: Sequence[int] = (0, -1)) -> bytes:
     """A small PNG without words, on a clear ground: equal scores, then random ones."""
     parts = []

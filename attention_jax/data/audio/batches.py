@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from attention_jax.core import checks, plain_types
 from attention_jax.core.plain_types import typed_calls
 from attention_jax.data.audio import spectrogram
 from attention_jax.data.audio.corpus import Utterance
@@ -51,6 +52,7 @@ def make(
       ValueError: a recording shorter than one frame, none of at most `max_frames`, or an argument
         out of range.
     """
+    checks.positive("frames_per_batch", frames_per_batch)
     lengths = [frames_of(utterance, settings) for utterance in utterances]
     kept = [length for length in lengths if length <= max_frames]
     if not kept:
@@ -75,6 +77,7 @@ def make(
     )
 
 
+@typed_calls
 def frames_of(utterance: Utterance, settings: Spectrogram) -> int:
     """Number of frames of a recording.
 
@@ -131,12 +134,22 @@ class Collate:
         a multiple of 8.
     """
 
+    @typed_calls
     def __init__(self, settings: Spectrogram, target_length: int | None = None):
+        if target_length is not None:
+            checks.positive("target_length", target_length)
         self.settings, self.target_length = settings, target_length
         self._frames = jax.jit(self._spectrogram)
 
+    @typed_calls
     def __call__(self, items: Sequence[Item], *, rows: int, length: int) -> Seq2SeqBatch:
         """A batch of `rows` rows and `length` frames; rows beyond the items stay empty."""
+        plain_types.sizes(rows=rows, length=length)
+        if not 1 <= len(items) <= rows:
+            raise ValueError(
+                f"`items` must hold from 1 to rows={rows} recordings; got {len(items)}. "
+                "Raise `rows`."
+            )
         settings = self.settings
         samples = np.zeros((rows, settings.window + (length - 1) * settings.hop), np.float32)
         mask = np.zeros((rows, length), bool)
@@ -161,6 +174,7 @@ class Collate:
         return spectrogram.normalized(spectrogram.log_mel(samples, self.settings), mask)
 
 
+@typed_calls
 def one(
     items: Sequence[Item],
     settings: Spectrogram,
@@ -170,6 +184,11 @@ def one(
     target_length: int | None = None,
 ) -> Seq2SeqBatch:
     """A single batch of all items, as long as the longest needs unless a length is given."""
+    if not items:
+        raise ValueError("`items` must hold at least one recording; got none.")
+    for name, size in (("rows", rows), ("length", length)):
+        if size is not None:
+            checks.positive(name, size)
     longest = max(settings.frames(utterance.length) for utterance, _ in items)
     length = length or spectrogram.padded_length(longest, _MULTIPLE)
     return Collate(settings, target_length)(items, rows=rows or len(items), length=length)

@@ -6,6 +6,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from jaxtyping import Float
 
+from attention_jax.core.plain_types import typed_calls
+
 Samples = Float[np.ndarray, " n"]
 Loaded = TypeVar("Loaded")
 
@@ -75,6 +77,7 @@ class Skipped:
             return None
 
 
+@typed_calls
 def checked_transcript(text: str, *, name: str) -> str:
     """A transcript with single spaces.
 
@@ -87,11 +90,13 @@ def checked_transcript(text: str, *, name: str) -> str:
     return text
 
 
+@typed_calls
 def of_array(name: str, transcript: str, samples: Samples) -> Utterance:
     """An utterance of samples in memory."""
     return Utterance(name, transcript, len(samples), lambda: samples)
 
 
+@typed_calls
 def joined(
     name: str, parts: Sequence[Utterance], pauses: Sequence[int], seed: Sequence[int]
 ) -> Utterance:

@@ -9,6 +9,8 @@ from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
 
+from attention_jax.core import checks
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.data import text_files
 from attention_jax.data.audio import wav
 from attention_jax.data.audio.corpus import (
@@ -31,6 +33,7 @@ class Row(NamedTuple):
     split: str = ""
 
 
+@typed_calls
 def read(
     path: str | PathLike,
     *,
@@ -57,6 +60,7 @@ def read(
       FileNotFoundError: there is no such folder or table.
       ValueError: a bad recording, a bad line, or too few recordings for three splits.
     """
+    checks.positive("rate", rate)
     path = Path(path)
     rows = _of_folder(path) if path.is_dir() else _of_table(path)
     skipped = Skipped(skip_bad)

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from attention_jax.core import plain_types
+from attention_jax.core import checks, plain_types
 from attention_jax.core.calls import clear_fields
+from attention_jax.core.plain_types import typed_calls
 
 # Added to all energies, so that digital silence is at most 80 dB below a loud voice.
 _FLOOR = 1e-6
@@ -49,8 +50,10 @@ class Spectrogram(NamedTuple):
         hop = max(1, round(0.010 * rate))
         return cls(rate, window, hop, 1 << max(1, window - 1).bit_length(), mels)
 
+    @typed_calls
     def frames(self, samples: int) -> int:
         """Number of frames in a recording of `samples` samples."""
+        checks.natural("samples", samples)
         return max(0, 1 + (samples - self.window) // self.hop)
 
     def check(self) -> None:
@@ -83,6 +86,7 @@ def mel(hertz: float) -> float:
     return 2595.0 * math.log10(1.0 + hertz / 700.0)
 
 
+@typed_calls
 def mel_filters(settings: Spectrogram) -> Float[np.ndarray, "f k"]:
     """Triangular mel filters over the bins of the transform, with a peak of 1.
 
@@ -111,6 +115,7 @@ def mel_filters(settings: Spectrogram) -> Float[np.ndarray, "f k"]:
     return filters
 
 
+@typed_calls
 @partial(jax.jit, static_argnums=1)
 def log_mel(samples: Float[Array, "*b n"], settings: Spectrogram) -> Float[Array, "*b s f"]:
     """Log-mel spectrogram: logarithm of the energy in each mel band, frame by frame.
@@ -142,6 +147,7 @@ def log_mel(samples: Float[Array, "*b n"], settings: Spectrogram) -> Float[Array
     return jnp.log(_FLOOR + power @ jnp.asarray(filters.T, power.dtype))
 
 
+@typed_calls
 def normalized(frames: Float[Array, "*b s f"], mask: Bool[Array, "*b s"]) -> Float[Array, "*b s f"]:
     """Frames normalized to mean 0 and variance 1 over each recording; 0 on padding.
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from attention_jax.core import checks
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.data.audio import wav
 from attention_jax.data.audio.corpus import Corpus, Skipped, Utterance, joined, of_array
 
@@ -33,6 +34,7 @@ class Digit(NamedTuple):
     utterance: Utterance
 
 
+@typed_calls
 def single(path: str | PathLike, *, skip_bad: bool = False) -> Corpus:
     """Recordings of one digit each: 300 for the test, 120 for validation, 2,580 for training.
 
@@ -51,6 +53,7 @@ def single(path: str | PathLike, *, skip_bad: bool = False) -> Corpus:
     )
 
 
+@typed_calls
 def sequences(
     corpus: Corpus,
     *,
@@ -83,6 +86,7 @@ def sequences(
     sizes = {"train": train_size, "validation": validation_size, "test": test_size}
     for split, size in sizes.items():
         checks.positive(f"{split}_size", size)
+    checks.natural("seed", seed)
     for name, least in (("fewest", fewest), ("train_fewest", train_fewest)):
         if not 1 <= least <= most:
             raise ValueError(

@@ -80,12 +80,14 @@ def tones(
     )
 
 
+@typed_calls
 def chord(letter: str) -> tuple[float, float]:
     """Frequencies of a letter's two tones, in Hz.
 
     >>> chord("a"), chord("t")
     ((450.0, 1600.0), (650.0, 2600.0))
     """
+    checks.one_of("letter", letter, tuple(LETTERS))
     number = LETTERS.index(letter)
     return _LOW[number % len(_LOW)], _HIGH[number // len(_LOW)]
 

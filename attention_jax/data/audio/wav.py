@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from attention_jax.core import checks
 from attention_jax.core.extras import needed
-from attention_jax.core.plain_types import typed_calls
+from attention_jax.core.plain_types import sizes, typed_calls
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".aif", ".aiff", ".au")
 RIGHT_RATE = "Convert it (ffmpeg -i in.wav -ar {rate} out.wav), or resample all such by --resample."
@@ -56,10 +56,10 @@ def read(data: bytes, *, name: str, rate: int, resample: bool = False) -> Float[
 @typed_calls
 def resampled(samples: Float[np.ndarray, " n"], own: int, rate: int) -> Float[np.ndarray, " k"]:
     """Samples at `rate` from samples at `own`, by SciPy's polyphase filter."""
+    sizes(own=own, rate=rate)
     with needed("audio"):
         import scipy.signal  # takes long, and few need it
 
-    checks.positive("rate", rate)
     common = math.gcd(own, rate)
     return scipy.signal.resample_poly(samples, rate // common, own // common).astype(np.float32)
 

@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from attention_jax.core import checks
 from attention_jax.core.extras import needed
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.data.folders import unused
 from attention_jax.data.images import files
 from attention_jax.data.images.files import Labeled
@@ -44,6 +46,7 @@ class ImageData(NamedTuple):
     unused: Mapping[str, int] = {}
 
 
+@typed_calls
 def load(
     data: str,
     *,
@@ -72,6 +75,10 @@ def load(
       ValueError: a file is damaged, sizes differ, a label is out of range, or a folder of images
         belongs to no split.
     """
+    for name, size in (("classes", classes), ("image_size", image_size)):
+        if size is not None:
+            checks.positive(name, size)
+    checks.one_of("ground", ground, files.GROUNDS)
     if data == DIGITS:
         return _digits()
     folder = next((f for f in (Path(data), Path(data_dir) / data) if f.is_dir()), None)
@@ -173,6 +180,7 @@ def _known(found: Sequence[str], names: Sequence[str], root: Path) -> Sequence[s
     return names
 
 
+@typed_calls
 def held_out(whole: Labeled, *, one_in: int = 10) -> tuple[Labeled, Labeled]:
     """Splits off a share of each label, the same in every run: the rest, and the share.
 

@@ -63,7 +63,9 @@ def read_idx(
 
     Reference: LeCun, Cortes and Burges, "The MNIST database", file formats.
     """
-    paths = [_find(folder, f"{split}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1")]
+    paths = [
+        _find(Path(folder), f"{split}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1")
+    ]
     images, labels = (
         read_items(path, dimensions, skip_bad=skip_bad)
         for path, dimensions in zip(paths, (3, 1), strict=True)

@@ -5,12 +5,14 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.data.pairs.types import FIELDS, Found, Reading, named, one_line, two_names
 from attention_jax.data.text_files import line_numbers, read_lines, unicode_form
 
 Rows = list[tuple[int, list[str]]]  # each with the number of its first line
 
 
+@typed_calls
 def read_tsv(path: str | Path, reading: Reading, *, argument: str) -> Found:
     """Pairs of two columns; every line that is not empty has the same number of them.
 
@@ -38,6 +40,7 @@ def read_tsv(path: str | Path, reading: Reading, *, argument: str) -> Found:
     return Found(pairs, range(1, len(pairs) + 1), str(path))
 
 
+@typed_calls
 def read_csv(path: str | Path, reading: Reading, *, argument: str) -> Found:
     """Pairs of two columns of CSV (RFC 4180), which the header names.
 
@@ -55,6 +58,7 @@ def read_csv(path: str | Path, reading: Reading, *, argument: str) -> Found:
     return Found(pairs, [line for line, _ in rows], str(path))
 
 
+@typed_calls
 def csv_rows(path: str | Path, delimiter: str, *, argument: str) -> Rows:
     """Rows of CSV (RFC 4180), each with the number of its first line.
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from attention_jax.core import checks
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.data.pairs.delimited import read_csv, read_tsv
 from attention_jax.data.pairs.hugging_face import is_one, read_datasets
 from attention_jax.data.pairs.jsonl import read_jsonl
@@ -39,6 +40,7 @@ _OPTIONS = {
 }
 
 
+@typed_calls
 def read(path: str | Path, reading: Reading, *, argument: str, other: str | None = None) -> Found:
     """Pairs of a file.
 
@@ -52,6 +54,7 @@ def read(path: str | Path, reading: Reading, *, argument: str, other: str | None
       FileNotFoundError: there is no such file.
       ValueError: an unknown format, or a file that is not of its format.
     """
+    checks.one_of("other", other, (None, *FORMATS))
     kind = reading.format or format_of(path) or other
     if kind is None:
         known = ", ".join(_SUFFIXES)
@@ -64,6 +67,7 @@ def read(path: str | Path, reading: Reading, *, argument: str, other: str | None
     return _READERS[kind](path, reading, argument=argument)
 
 
+@typed_calls
 def read_split(paths: str, reading: Reading, *, argument: str) -> Found:
     """Pairs of a file, or of "SOURCE_FILE,TARGET_FILE"; a name that tells no format is of TSV."""
     files = [paths] if Path(paths).exists() else paths.split(",")
@@ -76,6 +80,7 @@ def read_split(paths: str, reading: Reading, *, argument: str) -> Found:
     return read(paths, reading, argument=argument, other="tsv")
 
 
+@typed_calls
 def check_used(reading: Reading, paths: Sequence[str | None]) -> None:
     """Raises where an option is given that is of the format of none of the files.
 
@@ -96,6 +101,7 @@ def check_used(reading: Reading, paths: Sequence[str | None]) -> None:
             )
 
 
+@typed_calls
 def format_of(path: str | Path) -> str | None:
     """The format that a name tells; None where it tells none.
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from attention_jax.core import checks, plain_types
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.data.pairs.types import Found
 from attention_jax.data.text_files import line_numbers, one_spaced
 
@@ -54,6 +55,7 @@ class Filters(NamedTuple):
             )
 
 
+@typed_calls
 def keep(
     found: Found, filters: Filters, *, lowercase: bool = False
 ) -> tuple[list[tuple[str, str]], dict[str, int]]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 
 from attention_jax.core import checks
 from attention_jax.core.extras import needed
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.data.pairs.jsonl import NESTED, text_of
 from attention_jax.data.pairs.types import FIELDS, Found, Reading, named, one_line, two_names
 from attention_jax.data.text_files import unicode_form
@@ -41,6 +42,7 @@ def is_one(path: str | Path) -> bool:
     return any((path / name).is_file() for name in (_SAVED, _SPLITS)) or any(_parquet_files(path))
 
 
+@typed_calls
 def read_datasets(path: str | Path, reading: Reading, *, argument: str) -> Found:
     """Pairs of two columns, or of two languages of the column "translation".
 

@@ -4,12 +4,14 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.data.pairs.types import FIELDS, Found, Reading, named, one_line, two_names
 from attention_jax.data.text_files import read_lines, unicode_form
 
 NESTED = "translation"  # where Hugging Face's data sets keep languages
 
 
+@typed_calls
 def read_jsonl(path: str | Path, reading: Reading, *, argument: str) -> Found:
     """Pairs of two keys of each line's object, or of the object under its key "translation".
 

@@ -11,6 +11,7 @@ from typing import NoReturn
 from xml.etree import ElementTree
 from xml.parsers import expat
 
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.data.pairs.types import FIELDS, Found, Reading, named, one_line, two_names
 from attention_jax.data.text_files import read_lines
 
@@ -21,6 +22,7 @@ _DEEPEST = 100
 _Sides = dict[str, list[str]]  # sentences of a unit by language
 
 
+@typed_calls
 def read_tmx(path: str | Path, reading: Reading, *, argument: str) -> Found:
     """Pairs of two languages of each unit.
 

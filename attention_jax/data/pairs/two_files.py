@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.data.pairs.types import FIELDS, Found, Reading, two_names
 from attention_jax.data.text_files import read_lines
 
 
+@typed_calls
 def read_two(source: str | Path, target: str | Path, *, arguments: tuple[str, str]) -> Found:
     """Pairs of line i of one file with line i of the other.
 
@@ -23,6 +25,7 @@ def read_two(source: str | Path, target: str | Path, *, arguments: tuple[str, st
     return Found(pairs, range(1, len(pairs) + 1), f"{source} and {target}")
 
 
+@typed_calls
 def read_moses(path: str | Path, reading: Reading, *, argument: str) -> Found:
     """Pairs of the files "corpus.en" and "corpus.de", where `path` is "corpus".
 

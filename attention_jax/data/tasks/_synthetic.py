@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from typing import NamedTuple
 
+from attention_jax.core import checks
 from attention_jax.data.types import Example, Task
 
 # (random) -> (source, the one right target)
@@ -48,8 +49,7 @@ def generated_task(
       ValueError: a size is below 1, or there are fewer examples than requested.
     """
     for argument, size in sizes._asdict().items():
-        if size < 1:
-            raise ValueError(f"`{argument}` must be at least 1; got {size}.")
+        checks.positive(argument, size)
     rng, longer_rng = random.Random(f"{name} {seed}"), random.Random(f"{name} longer {seed}")
     taken: set[str] = set()
     pool = _distinct(draw, sum(sizes), rng=rng, taken=taken, same=same)

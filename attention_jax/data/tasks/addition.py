@@ -2,10 +2,12 @@
 
 import random
 
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.data.tasks._synthetic import Draw, Sizes, generated_task
 from attention_jax.data.types import Task
 
 
+@typed_calls
 def addition(
     *,
     digits: int = 3,

@@ -3,6 +3,7 @@
 import datetime
 import random
 
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.data.tasks._synthetic import Draw, Sizes, generated_task
 from attention_jax.data.types import Task
 
@@ -28,6 +29,7 @@ _FORMATS = (
 _PREFIXES = ("", "", "{short_weekday} ", "{weekday}, ", "on {weekday}, ")
 
 
+@typed_calls
 def dates(
     *,
     max_length: int = 24,

@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from typing import NamedTuple
 
+from attention_jax.core.plain_types import check_fields, typed_calls
 from attention_jax.data.tasks._synthetic import Draw, Sizes, generated_task
 from attention_jax.data.types import Task
 
@@ -30,6 +31,7 @@ class ListConfig(NamedTuple):
     seed: int = 0
 
 
+@typed_calls
 def copy(config: ListConfig) -> Task:
     """Copying a list, which attention does in one look.
 
@@ -41,6 +43,7 @@ def copy(config: ListConfig) -> Task:
     return _task("copy", lambda numbers: numbers, config)
 
 
+@typed_calls
 def reverse(config: ListConfig) -> Task:
     """Reversing a list, with an alignment that runs backwards.
 
@@ -55,6 +58,7 @@ def reverse(config: ListConfig) -> Task:
     return _task("reverse", lambda numbers: numbers[::-1], config)
 
 
+@typed_calls
 def sort(config: ListConfig) -> Task:
     """Sorting a list, where every output depends on the whole input.
 
@@ -67,6 +71,7 @@ def sort(config: ListConfig) -> Task:
 
 
 def _task(name: str, answer: Callable[[list[int]], list[int]], config: ListConfig) -> Task:
+    check_fields(config)
     if config.vocabulary < 2:
         raise ValueError(f"`vocabulary` must be at least 2; got {config.vocabulary}.")
     if not 1 <= config.max_length < config.longer_length:

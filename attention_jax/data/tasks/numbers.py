@@ -2,6 +2,7 @@
 
 import random
 
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.data.tasks._synthetic import Draw, Sizes, generated_task
 from attention_jax.data.types import Task
 
@@ -17,6 +18,7 @@ _HUNDREDS = (
 ).split()
 
 
+@typed_calls
 def numbers(
     *,
     digits: int = 5,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from attention_jax.core import checks
+from attention_jax.core.plain_types import check_fields, typed_calls
 from attention_jax.data.pairs import files
 from attention_jax.data.pairs.delimited import read_tsv
 from attention_jax.data.pairs.filters import Filters, keep
@@ -84,6 +85,7 @@ class ParallelConfig(NamedTuple):
     seed: int = 0
 
 
+@typed_calls
 def parallel(config: ParallelConfig) -> Task:
     """Sentence pairs from files: plain text, ".gz", or "archive.zip" and "archive.zip/member".
 
@@ -103,6 +105,7 @@ def parallel(config: ParallelConfig) -> Task:
       ValueError: contradictory options, files that do not align, empty sentences, wrong columns,
         damaged archives, text that is not UTF-8, or an empty split.
     """
+    check_fields(config)
     if config.preset is not None:
         return _preset(config)
     percent = config.held_out_percent

@@ -4,6 +4,7 @@ import random
 from collections import Counter
 from pathlib import Path
 
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.data.text_files import line_numbers, read_lines
 from attention_jax.data.types import Example, Task
 
@@ -20,6 +21,7 @@ SPLITS = (
 _ORIGIN = "the files of https://github.com/brendenlake/SCAN, plain or gzipped"
 
 
+@typed_calls
 def scan(
     *,
     split: str = "simple",

@@ -8,12 +8,14 @@ contractions, negation without "do", and questions with the verb first.
 import random
 from collections.abc import Sequence
 
+from attention_jax.core.plain_types import typed_calls
 from attention_jax.data.tasks import _spanish_grammar, _spanish_lexicon
 from attention_jax.data.tasks._spanish_grammar import Clause, Phrase
 from attention_jax.data.tasks._synthetic import Draw, Sizes, generated_task
 from attention_jax.data.types import Task
 
 
+@typed_calls
 def spanish(
     *,
     max_words: int = 12,

@@ -34,6 +34,7 @@ class Tokenizer:
     '¿come la niña?'
     """
 
+    @typed_calls
     def __init__(self, pieces: Pieces):
         self._pieces = pieces
 
@@ -81,6 +82,7 @@ class Tokenizer:
         return cls(learned.Learned(tokenizer))
 
     @classmethod
+    @typed_calls
     def from_file(
         cls,
         path: str | PathLike,
@@ -113,6 +115,7 @@ class Tokenizer:
           ValueError: the file holds no tokenizer, lacks a token that is named, or would drop text
             for want of an unknown one.
         """
+        checks.one_of("unicode", unicode, UNICODE_FORMS)
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"`{argument}` must name a tokenizer; {path} does not exist.")
@@ -146,6 +149,7 @@ class Tokenizer:
                 f"({checks.reason(error)})."
             ) from error
 
+    @typed_calls
     def save(self, path: str | PathLike) -> None:
         """Writes a JSON file that `load` can read; that of a learned one is a tokenizer.json."""
         write_whole(path, self.to_text())
@@ -177,6 +181,7 @@ class Tokenizer:
             )
         return self._pieces.encode(text)
 
+    @typed_calls
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` of several texts, on several cores."""
         if isinstance(texts, str):
@@ -189,10 +194,12 @@ class Tokenizer:
             raise ValueError(f"`ids` must be whole numbers; got {checks.said(ids)}. Give a list.")
         return self._pieces.decode([int(i) for i in ids])
 
+    @typed_calls
     def tokens(self, ids: Iterable[int]) -> list[str]:
         """Readable label of each id, special tokens included, as plots show them."""
         return [label or _NO_TOKEN for label in self._pieces.labels([int(i) for i in ids])]
 
+    @typed_calls
     def unknown(self, text: str) -> list[str]:
         """Parts of `text` that `encode` turns into UNKNOWN, in order."""
         return self._pieces.unknown(text)

@@ -59,5 +59,7 @@ def test_a_space_can_be_used_up_but_not_overdrawn():
 
 @pytest.mark.parametrize("argument", ["train_size", "validation_size", "test_size"])
 def test_no_split_is_empty(argument):
-    with pytest.raises(ValueError, match=f"`{argument}` must be at least 1; got 0"):
+    with pytest.raises(
+        ValueError, match=f"`{argument}` must be a whole number of at least 1; got 0"
+    ):
         task(**{argument: 0})

@@ -19,7 +19,8 @@ from jaxtyping import Float, UInt8
 
 from attention_jax.analysis import attention_entropy, pages
 from attention_jax.analysis.attention_maps import Map
-from attention_jax.core import checks
+from attention_jax.core import checks, plain_types
+from attention_jax.core.plain_types import typed_calls
 
 # Below this share of a map's largest weight, a negative one is rounding.
 _NOISE = 1e-5
@@ -76,6 +77,7 @@ class Quantized(NamedTuple):
     zero: int
 
 
+@typed_calls
 def page(
     runs: Sequence[Run], sentences: Sequence[tuple[str, Sequence[Reading]]], *, of: str = "sentence"
 ) -> str:
@@ -110,6 +112,7 @@ def page(
     return pages.render(_TEMPLATE, title="Attention explorer", data=data)
 
 
+@typed_calls
 def quantize(weights: Float[np.ndarray, "*n s"]) -> Quantized:
     """Weights in 8 bits, each row in steps of its own: 1/255 of its largest, 1/127 if signed.
 
@@ -125,12 +128,14 @@ def quantize(weights: Float[np.ndarray, "*n s"]) -> Quantized:
     return Quantized(np.clip(codes, 0, 255).astype(np.uint8), steps, zero)
 
 
+@typed_calls
 def entropy(weights: Float[np.ndarray, "*n t s"]) -> Float[np.ndarray, "*n"]:
     """Mean over the rows of `-sum_j p_j log2 p_j`, in bits, where p are the shares of a row."""
     shares, rows = attention_entropy.shares(weights)
     return _mean(attention_entropy.entropy(shares), rows)
 
 
+@typed_calls
 def distance(weights: Float[np.ndarray, "*n t s"]) -> Float[np.ndarray, "*n"]:
     """Mean over the rows i of `sum_j p_j |i - j|`, in tokens, where p are the shares of a row."""
     shares, rows = attention_entropy.shares(weights)
@@ -166,6 +171,7 @@ def _picture(picture: Picture, source: Sequence[str]) -> dict[str, Any]:
     return {"png": png, "boxes": boxes, "about": picture.about}
 
 
+@typed_calls
 def strips(parts: int, *, across: float | None = None) -> Float[np.ndarray, "s 4"]:
     """Boxes of the frames of a spectrogram: upright strips, left to right.
 
@@ -176,14 +182,19 @@ def strips(parts: int, *, across: float | None = None) -> Float[np.ndarray, "s 4
     >>> strips(2, across=1.5)[:, [0, 2]].round(2).tolist()
     [[0.0, 0.67], [0.67, 0.33]]
     """
+    checks.positive("parts", parts)
+    if across is not None:
+        checks.above_zero("across", across)
     whole = parts if across is None else across
     left = np.arange(parts) / whole
     width = np.minimum(1 / whole, 1 - left)
     return np.stack([left, 0 * left, width, 0 * left + 1], axis=1)
 
 
+@typed_calls
 def tiles(rows: int, columns: int) -> Float[np.ndarray, "s 4"]:
     """Boxes of the patches of an image, row by row."""
+    plain_types.sizes(rows=rows, columns=columns)
     y, x = np.divmod(np.arange(rows * columns), columns)
     size = np.ones(rows * columns)
     return np.stack([x / columns, y / rows, size / columns, size / rows], axis=1)
