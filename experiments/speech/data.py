@@ -71,6 +71,11 @@ def load_corpus(data: DataFlags, seed: int) -> Corpus:
         options = _options(data, spoken_digits.sequences)
         single = spoken_digits.single(path, skip_bad=data.skip_bad)
         return spoken_digits.sequences(single, **options)
+    if not Path(data.sounds).exists():
+        raise ValueError(
+            f"`--sounds` must be {', '.join(SOUNDS)}, or a folder or table of recordings; got "
+            f"{data.sounds}, which does not exist."
+        )
     return read(
         data.sounds, rate=data.rate, resample=data.resample, skip_bad=data.skip_bad, seed=seed
     )

@@ -116,6 +116,11 @@ def test_lines_hold_what_decides_the_result():
         flags.replace(config, sise=1)
 
 
+def test_a_flagfile_that_is_not_there_is_named():
+    with pytest.raises(absl_flags.Error, match="`--flagfile` must name a file that can be read"):
+        flags.parse(Outer(), ["--flagfile=nowhere/x.flags"])
+
+
 def test_a_flagfile_that_is_no_text_is_refused(tmp_path):
     (tmp_path / "own.flags").write_bytes(b"--size=\xff")
     for path in (tmp_path / "own.flags", tmp_path, tmp_path / "missing"):

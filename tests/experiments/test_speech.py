@@ -224,7 +224,7 @@ def test_bad_test_recordings_are_left_out_and_learned_positions_suffice(tmp_path
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--sounds=nowhere"], "nowhere does not exist"),
+        (["--sounds=nowhere"], "`--sounds` must be tones, fsdd, fsdd_joined, or a folder or"),
         (["--sounds=fsdd", "--data_dir=nowhere"], "fsdd_recordings.zip does not exist"),
         (["--sound_option=color=red"], "with a name among train_size, "),
         (["--sound_option=noise=loud"], "noise must be a number (float); got 'loud'"),
