@@ -7,6 +7,7 @@ Run as a script it trains the toy model in a folder, to be killed and resumed by
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ import optax
 import pytest
 from flax import nnx
 
+from attention_jax.core import extras
 from attention_jax.data.batching import BucketedBatches, pad
 from attention_jax.nn.protocols import EncoderOutput
 from attention_jax.training import config, loop, preemption
@@ -483,7 +485,8 @@ def test_an_unknown_metric_is_named(tmp_path):
 
 def test_tensorboard_without_its_package_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    with pytest.raises(ModuleNotFoundError, match="pip install"):
+    said = re.escape(extras.message("tensorboardX", "tensorboard"))
+    with pytest.raises(ModuleNotFoundError, match=said):
         fit(tmp_path / "run", tensorboard=True)
 
 

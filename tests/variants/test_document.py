@@ -47,7 +47,9 @@ def test_bad_options_are_refused(qkv, users_errors):
         variants.get("document", length=2, ids=IDS)
     with pytest.raises(ValueError, match="`length` must be a whole number of at least 1; got 0"):
         variants.get("document", length=0)
-    with pytest.raises(ValueError, match=r"`ids` must have shape \[b s\]; got \(5,\)"):
+    with pytest.raises(
+        ValueError, match=r"`ids` must be an array \[b s\] of whole .*got an array int32"
+    ):
         variants.get("document", ids=IDS[0])
     three = jnp.tile(IDS[:1], (3, 1))
     with pytest.raises(ValueError, match="a row for each sequence, .* got 3 rows, and 2 sequences"):

@@ -2,11 +2,13 @@
 
 import io
 import json
+import re
 
 import pytest
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
+from attention_jax.core import extras
 from attention_jax.data.text_files import unicode_form
 from attention_jax.data.tokenizer import Tokenizer, given
 from attention_jax.data.types import BOS, EOS, PAD, SPECIAL_TOKENS, UNKNOWN
@@ -227,7 +229,8 @@ def test_what_is_no_tokenizer_is_refused_in_one_line(tmp_path, content):
 
 def test_a_missing_package_is_named_with_its_command(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "sentencepiece", None)
-    with pytest.raises(ModuleNotFoundError, match=r'pip install "attention_jax\[sentencepiece\]"'):
+    said = re.escape(extras.message("sentencepiece", "sentencepiece"))
+    with pytest.raises(ModuleNotFoundError, match=said):
         given.read(b"\x0a", given.Options(), name="x", argument="y")
 
 
