@@ -16,7 +16,7 @@ from jaxtyping import Array
 
 from attention_jax.core import captured_arrays
 from attention_jax.core.types import Length, Like, MaskFunction, Score, ScoreMod, is_typed_key
-from attention_jax.core.wording import said, shown
+from attention_jax.core.wording import one_line, said, shown
 
 LARGEST = 2**31 - 1  # positions are 32-bit numbers
 # So far from 0 that the distance of two positions is a 32-bit number too.
@@ -356,7 +356,7 @@ def _traced(
 
 def reason(error: Exception) -> str:
     """The message of another library's error, in one line of moderate length."""
-    return " ".join(str(error).split())[:200]
+    return one_line(error)[:200]
 
 
 def _line(message: str, remedy: str) -> str:

@@ -8,6 +8,11 @@ import jax
 import numpy as np
 
 
+def one_line(text: object) -> str:
+    """A text, or the message of an error, whatever lines and spaces it has."""
+    return " ".join(str(text).split())
+
+
 def shown(function: Callable[..., object]) -> str:
     """A user's function as errors show it: its name, place and first line."""
     inner = getattr(function, "function", function)  # of a mask

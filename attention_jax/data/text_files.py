@@ -13,6 +13,7 @@ from pathlib import Path
 
 from attention_jax.core.calls import clear_calls
 from attention_jax.core.plain_types import typed_calls
+from attention_jax.core.wording import one_line
 
 UNICODE_FORMS = ("nfc", "nfkc", "none")
 _SPACES = re.compile(r"[ \t]+")
@@ -179,7 +180,7 @@ def _choose(files: list[str], member: str, *, archive: Path, argument: str) -> s
 
 
 def _damaged(path: Path, *, argument: str, error: Exception) -> ValueError:
-    reason = " ".join(str(error).split())
+    reason = one_line(error)
     return ValueError(
         f"`{argument}` must name a file that can be unpacked; {path} is damaged or not of the "
         f"kind its name says ({reason}). Fetch it again."

@@ -22,6 +22,7 @@ import numpy as np
 from attention_jax import variants
 from attention_jax.analysis import variant_info, variant_support
 from attention_jax.core.types import MaskFunction, Options, Variant
+from attention_jax.core.wording import one_line
 from experiments.benchmark.attention import Row
 from experiments.benchmark.attention_cases import BOTH, FORWARD
 from experiments.common import timing
@@ -96,7 +97,7 @@ def _measured(
             partial(program, *arrays), settings.repeats, slow_seconds=SLOW_SECONDS
         )
     except Exception as error:  # of any variant; the others go on
-        text = " ".join(str(error).split()) or "no message"
+        text = one_line(error) or "no message"
         return facts | {"not_measured": f"not available: {type(error).__name__}: {text[:160]}"}
     return facts | {"seconds": times.median, "repeats": len(times.seconds)}
 

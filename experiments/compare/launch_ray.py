@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from attention_jax.core import extras
+from attention_jax.core.wording import one_line
 from attention_jax.training.preemption import PreemptionGuard
 from experiments.compare import launch_local
 from experiments.compare.launch_local import Finished, Job
@@ -80,7 +81,7 @@ def _start(ray: Any, address: str | None) -> None:
             if address
             else ("Ray did not start", "Try again when the machine is less busy")
         )
-        said = " ".join(str(error).split()).rstrip(".")
+        said = one_line(error).rstrip(".")
         raise ConnectionError(f"{failed}: {said}. {remedy}, or use --launcher=local.") from error
 
 

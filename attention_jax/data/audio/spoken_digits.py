@@ -16,6 +16,7 @@ import numpy as np
 
 from attention_jax.core import checks
 from attention_jax.core.plain_types import typed_calls
+from attention_jax.core.wording import one_line
 from attention_jax.data.audio import wav
 from attention_jax.data.audio.corpus import Corpus, Skipped, Utterance, joined, of_array
 
@@ -149,7 +150,7 @@ def _read(path: Path, *, skip_bad: bool) -> tuple[list[Digit], tuple[str, ...]]:
                     digits.append(found)
     except zipfile.BadZipFile as error:
         raise ValueError(
-            f"`data` must name a zip file; {path} is damaged or none ({_line(error)}). Fetch it "
+            f"`data` must name a zip file; {path} is damaged or none ({one_line(error)}). Fetch it "
             "again."
         ) from error
     if not digits:
@@ -165,7 +166,8 @@ def _digit(opened: zipfile.ZipFile, name: str) -> Digit:
         data = opened.read(name)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise ValueError(
-            f"`data` must be whole; {name} is damaged ({_line(error)}). Fetch the zip file again."
+            f"`data` must be whole; {name} is damaged ({one_line(error)}). "
+            "Fetch the zip file again."
         ) from error
     samples = wav.read(data, name=name, rate=RATE)
     return Digit(int(index), of_array(name, WORDS[int(digit)], samples))
@@ -178,7 +180,3 @@ def _parts(name: str) -> tuple[str, str, str]:
         raise ValueError(f"`data` must hold recordings named digit_speaker_index.wav; got {name}.")
     digit, speaker, index = matched.groups()
     return digit, speaker, index
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())

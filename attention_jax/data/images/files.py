@@ -17,6 +17,7 @@ from jaxtyping import Int, UInt8
 from attention_jax.core import checks
 from attention_jax.core.extras import needed
 from attention_jax.core.plain_types import typed_calls
+from attention_jax.core.wording import one_line
 from attention_jax.data.folders import is_hidden
 
 with needed("images"):
@@ -258,7 +259,7 @@ def _open(
                 image = image.convert("L" if mode in _GRAY else "RGB")
     # Pillow has no exception of its own for damaged files.
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        reason = " ".join(str(error).replace(str(path), "it").split())
+        reason = one_line(str(error).replace(str(path), "it"))
         raise ValueError(
             f"`{argument}` must hold images that can be read; {path} is damaged or no image "
             f"({reason}). Fetch it again, or leave such files out by --skip_bad."
