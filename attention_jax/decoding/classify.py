@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 from attention_jax.core import checks
 from attention_jax.core.plain_types import typed_calls
 from attention_jax.core.types import Params
+from attention_jax.data.images.batches import check_images
 
 _ROWS = 250  # images in a batch: the same for one image and for many, so the answers are equal
 
@@ -32,13 +33,9 @@ def classifier(graphdef: nnx.GraphDef, *, rows: int = _ROWS) -> Classify:
         return jax.nn.log_softmax(nnx.merge(graphdef, params).classify(images))
 
     def classify(params: Params, images: UInt8[np.ndarray, "n y x c"]) -> Float[np.ndarray, "n k"]:
-        checks.shape("images", images, "n y x c")
-        if images.dtype != np.uint8 or not len(images):
-            raise ValueError(
-                f"`images` must be bytes from 0 to 255, of uint8, at least one; got {images.dtype}"
-                f"{list(images.shape)}. Convert them: `np.round(255 * images).astype(np.uint8)` "
-                "where they lie in [0, 1]."
-            )
+        check_images(images)
+        if not len(images):
+            raise ValueError("`images` must be at least one; got none.")
         found = []
         for first in range(0, len(images), rows):
             batch = images[first : first + rows].astype(np.float32) / np.float32(255)

@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from attention_jax.core import checks, plain_types
+from attention_jax.core import plain_types
 from attention_jax.core.plain_types import typed_calls
 
 # The palette of Okabe and Ito, which color-blind readers tell apart; gray in place of its yellow.
@@ -136,7 +136,8 @@ def log_axis(axes: Axes, *, base: int = 10) -> None:
         digits = "25" if high > 10 * low else "23456789"
         return f"{value:,.10g}" if f"{value:e}"[0] in digits else ""
 
-    checks.above_zero("base", base)
+    if base < 2:
+        raise ValueError(f"`base` must be at least 2, as the base of powers; got {base}.")
     axes.set_yscale("log", base=base)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axes.yaxis.set_minor_formatter(FuncFormatter(between))

@@ -15,6 +15,20 @@ from attention_jax.data.batching import EPOCHS
 from attention_jax.data.types import ImageBatch
 
 
+def check_images(images: UInt8[np.ndarray, "n y x c"]) -> None:
+    """Raises unless these are images as a model of this library reads them.
+
+    Raises:
+      ValueError: other axes, or no bytes.
+    """
+    checks.shape("images", images, "n y x c", remedy="For gray add an axis: `images[..., None]`.")
+    if images.dtype != np.uint8:
+        raise ValueError(
+            f"`images` must be bytes from 0 to 255, of uint8; got {images.dtype}. Convert "
+            "them: `np.round(255 * images).astype(np.uint8)` where they lie in [0, 1]."
+        )
+
+
 class ImageBatches:
     """Batches of all epochs, with random access; a `batching.Batches`.
 
@@ -52,16 +66,9 @@ class ImageBatches:
     ):
         checks.positive("rows", rows)
         checks.natural("seed", seed)
-        checks.shape(
-            "images", images, "n y x c", remedy="For gray add an axis: `images[..., None]`."
-        )
+        check_images(images)
         checks.shape("labels", labels, "n")
         checks.whole("labels", labels)
-        if images.dtype != np.uint8:
-            raise ValueError(
-                f"`images` must be bytes from 0 to 255, of uint8; got {images.dtype}. Convert "
-                "them: `np.round(255 * images).astype(np.uint8)` where they lie in [0, 1]."
-            )
         if not len(images) or len(images) != len(labels):
             raise ValueError(
                 f"`images` and `labels` must be equally many, and at least one; got {len(images)} "

@@ -5,6 +5,7 @@ compared with what `start` makes only after a call has failed.
 """
 
 import functools
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -142,7 +143,7 @@ def check_state(
     given, others = _named(state), _named(longest)
     for name, wanted in _named(shortest).items():
         own = given.pop(name, None)
-        axes = _common(wanted.shape, others[name].shape)
+        axes = _axes(wanted.shape, others[name].shape, where=operator.eq)
         kind = jnp.floating if jnp.issubdtype(wanted.dtype, jnp.floating) else wanted.dtype
         if not (_fits(own, axes) and jnp.issubdtype(own.dtype, kind)):
             raise ValueError(
@@ -155,11 +156,6 @@ def check_state(
             "`state` must be what `start` or the last step of this variant returned; got one of "
             f"another, with {', '.join(sorted(given))}. Make one with `variant.start`."
         )
-
-
-def _common(shape: tuple[int, ...], other: tuple[int, ...]) -> Axes:
-    """The axes on which both shapes agree."""
-    return tuple(x if x == y else None for x, y in zip(shape, other, strict=True))
 
 
 def fault(check: Callable[[], None]) -> str | None:
@@ -200,13 +196,13 @@ def _kept(init: Callable[..., Params], sizes: Sizes) -> _Wanted | None:
     if made is None or larger is None:
         return None
     pairs = zip(_named(made).items(), _named(larger).values(), strict=True)
-    axes = {name: _changing(x.shape, y.shape) for (name, x), y in pairs}
+    axes = {name: _axes(x.shape, y.shape, where=operator.ne) for (name, x), y in pairs}
     return _Wanted(jax.tree.structure(made), axes)
 
 
-def _changing(shape: tuple[int, ...], other: tuple[int, ...]) -> Axes:
-    """The axes on which two shapes differ."""
-    return tuple(x if x != y else None for x, y in zip(shape, other, strict=True))
+def _axes(shape: tuple[int, ...], other: tuple[int, ...], *, where: Callable[..., bool]) -> Axes:
+    """The axes of a shape where it and another are as `where` says; None for the others."""
+    return tuple(x if where(x, y) else None for x, y in zip(shape, other, strict=True))
 
 
 def _shapes(make: Callable[[], PyTree]) -> PyTree:
