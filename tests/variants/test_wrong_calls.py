@@ -1,12 +1,13 @@
 """Wrong arguments of every variant's functions: each is answered by one line that says what to do.
 
-Nothing is compiled: arrays are known by shape and dtype alone.
+Hardly anything is compiled: arrays are known by shape and dtype alone.
 """
 
 import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from attention_jax import Options, masks, variants
@@ -186,3 +187,12 @@ def test_an_error_of_a_mask_of_ones_own_stays(users_errors):
     attend = functools.partial(variants.get("linear").attend, {}, options=Options(mask))
     with pytest.raises(ZeroDivisionError, match="of mine"):
         jax.eval_shape(attend, Q, K, V)
+
+
+@pytest.mark.parametrize("name", ["learned_absolute", "memory"])
+def test_keys_repeated_for_more_heads_keep_the_parameters_of_theirs(name, qkv):
+    variant, (q, k, v) = variants.get(name), qkv
+    params = variant.init(KEY, **SIZES)
+    shared = variant.attend(params, q, k, v)
+    repeated = variant.attend(params, q, jnp.repeat(k, 2, axis=2), jnp.repeat(v, 2, axis=2))
+    np.testing.assert_allclose(repeated, shared, rtol=1e-5, atol=1e-6)

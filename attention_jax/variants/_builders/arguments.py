@@ -41,6 +41,8 @@ def check_params(
 ) -> None:
     """Raises unless parameters have the names of those that `init` makes, and fit the sizes.
 
+    Keys that were repeated for more heads may keep the parameters of theirs.
+
     Args:
       names_only: whether any shape will do.
 
@@ -53,6 +55,8 @@ def check_params(
     leaves, kind = jax.tree.flatten(params)
     axes = wanted.axes.values()
     if kind == wanted.kind and (names_only or all(map(_fits, leaves, axes))):
+        return
+    if kind == wanted.kind and _fits_fewer(init, leaves, sizes):
         return
     given = _named(params)
     lacking = sorted(wanted.axes.keys() - given.keys()) or ([] if wanted.axes else sorted(given))
@@ -77,6 +81,13 @@ def _fits(array: Any, axes: Axes) -> bool:
     if shape is None or len(shape) != len(axes):
         return False
     return all(y is None or x == y for x, y in zip(shape, axes, strict=True))
+
+
+def _fits_fewer(init: Callable[..., Params], leaves: list[Any], sizes: Sizes) -> bool:
+    """Tells whether these are parameters for keys of fewer heads, which were repeated since."""
+    fewer = (n for n in range(1, sizes.kv_heads) if sizes.kv_heads % n == 0)
+    made = (_made(init, sizes._replace(kv_heads=n)) for n in fewer)
+    return any(x is not None and all(map(_fits, leaves, x.axes.values())) for x in made)
 
 
 def _shown(axes: Axes) -> str:
