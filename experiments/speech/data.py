@@ -77,7 +77,12 @@ def load_corpus(data: DataFlags, seed: int) -> Corpus:
             f"{data.sounds}, which does not exist."
         )
     return read(
-        data.sounds, rate=data.rate, resample=data.resample, skip_bad=data.skip_bad, seed=seed
+        data.sounds,
+        rate=data.rate,
+        resample=data.resample,
+        skip_bad=data.skip_bad,
+        seed=seed,
+        argument="--sounds",
     )
 
 

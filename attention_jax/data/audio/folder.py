@@ -41,13 +41,13 @@ def read(
     resample: bool = False,
     skip_bad: bool = False,
     seed: int = 0,
+    argument: str = "path",
 ) -> Corpus:
     """Recordings of a folder or a table, each read once to check that it is whole.
 
     A folder holds `name.txt` beside each `name.wav` or `name.flac`, at any depth; hidden files are
-    left out. Paths in a table
-    are relative to its own folder. If no split is named, a tenth is drawn for validation and a
-    tenth for the test.
+    left out. Paths in a table are relative to its own folder. If no split is named, a tenth is
+    drawn for validation and a tenth for the test.
 
     Args:
       path: a folder, or a file of tab-separated lines.
@@ -55,6 +55,7 @@ def read(
       resample: resamples recordings of other rates, which are bad otherwise.
       skip_bad: leaves bad recordings out, and counts them in `Corpus.skipped`.
       seed: seed of the split.
+      argument: the caller's name for the path in errors.
 
     Raises:
       FileNotFoundError: there is no such folder or table.
@@ -62,12 +63,12 @@ def read(
     """
     checks.positive("rate", rate)
     path = Path(path)
-    rows = _of_folder(path) if path.is_dir() else _of_table(path)
+    rows = (_of_folder if path.is_dir() else _of_table)(path, argument)
     skipped = Skipped(skip_bad)
 
     def load(row: Row) -> Utterance:
         transcript = checked_transcript(row.transcript, name=str(row.path))
-        samples = lambda: _samples(row.path, rate, resample)  # noqa: E731
+        samples = lambda: _samples(row.path, rate, resample, argument)  # noqa: E731
         return Utterance(str(row.path), transcript, len(samples()), samples)
 
     found = [(row, skipped.attempt(lambda row=row: load(row))) for row in rows]
@@ -78,8 +79,8 @@ def read(
     for name, utterances in of.items():
         if not utterances:
             raise ValueError(
-                f"`data` must hold a recording for each of {', '.join(SPLITS)}; {path} has none "
-                f"for {name}, of {len(kept)} in all. Add recordings, or name the splits."
+                f"`{argument}` must hold a recording for each of {', '.join(SPLITS)}; {path} "
+                f"has none for {name}, of {len(kept)} in all. Add recordings, or name the splits."
             )
     return Corpus(
         name=path.stem,
@@ -100,18 +101,19 @@ def _unused(path: Path, recordings: list[Path]) -> dict[str, int]:
     return unused(path, [*recordings, *transcripts])
 
 
-def _samples(path: Path, rate: int, resample: bool) -> Samples:
+def _samples(path: Path, rate: int, resample: bool, argument: str) -> Samples:
     if not path.is_file():
-        raise ValueError(f"`data` must name files that exist; {path} does not.")
+        raise ValueError(f"`{argument}` must name files that exist; {path} does not.")
     return wav.read(path.read_bytes(), name=str(path), rate=rate, resample=resample)
 
 
-def _of_folder(path: Path) -> list[Row]:
+def _of_folder(path: Path, argument: str) -> list[Row]:
     own = (file for file in path.rglob("*") if file.suffix.lower() in wav.SUFFIXES)
     files = sorted(file for file in own if not is_hidden(file, path))
     if not files:
         raise ValueError(
-            f"`data` must be a folder of recordings ({', '.join(wav.SUFFIXES)}); {path} holds none."
+            f"`{argument}` must be a folder of recordings ({', '.join(wav.SUFFIXES)}); {path} "
+            "holds none."
         )
     return [Row(file, _text_beside(file)) for file in files]
 
@@ -123,15 +125,15 @@ def _text_beside(file: Path) -> str:
     return ""
 
 
-def _of_table(path: Path) -> list[Row]:
+def _of_table(path: Path, argument: str) -> list[Row]:
     rows = []
-    for number, line in enumerate(text_files.read_lines(path, argument="data"), 1):
+    for number, line in enumerate(text_files.read_lines(path, argument=argument), 1):
         parts = line.split("\t")
         if not line.strip():
             continue
         if len(parts) not in (2, 3) or (len(parts) == 3 and parts[2] not in SPLITS):
             raise ValueError(
-                "`data` must hold lines of file, transcript and, if any, the split "
+                f"`{argument}` must hold lines of file, transcript and, if any, the split "
                 f"({', '.join(SPLITS)}), with tabs between; line {number} of {path} is "
                 f"{line[:80]!r}."
             )
@@ -139,8 +141,8 @@ def _of_table(path: Path) -> list[Row]:
     named = sum(bool(row.split) for row in rows)
     if named not in (0, len(rows)):
         raise ValueError(
-            f"`data` must name the split on all lines or on none; {path} names it on {named} of "
-            f"{len(rows)}."
+            f"`{argument}` must name the split on all lines or on none; {path} names it on "
+            f"{named} of {len(rows)}."
         )
     return rows
 

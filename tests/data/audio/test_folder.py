@@ -106,7 +106,9 @@ def test_a_bad_table_is_one_line(folder, text, message):
 
 
 def test_an_empty_folder_and_no_folder_are_one_line(tmp_path):
-    with pytest.raises(ValueError, match="must be a folder of recordings"):
+    with pytest.raises(ValueError, match="`path` must be a folder of recordings"):
         read(tmp_path, rate=8000)
+    with pytest.raises(ValueError, match="`--sounds` must be a folder of recordings"):
+        read(tmp_path, rate=8000, argument="--sounds")
     with pytest.raises(FileNotFoundError, match="none.tsv does not exist"):
         read(tmp_path / "none.tsv", rate=8000)
