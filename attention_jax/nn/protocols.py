@@ -1,7 +1,7 @@
 """Protocols of models: sequence-to-sequence, language, classification."""
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,19 @@ class Bounded(Protocol):
 
     @property
     def tokens_left(self) -> int | None: ...
+
+
+@runtime_checkable
+class BeamState(Protocol):
+    """A decoding state that follows the beams of a search by itself, and moves less.
+
+    `repeated(k)` is the state of k beams a row. `moved(before, move)` is the state where each row
+    goes on from another: `move(new, old)` looks the rows up in any part of it.
+    """
+
+    def repeated(self, k: int) -> "BeamState": ...
+
+    def moved(self, before: Any, move: Callable[[State, State], State]) -> "BeamState": ...
 
 
 def empty_room(batch: int, length: int) -> Bool[Array, "b n 0"]:
@@ -141,6 +154,18 @@ class Language(NextToken, Protocol):
     def start(self, batch: int, max_length: int) -> State: ...
 
     def step(self, state: State, token: Int[Array, " b"]) -> tuple[State, Float[Array, "b v"]]: ...
+
+
+@runtime_checkable
+class ReadsOn(Language, Protocol):
+    """A language model that reads several tokens at once, as many calls of `step` would.
+
+    It returns the logits after the last.
+    """
+
+    def read_on(
+        self, state: State, tokens: Int[Array, "b t"]
+    ) -> tuple[State, Float[Array, "b v"]]: ...
 
 
 @runtime_checkable
