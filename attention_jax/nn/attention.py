@@ -159,8 +159,9 @@ class MultiHeadAttention(nnx.Module):
         if self.variant.step is not None:
             cache, out = self._steps(cache, q, k, v)
             return cache, self.merge(out)
-        length = cache.keys.shape[2]
-        has_room = checks.within(position + x.shape[1] - 1, length)
+        length, last = cache.keys.shape[2], x.shape[1] - 1
+        checks.within(last, length)  # wherever they begin
+        has_room = checks.within(position + last, length)
         cache = caches.put(cache, k, v, position)
         if isinstance(cache, DotCache) and x.shape[1] == 1:
             seen = (jnp.arange(length) <= position)[None] if held is None else held

@@ -194,4 +194,12 @@ def test_more_tokens_than_there_is_room_for_are_refused_or_nan():
     tokens = jnp.full((1, 5), 4)
     with pytest.raises(ValueError, match="finds no room"):
         model.read_on(model.start(1, 4), tokens)
-    assert np.isnan(jax.jit(lambda x: model.read_on(model.start(1, 4), x)[1])(tokens)).all()
+    with pytest.raises(ValueError, match="finds no room"):
+        jax.eval_shape(lambda x: model.read_on(model.start(1, 4), x), tokens)
+
+    @jax.jit
+    def twice(tokens):
+        state, _ = model.read_on(model.start(1, 8), tokens)
+        return model.read_on(state, tokens)[1]
+
+    assert np.isnan(twice(tokens)).all()
