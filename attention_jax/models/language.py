@@ -25,6 +25,7 @@ from attention_jax.core.types import State, Variant
 from attention_jax.nn import transformer
 from attention_jax.nn.attention import MultiHeadAttention
 from attention_jax.nn.attention_calls import AttentionCall, record
+from attention_jax.nn.caches import spared
 from attention_jax.nn.layers import Embedding, Linear, dropout
 from attention_jax.nn.protocols import (
     TokenInputs,
@@ -49,6 +50,12 @@ class LMState(NamedTuple):
     def tokens_left(self) -> int | None:
         """Tokens that it still takes, as far as is known before a run; None for any number."""
         return tokens_left(self.room, self.position)
+
+    def spared(self, n: int) -> "LMState":
+        """The state without the last n positions of its room, or with them again."""
+        if self.room is None or self.past != ():
+            return self
+        return self._replace(layers=spared(self.layers, self.room, n))
 
 
 class CausalLayer(Layer):

@@ -18,7 +18,7 @@ from attention_jax.core.types import State
 from attention_jax.nn import transformer
 from attention_jax.nn.attention import CrossAttentionCache
 from attention_jax.nn.attention_calls import AttentionCall, record
-from attention_jax.nn.caches import DotCache, ancestors, held_by_beams
+from attention_jax.nn.caches import DotCache, ancestors, held_by_beams, resized, spared
 from attention_jax.nn.layers import Embedding, Linear, dropout
 from attention_jax.nn.protocols import (
     Encoder,
@@ -77,6 +77,13 @@ class TransformerState(NamedTuple):
         ]
         rest = move(self._replace(caches=[]), before._replace(caches=[]))
         return rest._replace(caches=caches)
+
+    def spared(self, n: int) -> "TransformerState":
+        """The state without the last n positions of its room, or with them again."""
+        if self.room is None:
+            return self
+        held = None if self.held is None else resized(self.held, self.room.shape[1] - n)
+        return self._replace(caches=spared(self.caches, self.room, n), held=held)
 
 
 class DecoderLayer(Layer):

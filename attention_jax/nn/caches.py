@@ -11,6 +11,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from attention_jax.core.numerics import wide_dtype
+from attention_jax.core.types import State
 
 
 class KeyValueCache(NamedTuple):
@@ -44,12 +45,27 @@ def put(
 ) -> KeyValueCache:
     """The cache with more positions, from one on."""
     new = of_sequences(keys, values)
-    return type(cache)(
-        *(
-            lax.dynamic_update_slice_in_dim(old, x.astype(old.dtype), position, axis=2)
-            for old, x in zip(cache, new, strict=True)
-        )
+    made = (
+        lax.dynamic_update_slice_in_dim(old, x.astype(old.dtype), position, axis=2)
+        for old, x in zip(cache, new, strict=True)
     )
+    # Without it XLA writes once for the next step and once for this one's product, into copies.
+    return type(cache)(*lax.optimization_barrier(tuple(made)))
+
+
+def resized(x: Array, n: int) -> Array:
+    """An array [_ _ n _] or [_ _ n] with so many positions: the first ones, or empty ones more."""
+    if n <= x.shape[2]:
+        return x[:, :, :n]
+    return jnp.pad(x, [(0, n - x.shape[2]) if axis == 2 else (0, 0) for axis in range(x.ndim)])
+
+
+def spared(caches: list[State], room: Bool[Array, "b n 0"], spare: int) -> list[State]:
+    """The caches of keys and values among these, without the last `spare` positions of a room."""
+    n = room.shape[1] - spare
+    return [
+        type(x)(*(resized(y, n) for y in x)) if isinstance(x, KeyValueCache) else x for x in caches
+    ]
 
 
 def held_by_beams(cache: KeyValueCache, k: int, position: Int[Array, " r"]) -> Bool[Array, "r k n"]:

@@ -45,6 +45,16 @@ class BeamState(Protocol):
     def moved(self, before: Any, move: Callable[[State, State], State]) -> "BeamState": ...
 
 
+@runtime_checkable
+class RoomyState(Protocol):
+    """A decoding state whose room can be cut for a while, so that steps read less.
+
+    `spared(n)` is the state without the last n positions of its room, or with them again.
+    """
+
+    def spared(self, n: int) -> "RoomyState": ...
+
+
 def empty_room(batch: int, length: int) -> Bool[Array, "b n 0"]:
     """An array of no numbers whose shape says for how many tokens a state was started.
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from attention_jax.decoding import search
+from attention_jax.decoding import search, stages
 from attention_jax.models.seq2seq_rnn import Seq2SeqRNN
 from attention_jax.models.seq2seq_transformer import Seq2SeqTransformer
 from attention_jax.nn.protocols import BeamState
@@ -68,3 +68,24 @@ def test_a_search_finds_what_it_finds_where_all_moves(name):
     np.testing.assert_array_equal(found.tokens, expected.tokens)
     np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-4, atol=1e-5)
     assert len({tuple(x) for x in np.asarray(found.tokens[0]).tolist()}) == 3
+
+
+@pytest.mark.parametrize("name", ["dot products", "distances"])
+def test_a_search_in_stages_finds_the_same(name, monkeypatch):
+    model = build(name)
+    source = jax.random.randint(jax.random.key(1), (3, 6), 3, TOKENS)
+
+    def searches():
+        state = model.start(model.encode(source, jnp.ones(source.shape, bool)), 11)
+        state, _ = model.step(state, jnp.full(3, 4))
+        found = search.beam(model.step, state, max_length=10, beam_size=3)
+        return found, search.greedy(model.step, state, max_length=10)
+
+    expected = jax.jit(searches)()
+    monkeypatch.setattr(stages, "LEAST_BYTES", 0)
+    monkeypatch.setattr(stages, "SHORTEST", 2)
+    state = model.start(model.encode(source, jnp.ones(source.shape, bool)), 11)
+    assert stages.lengths(state, 10) == [3, 5, 10]
+    for got, want in zip(jax.jit(searches)(), expected, strict=True):
+        np.testing.assert_array_equal(got.tokens, want.tokens)
+        np.testing.assert_allclose(got.scores, want.scores, rtol=1e-4, atol=1e-5)
