@@ -1,7 +1,7 @@
 """Several runs of one vocabulary that predict as one: `--run=runs/a,runs/b`."""
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from flax import nnx
 
@@ -50,7 +50,7 @@ def load_runs(named: str | None, arguments: Sequence[str], *, beside: Sequence[t
 
 def _names(named: str | None) -> list[str | None]:
     """The folders of a list; a folder whose own name holds a comma is one."""
-    if named is None or Path(named).is_dir():
+    if named is None or os.path.isdir(named):  # pathlib raises where a name is too long
         return [named]
     return [name.strip() for name in named.split(",")]
 

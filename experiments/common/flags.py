@@ -273,7 +273,7 @@ def read(own: flags.FlagValues, arguments: list[str], *, known_only: bool = Fals
     """
     try:
         return own(arguments, known_only=known_only)
-    except flags.CantOpenFlagFileError as error:
+    except (flags.CantOpenFlagFileError, OSError) as error:
         why = endings.in_one_line(error.__context__ or error)
         raise flags.Error(f"`--flagfile` must name a file that can be read; {why}") from None
     except ValueError as error:  # of a flagfile that is no text, and of `--noscan=1`

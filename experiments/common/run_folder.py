@@ -64,7 +64,7 @@ def read_record(folder: Path) -> Record:
       ValueError: the folder is none of a run, or of a later version.
     """
     kept = folder / "run.flags"
-    if not kept.exists():
+    if not os.path.exists(kept):  # pathlib raises where a name is too long
         where = leftovers.where_is_the_old(folder)
         raise ValueError(
             f"`--run` must be the folder of a run; {folder} holds no run.flags.{where}"

@@ -33,7 +33,7 @@ def measured():
 
 
 def check(case, found):
-    division, kv_heads, kind, _ = case
+    division, kv_heads, kind, length = case
     assert not found["looped"], found
     # What is whole on every device, keys or slopes, has its cotangents summed, and no more.
     whole = division == "heads" and kv_heads < 8 and kind != "forward"
@@ -42,7 +42,9 @@ def check(case, found):
     if whole:  # and brought to every device
         others = [x for x in others if "all-gather" not in x]
     assert not others, found
-    assert found["work"] <= 0.15 and found["memory"] <= 0.15, found
+    # In one tile each device also holds the derivatives of a changed score, summed over the batch.
+    memory = 0.2 if [kind, length] == ["learned", SHORT] else 0.15
+    assert found["work"] <= 0.15 and found["memory"] <= memory, found
 
 
 def test_each_device_has_its_share_and_needs_no_other(measured):

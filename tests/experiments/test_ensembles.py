@@ -74,3 +74,8 @@ def test_two_architectures_translate_as_one(tmp_path):
     first, second = (shares(load_run(name, ["--beam=3"])) for name in names)
     for ours, one, other in zip(shares(run), first, second, strict=True):
         assert ours == pytest.approx((one + other) / 2, abs=1e-3)
+
+
+def test_a_name_that_no_file_system_takes_is_refused():
+    with pytest.raises(ValueError, match="`--run` must be the folder of a run; a+ holds no run"):
+        ensembles.load_runs(300 * "a", [])

@@ -121,6 +121,15 @@ def test_a_flagfile_that_is_not_there_is_named():
         flags.parse(Outer(), ["--flagfile=nowhere/x.flags"])
 
 
+def test_a_flagfile_that_cannot_be_read_is_named(monkeypatch):
+    def fail(*_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("builtins.open", fail)
+    with pytest.raises(absl_flags.Error, match="`--flagfile` must name a file that can be read"):
+        flags.parse(Outer(), ["--flagfile=x.flags"])
+
+
 def test_a_flagfile_that_is_no_text_is_refused(tmp_path):
     (tmp_path / "own.flags").write_bytes(b"--size=\xff")
     for path in (tmp_path / "own.flags", tmp_path, tmp_path / "missing"):
