@@ -1,4 +1,4 @@
-"""States that follow the beams of a search by themselves, beside the same whose every part moves."""
+"""States that follow the beams of a search, beside the same whose every part the search moves."""
 
 import jax
 import jax.numpy as jnp
