@@ -32,6 +32,13 @@ _STOPS = tuple(getattr(signal, n) for n in ("SIGTERM", "SIGINT", "SIGHUP") if ha
 _SAVE = getattr(signal, "SIGUSR1", None)
 
 
+def outlive_requests_to_save() -> None:
+    """Lets SIGUSR1 do nothing where no guard takes it; by default it ends the process."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if _SAVE is not None and is_main and signal.getsignal(_SAVE) == signal.SIG_DFL:
+        signal.signal(_SAVE, lambda *_: None)
+
+
 class PreemptionGuard:
     """Context manager that records signals; a second one that stops interrupts at once.
 

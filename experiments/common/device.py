@@ -6,12 +6,14 @@ import sys
 import jax
 
 from attention_jax.core.allocator import keep_memory
+from attention_jax.training.preemption import outlive_requests_to_save
 from experiments.common import endings
 
 
 def prepare(platform: str | None, compile_cache: str) -> None:
     """Picks the platform and the compile cache, before anything is computed, and keeps memory.
 
+    SIGUSR1, which asks training for a checkpoint, ends no program that is not training yet.
     A cache that cannot be written is named on standard error, and done without.
 
     Args:
@@ -22,6 +24,7 @@ def prepare(platform: str | None, compile_cache: str) -> None:
       ValueError: there is no such device here.
     """
     keep_memory()
+    outlive_requests_to_save()
     if platform:
         jax.config.update("jax_platforms", platform)
         _check(platform)

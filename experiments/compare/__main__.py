@@ -12,6 +12,7 @@ stopped, trains only what is missing, and draws anew: report.html, report.json, 
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from experiments.common import flags
@@ -67,6 +68,8 @@ def compare(comparison: Comparison) -> dict[str, Any]:
     with launch_local.alone(folder / plan_file.LOCK):
         with plan_file.undone(folder, made):
             kept = plan_file.load(comparison)
+            if not comparison.own.train:
+                _check_drawn(existing(comparison, compared), folder)
             data = experiment.load(shared)
             known = experiment.learn(shared, data, folder)
             experiment.keep(known, folder)
@@ -82,6 +85,14 @@ def compare(comparison: Comparison) -> dict[str, Any]:
         found = results.collect(runs, plans, left_out, scorer, folder, options)
         report.write(found, folder)
     return found
+
+
+def _check_drawn(runs: list[Run], folder: Path) -> None:
+    """Refuses to draw a comparison of which nothing is trained."""
+    if not any(run.is_done() for run in runs):
+        raise ValueError(
+            f"`--notrain` only draws what is trained; of {folder} no run is. Leave it out to train."
+        )
 
 
 def existing(comparison: Comparison, compared: list[Candidate]) -> list[Run]:

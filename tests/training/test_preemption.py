@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from attention_jax.training.preemption import Preempted, PreemptionGuard
+from attention_jax.training.preemption import Preempted, PreemptionGuard, outlive_requests_to_save
 
 
 @pytest.fixture(params=[signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -47,6 +47,19 @@ def test_what_is_ignored_stays_ignored():
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_request_to_save_that_comes_too_early_ends_nothing():
+    before = signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    try:
+        outlive_requests_to_save()
+        os.kill(os.getpid(), signal.SIGUSR1)  # by default it would end this process
+        with PreemptionGuard() as guard:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert guard.asked_to_save
+        os.kill(os.getpid(), signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_ctrl_c_says_what_a_second_one_does(capfd):
