@@ -163,9 +163,10 @@ class MultiHeadAttention(nnx.Module):
         checks.within(last, length)  # wherever they begin
         has_room = checks.within(position + last, length)
         cache = caches.put(cache, k, v, position)
-        if isinstance(cache, DotCache) and x.shape[1] == 1:
+        scale = self.dot_scale
+        if scale is not None and x.shape[1] == 1:
             seen = (jnp.arange(length) <= position)[None] if held is None else held
-            out = caches.attend(q, cache, seen, scale=self.dot_scale)
+            out = caches.attend(q, cache, seen, scale=scale)
         else:
             out = self.attend(q, *cache.sequences, mask=masks.causal, query_offset=position)
         return cache, jnp.where(has_room, self.merge(out), jnp.nan)
@@ -195,9 +196,9 @@ class MultiHeadAttention(nnx.Module):
         products read it.
         """
         source, state = cache
-        q = self.queries(x)
-        if isinstance(source, DotCache):
-            return cache, self.merge(caches.attend(q, source, visible, scale=self.dot_scale))
+        q, scale = self.queries(x), self.dot_scale
+        if scale is not None:
+            return cache, self.merge(caches.attend(q, source, visible, scale=scale))
         keys, values = source.sequences
         if self.variant.cross_step is None:
             return cache, self.merge(self.attend(q, keys, values, mask=masks.keys(visible)))
