@@ -5,11 +5,12 @@ the same: at the end of a stage its state gets more room, and the loop goes on.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Bool
 
 from attention_jax.core.types import State
 from attention_jax.nn.protocols import RoomyState
@@ -17,22 +18,24 @@ from attention_jax.nn.protocols import RoomyState
 # Each stage is a program more to compile: they begin with so many tokens, for states so large.
 SHORTEST, LEAST_BYTES = 32, 2**25
 
-Path = TypeVar("Path", bound=NamedTuple)  # with a `position` and a `state`
+
+P = TypeVar("P", bound=tuple)  # a named tuple with a `position` and a `state`
 
 
 def loop(
-    may_go_on: Callable[[Path], jax.Array],
-    advance: Callable[[Path], Path],
-    path: Any,
+    may_go_on: Callable[[P], Bool[Array, ""]],
+    advance: Callable[[P], P],
+    path: P,
     *,
     max_length: int,
-) -> Any:
+) -> P:
     """`lax.while_loop(may_go_on, advance, path)`, of at most `max_length` rounds, in stages."""
-    for length in lengths(path.state, max_length):
-        path = path._replace(state=_spared(path.state, max_length - length))
-        within = lambda path, length=length: may_go_on(path) & (path.position < length)  # noqa: E731
-        path = lax.while_loop(within, advance, path)
-    return path
+    now: Any = path
+    for length in lengths(now.state, max_length):
+        now = now._replace(state=_spared(now.state, max_length - length))
+        within = lambda now, length=length: may_go_on(now) & (now.position < length)  # noqa: E731
+        now = lax.while_loop(within, advance, now)
+    return now
 
 
 def lengths(state: State, max_length: int) -> list[int]:

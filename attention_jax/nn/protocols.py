@@ -1,7 +1,7 @@
 """Protocols of models: sequence-to-sequence, language, classification."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +42,7 @@ class BeamState(Protocol):
 
     def repeated(self, k: int) -> "BeamState": ...
 
-    def moved(self, before: Any, move: Callable[[State, State], State]) -> "BeamState": ...
+    def moved(self, before: State, move: Callable[[State, State], State]) -> "BeamState": ...
 
 
 @runtime_checkable

@@ -32,7 +32,7 @@ MODELS = {
 
 
 class Settings(NamedTuple):
-    """What is measured; the flags of `experiments.benchmark` explain each field."""
+    """The rows to measure; the flags of `experiments.benchmark` explain each field."""
 
     vocabulary: int
     lengths: tuple[int, ...]

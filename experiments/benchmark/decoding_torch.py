@@ -16,22 +16,7 @@ from experiments.benchmark.decoding import NEVER, Job
 def theirs(config: TransformerConfig, source: jax.Array, job: Job) -> Callable[[], object]:
     """A call that gives the tokens of `generate`."""
     use_all_cores()
-    own = transformers.MarianConfig(
-        vocab_size=config.vocabulary_size,
-        d_model=config.width,
-        encoder_layers=config.layers,
-        decoder_layers=config.layers,
-        encoder_attention_heads=config.heads,
-        decoder_attention_heads=config.heads,
-        encoder_ffn_dim=config.feed_forward,
-        decoder_ffn_dim=config.feed_forward,
-        max_position_embeddings=config.max_length,
-        pad_token_id=PAD,
-        eos_token_id=EOS,
-        decoder_start_token_id=BOS,
-        forced_eos_token_id=None,
-    )
-    model = transformers.MarianMTModel(own).eval()
+    model = transformers.MarianMTModel(_sizes(config)).eval()
     model.final_logits_bias[:, EOS] = NEVER
     given = torch.from_numpy(np.array(source)).long()
 
@@ -46,3 +31,21 @@ def theirs(config: TransformerConfig, source: jax.Array, job: Job) -> Callable[[
             )
 
     return call
+
+
+def _sizes(config: TransformerConfig) -> transformers.MarianConfig:
+    return transformers.MarianConfig(
+        vocab_size=config.vocabulary_size,
+        d_model=config.width,
+        encoder_layers=config.layers,
+        decoder_layers=config.layers,
+        encoder_attention_heads=config.heads,
+        decoder_attention_heads=config.heads,
+        encoder_ffn_dim=config.feed_forward,
+        decoder_ffn_dim=config.feed_forward,
+        max_position_embeddings=config.max_length,
+        pad_token_id=PAD,
+        eos_token_id=EOS,
+        decoder_start_token_id=BOS,
+        forced_eos_token_id=None,
+    )
