@@ -32,7 +32,7 @@ def whole(path: str | os.PathLike[str]) -> Generator[IO[bytes], None, None]:
       OSError: as `write_whole`.
     """
     path = Path(path)
-    if path.exists() and not path.is_file() and not path.is_dir():
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
         with open(path, "wb") as file:
             yield file
         return

@@ -3,6 +3,7 @@
 import codecs
 import gzip
 import io
+import os
 import re
 import unicodedata
 import zipfile
@@ -135,11 +136,13 @@ def line_numbers(numbers: Sequence[int]) -> str:
 
 
 def _read_bytes(path: Path, *, argument: str) -> bytes:
-    archive = next((p for p in (path, *path.parents) if p.suffix == ".zip" and p.is_file()), None)
+    archive = next(
+        (p for p in (path, *path.parents) if p.suffix == ".zip" and os.path.isfile(p)), None
+    )
     if archive is not None:
         return _read_member(archive, path.relative_to(archive).as_posix(), argument=argument)
-    if not path.is_file():
-        found = "is a folder" if path.is_dir() else "does not exist"
+    if not os.path.isfile(path):
+        found = "is a folder" if os.path.isdir(path) else "does not exist"
         raise FileNotFoundError(f"`{argument}` must name a file; {path} {found}.")
     if path.suffix != ".gz":
         return path.read_bytes()

@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import functools
 import importlib
+import os
 import pkgutil
 from collections.abc import Callable, Generator, Hashable
 from contextvars import ContextVar
@@ -139,7 +140,7 @@ def _module(name: str) -> ModuleType:
 
 
 def _of_file(path: Path) -> ModuleType:
-    if not path.is_file():
+    if not os.path.isfile(path):
         known = path.stem in names() or path.stem in aliases()
         raise ValueError(
             f"File not found: {path}. "

@@ -1,5 +1,6 @@
 """Files of attentions of one's own: named by flags, kept in a run's folder, read from there."""
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,7 +30,7 @@ def inside(config: Any, folder: Path) -> Any:
     for name in ("attention", "cross_attention"):
         own = getattr(config.model, name)
         file = of_text(own)
-        if own and file and (folder / file.name).exists():
+        if own and file and os.path.exists(folder / file.name):
             moved = f"{folder / file.name}{own.removeprefix(str(_FILE.match(own)[1]))}"  # ty: ignore
             config = flags.replace(config, **{name: moved})
     return config
@@ -44,7 +45,7 @@ def check(config: Any) -> Any:
       ValueError: no such attention.
     """
     given = of_text(config.model.attention)
-    if config.run.resume and config.run.run and given and not given.exists():
+    if config.run.resume and config.run.run and given and not os.path.exists(given):
         config = inside(config, Path(config.run.run))
     for text in (config.model.attention_text, config.model.cross_attention):
         if text and text != "none":
@@ -55,14 +56,14 @@ def check(config: Any) -> Any:
 def check_kept(config: Any, folder: Path, hashes: Mapping[str, str]) -> None:
     """Refuses a file of an attention that is not as it was when the run began."""
     for name, digest in hashes.items():
-        if not (folder / name).exists() or _hash(folder / name) != digest:
+        if not os.path.exists(folder / name) or _hash(folder / name) != digest:
             raise ValueError(
                 f"`--attention` must be as it was when the run began; {folder / name} was changed "
                 "since. Put the old one back, or start another run by --run."
             )
     for given in named(config):
         kept = folder / given.name
-        if not kept.exists() or not given.exists():
+        if not os.path.exists(kept) or not os.path.exists(given):
             continue
         if kept.read_bytes() != given.read_bytes():
             raise ValueError(

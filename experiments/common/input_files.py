@@ -1,5 +1,6 @@
 """Files that a trained run is given: lines of text, images and recordings, as it reads them."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -96,7 +97,7 @@ def recordings(
 
 def lines(name: str, answers: Sequence[tuple[float, str]], given: PredictFlags) -> Iterator[str]:
     """Answers with their scores, one a line; after the file's name where --file is a folder."""
-    named = [name] if given.file is not None and Path(given.file).is_dir() else []
+    named = [name] if given.file is not None and os.path.isdir(given.file) else []
     for score, text in answers:
         yield "\t".join([*named, *([f"{score:.4f}"] if given.scores else []), text])
 
@@ -110,13 +111,15 @@ def files(file: str | None, noun: str, suffixes: Sequence[str]) -> list[Path]:
     if file is None:
         raise ValueError(f"`--file` must name {noun}, or a folder of such; got none.")
     path = Path(file)
-    if path.is_file():
+    if os.path.isfile(path):
         return [path]
-    inside = sorted(path.iterdir()) if path.is_dir() else []
-    own = [f for f in inside if f.suffix.lower() in suffixes and f.is_file()]
+    inside = sorted(path.iterdir()) if os.path.isdir(path) else []
+    own = [f for f in inside if f.suffix.lower() in suffixes and os.path.isfile(f)]
     found = [f for f in own if not is_hidden(f, path)]
     if not found:
-        none = f"holds no file in {', '.join(suffixes)}" if path.is_dir() else "does not exist"
+        none = (
+            f"holds no file in {', '.join(suffixes)}" if os.path.isdir(path) else "does not exist"
+        )
         raise ValueError(f"`--file` must name {noun}, or a folder of such; {path} {none}.")
     others = folders.unused(path, found, beside=suffixes)
     if others:

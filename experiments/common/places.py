@@ -17,7 +17,7 @@ def folder(flag: str, named: str | os.PathLike[str]) -> Path:
       ValueError: there can be no folder.
     """
     above = _nearest(flag, Path(named))
-    if not above.is_dir():
+    if not os.path.isdir(above):
         raise ValueError(
             f"`--{flag}` must be a folder, or a place for one; got {named}, where {above} is "
             f"{_kind(above)}. Name another place."
@@ -33,7 +33,7 @@ def file(flag: str, named: str | os.PathLike[str]) -> Path:
     """
     path = Path(named)
     above = _nearest(flag, path)
-    if path.is_dir() or (above != path and not above.is_dir()) or _is_lost(path):
+    if os.path.isdir(path) or (above != path and not os.path.isdir(above)) or _is_lost(path):
         raise ValueError(
             f"`--{flag}` must be a file, or a place for one; got {named or repr(named)}, where "
             f"{above} is {_kind(above)}. Name another place."
@@ -63,12 +63,14 @@ def _nearest(flag: str, path: Path) -> Path:
 
 def _is_lost(path: Path) -> bool:
     """True for a link to nothing that could be made."""
-    return path.is_symlink() and not path.exists() and not path.resolve().parent.is_dir()
+    return (
+        path.is_symlink() and not os.path.exists(path) and not os.path.isdir(path.resolve().parent)
+    )
 
 
 def _kind(path: Path) -> str:
-    if path.is_dir():
+    if os.path.isdir(path):
         return "a folder"
-    if path.is_symlink() and not path.exists():
+    if path.is_symlink() and not os.path.exists(path):
         return "a link to nothing"
     return "a file"

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -69,7 +70,7 @@ def train(experiment: Experiment, config: Any) -> Path:
       TrainingDiverged: a number is no longer finite.
     """
     config = attention_files.check(config)
-    if config.run.resume and config.run.run and Path(config.run.run, "run.flags").exists():
+    if config.run.resume and config.run.run and os.path.exists(Path(config.run.run, "run.flags")):
         config = run_folder.as_begun(config, run_folder.read_record(Path(config.run.run)))
     settings = config.training.settings(config.run.seed)
     settings.check()
@@ -79,7 +80,7 @@ def train(experiment: Experiment, config: Any) -> Path:
     task = experiment.folder_name(config, data)
     folder = run_folder.choose(experiment, config, task, contents)
     with contextlib.ExitStack() as locks:
-        if folder.exists() and (config.run.resume or config.run.overwrite):
+        if os.path.exists(folder) and (config.run.resume or config.run.overwrite):
             locks.enter_context(run_lock.held(folder))
         if config.run.resume:
             record = run_folder.read_record(folder)

@@ -1,5 +1,6 @@
 """Vocabularies of runs that read text: learned from the data, or given as a file."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +22,7 @@ class FileFlags(Protocol):
 
 def keep(vocabulary: Tokenizer, folder: Path) -> None:
     """Writes a run's vocabulary, where it is not there yet."""
-    if not (folder / VOCABULARY).exists():
+    if not os.path.exists(folder / VOCABULARY):
         vocabulary.save(folder / VOCABULARY)
 
 
@@ -33,7 +34,7 @@ def recall(config: Any, folder: Path) -> Tokenizer:
 
 def kept(folder: Path | None) -> Tokenizer | None:
     """The vocabulary that a folder has; None where it has none."""
-    if folder is None or not (folder / VOCABULARY).exists():
+    if folder is None or not os.path.exists(folder / VOCABULARY):
         return None
     return Tokenizer.load(folder / VOCABULARY)
 
@@ -60,7 +61,7 @@ def of_file(
     if path is None:
         _check_none(flags, own, folder)
         return None
-    if own is not None and own.is_given and not Path(path).exists():
+    if own is not None and own.is_given and not os.path.exists(path):
         return own
     found = Tokenizer.from_file(
         path,

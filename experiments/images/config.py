@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -115,7 +116,7 @@ def learn(config: ImagesConfig, data: ImageData, folder: Path | None) -> Known:
       ValueError: the run began with others.
     """
     known = Known(data.classes, image_of(config, data))
-    if folder is not None and (folder / _KNOWN).exists():
+    if folder is not None and os.path.exists(folder / _KNOWN):
         check_alike(known, recall(config, folder), config, folder)
     return known
 
@@ -123,7 +124,7 @@ def learn(config: ImagesConfig, data: ImageData, folder: Path | None) -> Known:
 def keep(known: Known, folder: Path) -> None:
     """Writes what the run's model knows into its folder, where it is not there yet."""
     path = folder / _KNOWN
-    if not path.exists():
+    if not os.path.exists(path):
         own = {"classes": known.classes, "image": known.image._asdict()}
         write_whole(path, json.dumps(own, indent=1) + "\n")
 
@@ -131,7 +132,7 @@ def keep(known: Known, folder: Path) -> None:
 def recall(config: ImagesConfig, folder: Path) -> Known:
     """The facts that the model of a run keeps; runs of the first versions ask their data."""
     path = folder / _KNOWN
-    if not path.exists():
+    if not os.path.exists(path):
         return learn(config, load(config), None)
     own = json.loads(path.read_text(encoding="utf-8"))
     return Known(tuple(own["classes"]), ImageConfig(**own["image"]))

@@ -1,5 +1,6 @@
 """Configuration, data and model of a run about the language of a text."""
 
+import os
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -134,7 +135,7 @@ def text_path(data: DataFlags) -> Path:
     if data.preset not in PRESETS:
         raise ValueError(f"`--preset` must be among {', '.join(PRESETS)}; got {data.preset!r}.")
     path = Path(data.data_dir) / PRESETS[data.preset]
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise FileNotFoundError(f"`--data_dir` must hold {PRESETS[data.preset]}; {path} is none.")
     return path
 

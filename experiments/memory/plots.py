@@ -1,6 +1,7 @@
 """Curves of memory: accuracy against length and distance, time and memory against length."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -44,7 +45,7 @@ def read(folders: Iterable[Path]) -> dict[str, dict[str, Any]]:
 
 def _result(folder: Path) -> dict[str, Any]:
     file = folder / "result.json"
-    found = json.loads(file.read_text()) if file.is_file() else {}
+    found = json.loads(file.read_text()) if os.path.isfile(file) else {}
     if "distances" not in found:
         raise ValueError(
             f"`--runs` must name finished runs of experiments.memory; {folder} is none."

@@ -1,6 +1,7 @@
 """Recordings of a run about speech, without those that are bad, and their batches."""
 
 import inspect
+import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -71,7 +72,7 @@ def load_corpus(data: DataFlags, seed: int) -> Corpus:
         options = _options(data, spoken_digits.sequences)
         single = spoken_digits.single(path, skip_bad=data.skip_bad)
         return spoken_digits.sequences(single, **options)
-    if not Path(data.sounds).exists():
+    if not os.path.exists(data.sounds):
         raise ValueError(
             f"`--sounds` must be {', '.join(SOUNDS)}, or a folder or table of recordings; got "
             f"{data.sounds}, which does not exist."

@@ -146,7 +146,11 @@ _SOURCES = {
 def _change(path: Path, how: str, kept: dict[Path, bytes], draw: random.Random) -> None:
     content = bytearray(kept[path])
     if how in ("gone", "renamed"):
-        path.rename(path.with_name("z.png")) if how == "renamed" else path.unlink()
+        if how == "gone":
+            return path.unlink()
+        # Where it stands among the others decides, so the last becomes the first.
+        is_last = path == max(path.parent.iterdir())
+        path.rename(path.with_name("!.png" if is_last else "z.png"))
         return
     if how == "letter":
         place = draw.choice([i for i, x in enumerate(content) if chr(x).isalpha()])

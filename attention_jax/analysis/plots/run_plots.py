@@ -6,6 +6,7 @@ run_plots.curves(folder / "metrics.jsonl", folder / "curves.png")
 
 import json
 import math
+import os
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -191,7 +192,7 @@ def _shown(token: str) -> str:
 def _read_series(path: Path) -> dict[tuple[str, str], list[tuple[int, float]]]:
     """(split, metric) -> its (step, value) pairs, in order of steps."""
     series: dict[tuple[str, str], list[tuple[int, float]]] = {}
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise FileNotFoundError(f"`metrics_jsonl_path` must name a file; {path} does not exist.")
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     for number, line in enumerate(lines, 1):

@@ -10,6 +10,7 @@ Figures are Matplotlib's `Figure` itself, without pyplot: no window, no global s
 """
 
 import io
+import os
 import textwrap
 from collections.abc import Sequence
 from os import PathLike
@@ -169,7 +170,7 @@ def save(figure: Figure, path: str | PathLike[str]) -> None:
       ValueError: the suffix names no format that Matplotlib writes.
     """
     folder, known = Path(path).parent, figure.canvas.get_supported_filetypes()
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise FileNotFoundError(f"`path` must be in a folder that is there; {folder} is not.")
     suffix = Path(path).suffix.removeprefix(".").lower()
     if suffix and suffix not in known:

@@ -4,6 +4,7 @@ corpus = folder.read("interviews", rate=16000)            # a.wav beside a.txt
 corpus = folder.read("interviews.tsv", rate=16000)        # file<TAB>transcript[<TAB>split]
 """
 
+import os
 import random
 from os import PathLike
 from pathlib import Path
@@ -63,7 +64,7 @@ def read(
     """
     checks.positive("rate", rate)
     path = Path(path)
-    rows = (_of_folder if path.is_dir() else _of_table)(path, argument)
+    rows = (_of_folder if os.path.isdir(path) else _of_table)(path, argument)
     skipped = Skipped(skip_bad)
 
     def load(row: Row) -> Utterance:
@@ -95,14 +96,14 @@ def read(
 
 def _unused(path: Path, recordings: list[Path]) -> dict[str, int]:
     """The files of a folder that are neither recordings nor their transcripts, by kind."""
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return {}
     transcripts = [file.with_suffix(suffix) for file in recordings for suffix in (".txt", ".TXT")]
     return unused(path, [*recordings, *transcripts])
 
 
 def _samples(path: Path, rate: int, resample: bool, argument: str) -> Samples:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ValueError(f"`{argument}` must name files that exist; {path} does not.")
     return wav.read(path.read_bytes(), name=str(path), rate=rate, resample=resample)
 
@@ -120,7 +121,7 @@ def _of_folder(path: Path, argument: str) -> list[Row]:
 
 def _text_beside(file: Path) -> str:
     for text in (file.with_suffix(".txt"), file.with_suffix(".TXT")):
-        if text.is_file():
+        if os.path.isfile(text):
             return " ".join(text_files.read_lines(text, argument="transcript"))
     return ""
 

@@ -4,6 +4,7 @@ Source: github.com/Jakobovski/free-spoken-digit-dataset, CC BY-SA 4.0. In the of
 recordings 0 to 4 of each speaker and digit are the test, 5 to 49 for training.
 """
 
+import os
 import re
 import zipfile
 import zlib
@@ -136,7 +137,7 @@ def _split(digits: Sequence[Digit], split: str) -> list[Digit]:
 
 
 def _read(path: Path, *, skip_bad: bool) -> tuple[list[Digit], tuple[str, ...]]:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise FileNotFoundError(
             f"`data` must name the zip file of the Free Spoken Digit Dataset; {path} does not "
             "exist. Fetch it, or name its folder by --data_dir."

@@ -5,6 +5,7 @@ data = load("fashion_mnist", data_dir="data")
 data = load("my_images", image_size=32)       # my_images/<label>/<file>.png
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -81,7 +82,7 @@ def load(
     checks.one_of("ground", ground, files.GROUNDS)
     if data == DIGITS:
         return _digits()
-    folder = next((f for f in (Path(data), Path(data_dir) / data) if f.is_dir()), None)
+    folder = next((f for f in (Path(data), Path(data_dir) / data) if os.path.isdir(f)), None)
     if folder is None:
         raise FileNotFoundError(
             f"`data` must be {DIGITS} or a folder; there is none at {data}, and none at "
@@ -132,7 +133,7 @@ def _images(folder: Path, image_size: int | None, skip_bad: bool, ground: str) -
     paths, splits, labels = [], [], []
     for split, root in roots.items():
         for label, name in enumerate(_known(files.labels_of(root), names, root)):
-            found = files.images_in(root / name) if (root / name).is_dir() else []
+            found = files.images_in(root / name) if os.path.isdir(root / name) else []
             paths += found
             splits += [split] * len(found)
             labels += [label] * len(found)
@@ -153,14 +154,14 @@ def _roots(folder: Path) -> dict[str, Path]:
         split: folder / name
         for split, names in SPLITS.items()
         for name in names
-        if (folder / name).is_dir()
+        if os.path.isdir(folder / name)
     }
     if "train" in found:
         unused = sorted(set(filter(Path.is_dir, folder.iterdir())) - set(found.values()))
     else:
         unused, found = list(found.values()), {"train": folder}
     for other in unused:
-        if any(files.images_in(label) for label in other.iterdir() if label.is_dir()):
+        if any(files.images_in(label) for label in other.iterdir() if os.path.isdir(label)):
             raise ValueError(
                 "`data` must hold its splits as train, validation (or valid, or val) and test, one "
                 f"folder of each and never without train; what {other} holds would not be used. "

@@ -5,6 +5,7 @@ certain which images are whole.
 """
 
 import math
+import os
 import zlib
 from collections import Counter
 from collections.abc import Sequence
@@ -123,7 +124,7 @@ def _find(folder: Path, name: str) -> Path:
     # Some copies have a dot before "idx".
     for candidate in (name, name.replace("-idx", ".idx")):
         for path in (folder / candidate, folder / f"{candidate}.gz"):
-            if path.is_file():
+            if os.path.isfile(path):
                 return path
     raise FileNotFoundError(
         f"`data` must hold the four files of MNIST's format; {folder} has no {name} or {name}.gz."
@@ -156,7 +157,7 @@ def labels_of(folder: Path) -> tuple[str, ...]:
     Raises:
       ValueError: there are fewer than two.
     """
-    folders = [f for f in folder.iterdir() if f.is_dir() and not is_hidden(f, folder)]
+    folders = [f for f in folder.iterdir() if os.path.isdir(f) and not is_hidden(f, folder)]
     names = sorted(f.name for f in folders if images_in(f))
     if len(names) < 2:
         raise ValueError(
@@ -169,7 +170,7 @@ def labels_of(folder: Path) -> tuple[str, ...]:
 def images_in(folder: Path) -> list[Path]:
     """The images of a folder, not of those in it, in order."""
     files = (f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES)
-    return sorted(f for f in files if f.is_file() and not is_hidden(f, folder))
+    return sorted(f for f in files if os.path.isfile(f) and not is_hidden(f, folder))
 
 
 @typed_calls

@@ -1,5 +1,6 @@
 """The one way to read a file of pairs, in whatever format it is."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def read(path: str | Path, reading: Reading, *, argument: str, other: str | None
 @typed_calls
 def read_split(paths: str, reading: Reading, *, argument: str) -> Found:
     """Pairs of a file, or of "SOURCE_FILE,TARGET_FILE"; a name that tells no format is of TSV."""
-    files = [paths] if Path(paths).exists() else paths.split(",")
+    files = [paths] if os.path.exists(paths) else paths.split(",")
     if len(files) > 2:
         raise ValueError(
             f'`{argument}` must be a file of pairs or "SOURCE_FILE,TARGET_FILE"; got {paths!r}.'
@@ -110,6 +111,6 @@ def format_of(path: str | Path) -> str | None:
     """
     name = str(path).lower().removesuffix(".gz").removesuffix(".zip")
     found = "datasets" if is_one(path) else _SUFFIXES.get(Path(name).suffix)
-    if found is None and not Path(path).exists() and len(languages(path)) > 1:
+    if found is None and not os.path.exists(path) and len(languages(path)) > 1:
         return "moses"
     return found

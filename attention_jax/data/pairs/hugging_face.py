@@ -5,6 +5,7 @@ Rows are read a thousand at a time, of the columns that are asked for alone; fol
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -39,7 +40,8 @@ def is_one(path: str | Path) -> bool:
     path = Path(path)
     if path.suffix.lower() == _PARQUET:
         return True
-    return any((path / name).is_file() for name in (_SAVED, _SPLITS)) or any(_parquet_files(path))
+    saved = (os.path.isfile(path / name) for name in (_SAVED, _SPLITS))
+    return any(saved) or any(_parquet_files(path))
 
 
 @typed_calls
@@ -58,7 +60,7 @@ def read_datasets(path: str | Path, reading: Reading, *, argument: str) -> Found
       ValueError: a folder of several splits, no such columns, or something else than text in them.
     """
     path = Path(path)
-    files = [] if (path / _SAVED).is_file() else _files(path, argument)
+    files = [] if os.path.isfile(path / _SAVED) else _files(path, argument)
     try:
         table = _parquet(files, argument) if files else _saved(path)
         names, rows = _rows(table, path, reading)
@@ -150,10 +152,10 @@ def _languages(schema: Any) -> list[str]:
 
 def _files(path: Path, argument: str) -> list[Path]:
     """The Parquet files that a path names, all of one split."""
-    if (path / _SPLITS).is_file():
+    if os.path.isfile(path / _SPLITS):
         splits = json.loads((path / _SPLITS).read_text(encoding="utf-8"))["splits"]
         raise _several(path, argument, [str(path / name) for name in splits])
-    if path.suffix.lower() == _PARQUET and not path.is_dir():
+    if path.suffix.lower() == _PARQUET and not os.path.isdir(path):
         files = sorted(path.parent.glob(path.name)) if "*" in path.name else [path]
     else:
         files = sorted(_parquet_files(path))
@@ -161,7 +163,7 @@ def _files(path: Path, argument: str) -> list[Path]:
         splits = sorted({file.name.partition("-")[0] for file in files if "-" in file.name})
         if len(splits) > 1:
             raise _several(path, argument, [f"{path}/{name}-*{_PARQUET}" for name in splits])
-    missing = next((file for file in files or [path] if not file.is_file()), None)
+    missing = next((file for file in files or [path] if not os.path.isfile(file)), None)
     if missing is not None:
         raise FileNotFoundError(
             f"`{argument}` must be a folder of a data set, or Parquet files; {missing} is none, or "
@@ -171,7 +173,7 @@ def _files(path: Path, argument: str) -> list[Path]:
 
 
 def _parquet_files(path: Path) -> list[Path]:
-    return list(path.glob(f"*{_PARQUET}")) if path.is_dir() else []
+    return list(path.glob(f"*{_PARQUET}")) if os.path.isdir(path) else []
 
 
 def _several(path: Path, argument: str, splits: Sequence[str]) -> ValueError:

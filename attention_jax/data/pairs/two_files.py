@@ -1,5 +1,6 @@
 """Pairs of two aligned files, line by line."""
 
+import os
 from pathlib import Path
 
 from attention_jax.core.plain_types import typed_calls
@@ -39,7 +40,7 @@ def read_moses(path: str | Path, reading: Reading, *, argument: str) -> Found:
     files = []
     for name in names:
         choices = [Path(f"{path}.{name}"), Path(f"{path}.{name}.gz")]
-        file = next((choice for choice in choices if choice.is_file()), None)
+        file = next((choice for choice in choices if os.path.isfile(choice)), None)
         if file is None:
             listed = ", ".join(languages(path)) or "none"
             raise FileNotFoundError(
@@ -53,6 +54,6 @@ def read_moses(path: str | Path, reading: Reading, *, argument: str) -> Found:
 def languages(path: str | Path) -> list[str]:
     """The ends of the names of files that begin with `path` and a dot, without ".gz"."""
     path = Path(path)
-    inside = path.parent.iterdir() if path.parent.is_dir() and path.name else ()
+    inside = path.parent.iterdir() if os.path.isdir(path.parent) and path.name else ()
     own = (f.name.removesuffix(".gz") for f in inside if f.name.startswith(f"{path.name}."))
     return sorted({name.removeprefix(f"{path.name}.") for name in own})

@@ -1,5 +1,6 @@
 """SCAN: commands to actions, in splits that test compositional generalization."""
 
+import os
 import random
 from collections import Counter
 from pathlib import Path
@@ -79,7 +80,7 @@ def scan(
 
 def _read(folder: Path, name: str) -> list[Example]:
     """Examples of a file, one a line: IN: command OUT: actions."""
-    path = next((p for p in (folder / f"{name}.gz", folder / name) if p.is_file()), None)
+    path = next((p for p in (folder / f"{name}.gz", folder / name) if os.path.isfile(p)), None)
     if path is None:
         raise FileNotFoundError(
             f"`data_dir` must hold scan/{name}.gz or scan/{name}; there is none in {folder}. "

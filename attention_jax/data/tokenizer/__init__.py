@@ -1,5 +1,6 @@
 """Tokenizers with one interface: of characters, words or byte pairs, or made elsewhere."""
 
+import os
 from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
@@ -117,7 +118,7 @@ class Tokenizer:
         """
         checks.one_of("unicode", unicode, UNICODE_FORMS)
         path = Path(path)
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise FileNotFoundError(f"`{argument}` must name a tokenizer; {path} does not exist.")
         content = path.read_bytes()
         if given.is_kept(content):
@@ -136,7 +137,7 @@ class Tokenizer:
           ModuleNotFoundError: it holds a SentencePiece model, and sentencepiece is not installed.
         """
         path = Path(path)
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise FileNotFoundError(f"`path` must name a tokenizer file; {path} does not exist.")
         try:
             content = path.read_bytes()

@@ -100,6 +100,7 @@ def start(jobs, **options):
 
 def lines(process):
     out, error = process.communicate(timeout=180)
+    print(error)  # shown where the test fails
     assert out, error
     # Ray itself says that a worker died.
     return [json.loads(line) for line in out.splitlines() if line.startswith(("[", '"'))]
@@ -117,7 +118,7 @@ def test_jobs_end_as_they_do_here_and_a_lost_one_goes_on(tmp_path):
     }
     process = start([job(name, code, tmp_path) for name, code in codes.items()], cores=1)
     ended = dict(lines(process))
-    assert process.returncode == 0 and set(ended) == set(codes)
+    assert (process.returncode, set(ended)) == (0, set(codes)), ended
     said = {name: (tmp_path / name / "job.log").read_text() for name in codes}
     assert ended["say"] is None and said["say"] == "hello\n"
     assert ended["threads"] is None and said["threads"].split() == ["1"]
