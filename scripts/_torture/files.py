@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from experiments.common import run_lock
 from scripts._torture import damage, tiny
 from scripts._torture.children import Child, Outcome, Plan
 from scripts._torture.tiny import Ended
@@ -114,7 +115,7 @@ def changed_data(world: World, draw: random.Random) -> Verdict:
     """The data change between a kill and going on, which is refused by name."""
     name = draw.choice(("language", "translation", "images", "speech"))
     folder = world.copy(world.half(name) if name == "language" else world.finished(name))
-    before = _contents(folder)
+    before = _without_lock(folder)
     kept = _contents(world.data)
     pattern, changes = _SOURCES[name]
     path, how = draw.choice(sorted(world.data.glob(pattern))), draw.choice(changes)
@@ -127,7 +128,7 @@ def changed_data(world: World, draw: random.Random) -> Verdict:
         for at, old in kept.items():
             at.write_bytes(old)
     what = f"{name}, {path.name} {how}"
-    if _contents(folder) != before:
+    if _without_lock(folder) != before:
         return Verdict("silent", what, f"the folder was changed; {got.error}")
     if got.is_traceback or not got.error:
         return Verdict("traceback" if got.error else "silent", what, got.error)
@@ -169,3 +170,8 @@ def _change(path: Path, how: str, kept: dict[Path, bytes], draw: random.Random) 
 
 def _contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def _without_lock(folder: Path) -> dict[Path, bytes]:
+    """The files of a run, without the lock that a killed process leaves: the next takes it over."""
+    return {path: x for path, x in _contents(folder).items() if path.name != run_lock.NAME}
