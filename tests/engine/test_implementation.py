@@ -12,7 +12,7 @@ import pytest
 
 from attention_jax import attention, engine, plan
 from attention_jax.core import jaxprs, masks, normalizers, scores
-from attention_jax.engine import blockwise, pallas, tokamax
+from attention_jax.engine import blockwise, pallas, prepared, tokamax
 from attention_jax.engine.implementation import LSE_NAME, OUTPUT_NAME, implementations
 from attention_jax.engine.request import make_request
 
@@ -37,6 +37,8 @@ def negative(tmp_path, monkeypatch):
     (tmp_path / "negative.py").write_text(textwrap.dedent(MINE))
     (tmp_path / "negative_kernels.py").write_text("raise ImportError")
     monkeypatch.setattr(engine, "__path__", [*engine.__path__, str(tmp_path)])
+    # A call that was made before keeps its implementation.
+    monkeypatch.setattr(prepared, "_CALLS", prepared.Kept(8))
     implementations.cache_clear()
     yield
     implementations.cache_clear()
