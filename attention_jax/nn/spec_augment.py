@@ -84,7 +84,7 @@ def _augment(
 ) -> Float[Array, "s f"]:
     warp, *keys = jax.random.split(key, 1 + settings.frequency_masks + settings.time_masks)
     if settings.time_warp:
-        frames = _warp(frames, length, warp, settings.time_warp)
+        frames = _warp(frames, length, warp, float(settings.time_warp))
     s, bands = frames.shape
     widest = jnp.floor(settings.time_share * length.astype(jnp.float32)).astype(jnp.int32)
     hidden = jnp.zeros((s, bands), bool)
@@ -106,7 +106,7 @@ def _run(key: PRNGKeyArray, total: int | Array, widest: int | Array, size: int) 
 
 
 def _warp(
-    frames: Float[Array, "s f"], length: Int[Array, ""], key: PRNGKeyArray, most: int
+    frames: Float[Array, "s f"], length: Int[Array, ""], key: PRNGKeyArray, most: float
 ) -> Float[Array, "s f"]:
     key_point, key_shift = jax.random.split(key)
     last = (length - 1).astype(jnp.float32)

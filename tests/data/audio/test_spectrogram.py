@@ -167,6 +167,9 @@ def test_a_warp_keeps_the_ends_and_the_order():
     short = mask & (jnp.arange(50)[None] < 9)
     same = spec_augment.spec_augment(ramp, short, jax.random.key(0), settings)
     np.testing.assert_array_equal(same, ramp)
+    longest = settings._replace(time_warp=2**31 - 1)
+    same = spec_augment.spec_augment(ramp, mask, jax.random.key(0), longest)
+    np.testing.assert_array_equal(same, ramp)
 
 
 @pytest.mark.slow
