@@ -20,6 +20,7 @@ from attention_jax.decoding.forced_words import (
 from attention_jax.decoding.logits import largest
 from attention_jax.decoding.rules import Rule
 from attention_jax.decoding.types import DecodingResult, Step, batch_size, decoded, pick_rows
+from attention_jax.nn.protocols import BeamState
 
 
 def length_divisor(length: Array | float | int, length_penalty: float, form: str = "wu") -> Any:
@@ -56,7 +57,7 @@ def start(state: State, k: int, n: int, max_length: int, words: Words = ()) -> B
     k *= banks(words)
     return Beams(
         position=jnp.int32(0),
-        state=jax.tree.map(lambda leaf: jnp.repeat(leaf, k, axis=0), state),
+        state=_repeated(state, k),
         token=jnp.full((b, k), BOS, jnp.int32),
         open_tokens=jnp.full((b, k, max_length), PAD, jnp.int32),
         # The k copies of the empty prefix are the same: only the first may be continued.
@@ -110,14 +111,36 @@ def advance(
     )
 
 
+def _repeated(state: State, k: int) -> State:
+    """The state of k beams for each row."""
+    return jax.tree.map(
+        lambda x: x.repeated(k) if isinstance(x, BeamState) else jnp.repeat(x, k, axis=0),
+        state,
+        is_leaf=_is_beam_state,
+    )
+
+
 def _moved(state: State, before: State, rows: Int[Array, " r"]) -> State:
     """The state of these rows, each of which goes on from a beam of its own sentence."""
-    # The beams of one row share leaves that `step` returned untouched: nothing to move.
+
+    def move(new: State, old: State) -> State:
+        # The beams of one row share leaves that `step` returned untouched: nothing to move.
+        return jax.tree.map(
+            lambda new, old: new if new is old else jnp.take(new, rows, axis=0, mode="clip"),
+            new,
+            old,
+        )
+
     return jax.tree.map(
-        lambda new, old: new if new is old else jnp.take(new, rows, axis=0, mode="clip"),
+        lambda new, old: new.moved(old, move) if isinstance(new, BeamState) else move(new, old),
         state,
         before,
+        is_leaf=_is_beam_state,
     )
+
+
+def _is_beam_state(x: Any) -> bool:
+    return isinstance(x, BeamState)
 
 
 def _best_words(

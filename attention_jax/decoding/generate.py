@@ -15,12 +15,13 @@ from jaxtyping import Array, Int
 
 from attention_jax.core import checks
 from attention_jax.core.plain_types import typed_calls
-from attention_jax.core.types import Params
+from attention_jax.core.types import Params, State
 from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.data.types import BOS, SPECIAL_TOKENS
 from attention_jax.decoding.batched import DecodingConfig
 from attention_jax.decoding.options import DecodingOptions
 from attention_jax.decoding.search import greedy, sample
+from attention_jax.nn.protocols import Language, ReadsOn
 
 METHODS = ("greedy", "sample")
 
@@ -113,7 +114,7 @@ class TextGenerator:
         """The tokens after the prompt."""
         model, config = nnx.merge(self.graphdef, params), self.config
         state = model.start(1, prompt.shape[1] - 1 + length)
-        state, _ = jax.lax.scan(model.step, state, prompt[:, :-1].T)
+        state = _after(model, state, prompt[:, :-1])
 
         def step(carry, token):
             state, last = carry
@@ -132,3 +133,10 @@ class TextGenerator:
             )
         options = dataclasses.replace(config.options, before=prompt)
         return choose(step, (state, prompt[:, -1]), max_length=length, options=options).tokens[:, 0]
+
+
+def _after(model: Language, state: State, prompt: Int[Array, "1 s"]) -> State:
+    """The state after a prompt: read at once where the model can, else token by token."""
+    if prompt.shape[1] and isinstance(model, ReadsOn):
+        return model.read_on(state, prompt)[0]
+    return jax.lax.scan(model.step, state, prompt.T)[0]

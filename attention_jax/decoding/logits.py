@@ -54,13 +54,20 @@ def largest(x: Float[Array, "b v"], k: int) -> tuple[Float[Array, "b c"], Int[Ar
     The k largest lie in the k groups of the largest maxima, so only those groups are searched.
     """
     b, v = x.shape
-    size = math.isqrt(v)
+    size = _group_size(v)
     groups = -(-v // size)
     if k >= groups:
         return tuple(lax.top_k(x, min(k, v)))
-    x = jnp.pad(x, ((0, 0), (0, groups * size - v)), constant_values=-jnp.inf)
+    if v % size:
+        x = jnp.pad(x, ((0, 0), (0, groups * size - v)), constant_values=-jnp.inf)
     x = x.reshape(b, groups, size)
     _, group = lax.top_k(x.max(axis=-1), k)
     best, choice = lax.top_k(pick_rows(x, group).reshape(b, k * size), k)
     index = jnp.take_along_axis(group, choice // size, axis=1) * size + choice % size
     return best, jnp.minimum(index, v - 1)  # among ties at -inf, padding may have been chosen
+
+
+def _group_size(v: int) -> int:
+    """The root of v, or the next smaller divisor that is not far: then nothing is padded."""
+    root = math.isqrt(v)
+    return next((n for n in range(root, root // 2, -1) if v % n == 0), root)

@@ -1,6 +1,6 @@
 """Decoding with any step function: greedy, sampling, beam search.
 
-Each is one `lax.while_loop` over `step(state, token) -> (state, logits)`, so it runs under
+Each is a `lax.while_loop` over `step(state, token) -> (state, logits)`, so it runs under
 `jax.jit` and stops as soon as every row has ended. All start from BOS and end with EOS; PAD and BOS
 are never produced. The result of a row does not depend on the other rows of its batch.
 
@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from attention_jax.core import checks
@@ -23,6 +22,7 @@ from attention_jax.core.plain_types import typed_calls
 from attention_jax.core.types import State, is_typed_key
 from attention_jax.data.types import BOS, EOS, PAD
 from attention_jax.decoding import beams as prefixes
+from attention_jax.decoding import stages
 from attention_jax.decoding.beams import Beams, length_divisor
 from attention_jax.decoding.logits import kept, log_probabilities, without_special
 from attention_jax.decoding.options import DecodingOptions
@@ -178,14 +178,14 @@ def beam(
         # Log-probabilities only fall, and the longest sentence divides its own by the most.
         best = beams.open_scores.max(axis=1) if words else beams.open_scores[:, 0]
         reachable = best / at_most
-        return (beams.position < max_length) & jnp.any(reachable > beams.done_scores[:, -1])
+        return jnp.any(reachable > beams.done_scores[:, -1])
 
     def advance(beams: Beams) -> Beams:
         length = (beams.position + 1).astype(jnp.float32)
         return prefixes.advance(step, beams, divisor(length), options.rule, words)
 
     beams = prefixes.start(state, beam_size, nbest, max_length, words)
-    return prefixes.rank(lax.while_loop(may_improve, advance, beams), at_most)
+    return prefixes.rank(stages.loop(may_improve, advance, beams, max_length=max_length), at_most)
 
 
 def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
@@ -257,10 +257,11 @@ def _extend(
             ended=before | (token == EOS),
         )
 
-    path = lax.while_loop(
-        lambda path: (path.position < max_length) & ~jnp.all(path.ended),
+    path = stages.loop(
+        lambda path: ~jnp.all(path.ended),
         advance,
         _begin(state, max_length),
+        max_length=max_length,
     )
     return decoded(path.tokens[:, None], path.scores[:, None])
 

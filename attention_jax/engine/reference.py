@@ -29,19 +29,25 @@ def run(request: Request) -> Output:
 
     weights = normalize(score_mod(score(q, k)), visible);  out = dropout(weights) @ v
     """
-    (query, key, value), offsets, normalizer = request.arrays, request.offsets, request.normalizer
-    (b, t, h, _), s = query.shape, key.shape[1]
-    starts = (0, 0, offsets.query, offsets.key)
+    return compute(request, _logits, _sum_of_values)
+
+
+# (request, visible, at) -> logits [b h t s], where nothing is hidden yet
+Logits = Callable[[Request, Array, tuple[Array, ...]], Array]
+# (request, weights [b h t s], visible) -> output [b t h e]
+SumOfValues = Callable[[Request, Array, Array], Array]
+
+
+def compute(request: Request, logits_of: Logits, sum_of_values: SumOfValues) -> Output:
+    """Computes a request by whole rows, with products of its own."""
+    (b, t, h, _), s = request.query.shape, request.key.shape[1]
+    starts = (0, 0, request.offsets.query, request.offsets.key)
     at = tuple(
         jnp.asarray(start, jnp.int32) + jnp.arange(n, dtype=jnp.int32)
         for start, n in zip(starts, (b, h, t, s), strict=True)
     )
-    visible = visible_pairs(request.mask, at)
-    q, k, v, poison = finite(query, key, value)
-    logits = _scores(request, q, k, visible, at)
-    if request.score_mod is not None:
-        logits = _modified(request, logits, visible, at).astype(logits.dtype)
-    logits = logits + poison
+    visible, normalizer = visible_pairs(request.mask, at), request.normalizer
+    logits = logits_of(request, visible, at)
     if request.mask is not None:
         # Where a normalizer forgets to hide them, their derivatives do not matter.
         logits = jnp.where(visible, logits, 0)
@@ -49,10 +55,20 @@ def run(request: Request) -> Output:
     if request.dropout is not None:
         rate, dropout_key = request.dropout
         weights = dropped(weights, dropout_key, rate, jnp.ix_(*at))
-    out = named_output(weighted_sum(weights, v).astype(query.dtype))
+    out = named_output(sum_of_values(request, weights, visible).astype(request.query.dtype))
     if not request.return_lse or normalizer.lse is None:
         return out
     return out, named_rows(normalizer.lse(logits, visible).transpose(0, 2, 1))
+
+
+def _logits(request: Request, visible: Array, at: tuple[Array, ...]) -> Array:
+    q, k, _, poison = finite(*request.arrays)
+    return modified(request, _scores(request, q, k, visible, at), visible, at) + poison
+
+
+def _sum_of_values(request: Request, weights: Array, visible: Array) -> Array:
+    del visible
+    return weighted_sum(weights, finite(*request.arrays)[2])
 
 
 def _scores(
@@ -97,18 +113,21 @@ def _prepared(
     return jax.vmap(jax.vmap(jax.vmap(each)))(seen.transpose(0, 2, 1), x)
 
 
-def _modified(
+def modified(
     request: Request, logits: Float[Array, "b h t s"], visible: Array, at: tuple[Array, ...]
 ) -> Float[Array, "b h t s"]:
-    """The scores after `score_mod`; where pairs are hidden their derivatives are 0."""
+    """The scores after `score_mod`, if any; where pairs are hidden their derivatives are 0."""
     change: Any = request.score_mod
+    if change is None:
+        return logits
     program: Any = request.analysis.score_mod
     hoisted = hoist(program)
     guarded, captured = hoisted.guarded, (hoisted.floats, hoisted.others)
     if request.mask is None or guarded is None:
-        return _over_pairs(change, inner=(0,))(logits, *at)
+        return _over_pairs(change, inner=(0,))(logits, *at).astype(logits.dtype)
     each = lambda seen, *pair: guarded(seen, *captured, *pair)  # noqa: E731
-    return _over_pairs(each, inner=(0, 0))(jnp.broadcast_to(visible, logits.shape), logits, *at)
+    seen = jnp.broadcast_to(visible, logits.shape)
+    return _over_pairs(each, inner=(0, 0))(seen, logits, *at).astype(logits.dtype)
 
 
 # For the axes s, t, r, g and b in turn, which axis of q [b g r t d], k [b g s d], b [b], h [g r],

@@ -25,6 +25,7 @@ from attention_jax.core.types import State, Variant
 from attention_jax.nn import transformer
 from attention_jax.nn.attention import MultiHeadAttention
 from attention_jax.nn.attention_calls import AttentionCall, record
+from attention_jax.nn.caches import spared
 from attention_jax.nn.layers import Embedding, Linear, dropout
 from attention_jax.nn.protocols import (
     TokenInputs,
@@ -50,6 +51,12 @@ class LMState(NamedTuple):
         """Tokens that it still takes, as far as is known before a run; None for any number."""
         return tokens_left(self.room, self.position)
 
+    def spared(self, n: int) -> "LMState":
+        """The state without the last n positions of its room, or with them again."""
+        if self.room is None or self.past != ():
+            return self
+        return self._replace(layers=spared(self.layers, self.room, n))
+
 
 class CausalLayer(Layer):
     """Self-attention to what came before, then feed-forward."""
@@ -60,7 +67,7 @@ class CausalLayer(Layer):
         return self.feed_forward_block(self.self_attention(x, masks.causal, rngs), rngs)
 
     def decode_step(self, x: Array, cache: State, position: Array) -> tuple[Array, State]:
-        """The next position, `x` [b 1 m]; reproduces the call."""
+        """The next positions, `x` [b t m]; reproduces the call."""
         x, cache = self.self_attention_step(x, cache, position)
         return self.feed_forward_block(x), cache
 
@@ -123,13 +130,24 @@ class TransformerLM(nnx.Module):
         Raises:
           ValueError: a token more than the state was started for; NaN where only a run can tell.
         """
+        return self.read_on(state, token[:, None])
+
+    def read_on(
+        self, state: LMState, tokens: Int[Array, "b t"]
+    ) -> tuple[LMState, Float[Array, "b v"]]:
+        """Reads several tokens at once, as many calls of `step` would; logits after the last.
+
+        Raises:
+          ValueError: as `step`.
+        """
         position, caches = state.position[0], []
-        x = self.embedding(token[:, None], position)
+        x = self.embedding(tokens, position)
         for layer, cache in zip(self.stack.each(), state.layers, strict=True):
             x, cache = layer.decode_step(x, cache, position)
             caches.append(cache)
-        logits = checked_logits(self._logits(self.norm(x))[:, 0], state.room, state.position)
-        return state._replace(position=state.position + 1, layers=caches), logits
+        last = state.position + tokens.shape[1] - 1
+        logits = checked_logits(self._logits(self.norm(x[:, -1:]))[:, 0], state.room, last)
+        return state._replace(position=last + 1, layers=caches), logits
 
     def attention_calls(self, batch: TokenInputs) -> Iterator[AttentionCall]:
         """Every attention of a forward pass."""

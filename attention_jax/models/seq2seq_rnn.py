@@ -41,6 +41,17 @@ class RNNState(NamedTuple):
     keys: Float[Array, "b s 1 d"] | None
     aligned: State
 
+    def repeated(self, k: int) -> "RNNState":
+        """The state of k beams a row, which share the source where no query changes the next."""
+        many = jax.tree.map(lambda x: jnp.repeat(x, k, axis=0), self)
+        if self.keys is None or jax.tree.leaves(self.aligned):
+            return many
+        return many._replace(memory=self.memory, keys=self.keys)
+
+    def moved(self, before: "RNNState", move: Callable[[State, State], State]) -> "RNNState":
+        """The state where each row goes on from another, which `move` looks up."""
+        return RNNState(*(move(new, old) for new, old in zip(self, before, strict=True)))
+
 
 class Seq2SeqRNN(nnx.Module):
     """A recurrent encoder-decoder over one vocabulary; answers to `nn.protocols.Seq2Seq`.
@@ -272,7 +283,9 @@ class Seq2SeqRNN(nnx.Module):
             return state.aligned, None
         values = state.memory.states[:, :, None]
         if not self.aligns:
-            return state.aligned, self._attend(hidden[:, None], state, values)[:, 0]
+            # Beams, which lie together, may share a source.
+            own = hidden.reshape(len(values), -1, hidden.shape[-1])
+            return state.aligned, self._attend(own, state, values).reshape(len(hidden), -1)
         fixed = plain(self.learned), state.keys, values, state.memory.mask
         return self._cross_step(fixed, state.aligned, hidden, None)
 

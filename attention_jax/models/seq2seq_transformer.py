@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
@@ -17,6 +18,7 @@ from attention_jax.core.types import State
 from attention_jax.nn import transformer
 from attention_jax.nn.attention import CrossAttentionCache
 from attention_jax.nn.attention_calls import AttentionCall, record
+from attention_jax.nn.caches import DotCache, ancestors, held_by_beams, resized, spared
 from attention_jax.nn.layers import Embedding, Linear, dropout
 from attention_jax.nn.protocols import (
     Encoder,
@@ -37,18 +39,51 @@ from attention_jax.nn.transformer import (
 
 
 class TransformerState(NamedTuple):
-    """Decoding state: the position, and the caches of each layer for target and source."""
+    """Decoding state: the position, and the caches of each layer for target and source.
+
+    Attributes:
+      room: for how many tokens it was started.
+      held: in a search with beams, which beam of its sentence holds each position of a row.
+    """
 
     position: Int[Array, " b"]
     memory_mask: Bool[Array, "b s"]
     caches: list[State]
     cross_caches: list[CrossAttentionCache]
-    room: Bool[Array, "b n 0"] | None = None  # for how many tokens it was started
+    room: Bool[Array, "b n 0"] | None = None
+    held: Bool[Array, "b k n"] | None = None
 
     @property
     def tokens_left(self) -> int | None:
         """Tokens that it still takes, as far as is known before a run; None for any number."""
         return tokens_left(self.room, self.position)
+
+    def repeated(self, k: int) -> "TransformerState":
+        """The state of k beams a row; what beams can share is held once."""
+        shared = all(isinstance(x.source, DotCache) for x in self.cross_caches)
+        source = (self.memory_mask, self.cross_caches)
+        many = jax.tree.map(lambda x: jnp.repeat(x, k, axis=0), self)
+        held = [held_by_beams(x, k, many.position) for x in many.caches if isinstance(x, DotCache)]
+        many = many._replace(held=held[0] if held else None)
+        return many._replace(memory_mask=source[0], cross_caches=source[1]) if shared else many
+
+    def moved(
+        self, before: "TransformerState", move: Callable[[State, State], State]
+    ) -> "TransformerState":
+        """The state where each row goes on from another, which `move` looks up."""
+        caches = [
+            new if isinstance(new, DotCache) and self.held is not None else move(new, old)
+            for new, old in zip(self.caches, before.caches, strict=True)
+        ]
+        rest = move(self._replace(caches=[]), before._replace(caches=[]))
+        return rest._replace(caches=caches)
+
+    def spared(self, n: int) -> "TransformerState":
+        """The state without the last n positions of its room, or with them again."""
+        if self.room is None:
+            return self
+        held = None if self.held is None else resized(self.held, self.room.shape[1] - n)
+        return self._replace(caches=spared(self.caches, self.room, n), held=held)
 
 
 class DecoderLayer(Layer):
@@ -76,15 +111,19 @@ class DecoderLayer(Layer):
         return self.feed_forward_block(self.around_cross_attention.add(x, update, rngs), rngs)
 
     def decode_step(
-        self, x: Array, cache: State, cross_cache: CrossAttentionCache, at: tuple[Array, Array]
+        self,
+        x: Array,
+        cache: State,
+        cross_cache: CrossAttentionCache,
+        at: tuple[Array, Array, Array | None],
     ) -> tuple[Array, State, CrossAttentionCache]:
         """The next position, `x` [b 1 m], and the caches after it; reproduces the call.
 
         Args:
-          at: the position, and which source positions are real.
+          at: the position, which source positions are real, and `TransformerState.held`.
         """
-        position, visible = at
-        x, cache = self.self_attention_step(x, cache, position)
+        position, visible, held = at
+        x, cache = self.self_attention_step(x, cache, position, held)
         inside = self.around_cross_attention.pre_norm(x)
         cross_cache, update = self.cross_attention.cross_step(inside, cross_cache, visible)
         x = self.around_cross_attention.add(x, update)
@@ -176,16 +215,19 @@ class Seq2SeqTransformer(nnx.Module):
         Raises:
           ValueError: a token more than the state was started for; NaN where only a run can tell.
         """
-        at = state.position[0], state.memory_mask
-        x = self.embedding(token[:, None], at[0])
+        position, held = state.position[0], state.held
+        held = None if held is None else ancestors(held, position)
+        at = position, state.memory_mask, held
+        x = self.embedding(token[:, None], position)
         caches, cross_caches = [], []
         for layer, *own in zip(self.decoder.each(), state.caches, state.cross_caches, strict=True):
             x, cache, cross_cache = layer.decode_step(x, *own, at)
             caches.append(cache)
             cross_caches.append(cross_cache)
         logits = checked_logits(self._logits(x)[:, 0], state.room, state.position)
-        position = state.position + 1
-        state = state._replace(position=position, caches=caches, cross_caches=cross_caches)
+        state = state._replace(
+            position=state.position + 1, caches=caches, cross_caches=cross_caches, held=held
+        )
         return state, logits
 
     def attention_calls(self, batch: PairInputs) -> Iterator[AttentionCall]:

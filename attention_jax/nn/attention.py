@@ -1,7 +1,7 @@
 """Multi-head attention as an NNX module, and an adapter for Flax's own."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -12,16 +12,17 @@ from jaxtyping import Array, Bool, Float
 from attention_jax import variants
 from attention_jax.core import checks, masks, plain_types, positions
 from attention_jax.core.calls import clear_calls
+from attention_jax.core.jaxprs import split_pair
 from attention_jax.core.types import MaskFunction, Options, Params, State, Variant
-from attention_jax.nn import flax_calls
+from attention_jax.nn import caches, flax_calls
+from attention_jax.nn.caches import DotCache, KeyValueCache
 from attention_jax.nn.layers import Linear, check_rngs, dropout_key, plain
 
 
 class CrossAttentionCache(NamedTuple):
     """Decoding cache of cross-attention: projected keys and values, and the variant's state."""
 
-    keys: Float[Array, "b s g d"]
-    values: Float[Array, "b s g e"]
+    source: KeyValueCache
     state: State
 
 
@@ -133,13 +134,22 @@ class MultiHeadAttention(nnx.Module):
         plain_types.room(batch=batch, length=length)
         if self.variant.start is not None:
             return self._init_state(batch, length)
-        empty = jnp.zeros((batch, length, self.kv_heads, self.head_width), self.dtype)
-        return empty, empty
+        empty = jnp.zeros((batch, self.kv_heads, length, self.head_width), self.dtype)
+        return self._cache(empty, empty)
 
     def decode_step(
-        self, x: Float[Array, "b 1 m"], cache: State, position: Array
-    ) -> tuple[State, Float[Array, "b 1 m"]]:
-        """Self-attention of the next position; reproduces the causal call.
+        self,
+        x: Float[Array, "b t m"],
+        cache: State,
+        position: Array,
+        held: Bool[Array, "b k n"] | None = None,
+    ) -> tuple[State, Float[Array, "b t m"]]:
+        """Self-attention of the next positions; reproduces the causal call.
+
+        Args:
+          position: of the first.
+          held: of a search with beams, which of them holds each position: `caches.ancestors`.
+            Then there is one next position.
 
         Raises:
           ValueError: the cache is known to have no room for it; where only a run can tell, the
@@ -147,31 +157,66 @@ class MultiHeadAttention(nnx.Module):
         """
         q, (k, v) = self.queries(x, position), self.keys_values(x, position)
         if self.variant.step is not None:
-            own = (y[:, 0] for y in (q, k, v))
-            cache, out = self.variant.step(plain(self.learned), cache, *own)
-            return cache, self.merge(out[:, None])
-        has_room = checks.within(position, cache[0].shape[1])
-        cache = _put(cache[0], k, position), _put(cache[1], v, position)
-        out = self.attend(q, *cache, mask=masks.causal, query_offset=position)
+            cache, out = self._steps(cache, q, k, v)
+            return cache, self.merge(out)
+        length, last = cache.keys.shape[2], x.shape[1] - 1
+        checks.within(last, length)  # wherever they begin
+        has_room = checks.within(position + last, length)
+        cache = caches.put(cache, k, v, position)
+        scale = self.dot_scale
+        if scale is not None and x.shape[1] == 1:
+            seen = (jnp.arange(length) <= position)[None] if held is None else held
+            out = caches.attend(q, cache, seen, scale=scale)
+        else:
+            out = self.attend(q, *cache.sequences, mask=masks.causal, query_offset=position)
         return cache, jnp.where(has_room, self.merge(out), jnp.nan)
+
+    def _steps(self, state: State, *qkv: Array) -> tuple[State, Float[Array, "b t h e"]]:
+        """The variant's own steps, one after another."""
+        params, step = plain(self.learned), cast(Any, self.variant.step)
+        if qkv[0].shape[1] == 1:
+            state, out = step(params, state, *(x[:, 0] for x in qkv))
+            return state, out[:, None]
+        each = tuple(x.swapaxes(0, 1) for x in qkv)
+        state, out = jax.lax.scan(lambda state, own: step(params, state, *own), state, each)
+        return state, out.swapaxes(0, 1)
 
     def init_cross_cache(self, memory: Float[Array, "b s m"]) -> CrossAttentionCache:
         """The cache of cross-attention to a sequence that does not grow."""
         keys, values = self.keys_values(memory)
         state = {} if self.variant.cross_step is None else self._init_state(*keys.shape[:2])
-        return CrossAttentionCache(keys, values, state)
+        return CrossAttentionCache(self._cache(*caches.of_sequences(keys, values)), state)
 
     def cross_step(
-        self, x: Float[Array, "b 1 m"], cache: CrossAttentionCache, visible: Bool[Array, "b s"]
-    ) -> tuple[CrossAttentionCache, Float[Array, "b 1 m"]]:
-        """Cross-attention of the next position, to the keys that are `visible`."""
-        keys, values, state = cache
-        q = self.queries(x)
+        self, x: Float[Array, "r 1 m"], cache: CrossAttentionCache, visible: Bool[Array, "b s"]
+    ) -> tuple[CrossAttentionCache, Float[Array, "r 1 m"]]:
+        """Cross-attention of the next position, to the keys that are `visible`.
+
+        The cache may hold each source once for several rows, which lie together, where dot
+        products read it.
+        """
+        source, state = cache
+        q, scale = self.queries(x), self.dot_scale
+        if scale is not None:
+            return cache, self.merge(caches.attend(q, source, visible, scale=scale))
+        keys, values = source.sequences
         if self.variant.cross_step is None:
             return cache, self.merge(self.attend(q, keys, values, mask=masks.keys(visible)))
         params = plain(self.learned)
         state, out = self.variant.cross_step(params, state, q[:, 0], keys, values, visible=visible)
         return cache._replace(state=state), self.merge(out[:, None])
+
+    @property
+    def dot_scale(self) -> float | None:
+        """The number by which the variant multiplies the dot product; None where it is another."""
+        if self.variant.score is None or self.variant.cross_step is not None:
+            return None
+        like = jax.ShapeDtypeStruct((1, 1, 1, self.head_width), jnp.float32)
+        score = self.variant.score(plain(self.learned))
+        return split_pair(checks.score_function(score, like, like, jnp.float32)).dot_scale
+
+    def _cache(self, keys: Array, values: Array) -> KeyValueCache:
+        return (KeyValueCache if self.dot_scale is None else DotCache)(keys, values)
 
     def _init_state(self, batch: int, length: int) -> State:
         start: Any = self.variant.start
@@ -195,11 +240,6 @@ class MultiHeadAttention(nnx.Module):
 
     def _rotate(self, x: Array, offset: int | Array) -> Array:
         return positions.rope(x, offset + jnp.arange(x.shape[1])) if self.rope else x
-
-
-def _put(cache: Array, new: Array, position: Array) -> Array:
-    """The cache [b T g d] with one more position."""
-    return jax.lax.dynamic_update_slice_in_dim(cache, new.astype(cache.dtype), position, axis=1)
 
 
 def attention_function(variant: Variant | str, params: Params = None) -> Callable[..., Array]:

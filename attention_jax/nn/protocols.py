@@ -32,6 +32,29 @@ class Bounded(Protocol):
     def tokens_left(self) -> int | None: ...
 
 
+@runtime_checkable
+class BeamState(Protocol):
+    """A decoding state that follows the beams of a search by itself, and moves less.
+
+    `repeated(k)` is the state of k beams a row. `moved(before, move)` is the state where each row
+    goes on from another: `move(new, old)` looks the rows up in any part of it.
+    """
+
+    def repeated(self, k: int) -> "BeamState": ...
+
+    def moved(self, before: State, move: Callable[[State, State], State]) -> "BeamState": ...
+
+
+@runtime_checkable
+class RoomyState(Protocol):
+    """A decoding state whose room can be cut for a while, so that steps read less.
+
+    `spared(n)` is the state without the last n positions of its room, or with them again.
+    """
+
+    def spared(self, n: int) -> "RoomyState": ...
+
+
 def empty_room(batch: int, length: int) -> Bool[Array, "b n 0"]:
     """An array of no numbers whose shape says for how many tokens a state was started.
 
@@ -141,6 +164,18 @@ class Language(NextToken, Protocol):
     def start(self, batch: int, max_length: int) -> State: ...
 
     def step(self, state: State, token: Int[Array, " b"]) -> tuple[State, Float[Array, "b v"]]: ...
+
+
+@runtime_checkable
+class ReadsOn(Language, Protocol):
+    """A language model that reads several tokens at once, as many calls of `step` would.
+
+    It returns the logits after the last.
+    """
+
+    def read_on(
+        self, state: State, tokens: Int[Array, "b t"]
+    ) -> tuple[State, Float[Array, "b v"]]: ...
 
 
 @runtime_checkable

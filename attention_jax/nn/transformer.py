@@ -194,10 +194,12 @@ class Layer(nnx.Module):
         update = self.attention(self.around_attention.pre_norm(x), mask=mask, rngs=rngs)
         return self.around_attention.add(x, update, rngs)
 
-    def self_attention_step(self, x: Array, cache: State, position: Array) -> tuple[Array, State]:
-        """The self-attention block of the next position, `x` [b 1 m], where it is causal."""
+    def self_attention_step(
+        self, x: Array, cache: State, position: Array, held: Array | None = None
+    ) -> tuple[Array, State]:
+        """The self-attention block of the next positions, `x` [b t m], where it is causal."""
         inside = self.around_attention.pre_norm(x)
-        cache, update = self.attention.decode_step(inside, cache, position)
+        cache, update = self.attention.decode_step(inside, cache, position, held)
         return self.around_attention.add(x, update), cache
 
     def feed_forward_block(self, x: Array, rngs: nnx.Rngs | None = None) -> Array:

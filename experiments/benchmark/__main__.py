@@ -2,13 +2,15 @@
 
     scripts/bench --suite=training
     scripts/bench --suite=attention --output=attention.json --picture=attention.png
+    scripts/bench --suite=decoding --output=decoding.json
     scripts/bench --suite=variants --output=variants.json --picture=variants.png
 
 All sides run in turn, so that a machine that slows down slows each. Printed are medians, and the
 ratio of times pair by pair; above 1 ours is faster. Results are also written to --output as JSON
 with the command and the machine. `training` is a step of training, against torch eager;
 `attention` is attention itself, as `experiments.benchmark.attention` explains, and takes hours
-with all its cases: --cases, --lengths and --dtypes choose among them. `variants` is every variant
+with all its cases: --cases, --lengths and --dtypes choose among them. `decoding` is greedy decoding
+and beam search of a translation model, against Hugging Face's. `variants` is every variant
 by itself, as sequences grow, as `experiments.benchmark.variants` explains; about 20 minutes on 2
 cores. The language model beside PyTorch is `experiments.benchmark.language`.
 """

@@ -15,6 +15,7 @@ from experiments.benchmark import (
     attention,
     attention_cases,
     attention_report,
+    decoding,
     seq2seq,
     variants,
     variants_report,
@@ -32,22 +33,24 @@ class BenchmarkConfig(NamedTuple):
     Attributes:
       suite: what is measured.
       repeats: counted calls of each side. Default: 15 of training, 7 of attention, of which calls
-        that take seconds get 3, and 3 of variants, of which these get 1.
+        that take seconds get 3, and 3 of decoding and of variants, of which these get 1.
       output: JSON file of the results.
-      vocabulary: training: tokens of the vocabulary.
+      vocabulary: training, decoding: tokens of the vocabulary.
       sentences: training: sentences a batch.
       length: training: tokens of each sentence, on each side.
       dropout: training: dropout rate of both sides.
       cases: attention: all, or some of full, causal, window, alibi, softcap, documents, additive,
         cosine, gqa, short, decode, memory and long.
       lengths: lengths of sequences. Default of attention: 128, 512, 1024, 2048, 4096 and 8192,
-        where the batch is what makes 2,048 tokens, and at least 1; of variants: 256, 1024, 4096
-        and 8192, one sequence each.
+        where the batch is what makes 2,048 tokens, and at least 1; of decoding: 32 and 128 tokens;
+        of variants: 256, 1024, 4096 and 8192, one sequence each.
       dtypes: attention: types of the arrays.
       short_lengths: attention: lengths of `short`.
       decode_lengths: attention: keys of `decode`.
       long_length: attention: length of `long`, of ours alone.
       additive_length: attention: longest of --lengths for `additive`.
+      batches: decoding: sentences a batch.
+      beams: decoding: beams of the search; 1 is greedy.
       gigabytes: what needs more memory is left out.
       variants: variants: all, or some.
       seconds: variants: a length is left out where, by the one before it, a call might take longer.
@@ -55,7 +58,7 @@ class BenchmarkConfig(NamedTuple):
       picture: attention, variants: file of a figure, its suffix names the format.
     """
 
-    suite: Literal["training", "attention", "variants"] = "training"
+    suite: Literal["training", "attention", "decoding", "variants"] = "training"
     repeats: Annotated[int | None, Flag(low=3)] = None
     output: str | None = None
     vocabulary: Annotated[int, Flag(low=5)] = 10_000
@@ -69,6 +72,8 @@ class BenchmarkConfig(NamedTuple):
     decode_lengths: Annotated[Texts, _LISTED] = ("1024", "2048", "4096", "8192", "16384", "32768")
     long_length: int = 65_536
     additive_length: int = 2048
+    batches: Annotated[Texts, _LISTED] = ("1", "16", "64")
+    beams: Annotated[Texts, _LISTED] = ("1", "5")
     gigabytes: float = 6.0
     variants: Annotated[Texts, _LISTED] = ("all",)
     seconds: float = 10.0
@@ -167,6 +172,28 @@ def attention_peers() -> ModuleType | None:
     return peers
 
 
+def measure_decoding(config: BenchmarkConfig) -> None:
+    """Greedy decoding and beam search of a translation model."""
+    settings = decoding.Settings(
+        vocabulary=config.vocabulary,
+        lengths=integers("lengths", config.lengths, default=(32, 128)),
+        batches=integers("batches", config.batches),
+        beams=integers("beams", config.beams),
+        repeats=config.repeats or 3,
+    )
+    try:
+        from experiments.benchmark.decoding_torch import theirs
+    except ImportError:
+        print("transformers or torch is not installed, so it is left out: .[peers] adds them.")
+        theirs = None
+    rows: list[dict[str, Any]] = []
+    print(decoding.header(), flush=True)
+    for job in decoding.jobs(settings):
+        rows.append(decoding.measure(job, settings, theirs))
+        print(decoding.line(rows[-1]), flush=True)
+        write({"environment": environment(), "suite": "decoding", "rows": rows}, config.output)
+
+
 def measure_variants(config: BenchmarkConfig) -> None:
     """Every variant by itself, as sequences grow."""
     settings = variants_settings(config)
@@ -239,5 +266,6 @@ def write(results: dict[str, Any], output: str | None) -> None:
 SUITES: dict[str, Callable[[BenchmarkConfig], None]] = {
     "training": measure_training,
     "attention": measure_attention,
+    "decoding": measure_decoding,
     "variants": measure_variants,
 }

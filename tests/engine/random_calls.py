@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from attention_jax.core import masks, normalizers, numerics, scores
-from attention_jax.engine import blockwise, pallas, reference
+from attention_jax.engine import blockwise, one_query, pallas, reference
 from attention_jax.engine.request import make_request
 from tests.support import plain_attention
 
@@ -76,7 +76,7 @@ NORMALIZERS = {
 }
 # How a request runs: a name, and the queries and keys in a block.
 RUNS = [("blockwise", (4, 4)), ("blockwise", (7, 5)), ("blockwise", None)]
-RUNS += [("dense", None), ("reference", None), ("pallas", (16, 16))]
+RUNS += [("dense", None), ("reference", None), ("pallas", (16, 16)), ("one_query", None)]
 
 
 class Call(NamedTuple):
@@ -110,6 +110,8 @@ def draw_call(program: int) -> Call:
         names[0], rate = "scaled dot", 0.0
     if run[0] in ("pallas", "dense"):
         names[3] = "softmax"
+    if run[0] == "one_query":
+        sizes, names[0] = (sizes[0], 1, *sizes[2:]), str(draw.choice(["scaled dot", "general"]))
     if names[0] == "cosine":  # of one number it is 1 or -1: all ties, and no derivative
         sizes = *sizes[:5], max(sizes[5], 2), sizes[6]
     if names[1] == "soft cap" and names[3] in ("hard", "top_k"):  # far beyond it all are ties
@@ -189,6 +191,8 @@ def attend(call: Call, qkv: tuple, learned: dict, fixed: dict) -> tuple[jax.Arra
         found = blockwise.run(request, block_sizes=sizes)
     elif name == "dense":
         found = blockwise.run(request, dense=True)
+    elif name == "one_query":
+        found = one_query.run(request)
     elif name == "pallas":
         found = pallas.run(request, interpret=True, block_sizes=sizes)
     else:

@@ -47,7 +47,16 @@ def negative(tmp_path, monkeypatch):
 
 def test_every_implementation_is_found_the_fastest_first():
     names = [x.name for x in implementations()]
-    assert names == ["cudnn", "splash", "pallas", "tokamax", "dense", "blockwise", "reference"]
+    assert names == [
+        "cudnn",
+        "splash",
+        "pallas",
+        "tokamax",
+        "one_query",
+        "dense",
+        "blockwise",
+        "reference",
+    ]
     ranks = [x.rank for x in implementations()]
     assert ranks == sorted(set(ranks))
 

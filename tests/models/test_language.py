@@ -169,3 +169,37 @@ def test_learned_positions_end_where_their_table_does(text):
     assert model.context == 9 and build("gru").context is None
     with pytest.raises(ValueError, match="max_length=10, context=9"):
         model.start(1, 10)
+
+
+@pytest.mark.parametrize("attention", ["scaled_dot", "alibi", "linear", "sliding_window(size=3)"])
+def test_tokens_read_at_once_are_those_read_one_by_one(attention):
+    config = TransformerConfig(9, width=8, layers=2, heads=2, feed_forward=8, attention=attention)
+    model = language.TransformerLM(config, rngs=nnx.Rngs(0))
+    tokens = jax.random.randint(jax.random.key(1), (2, 7), 3, 9)
+
+    @jax.jit
+    def read(tokens):
+        state, after = model.read_on(model.start(2, 7), tokens[:, :3])
+        state, last = model.read_on(state, tokens[:, 3:6])
+        return after, last, model.step(state, tokens[:, 6])[1]
+
+    expected = jax.jit(model.logits)(tokens)
+    for found, at in zip(read(tokens), (2, 5, 6), strict=True):
+        np.testing.assert_allclose(found, expected[:, at], rtol=1e-4, atol=1e-5)
+
+
+def test_more_tokens_than_there_is_room_for_are_refused_or_nan():
+    config = TransformerConfig(9, width=8, layers=1, heads=2, feed_forward=8)
+    model = language.TransformerLM(config, rngs=nnx.Rngs(0))
+    tokens = jnp.full((1, 5), 4)
+    with pytest.raises(ValueError, match="finds no room"):
+        model.read_on(model.start(1, 4), tokens)
+    with pytest.raises(ValueError, match="finds no room"):
+        jax.eval_shape(lambda x: model.read_on(model.start(1, 4), x), tokens)
+
+    @jax.jit
+    def twice(tokens):
+        state, _ = model.read_on(model.start(1, 8), tokens)
+        return model.read_on(state, tokens)[1]
+
+    assert np.isnan(twice(tokens)).all()

@@ -13,6 +13,10 @@ from experiments.benchmark import variants, variants_report
 from tests.support.paths import ROOT
 
 BOTH = "forward+backward"
+NEEDS_TRANSFORMERS = pytest.mark.skipif(
+    None in map(importlib.util.find_spec, ("torch", "transformers")),
+    reason="torch or transformers is not installed: the extra `peers`",
+)
 NEEDS_TORCH = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="torch is not installed: the extra `peers`"
 )
@@ -109,12 +113,29 @@ def test_what_ours_refuses_stands_in_its_row(tmp_path):
         ("--lengths=16,many", "`--lengths` must be lengths above 0; got 16,many"),
         ("--repeats=1", "repeats"),
         ("--suite=variants --variants=telepathy", "`--variants` must be some of"),
+        ("--suite=decoding --beams=0", "`--beams` must be lengths above 0; got 0"),
     ],
 )
 def test_wrong_flags_end_in_one_clear_line(argument, message):
     done = run(*TINY, *argument.split())
     assert done.returncode != 0 and message in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("before", ["import runpy; ", WITHOUT_TORCH])
+def test_decoding_is_measured(tmp_path, before):
+    sizes = "--vocabulary=20 --lengths=3 --batches=2 --beams=1,2 --repeats=3 --compile_cache="
+    file = tmp_path / "out.json"
+    done = run("--suite=decoding", *sizes.split(), f"--output={file}", before=before)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(file.read_text())["rows"]
+    assert [(row["model"], row["beams"]) for row in rows] == [
+        (model, beams) for model in ("tiny", "base") for beams in (1, 2)
+    ]
+    assert all(row["ours_ms_per_token"] > 0 for row in rows)
+    is_beside = before != WITHOUT_TORCH and not NEEDS_TRANSFORMERS.args[0]
+    assert all(("ratio" in row) == is_beside for row in rows), rows
 
 
 @pytest.fixture(scope="module")
