@@ -138,7 +138,12 @@ class Embedding(nnx.Module):
 
     def logits(self, x: Array) -> Array:
         """Scores of all tokens, from the same table."""
-        flat = self.table.attend(x.reshape(-1, self.width))
+        flat = x.reshape(-1, self.width)
+        if len(flat) == 1 and flat.dtype == jnp.float32:
+            # A CPU takes four times as long for the product of one vector with a transposed table.
+            flat = (flat * self.table.embedding[...]).sum(axis=-1)[None]
+        else:
+            flat = self.table.attend(flat)
         return flat.reshape(*x.shape[:-1], -1).astype(jnp.float32)
 
 

@@ -10,7 +10,7 @@ from attention_jax import variants
 from attention_jax.core import masks, scores
 from attention_jax.engine.api import attention
 from attention_jax.nn.attention import MultiHeadAttention, attention_function
-from attention_jax.nn.layers import dropout
+from attention_jax.nn.layers import Embedding, dropout
 
 
 def layer(variant=None, params=None, **options):
@@ -111,3 +111,11 @@ def test_a_variant_that_is_none_is_named_as_its_argument(make, users_errors):
     more = {"width": 8, "heads": 2, "rngs": nnx.Rngs(0)} if make is MultiHeadAttention else {}
     with pytest.raises(ValueError, match="^`variant` must be the name of a variant.*; got int"):
         make(variant=5, **more)
+
+
+def test_scores_of_one_vector_are_those_beside_others(draw):
+    table = Embedding(11, 8, rngs=nnx.Rngs(0))
+    x = draw(1, 3, 8)
+    for i in range(3):
+        one = table.logits(x[:, i : i + 1])
+        np.testing.assert_allclose(one, table.logits(x)[:, i : i + 1], rtol=1e-5, atol=1e-6)
