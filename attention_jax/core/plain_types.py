@@ -117,10 +117,8 @@ def _items_fit(value: object, kind: object, parts: tuple[object, ...]) -> bool:
         return True
     if not value or (kind is tuple and parts[-1] is not Ellipsis):
         return True
-    if (
-        typing.get_origin(parts[0]) or parts[0]
-    ) in _KINDS:  # whoever reads them says which is wrong
-        return True
+    if (typing.get_origin(parts[0]) or parts[0]) in _KINDS:
+        return True  # whoever reads them says which is wrong
     item = plain(value[0])
     number = isinstance(item, int) and not isinstance(item, bool)
     return hasattr(item, "dtype") or fits(item, parts[0]) or (number and parts[0] is float)

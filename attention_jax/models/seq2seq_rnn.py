@@ -5,7 +5,7 @@ arXiv:1409.0473; attentional vector and input feeding: Luong et al. 2015, arXiv:
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -43,14 +43,16 @@ class RNNState(NamedTuple):
 
     def repeated(self, k: int) -> "RNNState":
         """The state of k beams a row, which share the source where no query changes the next."""
-        many = jax.tree.map(lambda x: jnp.repeat(x, k, axis=0), self)
-        if self.keys is None or jax.tree.leaves(self.aligned):
-            return many
-        return many._replace(memory=self.memory, keys=self.keys)
+        shared: dict[str, Any] = {}
+        if self.keys is not None and not jax.tree.leaves(self.aligned):
+            shared = {"memory": self.memory, "keys": self.keys}
+        nothing: dict[str, Any] = dict.fromkeys(shared)
+        many = jax.tree.map(lambda x: jnp.repeat(x, k, axis=0), self._replace(**nothing))
+        return many._replace(**shared)
 
     def moved(self, before: "RNNState", move: Callable[[State, State], State]) -> "RNNState":
         """The state where each row goes on from another, which `move` looks up."""
-        return RNNState(*(move(new, old) for new, old in zip(self, before, strict=True)))
+        return cast(RNNState, move(self, before))
 
 
 class Seq2SeqRNN(nnx.Module):

@@ -60,12 +60,13 @@ class TransformerState(NamedTuple):
 
     def repeated(self, k: int) -> "TransformerState":
         """The state of k beams a row; what beams can share is held once."""
-        shared = all(isinstance(x.source, DotCache) for x in self.cross_caches)
-        source = (self.memory_mask, self.cross_caches)
-        many = jax.tree.map(lambda x: jnp.repeat(x, k, axis=0), self)
+        shared: dict[str, Any] = {}
+        if all(isinstance(x.source, DotCache) for x in self.cross_caches):
+            shared = {"memory_mask": self.memory_mask, "cross_caches": self.cross_caches}
+        nothing: dict[str, Any] = dict.fromkeys(shared)
+        many = jax.tree.map(lambda x: jnp.repeat(x, k, axis=0), self._replace(**nothing))
         held = [held_by_beams(x, k, many.position) for x in many.caches if isinstance(x, DotCache)]
-        many = many._replace(held=held[0] if held else None)
-        return many._replace(memory_mask=source[0], cross_caches=source[1]) if shared else many
+        return many._replace(**shared, held=held[0] if held else None)
 
     def moved(
         self, before: "TransformerState", move: Callable[[State, State], State]

@@ -44,3 +44,12 @@ def assert_each_is_named(row):
         assert "\n" not in said and len(said) < 400, (argument, value, said)
         # The last frame is ours, so the words are too.
         assert "attention_jax" in str(caught.traceback[-1].path), (argument, value, said)
+
+
+def assert_one_too_many_is_named(row):
+    """An argument that there is not raises a line of ours that names it."""
+    if getattr(row.call, "__name__", "") == "<lambda>":
+        return
+    with pytest.raises(TypeError, match="takes no `no_such`") as caught:
+        row.call(**row.good, no_such=1)
+    assert "attention_jax" in str(caught.traceback[-1].path)
