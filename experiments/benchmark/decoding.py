@@ -21,7 +21,8 @@ from attention_jax.data.types import EOS, SPECIAL_TOKENS
 from attention_jax.decoding import beam, greedy
 from attention_jax.models.seq2seq_transformer import Seq2SeqTransformer
 from attention_jax.nn.transformer import TransformerConfig
-from experiments.common import timing
+from experiments.benchmark.rows import OURS, Row
+from experiments.benchmark.rows import measure as measure_calls
 
 SOURCE = 32  # tokens of each source
 NEVER = -1e9  # added to the logit of EOS
@@ -61,8 +62,8 @@ def jobs(settings: Settings) -> Iterator[Job]:
 
 def measure(
     job: Job, settings: Settings, theirs: Callable[..., Callable[[], object]] | None
-) -> dict[str, Any]:
-    """Milliseconds a token of both, and the ratio of theirs to ours.
+) -> Row:
+    """Times of a whole search of both sides.
 
     Args:
       theirs: `(config, source, job) -> call` of the other side; None where it is not installed.
@@ -72,22 +73,16 @@ def measure(
     source = jax.random.randint(
         jax.random.key(1), (job.batch, SOURCE), least, settings.vocabulary, jnp.int32
     )
-    calls = {"ours": ours(config, source, job)}
+    calls: dict[str, Any] = {OURS: ours(config, source, job)}
     if theirs is not None:
         calls["hugging_face"] = theirs(config, source, job)
-    times = timing.interleaved(calls, settings.repeats)
-    row = job._asdict() | {
-        f"{name}_ms_per_token": 1e3 * own.median / job.tokens for name, own in times.items()
-    }
-    row["first_call_seconds"] = times["ours"].first
-    if theirs is not None:
-        ratio = times["hugging_face"].over(times["ours"])
-        row |= {"ratio": ratio.median, "lowest": ratio.lowest, "highest": ratio.highest}
-    return row
+    memory: Any = calls[OURS].func.memory_analysis()
+    row = measure_calls("decoding", job._asdict(), calls, repeats=settings.repeats)
+    return row._replace(temporary_bytes=memory.temp_size_in_bytes)
 
 
-def ours(config: TransformerConfig, source: Int[Array, "b s"], job: Job) -> Callable[[], Array]:
-    """A call that gives the tokens of our search."""
+def ours(config: TransformerConfig, source: Int[Array, "b s"], job: Job) -> partial[Array]:
+    """A call that gives the tokens of our search, by a compiled program."""
     build = partial(_build, config)
     graphdef, _ = nnx.split(nnx.eval_shape(build))
     params = jax.jit(lambda: nnx.split(build())[1])()
@@ -105,7 +100,7 @@ def ours(config: TransformerConfig, source: Int[Array, "b s"], job: Job) -> Call
             return greedy(step, state, max_length=job.tokens).tokens
         return beam(step, state, max_length=job.tokens, beam_size=job.beams).tokens
 
-    return lambda: search(params, source)
+    return partial(search.lower(params, source).compile(), params, source)
 
 
 def _build(config: TransformerConfig) -> Seq2SeqTransformer:
@@ -117,11 +112,12 @@ def header() -> str:
     return f"{'':<36}{'ours':>10}{'Hugging Face':>14}   ratio  spread         (ms a token)"
 
 
-def line(row: dict[str, Any]) -> str:
+def line(row: Row) -> str:
     """A row in one line."""
-    name = f"{row['model']}: {row['batch']} x {row['tokens']} tokens, beam {row['beams']}"
-    text = f"{name:<36}{row['ours_ms_per_token']:>10.3f}"
-    if "ratio" in row:
-        text += f"{row['hugging_face_ms_per_token']:>14.3f}{row['ratio']:>8.2f}"
-        text += f"  {row['lowest']:.2f} to {row['highest']:.2f}"
+    job = Job(**row.case)
+    name = f"{job.model}: {job.batch} x {job.tokens} tokens, beam {job.beams}"
+    text = f"{name:<36}{(row.ours_ms or 0.0) / job.tokens:>10.3f}"
+    for side, ratio in row.ratio.items():
+        text += f"{row.peer_ms[side] / job.tokens:>14.3f}{ratio.median:>8.2f}"
+        text += f"  {ratio.lowest:.2f} to {ratio.highest:.2f}"
     return text

@@ -12,9 +12,8 @@ measured is null there.
 """
 
 import json
-import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,6 +69,10 @@ class Row(NamedTuple):
         """Time of the fastest peer over ours; None where either was not measured."""
         name = self.fastest_peer
         return None if name is None else self.ratio.get(name)
+
+    def matches(self, case: Mapping[str, Container[Any]]) -> bool:
+        """True where each setting is among those that are allowed."""
+        return all(name in self.case and self.case[name] in case[name] for name in case)
 
 
 class Results(NamedTuple):
@@ -145,13 +148,16 @@ def _with_share(row: Row, peak: float) -> Row:
 def write(results: Results, path: str | None) -> None:
     """Replaces the file of results, where one is asked for."""
     if path:
-        write_whole(path, json.dumps(to_json(results), indent=1, allow_nan=False) + "\n")
+        write_whole(path, to_text(results))
 
 
-def to_json(results: Results) -> dict[str, Any]:
-    """The one form of all suites."""
-    found = {"form": FORM, **results._asdict(), "peak_gflops": list(results.peak_gflops)}
-    return found | {"rows": [_row_to_json(row) for row in results.rows]}
+def to_text(results: Results) -> str:
+    """The one form of all suites, as JSON with a line for each row."""
+    whole = {"form": FORM, **results._asdict()}
+    del whole["rows"]
+    head = json.dumps(whole, indent=1, allow_nan=False).removesuffix("\n}")
+    own = ",\n".join(json.dumps(_row_to_json(row), allow_nan=False) for row in results.rows)
+    return f'{head},\n "rows": [\n{own}\n]}}\n'
 
 
 def _row_to_json(row: Row) -> dict[str, Any]:
@@ -178,24 +184,6 @@ def read(path: str | os.PathLike[str]) -> Results:
         for row in found["rows"]
     )
     return Results(suite, found["environment"], tuple(found["peak_gflops"]), rows)
-
-
-def by_case(results: Results, **case: Any) -> list[Row]:
-    """The rows with these settings; a tuple of values stands for any of them."""
-    return [row for row in results.rows if _matches(row, case)]
-
-
-def _matches(row: Row, case: Mapping[str, Any]) -> bool:
-    missing = object()
-    return all(
-        row.case.get(name, missing) in (value if isinstance(value, tuple) else (value,))
-        for name, value in case.items()
-    )
-
-
-def geometric_mean(values: list[float]) -> float | None:
-    """`exp` of the mean logarithm; None of none."""
-    return math.exp(sum(map(math.log, values)) / len(values)) if values else None
 
 
 def line(row: Row) -> str:

@@ -3,28 +3,30 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from types import ModuleType
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import jax
 
-from attention_jax.core.files import write_whole
 from attention_jax.variants import names
 from experiments.benchmark import (
     attention,
     attention_cases,
     attention_report,
     decoding,
-    seq2seq,
+    rows,
+    start,
+    training,
+    training_cases,
     variants,
     variants_report,
 )
 from experiments.common.flags import Flag
-from experiments.common.run_folder import environment
 
 Texts = tuple[str, ...]
 _LISTED = Flag(listed=True)
+_NO_TORCH = "torch is not installed, so it is left out: pip install -e .[peers] adds it."
 
 
 class BenchmarkConfig(NamedTuple):
@@ -33,14 +35,18 @@ class BenchmarkConfig(NamedTuple):
     Attributes:
       suite: what is measured.
       repeats: counted calls of each side. Default: 15 of training, 7 of attention, of which calls
-        that take seconds get 3, and 3 of decoding and of variants, of which these get 1.
+        that take seconds get 3, 5 of start, and 3 of decoding and of variants, of which these get
+        1.
       output: JSON file of the results.
-      vocabulary: training, decoding: tokens of the vocabulary.
-      sentences: training: sentences a batch.
-      length: training: tokens of each sentence, on each side.
-      dropout: training: dropout rate of both sides.
-      cases: attention: all, or some of full, causal, window, alibi, softcap, documents, additive,
-        cosine, gqa, short, decode, memory and long.
+      vocabulary: training of sentence pairs, start, decoding: tokens of the vocabulary.
+      sentences: training of sentence pairs, start: sentences a batch.
+      length: training of sentence pairs, start: tokens of each sentence, on each side.
+      dropout: training of sentence pairs: dropout rate of all sides.
+      peers: training: some of torch and torch_compile, or none.
+      limit: training: time the matrix products of each step alone.
+      cases: all, or some. Of training: nanogpt_small, nanogpt_medium, transformer_tiny,
+        transformer_512, gru_additive, lstm_plain, vit and speech. Of attention: full, causal,
+        window, alibi, softcap, documents, additive, cosine, gqa, short, decode, memory and long.
       lengths: lengths of sequences. Default of attention: 128, 512, 1024, 2048, 4096 and 8192,
         where the batch is what makes 2,048 tokens, and at least 1; of decoding: 32 and 128 tokens;
         of variants: 256, 1024, 4096 and 8192, one sequence each.
@@ -58,13 +64,15 @@ class BenchmarkConfig(NamedTuple):
       picture: attention, variants: file of a figure, its suffix names the format.
     """
 
-    suite: Literal["training", "attention", "decoding", "variants"] = "training"
+    suite: Literal["training", "attention", "decoding", "variants", "start"] = "training"
     repeats: Annotated[int | None, Flag(low=3)] = None
     output: str | None = None
     vocabulary: Annotated[int, Flag(low=5)] = 10_000
     sentences: Annotated[int, Flag(low=1)] = 128
     length: Annotated[int, Flag(low=2)] = 32
     dropout: float = 0.1
+    peers: Annotated[Texts, _LISTED] = training.PEERS
+    limit: bool = True
     cases: Annotated[Texts, _LISTED] = ("all",)
     lengths: Annotated[Texts | None, _LISTED] = None
     dtypes: Annotated[Texts, _LISTED] = ("float32", "bfloat16")
@@ -82,34 +90,31 @@ class BenchmarkConfig(NamedTuple):
 
 
 def measure_training(config: BenchmarkConfig) -> None:
-    """Training steps of the encoder-decoder models."""
-    try:
-        from experiments.benchmark import seq2seq_torch
-    except ImportError as error:
-        raise ImportError(
-            "the benchmark needs torch: pip install -e .[peers], or run scripts/bench"
-        ) from error
-    settings = seq2seq.Settings(
-        config.vocabulary,
-        config.sentences,
-        config.length,
-        config.dropout,
-        config.repeats or 15,
+    """Training steps, model by model."""
+    makers = training_cases.MAKERS
+    chosen = tuple(makers) if config.cases == ("all",) else among("cases", config.cases, makers)
+    settings = training.Settings(
+        peers=() if config.peers == ("none",) else among("peers", config.peers, training.PEERS),
+        repeats=config.repeats or 15,
+        limit=config.limit,
     )
-    batch, results = seq2seq.random_batch(settings), {}
-    print(f"{'':<50}{'ours tok/s':>12}{'torch tok/s':>13}{'ratio':>7}  spread")
-    for name, network, build in seq2seq.candidates(settings):
-        theirs = seq2seq_torch.training_step(network, batch, learning_rate=seq2seq.LEARNING_RATE)
-        row = seq2seq.compare(seq2seq.training_step(build, batch), theirs, settings)
-        results[name] = row
-        print(
-            f"{name:<50}{row['ours_tokens_per_second']:>12,.0f}"
-            f"{row['torch_tokens_per_second']:>13,.0f}{row['ratio']:>7.2f}"
-            f"  {row['ratio_lowest']:.2f} to {row['ratio_highest']:.2f}"
-            f"   first step {row['first_step_seconds']:.1f} s"
-        )
-    found = {"environment": environment(), "suite": "training", "results": results}
-    write(found, config.output)
+    sizes = training_cases.Sizes(config.vocabulary, config.sentences, config.length, config.dropout)
+    try:
+        from experiments.benchmark import training_torch as peers
+    except ImportError:
+        print(_NO_TORCH)
+        peers = None
+    # Compile times are measured, so nothing may come from the cache.
+    jax.config.update("jax_enable_compilation_cache", False)
+    results = rows.start("training")
+    print(training.header(), flush=True)
+    for name in chosen:
+        results = rows.added(results, training.measure(makers[name](sizes), settings, peers))
+        print(training.line(results.rows[-1]), flush=True)
+        for reason in rows.reasons(results.rows[-1]):
+            print(f"{'':<18}{reason}", flush=True)
+        rows.write(results, config.output)
+    end(results, config)
 
 
 def measure_attention(config: BenchmarkConfig) -> None:
@@ -118,25 +123,24 @@ def measure_attention(config: BenchmarkConfig) -> None:
     # Compile times are measured, so nothing may come from the cache.
     jax.config.update("jax_enable_compilation_cache", False)
     peers = attention_peers()
-    machine = environment() | {"torch": peers and peers.torch.__version__}
-    jobs, rows, found = attention.jobs(settings), [], {}
+    results, jobs = rows.start("attention"), attention.jobs(settings)
     efforts = [attention.effort(job) for job in jobs]
     print(attention_report.header(), flush=True)
-    start = time.perf_counter()
+    begin = time.perf_counter()
     for number, job in enumerate(jobs, 1):
-        rows.append(attention.measure(job, settings, peers))
-        pace = (time.perf_counter() - start) / sum(efforts[:number])
+        results = rows.added(results, attention.measure(job, settings, peers))
+        pace = (time.perf_counter() - begin) / sum(efforts[:number])
         left = pace * sum(efforts[number:]) / 60
-        print(attention_report.line(rows[-1], number=number, count=len(jobs), minutes_left=left))
-        for reason in attention_report.reasons(rows[-1]):
+        row = results.rows[-1]
+        print(attention_report.line(row, number=number, count=len(jobs), minutes_left=left))
+        for reason in attention_report.reasons(row):
             print(f"{'':<16}{reason}")
         sys.stdout.flush()
-        found = attention_report.summary(rows)
-        written = {"environment": machine, "suite": "attention", "summary": found, "rows": rows}
-        write(written, config.output)
+        rows.write(results, config.output)
         if config.picture:
-            attention_report.plot(rows, config.picture)
-    print(json.dumps(found, indent=2))
+            attention_report.plot(list(results.rows), config.picture)
+    end(results, config)
+    print(json.dumps(attention_report.summary(list(results.rows)), indent=2))
 
 
 def attention_settings(config: BenchmarkConfig) -> attention.Settings:
@@ -166,7 +170,7 @@ def attention_peers() -> ModuleType | None:
     try:
         from experiments.benchmark import attention_torch as peers
     except ImportError:
-        print("torch is not installed, so it is left out: pip install -e .[peers] adds it.")
+        print(_NO_TORCH)
         return None
     peers.use_all_cores()
     return peers
@@ -186,12 +190,13 @@ def measure_decoding(config: BenchmarkConfig) -> None:
     except ImportError:
         print("transformers or torch is not installed, so it is left out: .[peers] adds them.")
         theirs = None
-    rows: list[dict[str, Any]] = []
+    results = rows.start("decoding")
     print(decoding.header(), flush=True)
     for job in decoding.jobs(settings):
-        rows.append(decoding.measure(job, settings, theirs))
-        print(decoding.line(rows[-1]), flush=True)
-        write({"environment": environment(), "suite": "decoding", "rows": rows}, config.output)
+        results = rows.added(results, decoding.measure(job, settings, theirs))
+        print(decoding.line(results.rows[-1]), flush=True)
+        rows.write(results, config.output)
+    end(results, config)
 
 
 def measure_variants(config: BenchmarkConfig) -> None:
@@ -199,22 +204,21 @@ def measure_variants(config: BenchmarkConfig) -> None:
     settings = variants_settings(config)
     # Compile times are measured, so nothing may come from the cache.
     jax.config.update("jax_enable_compilation_cache", False)
-    machine, rows = environment(), []
+    results = rows.start("variants")
     print(variants_report.header(settings.lengths), flush=True)
     for number, name in enumerate(settings.names, 1):
         own = list(variants.measure(name, settings))
-        rows += own
+        results = rows.added(results, *own)
         for direction in variants.DIRECTIONS:
-            part = [row for row in own if row["direction"] == direction]
+            part = [row for row in own if row.case["direction"] == direction]
             print(variants_report.line(part, progress=f"{number}/{len(settings.names)}"))
             for reason in variants_report.reasons(part):
                 print(f"{'':<8}{reason}")
         sys.stdout.flush()
-        found = variants.growth(rows)
-        written = {"environment": machine, "suite": "variants", "growth": found, "rows": rows}
-        write(written, config.output)
+        rows.write(results, config.output)
         if config.picture:
-            variants_report.plot(rows, config.picture)
+            variants_report.plot(list(results.rows), config.picture)
+    end(results, config)
 
 
 def variants_settings(config: BenchmarkConfig) -> variants.Settings:
@@ -233,7 +237,7 @@ def variants_settings(config: BenchmarkConfig) -> variants.Settings:
     )
 
 
-def among(flag: str, values: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+def among(flag: str, values: Sequence[str], known: Collection[str]) -> tuple[str, ...]:
     """The values of a flag, where all are known.
 
     Raises:
@@ -257,10 +261,23 @@ def integers(flag: str, values: Texts | None, *, default: tuple[int, ...] = ()) 
     return tuple(int(value) for value in values)
 
 
-def write(results: dict[str, Any], output: str | None) -> None:
-    """Replaces the file of results, where one is asked for."""
-    if output:
-        write_whole(output, json.dumps(results, indent=2) + "\n")
+def measure_start(config: BenchmarkConfig) -> None:
+    """Imports, the list of variants, and first steps, in processes of their own."""
+    results = rows.start("start")
+    sizes = config.vocabulary, config.sentences, config.length
+    for row in start.measure(config.repeats or 5, sizes):
+        results = rows.added(results, row)
+        print(start.line(row), flush=True)
+        rows.write(results, config.output)
+    end(results, config)
+
+
+def end(results: rows.Results, config: BenchmarkConfig) -> None:
+    """Measures the machine's matrix peak again, tells both, and writes the whole file."""
+    results = rows.finished(results)
+    first, last = results.peak_gflops
+    print(f"matrix peak: {first:,.0f} GFLOP/s at the beginning, {last:,.0f} at the end")
+    rows.write(results, config.output)
 
 
 SUITES: dict[str, Callable[[BenchmarkConfig], None]] = {
@@ -268,4 +285,5 @@ SUITES: dict[str, Callable[[BenchmarkConfig], None]] = {
     "attention": measure_attention,
     "decoding": measure_decoding,
     "variants": measure_variants,
+    "start": measure_start,
 }

@@ -79,11 +79,10 @@ def test_another_form_is_refused(tmp_path):
         rows.read(path)
 
 
-def test_rows_are_found_by_their_settings(results):
-    results = rows.added(results, row(), row(case={"model": "base"}))
-    assert rows.by_case(results, model="tiny", batch=4) == [results.rows[0]]
-    assert len(rows.by_case(results, model=("tiny", "base"))) == 2
-    assert rows.by_case(results, batch=None) == []
+def test_a_row_is_found_by_its_settings():
+    assert row().matches({"model": ("tiny", "base"), "batch": (4,)}) and row().matches({})
+    assert not row().matches({"model": ("base",)})
+    assert not row().matches({"length": (None,)})
 
 
 def test_a_row_is_told_in_one_line():
