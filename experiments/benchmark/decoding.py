@@ -21,8 +21,8 @@ from attention_jax.data.types import EOS, SPECIAL_TOKENS
 from attention_jax.decoding import beam, greedy
 from attention_jax.models.seq2seq_transformer import Seq2SeqTransformer
 from attention_jax.nn.transformer import TransformerConfig
+from experiments.benchmark import rows
 from experiments.benchmark.rows import OURS, Row
-from experiments.benchmark.rows import measure as measure_calls
 
 SOURCE = 32  # tokens of each source
 NEVER = -1e9  # added to the logit of EOS
@@ -77,7 +77,7 @@ def measure(
     if theirs is not None:
         calls["hugging_face"] = theirs(config, source, job)
     memory: Any = calls[OURS].func.memory_analysis()
-    row = measure_calls("decoding", job._asdict(), calls, repeats=settings.repeats)
+    row = rows.measure("decoding", job._asdict(), calls, repeats=settings.repeats)
     return row._replace(temporary_bytes=memory.temp_size_in_bytes)
 
 
@@ -120,4 +120,4 @@ def line(row: Row) -> str:
     for side, ratio in row.ratio.items():
         text += f"{row.peer_ms[side] / job.tokens:>14.3f}{ratio.median:>8.2f}"
         text += f"  {ratio.lowest:.2f} to {ratio.highest:.2f}"
-    return text
+    return f"{text}   {rows.costs(row)}"

@@ -186,20 +186,16 @@ def read(path: str | os.PathLike[str]) -> Results:
     return Results(suite, found["environment"], tuple(found["peak_gflops"]), rows)
 
 
-def line(row: Row) -> str:
-    """A row in one line: settings, times, ratios with their spread, and what they cost."""
-    case = " ".join(str(value) for value in row.case.values())
-    text = f"{case}: " + (f"{row.ours_ms:.3f} ms" if row.ours_ms is not None else "not measured")
-    for name, ratio in row.ratio.items():
-        spread = f"{ratio.lowest:.2f} to {ratio.highest:.2f}"
-        text += f"; {name} {row.peer_ms[name]:.3f} ms, ratio {ratio.median:.2f} ({spread})"
+def costs(row: Row) -> str:
+    """Share of the matrix peak, page faults and temporary memory of a row, as far as known."""
+    found = []
     if row.share_of_peak is not None:
-        text += f"; {100 * row.share_of_peak:.0f} % of the matrix peak"
+        found.append(f"{100 * row.share_of_peak:.0f} % of the matrix peak")
     if row.faults is not None:
-        text += f"; {row.faults:,.0f} page faults"
+        found.append(f"{row.faults:,.0f} page faults")
     if row.temporary_bytes is not None:
-        text += f"; {row.temporary_bytes / 1e6:,.1f} MB temporary"
-    return text
+        found.append(f"{row.temporary_bytes / 1e6:,.1f} MB temporary")
+    return ", ".join(found)
 
 
 def reasons(row: Row) -> list[str]:
