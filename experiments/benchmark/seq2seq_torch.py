@@ -154,7 +154,7 @@ class PlainLSTM(nn.Module):
 
 
 def sinusoids(length: int, width: int) -> torch.Tensor:
-    """Sines, then cosines, of positions over geometric wavelengths."""
+    """A sine and a cosine of each position, for each of geometric wavelengths."""
     rates = torch.exp(-math.log(10000.0) * torch.arange(0, width, 2) / width)
     angles = torch.arange(length)[:, None] * rates
-    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)
