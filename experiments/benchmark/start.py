@@ -90,7 +90,7 @@ def _listed() -> list[float]:
 
 
 def _run(command: list[str], changes: dict[str, str]) -> str:
-    """What a process prints, without any compilation cache but that of `changes`.
+    """Output of a process, without any compilation cache but that of `changes`.
 
     Raises:
       RuntimeError: it failed.
