@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from attention_jax.engine import refusals
+from attention_jax.engine import pallas_blocks, refusals
 from attention_jax.engine.block_map import BlockMap
 from attention_jax.engine.implementation import Implementation, Output, Plan, fastest
 from attention_jax.engine.pallas_lowering import Machine, Refused, program, with_slope
@@ -53,14 +53,12 @@ def tile(request: Request, *, block_sizes: tuple[int, int] | None = None) -> Blo
     """The blocks that `run` visits with the same arguments."""
     if request.tiling is not None:
         return request.tiling
-    from attention_jax.engine import pallas_kernels
-
-    least = pallas_kernels.LEAST
+    least, like = pallas_blocks.LEAST, (request.query, request.key, request.value)
     if block_sizes and any(n < least or n & (n - 1) for n in block_sizes):
         raise ValueError(f"`block_sizes` must be powers of 2 from {least}; got {block_sizes}.")
-    sizes = block_sizes or pallas_kernels.choose_sizes(request.query, request.key, request.value)
+    sizes = block_sizes or pallas_blocks.launch(pallas_blocks.FORWARD, *like, longest=False)[:2]
     conjuncts = request.analysis.conjuncts
-    return pallas_kernels.tiling(request.shape, conjuncts, request.offsets, sizes)
+    return pallas_blocks.tiling(request.shape, conjuncts, request.offsets, sizes)
 
 
 def refuse(request: Request) -> str | None:

@@ -10,7 +10,7 @@ from jaxtyping import Array
 
 from attention_jax.core import jaxprs
 from attention_jax.core.jaxprs import Hoisted
-from attention_jax.engine import blockwise, custom_transpose, pallas_kernels
+from attention_jax.engine import blockwise, custom_transpose, pallas_blocks, pallas_kernels
 from attention_jax.engine.block_map import BlockMap
 from attention_jax.engine.implementation import named_output, named_rows
 from attention_jax.engine.pallas_kernels import Constants, Differentiable, KernelConfig
@@ -129,25 +129,35 @@ def _forward(
     """Output and log-sum-exp by the kernel."""
     kernel, refs = pallas_kernels.programs(config, arrays, constants)
     (b, g, r, t, _), e = config.shape, config.widths[1]
-    out = jax.ShapeDtypeStruct((b, t, g * r, e), arrays.q.dtype)
-    out, lse = pallas_kernels.call(config, kernel.forward, refs, [out, refs.bad_q], by_keys=False)
+    like = [
+        jax.ShapeDtypeStruct((b, t, g * r, e), arrays.q.dtype),
+        jax.ShapeDtypeStruct((b, g * r, t), jnp.float32),
+    ]
+    warps = _launch(pallas_blocks.FORWARD, arrays).warps
+    out, lse = pallas_kernels.call(config, kernel.forward, refs, like, warps=warps, by_keys=False)
     return out, lse.transpose(0, 2, 1)
+
+
+def _launch(table: Any, arrays: Differentiable) -> pallas_blocks.Launch:
+    return pallas_blocks.launch(table, *arrays[1:], longest=True)
 
 
 def _backward(
     config: KernelConfig, arrays: Differentiable, constants: Constants, results: Any, cts: Any
 ) -> tuple[Array, ...]:
     """Cotangents of queries, keys and values by the kernels, from those of `results`."""
+    queries, keys, warps = _launch(pallas_blocks.BACKWARD, arrays)
+    tiling = pallas_blocks.refined(config.tiling, config.shape, (queries, keys))
+    config = config._replace(tiling=tiling, sizes=tiling.sizes[1:])
     kernel, refs = pallas_kernels.programs(config, arrays, constants)
     (out, lse), (ct, ct_lse) = results, cts
     shift = (out.astype(jnp.float32) * ct.astype(jnp.float32)).sum(-1) - ct_lse
-    lse = jnp.where(lse == -jnp.inf, 0.0, lse)
+    lse = jnp.where(lse == -jnp.inf, 0.0, lse * pallas_kernels.LOG2_E)
     shift, lse = shift.transpose(0, 2, 1), lse.transpose(0, 2, 1)
     refs = refs._replace(ct=ct, lse=lse, shift=shift)
-    dq = pallas_kernels.call(config, kernel.backward_query, refs, [refs.q], by_keys=False)
-    return *dq, *pallas_kernels.call(
-        config, kernel.backward_key, refs, [refs.k, refs.v], by_keys=True
-    )
+    run = partial(pallas_kernels.call, config, warps=warps)
+    dq = run(kernel.backward_query, refs, [arrays.q], by_keys=False)
+    return *dq, *run(kernel.backward_key, refs, [arrays.k, arrays.v], by_keys=True)
 
 
 def _exact_backward(

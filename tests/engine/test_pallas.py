@@ -151,6 +151,38 @@ def test_hidden_numbers_that_are_not_finite_reach_nothing(arrays):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("t", "d"), [(160, 64), (256, 64), (160, 12)])
+def test_blocks_of_the_usual_sizes(t, d, draw):
+    """Blocks of the backward pass are smaller; lengths and widths are whole blocks, or not."""
+    q, k, v = draw(1, t, 2, d), draw(1, t, 1, d), draw(1, t, 1, d)
+    weights = draw(1, t, 2, d)
+    asked = request(causal & sliding_window(70) | from_sinks, SCORE_MODS["soft cap"])
+    results = [
+        jax.jit(jax.value_and_grad(loss(f, weights, **asked), (0, 1, 2), has_aux=True))(q, k, v)
+        for f in (lambda *x, **asked: kernel(*x, block_sizes=None, **asked), expected)
+    ]
+    close(*results)
+
+
+def from_sinks(b, h, i, j):
+    return (j < 3) & (j <= i)
+
+
+@pytest.mark.parametrize("number", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("name", ["query", "key", "value"])
+def test_a_visible_number_that_is_not_finite_makes_its_row_nan(name, number, draw):
+    """In a block that is seen whole too, where no vector is looked at."""
+    arrays = dict(query=draw(1, 48, 1, 16), key=draw(1, 48, 1, 16), value=draw(1, 48, 1, 16))
+    clean = kernel(*arrays.values(), **request(causal, None))
+    arrays[name] = arrays[name].at[:, 5, :, 3].set(number)
+    out, lse = kernel(*arrays.values(), **request(causal, None))
+    struck = np.arange(48) == 5 if name == "query" else np.arange(48) >= 5
+    assert jnp.isnan(out[:, struck]).all() and jnp.isnan(lse[:, struck]).all()
+    close((out[:, ~struck], lse[:, ~struck]), jax.tree.map(lambda x: x[:, ~struck], clean))
+    close((out, lse), expected(*arrays.values(), **request(causal, None)))
+
+
+@pytest.mark.slow
 def test_a_query_that_is_not_finite_reaches_no_key_that_it_does_not_see(arrays):
     """Its row is NaN, weights and slopes of hidden pairs too, in the block of the diagonal."""
     q, k, v = arrays
@@ -361,10 +393,10 @@ def test_scores_that_are_no_dot_product_are_refused(implementation, score, array
 def test_the_plan_is_what_the_kernels_visit():
     shapes = [jax.ShapeDtypeStruct((2, 256, 4, 64), jnp.float32)] * 3
     told = plan(*shapes, mask=causal)
-    assert (told.implementation, told.block_sizes) == ("pallas", (64, 32))
-    # Of 4 by 8 blocks, the first 2, 4, 6 and 8 of a line are visited.
-    assert told.skipped == 1 - 20 / 32
+    assert (told.implementation, told.block_sizes) == ("pallas", (128, 32))
+    # Of 2 by 8 blocks, the first 4 and 8 of a line are visited.
+    assert told.skipped == 1 - 12 / 16
     tiling = pallas.tile(make_request(*shapes, mask=causal))
-    assert (len(tiling.partial), len(tiling.full), tiling.counts) == (8, 12, (1, 4, 8))
+    assert (len(tiling.partial), len(tiling.full), tiling.counts) == (8, 4, (1, 2, 8))
     none = [jax.ShapeDtypeStruct((0, *x.shape[1:]), x.dtype) for x in shapes]
     assert plan(*none).skipped == 0
