@@ -17,6 +17,10 @@ LEAST = 16
 # How many numbers tell the blocks of a line; see `listed`.
 ONE_RUN, TWO_RUNS = 2, 4
 
+# Programs that keep a GPU busy: about two for each of its cores. A part of the keys takes so many
+# blocks at least, for a part costs a sum of its own.
+PROGRAMS, LEAST_BLOCKS = 256, 2
+
 
 class Launch(NamedTuple):
     """Queries and keys in a block, and the warps that compute it."""
@@ -58,6 +62,17 @@ def launch(
 def power(length: int) -> int:
     """The next power of 2, of at least `LEAST`."""
     return max(LEAST, 1 << (length - 1).bit_length())
+
+
+def parts(tiles: BlockMap, shape: Shape) -> int:
+    """Programs that share the keys of each query, where few queries would leave a GPU idle.
+
+    Reference: Dao et al. 2023, "Flash-Decoding for long-context inference".
+    """
+    heads, blocks = max(shape.b * shape.g * shape.r, 1), tiles.counts[2]
+    if tiles.counts[1] != 1:
+        return 1
+    return max(min(PROGRAMS // heads, blocks // LEAST_BLOCKS), 1)
 
 
 def tiling(

@@ -41,6 +41,7 @@ class KernelConfig(NamedTuple):
     Attributes:
       widths, sizes: of keys and values; of a block of queries and of keys.
       score_mod, mask: without captured arrays.
+      parts: programs that share the blocks of keys of one block of queries, forward.
       exact: `(arrays, constants) -> (out, lse)` by `engine.blockwise`.
     """
 
@@ -53,6 +54,7 @@ class KernelConfig(NamedTuple):
     tiling: BlockMap
     exact: Callable[..., Any]
     interpret: bool
+    parts: int = 1
 
 
 class Differentiable(NamedTuple):
@@ -109,7 +111,9 @@ class Kernel(NamedTuple):
     def forward(self, refs: Refs, out_ref: Ref, lse_ref: Ref) -> None:
         """One block of queries over its blocks of keys."""
         (_, _, r, t, s), (d, e), (block_q, block_k) = self.config[:3]
-        b, h, line = pl.program_id(2), pl.program_id(1), pl.program_id(0)
+        b, h, line, part = pl.program_id(2), pl.program_id(1), pl.program_id(0), None
+        if self.config.parts > 1:
+            line, part = jnp.int32(0), line
         group = lax.div(h, jnp.int32(r))
         rows = line * block_q + jnp.arange(block_q, dtype=jnp.int32)
         q = _rows(refs.q, b, rows, h, t, d)
@@ -133,15 +137,16 @@ class Kernel(NamedTuple):
             jnp.full((block_q,), online_normalizers.lowest(jnp.float32), jnp.float32),
             jnp.zeros((block_q,), jnp.float32),
         )
-        out, high, total = self.loop(refs, self.chunk(b, group), line, look, start)
+        out, high, total = self.loop(refs, self.chunk(b, group), line, look, start, part)
         some = jnp.where(total == 0, 1.0, total)
         out = out / some[:, None]
         # A visible value that is not finite makes NaN of its whole row.
         good = jnp.where(_finite(out), 0.0, 1.0).max(1) == 0
-        _store(out_ref, b, rows, h, t, e, jnp.where(good[:, None], out, jnp.nan))
+        to = b if part is None else part * self.config.shape.b + b
+        _store(out_ref, to, rows, h, t, e, jnp.where(good[:, None], out, jnp.nan))
         lse = jnp.where(total == 0, -jnp.inf, high * LN_2 + jnp.log(some))
         inside = rows < t if t % block_q else None
-        triton.store(lse_ref.at[b, h, rows], jnp.where(good, lse, jnp.nan), mask=inside)
+        triton.store(lse_ref.at[to, h, rows], jnp.where(good, lse, jnp.nan), mask=inside)
 
     def backward_query(self, refs: Refs, dq_ref: Ref) -> None:
         """The cotangent of one block of queries, over its blocks of keys."""
@@ -190,12 +195,28 @@ class Kernel(NamedTuple):
         """The number of the block list of a sequence and a key head."""
         return b * self.config.shape.g + g if self.config.tiling.counts[0] > 1 else jnp.int32(0)
 
-    def loop(self, refs: Refs, chunk: Array, line: Array, look: Callable, state: PyTree) -> PyTree:
-        """`look(masked, block, state) -> state` for every block that is not empty."""
+    def loop(
+        self,
+        refs: Refs,
+        chunk: Array,
+        line: Array,
+        look: Callable,
+        state: PyTree,
+        part: Array | None = None,
+    ) -> PyTree:
+        """`look(masked, block, state) -> state` for every block that is not empty.
+
+        Args:
+          part: takes this part of the blocks alone.
+        """
         for blocks, masked in ((refs.partial, True), (refs.full, False)):
             if blocks is None:
                 continue
             first, last, block = visits(blocks, chunk, line)
+            if part is not None:
+                share = lax.div(last - first + self.config.parts - 1, jnp.int32(self.config.parts))
+                first = first + part * share
+                last = jnp.minimum(first + share, last)
             step = lambda n, x, block=block, masked=masked: look(masked, block(n), x)  # noqa: E731
             state = lax.fori_loop(first, last, step, state)
         return state
@@ -352,7 +373,7 @@ def call(
     visited: dict[str, Any] = lists(config.tiling, by_keys=by_keys)
     return pl.pallas_call(
         body,
-        grid=(blocks_k, g, b) if by_keys else (blocks_q, g * r, b),
+        grid=(blocks_k, g, b) if by_keys else (blocks_q * config.parts, g * r, b),
         out_shape=[jax.ShapeDtypeStruct(x.shape, x.dtype) for x in outputs],
         compiler_params=triton.CompilerParams(num_warps=warps, num_stages=2),
         interpret=config.interpret,

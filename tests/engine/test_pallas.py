@@ -10,8 +10,9 @@ import pytest
 from attention_jax import plan
 from attention_jax.core import normalizers, positions, scores
 from attention_jax.core.masks import causal, documents, from_array, lengths, sliding_window
-from attention_jax.engine import cudnn, pallas, reference, tokamax
+from attention_jax.engine import cudnn, pallas, pallas_blocks, reference, tokamax
 from attention_jax.engine.request import make_request
+from tests.support.absent_devices import gpu
 
 B, T, S, H, G, D, E = 2, 19, 37, 4, 2, 8, 6
 IDS = np.sort(np.random.default_rng(1).integers(0, 3, (B, S)), axis=-1).astype(np.int32)
@@ -168,6 +169,32 @@ def from_sinks(b, h, i, j):
     return (j < 3) & (j <= i)
 
 
+@pytest.mark.parametrize(
+    ("mask", "parts"),
+    [
+        ("full", 3),
+        ("cache", 3),
+        ("window", 3),
+        pytest.param("empty", 3, marks=pytest.mark.slow),
+        pytest.param("window", 1, marks=pytest.mark.slow),
+    ],
+)
+def test_programs_share_the_keys_of_a_query(mask, parts, draw, monkeypatch):
+    """As in decoding: one query of grouped heads against a cache, of which a part is filled."""
+    q, k, v = draw(2, 1, 4, 16), draw(2, 100, 2, 16), draw(2, 100, 2, 16)
+    filled = jnp.asarray([63, 0 if mask == "empty" else 9], jnp.int32)
+    seen = lengths(filled) if mask in ("cache", "empty") else MASKS[mask]
+    asked = request(seen, SCORE_MODS["alibi"], query_offset=90)
+    monkeypatch.setattr(pallas_blocks, "PROGRAMS", 8 * parts)
+    tiling = pallas.tile(make_request(q, k, v, **asked), block_sizes=(16, 16))
+    assert pallas_blocks.parts(tiling, make_request(q, k, v).shape) == parts
+    results = [
+        jax.jit(jax.value_and_grad(loss(f, 1.0, **asked), (0, 1, 2), has_aux=True))(q, k, v)
+        for f in (kernel, expected)
+    ]
+    close(*results)
+
+
 @pytest.mark.parametrize("number", [np.inf, -np.inf, np.nan])
 @pytest.mark.parametrize("name", ["query", "key", "value"])
 def test_a_visible_number_that_is_not_finite_makes_its_row_nan(name, number, draw):
@@ -273,17 +300,6 @@ def test_empty_arrays_are_no_special_case(empty, arrays):
     out, lse = kernel(q, k, v, **request(None, None))
     assert out.shape == (*q.shape[:3], E) and not out.any()
     assert lse.shape == q.shape[:3] and (lse == -jnp.inf).all()
-
-
-def gpu():
-    """A GPU that is not there."""
-    try:
-        from jax.sharding import AbstractDevice, AbstractMesh, use_abstract_mesh
-
-        device = AbstractDevice(device_kind="NVIDIA H100", num_cores=None, platform="gpu")
-        return use_abstract_mesh(AbstractMesh((), (), abstract_device=device))
-    except (ImportError, TypeError) as error:
-        pytest.skip(f"this JAX cannot lower for a GPU that is not there: {error}")
 
 
 @pytest.mark.slow
