@@ -4,6 +4,7 @@
     scripts/bench --suite=attention --output=attention.json --picture=attention.png
     scripts/bench --suite=decoding --output=decoding.json
     scripts/bench --suite=variants --output=variants.json --picture=variants.png
+    scripts/bench --suite=gpu --minutes=8 --output=gpu.json
 
 All sides run in turn, so that a machine that slows down slows each. Printed are medians, and the
 ratio of times pair by pair; above 1 ours is faster. Results are also written to --output as JSON
@@ -12,7 +13,8 @@ with the command and the machine. `training` is a step of training, against torc
 with all its cases: --cases, --lengths and --dtypes choose among them. `decoding` is greedy decoding
 and beam search of a translation model, against Hugging Face's. `variants` is every variant
 by itself, as sequences grow, as `experiments.benchmark.variants` explains; about 20 minutes on 2
-cores. The language model beside PyTorch is `experiments.benchmark.language`.
+cores. `gpu` checks every implementation on a GPU and measures it, as `experiments.benchmark.gpu`
+explains. The language model beside PyTorch is `experiments.benchmark.language`.
 """
 
 from experiments.benchmark.suites import SUITES, BenchmarkConfig

@@ -16,6 +16,7 @@ from experiments.benchmark import (
     attention_cases,
     attention_report,
     decoding,
+    gpu,
     seq2seq,
     variants,
     variants_report,
@@ -33,7 +34,8 @@ class BenchmarkConfig(NamedTuple):
     Attributes:
       suite: what is measured.
       repeats: counted calls of each side. Default: 15 of training, 7 of attention, of which calls
-        that take seconds get 3, and 3 of decoding and of variants, of which these get 1.
+        that take seconds get 3, 5 turns of gpu, and 3 of decoding and of variants, of which these
+        get 1.
       output: JSON file of the results.
       vocabulary: training, decoding: tokens of the vocabulary.
       sentences: training: sentences a batch.
@@ -55,10 +57,12 @@ class BenchmarkConfig(NamedTuple):
       variants: variants: all, or some.
       seconds: variants: a length is left out where, by the one before it, a call might take longer.
       implementation: attention: ours, by name. Default: the library's choice.
+      minutes: gpu: what has not begun by then is left out.
+      small: gpu: small sizes, on any device, to try every step.
       picture: attention, variants: file of a figure, its suffix names the format.
     """
 
-    suite: Literal["training", "attention", "decoding", "variants"] = "training"
+    suite: Literal["training", "attention", "decoding", "variants", "gpu"] = "training"
     repeats: Annotated[int | None, Flag(low=3)] = None
     output: str | None = None
     vocabulary: Annotated[int, Flag(low=5)] = 10_000
@@ -78,6 +82,8 @@ class BenchmarkConfig(NamedTuple):
     variants: Annotated[Texts, _LISTED] = ("all",)
     seconds: float = 10.0
     implementation: str | None = None
+    minutes: float = 8.0
+    small: bool = False
     picture: str | None = None
 
 
@@ -233,6 +239,33 @@ def variants_settings(config: BenchmarkConfig) -> variants.Settings:
     )
 
 
+def measure_gpu(config: BenchmarkConfig) -> None:
+    """Every implementation on a GPU: whether it is right, then its speed."""
+    settings = gpu.Settings(config.minutes, config.repeats or 5, config.small)
+    rows: list[dict[str, Any]] = []
+    gpu.refuse(settings.small)
+    machine = environment() | {"device": str(jax.devices()[0])}
+    print(f"{machine['device']}; about {config.minutes:g} minutes", flush=True)
+    for row in gpu.measure(settings, gpu_peers()):
+        rows.append(row)
+        print(gpu.line(row), flush=True)
+        write({"environment": machine, "suite": "gpu", "rows": rows}, config.output)
+    print(gpu.table(rows))
+
+
+def gpu_peers() -> ModuleType | None:
+    """The sides in PyTorch; None where it is not installed, or sees no GPU."""
+    try:
+        from experiments.benchmark import gpu_torch as peers
+    except ImportError:
+        print("torch is not installed, so it is left out: pip install -e .[peers] adds it.")
+        return None
+    if not peers.is_there():
+        print("torch sees no GPU, so it is left out.")
+        return None
+    return peers
+
+
 def among(flag: str, values: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
     """The values of a flag, where all are known.
 
@@ -268,4 +301,5 @@ SUITES: dict[str, Callable[[BenchmarkConfig], None]] = {
     "attention": measure_attention,
     "decoding": measure_decoding,
     "variants": measure_variants,
+    "gpu": measure_gpu,
 }
