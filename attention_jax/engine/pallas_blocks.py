@@ -1,11 +1,11 @@
 """Blocks that the Pallas kernels visit: their sizes, and a list for each line of them."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Int, PyTree
 
 from attention_jax.core.numerics import Offset
 from attention_jax.core.types import Like
@@ -144,7 +144,9 @@ def listed(hit: Bool[np.ndarray, "chunks lines n"]) -> Int[np.ndarray, "chunks l
     return np.concatenate([count[..., None], order], -1).astype(np.int32)
 
 
-def visits(blocks: Any, chunk: Array, line: Array) -> tuple[Any, Any, Callable[[Array], Array]]:
+def visits(
+    blocks: PyTree, chunk: Array, line: Array
+) -> tuple[Array, Array, Callable[[Array], Array]]:
     """`first, last, block`: a kernel visits `block(n)` for `first <= n < last`.
 
     Args:

@@ -137,15 +137,21 @@ class Kernel(NamedTuple):
             jnp.full((block_q,), online_normalizers.lowest(jnp.float32), jnp.float32),
             jnp.zeros((block_q,), jnp.float32),
         )
-        out, high, total = self.loop(refs, self.chunk(b, group), line, look, start, part)
+        state = self.loop(refs, self.chunk(b, group), line, look, start, part)
+        to = b if part is None else part * self.config.shape.b + b
+        self.store(out_ref, lse_ref, (to, h, rows), state)
+
+    def store(self, out_ref: Ref, lse_ref: Ref, at: tuple[Array, ...], state: PyTree) -> None:
+        """The output and the log-sum-exp of a block of queries."""
+        (to, h, rows), (out, high, total), t = at, state, self.config.shape.t
         some = jnp.where(total == 0, 1.0, total)
         out = out / some[:, None]
         # A visible value that is not finite makes NaN of its whole row.
         good = jnp.where(_finite(out), 0.0, 1.0).max(1) == 0
-        to = b if part is None else part * self.config.shape.b + b
-        _store(out_ref, to, rows, h, t, e, jnp.where(good[:, None], out, jnp.nan))
+        out = jnp.where(good[:, None], out, jnp.nan)
+        _store(out_ref, to, rows, h, t, self.config.widths[1], out)
         lse = jnp.where(total == 0, -jnp.inf, high * LN_2 + jnp.log(some))
-        inside = rows < t if t % block_q else None
+        inside = rows < t if t % rows.size else None
         triton.store(lse_ref.at[to, h, rows], jnp.where(good, lse, jnp.nan), mask=inside)
 
     def backward_query(self, refs: Refs, dq_ref: Ref) -> None:

@@ -280,7 +280,7 @@ def _strides(shape: tuple[int, ...]) -> list[int]:
     return [math.prod(shape[n + 1 :]) for n in range(len(shape))]
 
 
-def same_for_all(operands: Sequence[Any]) -> Callable[..., Array]:
+def same_for_all(operands: Sequence[PyTree]) -> Callable[..., Array]:
     """A `read` of `Machine` that looks up numbers which all pairs of a tile share.
 
     Args:
