@@ -5,6 +5,7 @@
     scripts/bench --suite=decoding --output=decoding.json
     scripts/bench --suite=variants --output=variants.json --picture=variants.png
     scripts/bench --suite=start --output=start.json
+    scripts/bench --suite=gpu --minutes=8 --output=gpu.json
 
 All sides run in turn, so that a machine that slows down slows each. Printed are medians, the ratio
 of times pair by pair (above 1 ours is faster), the share of the machine's matrix peak, which is
@@ -14,7 +15,8 @@ one form of `experiments.benchmark.rows`. `training` is a step of training, besi
 with all its cases: --cases, --lengths and --dtypes choose among them. `decoding` is greedy decoding
 and beam search of a translation model, against Hugging Face's. `variants` is every variant
 by itself, as sequences grow, as `experiments.benchmark.variants` explains; about 20 minutes on 2
-cores. `start` is how long programs take to begin. Tables of the documentation are made from the
+cores. `start` is how long programs take to begin. `gpu` checks every implementation on a GPU and
+measures it, as `experiments.benchmark.gpu` explains. Tables of the documentation are made from the
 files by `experiments.benchmark.pages`.
 """
 

@@ -15,6 +15,7 @@ from experiments.benchmark import (
     attention_cases,
     attention_report,
     decoding,
+    gpu,
     rows,
     start,
     training,
@@ -35,8 +36,8 @@ class BenchmarkConfig(NamedTuple):
     Attributes:
       suite: what is measured.
       repeats: counted calls of each side. Default: 15 of training, 7 of attention, of which calls
-        that take seconds get 3, 5 of start, and 3 of decoding and of variants, of which these get
-        1.
+        that take seconds get 3, 5 of start and of gpu, and 3 of decoding and of variants, of which
+        these get 1.
       output: JSON file of the results.
       vocabulary: training of sentence pairs, start, decoding: tokens of the vocabulary.
       sentences: training of sentence pairs, start: sentences a batch.
@@ -61,10 +62,12 @@ class BenchmarkConfig(NamedTuple):
       variants: variants: all, or some.
       seconds: variants: a length is left out where, by the one before it, a call might take longer.
       implementation: attention: ours, by name. Default: the library's choice.
+      minutes: gpu: what has not begun by then is left out.
+      small: gpu: small sizes, on any device, to try every step.
       picture: attention, variants: file of a figure, its suffix names the format.
     """
 
-    suite: Literal["training", "attention", "decoding", "variants", "start"] = "training"
+    suite: Literal["training", "attention", "decoding", "variants", "start", "gpu"] = "training"
     repeats: Annotated[int | None, Flag(low=3)] = None
     output: str | None = None
     vocabulary: Annotated[int, Flag(low=5)] = 10_000
@@ -86,6 +89,8 @@ class BenchmarkConfig(NamedTuple):
     variants: Annotated[Texts, _LISTED] = ("all",)
     seconds: float = 10.0
     implementation: str | None = None
+    minutes: float = 8.0
+    small: bool = False
     picture: str | None = None
 
 
@@ -237,6 +242,34 @@ def variants_settings(config: BenchmarkConfig) -> variants.Settings:
     )
 
 
+def measure_gpu(config: BenchmarkConfig) -> None:
+    """Every implementation on a GPU: whether it is right, then its speed."""
+    settings = gpu.Settings(config.minutes, config.repeats or 5, config.small)
+    gpu.refuse(settings.small)
+    results, found = rows.start("gpu"), []
+    print(f"{jax.devices()[0]}; about {config.minutes:g} minutes", flush=True)
+    for row in gpu.measure(settings, gpu_peers()):
+        found.append(row)
+        results = rows.added(results, gpu.as_row(row))
+        print(gpu.line(row), flush=True)
+        rows.write(results, config.output)
+    print(gpu.table(found))
+    end(results, config)
+
+
+def gpu_peers() -> ModuleType | None:
+    """The sides in PyTorch; None where it is not installed, or sees no GPU."""
+    try:
+        from experiments.benchmark import gpu_torch as peers
+    except ImportError:
+        print("torch is not installed, so it is left out: pip install -e .[peers] adds it.")
+        return None
+    if not peers.is_there():
+        print("torch sees no GPU, so it is left out.")
+        return None
+    return peers
+
+
 def among(flag: str, values: Sequence[str], known: Collection[str]) -> tuple[str, ...]:
     """The values of a flag, where all are known.
 
@@ -286,4 +319,5 @@ SUITES: dict[str, Callable[[BenchmarkConfig], None]] = {
     "decoding": measure_decoding,
     "variants": measure_variants,
     "start": measure_start,
+    "gpu": measure_gpu,
 }
