@@ -126,16 +126,31 @@ def test_wrong_flags_end_in_one_clear_line(argument, message):
 @pytest.mark.parametrize("before", ["import runpy; ", WITHOUT_TORCH])
 def test_decoding_is_measured(tmp_path, before):
     sizes = "--vocabulary=20 --lengths=3 --batches=2 --beams=1,2 --repeats=3 --compile_cache="
+    sizes += " --streams=2 --sampled=6"
     file = tmp_path / "out.json"
     done = run("--suite=decoding", *sizes.split(), f"--output={file}", before=before)
     assert done.returncode == 0, done.stderr
     rows = json.loads(file.read_text())["rows"]
-    assert [(row["model"], row["beams"]) for row in rows] == [
-        (model, beams) for model in ("tiny", "base") for beams in (1, 2)
+    searches = ("translate", 1), ("translate", 2), ("sample", 1)
+    assert [(row["model"], row["task"], row["beams"]) for row in rows] == [
+        (model, *search) for model in ("tiny", "base") for search in searches
     ]
     assert all(row["ours_ms_per_token"] > 0 for row in rows)
     is_beside = before != WITHOUT_TORCH and not NEEDS_TRANSFORMERS.args[0]
     assert all(("ratio" in row) == is_beside for row in rows), rows
+
+
+@NEEDS_TRANSFORMERS
+@pytest.mark.slow
+def test_ctranslate2_writes_what_the_model_of_its_weights_writes(tmp_path):
+    pytest.importorskip("ctranslate2")
+    sizes = "--vocabulary=40 --lengths=6 --batches=2 --beams=1,3 --models=tiny --compile_cache="
+    file = tmp_path / "out.json"
+    done = run("--suite=decoding", "--peer=ctranslate2", *sizes.split(), f"--output={file}")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(file.read_text())["rows"]
+    assert [row["tokens_alike"] for row in rows] == [1.0, 1.0]
+    assert all(row["peer"] == "ctranslate2" and row["ratio"] > 0 for row in rows)
 
 
 @pytest.fixture(scope="module")
