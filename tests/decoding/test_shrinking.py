@@ -44,15 +44,11 @@ LOOPS = {
     "sample": lambda **x: search.sample_loop(keys=jax.random.split(jax.random.key(3), ROWS), **x),
     "beam": partial(search.beam_loop, beam_size=3, nbest=2),
 }
-HARDER = pytest.mark.slow
-CASES = [
-    ("transformer", "greedy"),
-    ("transformer", "beam"),
-    ("rnn", "beam"),
-    *(pytest.param(*case, marks=HARDER) for case in [("rnn", "greedy"), ("ensemble", "greedy")]),
-    *(pytest.param(*case, marks=HARDER) for case in [("ensemble", "beam"), ("linear", "beam")]),
-    pytest.param("transformer", "sample", marks=HARDER),
+SLOW = [
+    *(("transformer", "greedy"), ("transformer", "sample"), ("rnn", "greedy"), ("rnn", "beam")),
+    *(("ensemble", "greedy"), ("ensemble", "beam"), ("linear", "beam")),
 ]
+CASES = [("transformer", "beam"), *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)]
 
 
 def uneven(model):

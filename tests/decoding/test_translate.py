@@ -50,6 +50,7 @@ def test_a_translation_does_not_depend_on_its_company(model, vocabulary):
             assert alone.score == pytest.approx(own.score, rel=1e-5)  # products of other sizes
 
 
+@pytest.mark.slow
 def test_few_sentences_run_in_small_programs(vocabulary):
     """Powers of two of rows, at most those of a batch, and none is compiled twice."""
     config = transformer.TransformerConfig(
