@@ -58,6 +58,10 @@ class BenchmarkConfig(NamedTuple):
       additive_length: attention: longest of --lengths for `additive`.
       batches: decoding: sentences a batch.
       beams: decoding: beams of the search; 1 is greedy.
+      models: decoding: tiny, base, or both.
+      peer: decoding: the other side.
+      streams: decoding: texts that a language model samples at once.
+      sampled: decoding: tokens of such a text.
       gigabytes: what needs more memory is left out.
       variants: variants: all, or some.
       seconds: variants: a length is left out where, by the one before it, a call might take longer.
@@ -85,6 +89,10 @@ class BenchmarkConfig(NamedTuple):
     additive_length: int = 2048
     batches: Annotated[Texts, _LISTED] = ("1", "16", "64")
     beams: Annotated[Texts, _LISTED] = ("1", "5")
+    models: Annotated[Texts, _LISTED] = tuple(decoding.MODELS)
+    peer: Literal["hugging_face", "ctranslate2"] = "hugging_face"
+    streams: Annotated[Texts, _LISTED] = ("1", "16")
+    sampled: Annotated[int, Flag(low=1)] = 1024
     gigabytes: float = 6.0
     variants: Annotated[Texts, _LISTED] = ("all",)
     seconds: float = 10.0
@@ -182,26 +190,45 @@ def attention_peers() -> ModuleType | None:
 
 
 def measure_decoding(config: BenchmarkConfig) -> None:
-    """Greedy decoding and beam search of a translation model."""
+    """Greedy decoding and beam search of a translation model, and sampling of a language model."""
     settings = decoding.Settings(
         vocabulary=config.vocabulary,
         lengths=integers("lengths", config.lengths, default=(32, 128)),
         batches=integers("batches", config.batches),
         beams=integers("beams", config.beams),
         repeats=config.repeats or 3,
+        models=among("models", config.models, tuple(decoding.MODELS)),
+        streams=integers("streams", config.streams),
+        sampled=config.sampled,
     )
-    try:
-        from experiments.benchmark.decoding_torch import theirs
-    except ImportError:
-        print("transformers or torch is not installed, so it is left out: .[peers] adds them.")
-        theirs = None
+    peer = decoding_peer(config.peer)
     results = rows.start("decoding")
     print(decoding.header(), flush=True)
     for job in decoding.jobs(settings):
-        results = rows.added(results, decoding.measure(job, settings, theirs))
+        if job.task == "sample" and config.peer == "ctranslate2":
+            continue  # it is a translator here
+        results = rows.added(results, decoding.measure(job, settings, peer))
         print(decoding.line(results.rows[-1]), flush=True)
         rows.write(results, config.output)
     end(results, config)
+
+
+def decoding_peer(name: str) -> decoding.Peer | None:
+    """The other side of `decoding`; None where it is not installed.
+
+    Two of them in one process would slow each other: their threads wait for work busily.
+    """
+    try:
+        from experiments.benchmark.decoding_torch import theirs
+
+        if name == "hugging_face":
+            return decoding.Peer(name, theirs)
+        from experiments.benchmark import decoding_ctranslate2
+
+        return decoding.Peer(name, decoding_ctranslate2.theirs, theirs)
+    except ImportError as error:
+        print(f"{error.name} is not installed, so {name} is left out: .[peers] adds it.")
+        return None
 
 
 def measure_variants(config: BenchmarkConfig) -> None:

@@ -1,5 +1,7 @@
 """Texts that a language model writes: against its own logits, and what is refused."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -70,6 +72,38 @@ def test_samples_follow_their_seed_and_keep_to_the_text(model):
     text = write[0](params, "a\n", 40)
     assert text == write[0](params, "a\n", 40) != write[1](params, "a\n", 40)
     assert len(text) == 42 and text.startswith("a\n") and set(text) <= set("abcdefgh\n")
+
+
+LONG = "abcdefgh" * 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["scaled_dot", "linear", "rnn"])
+def test_a_long_prompt_is_read_in_chunks(kind):
+    """Lengths around the chunks, against the whole text read anew for each token."""
+    sizes: dict[str, Any] = {"vocabulary_size": VOCABULARY.size, "width": 8, "layers": 1}
+    if kind == "rnn":
+        made = language.RNNLM(RNNConfig(**sizes, attention="additive"), rngs=nnx.Rngs(0))
+    else:
+        config = TransformerConfig(**sizes, heads=2, feed_forward=8, attention=kind)
+        made = language.TransformerLM(config, rngs=nnx.Rngs(0))
+    graphdef, params = nnx.split(made)
+    params = jax.tree.map(lambda x: 4 * x, nnx.as_pure(params))
+    writer = TextGenerator(graphdef, VOCABULARY, DecodingConfig("greedy"), context=None)
+    for length in (1, 8, 9, 63, 65, 74, 137):
+        expected = greedily(nnx.merge(graphdef, params), VOCABULARY.encode(LONG[:length]), 3, None)
+        assert writer(params, LONG[:length], 3) == VOCABULARY.decode(expected)
+
+
+def test_prompts_of_similar_lengths_share_a_program():
+    graphdef, params = nnx.split(build("rnn"))
+    writer = TextGenerator(graphdef, VOCABULARY, context=None)
+    program: Any = writer._write
+    for length, more in ((17, 5), (18, 5), (24, 8), (19, 1)):
+        assert len(writer(params, LONG[:length], more)) == length + more
+    assert program._cache_size() == 1
+    writer(params, LONG[:25], 5)
+    assert program._cache_size() == 2
 
 
 @pytest.mark.parametrize("prompt", ["", "a?"])

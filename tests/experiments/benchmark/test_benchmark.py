@@ -136,16 +136,31 @@ def test_wrong_flags_end_in_one_clear_line(argument, message):
 @pytest.mark.parametrize("before", ["import runpy; ", WITHOUT_TORCH])
 def test_decoding_is_measured(tmp_path, before):
     sizes = "--vocabulary=20 --lengths=3 --batches=2 --beams=1,2 --repeats=3 --compile_cache="
+    sizes += " --streams=2 --sampled=6"
     file = tmp_path / "out.json"
     done = run("--suite=decoding", *sizes.split(), f"--output={file}", before=before)
     assert done.returncode == 0, done.stderr
     found = rows.read(file).rows
-    assert [(row.case["model"], row.case["beams"]) for row in found] == [
-        (model, beams) for model in ("tiny", "base") for beams in (1, 2)
+    searches = ("translate", 1), ("translate", 2), ("sample", 1)
+    assert [(row.case["model"], row.case["task"], row.case["beams"]) for row in found] == [
+        (model, *search) for model in ("tiny", "base") for search in searches
     ]
     assert all(row.ours_ms > 0 and row.temporary_bytes > 0 for row in found)
     is_beside = before != WITHOUT_TORCH and not NEEDS_TRANSFORMERS.args[0]
     assert all(("hugging_face" in row.ratio) == is_beside for row in found), found
+
+
+@NEEDS_TRANSFORMERS
+@pytest.mark.slow
+def test_ctranslate2_writes_what_the_model_of_its_weights_writes(tmp_path):
+    pytest.importorskip("ctranslate2")
+    sizes = "--vocabulary=40 --lengths=6 --batches=2 --beams=1,3 --models=tiny --compile_cache="
+    file = tmp_path / "out.json"
+    done = run("--suite=decoding", "--peer=ctranslate2", *sizes.split(), f"--output={file}")
+    assert done.returncode == 0, done.stderr
+    found = rows.read(file).rows
+    assert [row.facts["tokens_alike"] for row in found] == [1.0, 1.0]
+    assert all(row.ratio["ctranslate2"].median > 0 for row in found)
 
 
 @pytest.fixture(scope="module")
