@@ -9,7 +9,6 @@ count comes first. What would need too much memory, or too much time were it to 
 square of the length, is left out, and its row says why.
 """
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -28,6 +27,7 @@ from experiments.benchmark.attention_cases import BOTH, FORWARD
 from experiments.common import timing
 
 HEADS, WIDTH, SLOW_SECONDS = 4, 32, 0.5
+LENGTHS = (1024, 2048, 4096, 8192, 16_384)
 DIRECTIONS = (FORWARD, BOTH)
 
 
@@ -125,8 +125,9 @@ def _program(variant: Variant, mask: MaskFunction | None, direction: str) -> Cal
 
 
 def growth(rows: list[Row]) -> dict[str, Any]:
-    """By variant and direction: the exponents of time and memory between its two longest lengths.
+    """By variant and direction: the exponents of time and memory over its lengths.
 
+    The slope of the line of least squares through log seconds, or log bytes, over log length:
     1 where twice the length takes twice as long, 2 where it takes four times as long.
     """
     found: dict[str, Any] = {}
@@ -139,17 +140,14 @@ def growth(rows: list[Row]) -> dict[str, Any]:
 
 
 def _exponents(rows: list[Row]) -> dict[str, Any]:
-    pair = sorted((row for row in rows if "seconds" in row), key=lambda row: row["length"])[-2:]
-    if len(pair) < 2:
-        return {
-            "lengths": [row["length"] for row in pair],
-            "seconds": None,
-            "temporary_bytes": None,
-        }
-    short, long = pair
-    steps = math.log(long["length"] / short["length"])
-    found: dict[str, Any] = {"lengths": [short["length"], long["length"]]}
+    known = sorted((row for row in rows if "seconds" in row), key=lambda row: row["length"])
+    found: dict[str, Any] = {"lengths": [row["length"] for row in known]}
     for measure in ("seconds", "temporary_bytes"):
-        known = short[measure] > 0 and long[measure] > 0
-        found[measure] = math.log(long[measure] / short[measure]) / steps if known else None
+        points = [(row["length"], row[measure]) for row in known if row[measure] > 0]
+        found[measure] = _slope(points) if len(points) > 1 else None
     return found
+
+
+def _slope(points: list[tuple[int, float]]) -> float:
+    lengths, values = np.log(points).T
+    return float(np.polyfit(lengths, values, 1)[0])
