@@ -44,7 +44,7 @@ class Size(NamedTuple):
 SIZES = {
     "small": Size(1, 32, 8, 32),
     "medium": Size(2, 64, 8, 64),
-    "large": Size(4, 128, 8, 128),
+    "large": Size(2, 128, 8, 128),
 }
 
 

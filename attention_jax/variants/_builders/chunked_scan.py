@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
 # Positions in a chunk, within which pairs are weighed. With a decay of its own for each channel, a
@@ -26,6 +27,7 @@ CHUNK, SHORT_CHUNK, DELTA_CHUNK = 32, 8, 64
 CHUNKS_OF_BLOCK = 16
 # Below any log-decay that counts, and far enough from -inf, which times 0 would be NaN.
 _LOWEST = -1e30
+_SOLVED = "solved"  # of the delta rule: kept for the backward pass, as solving anew takes longest
 _EXACT = jax.lax.Precision.HIGHEST  # of sums that an exponential follows
 
 
@@ -246,6 +248,7 @@ def _delta_block(
     solved = jax.lax.linalg.triangular_solve(
         alike, right, left_side=True, lower=True, unit_diagonal=True
     )
+    solved = checkpoint_name(solved, _SOLVED)
     u, w = solved[..., :e], solved[..., e:]
     faded = (k * decay.after).mT
     kept = decay.whole[..., None] * jnp.eye(k.shape[-1], dtype=k.dtype)[None, None, None]
