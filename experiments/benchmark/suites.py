@@ -50,7 +50,7 @@ class BenchmarkConfig(NamedTuple):
         window, alibi, softcap, documents, additive, cosine, gqa, short, decode, memory and long.
       lengths: lengths of sequences. Default of attention: 128, 512, 1024, 2048, 4096 and 8192,
         where the batch is what makes 2,048 tokens, and at least 1; of decoding: 32 and 128 tokens;
-        of variants: 256, 1024, 4096 and 8192, one sequence each.
+        of variants: 1024, 2048, 4096, 8192 and 16384, one sequence each.
       dtypes: attention: types of the arrays.
       short_lengths: attention: lengths of `short`.
       decode_lengths: attention: keys of `decode`.
@@ -262,7 +262,7 @@ def variants_settings(config: BenchmarkConfig) -> variants.Settings:
     known, asked = names(), config.variants
     return variants.Settings(
         names=known if asked == ("all",) else among("variants", asked, known),
-        lengths=integers("lengths", config.lengths, default=(256, 1024, 4096, 8192)),
+        lengths=integers("lengths", config.lengths, default=variants.LENGTHS),
         repeats=config.repeats or 3,
         gigabytes=config.gigabytes,
         seconds=config.seconds,

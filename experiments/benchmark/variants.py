@@ -9,7 +9,6 @@ count comes first. What would need too much memory, or too much time were it to 
 square of the length, is left out, and its row says why.
 """
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -28,6 +27,7 @@ from experiments.benchmark.rows import OURS, Row, from_times
 from experiments.common import timing
 
 HEADS, WIDTH, SLOW_SECONDS = 4, 32, 0.5
+LENGTHS = (1024, 2048, 4096, 8192, 16_384)
 DIRECTIONS = (FORWARD, BOTH)
 
 
@@ -129,8 +129,9 @@ def _program(variant: Variant, mask: MaskFunction | None, direction: str) -> Cal
 
 
 def growth(rows: list[Row]) -> dict[str, Any]:
-    """By variant and direction: the exponents of time and memory between its two longest lengths.
+    """By variant and direction: the exponents of time and memory over its lengths.
 
+    The slope of the line of least squares through log seconds, or log bytes, over log length:
     1 where twice the length takes twice as long, 2 where it takes four times as long.
     """
     found: dict[str, Any] = {}
@@ -145,17 +146,19 @@ def growth(rows: list[Row]) -> dict[str, Any]:
 
 def _exponents(rows: list[Row]) -> dict[str, Any]:
     measured = (row for row in rows if row.ours_ms is not None)
-    pair = sorted(measured, key=lambda row: row.case["length"])[-2:]
-    lengths = [row.case["length"] for row in pair]
+    known = sorted(measured, key=lambda row: row.case["length"])
+    lengths = [row.case["length"] for row in known]
     return {
         "lengths": lengths,
-        "seconds": _exponent(lengths, [row.ours_ms or 0 for row in pair]),
-        "temporary_bytes": _exponent(lengths, [row.temporary_bytes or 0 for row in pair]),
+        "seconds": _slope(lengths, [row.ours_ms or 0 for row in known]),
+        "temporary_bytes": _slope(lengths, [row.temporary_bytes or 0 for row in known]),
     }
 
 
-def _exponent(lengths: list[int], found: list[float]) -> float | None:
-    """`log(y_2 / y_1) / log(x_2 / x_1)`; None where it is not known."""
-    if len(lengths) < 2 or min(found) <= 0:
+def _slope(lengths: list[int], values: list[float]) -> float | None:
+    """The slope of log y over log x; None where it is not known."""
+    points = [(x, y) for x, y in zip(lengths, values, strict=True) if y > 0]
+    if len(points) < 2:
         return None
-    return math.log(found[1] / found[0]) / math.log(lengths[1] / lengths[0])
+    x, y = np.log(points).T
+    return float(np.polyfit(x, y, 1)[0])

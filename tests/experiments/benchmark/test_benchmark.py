@@ -255,7 +255,7 @@ def test_every_variant_is_measured_at_every_length(of_variants):
 
 
 @pytest.mark.slow
-def test_growth_is_between_the_two_longest_lengths(of_variants):
+def test_growth_between_two_lengths_is_that_of_their_ratio(of_variants):
     results, _ = of_variants
     growth = variants.growth(list(results.rows))
     for name, by_direction in growth.items():
@@ -266,6 +266,21 @@ def test_growth_is_between_the_two_longest_lengths(of_variants):
             assert 2 ** found["seconds"] == pytest.approx(long.ours_ms / short.ours_ms)
     # Unlike time, what is held does not depend on how busy the machine is.
     assert growth["entmax"][BOTH]["temporary_bytes"] > 1.5
+
+
+def test_growth_is_the_slope_over_all_lengths():
+    own = {"variant": "a", "direction": BOTH}
+    noise = (1.0, 2.0, 0.5, 2.0, 1.0)  # whose slope is 0
+    rows = [
+        own | {"length": n, "seconds": 3.0 * n**1.5 * x, "temporary_bytes": 7 * n**2}
+        for n, x in zip((16, 1, 4, 2, 8), (noise[i] for i in (4, 0, 2, 1, 3)), strict=True)
+    ]
+    rows.append(own | {"length": 32, "not_measured": "skipped"})
+    found = variants.growth(rows)["a"][BOTH]
+    assert found["lengths"] == [1, 2, 4, 8, 16]
+    assert found["seconds"] == pytest.approx(1.5)
+    assert found["temporary_bytes"] == pytest.approx(2.0)
+    assert variants.growth(rows[-2:])["a"][BOTH]["seconds"] is None
 
 
 @pytest.mark.slow
