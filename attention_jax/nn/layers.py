@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from attention_jax.core import checks, plain_types
 from attention_jax.core.calls import clear_calls
+from attention_jax.core.numerics import kept_entries
 from attention_jax.core.positions import sinusoidal
 
 FEW_ROWS = 4  # with more, turning the scores takes what packing the table does
@@ -231,15 +232,9 @@ class Stack(nnx.Module):
 def dropout(x: Array, rate: float, rngs: nnx.Rngs | None) -> Array:
     """Sets entries to 0 with probability `rate` and scales the others up; `x` without `rngs`.
 
-    Two entries share one 32-bit draw, so `rate` is rounded to a multiple of 2^-16. Drawing
-    bits is most of the cost of dropout on a CPU.
-
     Reference: Srivastava et al. 2014, Journal of Machine Learning Research 15.
     """
-    dropped = round(rate * 2**16)
-    if rngs is None or not dropped:
+    if rngs is None or not rate:
         return x
-    bits = jax.random.bits(dropout_key(rngs), (-(-x.size // 2),), jnp.uint32)
-    halves = jax.lax.bitcast_convert_type(bits, jnp.uint16).reshape(-1)[: x.size]
-    scale = 2**16 / (2**16 - dropped)
-    return jnp.where(halves.reshape(x.shape) >= dropped, x * scale, 0)
+    kept = kept_entries(dropout_key(rngs), rate, x.shape)
+    return jnp.where(kept, x * (1 / (1 - rate)), 0)
