@@ -271,16 +271,17 @@ def test_growth_between_two_lengths_is_that_of_their_ratio(of_variants):
 def test_growth_is_the_slope_over_all_lengths():
     own = {"variant": "a", "direction": BOTH}
     noise = (1.0, 2.0, 0.5, 2.0, 1.0)  # whose slope is 0
-    rows = [
-        own | {"length": n, "seconds": 3.0 * n**1.5 * x, "temporary_bytes": 7 * n**2}
+    measured = [
+        rows.Row("variants", own | {"length": n}, 3.0 * n**1.5 * x, temporary_bytes=7 * n**2)
         for n, x in zip((16, 1, 4, 2, 8), (noise[i] for i in (4, 0, 2, 1, 3)), strict=True)
     ]
-    rows.append(own | {"length": 32, "not_measured": "skipped"})
-    found = variants.growth(rows)["a"][BOTH]
+    left_out = {"ours": "skipped"}
+    measured.append(rows.Row("variants", own | {"length": 32}, not_measured=left_out))
+    found = variants.growth(measured)["a"][BOTH]
     assert found["lengths"] == [1, 2, 4, 8, 16]
     assert found["seconds"] == pytest.approx(1.5)
     assert found["temporary_bytes"] == pytest.approx(2.0)
-    assert variants.growth(rows[-2:])["a"][BOTH]["seconds"] is None
+    assert variants.growth(measured[-2:])["a"][BOTH]["seconds"] is None
 
 
 @pytest.mark.slow
