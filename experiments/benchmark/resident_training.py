@@ -90,8 +90,10 @@ def _windows(size: Size) -> Iterator[TokenBatch]:
 def held_memory() -> dict[str, int]:
     """Memory of this process that is resident, and the most that ever was."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"resident_bytes": pages * os.sysconf("SC_PAGE_SIZE"), "peak_bytes": most * 1024}
+    resident = pages * os.sysconf("SC_PAGE_SIZE")
+    # Linux brings the most there ever was up to date now and then only.
+    most = max(resident, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    return {"resident_bytes": resident, "peak_bytes": most}
 
 
 def _faults() -> int:

@@ -161,7 +161,7 @@ def _faded_weights(
 def _faded_sums(
     between: Float[Array, "b g c c #d"], added: Float[Array, "b g c d e"]
 ) -> Float[Array, "b g c d e"]:
-    """The sums after each chunk: what is left of all that it and the chunks before it added."""
+    """The sums after each chunk of what it and the chunks before it added and has not decayed."""
     if between.shape[-1] == 1:
         return jnp.einsum("bgcu,bgude->bgcde", between[..., 0], added)
     return jnp.einsum("bgcud,bgude->bgcde", between, added)
