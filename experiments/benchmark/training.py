@@ -5,9 +5,8 @@
 
 A row is a model, as `training_cases` lists them: forward, backward and the optimizer's update, of
 one batch of random data that lies in memory. All sides have the same sizes, dropout, loss, clipping
-and optimizer, and wait for the loss of each step. They take turns of two steps, of which the second
-counts. The limit is the time of the step's matrix products alone, each at its best on this machine,
-as `products` measures it in the same run.
+and optimizer, take a step each in turn, and wait for its loss. The limit is the time of the step's
+matrix products alone, each at its best on this machine, as `products` measures it in the same run.
 """
 
 import time
@@ -71,8 +70,7 @@ def measure(case: Case, settings: Settings, peers: ModuleType | None) -> Row:
         except Exception as error:  # of any library; the other sides go on
             calls.pop(name, None)
             reasons[name] = f"not available: {type(error).__name__}: {one_line(error)[:160]}"
-    # Training makes one step after another, and neither side should meet the other's threads.
-    row = rows.measure("training", settings_of(case), calls, repeats=settings.repeats, warm=True)
+    row = rows.measure("training", settings_of(case), calls, repeats=settings.repeats)
     row = row._replace(
         temporary_bytes=ours.temporary_bytes,
         not_measured=reasons,
