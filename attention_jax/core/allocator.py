@@ -17,11 +17,13 @@ _SETTINGS = (
 
 
 def keep_memory() -> bool:
-    """Keeps what is freed for the next allocation; steps on CPUs get faster.
+    """Keeps what is freed for the next allocation; steps on CPUs that take megabytes get faster.
 
     Call it before the first array is made. It costs memory: the process stays as large as it ever
-    was. The programs of `experiments` call it; the library by itself never does. Elsewhere than on
-    Linux with glibc it does nothing.
+    was. Steps of a few milliseconds, whose arrays stay in any case, take up to a fourth longer,
+    since all threads take turns at one heap (docs/results/speed.md#memory-that-stays). The programs
+    of `experiments` call it; the library by itself never does. Elsewhere than on Linux with glibc
+    it does nothing.
 
     Returns:
       True where it took effect.
