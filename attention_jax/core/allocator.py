@@ -9,7 +9,7 @@ import platform
 
 # Parameters of `mallopt` in glibc's malloc.h, and their values.
 _SETTINGS = (
-    (-1, 2**31 - 1),  # M_TRIM_THRESHOLD: the top of the heap is not given back
+    (-1, -1),  # M_TRIM_THRESHOLD: the top of the heap is not given back, however large
     (-2, 2**26),  # M_TOP_PAD: the heap grows by 64 MiB at a time
     (-4, 0),  # M_MMAP_MAX: no block is a mapping of its own, which would end with it
     (-8, 1),  # M_ARENA_MAX: what one thread frees, another takes

@@ -22,8 +22,7 @@ def wide_dtype(*arrays: Like) -> np.dtype:
 def kept_entries(key: PRNGKeyArray, rate: float, shape: tuple[int, ...]) -> Bool[Array, "..."]:
     """The entries of an array that dropout keeps: a hash of key, row and column.
 
-    The rows are those of all axes but the last. Where the array is shared between devices, each
-    finds its own.
+    The rows are those of all axes but the last.
     """
     *rows, columns = shape or (1,)
     row = jnp.arange(math.prod(rows), dtype=jnp.uint32)[:, None]

@@ -172,15 +172,12 @@ class BucketedBatches:
 
 
 def rounded_up(length: int) -> int:
-    """A padded length, so that texts of similar lengths share a program.
+    """A padded length: a multiple of 8, so that sentences of similar lengths share a program.
 
-    It is a multiple of 8 up to 64, of 16 up to 128, of 32 up to 256, and so on.
-
-    >>> [rounded_up(length) for length in (8, 9, 64, 65, 129)]
-    [8, 16, 64, 80, 160]
+    >>> rounded_up(8), rounded_up(9)
+    (8, 16)
     """
-    multiple = max(_MULTIPLE, 1 << max(length - 1, 0).bit_length() >> 3)
-    return -(-length // multiple) * multiple
+    return -(-length // _MULTIPLE) * _MULTIPLE
 
 
 @typed_calls

@@ -16,7 +16,6 @@ from jaxtyping import Array, Int
 from attention_jax.core import checks
 from attention_jax.core.plain_types import typed_calls
 from attention_jax.core.types import Params, State
-from attention_jax.data.batching import rounded_up
 from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.data.types import BOS, PAD, SPECIAL_TOKENS
 from attention_jax.decoding import stages
@@ -46,12 +45,24 @@ def check_options(options: DecodingOptions) -> None:
     )
 
 
+def rounded(length: int) -> int:
+    """A number of tokens that texts of similar lengths share, and with it a program.
+
+    It is a multiple of 8 up to 64, of 16 up to 128, of 32 up to 256, and so on.
+
+    >>> [rounded(length) for length in (8, 9, 64, 65, 129)]
+    [8, 16, 64, 80, 160]
+    """
+    multiple = max(8, 1 << max(length - 1, 0).bit_length() >> 3)
+    return -(-length // multiple) * multiple
+
+
 class TextGenerator:
     """Continues a text token by token, with the model's cache or recurrent state.
 
     A text longer than `context` is written in pieces: each time the context is full, the model
     starts again from the last half of it. Prompts are read in chunks of at most 512 tokens, and one
-    program serves all whose number of tokens, and number of tokens to write, `rounded_up` to the
+    program serves all whose number of tokens, and number of tokens to write, are `rounded` to the
     same.
 
     Args:
@@ -93,10 +104,16 @@ class TextGenerator:
             raise ValueError(f"`prompt` must be text; got {checks.said(prompt)}. Decode it first.")
         checks.natural("length", length)
         unknown, ids = self.tokenizer.unknown(prompt), self.tokenizer.encode(prompt)
+        bound = nnx.merge(self.graphdef, params).context if self.context is None else None
         if unknown or not ids:
             raise ValueError(
                 "`prompt` must be text of the characters that the model was trained on; got "
                 f"{prompt!r}" + (f", with {unknown[0]!r}. Leave it out." if unknown else ".")
+            )
+        if bound is not None and len(ids) - 1 + length > bound:
+            raise ValueError(
+                "`prompt` and `length` must fit the positions of the model without a `context`; "
+                f"got {len(ids)} and {length} tokens for {bound}. Set `context={bound}`."
             )
         written: list[int] = []
         key = jax.random.key(self.config.seed)
@@ -118,10 +135,10 @@ class TextGenerator:
         self, params: Params, read: list[int], key: Array, more: int, most: int
     ) -> list[int]:
         """So many tokens after those that are read, by the program that writes `most`."""
-        prompt = np.full((1, rounded_up(len(read))), PAD, np.int32)
+        prompt = np.full((1, rounded(len(read))), PAD, np.int32)
         prompt[0, : len(read)] = read
         sizes = np.array([len(read), more], np.int32)
-        tokens = self._write(params, prompt, sizes, key, max_length=rounded_up(most))
+        tokens = self._write(params, prompt, sizes, key, max_length=rounded(most))
         return np.asarray(tokens)[0, :more].tolist()
 
     def _continue(
@@ -140,7 +157,9 @@ class TextGenerator:
           max_length: largest number of tokens to write.
         """
         model, (length, more) = nnx.merge(self.graphdef, params), sizes
-        most = prompt.shape[1] - 1 + max_length if self.context is None else self.context
+        bound = model.context if self.context is None else self.context
+        needed = prompt.shape[1] - 1 + max_length
+        most = needed if bound is None else bound
         max_length = min(max_length, most)
         needed = prompt.shape[1] - 1 + max_length
         room, missing = min(needed, most), max(0, needed - most)

@@ -110,7 +110,7 @@ class DecodingOptions:
         """
         if self.before is None:
             return None
-        if rows % len(self.before):
+        if len(self.before) not in (1, rows):
             raise ValueError(
                 f"`before` must have a row for each of {rows}, or one for all; got "
                 f"{len(self.before)}. Repeat it."

@@ -23,6 +23,8 @@ from jaxtyping import Array, Float, Int
 
 from attention_jax.core import checks
 from attention_jax.core.jaxprs import hoist
+from attention_jax.core.numerics import wide_dtype
+from attention_jax.training import losses
 
 # Logits of a block, in bytes: on a CPU half as many take up to 1.15 times as long at width 512.
 BLOCK_BYTES = 2**26
@@ -71,8 +73,9 @@ def cross_entropy(
     """The sums of `losses.cross_entropy` and `losses.accuracy` on `unembed(states)`.
 
     It has derivatives of any order and in both directions, those of the arrays that `unembed`
-    captured among them. Beside the gradients it holds the logits of a block alone, of about
-    `BLOCK_BYTES`.
+    captured among them. Beside the gradients it holds the logits of a block alone: of at most
+    `BLOCK_BYTES`, or of one position of each sentence. Call it under `jit`: by itself it compiles
+    its loop at each call.
 
     Args:
       unembed: logits of states, position by position.
@@ -82,12 +85,13 @@ def cross_entropy(
       label_smoothing: as of `losses.cross_entropy`.
 
     Raises:
-      ValueError: `label_smoothing` is out of its range.
+      ValueError: `label_smoothing` is out of its range, or shapes do not match.
     """
     checks.fraction("label_smoothing", label_smoothing)
+    logits = jax.eval_shape(unembed, states)
+    losses.check_shapes(logits, targets, weights)
     weights = jnp.asarray(weights, jnp.float32)
-    v = jax.eval_shape(unembed, states[:, :1]).shape[-1]
-    length = _block_length(4 * v * len(states), states.shape[1])
+    length = _block_length(4 * logits.shape[-1] * len(states), states.shape[1])
     hoisted = hoist(jax.make_jaxpr(unembed)(states[:, :length]))
     rule = _Rule(hoisted.function, label_smoothing, length)
     return _summed(rule, hoisted.floats, states, weights, (hoisted.others, jnp.asarray(targets)))
@@ -96,6 +100,8 @@ def cross_entropy(
 def _block_length(bytes_a_position: int, t: int) -> int:
     """Positions of each sentence in a block, so that blocks are full wherever `t` allows."""
     most = min(t, max(1, BLOCK_BYTES // max(1, bytes_a_position)))
+    if most == t:
+        return t
     full = next((n for n in range(most, most // 2, -1) if t % n == 0), None)
     return full or -(-t // -(-t // most))
 
@@ -108,7 +114,7 @@ def _summed(rule: _Rule, floats: Any, states: Array, weights: Array, fixed: Any)
         logits = rule.unembed(floats, others, at.states)
         return _add(sums, _loss(logits, at, rule.label_smoothing).sums), None
 
-    return jax.lax.scan(add, _zero(), _blocks(Positions(states, targets, weights), rule.length))[0]
+    return _over_blocks(add, _zero(weights), Positions(states, targets, weights), rule.length)[0]
 
 
 @_summed.defjvp
@@ -120,12 +126,12 @@ def _summed_jvp(rule: _Rule, primals: tuple, tangents: tuple) -> tuple[LossSums,
         logits, pull = jax.vjp(unembed, floats, at.states)
         found = _loss(logits, at, rule.label_smoothing)
         of_floats, of_states = pull(found.slope.astype(logits.dtype))
-        return _add(carry, (found.sums, of_floats)), (of_states, found.each)
+        return _add(carry, (found.sums, _wide(of_floats))), (of_states, found.each)
 
-    start = _zero(), jax.tree.map(jnp.zeros_like, floats)
-    blocks = _blocks(Positions(states, targets, weights), rule.length)
-    (sums, of_floats), by_block = jax.lax.scan(add, start, blocks)
-    gradients = of_floats, *(_joined(x, states.shape[1]) for x in by_block)
+    start = _zero(weights), jax.tree.map(jnp.zeros_like, _wide(floats))
+    whole = Positions(states, targets, weights)
+    (sums, of_floats), of_positions = _over_blocks(add, start, whole, rule.length)
+    gradients = of_floats, *of_positions
     # Linear in the tangents, so that its transpose scales the gradients.
     products = jax.tree.map(_dot, gradients, tangents[:3])
     return sums, LossSums(sum(jax.tree.leaves(products)), jnp.zeros_like(sums.correct))
@@ -152,26 +158,46 @@ def _loss(logits: Float[Array, "b t v"], at: Positions, label_smoothing: float) 
 
 
 def _dot(x: Array, y: Array) -> Float[Array, ""]:
-    return jnp.sum(x * y, dtype=jnp.float32)
+    return jnp.sum(_wide(x) * _wide(y), dtype=jnp.float32)
 
 
-def _zero() -> LossSums:
-    return LossSums(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32))
+def _wide(tree: Any) -> Any:
+    """The arrays in the dtype of sums."""
+    return jax.tree.map(lambda x: x.astype(wide_dtype(x)), tree)
+
+
+def _zero(weights: Array) -> LossSums:
+    """Sums of nothing, which are of the devices that the weights are of."""
+    nothing = jnp.sum(0 * weights)
+    return LossSums(nothing, nothing)
 
 
 def _add(a: Any, b: Any) -> Any:
     return jax.tree.map(jnp.add, a, b)
 
 
+def _over_blocks(
+    add: Callable[[Any, Positions], tuple[Any, Any]], start: Any, whole: Positions, length: int
+) -> tuple[Any, Any]:
+    """`jax.lax.scan` over blocks of positions, and what it gives of them in one piece."""
+    if length == whole.states.shape[1]:
+        return add(start, whole)
+    sums, found = jax.lax.scan(add, start, _blocks(whole, length))
+    return sums, jax.tree.map(partial(_joined, t=whole.states.shape[1]), found)
+
+
 def _blocks(at: Positions, length: int) -> Positions:
     """`[b t ...]` as blocks `[blocks, b, length, ...]`; what is added at the end weighs nothing."""
 
-    def split(x: Array) -> Array:
+    def split(x: Array, mode: str) -> Array:
         b, t = x.shape[:2]
-        x = jnp.pad(x, [(0, 0), (0, -t % length)] + [(0, 0)] * (x.ndim - 2))
+        x = jnp.pad(x, [(0, 0), (0, -t % length)] + [(0, 0)] * (x.ndim - 2), mode=mode)
         return jnp.moveaxis(x.reshape(b, -1, length, *x.shape[2:]), 1, 0)
 
-    return jax.tree.map(split, at)
+    # Copies of the last state: an output layer might have no derivative at zeros.
+    return Positions(
+        *(split(x, mode) for x, mode in zip(at, ("edge", "edge", "constant"), strict=True))
+    )
 
 
 def _joined(blocks: Array, t: int) -> Array:

@@ -215,8 +215,8 @@ def joint(share: float = 0.3) -> Objective:
 
 def of_one_class(model: object, *methods: str) -> bool:
     """True where one class wrote all of these methods, so that none was changed without another."""
-    writers = [next(x for x in type(model).__mro__ if name in vars(x)) for name in methods]
-    return len(set(writers)) == 1
+    writers = {next((x for x in type(model).__mro__ if m in vars(x)), None) for m in methods}
+    return len(writers) == 1 and None not in writers and vars(model).keys().isdisjoint(methods)
 
 
 def of_states(

@@ -105,11 +105,14 @@ def _of_dot(equation: JaxprEqn) -> Product:
 
 
 def _of_convolution(equation: JaxprEqn) -> Product:
-    """One row for each place of the output, one column for each of its channels."""
+    """One row for each place of the output, one column for each of its channels.
+
+    Zeros between the inputs, as the gradient of a convolution with strides has them, count nothing.
+    """
     numbers, groups = equation.params["dimension_numbers"], equation.params["feature_group_count"]
     _, kernel, out = _avals([*equation.invars, *equation.outvars])
     channels = kernel.shape[numbers.rhs_spec[0]]
-    k = kernel.size // channels
+    k = -(-kernel.size // (channels * math.prod(equation.params["lhs_dilation"])))
     m, n = sorted((out.size // channels, channels // groups))
     return Product(groups, m, k, n, str(out.dtype))
 

@@ -40,7 +40,7 @@ def greedily(model, ids, length, context):
     # What is read ends with padding, so that one program reads all lengths: a model of language
     # does not look ahead.
     logits_of = nnx.jit(lambda model, ids: model.logits(ids[None])[0])
-    longest = len(ids) + length if context is None else context
+    longest = len(ids) + length - 1 if context is None else context
     for _ in range(length):
         if context is not None and len(ids) - start >= context:
             start = len(ids) - context // 2
@@ -112,3 +112,13 @@ def test_a_prompt_that_cannot_be_read_is_refused(model, prompt):
         TextGenerator(model[1], VOCABULARY, context=8)(model[2], prompt, 3)
     with pytest.raises(ValueError, match="`method` must be one of 'greedy'"):
         TextGenerator(model[1], VOCABULARY, DecodingConfig("beam"), context=8)
+
+
+def test_without_a_context_all_positions_of_the_model_serve():
+    model = build("transformer")
+    graphdef, params = nnx.split(model)
+    write = TextGenerator(graphdef, VOCABULARY, DecodingConfig("greedy"), context=None)
+    ids = VOCABULARY.encode("abcd")
+    assert write(params, "abcd", 5) == VOCABULARY.decode(greedily(model, ids, 5, None))
+    with pytest.raises(ValueError, match="got 4 and 6 tokens for 8. Set `context=8`."):
+        write(params, "abcd", 6)

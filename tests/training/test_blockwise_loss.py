@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 from attention_jax.data.batching import pad
+from attention_jax.data.types import TokenBatch
 from attention_jax.models.language import TransformerLM
 from attention_jax.models.seq2seq_rnn import Seq2SeqRNN
 from attention_jax.models.seq2seq_transformer import Seq2SeqTransformer
@@ -74,6 +75,45 @@ def test_second_derivatives_are_those_of_all_logits(case, monkeypatch):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5), got, want)
 
 
+@pytest.mark.parametrize("shape", [(3, 1), (1, 5), (3, 4)])
+def test_weights_and_targets_must_fit(case, shape, users_errors):
+    (states, *_), targets = case
+    with pytest.raises(ValueError, match="must have the shape of `logits` without its last axis"):
+        blockwise_loss.cross_entropy(lambda x: x, states, targets, jnp.ones(shape))
+    with pytest.raises(ValueError, match="`targets`"):
+        blockwise_loss.cross_entropy(lambda x: x, states, jnp.ones((3, 5)), jnp.ones((3, 5)))
+
+
+def test_no_positions_sum_to_zero():
+    nothing = jnp.zeros((2, 0, 4)), jnp.zeros((2, 0), int), jnp.zeros((2, 0))
+    assert blockwise_loss.cross_entropy(lambda x: x, *nothing) == (0, 0)
+
+
+@pytest.mark.parametrize("positions", [2, 5])
+def test_gradients_of_low_precision_are_summed_in_float32(case, positions, monkeypatch):
+    (states, matrix, offset, weights), targets = case
+    low = jax.tree.map(lambda x: x.astype(jnp.bfloat16), (states, matrix, offset))
+    loss = by_blocks(targets, 0.1, monkeypatch, positions)
+    got = jax.grad(lambda *x: loss(*x, weights).loss, (0, 1, 2))(*low)
+    exact = [x.astype(jnp.float32) for x in low]
+    want = jax.grad(at_once(targets, 0.1), (0, 1, 2))(*exact, weights)
+    for x, y in zip(got, want, strict=True):
+        assert x.dtype == jnp.bfloat16
+        # Of the logits and their gradients, each rounded to 8 bits.
+        np.testing.assert_allclose(x.astype(jnp.float32), y, atol=0.03 * np.abs(y).max())
+
+
+def test_an_output_layer_without_a_derivative_at_zero_has_gradients(case, monkeypatch):
+    (states, matrix, _, weights), targets = case
+    monkeypatch.setattr(blockwise_loss, "BLOCK_BYTES", 4 * 7 * 3 * 2)
+
+    def cosine(matrix):
+        unembed = lambda x: x / jnp.linalg.norm(x, axis=-1, keepdims=True) @ matrix  # noqa: E731
+        return blockwise_loss.cross_entropy(unembed, states, targets, weights).loss
+
+    assert jnp.isfinite(jax.grad(cosine)(matrix)).all()
+
+
 def test_a_tie_counts_as_wrong(monkeypatch):
     monkeypatch.setattr(blockwise_loss, "BLOCK_BYTES", 1)
     states = jnp.array([[[1.0, 1.0, 0.0], [0.0, 2.0, 1.0]]])
@@ -128,6 +168,13 @@ def test_a_model_that_changes_its_logits_is_not_read_around():
         def logits(self, tokens, *, rngs=None):
             return 2 * super().logits(tokens, rngs=rngs)
 
-    model = Louder(TINY, rngs=nnx.Rngs(0))
+    tokens = jnp.array([[4, 5, 6]])
+    batch = TokenBatch(tokens, tokens, jnp.ones((1, 3)))
+    model, plain = Louder(TINY, rngs=nnx.Rngs(0)), TransformerLM(TINY, rngs=nnx.Rngs(0))
+    for own in (model, plain):
+        want = objectives.of_logits(own.logits(tokens), tokens, batch.weights)
+        np.testing.assert_allclose(objectives.next_token(own, batch).loss, want.loss, rtol=1e-5)
+    plain.logits = model.logits
+    assert not objectives.of_one_class(plain, "logits", "states")
     assert not objectives.of_one_class(model, "logits", "states")
     assert objectives.of_one_class(TransformerLM(TINY, rngs=nnx.Rngs(0)), "logits", "states")

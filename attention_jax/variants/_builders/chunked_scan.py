@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
 # Positions in a chunk, within which pairs are weighed. With a decay of its own for each channel, a
@@ -27,7 +26,6 @@ CHUNK, SHORT_CHUNK, DELTA_CHUNK = 32, 8, 64
 CHUNKS_OF_BLOCK = 16
 # Below any log-decay that counts, and far enough from -inf, which times 0 would be NaN.
 _LOWEST = -1e30
-_SOLVED = "solved"  # of the delta rule: kept for the backward pass, as solving anew takes longest
 _EXACT = jax.lax.Precision.HIGHEST  # of sums that an exponential follows
 
 
@@ -220,7 +218,7 @@ def delta_scan(
 
         written = u - w S    (I + L) u = b v    (I + L) w = b exp(before) k
         L[i, j] = b_i exp(between[i, j]) k_i . k_j    where j < i
-        S <- (exp(whole) I - k'^T w) S + k'^T u    k' = exp(after) k
+        S <- exp(whole) S - k'^T w S + k'^T u    k' = exp(after) k
 
     Args:
       strength: b above; the share of the old value that the new one takes the place of.
@@ -248,11 +246,9 @@ def _delta_block(
     solved = jax.lax.linalg.triangular_solve(
         alike, right, left_side=True, lower=True, unit_diagonal=True
     )
-    solved = checkpoint_name(solved, _SOLVED)
     u, w = solved[..., :e], solved[..., e:]
     faded = (k * decay.after).mT
-    kept = decay.whole[..., None] * jnp.eye(k.shape[-1], dtype=k.dtype)[None, None, None]
-    moves = kept - faded @ w, faded @ u
+    moves = decay.whole[..., None], faded @ w, faded @ u
     state, states = jax.lax.scan(_move, state, tuple(jnp.moveaxis(x, 2, 0) for x in moves))
     states = jnp.moveaxis(states, 0, 2)
     weights = jnp.einsum("bhcid,bhcjd->bhcij", q, k) * between
@@ -262,8 +258,9 @@ def _delta_block(
 
 def _move(state: Array, move: tuple[Array, ...]) -> tuple[Array, Array]:
     """The state after a chunk, and the one before it."""
-    by, added = move
-    return by @ state + added, state
+    whole, by, added = move
+    # What is only kept is not rounded, as a product on an accelerator would.
+    return whole * state - by @ state + added, state
 
 
 def delta_step(
