@@ -53,8 +53,9 @@ MEASURED = ("causal", "alibi", "softcap", "documents", "full", "gqa", "window")
 Row = dict[str, Any]
 # Makes so many calls, and waits for the last.
 Side = Callable[[int], object]
-# By case and dtype: of each implementation that the device accepts, whether it passed every check.
-Verdicts = dict[tuple[str, str], dict[str, bool]]
+# By case, dtype and width: of each implementation that the device accepts, whether it passed every
+# check.
+Verdicts = dict[tuple[str, str, int], dict[str, bool]]
 
 
 class Settings(NamedTuple):
@@ -124,11 +125,14 @@ def _checks(
 
 
 def check_jobs(dtype: str, small: bool) -> Iterator[Job]:
-    """Each case once in whole blocks; then some where the last blocks are not whole."""
+    """Each case in whole blocks, at both widths; then some whose last blocks are not whole."""
     whole, ragged = (128, 75) if small else (512, 333)
     heads = 2 if small else 8
     for case in CHECKED:
         yield _job(case, whole, dtype, "", heads=heads, batch=2)
+    if dtype == "bfloat16" and not small:
+        for case in (*MEASURED, "decode"):
+            yield _job(case, whole, dtype, "", heads=heads, batch=2, width=128)
     for case in ("causal", "documents"):
         yield _job(case, ragged, dtype, "", heads=heads, batch=2)
 
@@ -204,7 +208,7 @@ def _errors(
     exact: tuple[jax.Array, ...],
     verdicts: Verdicts,
 ) -> Row:
-    known = verdicts.setdefault((job.case, job.dtype), {})
+    known = verdicts.setdefault((job.case, job.dtype, job.width), {})
     try:
         got = jax.jit(directed(partial(ours, name, job.case), BOTH))(x)
         found = errors(got, tuple(map(jax.device_get, exact)))
@@ -245,7 +249,7 @@ def speed(job: Job, verdicts: Verdicts, peers: ModuleType | None, repeats: int) 
 def _sides(
     job: Job, x: Arrays, verdicts: Verdicts, peers: ModuleType | None
 ) -> dict[str, Callable[[], Side]]:
-    known = verdicts.get((job.case, job.dtype), {})
+    known = verdicts.get((job.case, job.dtype, job.width), {})
     names = [name for name, passed in known.items() if passed]
     case, few = CASES[job.case], job.batch * job.heads * job.queries * job.length <= MOST_SCORES
     functions: dict[str, Callable[[Arrays], jax.Array]] = {

@@ -24,7 +24,7 @@ def test_every_implementation_is_checked_or_refused():
     rows = checked(JOB, verdicts)
     assert "needs" in rows["mosaic"]["refused"] and "this is a cpu" in rows["pallas"]["refused"]
     assert set(rows["blockwise"]["errors"]) == {"out", "dq", "dk", "dv"}
-    assert verdicts == {("causal", "float32"): {"dense": True, "blockwise": True}}
+    assert verdicts == {("causal", "float32", JOB.width): {"dense": True, "blockwise": True}}
     assert "right: out" in gpu.line(rows["dense"])
     assert not list(gpu.check(JOB, verdicts, late=True))
 
@@ -43,7 +43,7 @@ def test_what_is_wrong_is_told_and_not_measured(monkeypatch):
     assert "errors above 0.001: out" in row["failed"] and "failed" in gpu.line(row)
     monkeypatch.setattr(gpu, "ours", right)
     assert "failed" not in checked(JOB, verdicts)["dense"]
-    assert verdicts["causal", "float32"] == {"dense": False, "blockwise": True}
+    assert verdicts["causal", "float32", JOB.width] == {"dense": False, "blockwise": True}
     rows = list(gpu.speed(JOB._replace(direction=gpu.FORWARD), verdicts, None, 3))
     assert {row["side"] for row in rows} == {"blockwise", "jax_nn"}
     assert rows[0]["seconds"] <= rows[1]["seconds"] and rows[0]["tflops"] > 0
@@ -55,7 +55,7 @@ def test_a_side_that_raises_leaves_the_others(monkeypatch):
     def breaks(name, case, x):
         raise RuntimeError("out of luck\nand more")
 
-    verdicts = {("causal", "float32"): {"blockwise": True}}
+    verdicts = {("causal", "float32", JOB.width): {"blockwise": True}}
     monkeypatch.setattr(gpu, "ours", breaks)
     rows = list(gpu.speed(JOB._replace(direction=gpu.FORWARD), verdicts, None, 3))
     assert [row["side"] for row in rows] == ["jax_nn", "blockwise"]
@@ -120,3 +120,9 @@ def test_it_runs_to_its_end(tmp_path):
     cases = {*gpu.MEASURED, "decode", "additive", "nanoGPT tiny"}
     assert {row["case"] for row in measured} == cases
     assert "milliseconds" in done.stdout and "want of time.\n" in done.stdout
+
+
+def test_each_measured_shape_is_checked():
+    checked = {(job.case, job.dtype, job.width) for job in gpu.check_jobs("bfloat16", False)}
+    measured = {(job.case, job.dtype, job.width) for job in gpu.speed_jobs(False)}
+    assert measured <= checked
