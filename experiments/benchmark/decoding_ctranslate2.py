@@ -39,9 +39,14 @@ def theirs(config: TransformerConfig, source: jax.Array, job: Job) -> Callable[[
             min_decoding_length=job.tokens,
             length_penalty=1.0,
         )
-        return [[int(token) for token in result.hypotheses[0]] for result in found]
+        return [[_number(token) for token in result.hypotheses[0]] for result in found]
 
     return call
+
+
+def _number(token: str) -> int:
+    """The number that a token is named after; that of UNKNOWN has a name of its own."""
+    return SPECIAL.index(token) if token in SPECIAL else int(token)
 
 
 def _save(config: TransformerConfig, names: list[str], folder: str) -> None:

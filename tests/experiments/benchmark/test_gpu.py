@@ -82,6 +82,7 @@ def test_errors_are_measured_against_the_definition():
     assert jnp.dtype(job.dtype) == jax.numpy.bfloat16
 
 
+@pytest.mark.filterwarnings("ignore")  # those of torch.compile
 @pytest.mark.slow
 @pytest.mark.parametrize("case", gpu.MEASURED)
 def test_torch_computes_the_same(case):
