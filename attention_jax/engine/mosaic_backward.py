@@ -25,7 +25,6 @@ from attention_jax.engine.mosaic_parts import (
     STAGES,
     THREADS,
     Functions,
-    Inputs,
     Tile,
 )
 from attention_jax.engine.pallas_kernels import (
@@ -34,6 +33,7 @@ from attention_jax.engine.pallas_kernels import (
     Differentiable,
     KernelConfig,
     Ref,
+    Refs,
 )
 
 # Rows of a block of one group, and of both.
@@ -65,7 +65,7 @@ class Kernel(NamedTuple):
     """One block of queries over its blocks of keys, or the other way round."""
 
     functions: Functions
-    inputs: Inputs
+    inputs: Refs
     scratch: Scratch
 
     def copy(self, others: Callable[[Array, Array], list[Ref]], heads: int) -> None:
@@ -130,7 +130,7 @@ class Kernel(NamedTuple):
         return mosaic_parts.add_product(sums, x, y, room)
 
 
-def _for_queries(functions: Functions, inputs: Inputs, dq_ref: Ref, scratch: Scratch) -> None:
+def _for_queries(functions: Functions, inputs: Refs, dq_ref: Ref, scratch: Scratch) -> None:
     """The cotangent of a block of queries."""
     kernel, (b, h, line) = Kernel(functions, inputs, scratch), (lax.axis_index(x) for x in "bhl")
     g, size = lax.div(h, jnp.int32(functions.config.shape.r)), functions.config.sizes[1]
@@ -165,7 +165,7 @@ def _for_queries(functions: Functions, inputs: Inputs, dq_ref: Ref, scratch: Scr
 
 
 def _for_keys(
-    functions: Functions, inputs: Inputs, dk_ref: Ref, dv_ref: Ref, scratch: Scratch
+    functions: Functions, inputs: Refs, dk_ref: Ref, dv_ref: Ref, scratch: Scratch
 ) -> None:
     """The cotangents of a block of keys, over the queries of all heads of its group."""
     kernel, (b, g, line) = Kernel(functions, inputs, scratch), (lax.axis_index(x) for x in "bhl")
@@ -200,7 +200,7 @@ def _for_keys(
     mosaic_parts.split(compute, partial(kernel.copy, others, r))
 
 
-def _queries(inputs: Inputs, b: Array, h: Array, rows: Any) -> list[Ref]:
+def _queries(inputs: Refs, b: Array, h: Array, rows: Any) -> list[Ref]:
     """All that belongs to some queries of a head."""
     vectors = [x.at[b, rows, h] for x in (inputs.q, inputs.ct)]
     return [*vectors, *(x.at[b, h, rows] for x in (inputs.lse, inputs.shift))]
@@ -247,7 +247,7 @@ def backward(
 def _run(
     kernel: Callable[..., None],
     functions: Functions,
-    inputs: Inputs,
+    inputs: Refs,
     like: tuple[Array, ...],
     sizes: tuple[int, int],
 ) -> tuple[Array, ...]:

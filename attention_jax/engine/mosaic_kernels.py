@@ -26,10 +26,16 @@ from attention_jax.engine.mosaic_parts import (
     STAGES,
     THREADS,
     Functions,
-    Inputs,
     Tile,
 )
-from attention_jax.engine.pallas_kernels import LN_2, Constants, Differentiable, KernelConfig, Ref
+from attention_jax.engine.pallas_kernels import (
+    LN_2,
+    Constants,
+    Differentiable,
+    KernelConfig,
+    Ref,
+    Refs,
+)
 
 
 class Scratch(NamedTuple):
@@ -56,7 +62,7 @@ class Kernel(NamedTuple):
     """One block of queries over its blocks of keys."""
 
     functions: Functions
-    inputs: Inputs
+    inputs: Refs
     scratch: Scratch
 
     @property
@@ -147,7 +153,7 @@ def forward(
     functions, inputs = mosaic_parts.functions(config, arrays, constants, slopes=False)
     (b, g, r, t, _), width, dtype = config.shape, config.widths[1], arrays.q.dtype
 
-    def kernel(inputs: Inputs, out_ref: Ref, lse_ref: Ref, scratch: Scratch) -> None:
+    def kernel(inputs: Refs, out_ref: Ref, lse_ref: Ref, scratch: Scratch) -> None:
         own = Kernel(functions, inputs, scratch)
         mosaic_parts.split(partial(own.compute, out_ref, lse_ref), own.copy)
 

@@ -18,6 +18,7 @@ from attention_jax.engine.pallas_kernels import (
     Differentiable,
     KernelConfig,
     Ref,
+    Refs,
 )
 from attention_jax.engine.pallas_lowering import (
     ELEMENTWISE_MOSAIC,
@@ -37,22 +38,6 @@ COMPUTING, COPYING = 232, 40
 THREADS = "group"
 
 
-class Inputs(NamedTuple):
-    """Arrays of the whole call; see `pallas_kernels.Refs`."""
-
-    offsets: Ref
-    q: Ref
-    k: Ref
-    v: Ref
-    score_mod: tuple[Ref, ...]
-    mask: tuple[Ref, ...]
-    partial: Ref = None
-    full: Ref = None
-    lse: Ref = None
-    shift: Ref = None
-    ct: Ref = None
-
-
 class Tile(NamedTuple):
     """Where a tile lies: sequence, head, first query, first key, and the axis of its queries."""
 
@@ -70,7 +55,7 @@ class Functions(NamedTuple):
     score_mod: Program | None
     mask: Program | None
 
-    def visits(self, inputs: Inputs, g: Array) -> Iterator[tuple[bool, Array, Array, Callable]]:
+    def visits(self, inputs: Refs, g: Array) -> Iterator[tuple[bool, Array, Array, Callable]]:
         """`masked, first, last, block` of `pallas_blocks.visits`, for the two kinds of blocks."""
         chunk, line = jnp.int32(0), lax.axis_index("l")
         if self.config.tiling.counts[0] > 1:
@@ -80,7 +65,7 @@ class Functions(NamedTuple):
                 yield masked, *pallas_blocks.visits(blocks, chunk, line)
 
     def scores(
-        self, inputs: Inputs, at: Tile, dots: Array, masked: bool
+        self, inputs: Refs, at: Tile, dots: Array, masked: bool
     ) -> tuple[Array, Array | None]:
         """Scores of a tile times log2(e), -inf where hidden; and their slopes, where asked for."""
         i = inputs.offsets[0] + at.query + _places(dots.shape, at.queries)
@@ -99,7 +84,7 @@ class Functions(NamedTuple):
 
 def functions(
     config: KernelConfig, arrays: Differentiable, constants: Constants, *, slopes: bool
-) -> tuple[Functions, Inputs]:
+) -> tuple[Functions, Refs]:
     """The user's functions, and the inputs of a kernel but the blocks to visit."""
     at = (jax.ShapeDtypeStruct((), jnp.int32),) * 4
     score_mod = mask = None
@@ -110,7 +95,7 @@ def functions(
         score_mod, operands[0] = program(change, jax.ShapeDtypeStruct((), jnp.float32), *at)
     if config.mask is not None:
         mask, operands[1] = program(partial(config.mask.function, *constants.mask), *at)
-    return Functions(config, score_mod, mask), Inputs(constants.offsets, *arrays[1:], *operands)
+    return Functions(config, score_mod, mask), Refs(constants.offsets, *arrays[1:], *operands)
 
 
 def _as_float32(score_mod: Callable[..., Array]) -> Callable[..., Array]:
@@ -160,7 +145,7 @@ def add_product(sums: Array, x: Array, y: Ref, room: Ref | None) -> Array:
 def run(
     kernel: Callable[..., None],
     config: KernelConfig,
-    inputs: Inputs,
+    inputs: Refs,
     results: PyTree,
     scratch: PyTree,
     *,

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Array, Float, Int
 
 from attention_jax.core import checks
@@ -112,7 +113,7 @@ def _summed(rule: _Rule, floats: Any, states: Array, weights: Array, fixed: Any)
 
     def add(sums: LossSums, at: Positions) -> tuple[LossSums, None]:
         logits = rule.unembed(floats, others, at.states)
-        return _add(sums, _loss(logits, at, rule.label_smoothing).sums), None
+        return optax.tree.add(sums, _loss(logits, at, rule.label_smoothing).sums), None
 
     return _over_blocks(add, _zero(weights), Positions(states, targets, weights), rule.length)[0]
 
@@ -126,7 +127,7 @@ def _summed_jvp(rule: _Rule, primals: tuple, tangents: tuple) -> tuple[LossSums,
         logits, pull = jax.vjp(unembed, floats, at.states)
         found = _loss(logits, at, rule.label_smoothing)
         of_floats, of_states = pull(found.slope.astype(logits.dtype))
-        return _add(carry, (found.sums, _wide(of_floats))), (of_states, found.each)
+        return optax.tree.add(carry, (found.sums, _wide(of_floats))), (of_states, found.each)
 
     start = _zero(weights), jax.tree.map(jnp.zeros_like, _wide(floats))
     whole = Positions(states, targets, weights)
@@ -170,10 +171,6 @@ def _zero(weights: Array) -> LossSums:
     """Sums of nothing, which are of the devices that the weights are of."""
     nothing = jnp.sum(0 * weights)
     return LossSums(nothing, nothing)
-
-
-def _add(a: Any, b: Any) -> Any:
-    return jax.tree.map(jnp.add, a, b)
 
 
 def _over_blocks(

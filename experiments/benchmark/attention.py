@@ -34,7 +34,7 @@ from experiments.benchmark.attention_cases import (
     flops,
     undirected,
 )
-from experiments.benchmark.rows import OURS, Row, from_times
+from experiments.benchmark.rows import OURS, Row, failure, from_times
 from experiments.common import timing
 
 TOKENS, SLOW_SECONDS, SLOW_REPEATS, LONGEST_CHECKED = 2048, 2.0, 3, 2048
@@ -127,7 +127,7 @@ def measure(job: Job, settings: Settings, peers: ModuleType | None) -> Row:
                 facts[name]["error"] = errors(first, _reference(undirected(job), peers))
             calls[name] = call
         except Exception as error:  # of any library; the other sides go on
-            facts[name] = {"not_measured": f"not available: {_one_line(error)}"}
+            facts[name] = {"not_measured": f"not available: {failure(error)}"}
     times = timing.interleaved(
         calls, settings.repeats, warm=True, slow_seconds=SLOW_SECONDS, slow_repeats=SLOW_REPEATS
     )
@@ -219,8 +219,3 @@ def errors(results: Result, exact: tuple[np.ndarray, ...]) -> dict[str, float]:
         name: float(np.abs(np.asarray(got, np.float64) - want).max() / np.abs(want).max())
         for name, got, want in zip(("out", "dq", "dk", "dv"), results, exact, strict=False)
     }
-
-
-def _one_line(error: Exception) -> str:
-    text = str(error).strip() or "no message"
-    return f"{type(error).__name__}: {text.splitlines()[0][:200]}"

@@ -10,6 +10,7 @@ from attention_jax.analysis.plots import style
 from experiments.benchmark.attention import SIDES
 from experiments.benchmark.attention_cases import BOTH, FORWARD, GRADIENT, GRID, HVP
 from experiments.benchmark.rows import OURS, Row
+from experiments.benchmark.rows import number as as_text
 from experiments.common.timing import Ratio
 
 PLAIN = ("full", "causal", "window", "alibi", "documents", "gqa")
@@ -43,11 +44,11 @@ def line(row: Row, *, number: int, count: int, minutes_left: float) -> str:
     share = None if row.share_of_peak is None else 100 * row.share_of_peak
     return (
         f"{f'{number}/{count} {minutes_left:.0f} min':<15}{name:<13}{place:>10}{heads:>8} "
-        f"{dtype:<5}{_SHORT[case['direction']]:<8}{_number(row.ours_ms, '.2f'):>9}"
+        f"{dtype:<5}{_SHORT[case['direction']]:<8}{as_text(row.ours_ms, '.2f'):>9}"
         + "".join(f"{_ratio(row.ratio.get(x)):>19}" for x in ("jax_nn", "torch_sdpa", last))
-        + f"{_number(share, '.0f'):>7}{_number(row.faults, ',.0f'):>8}"
-        + f"{_number(ours.get('compile_seconds'), '.1f'):>10}{_megabytes(row.temporary_bytes):>8}"
-        + f"{_megabytes(beside.get('temporary_bytes')):>10}{_number(error, '.0e'):>8}"
+        + f"{as_text(share, '.0f'):>7}{as_text(row.faults, ',.0f'):>8}"
+        + f"{as_text(ours.get('compile_seconds'), '.1f'):>10}{_megabytes(row.temporary_bytes):>8}"
+        + f"{_megabytes(beside.get('temporary_bytes')):>10}{as_text(error, '.0e'):>8}"
     )
 
 
@@ -60,12 +61,8 @@ def _ratio(ratio: Ratio | None) -> str:
     return f"{ratio.median:.2f} ({ratio.lowest:.2f}-{ratio.highest:.2f})" if ratio else "-"
 
 
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else f"{value:{form}}"
-
-
 def _megabytes(size: int | None) -> str:
-    return _number(None if size is None else size / 1e6, ".1f")
+    return as_text(None if size is None else size / 1e6, ".1f")
 
 
 def summary(rows: list[Row]) -> dict[str, Any]:

@@ -213,7 +213,7 @@ def _errors(
         got = jax.jit(directed(partial(ours, name, job.case), BOTH))(x)
         found = errors(got, tuple(map(jax.device_get, exact)))
     except Exception as error:  # of any library; the other sides go on
-        found, reason = {}, f"{type(error).__name__}: {one_line(error)}"
+        found, reason = {}, rows.failure(error)
     else:
         limit = LIMITS[job.dtype]
         bad = [f"{key} {error:.1e}" for key, error in found.items() if not error <= limit]
@@ -236,7 +236,7 @@ def speed(job: Job, verdicts: Verdicts, peers: ModuleType | None, repeats: int) 
             calls[name] = side
             facts[name] = {"first_seconds": time.perf_counter() - start}
         except Exception as error:  # of any library; the other sides go on
-            facts[name] = {"failed": f"{type(error).__name__}: {one_line(error)}"}
+            facts[name] = {"failed": rows.failure(error)}
     times = timed(calls, repeats)
     row = {"kind": "speed"} | job._asdict()
     for name in sorted(facts, key=lambda name: times.get(name, float("inf"))):
@@ -305,11 +305,6 @@ def _rate(job: Job, seconds: float) -> Row:
         return {}
     pairs = job.batch * job.heads * job.queries * job.length * share
     return {"tflops": 2 * pairs * job.width * PRODUCTS[job.direction] / seconds / 1e12}
-
-
-def one_line(error: Exception) -> str:
-    """The first line of a message."""
-    return (str(error).strip() or "no message").splitlines()[0][:200]
 
 
 def as_row(row: Row) -> rows.Row:

@@ -12,6 +12,7 @@ from attention_jax.models import language
 from attention_jax.nn.transformer import TransformerConfig
 from attention_jax.training import loop, objectives
 from attention_jax.training.config import TrainConfig
+from experiments.benchmark.rows import failure
 from experiments.common import timing
 
 # Settings and numbers of a row, by name.
@@ -48,8 +49,7 @@ def measure(name: str, size: Sizes, repeats: int) -> Iterator[Row]:
         step = training_step(size)
         own = timing.repeated(step, repeats)
     except Exception as error:  # of any library; the suite goes on
-        text = (str(error).strip() or "no message").splitlines()[0][:200]
-        yield row | {"failed": f"{type(error).__name__}: {text}"}
+        yield row | {"failed": failure(error)}
         return
     seconds = own.median / UPDATES
     tokens = size.windows * size.context

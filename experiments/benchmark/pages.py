@@ -14,10 +14,9 @@ from typing import NamedTuple
 from attention_jax.core.files import write_whole
 from experiments.benchmark import rows
 from experiments.benchmark.attention_cases import BOTH, FORWARD
-from experiments.benchmark.rows import Results, Row
+from experiments.benchmark.rows import Results, Row, number, spread
 from experiments.common import flags
 from experiments.common.config import DeviceFlags
-from experiments.common.timing import Ratio
 
 _PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)
 
@@ -82,18 +81,6 @@ def table(titles: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
 
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def spread(ratio: Ratio | None) -> str:
-    """A ratio with its lowest and highest; a dash where there is none."""
-    if ratio is None:
-        return "-"
-    return f"{ratio.median:.2f} ({ratio.lowest:.2f} to {ratio.highest:.2f})"
-
-
-def number(value: float | None, form: str = ",.0f") -> str:
-    """A number as text; a dash where it was not measured."""
-    return "-" if value is None else f"{value:{form}}"
 
 
 def percent(value: float | None) -> str:

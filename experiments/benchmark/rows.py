@@ -201,3 +201,21 @@ def costs(row: Row) -> str:
 def reasons(row: Row) -> list[str]:
     """The reasons why sides were not measured, a line each."""
     return [f"{side} {reason}" for side, reason in row.not_measured.items()]
+
+
+def failure(error: Exception) -> str:
+    """An error of any library in one line, its kind first."""
+    text = str(error).strip() or "no message"
+    return f"{type(error).__name__}: {text.splitlines()[0][:200]}"
+
+
+def number(value: float | None, form: str = ",.0f") -> str:
+    """A number as text; a dash where it was not measured."""
+    return "-" if value is None else f"{value:{form}}"
+
+
+def spread(ratio: Ratio | None) -> str:
+    """A ratio with its lowest and highest; a dash where there is none."""
+    if ratio is None:
+        return "-"
+    return f"{ratio.median:.2f} ({ratio.lowest:.2f} to {ratio.highest:.2f})"

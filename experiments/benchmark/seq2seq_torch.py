@@ -74,8 +74,8 @@ class Transformer(nn.Module):
         return functional.linear(out, self.embedding.weight)
 
 
-class AttentiveGRU(nn.Module):
-    """GRU encoder-decoder with additive attention and input feeding."""
+class Embedded(nn.Module):
+    """Token vectors, scaled by the root of the width, with dropout."""
 
     def __init__(self, config: RNNConfig):
         super().__init__()
@@ -83,6 +83,18 @@ class AttentiveGRU(nn.Module):
         self.embedding = nn.Embedding(config.vocabulary_size, width)
         nn.init.normal_(self.embedding.weight, std=width**-0.5)
         self.width, self.dropout = width, nn.Dropout(config.dropout_rate)
+
+    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Scaled embeddings."""
+        return self.dropout(self.embedding(tokens) * self.width**0.5)
+
+
+class AttentiveGRU(Embedded):
+    """GRU encoder-decoder with additive attention and input feeding."""
+
+    def __init__(self, config: RNNConfig):
+        super().__init__(config)
+        width = config.width
         self.encoder = nn.GRU(width, width // 2, batch_first=True, bidirectional=True)
         self.cell = nn.GRUCell(2 * width, width)
         self.bridge = nn.Linear(width, width)
@@ -90,10 +102,6 @@ class AttentiveGRU(nn.Module):
         self.energy = nn.Linear(width, 1, bias=False)
         self.combine = nn.Linear(2 * width, width)
         self.bias = nn.Parameter(torch.zeros(config.vocabulary_size))
-
-    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Scaled embeddings."""
-        return self.dropout(self.embedding(tokens) * self.width**0.5)
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """Logits of each next target token; keys are projected once."""
@@ -120,23 +128,16 @@ class AttentiveGRU(nn.Module):
         )
 
 
-class PlainLSTM(nn.Module):
+class PlainLSTM(Embedded):
     """LSTM encoder-decoder whose decoder starts from the encoder's last state, and sees no more."""
 
     def __init__(self, config: RNNConfig):
-        super().__init__()
+        super().__init__(config)
         width = config.width
-        self.embedding = nn.Embedding(config.vocabulary_size, width)
-        nn.init.normal_(self.embedding.weight, std=width**-0.5)
-        self.width, self.dropout = width, nn.Dropout(config.dropout_rate)
         self.encoder = nn.LSTM(width, width // 2, batch_first=True, bidirectional=True)
         self.decoder = nn.LSTM(width, width, batch_first=True)
         self.bridge, self.combine = nn.Linear(width, width), nn.Linear(width, width)
         self.bias = nn.Parameter(torch.zeros(config.vocabulary_size))
-
-    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Scaled embeddings."""
-        return self.dropout(self.embedding(tokens) * self.width**0.5)
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """Logits of each next target token."""

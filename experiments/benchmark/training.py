@@ -19,7 +19,7 @@ import jax
 from attention_jax.core.wording import one_line
 from attention_jax.training import loop
 from experiments.benchmark import products, rows
-from experiments.benchmark.rows import OURS, Row
+from experiments.benchmark.rows import OURS, Row, number, spread
 from experiments.benchmark.training_cases import Case
 
 PEERS = ("torch", "torch_compile")
@@ -144,23 +144,12 @@ def line(row: Row) -> str:
     facts, share = row.facts, row.share_of_peak
     size = row.temporary_bytes
     return (
-        f"{row.case['model']:<18}{_number(row.ours_ms, ',.1f'):>9}"
-        + "".join(f"{_ratio(row, name):>21}" for name in PEERS)
-        + f"{_number(facts.get('limit_ms'), ',.1f'):>10}"
-        + f"{_number(facts.get('share_of_limit'), '.2f'):>11}"
-        + f"{_number(None if share is None else 100 * share, '.0f'):>7}"
-        + f"{_number(row.faults, ',.0f'):>8}"
-        + f"{_number(None if size is None else size / 1e6, ',.1f'):>8}"
-        + f"{_number(facts.get('compile_seconds'), '.1f'):>10}"
+        f"{row.case['model']:<18}{number(row.ours_ms, ',.1f'):>9}"
+        + "".join(f"{spread(row.ratio.get(name)):>21}" for name in PEERS)
+        + f"{number(facts.get('limit_ms'), ',.1f'):>10}"
+        + f"{number(facts.get('share_of_limit'), '.2f'):>11}"
+        + f"{number(None if share is None else 100 * share, '.0f'):>7}"
+        + f"{number(row.faults, ',.0f'):>8}"
+        + f"{number(None if size is None else size / 1e6, ',.1f'):>8}"
+        + f"{number(facts.get('compile_seconds'), '.1f'):>10}"
     )
-
-
-def _ratio(row: Row, peer: str) -> str:
-    if peer not in row.ratio:
-        return "-"
-    ratio = row.ratio[peer]
-    return f"{ratio.median:.2f} ({ratio.lowest:.2f} to {ratio.highest:.2f})"
-
-
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else f"{value:{form}}"
