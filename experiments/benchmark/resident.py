@@ -14,19 +14,23 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import Annotated, Any, NamedTuple
 
 from attention_jax.analysis.plots import style
-from attention_jax.core.files import write_whole
+from experiments.benchmark import rows
 from experiments.benchmark.resident_training import SIZES
-from experiments.common import flags, run_folder
+from experiments.benchmark.rows import OURS, Row
+from experiments.common import flags
 from experiments.common.config import DeviceFlags
 from experiments.common.flags import Flag
+from experiments.common.timing import Ratio
 
-SIDES = ("kept", "given back")
-Row = dict[str, Any]
+GIVEN_BACK = "given_back"
+SIDES = (OURS, GIVEN_BACK)
+NAMES = {OURS: "kept", GIVEN_BACK: "given back"}
+Facts = dict[str, Any]
 
 
 class ResidentBenchmark(NamedTuple):
@@ -54,16 +58,15 @@ def main() -> None:
         raise ValueError(
             f"`--sizes` must be some of {', '.join(SIZES)}; got {','.join(config.sizes)}."
         )
-    rows: list[Row] = []
+    results = rows.start("resident")
     for size in config.sizes:
-        rows += measure(size, steps=config.steps, every=config.every)
-        print(f"{size}: {json.dumps(summary(rows)[size])}", flush=True)
-        if config.output:
-            found = {"environment": run_folder.environment(), "suite": "resident"}
-            text = json.dumps(found | {"summary": summary(rows), "rows": rows}, indent=2)
-            write_whole(config.output, text + "\n")
+        found = measure(size, steps=config.steps, every=config.every)
+        results = rows.added(results, *found)
+        print(f"{size}: {json.dumps(summary(results.rows)[size])}", flush=True)
+        rows.write(results, config.output)
         if config.picture:
-            plot(rows, config.picture)
+            plot(results.rows, config.picture)
+    rows.write(rows.finished(results), config.output)
 
 
 def measure(size: str, *, steps: int, every: int) -> Iterator[Row]:
@@ -72,19 +75,34 @@ def measure(size: str, *, steps: int, every: int) -> Iterator[Row]:
         processes = {side: stack.enter_context(_process(size, side)) for side in SIDES}
         for turn, step in enumerate(range(every, steps + 1, every)):
             # Who begins changes from turn to turn.
-            for side in SIDES[:: -1 if turn % 2 else 1]:
-                answer = _turn(processes[side], every)
-                yield {"size": size, "side": side, "step": step, **answer}
+            order = SIDES[:: -1 if turn % 2 else 1]
+            yield as_row(size, step, {side: _turn(processes[side], every) for side in order})
+
+
+def as_row(size: str, step: int, answers: dict[str, Facts]) -> Row:
+    """One turn of both, ended after `step` steps each; its facts hold the memory of each side."""
+    own = {side: 1e3 * answers[side]["step_seconds"] for side in SIDES}
+    ratio = own[GIVEN_BACK] / own[OURS]
+    return Row(
+        suite="resident",
+        case={"size": size, "step": step},
+        ours_ms=own[OURS],
+        peer_ms={GIVEN_BACK: own[GIVEN_BACK]},
+        ratio={GIVEN_BACK: Ratio(ratio, ratio, ratio)},
+        faults=answers[OURS]["faults_a_step"],
+        repeats=1,
+        facts={side: answers[side] for side in SIDES},
+    )
 
 
 def _process(size: str, side: str) -> "subprocess.Popen[str]":
     command = [sys.executable, "-P", "-m", "experiments.benchmark.resident_training", size]
-    keep = ["--keep"] if side == SIDES[0] else []
+    keep = ["--keep"] if side == OURS else []
     pipe = subprocess.PIPE
     return subprocess.Popen([*command, *keep], stdin=pipe, stdout=pipe, text=True)
 
 
-def _turn(process: "subprocess.Popen[str]", steps: int) -> Row:
+def _turn(process: "subprocess.Popen[str]", steps: int) -> Facts:
     assert process.stdin and process.stdout
     print(steps, file=process.stdin, flush=True)
     answer = process.stdout.readline()
@@ -93,51 +111,47 @@ def _turn(process: "subprocess.Popen[str]", steps: int) -> Row:
     return json.loads(answer)
 
 
-def summary(rows: list[Row]) -> dict[str, Any]:
+def summary(measured: Iterable[Row]) -> dict[str, Any]:
     """By size: memory and step time of each side, without the first turn, which compiles."""
-    found: dict[str, Any] = {}
-    for size in dict.fromkeys(row["size"] for row in rows):
-        own = {side: _later(rows, size, side) for side in SIDES}
-        for side, later in own.items():
-            resident = [row["resident_bytes"] for row in later]
-            found.setdefault(size, {})[side] = {
-                "resident_bytes": [resident[0], resident[-1]],
-                "peak_bytes": later[-1]["peak_bytes"],
-                "step_seconds": statistics.median(row["step_seconds"] for row in later),
-                "faults_a_step": statistics.median(row["faults_a_step"] for row in later),
-            }
-        ratios = [
-            there["step_seconds"] / here["step_seconds"]
-            for here, there in zip(*own.values(), strict=True)
-        ]
+    measured, found = list(measured), {}
+    for size in dict.fromkeys(row.case["size"] for row in measured):
+        own = [row for row in measured if row.case["size"] == size]
+        later = own[1:] or own
+        found[size] = {NAMES[side]: _of_side([row.facts[side] for row in later]) for side in SIDES}
+        ratios = [row.ratio[GIVEN_BACK].median for row in later]
         found[size]["ratio"] = [statistics.median(ratios), min(ratios), max(ratios)]
     return found
 
 
-def _later(rows: list[Row], size: str, side: str) -> list[Row]:
-    own = [row for row in rows if (row["size"], row["side"]) == (size, side)]
-    return own[1:] or own
+def _of_side(turns: list[Facts]) -> dict[str, Any]:
+    return {
+        "resident_bytes": [turns[0]["resident_bytes"], turns[-1]["resident_bytes"]],
+        "peak_bytes": turns[-1]["peak_bytes"],
+        "step_seconds": statistics.median(turn["step_seconds"] for turn in turns),
+        "faults_a_step": statistics.median(turn["faults_a_step"] for turn in turns),
+    }
 
 
-def plot(rows: list[Row], path: str) -> None:
+def plot(measured: Iterable[Row], path: str) -> None:
     """Draws resident memory against steps, a panel for each size.
 
     Args:
-      rows: all that were measured.
+      measured: all rows.
       path: the file to write; its suffix names the format.
     """
-    sizes = list(dict.fromkeys(row["size"] for row in rows))
+    measured = list(measured)
+    sizes = list(dict.fromkeys(row.case["size"] for row in measured))
     figure, panels = style.figure(1, len(sizes), size=(4.2 * len(sizes), 3.2))
     for axes, size in zip(panels[0], sizes, strict=True):
         for color, marker, side in zip(style.COLORS, style.MARKERS, SIDES, strict=False):
-            own = [row for row in rows if (row["size"], row["side"]) == (size, side)]
+            own = [row for row in measured if row.case["size"] == size]
             axes.plot(
-                [row["step"] for row in own],
-                [row["resident_bytes"] / 2**20 for row in own],
+                [row.case["step"] for row in own],
+                [row.facts[side]["resident_bytes"] / 2**20 for row in own],
                 color=color,
                 marker=marker,
                 markersize=3,
-                label=side,
+                label=NAMES[side],
             )
         axes.set_ylim(bottom=0)
         axes.set_xlabel("steps")

@@ -1,36 +1,34 @@
 """What stays in a process that trains: two of them in turn, and what is said of them."""
 
-import json
 import platform
 import subprocess
 import sys
 
 import pytest
 
-from experiments.benchmark import resident
+from experiments.benchmark import resident, rows
 
 
-def row(side, step, **facts):
-    usual = {"resident_bytes": 1, "peak_bytes": 1, "step_seconds": 1.0, "faults_a_step": 0.0}
-    return {"size": "small", "side": side, "step": step, **usual, **facts}
+def turn(step, kept, given):
+    """Each side as step seconds, resident bytes, most bytes ever and page faults a step."""
+    names = ("step_seconds", "resident_bytes", "peak_bytes", "faults_a_step")
+    sides = zip(resident.SIDES, (kept, given), strict=True)
+    answers = {side: dict(zip(names, own, strict=True)) for side, own in sides}
+    return resident.as_row("small", step, answers)
 
 
 def test_the_first_turn_which_compiles_does_not_count():
-    kept, given = resident.SIDES
-    rows = [
-        row(kept, 1, step_seconds=9.0, resident_bytes=9),
-        row(given, 1, step_seconds=90.0, resident_bytes=90),
-        row(kept, 2, step_seconds=1.0, resident_bytes=10),
-        row(given, 2, step_seconds=1.5, resident_bytes=4, faults_a_step=6.0),
-        row(kept, 3, step_seconds=2.0, resident_bytes=11, peak_bytes=12),
-        row(given, 3, step_seconds=2.0, resident_bytes=5, faults_a_step=8.0),
-        row(kept, 4, step_seconds=1.0, resident_bytes=11, peak_bytes=13),
-        row(given, 4, step_seconds=2.0, resident_bytes=5, faults_a_step=7.0),
+    measured = [
+        turn(1, (9.0, 9, 9, 0.0), (90.0, 90, 90, 0.0)),
+        turn(2, (1.0, 10, 12, 0.0), (1.5, 4, 90, 6.0)),
+        turn(3, (2.0, 11, 12, 0.0), (2.0, 5, 90, 8.0)),
+        turn(4, (1.0, 11, 13, 0.0), (2.0, 5, 90, 7.0)),
     ]
-    found = resident.summary(rows)["small"]
-    assert found[kept]["resident_bytes"] == [10, 11] and found[kept]["peak_bytes"] == 13
-    assert found[given]["resident_bytes"] == [4, 5] and found[given]["faults_a_step"] == 7.0
-    assert found[kept]["step_seconds"] == 1.0 and found[given]["step_seconds"] == 2.0
+    found = resident.summary(measured)["small"]
+    kept, given = found["kept"], found["given back"]
+    assert kept["resident_bytes"] == [10, 11] and kept["peak_bytes"] == 13
+    assert given["resident_bytes"] == [4, 5] and given["faults_a_step"] == 7.0
+    assert kept["step_seconds"] == 1.0 and given["step_seconds"] == 2.0
     # Turn by turn: 1.5 / 1, 2 / 2, 2 / 1.
     assert found["ratio"] == [1.5, 1.0, 2.0]
 
@@ -42,12 +40,12 @@ def test_two_processes_train_in_turn(tmp_path):
     command = [sys.executable, "-P", "-m", "experiments.benchmark.resident", "--sizes=small"]
     command += ["--steps=6", "--every=2", f"--output={output}", f"--picture={picture}"]
     subprocess.run(command, check=True, capture_output=True)
-    rows = json.loads(output.read_text())["rows"]
-    kept, given = resident.SIDES
-    assert [row["side"] for row in rows] == [kept, given, given, kept, kept, given]
-    assert [row["step"] for row in rows] == [2, 2, 4, 4, 6, 6]
-    for row in rows:
-        assert 2**24 < row["resident_bytes"] <= row["peak_bytes"] and row["step_seconds"] > 0
+    measured = rows.read(output).rows
+    assert [row.case["step"] for row in measured] == [2, 4, 6]
+    for row in measured:
+        for side in resident.SIDES:
+            own = row.facts[side]
+            assert 2**24 < own["resident_bytes"] <= own["peak_bytes"] and own["step_seconds"] > 0
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
