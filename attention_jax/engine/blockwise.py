@@ -33,6 +33,7 @@ from attention_jax.engine import (
     tile_loops,
     tile_transpose,
     tiles,
+    whole_rows,
 )
 from attention_jax.engine.block_map import BlockMap, Sizes
 from attention_jax.engine.implementation import (
@@ -64,12 +65,19 @@ def run(
     hoisted = _hoist(request)
     config = _config(request, hoisted, tile(request, block_sizes, dense=dense))
     starts = (jnp.asarray(x, jnp.int32) for x in request.offsets)
-    arrays = _fold(config.spec, Captured(*(x.floats if x else () for x in hoisted)), q, k, v)
+    floats = Captured(*(x.floats if x else () for x in hoisted))
     others = Captured(*(x.others if x else () for x in hoisted))
     constants = Constants(others, *starts, request.dropout.key if request.dropout else None)
-    attend = partial(_dense, config) if dense else _rule(config)
-    out, lse = attend(arrays, constants)
-    out, lse = (tiles.unfold(x, config.spec) for x in (out, lse[..., None]))
+    whole = (dense or block_sizes is None) and whole_rows.takes(request)
+    if whole and dense:
+        attend = _whole_rule(config, request.return_lse)
+    else:
+        attend = partial(_dense, config) if dense else _rule(config)
+    attend = partial(_unfolded, config.spec, attend)
+    pieces = whole_rows.strips(config) if whole and not (dense or request.return_lse) else None
+    if pieces:
+        attend = _in_strips(config, attend, pieces)
+    out, lse = attend(floats, constants, q, k, v)
     lse = jnp.where(lse >= -online_normalizers.lowest(request.dtype), -jnp.inf, lse)[..., 0]
     return _finish(request, out, lse)
 
@@ -126,6 +134,29 @@ def _is_fused(form: Online) -> bool:
     return form.row_statistics is online_normalizers.SOFTMAX.row_statistics
 
 
+def _unfolded(
+    spec: TileSpec, attend: "Attend", floats: Captured, constants: Constants, *vectors: Array
+) -> tuple[Array, Array]:
+    out, lse = attend(_fold(spec, floats, *vectors), constants)
+    return tiles.unfold(out, spec), tiles.unfold(lse[..., None], spec)
+
+
+def _in_strips(
+    config: EngineConfig, attend: Callable[..., Any], pieces: Sequence[whole_rows.Strip]
+) -> Callable[..., Any]:
+    """By strips where no derivative is asked for, else as `attend`."""
+    b, g, _, t, s = config.spec.shape
+    whole = config._replace(spec=config.spec._replace(sizes=Sizes(b * g, t, s)))
+    compute = partial(whole_rows.softmax, whole, rows=False, pieces=pieces)
+
+    @jax.custom_jvp
+    def in_strips(floats: Captured, constants: Constants, *vectors: Array) -> Any:
+        return _unfolded(whole.spec, compute, floats, constants, *vectors)
+
+    in_strips.defjvp(lambda primals, tangents: jax.jvp(attend, primals, tangents))
+    return in_strips
+
+
 def _dense(
     config: EngineConfig, arrays: Differentiable, constants: Constants
 ) -> tuple[Array, Array]:
@@ -154,6 +185,28 @@ def _softmax_rule(config: EngineConfig) -> Attend:
         out, lse = named_output(out), named_rows(lse)
         return (out, lse), _moved(config, primals, RowStatistics(lse, out), tangents)
 
+    return attend
+
+
+def _whole_rule(config: EngineConfig, rows: bool) -> Attend:
+    """As `_softmax_rule`, in one tile: its derivative needs the rows beside the output."""
+
+    def rule(rows: bool) -> Attend:
+        @jax.custom_jvp
+        def attend(arrays: Differentiable, constants: Constants) -> tuple[Array, Array]:
+            return whole_rows.softmax(config, arrays, constants, rows=rows)
+
+        return attend
+
+    attend, with_rows = rule(rows), rule(True)
+
+    def move(primals: Any, tangents: Any) -> Any:
+        out, lse = with_rows(*primals)
+        out, lse = named_output(out), named_rows(lse)
+        return (out, lse), _moved(config, primals, RowStatistics(lse, out), tangents, whole=True)
+
+    for function in (attend, with_rows):
+        function.defjvp(move)
     return attend
 
 
@@ -194,13 +247,16 @@ def _moved(
     primals: tuple[Differentiable, Constants],
     rows: RowStatistics,
     tangents: tuple[Differentiable, Any],
+    *,
+    whole: bool = False,
 ) -> tuple[Array, Array]:
     """The tangents of output and log-sum-exp.
 
     `rows` come with their names, for it is here that the derivative reads them: a policy that keeps
     them saves a sweep.
     """
-    functions = partial(tile_loops.tangent, config), partial(tile_transpose.transposed, config)
+    transposed = whole_rows.transposed if whole else tile_transpose.transposed
+    functions = partial(tile_loops.tangent, config), partial(transposed, config)
     return custom_transpose.apply(*functions, (*primals, rows), tangents[0])
 
 

@@ -1,11 +1,12 @@
 """Softmax attention of short sequences in one tile, which a CPU computes faster than blocks."""
 
-from attention_jax.engine import blockwise
+from attention_jax.engine import blockwise, whole_rows
 from attention_jax.engine.implementation import Implementation, Output, Plan, dense_bytes
 from attention_jax.engine.request import Request
 
 # On a CPU blocks are slower than one tile up to this length, and up to so many numbers.
 SHORT = 128
+WHOLE = 512
 FEW_SCORES = 2**24
 
 
@@ -24,9 +25,11 @@ def refuse(request: Request) -> str | None:
 def prefer(request: Request) -> str | None:
     """Picked for short sequences alone: its memory grows with the product of the lengths."""
     shape, width = request.shape, request.analysis.score.width
-    if max(shape.t, shape.s) > SHORT or shape.known.scores * width > FEW_SCORES:
+    whole = whole_rows.takes(request)
+    short, few = (WHOLE, whole_rows.MOST) if whole else (SHORT, FEW_SCORES)
+    if max(shape.t, shape.s) > short or shape.known.scores * width > few:
         return None
-    return f"up to {SHORT} positions one tile is faster than blocks"
+    return f"up to {short} positions one tile is faster than blocks"
 
 
 def plan(request: Request) -> Plan:

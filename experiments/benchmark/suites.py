@@ -14,6 +14,7 @@ from attention_jax.variants import names
 from experiments.benchmark import (
     attention,
     attention_cases,
+    attention_pairs,
     attention_report,
     decoding,
     seq2seq,
@@ -40,7 +41,8 @@ class BenchmarkConfig(NamedTuple):
       length: training: tokens of each sentence, on each side.
       dropout: training: dropout rate of both sides.
       cases: attention: all, or some of full, causal, window, alibi, softcap, documents, additive,
-        cosine, gqa, short, decode, memory and long.
+        cosine, gqa, short, decode, memory and long; or pairs, as
+        `experiments.benchmark.attention_pairs` explains.
       lengths: lengths of sequences. Default of attention: 128, 512, 1024, 2048, 4096 and 8192,
         where the batch is what makes 2,048 tokens, and at least 1; of decoding: 32 and 128 tokens;
         of variants: 256, 1024, 4096 and 8192, one sequence each.
@@ -114,6 +116,8 @@ def measure_training(config: BenchmarkConfig) -> None:
 
 def measure_attention(config: BenchmarkConfig) -> None:
     """Attention, case by case, with the time that is left."""
+    if config.cases == ("pairs",):
+        return measure_pairs(config)
     settings = attention_settings(config)
     # Compile times are measured, so nothing may come from the cache.
     jax.config.update("jax_enable_compilation_cache", False)
@@ -137,6 +141,30 @@ def measure_attention(config: BenchmarkConfig) -> None:
         if config.picture:
             attention_report.plot(rows, config.picture)
     print(json.dumps(found, indent=2))
+
+
+def measure_pairs(config: BenchmarkConfig) -> None:
+    """Attention at every pair of settings; rows that --output holds are not measured again."""
+    try:
+        from experiments.benchmark import attention_pairs_torch as peers
+    except ImportError as error:
+        raise ImportError(
+            "the benchmark needs torch: pip install -e .[peers], or run scripts/bench"
+        ) from error
+    lengths = integers("lengths", config.lengths, default=attention_pairs.SETTINGS["length"])
+    peers.use_all_cores()
+    machine = environment() | {"torch": peers.torch.__version__}
+    rows, cases = attention_pairs.known_rows(config.output), attention_pairs.pairs(lengths)
+    print(attention_pairs.header(), flush=True)
+    for number, case in enumerate(cases, 1):
+        if any(attention_pairs.is_of(row, case) for row in rows):
+            continue
+        rows.append(attention_pairs.measure(case, peers, gigabytes=config.gigabytes))
+        print(attention_pairs.line(rows[-1], number=number, count=len(cases)), flush=True)
+        found = attention_pairs.summary(rows)
+        written = {"environment": machine, "suite": "pairs", "summary": found, "rows": rows}
+        write(written, config.output)
+    print(json.dumps(attention_pairs.summary(rows), indent=2))
 
 
 def attention_settings(config: BenchmarkConfig) -> attention.Settings:
