@@ -189,24 +189,18 @@ def _softmax_rule(config: EngineConfig) -> Attend:
 
 
 def _whole_rule(config: EngineConfig, rows: bool) -> Attend:
-    """As `_softmax_rule`, in one tile: its derivative needs the rows beside the output."""
+    """As `_softmax_rule`, in one tile; where it is differentiated it needs the rows."""
 
-    def rule(rows: bool) -> Attend:
-        @jax.custom_jvp
-        def attend(arrays: Differentiable, constants: Constants) -> tuple[Array, Array]:
-            return whole_rows.softmax(config, arrays, constants, rows=rows)
+    @jax.custom_jvp
+    def attend(arrays: Differentiable, constants: Constants) -> tuple[Array, Array]:
+        return whole_rows.softmax(config, arrays, constants, rows=rows)
 
-        return attend
-
-    attend, with_rows = rule(rows), rule(True)
-
-    def move(primals: Any, tangents: Any) -> Any:
-        out, lse = with_rows(*primals)
+    @attend.defjvp
+    def attend_jvp(primals: Any, tangents: Any) -> Any:
+        out, lse = (attend if rows else _whole_rule(config, True))(*primals)
         out, lse = named_output(out), named_rows(lse)
         return (out, lse), _moved(config, primals, RowStatistics(lse, out), tangents, whole=True)
 
-    for function in (attend, with_rows):
-        function.defjvp(move)
     return attend
 
 

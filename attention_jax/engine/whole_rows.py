@@ -25,13 +25,13 @@ from jaxtyping import Array, Float, Int
 from attention_jax.core import hidden_pairs, online_normalizers
 from attention_jax.engine import partition, tile_transpose, tiles
 from attention_jax.engine.request import Request
+from attention_jax.engine.shapes import Shape
 from attention_jax.engine.tile_steps import Differentiable, EngineConfig, RowStatistics
 from attention_jax.engine.tiles import Captured, Constants, TileSpec
 
-# Scores that are held at once where rows or derivatives are asked for.
-HELD = 2**22
-# Scores of a call at most.
-MOST = 2**26
+# Scores that are held at once where rows or derivatives are asked for; else a kernel holds none,
+# but where the compiler has no such kernel.
+HELD, MOST = 2**22, 2**26
 # Strips of a call at most, and queries times keys of a key head that these may hold.
 MOST_STRIPS, LARGEST = 16, 2**28
 # Tiles of strips, over those that are not empty.
@@ -261,15 +261,25 @@ def _over_parts(
     spec: TileSpec, body: Callable[..., Any], arrays: tuple[Array, ...], *, held: bool
 ) -> Any:
     """`body(first sequence, *arrays)` for some sequences at a time, where scores are held."""
-    b, g, r, t, s = spec.shape
-    fit = max(HELD // (g * r * t * s), 1) if held else b
-    size = max(n for n in range(1, b + 1) if b % n == 0 and n <= fit)
+    b = spec.shape.b
+    size = _sequences(spec.shape, HELD if held else MOST)
     if size == b:
         return body(jnp.int32(0), *arrays)
     apart = [x.reshape(b // size, size, *x.shape[1:]) for x in arrays]
     firsts = jnp.arange(0, b, size, dtype=jnp.int32)
     found = lax.map(lambda x: body(x[0], *x[1]), (firsts, apart))
     return jax.tree.map(lambda x: x.reshape(b, *x.shape[2:]), found)
+
+
+def _sequences(shape: Shape, most: int) -> int:
+    """Sequences that are taken together: as many as have at most so many scores, but one."""
+    own = shape.scores // shape.b
+    return max(n for n in range(1, shape.b + 1) if shape.b % n == 0 and n * own <= max(most, own))
+
+
+def at_once(shape: Shape) -> int:
+    """Scores that are held at once at most."""
+    return shape.scores // shape.b * _sequences(shape, HELD)
 
 
 def _places(
