@@ -31,9 +31,9 @@ from attention_jax.engine.tiles import Captured, Constants, TileSpec
 
 # Scores that are held at once where rows or derivatives are asked for; else a kernel holds none,
 # but where the compiler has no such kernel.
-HELD, MOST = 2**22, 2**26
-# Strips of a call at most, and queries times keys of a key head that these may hold.
-MOST_STRIPS, LARGEST = 16, 2**28
+HELD, MOST = 2**23, 2**26
+# Strips of a call at most, and scores of a strip and a key head, which each core may hold.
+MOST_STRIPS, LARGEST = 16, 2**24
 # Tiles of strips, over those that are not empty.
 MOST_IN_VAIN = 1.5
 # The least sum of powers by which is divided: rows that see something have 1 at least.
@@ -85,10 +85,10 @@ def strips(config: EngineConfig) -> list[Strip] | None:
         config.map.sizes,
     )
     by_rows_alone = config.dynamic and config.spec.used[2]
-    if by_rows_alone or r * t * s > LARGEST or r * sizes.queries * s > HELD:
+    together = -(-rows // MOST_STRIPS)
+    if by_rows_alone or r * together * sizes.queries * s > LARGEST:
         return None
     runs = np.concatenate([config.map.partial_runs, config.map.full_runs])
-    together = -(-rows // MOST_STRIPS)
     found, taken = [], 0
     for row in range(0, rows, together):
         own = runs[(runs[:, 1] >= row) & (runs[:, 1] < row + together)]
