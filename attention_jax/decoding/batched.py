@@ -1,13 +1,13 @@
 """Batched decoding of sequence-to-sequence models: grouping by length, padding, search, text.
 
-Each batch has the same number of rows, and a sampled sentence draws from a random key of its own,
-so a result does not depend on the other items of its batch.
+A sampled sentence draws from a random key of its own, so a result does not depend on the other
+items of its batch, but for rounding: products of more rows sum in another order.
 """
 
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from zlib import crc32
 
 import jax
@@ -17,19 +17,21 @@ from jaxtyping import Array, Float, UInt32
 
 from attention_jax.core import checks, plain_types
 from attention_jax.core.calls import clear_fields
-from attention_jax.core.types import Params
+from attention_jax.core.types import Params, State
 from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.data.types import EOS, Seq2SeqBatch
+from attention_jax.decoding import shrinking
 from attention_jax.decoding.beams import length_divisor
+from attention_jax.decoding.loops import Loop, Path
 from attention_jax.decoding.options import DecodingOptions
 from attention_jax.decoding.scoring import token_scores
 from attention_jax.decoding.search import (
     DecodingResult,
-    beam,
+    beam_loop,
     check_beam,
     check_sampling,
-    greedy,
-    sample,
+    greedy_loop,
+    sample_loop,
 )
 from attention_jax.nn.protocols import Seq2Seq
 
@@ -97,7 +99,10 @@ class Hypothesis(NamedTuple):
 
 
 class BatchedDecoder:
-    """Decodes padded batches into text; compiled once for each shape and `max_length`.
+    """Decodes padded batches into text, and lets rows go as their sentences end: `shrinking`.
+
+    Compiled once for each shape and `max_length`, and for each smaller number of rows that a batch
+    shrinks to.
 
     Args:
       graphdef: graph of the model, a `nn.protocols.Seq2Seq`.
@@ -112,7 +117,11 @@ class BatchedDecoder:
         plain_types.of_kind("config", config, DecodingConfig)
         config.check()
         self.graphdef, self.tokenizer, self.config = graphdef, tokenizer, config
-        self._decode = jax.jit(self._decode_batch, static_argnames="max_length")
+        self._start = jax.jit(self._start_batch, static_argnames="max_length")
+        self._go_on = jax.jit(
+            self._run_stage, static_argnames=("max_length", "length"), donate_argnames="path"
+        )
+        self._rescore = jax.jit(self._scores, static_argnames="max_length")
 
     def __call__(
         self, params: Params, batch: Seq2SeqBatch, names: Sequence[str], *, max_length: int
@@ -130,18 +139,38 @@ class BatchedDecoder:
         max_length += least if least > max_length else 0
         keys = np.zeros(len(batch.source), np.uint32)
         keys[: len(names)] = [crc32(name.encode()) for name in names]
-        decoded, scores = self._decode(params, batch, keys, max_length=max_length)
+
+        def go_on(path: Path, asked: np.ndarray, length: int) -> Any:
+            return self._go_on(params, path, asked, max_length=max_length, length=length)
+
+        path = self._start(params, batch, keys, max_length=max_length)
+        decoded = shrinking.run(path, go_on, count=len(names), max_length=max_length)
+        scores = None
+        if self.config.rescores:
+            scores = self._rescore(params, batch, decoded.tokens, max_length=max_length)
         return hypotheses(decoded, self.tokenizer, self.config, token_scores=scores)[: len(names)]
 
-    def _decode_batch(
+    def _start_batch(
         self, params: Params, batch: Seq2SeqBatch, keys: Array, *, max_length: int
-    ) -> tuple[DecodingResult, Float[Array, "b n t"] | None]:
+    ) -> Path:
+        state = _started(nnx.merge(self.graphdef, params), batch, max_length)
+        return shrinking.start(loop_of(self.config, max_length, keys), state)
+
+    def _run_stage(
+        self, params: Params, path: Path, asked: Array, *, max_length: int, length: int
+    ) -> tuple[Path, Array, DecodingResult]:
+        step = nnx.merge(self.graphdef, params).step
+        return shrinking.stage(loop_of(self.config, max_length), step, path, asked, length)
+
+    def _scores(
+        self, params: Params, batch: Seq2SeqBatch, tokens: Array, *, max_length: int
+    ) -> Float[Array, "b n t"]:
         model = nnx.merge(self.graphdef, params)
-        decoded = decode(model, batch, keys, self.config, max_length=max_length)
-        if not self.config.rescores:
-            return decoded, None
-        state = model.start(model.encode(batch.source, batch.source_mask), max_length)
-        return decoded, token_scores(model.step, state, decoded.tokens)
+        return token_scores(model.step, _started(model, batch, max_length), tokens)
+
+
+def _started(model: Seq2Seq, batch: Seq2SeqBatch, max_length: int) -> State:
+    return model.start(model.encode(batch.source, batch.source_mask), max_length)
 
 
 def in_batches(
@@ -171,42 +200,31 @@ def in_batches(
     return [outputs[i] for i in range(len(items))]
 
 
-def decode(
-    model: Seq2Seq,
-    batch: Seq2SeqBatch,
-    keys: UInt32[Array | np.ndarray, " b"],
+def loop_of(
     config: DecodingConfig,
-    *,
     max_length: int,
-) -> DecodingResult:
-    """Decodes the sources of a batch.
+    keys: UInt32[Array | np.ndarray, " b"] | None = None,
+) -> Loop:
+    """The search of a configuration.
 
     Args:
-      model: the model.
-      batch: its sources; targets are ignored.
-      keys: an integer for each row, from which its random key is derived.
       config: the search.
       max_length: largest number of tokens in a sentence, EOS included.
+      keys: an integer for each row, from which its random key is derived; not needed to go on.
     """
-    state = model.start(model.encode(batch.source, batch.source_mask), max_length)
-
     if config.method == "greedy":
-        return greedy(model.step, state, max_length=max_length, options=config.options)
+        return greedy_loop(max_length=max_length, options=config.options)
     if config.method == "sample":
         fold = partial(jax.random.fold_in, jax.random.key(config.seed))
-        return sample(
-            model.step,
-            state,
-            key=jax.vmap(fold)(keys),
+        return sample_loop(
+            keys=None if keys is None else jax.vmap(fold)(keys),
             max_length=max_length,
             temperature=config.temperature,
             top_k=config.top_k,
             top_p=config.top_p,
             options=config.options,
         )
-    return beam(
-        model.step,
-        state,
+    return beam_loop(
         max_length=max_length,
         beam_size=config.beam_size,
         length_penalty=config.length_penalty,

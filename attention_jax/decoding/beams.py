@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from attention_jax.core.types import State
 from attention_jax.data.types import BOS, EOS, PAD
@@ -18,9 +18,12 @@ from attention_jax.decoding.forced_words import (
     progress,
 )
 from attention_jax.decoding.logits import largest
+from attention_jax.decoding.options import DecodingOptions
 from attention_jax.decoding.rules import Rule
 from attention_jax.decoding.types import DecodingResult, Step, batch_size, decoded, pick_rows
 from attention_jax.nn.protocols import BeamState
+
+_NONE = DecodingOptions()
 
 
 def length_divisor(length: Array | float | int, length_penalty: float, form: str = "wu") -> Any:
@@ -49,10 +52,12 @@ class Beams(NamedTuple):
     open_scores: Float[Array, "b k"]  # log-probabilities; -inf for no prefix
     done_tokens: Int[Array, "b n t"]
     done_scores: Float[Array, "b n"]  # length penalty applied; -inf for no sentence
+    before: Int[Array, "b s"] | None = None  # tokens before the prefixes, where the options say so
 
 
-def start(state: State, k: int, n: int, max_length: int, words: Words = ()) -> Beams:
+def start(state: State, k: int, n: int, max_length: int, options: DecodingOptions = _NONE) -> Beams:
     """The empty prefix of each row, with room for k prefixes a bank and n sentences."""
+    words = options.words
     b, first = batch_size(state), k * (banks(words) - 1)  # the emptiest bank is the last
     k *= banks(words)
     return Beams(
@@ -64,25 +69,33 @@ def start(state: State, k: int, n: int, max_length: int, words: Words = ()) -> B
         open_scores=jnp.full((b, k), -jnp.inf, jnp.float32).at[:, first].set(0.0),
         done_tokens=jnp.full((b, n, max_length), PAD, jnp.int32),
         done_scores=jnp.full((b, n), -jnp.inf, jnp.float32),
+        before=options.before_of(b),
     )
 
 
-def advance(
-    step: Step, beams: Beams, penalty: Array, rule: Rule | None = None, words: Words = ()
-) -> Beams:
+def may_improve(beams: Beams, at_most: float) -> Bool[Array, " b"]:
+    """True for rows of which an open prefix could still enter the best finished sentences.
+
+    Args:
+      at_most: number that scores of the longest sentences are divided by.
+    """
+    # Log-probabilities only fall, and the longest sentence divides its own by the most.
+    return beams.open_scores.max(axis=1) / at_most > beams.done_scores[:, -1]
+
+
+def advance(step: Step, beams: Beams, penalty: Array, options: DecodingOptions = _NONE) -> Beams:
     """Continues or finishes every open prefix, and keeps the best of both.
 
     Args:
       step: `(state, token [b k]) -> (state, logits [b k v])`, with b and k as one axis.
       beams: the prefixes.
       penalty: number that scores of sentences which end here are divided by.
-      rule: on the log-probabilities; see `rules`.
-      words: that every sentence must hold; see `forced_words`.
+      options: whose rules apply to the log-probabilities, and whose words every sentence must hold.
     """
     b, k = beams.token.shape
-    bank = k // banks(words)
+    rule, words = options.after(beams.before).rule, options.words
+    bank, past = k // banks(words), beams.open_tokens.reshape(b * k, -1)
     state, logits = step(beams.state, beams.token.reshape(b * k))
-    past = beams.open_tokens.reshape(b * k, -1)
     if rule is None and not words:
         best, tokens, end = _best_words(logits, k)
     else:
@@ -100,7 +113,7 @@ def advance(
         beams, beams.open_scores + end.reshape(b, k), open_scores, penalty, bank
     )
     rows = (jnp.arange(b)[:, None] * k + parent).reshape(b * k)
-    return Beams(
+    return beams._replace(
         position=beams.position + 1,
         state=_moved(state, beams.state, rows),
         token=token,

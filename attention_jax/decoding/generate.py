@@ -5,25 +5,28 @@ print(generate(params, "ROMEO:", 500))
 """
 
 import dataclasses
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax import lax
 from jaxtyping import Array, Int
 
 from attention_jax.core import checks
 from attention_jax.core.plain_types import typed_calls
 from attention_jax.core.types import Params, State
 from attention_jax.data.tokenizer import Tokenizer
-from attention_jax.data.types import BOS, SPECIAL_TOKENS
+from attention_jax.data.types import BOS, PAD, SPECIAL_TOKENS
+from attention_jax.decoding import stages
 from attention_jax.decoding.batched import DecodingConfig
+from attention_jax.decoding.loops import Loop, run
 from attention_jax.decoding.options import DecodingOptions
-from attention_jax.decoding.search import greedy, sample
+from attention_jax.decoding.search import greedy_loop, sample_loop
 from attention_jax.nn.protocols import Language, ReadsOn
 
 METHODS = ("greedy", "sample")
+CHUNKS = (512, 64, 8, 1)  # tokens of a prompt that are read at once
 
 
 def check_options(options: DecodingOptions) -> None:
@@ -42,11 +45,25 @@ def check_options(options: DecodingOptions) -> None:
     )
 
 
+def rounded(length: int) -> int:
+    """A number of tokens that texts of similar lengths share, and with it a program.
+
+    It is a multiple of 8 up to 64, of 16 up to 128, of 32 up to 256, and so on.
+
+    >>> [rounded(length) for length in (8, 9, 64, 65, 129)]
+    [8, 16, 64, 80, 160]
+    """
+    multiple = max(8, 1 << max(length - 1, 0).bit_length() >> 3)
+    return -(-length // multiple) * multiple
+
+
 class TextGenerator:
     """Continues a text token by token, with the model's cache or recurrent state.
 
     A text longer than `context` is written in pieces: each time the context is full, the model
-    starts again from the last half of it.
+    starts again from the last half of it. Prompts are read in chunks of at most 512 tokens, and one
+    program serves all whose number of tokens, and number of tokens to write, are `rounded` to the
+    same.
 
     Args:
       graphdef: graph of the model, a `nn.protocols.Language`.
@@ -75,7 +92,7 @@ class TextGenerator:
         if context is not None and context < 2:
             raise ValueError(f"`context` must be at least 2 or None; got {context}.")
         self.graphdef, self.tokenizer, self.context = graphdef, tokenizer, context
-        self._write = jax.jit(self._piece, static_argnames="length")
+        self._write = jax.jit(self._continue, static_argnames="max_length")
 
     def __call__(self, params: Params, prompt: str, length: int) -> str:
         """The prompt and `length` more tokens.
@@ -87,34 +104,68 @@ class TextGenerator:
             raise ValueError(f"`prompt` must be text; got {checks.said(prompt)}. Decode it first.")
         checks.natural("length", length)
         unknown, ids = self.tokenizer.unknown(prompt), self.tokenizer.encode(prompt)
+        bound = nnx.merge(self.graphdef, params).context if self.context is None else None
         if unknown or not ids:
             raise ValueError(
                 "`prompt` must be text of the characters that the model was trained on; got "
                 f"{prompt!r}" + (f", with {unknown[0]!r}. Leave it out." if unknown else ".")
+            )
+        if bound is not None and len(ids) - 1 + length > bound:
+            raise ValueError(
+                "`prompt` and `length` must fit the positions of the model without a `context`; "
+                f"got {len(ids)} and {length} tokens for {bound}. Set `context={bound}`."
             )
         written: list[int] = []
         key = jax.random.key(self.config.seed)
         for number in range(length):
             if len(written) >= length:
                 break
-            read = [*ids, *written]
-            more = length
+            read, most = [*ids, *written], length
             if self.context is not None:
                 read = read[-max(1, self.context // 2) :]
-                more = self.context - len(read)
-            piece = self._write(
-                params, jnp.asarray([read]), jax.random.fold_in(key, number), length=more
-            )
-            written += np.asarray(piece)[0].tolist()
-        return self.tokenizer.decode([*ids, *written[:length]])
+                # The last piece is short: it is cut, so that the program of the others serves.
+                most = (
+                    self.context - len(read) if written else min(length, self.context - len(read))
+                )
+            own = jax.random.fold_in(key, number)
+            written += self._piece(params, read, own, min(most, length - len(written)), most)
+        return self.tokenizer.decode([*ids, *written])
 
     def _piece(
-        self, params: Params, prompt: Int[Array, "1 s"], key: Array, *, length: int
+        self, params: Params, read: list[int], key: Array, more: int, most: int
+    ) -> list[int]:
+        """So many tokens after those that are read, by the program that writes `most`."""
+        prompt = np.full((1, rounded(len(read))), PAD, np.int32)
+        prompt[0, : len(read)] = read
+        sizes = np.array([len(read), more], np.int32)
+        tokens = self._write(params, prompt, sizes, key, max_length=rounded(most))
+        return np.asarray(tokens)[0, :more].tolist()
+
+    def _continue(
+        self,
+        params: Params,
+        prompt: Int[Array, "1 s"],
+        sizes: Int[Array, " 2"],
+        key: Array,
+        *,
+        max_length: int,
     ) -> Int[Array, "1 t"]:
-        """The tokens after the prompt."""
-        model, config = nnx.merge(self.graphdef, params), self.config
-        state = model.start(1, prompt.shape[1] - 1 + length)
-        state = _after(model, state, prompt[:, :-1])
+        """The tokens after the prompt.
+
+        Args:
+          sizes: number of tokens of the prompt, which PAD follows, and of tokens to write.
+          max_length: largest number of tokens to write.
+        """
+        model, (length, more) = nnx.merge(self.graphdef, params), sizes
+        bound = model.context if self.context is None else self.context
+        needed = prompt.shape[1] - 1 + max_length
+        most = needed if bound is None else bound
+        max_length = min(max_length, most)
+        needed = prompt.shape[1] - 1 + max_length
+        room, missing = min(needed, most), max(0, needed - most)
+        state = stages.begun(model.start(1, room), max_length, missing=missing)
+        state = _after(model, state, prompt, length - 1)
+        last = lax.dynamic_index_in_dim(prompt, length - 1, axis=1, keepdims=False)
 
         def step(carry, token):
             state, last = carry
@@ -122,21 +173,42 @@ class TextGenerator:
             state, logits = model.step(state, jnp.where(token == BOS, last, token))
             return (state, last), logits.at[:, : len(SPECIAL_TOKENS)].set(-jnp.inf)
 
-        choose = greedy
-        if config.method == "sample":
-            choose = partial(
-                sample,
-                key=key,
-                temperature=config.temperature,
-                top_k=config.top_k,
-                top_p=config.top_p,
-            )
-        options = dataclasses.replace(config.options, before=prompt)
-        return choose(step, (state, prompt[:, -1]), max_length=length, options=options).tokens[:, 0]
+        # PAD stands on the left for rules, and on the right for those who read.
+        before = jnp.roll(prompt, prompt.shape[1] - length, axis=1)
+        loop = self._loop(key, max_length, dataclasses.replace(self.config.options, before=before))
+        return run(loop, step, (state, last), limit=more, missing=missing).tokens[:, 0]
+
+    def _loop(self, key: Array, max_length: int, options: DecodingOptions) -> Loop:
+        if self.config.method == "greedy":
+            return greedy_loop(max_length=max_length, options=options)
+        return sample_loop(
+            keys=jax.random.fold_in(key, 0)[None],
+            max_length=max_length,
+            temperature=self.config.temperature,
+            top_k=self.config.top_k,
+            top_p=self.config.top_p,
+            options=options,
+        )
 
 
-def _after(model: Language, state: State, prompt: Int[Array, "1 s"]) -> State:
-    """The state after a prompt: read at once where the model can, else token by token."""
-    if prompt.shape[1] and isinstance(model, ReadsOn):
-        return model.read_on(state, prompt)[0]
-    return jax.lax.scan(model.step, state, prompt.T)[0]
+def _after(
+    model: Language, state: State, prompt: Int[Array, "1 s"], length: Int[Array, ""]
+) -> State:
+    """The state after the first tokens of a prompt, which is read in chunks where the model can.
+
+    Chunks bound the memory, and few sizes of them serve prompts of all lengths.
+    """
+    chunks, read = (1,), lambda state, tokens: model.step(state, tokens[:, 0])
+    if isinstance(model, ReadsOn):
+        chunks, read = [size for size in CHUNKS if size < prompt.shape[1]], model.read_on
+    done = jnp.int32(0)
+    for size in chunks:
+
+        def more(carry: tuple[State, Array], size: int = size) -> tuple[State, Array]:
+            state, done = carry
+            tokens = lax.dynamic_slice_in_dim(prompt, done, size, axis=1)
+            return read(state, tokens)[0], done + size
+
+        within = lambda carry, size=size: carry[1] + size <= length  # noqa: E731
+        state, done = lax.while_loop(within, more, (state, done))
+    return state

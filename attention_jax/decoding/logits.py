@@ -1,4 +1,4 @@
-"""Logits of the next token: normalized, the largest of them, and those that may be sampled."""
+"""Logits of the next token: the largest of them, and those that may be sampled."""
 
 import math
 
@@ -9,11 +9,6 @@ from jaxtyping import Array, Float, Int
 
 from attention_jax.data.types import EOS
 from attention_jax.decoding.types import pick_rows
-
-
-def log_probabilities(logits: Float[Array, "b v"]) -> Float[Array, "b v"]:
-    """Log-softmax over the whole vocabulary, then -inf at PAD and BOS."""
-    return without_special(jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1))
 
 
 def without_special(logits: Float[Array, "b v"]) -> Float[Array, "b v"]:

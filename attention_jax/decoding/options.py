@@ -102,6 +102,25 @@ class DecodingOptions:
         ruled = ("repetition_penalty", "no_repeat_ngram", "min_length", "prefix")
         return self._apply if self.changed(ruled) else None
 
+    def before_of(self, rows: int) -> Int[Array, "b s"] | None:
+        """The tokens before the output of each row.
+
+        Raises:
+          ValueError: there are others than of so many rows.
+        """
+        if self.before is None:
+            return None
+        if len(self.before) not in (1, rows):
+            raise ValueError(
+                f"`before` must have a row for each of {rows}, or one for all; got "
+                f"{len(self.before)}. Repeat it."
+            )
+        return jnp.repeat(self.before, rows // len(self.before), axis=0)
+
+    def after(self, before: Int[Array, "b s"] | None) -> "DecodingOptions":
+        """The same with other tokens before the output."""
+        return self if before is None else dataclasses.replace(self, before=before)
+
     def changed(self, names: tuple[str, ...]) -> list[str]:
         """Those of the names whose options are not at their default."""
         return [name for name in names if getattr(self, name) != getattr(_DEFAULT, name)]

@@ -9,24 +9,21 @@ are never produced. The result of a row does not depend on the other rows of its
 """
 
 import math
-from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Int, Key
 
 from attention_jax.core import checks
 from attention_jax.core.plain_types import typed_calls
 from attention_jax.core.types import State, is_typed_key
-from attention_jax.data.types import BOS, EOS, PAD
-from attention_jax.decoding import beams as prefixes
-from attention_jax.decoding import stages
+from attention_jax.decoding import beams, extension, loops
 from attention_jax.decoding.beams import Beams, length_divisor
-from attention_jax.decoding.logits import kept, log_probabilities, without_special
+from attention_jax.decoding.logits import kept, largest
+from attention_jax.decoding.loops import Loop
 from attention_jax.decoding.options import DecodingOptions
-from attention_jax.decoding.types import DecodingResult, Step, batch_size, decoded, pick
+from attention_jax.decoding.types import DecodingResult, Step, batch_size, pick
 from attention_jax.nn.protocols import require_room
 
 _NONE = DecodingOptions()
@@ -53,14 +50,13 @@ def greedy(
       ValueError: `max_length` is below 1, beyond the room of `state` or too short for `options`;
         an option is of another search; the leaves of `state` share no axis.
 
+    >>> from attention_jax.data.types import EOS
     >>> def three_then_end(state, token):
     ...     return state + 1, jnp.eye(5)[jnp.where(state < 3, 4, EOS)]
     >>> greedy(three_then_end, jnp.zeros(1, jnp.int32), max_length=6).tokens.tolist()
     [[[4, 4, 4, 2, 0, 0]]]
     """
-    options.refuse("min_p", search="greedy decoding", remedy="Use `sample`.")
-    options.refuse("length_form", "words", search="greedy decoding", remedy="Use `beam`.")
-    return _extend(step, state, lambda x, position: jnp.argmax(x, axis=-1), max_length, options)
+    return _run(greedy_loop(max_length=max_length, options=options), step, state)
 
 
 @typed_calls
@@ -105,23 +101,21 @@ def sample(
     Reference: Fan et al. 2018, arXiv:1805.04833 (top-k); Holtzman et al. 2020, arXiv:1904.09751
       (top-p); Nguyen et al. 2024, arXiv:2407.01082 (min-p).
     """
-    check_sampling(temperature, top_k, top_p)
-    options.refuse("length_form", "words", search="sampling", remedy="Use `beam`.")
     rows = batch_size(state)
     if not is_typed_key(key) or key.shape not in ((), (rows,)):
         raise ValueError(
             f"`key` must be one random key, or one for each of {rows} rows; got {key!r}. "
             "Make it by `jax.random.key`."
         )
-    row_keys = key if key.ndim else jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(rows))
-
-    def draw(logits: Float[Array, "b v"], position: Int[Array, ""]) -> Int[Array, " b"]:
-        keys = jax.vmap(lambda row_key: jax.random.fold_in(row_key, position))(row_keys)
-        among, tokens = kept(logits / temperature, top_k, top_p, options.min_p)
-        choice = jax.vmap(jax.random.categorical)(keys, among)
-        return choice if tokens is None else pick(tokens, choice)
-
-    return _extend(step, state, draw, max_length, options)
+    loop = sample_loop(
+        keys=key if key.ndim else jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(rows)),
+        max_length=max_length,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        options=options,
+    )
+    return _run(loop, step, state)
 
 
 @typed_calls
@@ -168,24 +162,78 @@ def beam(
     Reference: Wu et al. 2016, arXiv:1609.08144, section 7; "power" is the penalty of Hugging Face's
       `generate`, where |y| counts EOS too.
     """
+    loop = beam_loop(
+        max_length=max_length,
+        beam_size=beam_size,
+        length_penalty=length_penalty,
+        nbest=nbest,
+        options=options,
+    )
+    return _run(loop, step, state)
+
+
+def greedy_loop(*, max_length: int, options: DecodingOptions = _NONE) -> Loop:
+    """`greedy` as a loop."""
+    options.refuse("min_p", search="greedy decoding", remedy="Use `sample`.")
+    options.refuse("length_form", "words", search="greedy decoding", remedy="Use `beam`.")
+    _require_length(max_length, options)
+
+    def best(logits: Array, position: Array, keys: Array | None) -> Int[Array, " b"]:
+        del position, keys
+        return largest(logits, 1)[1][:, 0]
+
+    return extension.loop(best, max_length=max_length, options=options)
+
+
+def sample_loop(
+    *,
+    keys: Key[Array, " b"] | None = None,
+    max_length: int,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    options: DecodingOptions = _NONE,
+) -> Loop:
+    """`sample` as a loop, with a random key for each row; None where it only goes on."""
+    check_sampling(temperature, top_k, top_p)
+    options.refuse("length_form", "words", search="sampling", remedy="Use `beam`.")
+    _require_length(max_length, options)
+
+    def draw(logits: Array, position: Array, keys: Array | None) -> Int[Array, " b"]:
+        now = jax.vmap(lambda row_key: jax.random.fold_in(row_key, position))(keys)
+        among, tokens = kept(logits / temperature, top_k, top_p, options.min_p)
+        choice = jax.vmap(jax.random.categorical)(now, among)
+        return choice if tokens is None else pick(tokens, choice)
+
+    return extension.loop(draw, max_length=max_length, options=options, keys=keys)
+
+
+def beam_loop(
+    *,
+    max_length: int,
+    beam_size: int = 5,
+    length_penalty: float = 1.0,
+    nbest: int = 1,
+    options: DecodingOptions = _NONE,
+) -> Loop:
+    """`beam` as a loop."""
     check_beam(beam_size, nbest, length_penalty)
-    _require_length(state, max_length, options)
+    _require_length(max_length, options)
     options.refuse("min_p", search="beam search", remedy="Use `sample`.")
     divisor = partial(length_divisor, length_penalty=length_penalty, form=options.length_form)
-    at_most, words = divisor(max_length), options.words
+    at_most = divisor(max_length)
 
-    def may_improve(beams: Beams) -> Bool[Array, ""]:
-        # Log-probabilities only fall, and the longest sentence divides its own by the most.
-        best = beams.open_scores.max(axis=1) if words else beams.open_scores[:, 0]
-        reachable = best / at_most
-        return jnp.any(reachable > beams.done_scores[:, -1])
+    def advance(step: Step, path: Beams) -> Beams:
+        length = (path.position + 1).astype(jnp.float32)
+        return beams.advance(step, path, divisor(length), options)
 
-    def advance(beams: Beams) -> Beams:
-        length = (beams.position + 1).astype(jnp.float32)
-        return prefixes.advance(step, beams, divisor(length), options.rule, words)
-
-    beams = prefixes.start(state, beam_size, nbest, max_length, words)
-    return prefixes.rank(stages.loop(may_improve, advance, beams, max_length=max_length), at_most)
+    return Loop(
+        partial(beams.start, k=beam_size, n=nbest, max_length=max_length, options=options),
+        partial(beams.may_improve, at_most=at_most),
+        advance,
+        partial(beams.rank, penalty=at_most),
+        max_length,
+    )
 
 
 def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
@@ -216,73 +264,14 @@ def check_beam(beam_size: int, nbest: int, length_penalty: float) -> None:
         )
 
 
-class _Path(NamedTuple):
-    """Decoding state: one unfinished sentence a row."""
-
-    position: Int[Array, ""]
-    state: State
-    token: Int[Array, " b"]
-    tokens: Int[Array, "b t"]
-    scores: Float[Array, " b"]
-    ended: Bool[Array, " b"]
+def _run(loop: Loop, step: Step, state: State) -> DecodingResult:
+    require_room(state, loop.max_length)
+    return loops.run(loop, step, state)
 
 
-def _extend(
-    step: Step,
-    state: State,
-    choose: Callable[..., Array],
-    max_length: int,
-    options: DecodingOptions,
-) -> DecodingResult:
-    """Appends the token `choose(logits, position)` until every row has ended."""
-    _require_length(state, max_length, options)
-    rule = options.rule
-
-    def advance(path: _Path) -> _Path:
-        state, logits = step(path.state, path.token)
-        allowed = log_p = log_probabilities(logits)
-        before = path.ended
-        if rule is not None:
-            ruled = rule(logits.astype(jnp.float32), path.tokens, path.position)
-            allowed = without_special(ruled)
-            before |= jnp.isneginf(allowed).all(axis=-1)  # where nothing may follow, it is cut
-        chosen = choose(allowed, path.position).astype(jnp.int32)
-        token = jnp.where(before, PAD, chosen)
-        return _Path(
-            position=path.position + 1,
-            state=state,
-            token=token,
-            tokens=path.tokens.at[:, path.position].set(token),
-            scores=path.scores + jnp.where(before, 0.0, pick(log_p, chosen)),
-            ended=before | (token == EOS),
-        )
-
-    path = stages.loop(
-        lambda path: ~jnp.all(path.ended),
-        advance,
-        _begin(state, max_length),
-        max_length=max_length,
-    )
-    return decoded(path.tokens[:, None], path.scores[:, None])
-
-
-def _begin(state: State, max_length: int) -> _Path:
-    """The path of every row before its first token."""
-    b = batch_size(state)
-    return _Path(
-        position=jnp.int32(0),
-        state=state,
-        token=jnp.full(b, BOS, jnp.int32),
-        tokens=jnp.full((b, max_length), PAD, jnp.int32),
-        scores=jnp.zeros(b, jnp.float32),
-        ended=jnp.zeros(b, bool),
-    )
-
-
-def _require_length(state: State, max_length: int, options: DecodingOptions) -> None:
-    """Raises unless `state` has room for `max_length` tokens, and they suffice for the options."""
+def _require_length(max_length: int, options: DecodingOptions) -> None:
+    """Raises unless `max_length` tokens suffice for the options."""
     checks.positive("max_length", max_length)
-    require_room(state, max_length)
     if max_length < options.least:
         raise ValueError(
             f"`max_length` must be at least {options.least}, EOS included, for "

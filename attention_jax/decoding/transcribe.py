@@ -16,14 +16,16 @@ from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.data.types import Seq2SeqBatch
 from attention_jax.decoding import ctc
 from attention_jax.decoding.batched import BatchedDecoder, DecodingConfig, Hypothesis, in_batches
+from attention_jax.decoding.shrinking import fitting
 
 
 class Transcriber:
-    """Transcribes recordings; compiled once for each padded length.
+    """Transcribes recordings; compiled once for each padded length and number of rows.
 
     A recording is padded to one of the lengths 32, 48, 64, 96, 128, ... frames, and its transcript
-    has at most a token for every 4 frames and 16 more. A transcript does not depend on the other
-    recordings of the call.
+    has at most a token for every 4 frames and 16 more. A batch has a power of two of rows, at most
+    `rows`, and shrinks as transcripts end. A transcript does not depend on the other recordings of
+    the call, but for rounding.
 
     Args:
       graphdef: graph of the model: a `nn.protocols.Seq2Seq` of frames; if `aligned`, a
@@ -32,7 +34,7 @@ class Transcriber:
       settings: settings of the spectrogram.
       config: the search. If `aligned`, the most probable path (greedy) or a beam over labels.
       aligned: the model was trained by CTC.
-      rows: recordings in a batch.
+      rows: largest number of recordings in a batch.
       longest: largest number of frames that the model reads, if its positions are learned.
 
     Raises:
@@ -91,7 +93,7 @@ class Transcriber:
         self, params: Params, utterances: list[Utterance], length: int
     ) -> list[list[Hypothesis]]:
         items = [(utterance, ()) for utterance in utterances]
-        batch = self._collate(items, rows=self.rows, length=length)
+        batch = self._collate(items, rows=fitting(len(items), self.rows), length=length)
         if self.aligned:
             return self._labels(params, batch, len(items))
         names = [utterance.name for utterance in utterances]

@@ -10,19 +10,22 @@ from attention_jax.core.types import Params
 from attention_jax.data.batching import pad, rounded_up
 from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.decoding.batched import BatchedDecoder, DecodingConfig, Hypothesis, in_batches
+from attention_jax.decoding.shrinking import fitting
 
 
 class Translator:
-    """Translates sentences; compiled once for each padded length.
+    """Translates sentences; compiled once for each padded length and number of rows.
 
-    A sentence is padded to a multiple of 8 tokens, and its translation has up to twice that length
-    plus 16. A translation does not depend on the other sentences of the call.
+    A sentence is padded to a length of `data.batching.rounded_up`, and its translation has up to
+    twice that length plus 16. A batch has a power of two of rows, at most `rows`, and shrinks as
+    sentences end. A translation does not depend on the other sentences of the call, but for
+    rounding.
 
     Args:
       graphdef: graph of the model, a `nn.protocols.Seq2Seq`.
       tokenizer: tokenizer of source and target.
       config: the search; greedy by default.
-      rows: sentences in a batch.
+      rows: largest number of sentences in a batch.
 
     Raises:
       ValueError: an unknown search method.
@@ -48,7 +51,8 @@ class Translator:
         lengths = [_padded(ids) for _, ids in encoded]
 
         def translate(group: list[tuple[str, list[int]]], length: int) -> list[list[Hypothesis]]:
-            batch = pad([(ids, ()) for _, ids in group], rows=self.rows, length=length)
+            rows = fitting(len(group), self.rows)
+            batch = pad([(ids, ()) for _, ids in group], rows=rows, length=length)
             names = [source for source, _ in group]
             return self._decode(params, batch, names, max_length=2 * length + 16)
 

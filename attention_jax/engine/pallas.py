@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from attention_jax.engine import refusals
+from attention_jax.engine import pallas_blocks, refusals
 from attention_jax.engine.block_map import BlockMap
 from attention_jax.engine.implementation import Implementation, Output, Plan, fastest
 from attention_jax.engine.pallas_lowering import Machine, Refused, program, with_slope
@@ -53,14 +53,12 @@ def tile(request: Request, *, block_sizes: tuple[int, int] | None = None) -> Blo
     """The blocks that `run` visits with the same arguments."""
     if request.tiling is not None:
         return request.tiling
-    from attention_jax.engine import pallas_kernels
-
-    least = pallas_kernels.LEAST
+    least, like = pallas_blocks.LEAST, (request.query, request.key, request.value)
     if block_sizes and any(n < least or n & (n - 1) for n in block_sizes):
         raise ValueError(f"`block_sizes` must be powers of 2 from {least}; got {block_sizes}.")
-    sizes = block_sizes or pallas_kernels.choose_sizes(request.query, request.key, request.value)
+    sizes = block_sizes or pallas_blocks.launch(pallas_blocks.FORWARD, *like, longest=False)[:2]
     conjuncts = request.analysis.conjuncts
-    return pallas_kernels.tiling(request.shape, conjuncts, request.offsets, sizes)
+    return pallas_blocks.tiling(request.shape, conjuncts, request.offsets, sizes)
 
 
 def refuse(request: Request) -> str | None:
@@ -81,47 +79,70 @@ def refuse(request: Request) -> str | None:
         return "`normalizer` must be the softmax."
     if request.dropout is not None:
         return f"`dropout_rate` must be 0; got {request.dropout.rate}."
-    return _refuse_functions(request)
+    return refuse_functions(request, machine)
 
 
-def _refuse_functions(request: Request) -> str | None:
-    score, at = jax.ShapeDtypeStruct((), jnp.float32), (jax.ShapeDtypeStruct((), jnp.int32),) * 4
+def machine(operands: tuple[Array, ...]) -> Machine:
+    """Runs functions on the shapes of tiles, to see whether it can."""
+    return Machine(lambda number, place, *_: jnp.zeros(place.shape, operands[number].dtype))
+
+
+def refuse_functions(
+    request: Request,
+    machine: Callable[[tuple[Array, ...]], Machine],
+    *,
+    tile: tuple[int, ...] = (),
+) -> str | None:
+    """Reason against functions of a request that a machine cannot run.
+
+    Args:
+      machine: made for the arrays that a function reads.
+      tile: shape of what differs between pairs.
+    """
+    score, place = (jax.ShapeDtypeStruct((), dtype) for dtype in (jnp.float32, jnp.int32))
+    scores, places = (jax.ShapeDtypeStruct(tile, x.dtype) for x in (score, place))
     score_mod = request.score_mod and with_slope(request.score_mod)
-    for name, function, examples in (
-        ("score_mod", score_mod, (score, *at)),
-        ("mask", request.mask, at),
+    at, tiles = (place,) * 4, (place, place, places, places)
+    for name, function, examples, given in (
+        ("score_mod", score_mod, (score, *at), (scores, *tiles)),
+        ("mask", request.mask, at, tiles),
     ):
-        reason = None if function is None else _reason(function, examples)
+        reason = None if function is None else _reason(function, examples, given, machine)
         if reason:
             return f"`{name}` {reason}."
     return None
 
 
-def _reason(function: Callable[..., Any], examples: tuple[Any, ...]) -> str | None:
+def _reason(
+    function: Callable[..., Any],
+    examples: tuple[Any, ...],
+    tiles: tuple[Any, ...],
+    machine: Callable[[tuple[Array, ...]], Machine],
+) -> str | None:
     """Why a function cannot run on tiles; None where it can."""
 
     def run(*arguments: Array) -> list[Array]:
-        steps, operands = program(function, *arguments)
-        dtypes = [x.dtype for x in operands]
-        read = lambda number, place, *_: jnp.zeros(place.shape, dtypes[number])  # noqa: E731
-        return Machine(read).run(steps, *arguments)
+        steps, operands = program(function, *examples)
+        return machine(operands).run(steps, *arguments)
 
     try:
-        jax.eval_shape(run, *examples)
+        jax.eval_shape(run, *tiles)
     except Refused as error:
         return str(error)
     return None
 
 
 def plan(request: Request) -> Plan:
-    """The blocks of `run`, and two numbers for each row."""
+    """The blocks of `run`, two numbers for each row, and what each part of the keys gives."""
     tiling = tile(request)
+    parts = pallas_blocks.parts(tiling, request.shape.known)
+    of_parts = (parts > 1) * parts * request.rows * (request.value.shape[-1] + 1) * 4
     _, queries, keys = tiling.sizes
     return Plan(
         "pallas",
         block_sizes=(queries, keys),
         skipped=tiling.skipped,
-        temporary_bytes=2 * request.rows * request.dtype.itemsize,
+        temporary_bytes=2 * request.rows * request.dtype.itemsize + of_parts,
     )
 
 

@@ -8,7 +8,7 @@ arrays alone is computed before; what they look up there is loaded.
 import contextlib
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -30,6 +30,11 @@ ELEMENTWISE = frozenset(
     "log log1p logistic lt max min mul ne neg not one_minus_square or pow rem rsqrt select_n "
     "shift_left shift_right_arithmetic shift_right_logical sign sin sinh sqrt square "
     "stop_gradient sub tan tanh xor".split()
+)
+# Those of them that Mosaic GPU lowers, in JAX 0.12.
+ELEMENTWISE_MOSAIC = ELEMENTWISE - frozenset(
+    "acos acosh add_any asin asinh atan atanh cbrt ceil copy cosh expm1 floor is_finite log1p pow "
+    "sinh stop_gradient tan".split()
 )
 CALLS = frozenset(
     "jit pjit closed_call core_call custom_jvp_call custom_vjp_call checkpoint remat remat2".split()
@@ -161,10 +166,14 @@ class Machine:
     """Runs a program on tiles: arrays of shape `[]`, or `[queries or 1, keys or 1]`.
 
     A value of the program is an array of places in a list of tiles, for most an array of one.
+
+    Args:
+      read: `(operand, place, inside, fill) -> numbers`, what an operand holds at a place.
+      elementwise: primitives that may run on a tile.
     """
 
-    def __init__(self, read: Callable[..., Array]):
-        self.read = read
+    def __init__(self, read: Callable[..., Array], elementwise: frozenset[str] = ELEMENTWISE):
+        self.read, self.elementwise = read, elementwise
         self.tiles: list[Array] = []
         self.env: dict[Slot, Any] = {}
 
@@ -223,7 +232,7 @@ class Machine:
             return self.gather(first, *starts, **params)
         if name == "squeeze" and isinstance(first, View):
             return _without(first, params["dimensions"])
-        if name not in ELEMENTWISE and name not in MOVES:
+        if name not in self.elementwise and name not in MOVES:
             raise Refused(f"uses `{name}`, which has no form on tiles")
         inputs = [self.places(x) for x in step.inputs]
         if name in MOVES:
@@ -269,3 +278,20 @@ def _without(view: View, dimensions: tuple[int, ...]) -> View:
 
 def _strides(shape: tuple[int, ...]) -> list[int]:
     return [math.prod(shape[n + 1 :]) for n in range(len(shape))]
+
+
+def same_for_all(operands: Sequence[PyTree]) -> Callable[..., Array]:
+    """A `read` of `Machine` that looks up numbers which all pairs of a tile share.
+
+    Args:
+      operands: flat arrays, or references to such.
+    """
+
+    def read(number: int, place: Array, inside: Array | None, fill: Any) -> Array:
+        if jnp.ndim(place):
+            raise Refused("looks up an array at the position of a query or a key")
+        if inside is None:
+            return operands[number][place]
+        return jnp.where(inside, operands[number][jnp.where(inside, place, 0)], fill)
+
+    return read

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from attention_jax.core import jaxprs
 from attention_jax.core.jaxprs import Hoisted
-from attention_jax.engine import blockwise, custom_transpose, pallas_kernels
+from attention_jax.engine import blockwise, custom_transpose, pallas_blocks, pallas_kernels
 from attention_jax.engine.block_map import BlockMap
 from attention_jax.engine.implementation import named_output, named_rows
 from attention_jax.engine.pallas_kernels import Constants, Differentiable, KernelConfig
@@ -20,8 +20,21 @@ from attention_jax.engine.request import Request, make_request
 Attend = Callable[[Differentiable, Constants], tuple[Array, Array]]
 
 
-def attend(request: Request, tiling: BlockMap, *, interpret: bool) -> tuple[Array, Array]:
-    """Output and log-sum-exp of a request that `pallas` does not refuse, none of it empty."""
+class Passes(NamedTuple):
+    """Kernels of both passes; see `_forward` and `_backward`."""
+
+    forward: Callable[..., tuple[Array, Array]]
+    backward: Callable[..., tuple[Array, ...]]
+
+
+def attend(
+    request: Request, tiling: BlockMap, *, interpret: bool, passes: Passes | None = None
+) -> tuple[Array, Array]:
+    """Output and log-sum-exp of a request that `pallas` does not refuse, none of it empty.
+
+    Args:
+      passes: other kernels than those of `pallas_kernels`.
+    """
     (query, key, value), analysis = request.arrays, request.analysis
     score_mod = None if analysis.score_mod is None else jaxprs.hoist(analysis.score_mod)
     mask = None if analysis.mask is None else jaxprs.hoist(analysis.mask.program)
@@ -43,7 +56,9 @@ def attend(request: Request, tiling: BlockMap, *, interpret: bool) -> tuple[Arra
         jnp.stack([jnp.asarray(x, jnp.int32) for x in request.offsets]),
     )
     floats = score_mod.floats if score_mod else ()
-    return rule(config)(Differentiable(floats, query, key, value), constants)
+    return rule(config, passes or Passes(_forward, _backward))(
+        Differentiable(floats, query, key, value), constants
+    )
 
 
 def _exact(request: Request, score_mod: Hoisted | None, mask: Hoisted | None) -> Attend:
@@ -71,13 +86,13 @@ def _exact(request: Request, score_mod: Hoisted | None, mask: Hoisted | None) ->
     return exact
 
 
-def rule(config: KernelConfig) -> Attend:
+def rule(config: KernelConfig, passes: Passes) -> Attend:
     """`(arrays, constants) -> (out, lse)` with its derivatives."""
-    exact, backward = config.exact, _backward_rule(config)
+    exact, backward = config.exact, _backward_rule(config, passes)
 
     @jax.custom_jvp
     def attend(arrays: Differentiable, constants: Constants) -> tuple[Array, Array]:
-        return _forward(config, arrays, constants)
+        return passes.forward(config, arrays, constants)
 
     def tangent(given: Any, moved: Differentiable) -> Any:
         arrays, constants, _ = given
@@ -101,14 +116,14 @@ def rule(config: KernelConfig) -> Attend:
     return attend
 
 
-def _backward_rule(config: KernelConfig) -> Callable[..., tuple[Array, ...]]:
+def _backward_rule(config: KernelConfig, passes: Passes) -> Callable[..., tuple[Array, ...]]:
     """`(arrays, constants, results, cotangents) -> those of q, k and v`, with derivatives."""
 
     @jax.custom_jvp
     def backward(
         arrays: Differentiable, constants: Constants, results: Any, cts: Any
     ) -> tuple[Array, ...]:
-        return _backward(config, arrays, constants, results, cts)
+        return passes.backward(config, arrays, constants, results, cts)
 
     @backward.defjvp
     def backward_jvp(primals: Any, tangents: Any) -> Any:
@@ -127,27 +142,55 @@ def _forward(
     config: KernelConfig, arrays: Differentiable, constants: Constants
 ) -> tuple[Array, Array]:
     """Output and log-sum-exp by the kernel."""
+    config = config._replace(parts=pallas_blocks.parts(config.tiling, config.shape))
     kernel, refs = pallas_kernels.programs(config, arrays, constants)
     (b, g, r, t, _), e = config.shape, config.widths[1]
-    out = jax.ShapeDtypeStruct((b, t, g * r, e), arrays.q.dtype)
-    out, lse = pallas_kernels.call(config, kernel.forward, refs, [out, refs.bad_q], by_keys=False)
-    return out, lse.transpose(0, 2, 1)
+    n = config.parts
+    like = [
+        jax.ShapeDtypeStruct((n * b, t, g * r, e), arrays.q.dtype if n == 1 else jnp.float32),
+        jax.ShapeDtypeStruct((n * b, g * r, t), jnp.float32),
+    ]
+    warps = _launch(pallas_blocks.FORWARD, arrays).warps
+    out, lse = pallas_kernels.call(config, kernel.forward, refs, like, warps=warps, by_keys=False)
+    lse = lse.transpose(0, 2, 1)
+    if n == 1:
+        return out, lse
+    out, lse = _combined(out.reshape(n, b, *out.shape[1:]), lse.reshape(n, b, *lse.shape[1:]))
+    return out.astype(arrays.q.dtype), lse
+
+
+def _combined(
+    out: Float[Array, "n b t h e"], lse: Float[Array, "n b t h"]
+) -> tuple[Float[Array, "b t h e"], Float[Array, "b t h"]]:
+    """Output and log-sum-exp over all keys from those over each part of the keys."""
+    high = lse.max(0)
+    high = jnp.where(high == -jnp.inf, 0.0, high)
+    share = jnp.exp(lse - high[None])
+    total = share.sum(0)
+    out = (share[..., None] * out).sum(0) / jnp.where(total == 0, 1.0, total)[..., None]
+    return out, high + jnp.log(total)
+
+
+def _launch(table: Any, arrays: Differentiable) -> pallas_blocks.Launch:
+    return pallas_blocks.launch(table, *arrays[1:], longest=True)
 
 
 def _backward(
     config: KernelConfig, arrays: Differentiable, constants: Constants, results: Any, cts: Any
 ) -> tuple[Array, ...]:
     """Cotangents of queries, keys and values by the kernels, from those of `results`."""
+    queries, keys, warps = _launch(pallas_blocks.BACKWARD, arrays)
+    tiling = pallas_blocks.refined(config.tiling, config.shape, (queries, keys))
+    config = config._replace(tiling=tiling, sizes=tiling.sizes[1:])
     kernel, refs = pallas_kernels.programs(config, arrays, constants)
     (out, lse), (ct, ct_lse) = results, cts
     shift = (out.astype(jnp.float32) * ct.astype(jnp.float32)).sum(-1) - ct_lse
-    lse = jnp.where(lse == -jnp.inf, 0.0, lse)
+    lse = jnp.where(lse == -jnp.inf, 0.0, lse * pallas_kernels.LOG2_E)
     shift, lse = shift.transpose(0, 2, 1), lse.transpose(0, 2, 1)
     refs = refs._replace(ct=ct, lse=lse, shift=shift)
-    dq = pallas_kernels.call(config, kernel.backward_query, refs, [refs.q], by_keys=False)
-    return *dq, *pallas_kernels.call(
-        config, kernel.backward_key, refs, [refs.k, refs.v], by_keys=True
-    )
+    run = partial(pallas_kernels.call, config, warps=warps)
+    dq = run(kernel.backward_query, refs, [arrays.q], by_keys=False)
+    return *dq, *run(kernel.backward_key, refs, [arrays.k, arrays.v], by_keys=True)
 
 
 def _exact_backward(

@@ -107,7 +107,13 @@ class TransformerLM(nnx.Module):
         self, tokens: Int[Array, "b t"], *, rngs: nnx.Rngs | None = None
     ) -> Float[Array, "b t v"]:
         """Logits of the token after each, given those up to it."""
-        return self._logits(self.read(self.embedding(tokens), rngs=rngs))
+        return self.unembed(self.states(tokens, rngs=rngs))
+
+    def states(
+        self, tokens: Int[Array, "b t"], *, rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "b t m"]:
+        """States before the output layer, of which `logits` gives the logits."""
+        return self.read(self.embedding(tokens), rngs=rngs)
 
     def read(
         self, x: Float[Array, "b t m"], *, rngs: nnx.Rngs | None = None
@@ -146,14 +152,15 @@ class TransformerLM(nnx.Module):
             x, cache = layer.decode_step(x, cache, position)
             caches.append(cache)
         last = state.position + tokens.shape[1] - 1
-        logits = checked_logits(self._logits(self.norm(x[:, -1:]))[:, 0], state.room, last)
+        logits = checked_logits(self.unembed(self.norm(x[:, -1:]))[:, 0], state.room, last)
         return state._replace(position=last + 1, layers=caches), logits
 
     def attention_calls(self, batch: TokenInputs) -> Iterator[AttentionCall]:
         """Every attention of a forward pass."""
         return record(self, lambda model: model.logits(batch.tokens))
 
-    def _logits(self, x: Array) -> Array:
+    def unembed(self, x: Float[Array, "*b m"]) -> Float[Array, "*b v"]:
+        """The output layer: logits of states, position by position."""
         if self.config.tied:
             return self.embedding.logits(x)
         return self.output(x).astype(jnp.float32)
@@ -199,7 +206,13 @@ class RNNLM(nnx.Module):
         self, tokens: Int[Array, "b t"], *, rngs: nnx.Rngs | None = None
     ) -> Float[Array, "b t v"]:
         """Logits of the token after each, given those up to it."""
-        return self._logits(self.read(self.embedding(tokens), rngs=rngs))
+        return self.unembed(self.states(tokens, rngs=rngs))
+
+    def states(
+        self, tokens: Int[Array, "b t"], *, rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "b t m"]:
+        """States before the output layer, of which `logits` gives the logits."""
+        return self.read(self.embedding(tokens), rngs=rngs)
 
     def read(
         self, x: Float[Array, "b t m"], *, rngs: nnx.Rngs | None = None
@@ -233,7 +246,7 @@ class RNNLM(nnx.Module):
         if self.attentive:
             past, seen = self.attention.decode_step(hidden[:, None], past, state.position[0])
             seen = seen[:, 0]
-        logits = self._logits(self._combine(hidden, seen))
+        logits = self.unembed(self._combine(hidden, seen))
         logits = checked_logits(logits, state.room, state.position)
         return LMState(state.position + 1, carries, past, state.room), logits
 
@@ -252,7 +265,8 @@ class RNNLM(nnx.Module):
         joined = hidden if seen is None else jnp.concatenate([seen, hidden], axis=-1)
         return jnp.tanh(self.combine(joined))
 
-    def _logits(self, x: Array) -> Array:
+    def unembed(self, x: Float[Array, "*b m"]) -> Float[Array, "*b v"]:
+        """The output layer: logits of states, position by position."""
         raw = self.embedding.logits(x) if self.config.tied else self.output(x)
         bias = self.output_bias[...].reshape((1,) * (raw.ndim - 1) + (-1,))
         return raw.astype(jnp.float32) + bias

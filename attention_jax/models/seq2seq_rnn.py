@@ -161,6 +161,12 @@ class Seq2SeqRNN(nnx.Module):
         self, target: Int[Array, "b t"], memory: EncoderOutput, *, rngs: nnx.Rngs | None = None
     ) -> Float[Array, "b t v"]:
         """Logits of each next token, given the true ones before it (teacher forcing)."""
+        return self.unembed(self.decode_states(target, memory, rngs=rngs))
+
+    def decode_states(
+        self, target: Int[Array, "b t"], memory: EncoderOutput, *, rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "b t m"]:
+        """States before the output layer, of which `decode` gives the logits."""
         state = self.start(memory, target.shape[1])
         x = dropout(self.embedding(target), self.config.dropout_rate, rngs)
         key = rngs.dropout() if rngs is not None and self.draws else None
@@ -182,7 +188,7 @@ class Seq2SeqRNN(nnx.Module):
         out = out.swapaxes(0, 1)
         if not self.feeds:
             out = self._combine(out, self._attend_all(out, state, key))
-        return self._logits(dropout(out, self.config.dropout_rate, rngs))
+        return dropout(out, self.config.dropout_rate, rngs)
 
     def start(self, memory: EncoderOutput, max_length: int) -> RNNState:
         """The decoder before its first token."""
@@ -198,7 +204,7 @@ class Seq2SeqRNN(nnx.Module):
     ) -> tuple[RNNState, Float[Array, "b v"]]:
         """Appends one token; reproduces `decode` position by position."""
         state, _, attentional = self._advance(state, token)
-        return state, self._logits(attentional)
+        return state, self.unembed(attentional)
 
     def _advance(self, state: RNNState, token: Int[Array, " b"]) -> tuple[RNNState, Array, Array]:
         """The next state, the state of the last cell, and the attentional vector."""
@@ -334,7 +340,8 @@ class Seq2SeqRNN(nnx.Module):
         joined = hidden if context is None else jnp.concatenate([context, hidden], axis=-1)
         return jnp.tanh(self.combine(joined))
 
-    def _logits(self, x: Array) -> Array:
+    def unembed(self, x: Float[Array, "*b m"]) -> Float[Array, "*b v"]:
+        """The output layer: logits of states, position by position."""
         raw = self.embedding.logits(x) if self.config.tied else self.output(x)
         bias = self.output_bias[...].reshape((1,) * (raw.ndim - 1) + (-1,))
         return raw.astype(jnp.float32) + bias

@@ -191,8 +191,20 @@ class Seq2SeqTransformer(nnx.Module):
         self, target: Int[Array, "b t"], memory: EncoderOutput, *, rngs: nnx.Rngs | None = None
     ) -> Float[Array, "b t v"]:
         """Logits of each next token, given the true ones before it (teacher forcing)."""
+        return self.unembed(self.decode_states(target, memory, rngs=rngs))
+
+    def decode_states(
+        self, target: Int[Array, "b t"], memory: EncoderOutput, *, rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "b t m"]:
+        """States before the output layer, of which `decode` gives the logits."""
         x = self.decoder(self._embed(target, rngs), memory, rngs=rngs)
-        return self._logits(x)
+        return self.decoder_norm(x)
+
+    def unembed(self, x: Float[Array, "b t m"]) -> Float[Array, "b t v"]:
+        """The output layer: logits of states, position by position."""
+        if self.config.tied:
+            return self.embedding.logits(x)
+        return self.output(x).astype(jnp.float32)
 
     def start(self, memory: EncoderOutput, max_length: int) -> TransformerState:
         """Empty caches for `max_length` tokens, and the source's keys and values."""
@@ -225,7 +237,8 @@ class Seq2SeqTransformer(nnx.Module):
             x, cache, cross_cache = layer.decode_step(x, *own, at)
             caches.append(cache)
             cross_caches.append(cross_cache)
-        logits = checked_logits(self._logits(x)[:, 0], state.room, state.position)
+        logits = self.unembed(self.decoder_norm(x))[:, 0]
+        logits = checked_logits(logits, state.room, state.position)
         state = state._replace(
             position=state.position + 1, caches=caches, cross_caches=cross_caches, held=held
         )
@@ -241,9 +254,3 @@ class Seq2SeqTransformer(nnx.Module):
 
     def _embed(self, tokens: Array, rngs: nnx.Rngs | None) -> Array:
         return dropout(self.embedding(tokens), self.config.dropout_rate, rngs)
-
-    def _logits(self, x: Array) -> Array:
-        x = self.decoder_norm(x)
-        if self.config.tied:
-            return self.embedding.logits(x)
-        return self.output(x).astype(jnp.float32)

@@ -6,12 +6,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, PyTree
 
 from attention_jax.core import checks, plain_types
 from attention_jax.core.calls import clear_calls
+from attention_jax.core.numerics import kept_entries
 from attention_jax.core.positions import sinusoidal
+
+FEW_ROWS = 4  # with more, turning the scores takes what packing the table does
 
 OutSharding = jax.sharding.NamedSharding | jax.sharding.PartitionSpec | None
 
@@ -139,12 +143,24 @@ class Embedding(nnx.Module):
     def logits(self, x: Array) -> Array:
         """Scores of all tokens, from the same table."""
         flat = x.reshape(-1, self.width)
-        if len(flat) == 1 and flat.dtype == jnp.float32:
-            # A CPU takes four times as long for the product of one vector with a transposed table.
-            flat = (flat * self.table.embedding[...]).sum(axis=-1)[None]
+        if flat.dtype == jnp.float32 and len(flat) <= FEW_ROWS and jax.default_backend() == "cpu":
+            flat = _of_few_rows(flat, self.table.embedding[...])
         else:
             flat = self.table.attend(flat)
         return flat.reshape(*x.shape[:-1], -1).astype(jnp.float32)
+
+
+def _of_few_rows(x: Float[Array, "r m"], table: Float[Array, "v m"]) -> Float[Array, "r v"]:
+    """`x table^T`, as `(table x^T)^T`.
+
+    A CPU packs the right factor of a product first, which for few rows takes as long as the product
+    with a large table. And a single row is left to one core, while four are not.
+    """
+    rows = len(x)
+    padded = jnp.pad(x, ((0, FEW_ROWS - rows), (0, 0)))
+    product = lax.dot_general(table, padded, (((1,), (1,)), ((), ())))
+    # Without it XLA turns the product and its transposition into `x table^T` again.
+    return lax.optimization_barrier(product).T[:rows]
 
 
 class Stack(nnx.Module):
@@ -216,15 +232,9 @@ class Stack(nnx.Module):
 def dropout(x: Array, rate: float, rngs: nnx.Rngs | None) -> Array:
     """Sets entries to 0 with probability `rate` and scales the others up; `x` without `rngs`.
 
-    Two entries share one 32-bit draw, so `rate` is rounded to a multiple of 2^-16. Drawing
-    bits is most of the cost of dropout on a CPU.
-
     Reference: Srivastava et al. 2014, Journal of Machine Learning Research 15.
     """
-    dropped = round(rate * 2**16)
-    if rngs is None or not dropped:
+    if rngs is None or not rate:
         return x
-    bits = jax.random.bits(dropout_key(rngs), (-(-x.size // 2),), jnp.uint32)
-    halves = jax.lax.bitcast_convert_type(bits, jnp.uint16).reshape(-1)[: x.size]
-    scale = 2**16 / (2**16 - dropped)
-    return jnp.where(halves.reshape(x.shape) >= dropped, x * scale, 0)
+    kept = kept_entries(dropout_key(rngs), rate, x.shape)
+    return jnp.where(kept, x * (1 / (1 - rate)), 0)

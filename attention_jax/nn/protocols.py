@@ -131,6 +131,20 @@ class EncoderDecoder(Protocol):
 
 
 @runtime_checkable
+class DecodesStates(EncoderDecoder, Protocol):
+    """A model in two parts, which a loss can take without holding all logits at once.
+
+    `decode(...)` is `unembed(decode_states(...))`, position by position.
+    """
+
+    def decode_states(
+        self, target: Int[Array, "b t"], memory: EncoderOutput, *, rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "b t m"]: ...
+
+    def unembed(self, x: Float[Array, "b t m"]) -> Float[Array, "b t v"]: ...
+
+
+@runtime_checkable
 class Seq2Seq(EncoderDecoder, Protocol):
     """Interface of sequence-to-sequence models: training, and decoding token by token."""
 
@@ -149,6 +163,17 @@ class NextToken(Protocol):
     def logits(
         self, tokens: Int[Array, "b t"], *, rngs: nnx.Rngs | None = None
     ) -> Float[Array, "b t v"]: ...
+
+
+@runtime_checkable
+class ReadsStates(NextToken, Protocol):
+    """As `DecodesStates`: `logits(tokens)` is `unembed(states(tokens))`, position by position."""
+
+    def states(
+        self, tokens: Int[Array, "b t"], *, rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "b t m"]: ...
+
+    def unembed(self, x: Float[Array, "b t m"]) -> Float[Array, "b t v"]: ...
 
 
 @runtime_checkable

@@ -49,7 +49,7 @@ def cross_entropy(
     1.3863 = log 4, over 2 tokens
     """
     checks.fraction("label_smoothing", label_smoothing)
-    _check_shapes(logits, targets, weights)
+    check_shapes(logits, targets, weights)
     logits, weights = logits.astype(jnp.float32), weights.astype(jnp.float32)
     normalizer = jax.nn.logsumexp(logits, axis=-1)
     at_target = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
@@ -78,7 +78,7 @@ def accuracy(
     Raises:
       ValueError: shapes do not match.
     """
-    _check_shapes(logits, targets, weights)
+    check_shapes(logits, targets, weights)
     weights = weights.astype(jnp.float32)
     at_target = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
     tokens = jax.lax.broadcasted_iota(targets.dtype, logits.shape, logits.ndim - 1)
@@ -87,7 +87,12 @@ def accuracy(
     return jnp.sum(jnp.where(hit, weights, 0.0)), jnp.sum(weights)
 
 
-def _check_shapes(logits: Array, targets: Array | np.ndarray, weights: Array | np.ndarray) -> None:
+def check_shapes(
+    logits: Array | jax.ShapeDtypeStruct,
+    targets: Array | np.ndarray,
+    weights: Array | np.ndarray,
+) -> None:
+    """Raises unless targets are whole numbers, and they and the weights fit the logits."""
     for name, array in (("logits", logits), ("targets", targets), ("weights", weights)):
         if not hasattr(array, "shape"):
             raise ValueError(

@@ -119,8 +119,8 @@ def compile_steps(
         key = jax.random.wrap_key_data(state.key, impl=GENERATOR)
         key = jax.random.fold_in(key, state.step * accumulate + index)
         (_, sums), new = jax.value_and_grad(loss, has_aux=True)(state.params, batch, key)
-        added = Totals(*sums, jnp.zeros_like(sums.loss))
-        return _add(gradient, new), _add(totals, jax.tree.map(_as_float32, added))
+        added = jax.tree.map(_as_float32, Totals(*sums, jnp.zeros_like(sums.loss)))
+        return optax.tree.add(gradient, new), optax.tree.add(totals, added)
 
     def update(state, gradient, totals):
         return _updated(transform, state, gradient, totals)
@@ -147,7 +147,7 @@ def _updated(
         params=optax.apply_updates(state.params, change),
         opt=opt,
         key=state.key,
-        totals=_add(state.totals, totals),
+        totals=optax.tree.add(state.totals, totals),
     )
     return state, totals
 
@@ -163,10 +163,6 @@ def all_finite(tree: Params) -> Array:
     """True unless a leaf holds a NaN or an infinity."""
     finite = jax.tree.map(lambda x: jnp.all(jnp.isfinite(x)), tree)
     return jax.tree.reduce(jnp.logical_and, finite, jnp.array(True))
-
-
-def _add(a: Any, b: Any) -> Any:
-    return jax.tree.map(jnp.add, a, b)
 
 
 def _as_float32(x: Array) -> Array:

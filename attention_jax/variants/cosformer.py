@@ -9,7 +9,7 @@ at hand for `max_length`; here it is fixed, so that a position's output does not
 comes after it. It gives up sharp weights, and sequences beyond `max_length`.
 
 Reference: Qin et al. 2022, arXiv:2202.08791, section 3.
-Cost: (t + s) 2 d e products a head, and t 64 (2 d + e) more within the chunks of a causal pass;
+Cost: (t + s) 2 d e products a head, and t 32 (2 d + e) more within the chunks of a causal pass;
 2 d e numbers of state.
 """
 

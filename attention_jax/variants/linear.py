@@ -5,7 +5,7 @@
 It gives up sharp weights: features of width d cannot single one key out of many.
 
 Reference: Katharopoulos et al. 2020, arXiv:2006.16236, equations 5, 7 and 9.
-Cost: (t + s) d e products a head, and t 64 (d + e) more within the chunks of a causal pass; d e
+Cost: (t + s) d e products a head, and t 32 (d + e) more within the chunks of a causal pass; d e
 numbers of state.
 """
 

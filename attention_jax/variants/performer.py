@@ -10,7 +10,7 @@ the root of the number of features. In heads wider than 192 keys several times l
 vectors may overflow.
 
 Reference: Choromanski et al. 2020, arXiv:2009.14794, lemma 1 and section 2.4 (FAVOR+).
-Cost: (t + s) m (d + e) products a head for m features, and t 64 (m + e) more within the chunks of a
+Cost: (t + s) m (d + e) products a head for m features, and t 32 (m + e) more within the chunks of a
 causal pass; m e numbers of state.
 """
 

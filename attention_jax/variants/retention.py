@@ -9,7 +9,7 @@ which belongs to the layer. Hidden keys add nothing, while the distances across 
 It gives up looking back precisely: what is far has faded, whatever the query.
 
 Reference: Sun et al. 2023, arXiv:2307.08621, equations 5, 6 and 8.
-Cost: t d e products a head for the states, and t 64 (d + e) within chunks; d e numbers of state.
+Cost: t d e products a head for the states, and t 32 (d + e) within chunks; d e numbers of state.
 """
 
 import jax.numpy as jnp

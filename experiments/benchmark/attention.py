@@ -5,7 +5,8 @@
 A job is one row: a case at one length, in one dtype, in one direction. All sides get the same
 arrays, [b t h d] in memory. They run in turn in one process: at each repeat every side makes one
 call that does not count, so that it finds its memory and its threads warm, and one that does.
-Ratios are of times pair by pair, other side over ours; above 1 ours is faster.
+Ratios are of times pair by pair, other side over ours; above 1 ours is faster. The facts of a row
+hold, by side, seconds of compilation and, beside float64, errors.
 """
 
 import time
@@ -30,8 +31,10 @@ from experiments.benchmark.attention_cases import (
     Job,
     arrays,
     draw,
+    flops,
     undirected,
 )
+from experiments.benchmark.rows import OURS, Row, failure, from_times
 from experiments.common import timing
 
 TOKENS, SLOW_SECONDS, SLOW_REPEATS, LONGEST_CHECKED = 2048, 2.0, 3, 2048
@@ -39,7 +42,6 @@ SIDES = ("jax_nn", "torch_sdpa", "torch_flex", "torch_direct")
 
 Result = tuple[jax.Array, ...]
 Facts = dict[str, Any]
-Row = dict[str, Any]
 # Prepares a side: its call, None where it is not to run, and facts found on the way.
 Prepare = Callable[[], tuple[Callable[[], object] | None, Facts]]
 
@@ -111,41 +113,33 @@ def effort(job: Job) -> float:
 
 
 def measure(job: Job, settings: Settings, peers: ModuleType | None) -> Row:
-    """One row: seconds and facts of ours, and of each other side also its ratio to ours.
-
-    A side that fails or would need too much memory says so under "not_measured".
-    """
+    """One row: times of all sides; a side that fails, or would need too much memory, says so."""
     jax.clear_caches()  # so that compile seconds do not depend on the rows before
-    row: Row = job._asdict()
     calls: dict[str, Callable[[], object]] = {}
+    facts: dict[str, Facts] = {}
     for name, prepare in _sides(job, settings, peers).items():
         try:
-            call, row[name] = prepare()
+            call, facts[name] = prepare()
             if call is None:
                 continue
             first: Any = call()
-            if name in ("ours", "jax_nn") and _is_checked(job, peers):
-                row[name]["error"] = errors(first, _reference(undirected(job), peers))
+            if name in (OURS, "jax_nn") and _is_checked(job, peers):
+                facts[name]["error"] = errors(first, _reference(undirected(job), peers))
             calls[name] = call
         except Exception as error:  # of any library; the other sides go on
-            row[name] = {"not_measured": f"not available: {_one_line(error)}"}
+            facts[name] = {"not_measured": f"not available: {failure(error)}"}
     times = timing.interleaved(
         calls, settings.repeats, warm=True, slow_seconds=SLOW_SECONDS, slow_repeats=SLOW_REPEATS
     )
-    _add_times(row, times)
-    return row | {"repeats": max((len(own.seconds) for own in times.values()), default=0)}
-
-
-def _add_times(row: Row, times: dict[str, timing.Times]) -> None:
-    for name, own in times.items():
-        row[name]["seconds"] = own.median
-        if name != "ours" and "ours" in times:
-            ratio = own.over(times["ours"])
-            row[name] |= {
-                "ratio": ratio.median,
-                "ratio_lowest": ratio.lowest,
-                "ratio_highest": ratio.highest,
-            }
+    reasons = {
+        name: own.pop("not_measured") for name, own in facts.items() if "not_measured" in own
+    }
+    return from_times("attention", job._asdict(), times)._replace(
+        temporary_bytes=facts[OURS].pop("temporary_bytes", None),
+        flops=flops(job),
+        not_measured=reasons,
+        facts=facts,
+    )
 
 
 def _sides(job: Job, settings: Settings, peers: ModuleType | None) -> dict[str, Prepare]:
@@ -156,7 +150,7 @@ def _sides(job: Job, settings: Settings, peers: ModuleType | None) -> dict[str, 
         out: Any = attention(x["q"], x["k"], x["v"], **request)
         return out
 
-    found: dict[str, Prepare] = {"ours": partial(_prepare, job, ours, None, limit)}
+    found: dict[str, Prepare] = {OURS: partial(_prepare, job, ours, None, limit)}
     if case.jax_nn and job.group != "long":
         found["jax_nn"] = partial(_prepare, job, case.jax_nn, case.given, limit)
     if peers and job.group in GRID:
@@ -225,8 +219,3 @@ def errors(results: Result, exact: tuple[np.ndarray, ...]) -> dict[str, float]:
         name: float(np.abs(np.asarray(got, np.float64) - want).max() / np.abs(want).max())
         for name, got, want in zip(("out", "dq", "dk", "dv"), results, exact, strict=False)
     }
-
-
-def _one_line(error: Exception) -> str:
-    text = str(error).strip() or "no message"
-    return f"{type(error).__name__}: {text.splitlines()[0][:200]}"

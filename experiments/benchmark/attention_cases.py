@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from attention_jax.core import masks, positions, scores
 
@@ -108,6 +109,34 @@ CASES: dict[str, Case] = {
 }
 GRID = tuple(name for name in CASES if name != "decode")
 GROUPS = (*GRID, "short", "decode", "memory", "long")
+
+
+def visible_pairs(job: Job) -> int:
+    """Pairs of a query and a key that it sees, summed over the batch; of one head."""
+    b, t, s = job.batch, job.queries, job.length
+    if job.case in ("full", "additive", "cosine"):
+        return b * t * s
+    if job.case == "decode":
+        return int(draw(undirected(job))["lengths"].sum())
+    if job.case == "documents":
+        ids = np.asarray(draw(undirected(job))["ids"])
+        counts = np.stack([(ids == document).sum(-1) for document in np.unique(ids)])
+        return int((counts * (counts + 1) // 2).sum())
+    reach = min(s, WINDOW) if job.case == "window" else s
+    return b * (reach * (reach + 1) // 2 + (s - reach) * reach)
+
+
+def flops(job: Job) -> float | None:
+    """Operations of the products that a job needs, for visible pairs alone.
+
+        forward: q k^T and p v; backward, beyond these: d_p, d_v, d_q, d_k
+
+    None where the score is no product, and for Hessian-vector products.
+    """
+    products = {FORWARD: 2, BOTH: 6}.get(job.direction)
+    if job.case == "additive" or products is None:
+        return None
+    return 2.0 * products * visible_pairs(job) * job.heads * job.width
 
 
 def undirected(job: Job) -> Job:

@@ -1,21 +1,15 @@
-"""The Transformer of `models.language` in eager PyTorch, as nanoGPT writes it.
+"""The Transformer of `models.language` in PyTorch, as nanoGPT writes it.
 
-Sizes, biases, tied embeddings, GELU, norms, AdamW on matrices and the schedule are those of the
-model that it stands beside.
+Sizes, biases, tied embeddings, GELU and norms are those of the model that it stands beside.
 """
-
-import math
-from collections.abc import Callable
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from attention_jax.data.types import TokenBatch
 from attention_jax.nn.transformer import TransformerConfig
-from attention_jax.training.config import TrainConfig
 
-NORM_EPSILON, ADAM_EPSILON = 1e-6, 1e-9  # as Flax and `optimizers` have them
+NORM_EPSILON = 1e-6  # as Flax has it
 
 
 class Block(nn.Module):
@@ -43,10 +37,15 @@ class Block(nn.Module):
 
 
 class Language(nn.Module):
-    """Learned positions, blocks, a norm, and one table for embeddings and output."""
+    """Learned positions, blocks, a norm, and one table for embeddings and output.
+
+    Raises:
+      ValueError: a choice that this twin does not have.
+    """
 
     def __init__(self, config: TransformerConfig):
         super().__init__()
+        _check(config)
         self.tokens = nn.Embedding(config.vocabulary_size, config.width)
         self.positions = nn.Embedding(config.max_length, config.width)
         self.blocks = nn.Sequential(*(Block(config) for _ in range(config.layers)))
@@ -58,26 +57,14 @@ class Language(nn.Module):
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
 
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """Logits of the token after each."""
+        tokens = batch["tokens"]
         x = self.tokens(tokens) + self.positions.weight[: tokens.shape[1]]
         return functional.linear(self.norm(self.blocks(x)), self.tokens.weight)
 
 
-def training(
-    config: TransformerConfig, settings: TrainConfig
-) -> tuple[int, Callable[[TokenBatch], float]]:
-    """How many parameters there are, and an eager update, which gives its loss.
-
-    Raises:
-      ValueError: what this twin does not have.
-    """
-    _check(config, settings)
-    model = Language(config)
-    return sum(p.numel() for p in model.parameters()), updater(model, settings)
-
-
-def _check(config: TransformerConfig, settings: TrainConfig) -> None:
+def _check(config: TransformerConfig) -> None:
     """Refuses what would make the two sides do different work."""
     plain = {
         "attention": "scaled_dot",
@@ -91,43 +78,9 @@ def _check(config: TransformerConfig, settings: TrainConfig) -> None:
         "scan": False,
         "remat": False,
     }
-    usual = {"optimizer": "adamw", "label_smoothing": 0.0, "accumulate": 1}
     other = {name: getattr(config, name) for name in plain if getattr(config, name) != plain[name]}
-    other |= {x: getattr(settings, x) for x in usual if getattr(settings, x) != usual[x]}
-    if settings.clip_norm is None:
-        other["clip_norm"] = None
     if other:
         raise ValueError(
             "the model in torch is that of the preset tiny_shakespeare, of any size; got "
-            f"{other}. Use --flagfile=experiments/presets/tiny_shakespeare.flags."
+            f"{other}. Leave them out."
         )
-
-
-def updater(model: Language, settings: TrainConfig) -> Callable[[TokenBatch], float]:
-    """An update of the model by AdamW, after which it gives the loss."""
-    parameters = list(model.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    betas = settings.adam_b1, settings.adam_b2
-    optimizer = torch.optim.AdamW(
-        groups, lr=settings.learning_rate, betas=betas, eps=ADAM_EPSILON, fused=True
-    )
-    rates = [float(settings.rate()(n)) for n in range(settings.steps)]
-    done = [0]
-
-    def step(window: TokenBatch) -> float:
-        for group in optimizer.param_groups:
-            group["lr"] = rates[min(done[0], len(rates) - 1)]
-        optimizer.zero_grad(set_to_none=True)
-        logits = model(torch.as_tensor(window.tokens).long())
-        targets = torch.as_tensor(window.targets).long()
-        loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, settings.clip_norm or math.inf)
-        optimizer.step()
-        done[0] += 1
-        return loss.item()
-
-    return step

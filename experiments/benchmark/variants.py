@@ -9,7 +9,6 @@ count comes first. What would need too much memory, or too much time were it to 
 square of the length, is left out, and its row says why.
 """
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -23,11 +22,12 @@ from attention_jax import variants
 from attention_jax.analysis import variant_info, variant_support
 from attention_jax.core.types import MaskFunction, Options, Variant
 from attention_jax.core.wording import one_line
-from experiments.benchmark.attention import Row
 from experiments.benchmark.attention_cases import BOTH, FORWARD
+from experiments.benchmark.rows import OURS, Row, from_times
 from experiments.common import timing
 
 HEADS, WIDTH, SLOW_SECONDS = 4, 32, 0.5
+LENGTHS = (1024, 2048, 4096, 8192, 16_384)
 DIRECTIONS = (FORWARD, BOTH)
 
 
@@ -55,51 +55,55 @@ def measure(name: str, settings: Settings) -> Iterator[Row]:
     for direction in DIRECTIONS:
         run, before = _program(variant, mask, direction), None
         for length in sorted(settings.lengths):
-            row: Row = facts | {"direction": direction, "length": length}
+            row = Row("variants", facts | {"direction": direction, "length": length})
             reason = _why_not(before, length, settings.seconds)
-            row |= {"not_measured": reason} if reason else _measured(run, params, length, settings)
-            before = row
-            yield row
+            before = _left_out(row, reason) if reason else _measured(row, run, params, settings)
+            yield before
+
+
+def _left_out(row: Row, reason: str) -> Row:
+    return row._replace(not_measured={OURS: reason})
 
 
 def _why_not(before: Row | None, length: int, most: float) -> str | None:
     """The reason why a length is not tried, by the row of the length before it; None if it is."""
     if before is None:
         return None
-    if "not_measured" in before:
-        return before["not_measured"]
-    ahead = before["seconds"] * (length / before["length"]) ** 2
+    if before.ours_ms is None:
+        return before.not_measured[OURS]
+    seconds, shorter = before.ours_ms / 1e3, before.case["length"]
+    ahead = seconds * (length / shorter) ** 2
     if ahead <= most:
         return None
     return (
-        f"skipped: a call might take {ahead:.1f} s at {length:,}, after {before['seconds']:.1f} s "
-        f"at {before['length']:,}"
+        f"skipped: a call might take {ahead:.1f} s at {length:,}, after {seconds:.1f} s "
+        f"at {shorter:,}"
     )
 
 
-def _measured(
-    run: Callable[..., Any], params: Any, length: int, settings: Settings
-) -> dict[str, Any]:
-    """Seconds and memory, or why they are not there."""
+def _measured(row: Row, run: Callable[..., Any], params: Any, settings: Settings) -> Row:
+    """The row with its time and memory, or why they are not there."""
+    length = row.case["length"]
     arrays = (params, *_draw(length), jax.random.key(1))
-    facts: dict[str, Any] = {}
     try:
         start = time.perf_counter()
         program = jax.jit(run).lower(*arrays).compile()
-        facts["compile_seconds"] = time.perf_counter() - start
+        compile_seconds = time.perf_counter() - start
         memory: Any = program.memory_analysis()
-        facts["temporary_bytes"] = memory.temp_size_in_bytes
+        row = row._replace(
+            temporary_bytes=memory.temp_size_in_bytes, facts={"compile_seconds": compile_seconds}
+        )
         parts = ("temp", "argument", "output")
         whole = sum(getattr(memory, f"{part}_size_in_bytes") for part in parts)
         if whole > settings.gigabytes * 1e9:
-            return facts | {"not_measured": f"skipped: needs {whole / 1e9:.1f} GB at {length:,}"}
-        times = timing.repeated(
-            partial(program, *arrays), settings.repeats, slow_seconds=SLOW_SECONDS
-        )
+            return _left_out(row, f"skipped: needs {whole / 1e9:.1f} GB at {length:,}")
+        call = partial(program, *arrays)
+        times = timing.repeated(call, settings.repeats, slow_seconds=SLOW_SECONDS)
     except Exception as error:  # of any variant; the others go on
         text = one_line(error) or "no message"
-        return facts | {"not_measured": f"not available: {type(error).__name__}: {text[:160]}"}
-    return facts | {"seconds": times.median, "repeats": len(times.seconds)}
+        return _left_out(row, f"not available: {type(error).__name__}: {text[:160]}")
+    measured = from_times("variants", row.case, {OURS: times})
+    return measured._replace(temporary_bytes=row.temporary_bytes, facts=row.facts)
 
 
 def _draw(length: int) -> tuple[jax.Array, ...]:
@@ -125,13 +129,15 @@ def _program(variant: Variant, mask: MaskFunction | None, direction: str) -> Cal
 
 
 def growth(rows: list[Row]) -> dict[str, Any]:
-    """By variant and direction: the exponents of time and memory between its two longest lengths.
+    """By variant and direction: the exponents of time and memory over its lengths.
 
+    The slope of the line of least squares through log seconds, or log bytes, over log length:
     1 where twice the length takes twice as long, 2 where it takes four times as long.
     """
     found: dict[str, Any] = {}
     for row in rows:
-        found.setdefault(row["variant"], {}).setdefault(row["direction"], []).append(row)
+        by_direction = found.setdefault(row.case["variant"], {})
+        by_direction.setdefault(row.case["direction"], []).append(row)
     return {
         name: {direction: _exponents(own) for direction, own in by_direction.items()}
         for name, by_direction in found.items()
@@ -139,17 +145,20 @@ def growth(rows: list[Row]) -> dict[str, Any]:
 
 
 def _exponents(rows: list[Row]) -> dict[str, Any]:
-    pair = sorted((row for row in rows if "seconds" in row), key=lambda row: row["length"])[-2:]
-    if len(pair) < 2:
-        return {
-            "lengths": [row["length"] for row in pair],
-            "seconds": None,
-            "temporary_bytes": None,
-        }
-    short, long = pair
-    steps = math.log(long["length"] / short["length"])
-    found: dict[str, Any] = {"lengths": [short["length"], long["length"]]}
-    for measure in ("seconds", "temporary_bytes"):
-        known = short[measure] > 0 and long[measure] > 0
-        found[measure] = math.log(long[measure] / short[measure]) / steps if known else None
-    return found
+    measured = (row for row in rows if row.ours_ms is not None)
+    known = sorted(measured, key=lambda row: row.case["length"])
+    lengths = [row.case["length"] for row in known]
+    return {
+        "lengths": lengths,
+        "seconds": _slope(lengths, [row.ours_ms or 0 for row in known]),
+        "temporary_bytes": _slope(lengths, [row.temporary_bytes or 0 for row in known]),
+    }
+
+
+def _slope(lengths: list[int], values: list[float]) -> float | None:
+    """The slope of log y over log x; None where it is not known."""
+    points = [(x, y) for x, y in zip(lengths, values, strict=True) if y > 0]
+    if len(points) < 2:
+        return None
+    x, y = np.log(points).T
+    return float(np.polyfit(x, y, 1)[0])

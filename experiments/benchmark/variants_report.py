@@ -8,8 +8,8 @@ from matplotlib.ticker import NullLocator
 
 from attention_jax.analysis.plots import style
 from attention_jax.analysis.variant_support import FAMILIES
-from experiments.benchmark.attention import Row
 from experiments.benchmark.attention_cases import BOTH, FORWARD
+from experiments.benchmark.rows import Row
 from experiments.benchmark.variants import growth
 
 _COLORS = dict(zip(FAMILIES, style.COLORS, strict=False))
@@ -21,14 +21,14 @@ class Kind(NamedTuple):
 
     title: str
     direction: str
-    measure: str
+    measure: str  # a field of Row
     scale: float
     unit: str
 
 
 _PANELS = (
-    Kind("forward", FORWARD, "seconds", 1e3, "ms"),
-    Kind("forward and backward", BOTH, "seconds", 1e3, "ms"),
+    Kind("forward", FORWARD, "ours_ms", 1, "ms"),
+    Kind("forward and backward", BOTH, "ours_ms", 1, "ms"),
     Kind("memory, forward and backward", BOTH, "temporary_bytes", 1e-6, "MB"),
 )
 
@@ -41,10 +41,9 @@ def header(lengths: tuple[int, ...]) -> str:
 
 def line(rows: list[Row], *, progress: str) -> str:
     """One line of a variant in one direction, from the rows of its lengths."""
-    (name,) = {row["variant"] for row in rows}
-    (direction,) = {row["direction"] for row in rows}
+    ((name, direction),) = {(row.case["variant"], row.case["direction"]) for row in rows}
     grown = growth(rows)[name][direction]
-    cells = "".join(f"{_cell(row):>20}" for row in sorted(rows, key=lambda row: row["length"]))
+    cells = "".join(f"{_cell(row):>20}" for row in sorted(rows, key=lambda row: row.case["length"]))
     own, of_memory = (
         "-" if grown[measure] is None else f"{grown[measure]:.2f}"
         for measure in ("seconds", "temporary_bytes")
@@ -56,15 +55,15 @@ def reasons(rows: list[Row]) -> list[str]:
     """The reasons why lengths were not measured, a line each."""
     found: dict[str, list[str]] = {}
     for row in rows:
-        if "not_measured" in row:
-            found.setdefault(row["not_measured"], []).append(f"{row['length']:,}")
+        for reason in row.not_measured.values():
+            found.setdefault(reason, []).append(f"{row.case['length']:,}")
     return [f"{', '.join(lengths)}: {reason}" for reason, lengths in found.items()]
 
 
 def _cell(row: Row) -> str:
-    if "seconds" not in row:
+    if row.ours_ms is None or row.temporary_bytes is None:
         return "-"
-    return f"{row['seconds'] * 1e3:,.1f} / {row['temporary_bytes'] / 1e6:,.1f}"
+    return f"{row.ours_ms:,.1f} / {row.temporary_bytes / 1e6:,.1f}"
 
 
 def plot(rows: list[Row], path: str | PathLike[str]) -> None:
@@ -76,8 +75,10 @@ def plot(rows: list[Row], path: str | PathLike[str]) -> None:
       rows: all that were measured.
       path: the file to write; its suffix names the format.
     """
-    families = [family for family in FAMILIES if any(row["family"] == family for row in rows)]
-    counts = [len({row["variant"] for row in rows if row["family"] == x}) for x in families]
+    families = [family for family in FAMILIES if any(row.case["family"] == family for row in rows)]
+    counts = [
+        len({row.case["variant"] for row in rows if row.case["family"] == x}) for x in families
+    ]
     heights = [max(2.4, 0.5 + 0.135 * count) for count in counts]
     figure, panels = style.figure(
         len(families),
@@ -95,7 +96,7 @@ def plot(rows: list[Row], path: str | PathLike[str]) -> None:
     figure.draw_without_rendering()  # names are placed by where panels are
     for family, row in zip(families, panels, strict=True):
         for kind, axes in zip(_PANELS, row, strict=True):
-            own = {x["variant"] for x in rows if x["family"] == family}
+            own = {x.case["variant"] for x in rows if x.case["family"] == family}
             lines = _lines(rows, kind)
             _name(axes, {name: points for name, points in lines.items() if name in own}, family)
     style.save(figure, path)
@@ -104,15 +105,16 @@ def plot(rows: list[Row], path: str | PathLike[str]) -> None:
 def _lines(rows: list[Row], kind: Kind) -> dict[str, list[tuple[int, float]]]:
     """Variant -> its points."""
     found: dict[str, list[tuple[int, float]]] = {}
-    for row in sorted(rows, key=lambda row: row["length"]):
-        if row["direction"] == kind.direction and row.get("seconds") and row.get(kind.measure):
-            point = (row["length"], row[kind.measure] * kind.scale)
-            found.setdefault(row["variant"], []).append(point)
+    for row in sorted(rows, key=lambda row: row.case["length"]):
+        value = getattr(row, kind.measure)
+        if row.case["direction"] == kind.direction and row.ours_ms and value:
+            point = (row.case["length"], value * kind.scale)
+            found.setdefault(row.case["variant"], []).append(point)
     return found
 
 
 def _draw(axes: Axes, rows: list[Row], family: str, kind: Kind) -> None:
-    of = {row["variant"]: row["family"] for row in rows}
+    of = {row.case["variant"]: row.case["family"] for row in rows}
     for name, points in _lines(rows, kind).items():
         own = of[name] == family
         axes.plot(
@@ -123,7 +125,7 @@ def _draw(axes: Axes, rows: list[Row], family: str, kind: Kind) -> None:
             markersize=2.5,
             zorder=3 if own else 2,
         )
-    style.length_axis(axes, sorted({row["length"] for row in rows}))
+    style.length_axis(axes, sorted({row.case["length"] for row in rows}))
     style.log_axis(axes)
     axes.yaxis.set_minor_locator(NullLocator())
     axes.tick_params(labelbottom=True, labelleft=True)

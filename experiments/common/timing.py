@@ -8,6 +8,11 @@ from typing import NamedTuple
 
 import jax
 
+try:
+    import resource
+except ImportError:  # Windows has none
+    resource = None
+
 
 class Ratio(NamedTuple):
     """How many times as long one call takes as another: over the pairs of a round.
@@ -29,15 +34,23 @@ class Times(NamedTuple):
     Attributes:
       first: of the first call, which does not count: it may compile, and warms caches.
       seconds: of the counted calls, round by round.
+      faults: minor page faults of the process during each counted call; empty where the system
+        does not count them.
     """
 
     first: float
     seconds: tuple[float, ...]
+    faults: tuple[int, ...] = ()
 
     @property
     def median(self) -> float:
         """The median of the counted calls."""
         return statistics.median(self.seconds)
+
+    @property
+    def median_faults(self) -> float | None:
+        """The median of the page faults; None where they are not counted."""
+        return statistics.median(self.faults) if self.faults else None
 
     def over(self, other: "Times") -> Ratio:
         """The ratio to another call's times, round by round."""
@@ -71,12 +84,17 @@ def interleaved(
         min(repeats, slow_repeats) if max(first.values(), default=0) > slow_seconds else repeats
     )
     counted: dict[str, list[float]] = {name: [] for name in calls}
+    faults: dict[str, list[int]] = {name: [] for name in calls}
     for number in range(rounds):
         for name in list(calls)[:: -1 if number % 2 else 1]:
             if warm:
                 _seconds(calls[name])
+            before = _faults()
             counted[name].append(_seconds(calls[name]))
-    return {name: Times(first[name], tuple(own)) for name, own in counted.items()}
+            faults[name] += [after - since for since, after in zip(before, _faults(), strict=True)]
+    return {
+        name: Times(first[name], tuple(own), tuple(faults[name])) for name, own in counted.items()
+    }
 
 
 def repeated(call: Callable[[], object], repeats: int, *, slow_seconds: float = math.inf) -> Times:
@@ -88,6 +106,11 @@ def _seconds(call: Callable[[], object]) -> float:
     start = time.perf_counter()
     jax.block_until_ready(call())
     return time.perf_counter() - start
+
+
+def _faults() -> tuple[int, ...]:
+    """Minor page faults of the process so far; empty where the system does not count them."""
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt,) if resource else ()
 
 
 def spread(name: str, values: Sequence[float]) -> dict[str, float | list[float]]:

@@ -49,3 +49,25 @@ def test_elsewhere_nothing_is_done(system, libc, monkeypatch):
     monkeypatch.setattr(platform, "libc_ver", lambda: (libc, ""))
     monkeypatch.setattr("ctypes.CDLL", None)
     assert keep_memory() is False
+
+
+_TOP = """
+import ctypes
+import numpy as np
+from attention_jax.core.allocator import keep_memory
+
+keep_memory()
+end = ctypes.CDLL(None).sbrk
+end.restype, end.argtypes = ctypes.c_void_p, [ctypes.c_long]
+array = np.empty(3 * 2**30, np.uint8)
+before = end(0)
+del array
+print(before == end(0))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone has mallopt")
+def test_gigabytes_that_are_freed_at_once_are_kept():
+    command = [sys.executable, "-P", "-c", _TOP]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout == "True\n"

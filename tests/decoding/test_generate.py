@@ -1,5 +1,7 @@
 """Texts that a language model writes: against its own logits, and what is refused."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,7 +40,7 @@ def greedily(model, ids, length, context):
     # What is read ends with padding, so that one program reads all lengths: a model of language
     # does not look ahead.
     logits_of = nnx.jit(lambda model, ids: model.logits(ids[None])[0])
-    longest = len(ids) + length if context is None else context
+    longest = len(ids) + length - 1 if context is None else context
     for _ in range(length):
         if context is not None and len(ids) - start >= context:
             start = len(ids) - context // 2
@@ -72,9 +74,51 @@ def test_samples_follow_their_seed_and_keep_to_the_text(model):
     assert len(text) == 42 and text.startswith("a\n") and set(text) <= set("abcdefgh\n")
 
 
+LONG = "abcdefgh" * 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["scaled_dot", "linear", "rnn"])
+def test_a_long_prompt_is_read_in_chunks(kind):
+    """Lengths around the chunks, against the whole text read anew for each token."""
+    sizes: dict[str, Any] = {"vocabulary_size": VOCABULARY.size, "width": 8, "layers": 1}
+    if kind == "rnn":
+        made = language.RNNLM(RNNConfig(**sizes, attention="additive"), rngs=nnx.Rngs(0))
+    else:
+        config = TransformerConfig(**sizes, heads=2, feed_forward=8, attention=kind)
+        made = language.TransformerLM(config, rngs=nnx.Rngs(0))
+    graphdef, params = nnx.split(made)
+    params = jax.tree.map(lambda x: 4 * x, nnx.as_pure(params))
+    writer = TextGenerator(graphdef, VOCABULARY, DecodingConfig("greedy"), context=None)
+    for length in (1, 8, 9, 63, 65, 74, 137):
+        expected = greedily(nnx.merge(graphdef, params), VOCABULARY.encode(LONG[:length]), 3, None)
+        assert writer(params, LONG[:length], 3) == VOCABULARY.decode(expected)
+
+
+def test_prompts_of_similar_lengths_share_a_program():
+    graphdef, params = nnx.split(build("rnn"))
+    writer = TextGenerator(graphdef, VOCABULARY, context=None)
+    program: Any = writer._write
+    for length, more in ((17, 5), (18, 5), (24, 8), (19, 1)):
+        assert len(writer(params, LONG[:length], more)) == length + more
+    assert program._cache_size() == 1
+    writer(params, LONG[:25], 5)
+    assert program._cache_size() == 2
+
+
 @pytest.mark.parametrize("prompt", ["", "a?"])
 def test_a_prompt_that_cannot_be_read_is_refused(model, prompt):
     with pytest.raises(ValueError, match="`prompt` must be text of the characters"):
         TextGenerator(model[1], VOCABULARY, context=8)(model[2], prompt, 3)
     with pytest.raises(ValueError, match="`method` must be one of 'greedy'"):
         TextGenerator(model[1], VOCABULARY, DecodingConfig("beam"), context=8)
+
+
+def test_without_a_context_all_positions_of_the_model_serve():
+    model = build("transformer")
+    graphdef, params = nnx.split(model)
+    write = TextGenerator(graphdef, VOCABULARY, DecodingConfig("greedy"), context=None)
+    ids = VOCABULARY.encode("abcd")
+    assert write(params, "abcd", 5) == VOCABULARY.decode(greedily(model, ids, 5, None))
+    with pytest.raises(ValueError, match="got 4 and 6 tokens for 8. Set `context=8`."):
+        write(params, "abcd", 6)

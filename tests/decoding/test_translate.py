@@ -1,5 +1,7 @@
 """Translation does not depend on company, and its scores are those of the formulas."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,7 +45,25 @@ def test_a_translation_does_not_depend_on_its_company(model, vocabulary):
     together = translate(params, SENTENCES)
     assert [len(found) for found in together] == [2] * 4
     for sentence, found in zip(SENTENCES, together, strict=True):
-        assert translate(params, [sentence])[0] == found
+        for alone, own in zip(translate(params, [sentence])[0], found, strict=True):
+            assert alone.tokens == own.tokens
+            assert alone.score == pytest.approx(own.score, rel=1e-5)  # products of other sizes
+
+
+@pytest.mark.slow
+def test_few_sentences_run_in_small_programs(vocabulary):
+    """Powers of two of rows, at most those of a batch, and none is compiled twice."""
+    config = transformer.TransformerConfig(
+        vocabulary.size, width=8, heads=2, layers=1, feed_forward=8
+    )
+    graphdef, params = nnx.split(seq2seq_transformer.Seq2SeqTransformer(config, rngs=nnx.Rngs(0)))
+    translate = Translator(graphdef, vocabulary, rows=6)
+    program: Any = translate._decode._start
+    counts = []
+    for count in (1, 1, 2, 3, 4, 5, 6, 7):
+        translate(params, ["1 2 3"] * count)
+        counts.append(program._cache_size())
+    assert counts == [1, 1, 2, 3, 3, 4, 4, 4]
 
 
 @pytest.mark.sampled(1)

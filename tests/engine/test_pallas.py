@@ -10,8 +10,9 @@ import pytest
 from attention_jax import plan
 from attention_jax.core import normalizers, positions, scores
 from attention_jax.core.masks import causal, documents, from_array, lengths, sliding_window
-from attention_jax.engine import cudnn, pallas, reference, tokamax
+from attention_jax.engine import cudnn, pallas, pallas_blocks, reference, tokamax
 from attention_jax.engine.request import make_request
+from tests.support.absent_devices import gpu
 
 B, T, S, H, G, D, E = 2, 19, 37, 4, 2, 8, 6
 IDS = np.sort(np.random.default_rng(1).integers(0, 3, (B, S)), axis=-1).astype(np.int32)
@@ -151,6 +152,64 @@ def test_hidden_numbers_that_are_not_finite_reach_nothing(arrays):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("t", "d"), [(160, 64), (256, 64), (160, 12)])
+def test_blocks_of_the_usual_sizes(t, d, draw):
+    """Blocks of the backward pass are smaller; lengths and widths are whole blocks, or not."""
+    q, k, v = draw(1, t, 2, d), draw(1, t, 1, d), draw(1, t, 1, d)
+    weights = draw(1, t, 2, d)
+    asked = request(causal & sliding_window(70) | from_sinks, SCORE_MODS["soft cap"])
+    results = [
+        jax.jit(jax.value_and_grad(loss(f, weights, **asked), (0, 1, 2), has_aux=True))(q, k, v)
+        for f in (lambda *x, **asked: kernel(*x, block_sizes=None, **asked), expected)
+    ]
+    close(*results)
+
+
+def from_sinks(b, h, i, j):
+    return (j < 3) & (j <= i)
+
+
+@pytest.mark.parametrize(
+    ("mask", "parts"),
+    [
+        ("full", 3),
+        ("cache", 3),
+        ("window", 3),
+        pytest.param("empty", 3, marks=pytest.mark.slow),
+        pytest.param("window", 1, marks=pytest.mark.slow),
+    ],
+)
+def test_programs_share_the_keys_of_a_query(mask, parts, draw, monkeypatch):
+    """As in decoding: one query of grouped heads against a cache, of which a part is filled."""
+    q, k, v = draw(2, 1, 4, 16), draw(2, 100, 2, 16), draw(2, 100, 2, 16)
+    filled = jnp.asarray([63, 0 if mask == "empty" else 9], jnp.int32)
+    seen = lengths(filled) if mask in ("cache", "empty") else MASKS[mask]
+    asked = request(seen, SCORE_MODS["alibi"], query_offset=90)
+    monkeypatch.setattr(pallas_blocks, "PROGRAMS", 8 * parts)
+    tiling = pallas.tile(make_request(q, k, v, **asked), block_sizes=(16, 16))
+    assert pallas_blocks.parts(tiling, make_request(q, k, v).shape) == parts
+    results = [
+        jax.jit(jax.value_and_grad(loss(f, 1.0, **asked), (0, 1, 2), has_aux=True))(q, k, v)
+        for f in (kernel, expected)
+    ]
+    close(*results)
+
+
+@pytest.mark.parametrize("number", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("name", ["query", "key", "value"])
+def test_a_visible_number_that_is_not_finite_makes_its_row_nan(name, number, draw):
+    """In a block that is seen whole too, where no vector is looked at."""
+    arrays = dict(query=draw(1, 48, 1, 16), key=draw(1, 48, 1, 16), value=draw(1, 48, 1, 16))
+    clean = kernel(*arrays.values(), **request(causal, None))
+    arrays[name] = arrays[name].at[:, 5, :, 3].set(number)
+    out, lse = kernel(*arrays.values(), **request(causal, None))
+    struck = np.arange(48) == 5 if name == "query" else np.arange(48) >= 5
+    assert jnp.isnan(out[:, struck]).all() and jnp.isnan(lse[:, struck]).all()
+    close((out[:, ~struck], lse[:, ~struck]), jax.tree.map(lambda x: x[:, ~struck], clean))
+    close((out, lse), expected(*arrays.values(), **request(causal, None)))
+
+
+@pytest.mark.slow
 def test_a_query_that_is_not_finite_reaches_no_key_that_it_does_not_see(arrays):
     """Its row is NaN, weights and slopes of hidden pairs too, in the block of the diagonal."""
     q, k, v = arrays
@@ -241,17 +300,6 @@ def test_empty_arrays_are_no_special_case(empty, arrays):
     out, lse = kernel(q, k, v, **request(None, None))
     assert out.shape == (*q.shape[:3], E) and not out.any()
     assert lse.shape == q.shape[:3] and (lse == -jnp.inf).all()
-
-
-def gpu():
-    """A GPU that is not there."""
-    try:
-        from jax.sharding import AbstractDevice, AbstractMesh, use_abstract_mesh
-
-        device = AbstractDevice(device_kind="NVIDIA H100", num_cores=None, platform="gpu")
-        return use_abstract_mesh(AbstractMesh((), (), abstract_device=device))
-    except (ImportError, TypeError) as error:
-        pytest.skip(f"this JAX cannot lower for a GPU that is not there: {error}")
 
 
 @pytest.mark.slow
@@ -361,10 +409,10 @@ def test_scores_that_are_no_dot_product_are_refused(implementation, score, array
 def test_the_plan_is_what_the_kernels_visit():
     shapes = [jax.ShapeDtypeStruct((2, 256, 4, 64), jnp.float32)] * 3
     told = plan(*shapes, mask=causal)
-    assert (told.implementation, told.block_sizes) == ("pallas", (64, 32))
-    # Of 4 by 8 blocks, the first 2, 4, 6 and 8 of a line are visited.
-    assert told.skipped == 1 - 20 / 32
+    assert (told.implementation, told.block_sizes) == ("pallas", (128, 32))
+    # Of 2 by 8 blocks, the first 4 and 8 of a line are visited.
+    assert told.skipped == 1 - 12 / 16
     tiling = pallas.tile(make_request(*shapes, mask=causal))
-    assert (len(tiling.partial), len(tiling.full), tiling.counts) == (8, 12, (1, 4, 8))
+    assert (len(tiling.partial), len(tiling.full), tiling.counts) == (8, 4, (1, 2, 8))
     none = [jax.ShapeDtypeStruct((0, *x.shape[1:]), x.dtype) for x in shapes]
     assert plan(*none).skipped == 0

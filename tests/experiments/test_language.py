@@ -234,26 +234,3 @@ def test_memory_is_measured_at_lengths_and_distances(problem, options, tmp_path)
     assert (folder / "memory.png").stat().st_size > 0
     done = run("memory.draw", f"--runs={folder},{folder}", f"--output={tmp_path / 'all.png'}")
     assert done.returncode == 0 and (tmp_path / "all.png").stat().st_size > 0, done.stderr
-
-
-@pytest.mark.slow
-def test_the_models_in_torch_and_ours_are_as_large(text_file, tmp_path):
-    pytest.importorskip("torch")
-    output = tmp_path / "speed.json"
-    options = [
-        "--width=8",
-        "--heads=2",
-        "--layers=2",
-        "--feed_forward=8",
-        "--context=16",
-        f"--text_file={text_file}",
-        "--activation=gelu",
-        "--optimizer=adamw",
-    ]
-    options += ["--positions=learned", "--dropout=0", "--repeats=3", "--block=2"]
-    done = run("benchmark.language", *options, f"--output={output}")
-    assert done.returncode == 0, done.stderr
-    found = json.loads(output.read_text())["results"]
-    assert len(found["blocks"]) == 3 and found["ratio"] > 0 and found["updates"] == 6
-    done = run("benchmark.language", *options, "--activation=relu")
-    assert done.returncode == 1 and "tiny_shakespeare.flags" in done.stderr

@@ -113,9 +113,10 @@ def test_a_variant_that_is_none_is_named_as_its_argument(make, users_errors):
         make(variant=5, **more)
 
 
-def test_scores_of_one_vector_are_those_beside_others(draw):
+@pytest.mark.parametrize("rows", [1, 3, 4, 5])
+def test_scores_of_few_vectors_are_those_of_the_table(draw, rows):
+    """Products of few rows are ordered by themselves."""
     table = Embedding(11, 8, rngs=nnx.Rngs(0))
-    x = draw(1, 3, 8)
-    for i in range(3):
-        one = table.logits(x[:, i : i + 1])
-        np.testing.assert_allclose(one, table.logits(x)[:, i : i + 1], rtol=1e-5, atol=1e-6)
+    x = draw(rows, 1, 8)
+    expected = np.asarray(x, np.float64) @ np.asarray(table.table.embedding[...], np.float64).T
+    np.testing.assert_allclose(table.logits(x), expected, rtol=1e-5, atol=1e-6)

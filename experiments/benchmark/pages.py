@@ -1,0 +1,184 @@
+"""Writes the tables of docs/results/speed.md from the results of benchmarks.
+
+    python -m experiments.benchmark.pages
+
+A table stands between `<!-- table: NAME -->` and `<!-- end: NAME -->`, where NAME is one of
+`TABLES`; the text around is written by hand. Results are those of experiments/results.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from attention_jax.core.files import write_whole
+from experiments.benchmark import rows
+from experiments.benchmark.attention_cases import BOTH, FORWARD
+from experiments.benchmark.rows import Results, Row, number, spread
+from experiments.common import flags
+from experiments.common.config import DeviceFlags
+
+_PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)
+
+
+class Table(NamedTuple):
+    """A table.
+
+    Attributes:
+      file: of the results.
+      make: its lines of Markdown.
+    """
+
+    file: str
+    make: Callable[[Results], Iterable[str]]
+
+
+class PagesConfig(NamedTuple):
+    """Tables of a page.
+
+    Attributes:
+      page: the file to rewrite.
+      results: the folder of results.
+    """
+
+    page: str = "docs/results/speed.md"
+    results: str = "experiments/results"
+
+
+def main() -> None:
+    """Rewrites the tables of --page."""
+    config = flags.config_from_flags(PagesConfig())
+    page = Path(config.page)
+    write_whole(page, rewritten(page.read_text(encoding="utf-8"), Path(config.results)))
+
+
+def rewritten(text: str, results: Path) -> str:
+    """A page with its tables made anew.
+
+    Raises:
+      ValueError: a table is unknown, or its place has no end.
+    """
+    begun = re.findall(r"<!-- table: (.*?) -->", text)
+    known = [name for _, name, _ in _PLACE.findall(text)]
+    if begun != known:
+        lost = next(name for name in begun if name not in known)
+        raise ValueError(f"`<!-- table: {lost} -->` must be followed by `<!-- end: {lost} -->`.")
+    for name in known:
+        if name not in TABLES:
+            raise ValueError(f"`<!-- table: -->` must be one of {', '.join(TABLES)}; got {name}.")
+    return _PLACE.sub(lambda place: place[1] + _table(place[2], results) + place[3], text)
+
+
+def _table(name: str, results: Path) -> str:
+    table = TABLES[name]
+    return "".join(f"{line}\n" for line in table.make(rows.read(results / table.file)))
+
+
+def table(titles: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
+    """A table in Markdown."""
+    return [_line(titles), "|".join(["", *("---" for _ in titles), ""]), *map(_line, lines)]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def percent(value: float | None) -> str:
+    """A share as text; a dash where it was not measured."""
+    return "-" if value is None else f"{100 * value:.0f} %"
+
+
+_TRAINING = {
+    "nanogpt_small": "language model, 4 layers, width 128",
+    "nanogpt_medium": "language model, 6 layers, width 384",
+    "transformer_tiny": "Transformer, 4 + 4 layers, width 128",
+    "transformer_512": "Transformer, 3 + 3 layers, width 512",
+    "gru_additive": "GRU, width 256, additive attention, input feeding",
+    "lstm_plain": "LSTM, width 256, without attention",
+    "vit": "Vision Transformer, 3 layers, width 64",
+    "speech": "speech Transformer, 4 + 1 layers, width 128",
+}
+
+
+def training(results: Results) -> list[str]:
+    """Training steps, a model in each line."""
+    titles = (
+        "training step",
+        "ours, ms",
+        "PyTorch, eager",
+        "PyTorch, compiled",
+        "matrix products alone",
+        "matrix peak",
+        "page faults",
+        "temporary MB",
+    )
+    return table(titles, map(_training_line, results.rows))
+
+
+def _training_line(row: Row) -> tuple[str, ...]:
+    size = row.temporary_bytes
+    return (
+        _TRAINING[row.case["model"]],
+        number(row.ours_ms, ",.1f"),
+        spread(row.ratio.get("torch")),
+        spread(row.ratio.get("torch_compile")),
+        percent(row.facts.get("share_of_limit")),
+        percent(row.share_of_peak),
+        number(row.faults),
+        number(None if size is None else size / 1e6),
+    )
+
+
+_ATTENTION = {
+    "full": "full",
+    "causal": "causal",
+    "window": "causal, window 256",
+    "alibi": "causal, ALiBi",
+    "documents": "causal, documents",
+    "gqa": "causal, 8 heads over 2",
+}
+
+
+def attention(results: Results) -> list[str]:
+    """SDPA's time over ours in float32, a case in each line and a length in each column."""
+    own = [row for row in results.rows if row.matches({"group": _ATTENTION, "dtype": ("float32",)})]
+    lengths = sorted({row.case["length"] for row in own})
+    titles = ("forward / forward and backward", *(f"{length:,}" for length in lengths))
+    lines = [
+        (title, *(_both_ways(own, case, length) for length in lengths))
+        for case, title in _ATTENTION.items()
+    ]
+    return table(titles, lines)
+
+
+def _both_ways(own: list[Row], case: str, length: int) -> str:
+    found = []
+    for direction in (FORWARD, BOTH):
+        at = {"group": (case,), "length": (length,), "direction": (direction,)}
+        ratios = [row.ratio["torch_sdpa"].median for row in own if row.matches(at)]
+        found.append(number(ratios[0] if ratios else None, ".2f"))
+    return " / ".join(found)
+
+
+def start(results: Results) -> list[str]:
+    """Seconds until programs have begun."""
+    lines = [
+        (
+            ", ".join(str(row.case[name]) for name in ("program", "cache") if name in row.case),
+            number(row.ours_ms and row.ours_ms / 1e3, ".2f"),
+            " to ".join(f"{row.facts[f'{end}_ms'] / 1e3:.2f}" for end in ("lowest", "highest")),
+        )
+        for row in results.rows
+    ]
+    return table(("", "seconds", "lowest to highest"), lines)
+
+
+TABLES: dict[str, Table] = {
+    "training": Table("training_speed.json", training),
+    "attention": Table("attention_speed.json", attention),
+    "start": Table("start_speed.json", start),
+}
+
+
+if __name__ == "__main__":
+    flags.launch(main, PagesConfig(), DeviceFlags())

@@ -1,0 +1,81 @@
+"""Tables of the documentation: the committed page is what the command makes of the results."""
+
+import pytest
+
+from experiments.benchmark import pages, rows
+from experiments.benchmark.rows import Results, Row
+from experiments.common.timing import Ratio
+from tests.support.paths import ROOT
+
+PAGE, RESULTS = ROOT / "docs/results/speed.md", ROOT / "experiments/results"
+RATIO = Ratio(1.5, 1.25, 2.0)
+
+
+def test_the_committed_page_is_what_the_command_makes():
+    """Else: python -m experiments.benchmark.pages."""
+    text = PAGE.read_text(encoding="utf-8")
+    assert "<!-- table: training -->" in text
+    assert pages.rewritten(text, RESULTS) == text
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*_speed*.json")), ids=lambda path: path.name)
+def test_committed_results_have_the_one_form(path):
+    results = rows.read(path)
+    assert results.rows and {row.suite for row in results.rows} == {results.suite}
+    assert rows.to_text(results) == path.read_text(encoding="utf-8")
+
+
+def test_tables_are_replaced_and_prose_stays(tmp_path):
+    results = Results("training", {}, (), (Row("training", {"model": "vit"}, ours_ms=2.0),))
+    rows.write(results, str(tmp_path / "training_speed.json"))
+    text = "before\n<!-- table: training -->\nold\n<!-- end: training -->\nafter\n"
+    lines = pages.rewritten(text, tmp_path).splitlines()
+    assert (lines[0], lines[-1], "old" in lines) == ("before", "after", False)
+    assert lines[4].startswith("| Vision Transformer, 3 layers, width 64 | 2.0 | - | - |")
+    assert pages.rewritten("\n".join(lines) + "\n", tmp_path).splitlines() == lines
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<!-- table: weather -->\n<!-- end: weather -->", "must be one of training.*got weather"),
+        ("<!-- table: start -->\n", "must be followed by `<!-- end: start -->`"),
+    ],
+)
+def test_a_place_that_cannot_be_filled_is_refused(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        pages.rewritten(text, tmp_path)
+
+
+def test_a_training_row_shows_ratios_limit_and_cost():
+    row = Row(
+        "training",
+        {"model": "nanogpt_small"},
+        ours_ms=1234.56,
+        ratio={"torch": RATIO},
+        faults=12_000.0,
+        temporary_bytes=47_145_860,
+        share_of_peak=0.456,
+        facts={"share_of_limit": 0.7},
+    )
+    (*_, line) = pages.training(Results("training", {}, (), (row,)))
+    cells = "1,234.6 | 1.50 (1.25 to 2.00) | - | 70 % | 46 % | 12,000 | 47"
+    assert line == f"| language model, 4 layers, width 128 | {cells} |"
+
+
+def test_an_attention_row_shows_both_directions():
+    case = {"group": "full", "dtype": "float32", "length": 512, "direction": "forward"}
+    both = Row("attention", case, ratio={"torch_sdpa": RATIO})
+    other = both._replace(case=case | {"dtype": "bfloat16", "length": 64})
+    lines = pages.attention(Results("attention", {}, (), (both, other)))
+    assert lines[0] == "| forward / forward and backward | 512 |"
+    assert lines[2] == "| full | 1.50 / - |" and lines[3] == "| causal | - / - |"
+
+
+def test_a_start_row_shows_seconds():
+    facts = {"lowest_ms": 900.0, "highest_ms": 1500.0}
+    case = {"program": "first step", "sentences": 4, "cache": "warm"}
+    row = Row("start", case, ours_ms=1000.0, facts=facts)
+    assert pages.start(Results("start", {}, (), (row,)))[2] == (
+        "| first step, warm | 1.00 | 0.90 to 1.50 |"
+    )
