@@ -7,21 +7,20 @@ least one case. Each case is measured forward, beside the faster of SDPA and com
 `flex_attention`, and forward with gradients, beside SDPA, which has no soft cap; float32, 4,096
 tokens in the batch. All sides of a row run in turn in one process, and ratios are of times pair by
 pair, other side over ours. A row is written as soon as it is measured, and the same command leaves
-out those that stand in --output: stop it as you like.
+out those that stand in --output: stop it as you like. Operations are counted as if nothing were
+hidden.
 
     cross   the last quarter of the positions as queries, of all as keys, which are padded
     gqa     1 or 2 key heads for 4, 6 or 8 query heads, 4 for 12
 """
 
 import itertools
-import json
 import math
 import random
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -33,6 +32,7 @@ from attention_jax import attention
 from attention_jax.core import masks, positions
 from experiments.benchmark.attention import directed
 from experiments.benchmark.attention_cases import BOTH, CAP, FORWARD, Arrays
+from experiments.benchmark.rows import OURS, Row, failure, from_times, number, spread
 from experiments.common import timing
 
 SETTINGS: dict[str, tuple[Any, ...]] = {
@@ -55,8 +55,6 @@ KEY_HEADS = {4: 1, 6: 2, 8: 2, 12: 4}
 TOKENS, WINDOW, CANDIDATES, BEHIND = 4096, 256, 64, 0.9
 SECONDS, MOST_REPEATS, LEAST_REPEATS = 1.0, 31, 3
 CAUSAL = ("causal", "window", "alibi", "softcap", "documents")
-
-Row = dict[str, Any]
 
 
 class Pair(NamedTuple):
@@ -183,27 +181,37 @@ def ours(case: Pair, x: Arrays) -> jax.Array:
 
 
 def measure(case: Pair, peers: ModuleType, *, gigabytes: float, flex: bool = True) -> Row:
-    """One row: seconds and ratios; a peer that fails, or needs too much memory, says so."""
+    """One row; a peer that fails, or needs too much memory, says so."""
     jax.clear_caches()
     x = draw(case._replace(direction=FORWARD))
     program = jax.jit(directed(lambda x: ours(case, x), case.direction)).lower(x).compile()
-    calls: dict[str, Callable[[], Any]] = {"ours": lambda: jax.block_until_ready(program(x))}
-    row: Row = case._asdict() | {"batch": case.batch, "queries": case.queries}
+    memory: Any = program.memory_analysis()
+    calls: dict[str, Callable[[], Any]] = {OURS: lambda: jax.block_until_ready(program(x))}
+    reasons: dict[str, str] = {}
+    facts: dict[str, Any] = {"batch": case.batch, "queries": case.queries}
     for name, prepare in peers.sides(case, x, gigabytes * 1e9, flex=flex).items():
         try:
             calls[name] = prepare()
         except Exception as error:  # of any library; the other sides go on
-            row[name] = {"not_measured": str(error).strip().splitlines()[0][:200]}
-    found: Any = program(x)
+            reasons[name] = f"not available: {failure(error)}"
     if "torch_sdpa" in calls:
-        row["difference"] = peers.difference(calls["torch_sdpa"](), np.asarray(found[0]))
+        own = np.asarray(program(x)[0])
+        facts["difference"] = peers.difference(calls["torch_sdpa"](), own)
     seconds = sum(_seconds(call) for call in calls.values())
     repeats = max(LEAST_REPEATS, min(MOST_REPEATS, int(SECONDS / (2 * seconds))))
-    times = timing.interleaved(calls, repeats, warm=True)
-    row |= {"repeats": repeats, "ours": {"seconds": times["ours"].median}}
-    for name in times.keys() - {"ours"}:
-        row[name] = {"seconds": times[name].median} | times[name].over(times["ours"])._asdict()
-    return row | {"ratio": min((row[x]["median"] for x in times if x != "ours"), default=None)}
+    row = from_times("pairs", case._asdict(), timing.interleaved(calls, repeats, warm=True))
+    return row._replace(
+        temporary_bytes=memory.temp_size_in_bytes,
+        flops=flops(case),
+        not_measured=reasons,
+        facts=row.facts | facts,
+    )
+
+
+def flops(case: Pair) -> float:
+    """Operations of the matrix products: 2 forward, and 5 more with gradients."""
+    product = 2 * case.batch * case.heads * case.queries * case.length * case.width
+    return float(product * (2 if case.direction == FORWARD else 7))
 
 
 def _seconds(call: Callable[[], object]) -> float:
@@ -213,60 +221,43 @@ def _seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def known_rows(path: str | None) -> list[Row]:
-    """The rows that an earlier call wrote."""
-    if path is None or not Path(path).exists():
-        return []
-    return json.loads(Path(path).read_text())["rows"]
-
-
-def is_of(row: Row, case: Pair) -> bool:
-    """Whether a row is that of a case."""
-    return all(row[name] == value for name, value in case._asdict().items())
-
-
 def header() -> str:
-    return f"{'':<9}{'case':<46}{'':<18}{'ours ms':>9}{'SDPA/ours':>19}{'flex/ours':>19}"
+    return f"{'':<9}{'case':<64}{'ours ms':>9}{'SDPA/ours':>22}{'flex/ours':>22}"
 
 
-def line(row: Row, *, number: int, count: int) -> str:
+def line(row: Row, *, place: str) -> str:
     """A row of the table; ratios with their lowest and highest."""
-    both = "".join(f"{_ratio(row.get(x)):>19}" for x in ("torch_sdpa", "torch_flex"))
-    milliseconds = row["ours"]["seconds"] * 1e3
-    place = f"{number}/{count}"
-    return f"{place:<9}{_title(row):<64}{milliseconds:>9.2f}{both}"
+    both = "".join(f"{spread(row.ratio.get(x)):>22}" for x in ("torch_sdpa", "torch_flex"))
+    return f"{place:<9}{title(row):<64}{number(row.ours_ms, '.2f'):>9}{both}"
 
 
-def _title(row: Row) -> str:
-    names = f"{row['mask']} {row['kind']} {row['batch']}x{row['queries']}x{row['length']}"
-    return f"{names}, {row['heads']} heads of {row['width']}, {row['direction']}"
+def title(row: Row) -> str:
+    """The settings of a row in words."""
+    case = Pair(**row.case)
+    names = f"{case.mask} {case.kind} {case.batch}x{case.queries}x{case.length}"
+    return f"{names}, {case.heads} heads of {case.width}, {case.direction}"
 
 
-def _ratio(side: dict[str, Any] | None) -> str:
-    if not side or "median" not in side:
-        return "-"
-    return f"{side['median']:.2f} ({side['lowest']:.2f}-{side['highest']:.2f})"
-
-
-def summary(rows: list[Row]) -> dict[str, Any]:
+def summary(rows: Iterable[Row]) -> dict[str, Any]:
     """Geometric means of the ratios to the fastest peer, and the rows where ours is behind."""
-    found: dict[str, Any] = {}
-    for direction in (FORWARD, BOTH):
-        own = [x for x in rows if x["direction"] == direction]
-        found[direction] = _mean(own)
-    whole = {_title(x): x["ratio"] for x in rows if x["ratio"] is not None}
-    behind = sorted((ratio, name) for name, ratio in whole.items() if ratio < BEHIND)
-    found |= {"all": _mean(rows), "behind": {name: ratio for ratio, name in behind}}
-    settings = {name: SETTINGS[name] for name in SETTINGS}
-    found["by_setting"] = {
-        name: {str(value): _mean([x for x in rows if x[name] == value]) for value in values}
-        for name, values in settings.items()
+    known = [(row, row.to_fastest_peer.median) for row in rows if row.to_fastest_peer]
+
+    def mean(name: str, value: Any) -> dict[str, Any]:
+        return _mean([ratio for row, ratio in known if row.case[name] == value])
+
+    settings = SETTINGS | {"direction": (FORWARD, BOTH)}
+    behind = sorted((ratio, title(row)) for row, ratio in known if ratio < BEHIND)
+    return {
+        "all": _mean([ratio for _, ratio in known]),
+        "by_setting": {
+            name: {str(value): mean(name, value) for value in values}
+            for name, values in settings.items()
+        },
+        "behind": {name: ratio for ratio, name in behind},
     }
-    return found
 
 
-def _mean(rows: list[Row]) -> dict[str, Any]:
-    ratios = [x["ratio"] for x in rows if x["ratio"] is not None]
+def _mean(ratios: list[float]) -> dict[str, Any]:
     if not ratios:
         return {"count": 0}
     return {

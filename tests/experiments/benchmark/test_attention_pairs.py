@@ -2,11 +2,11 @@
 
 import importlib.util
 import itertools
-import json
 
 import pytest
 
-from experiments.benchmark import attention_pairs
+from experiments.benchmark import attention_pairs, rows
+from experiments.common.timing import Ratio
 
 NEEDS_TORCH = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="torch is not installed: the extra `peers`"
@@ -24,9 +24,15 @@ def test_every_pair_of_settings_is_in_a_row():
 
 
 def test_a_summary_counts_what_is_behind():
-    rows = [case._asdict() | {"batch": 1, "queries": 8} for case in attention_pairs.pairs((32,))]
-    rows = [row | {"ratio": ratio} for row, ratio in zip(rows, (2.0, 0.5, 1.0), strict=False)]
-    found = attention_pairs.summary(rows)
+    cases = attention_pairs.pairs((32,))[:3]
+    found = attention_pairs.summary(
+        [
+            rows.Row(
+                "pairs", case._asdict(), 1.0, {"torch_sdpa": x}, {"torch_sdpa": Ratio(x, x, x)}
+            )
+            for case, x in zip(cases, (2.0, 0.5, 1.0), strict=True)
+        ]
+    )
     assert found["all"]["geometric_mean"] == pytest.approx(1.0)
     assert found["all"]["below_0.9"] == len(found["behind"]) == 1
 
@@ -41,9 +47,9 @@ def test_both_sides_compute_the_same(mask, kind, tmp_path, monkeypatch):
     monkeypatch.setattr(attention_pairs, "TOKENS", 64)
     case = attention_pairs.Pair(mask, 32, 16, kind, 4)
     row = attention_pairs.measure(case, peers, gigabytes=1.0, flex=False)
-    assert row["ours"]["seconds"] > 0 and attention_pairs.is_of(row, case)
+    assert row.ours_ms
     if mask != "softcap":
-        assert row["difference"] < 1e-5 and row["ratio"] == row["torch_sdpa"]["median"]
+        assert row.facts["difference"] < 1e-5 and row.fastest_peer == "torch_sdpa"
     file = tmp_path / "rows.json"
-    file.write_text(json.dumps({"rows": [row]}))
-    assert attention_pairs.known_rows(str(file)) == [json.loads(json.dumps(row))]
+    rows.write(rows.Results("pairs", {}, (1.0,), (row,)), str(file))
+    assert rows.resumed("pairs", str(file)).rows == (row,)
