@@ -68,15 +68,10 @@ def run(
     floats = Captured(*(x.floats if x else () for x in hoisted))
     others = Captured(*(x.others if x else () for x in hoisted))
     constants = Constants(others, *starts, request.dropout.key if request.dropout else None)
-    whole = (dense or block_sizes is None) and whole_rows.takes(request)
-    if whole and dense:
-        attend = _whole_rule(config, request.return_lse)
-    else:
-        attend = partial(_dense, config) if dense else _rule(config)
+    attend = partial(_dense, config) if dense else _rule(config)
     attend = partial(_unfolded, config.spec, attend)
-    pieces = whole_rows.strips(config) if whole and not (dense or request.return_lse) else None
-    if pieces:
-        attend = _in_strips(config, attend, pieces)
+    if block_sizes is None and whole_rows.takes(request):
+        attend = _by_whole_rows(config, attend)
     out, lse = attend(floats, constants, q, k, v)
     lse = jnp.where(lse >= -online_normalizers.lowest(request.dtype), -jnp.inf, lse)[..., 0]
     return _finish(request, out, lse)
@@ -141,13 +136,14 @@ def _unfolded(
     return tiles.unfold(out, spec), tiles.unfold(lse[..., None], spec)
 
 
-def _in_strips(
-    config: EngineConfig, attend: Callable[..., Any], pieces: Sequence[whole_rows.Strip]
-) -> Callable[..., Any]:
-    """By strips where no derivative is asked for, else as `attend`."""
+def _by_whole_rows(config: EngineConfig, attend: Callable[..., Any]) -> Callable[..., Any]:
+    """By strips of whole rows where no derivative is asked for, else as `attend`."""
+    pieces = whole_rows.strips(config)
+    if not pieces:
+        return attend
     b, g, _, t, s = config.spec.shape
     whole = config._replace(spec=config.spec._replace(sizes=Sizes(b * g, t, s)))
-    compute = partial(whole_rows.softmax, whole, rows=False, pieces=pieces)
+    compute = partial(whole_rows.softmax, whole, pieces=pieces)
 
     @jax.custom_jvp
     def in_strips(floats: Captured, constants: Constants, *vectors: Array) -> Any:
@@ -184,22 +180,6 @@ def _softmax_rule(config: EngineConfig) -> Attend:
         out, lse = attend(*primals)
         out, lse = named_output(out), named_rows(lse)
         return (out, lse), _moved(config, primals, RowStatistics(lse, out), tangents)
-
-    return attend
-
-
-def _whole_rule(config: EngineConfig, rows: bool) -> Attend:
-    """As `_softmax_rule`, in one tile; where it is differentiated it needs the rows."""
-
-    @jax.custom_jvp
-    def attend(arrays: Differentiable, constants: Constants) -> tuple[Array, Array]:
-        return whole_rows.softmax(config, arrays, constants, rows=rows)
-
-    @attend.defjvp
-    def attend_jvp(primals: Any, tangents: Any) -> Any:
-        out, lse = (attend if rows else _whole_rule(config, True))(*primals)
-        out, lse = named_output(out), named_rows(lse)
-        return (out, lse), _moved(config, primals, RowStatistics(lse, out), tangents, whole=True)
 
     return attend
 
@@ -241,16 +221,13 @@ def _moved(
     primals: tuple[Differentiable, Constants],
     rows: RowStatistics,
     tangents: tuple[Differentiable, Any],
-    *,
-    whole: bool = False,
 ) -> tuple[Array, Array]:
     """The tangents of output and log-sum-exp.
 
     `rows` come with their names, for it is here that the derivative reads them: a policy that keeps
     them saves a sweep.
     """
-    transposed = whole_rows.transposed if whole else tile_transpose.transposed
-    functions = partial(tile_loops.tangent, config), partial(transposed, config)
+    functions = partial(tile_loops.tangent, config), partial(tile_transpose.transposed, config)
     return custom_transpose.apply(*functions, (*primals, rows), tangents[0])
 
 
@@ -352,7 +329,8 @@ def plan(request: Request) -> Plan:
     """The blocks of `run`, and its memory."""
     tiling, pair = tile(request), request.analysis.score.width
     heads, queries, keys = tiling.sizes
-    held = request.vector_numbers + (2 + pair) * heads * request.shape.r * queries * keys
+    blocks = (2 + pair) * heads * request.shape.r * queries * keys
+    held = request.vector_numbers + max(blocks, whole_rows.held(request))
     size = request.dtype.itemsize
     return Plan(
         "blockwise",

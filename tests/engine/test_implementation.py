@@ -107,8 +107,7 @@ CHOICES = [
     ("gpu", jnp.float32, dict(normalizer=normalizers.relu), "blockwise"),
     ("tpu", jnp.float32, dict(mask=masks.sliding_window(9)), "splash"),
     ("tpu", jnp.float32, dict(return_lse=True), "blockwise"),
-    ("cpu", jnp.bfloat16, {}, "dense"),
-    ("cpu", jnp.bfloat16, dict(normalizer=normalizers.relu), "blockwise"),
+    ("cpu", jnp.bfloat16, {}, "blockwise"),
 ]
 
 
@@ -129,15 +128,7 @@ def test_the_fastest_that_can_is_picked(device, dtype, asked, name, monkeypatch)
 def test_one_tile_is_picked_for_few_scores_alone(sequences, name):
     arrays = [jax.ShapeDtypeStruct((sequences, 128, 128, 8), jnp.float32)] * 3
     assert sequences * 128**3 <= 2**24 or name == "blockwise"
-    drops = {"dropout_rate": 0.1, "dropout_key": jax.random.key(0)}
-    assert plan(*arrays, **drops).implementation == name
-
-
-@pytest.mark.parametrize(("heads", "name"), [(1024, "dense"), (1025, "blockwise")])
-def test_whole_rows_are_picked_for_few_scores_a_sequence(heads, name):
-    arrays = [jax.ShapeDtypeStruct((9, 128, heads, 8), jnp.float32)] * 3
-    told = plan(*arrays)
-    assert told.implementation == name and told.temporary_bytes < 4 * 2 * 9 * 1024 * 128**2
+    assert plan(*arrays).implementation == name
 
 
 def test_tokamax_is_picked_by_its_name_alone(monkeypatch):

@@ -87,7 +87,7 @@ def test_sequences_are_taken_in_parts_where_scores_are_held(draw, monkeypatch):
     q, k, v, ct = (draw(4, 6, 2, 4) for _ in range(4))
     request = {"mask": masks.lengths(jnp.array([6, 3, 0, 5]))}
     expected = results("reference", q, k, v, ct, **request)
-    monkeypatch.setattr(whole_rows, "HELD", 150)
+    monkeypatch.setattr(whole_rows, "MOST", 150)
     assert_same(results("dense", q, k, v, ct, **request), expected)
 
 
