@@ -33,6 +33,7 @@ from attention_jax.engine import (
     tile_loops,
     tile_transpose,
     tiles,
+    whole_rows,
 )
 from attention_jax.engine.block_map import BlockMap, Sizes
 from attention_jax.engine.implementation import (
@@ -64,12 +65,14 @@ def run(
     hoisted = _hoist(request)
     config = _config(request, hoisted, tile(request, block_sizes, dense=dense))
     starts = (jnp.asarray(x, jnp.int32) for x in request.offsets)
-    arrays = _fold(config.spec, Captured(*(x.floats if x else () for x in hoisted)), q, k, v)
+    floats = Captured(*(x.floats if x else () for x in hoisted))
     others = Captured(*(x.others if x else () for x in hoisted))
     constants = Constants(others, *starts, request.dropout.key if request.dropout else None)
     attend = partial(_dense, config) if dense else _rule(config)
-    out, lse = attend(arrays, constants)
-    out, lse = (tiles.unfold(x, config.spec) for x in (out, lse[..., None]))
+    attend = partial(_unfolded, config.spec, attend)
+    if block_sizes is None and whole_rows.takes(request):
+        attend = _by_whole_rows(config, attend)
+    out, lse = attend(floats, constants, q, k, v)
     lse = jnp.where(lse >= -online_normalizers.lowest(request.dtype), -jnp.inf, lse)[..., 0]
     return _finish(request, out, lse)
 
@@ -124,6 +127,30 @@ def is_softmax(normalizer: Normalizer) -> bool:
 
 def _is_fused(form: Online) -> bool:
     return form.row_statistics is online_normalizers.SOFTMAX.row_statistics
+
+
+def _unfolded(
+    spec: TileSpec, attend: "Attend", floats: Captured, constants: Constants, *vectors: Array
+) -> tuple[Array, Array]:
+    out, lse = attend(_fold(spec, floats, *vectors), constants)
+    return tiles.unfold(out, spec), tiles.unfold(lse[..., None], spec)
+
+
+def _by_whole_rows(config: EngineConfig, attend: Callable[..., Any]) -> Callable[..., Any]:
+    """By strips of whole rows where no derivative is asked for, else as `attend`."""
+    pieces = whole_rows.strips(config)
+    if not pieces:
+        return attend
+    b, g, _, t, s = config.spec.shape
+    whole = config._replace(spec=config.spec._replace(sizes=Sizes(b * g, t, s)))
+    compute = partial(whole_rows.softmax, whole, pieces=pieces)
+
+    @jax.custom_jvp
+    def in_strips(floats: Captured, constants: Constants, *vectors: Array) -> Any:
+        return _unfolded(whole.spec, compute, floats, constants, *vectors)
+
+    in_strips.defjvp(lambda primals, tangents: jax.jvp(attend, primals, tangents))
+    return in_strips
 
 
 def _dense(
@@ -302,7 +329,8 @@ def plan(request: Request) -> Plan:
     """The blocks of `run`, and its memory."""
     tiling, pair = tile(request), request.analysis.score.width
     heads, queries, keys = tiling.sizes
-    held = request.vector_numbers + (2 + pair) * heads * request.shape.r * queries * keys
+    blocks = (2 + pair) * heads * request.shape.r * queries * keys
+    held = request.vector_numbers + max(blocks, whole_rows.held(request))
     size = request.dtype.itemsize
     return Plan(
         "blockwise",

@@ -124,6 +124,15 @@ def start(suite: str) -> Results:
     return Results(suite, environment(), (matrix_peak(),))
 
 
+def resumed(suite: str, path: str | None) -> Results:
+    """Results with the rows that an earlier run of the suite wrote there, if any."""
+    begun = start(suite)
+    if path is None or not Path(path).exists():
+        return begun
+    earlier = read(path)
+    return begun._replace(peak_gflops=(*earlier.peak_gflops, *begun.peak_gflops), rows=earlier.rows)
+
+
 def added(results: Results, *rows: Row) -> Results:
     """The results with further rows, whose share of the peak is known so far."""
     return _shared(results._replace(rows=(*results.rows, *rows)))

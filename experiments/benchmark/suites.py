@@ -13,6 +13,7 @@ from attention_jax.variants import names
 from experiments.benchmark import (
     attention,
     attention_cases,
+    attention_pairs,
     attention_report,
     decoding,
     gpu,
@@ -47,7 +48,8 @@ class BenchmarkConfig(NamedTuple):
       limit: training: time the matrix products of each step alone.
       cases: all, or some. Of training: nanogpt_small, nanogpt_medium, transformer_tiny,
         transformer_512, gru_additive, lstm_plain, vit and speech. Of attention: full, causal,
-        window, alibi, softcap, documents, additive, cosine, gqa, short, decode, memory and long.
+        window, alibi, softcap, documents, additive, cosine, gqa, short, decode, memory and long;
+        or pairs, as `experiments.benchmark.attention_pairs` explains.
       lengths: lengths of sequences. Default of attention: 128, 512, 1024, 2048, 4096 and 8192,
         where the batch is what makes 2,048 tokens, and at least 1; of decoding: 32 and 128 tokens;
         of variants: 1024, 2048, 4096, 8192 and 16384, one sequence each.
@@ -132,6 +134,8 @@ def measure_training(config: BenchmarkConfig) -> None:
 
 def measure_attention(config: BenchmarkConfig) -> None:
     """Attention, case by case, with the time that is left."""
+    if config.cases == ("pairs",):
+        return measure_pairs(config)
     settings = attention_settings(config)
     # Compile times are measured, so nothing may come from the cache.
     jax.config.update("jax_enable_compilation_cache", False)
@@ -154,6 +158,28 @@ def measure_attention(config: BenchmarkConfig) -> None:
             attention_report.plot(list(results.rows), config.picture)
     end(results, config)
     print(json.dumps(attention_report.summary(list(results.rows)), indent=2))
+
+
+def measure_pairs(config: BenchmarkConfig) -> None:
+    """Attention at every pair of settings; rows that --output holds are not measured again."""
+    peers = attention_peers()
+    if peers is None:
+        return
+    from experiments.benchmark import attention_pairs_torch
+
+    lengths = integers("lengths", config.lengths, default=attention_pairs.SETTINGS["length"])
+    results = rows.resumed("pairs", config.output)
+    known, cases = [row.case for row in results.rows], attention_pairs.pairs(lengths)
+    print(attention_pairs.header(), flush=True)
+    for place, case in enumerate(cases, 1):
+        if case._asdict() in known:
+            continue
+        row = attention_pairs.measure(case, attention_pairs_torch, gigabytes=config.gigabytes)
+        results = rows.added(results, row)
+        print(attention_pairs.line(row, place=f"{place}/{len(cases)}"), flush=True)
+        rows.write(results, config.output)
+    end(results, config)
+    print(json.dumps(attention_pairs.summary(results.rows), indent=2))
 
 
 def attention_settings(config: BenchmarkConfig) -> attention.Settings:
@@ -335,7 +361,7 @@ def measure_start(config: BenchmarkConfig) -> None:
 def end(results: rows.Results, config: BenchmarkConfig) -> None:
     """Measures the machine's matrix peak again, tells both, and writes the whole file."""
     results = rows.finished(results)
-    first, last = results.peak_gflops
+    first, *_, last = results.peak_gflops
     print(f"matrix peak: {first:,.0f} GFLOP/s at the beginning, {last:,.0f} at the end")
     rows.write(results, config.output)
 
