@@ -27,12 +27,12 @@ from attention_jax.engine.request import Request
 from attention_jax.engine.tile_steps import Differentiable, EngineConfig
 from attention_jax.engine.tiles import Captured, Constants, TileSpec
 
-# Scores of the sequences that are taken together: a kernel holds none of them. With a modifier the
-# compiler may have no kernel, and so hold as many.
-MOST, HELD = 2**26, 2**23
+# Scores of the sequences that are taken together. A kernel holds none of them, but where a modifier
+# or a vector's own function is more than the compiler has a kernel for, they are all held.
+MOST = 2**24
 # Strips of a call at most, and scores of a strip and a key head, which each core may hold.
 MOST_STRIPS, LARGEST = 16, 2**24
-# Keys at most under a mask.
+# Keys at most: beyond them blocks hold less, and skip more.
 LONGEST = 1024
 # Tiles of strips, over those that are not empty.
 MOST_IN_VAIN = 1.5
@@ -69,7 +69,7 @@ def takes(request: Request) -> bool:
 def held(request: Request) -> int:
     """Scores that are held at once at most."""
     changed = request.analysis.score_mod is not None and takes(request)
-    return min(HELD, request.shape.known.scores) if changed else 0
+    return min(MOST, request.shape.known.scores) if changed and request.shape.s <= LONGEST else 0
 
 
 class Strip(NamedTuple):
@@ -84,18 +84,15 @@ class Strip(NamedTuple):
 def strips(config: EngineConfig) -> list[Strip] | None:
     """Strips that hold all tiles that are not empty; None where tiles by themselves are faster.
 
-    That is where strips would be large, or a mask lets tiles skip more than strips save.
+    That is where strips would be large, or would hold many empty tiles.
     """
-    (_, g, r, t, s), (chunks, rows, _), sizes = (
+    (_, _, r, t, s), (chunks, rows, _), sizes = (
         config.spec.shape,
         config.map.counts,
         config.map.sizes,
     )
     together = -(-rows // MOST_STRIPS)
-    is_long = config.spec.mask is not None and s > LONGEST
-    scores = r * together * sizes.queries * s
-    is_held = config.spec.score_mod is not None and g * scores > HELD
-    if is_long or is_held or scores > LARGEST:
+    if s > LONGEST or r * together * sizes.queries * s > LARGEST:
         return None
     runs = np.concatenate([config.map.partial_runs, config.map.full_runs])
     found, taken = [], 0
@@ -171,10 +168,9 @@ def _out(change: Callable, cap: Array | None, q: Array, k: Array, v: Array) -> A
 
 
 def _over_parts(spec: TileSpec, body: Callable[..., Array], arrays: tuple[Array, ...]) -> Array:
-    """`body(first sequence, *arrays)`, for as many sequences at a time as there may be scores."""
+    """`body(first sequence, *arrays)`, for as many sequences at a time as `MOST` allows."""
     b, own = spec.shape.b, spec.shape.scores // spec.shape.b
-    most = MOST if spec.score_mod is None else HELD
-    size = max(n for n in range(1, b + 1) if b % n == 0 and n * own <= max(most, own))
+    size = max(n for n in range(1, b + 1) if b % n == 0 and n * own <= max(MOST, own))
     if size == b:
         return body(jnp.int32(0), *arrays)
     apart = [x.reshape(b // size, size, *x.shape[1:]) for x in arrays]

@@ -19,7 +19,7 @@ import math
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -238,26 +238,27 @@ def title(row: Row) -> str:
     return f"{names}, {case.heads} heads of {case.width}, {case.direction}"
 
 
-def summary(rows: Iterable[Row]) -> dict[str, Any]:
+def summary(measured: Sequence[Row]) -> dict[str, Any]:
     """Geometric means of the ratios to the fastest peer, and the rows where ours is behind."""
-    known = [(row, row.to_fastest_peer.median) for row in rows if row.to_fastest_peer]
 
-    def mean(name: str, value: Any) -> dict[str, Any]:
-        return _mean([ratio for row, ratio in known if row.case[name] == value])
+    def of(name: str, value: Any) -> dict[str, Any]:
+        return mean([row for row in measured if row.case[name] == value])
 
     settings = SETTINGS | {"direction": (FORWARD, BOTH)}
-    behind = sorted((ratio, title(row)) for row, ratio in known if ratio < BEHIND)
+    behind = sorted((x.median, title(row)) for row in measured if (x := row.to_fastest_peer))
     return {
-        "all": _mean([ratio for _, ratio in known]),
+        "all": mean(measured),
         "by_setting": {
-            name: {str(value): mean(name, value) for value in values}
+            name: {str(value): of(name, value) for value in values}
             for name, values in settings.items()
         },
-        "behind": {name: ratio for ratio, name in behind},
+        "behind": {name: ratio for ratio, name in behind if ratio < BEHIND},
     }
 
 
-def _mean(ratios: list[float]) -> dict[str, Any]:
+def mean(measured: Iterable[Row]) -> dict[str, Any]:
+    """Count, geometric mean and lowest of the ratios to the fastest peer, and those below 0.9."""
+    ratios = [x.median for row in measured if (x := row.to_fastest_peer)]
     if not ratios:
         return {"count": 0}
     return {

@@ -7,13 +7,14 @@ A table stands between `<!-- table: NAME -->` and `<!-- end: NAME -->`, where NA
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from attention_jax.core.files import write_whole
 from experiments.benchmark import rows
 from experiments.benchmark.attention_cases import BOTH, FORWARD
+from experiments.benchmark.attention_pairs import SETTINGS, mean
 from experiments.benchmark.rows import Results, Row, number, spread
 from experiments.common import flags
 from experiments.common.config import DeviceFlags
@@ -129,35 +130,22 @@ def _training_line(row: Row) -> tuple[str, ...]:
     )
 
 
-_ATTENTION = {
-    "full": "full",
-    "causal": "causal",
-    "window": "causal, window 256",
-    "alibi": "causal, ALiBi",
-    "documents": "causal, documents",
-    "gqa": "causal, 8 heads over 2",
-}
-
-
-def attention(results: Results) -> list[str]:
-    """SDPA's time over ours in float32, a case in each line and a length in each column."""
-    own = [row for row in results.rows if row.matches({"group": _ATTENTION, "dtype": ("float32",)})]
-    lengths = sorted({row.case["length"] for row in own})
-    titles = ("forward / forward and backward", *(f"{length:,}" for length in lengths))
-    lines = [
-        (title, *(_both_ways(own, case, length) for length in lengths))
-        for case, title in _ATTENTION.items()
-    ]
+def pairs(results: Results) -> list[str]:
+    """Time of the fastest peer over ours: all pairs, then by each setting."""
+    titles = ("mean (lowest) of rows with", "forward", "forward and backward")
+    lines = [("all", *_both_ways(results.rows, {}))]
+    for name, values in SETTINGS.items():
+        lines += [
+            (f"{name} {value}", *_both_ways(results.rows, {name: (value,)})) for value in values
+        ]
     return table(titles, lines)
 
 
-def _both_ways(own: list[Row], case: str, length: int) -> str:
-    found = []
+def _both_ways(measured: Sequence[Row], case: dict[str, tuple[Any, ...]]) -> Iterator[str]:
     for direction in (FORWARD, BOTH):
-        at = {"group": (case,), "length": (length,), "direction": (direction,)}
-        ratios = [row.ratio["torch_sdpa"].median for row in own if row.matches(at)]
-        found.append(number(ratios[0] if ratios else None, ".2f"))
-    return " / ".join(found)
+        found = mean([row for row in measured if row.matches(case | {"direction": (direction,)})])
+        known = found["count"]
+        yield f"{found['geometric_mean']:.2f} ({found['lowest']:.2f})" if known else "-"
 
 
 def start(results: Results) -> list[str]:
@@ -175,7 +163,7 @@ def start(results: Results) -> list[str]:
 
 TABLES: dict[str, Table] = {
     "training": Table("training_speed.json", training),
-    "attention": Table("attention_speed.json", attention),
+    "pairs": Table("attention_pairs_speed.json", pairs),
     "start": Table("start_speed.json", start),
 }
 

@@ -3,6 +3,7 @@
 import pytest
 
 from experiments.benchmark import pages, rows
+from experiments.benchmark.attention_pairs import Pair
 from experiments.benchmark.rows import Results, Row
 from experiments.common.timing import Ratio
 from tests.support.paths import ROOT
@@ -63,13 +64,14 @@ def test_a_training_row_shows_ratios_limit_and_cost():
     assert line == f"| language model, 4 layers, width 128 | {cells} |"
 
 
-def test_an_attention_row_shows_both_directions():
-    case = {"group": "full", "dtype": "float32", "length": 512, "direction": "forward"}
-    both = Row("attention", case, ratio={"torch_sdpa": RATIO})
-    other = both._replace(case=case | {"dtype": "bfloat16", "length": 64})
-    lines = pages.attention(Results("attention", {}, (), (both, other)))
-    assert lines[0] == "| forward / forward and backward | 512 |"
-    assert lines[2] == "| full | 1.50 / - |" and lines[3] == "| causal | - / - |"
+def test_pairs_are_told_by_each_setting():
+    ratio = {"torch_sdpa": RATIO, "torch_flex": Ratio(9.0, 9.0, 9.0)}
+    case = Pair("causal", 32, 16, "self", 4)._asdict()
+    row = Row("pairs", case, 1.0, {"torch_sdpa": 1.5, "torch_flex": 9.0}, ratio)
+    half = row._replace(case=case | {"length": 64}, ratio=ratio | {"torch_sdpa": Ratio(0.5, 0, 1)})
+    lines = pages.pairs(Results("pairs", {}, (), (row, half)))
+    assert lines[2] == "| all | 0.87 (0.50) | - |"
+    assert "| length 32 | 1.50 (1.50) | - |" in lines and "| mask full | - | - |" in lines
 
 
 def test_a_start_row_shows_seconds():
