@@ -18,8 +18,8 @@ class Translator:
 
     A sentence is padded to a length of `data.batching.rounded_up`, and its translation has up to
     twice that length plus 16. A batch has a power of two of rows, from `fewest_rows` to `rows`, and
-    shrinks as sentences end. A translation does not depend on the other sentences of the call, but for
-    rounding.
+    shrinks as sentences end. A translation does not depend on the other sentences of the call, but
+    for rounding.
 
     Args:
       graphdef: graph of the model, a `nn.protocols.Seq2Seq`.

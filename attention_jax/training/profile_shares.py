@@ -31,7 +31,7 @@ ROWS = {
     SUMS: "of gradients over a batch, such as those of biases and embeddings",
     ELEMENTS: "activations, residual sums, embeddings, masks",
     OTHERS: "beside the updates: evaluation, logging",
-    REST: "no operation ran: waiting, compiling, starting operations",
+    REST: "unknown operations, or none: waiting, compiling, starting operations",
 }
 # Scopes by which the library names what it computes, `jax.named_scope`, and the row of each.
 SCOPES = {
@@ -54,7 +54,7 @@ _WORD = re.compile(r"[A-Za-z_]+")
 def row_of(operation: Operation | None) -> str:
     """The row of `ROWS` that an operation belongs to."""
     if operation is None:
-        return OTHERS
+        return REST
     everything = ((operation.opcode, operation.scope), *operation.inside)
     opcodes = {opcode for opcode, _ in everything} - {"fusion", "call"}
     own = SCOPES.get(_named(operation.scope)) or _most(_named(scope) for _, scope in everything)
@@ -91,17 +91,13 @@ def shares(spans: Sequence[Span], *, programs: Sequence[str]) -> dict[str, float
       spans: of one profile; those of a lane may stand inside each other, and the innermost counts.
       programs: names of the programs of an update; the others are "other programs".
     """
-    seconds = dict.fromkeys(list(ROWS)[:-1], 0.0)
-    if not spans:
-        return shares_of(seconds, whole=0.0)
+    seconds = dict.fromkeys(ROWS, 0.0)
     rows = {s.operation: row_of(s.operation) for s in spans}
-    changes = sorted(
-        [(s.start, 1, n) for n, s in enumerate(spans)]
-        + [(s.end, 0, n) for n, s in enumerate(spans)]
-    )
+    changes = [(s.start, 1, n) for n, s in enumerate(spans) if s.end > s.start]
+    changes += [(spans[n].end, 0, n) for _, _, n in changes]
     running: dict[str, list[int]] = {}
-    before = changes[0][0]
-    for now, starts, number in changes:
+    before = first = min(changes, default=(0.0, 0, 0))[0]
+    for now, starts, number in sorted(changes):
         if running and now > before:
             for stack in running.values():
                 span = spans[stack[-1]]
@@ -110,11 +106,12 @@ def shares(spans: Sequence[Span], *, programs: Sequence[str]) -> dict[str, float
         before, lane = now, spans[number].lane
         if starts:
             running.setdefault(lane, []).append(number)
-        elif number in running.get(lane, ()):
+        else:
             running[lane].remove(number)
             if not running[lane]:
                 del running[lane]
-    return shares_of(seconds, whole=changes[-1][0] - changes[0][0])
+    del seconds[REST]
+    return shares_of(seconds, whole=before - first)
 
 
 def table(spans: Sequence[Span], *, updates: int, programs: Sequence[str]) -> str:

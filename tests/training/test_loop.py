@@ -274,7 +274,7 @@ def test_all_of_the_time_is_told(undisturbed):
 def test_a_profiled_run_prints_and_keeps_its_table(tmp_path, capfd):
     fit(tmp_path / "run", steps=16, profile_steps=3, evaluate=None)
     table = (tmp_path / "run" / "profile" / "shares.txt").read_text()
-    assert table.startswith("3 updates in") and "optimizer" in table and "dropout" in table
+    assert table.startswith("3 updates in") and "optimizer" in table and "loss" in table
     assert table in capfd.readouterr().err
 
 

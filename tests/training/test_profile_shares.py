@@ -43,7 +43,7 @@ ADAM = Operation("fusion", "jit(whole)/optimizer/mul", (("multiply", "jit(whole)
         (Operation("fusion", "jit(whole)/reduce_sum", (("reduce", ""),)), "other sums"),
         # A primitive, or a part of a word, is no scope.
         (Operation("add", "jit(whole)/normal/norm"), "other element-wise work"),
-        (None, "other programs"),
+        (None, "rest"),
     ],
 )
 def test_an_operation_has_a_row(operation, row):
@@ -75,11 +75,15 @@ def test_the_innermost_operation_of_a_lane_counts():
     assert (found["matrix products"], found["optimizer"]) == pytest.approx((0.3, 0.2))
 
 
-def test_operations_of_other_programs_are_told_apart():
-    found = profile_shares.shares(
-        [span("a", 0, 1, DOT), span("a", 1, 4, DOT, module="jit_sums")], programs=PROGRAMS
-    )
-    assert (found["matrix products"], found["other programs"]) == pytest.approx((0.25, 0.75))
+def test_operations_of_other_programs_and_unknown_ones_are_told_apart():
+    spans = [
+        span("a", 0, 1, DOT),
+        span("a", 1, 4, DOT, module="jit_sums"),
+        span("a", 4, 5, None),
+    ]
+    found = profile_shares.shares(spans, programs=PROGRAMS)
+    want = {"matrix products": 0.2, "other programs": 0.6, REST: 0.2}
+    assert found == pytest.approx(dict.fromkeys(ROWS, 0.0) | want)
 
 
 def test_a_table_sums_to_100_percent():
