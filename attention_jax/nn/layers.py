@@ -241,7 +241,7 @@ class Stack(nnx.Module):
 def _applied(layer: Any, x: Array, context: tuple, rngs: nnx.Rngs | None) -> Array:
     """`layer(x, *context, rngs=rngs)`; in a program of training, layers that are alike share it.
 
-    JAX traces it once for all of them, which halves the time of tracing; XLA takes it apart again.
+    JAX traces and lowers it once for all of them; XLA takes it apart again.
     """
     if rngs is None or not isinstance(x, jax.core.Tracer):
         return layer(x, *context, rngs=rngs)
