@@ -1,4 +1,4 @@
-"""What the operations of a profile took, as a table for people who do not know XLA.
+"""Shares of the operations of a profile, as a table for people who do not know XLA.
 
 At each moment the operations that run at once share the time evenly; a moment in which none runs
 is of the rest. So all rows sum to the time between the first operation and the last.

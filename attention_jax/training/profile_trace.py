@@ -27,7 +27,7 @@ _PROGRAMS = b"/host:metadata"
 
 
 class Operation(NamedTuple):
-    """What XLA made an operation of.
+    """The contents of an operation, as XLA made it.
 
     Attributes:
       opcode: such as "fusion", "dot" or "copy".
