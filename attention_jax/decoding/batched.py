@@ -108,15 +108,24 @@ class BatchedDecoder:
       graphdef: graph of the model, a `nn.protocols.Seq2Seq`.
       tokenizer: tokenizer of the target.
       config: the search.
+      fewest_rows: below which no batch shrinks.
 
     Raises:
       ValueError: an unknown search method.
     """
 
-    def __init__(self, graphdef: nnx.GraphDef, tokenizer: Tokenizer, config: DecodingConfig):
+    def __init__(
+        self,
+        graphdef: nnx.GraphDef,
+        tokenizer: Tokenizer,
+        config: DecodingConfig,
+        *,
+        fewest_rows: int = 1,
+    ):
         plain_types.of_kind("config", config, DecodingConfig)
         config.check()
         self.graphdef, self.tokenizer, self.config = graphdef, tokenizer, config
+        self.fewest_rows = fewest_rows
         self._start = jax.jit(self._start_batch, static_argnames="max_length")
         self._go_on = jax.jit(
             self._run_stage, static_argnames=("max_length", "length"), donate_argnames="path"
@@ -144,7 +153,9 @@ class BatchedDecoder:
             return self._go_on(params, path, asked, max_length=max_length, length=length)
 
         path = self._start(params, batch, keys, max_length=max_length)
-        decoded = shrinking.run(path, go_on, count=len(names), max_length=max_length)
+        decoded = shrinking.run(
+            path, go_on, count=len(names), max_length=max_length, fewest=self.fewest_rows
+        )
         scores = None
         if self.config.rescores:
             scores = self._rescore(params, batch, decoded.tokens, max_length=max_length)
@@ -160,7 +171,8 @@ class BatchedDecoder:
         self, params: Params, path: Path, asked: Array, *, max_length: int, length: int
     ) -> tuple[Path, Array, DecodingResult]:
         step = nnx.merge(self.graphdef, params).step
-        return shrinking.stage(loop_of(self.config, max_length), step, path, asked, length)
+        loop = loop_of(self.config, max_length)
+        return shrinking.stage(loop, step, path, asked, length, fewest=self.fewest_rows)
 
     def _scores(
         self, params: Params, batch: Seq2SeqBatch, tokens: Array, *, max_length: int

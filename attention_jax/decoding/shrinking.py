@@ -51,18 +51,20 @@ def start(loop: Loop, state: State) -> Path:
 
 
 def stage(
-    loop: Loop, step: Step, path: Path, asked: Bool[Array, " b"], length: int
+    loop: Loop, step: Step, path: Path, asked: Bool[Array, " b"], length: int, *, fewest: int = 1
 ) -> tuple[Path, Bool[Array, " b"], DecodingResult]:
     """Goes on until fewer rows hold all unfinished sentences that are asked for.
 
     Args:
       asked: False for rows whose results are known, or that are padding.
       length: number of tokens for which the state has room.
+      fewest: rows below which no batch shrinks.
 
     Returns:
       The path, its unfinished rows, and the results of the others.
     """
-    enough = half(len(path.token))
+    smaller = half(len(path.token))
+    enough = smaller if smaller >= fewest else 0
 
     def may_go_on(path: Path) -> Bool[Array, ""]:
         unfinished = (loop.unfinished(path) & asked).sum()
@@ -72,12 +74,15 @@ def stage(
     return path, loop.unfinished(path) & asked, loop.result(path)
 
 
-def run(path: Path, run_stage: Stage, *, count: int, max_length: int) -> DecodingResult:
+def run(
+    path: Path, run_stage: Stage, *, count: int, max_length: int, fewest: int = 1
+) -> DecodingResult:
     """The results of all rows of a path, of which the first `count` are asked for.
 
     Args:
       path: as `start` returns it; it is donated.
       run_stage: `stage`, compiled.
+      fewest: as `stage` has it.
     """
     rows, found = np.arange(len(path.token)), []
     asked, position, room = rows < count, 0, stages.lengths(path.state, max_length)[0]
@@ -92,7 +97,7 @@ def run(path: Path, run_stage: Stage, *, count: int, max_length: int) -> Decodin
         asked, position = np.asarray(unfinished), int(path.position)
         if position >= max_length or not asked.any():
             return DecodingResult(*map(jnp.asarray, found))
-        size = fitting(int(asked.sum()), len(rows))
+        size = fitting(max(int(asked.sum()), fewest), len(rows))
         if size < len(rows):
             kept = np.sort(np.argsort(~asked, kind="stable")[:size])
             path, rows, asked = _of_rows(path, kept), rows[kept], asked[kept]

@@ -255,7 +255,8 @@ class Seq2SeqRNN(nnx.Module):
             out: Any = attention(q, k, v, score=score, mask=mask)
             return out
         options = Options(mask, dropout_key=key)
-        return self.variant.attend(plain(self.learned), q, k, v, options)
+        with jax.named_scope("attention"):
+            return self.variant.attend(plain(self.learned), q, k, v, options)
 
     def _recur(self, carries: list[State], fed: Array, x: Array) -> tuple[list[State], Array]:
         x = jnp.concatenate([x, fed], axis=-1) if self.feeds else x

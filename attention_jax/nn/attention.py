@@ -127,7 +127,8 @@ class MultiHeadAttention(nnx.Module):
             options = options._replace(
                 dropout_rate=self.dropout_rate, dropout_key=dropout_key(rngs)
             )
-        return self.variant.attend(plain(self.learned), q, k, v, options)
+        with jax.named_scope("attention"):
+            return self.variant.attend(plain(self.learned), q, k, v, options)
 
     def init_cache(self, batch: int, length: int) -> State:
         """An empty cache of self-attention, for at most `length` positions."""

@@ -1,6 +1,7 @@
 """Linear maps, embeddings, stacks and dropout. Modules own parameters; functions the math."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -67,6 +68,14 @@ class Linear(nnx.Linear):
     ) -> Float[Array, "*n o"]:
         flat = super().__call__(inputs.reshape(-1, inputs.shape[-1]), out_sharding)
         return flat.reshape(*inputs.shape[:-1], -1)
+
+
+class LayerNorm(nnx.LayerNorm):
+    """`nnx.LayerNorm` by a name that profiles show."""
+
+    def __call__(self, x: Array, *, mask: Array | None = None) -> Array:
+        with jax.named_scope("norm"):
+            return super().__call__(x, mask=mask)
 
 
 def placed(
@@ -196,7 +205,7 @@ class Stack(nnx.Module):
     def __call__(self, x: Array, *context: PyTree, rngs: nnx.Rngs | None = None) -> Array:
         if not (self.scan or self.remat):
             for layer in self.layers:
-                x = layer(x, *context, rngs=rngs)
+                x = _applied(layer, x, context, rngs)
             return x
         keys = None if rngs is None else jax.random.split(rngs.dropout(), self.depth)
         graphdef, stacked = self._stacked()
@@ -229,6 +238,29 @@ class Stack(nnx.Module):
         return split[0][0], [nnx.as_pure(state) for _, state in split]
 
 
+def _applied(layer: Any, x: Array, context: tuple, rngs: nnx.Rngs | None) -> Array:
+    """`layer(x, *context, rngs=rngs)`; in a program of training, layers that are alike share it.
+
+    JAX traces and lowers it once for all of them; XLA takes it apart again.
+    """
+    if rngs is None or not isinstance(x, jax.core.Tracer):
+        return layer(x, *context, rngs=rngs)
+    graph, state = nnx.split((layer, rngs))
+    try:
+        hash(graph)
+    except TypeError:  # of an attribute, such as a list: there is no telling whether it is alike
+        return layer(x, *context, rngs=rngs)
+    x, counts = _shared(graph, state, x, context)
+    nnx.update(rngs, counts)
+    return x
+
+
+@partial(jax.jit, static_argnums=0)
+def _shared(graph: Any, state: Any, x: Array, context: tuple) -> tuple[Array, Any]:
+    layer, rngs = nnx.merge(graph, state)
+    return layer(x, *context, rngs=rngs), nnx.state(rngs)
+
+
 def dropout(x: Array, rate: float, rngs: nnx.Rngs | None) -> Array:
     """Sets entries to 0 with probability `rate` and scales the others up; `x` without `rngs`.
 
@@ -236,5 +268,6 @@ def dropout(x: Array, rate: float, rngs: nnx.Rngs | None) -> Array:
     """
     if rngs is None or not rate:
         return x
-    kept = kept_entries(dropout_key(rngs), rate, x.shape)
-    return jnp.where(kept, x * (1 / (1 - rate)), 0)
+    with jax.named_scope("dropout"):
+        kept = kept_entries(dropout_key(rngs), rate, x.shape)
+        return jnp.where(kept, x * (1 / (1 - rate)), 0)

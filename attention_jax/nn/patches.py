@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from attention_jax.core import checks, plain_types
 from attention_jax.core.calls import clear_calls, clear_fields
-from attention_jax.nn.layers import Linear, OutSharding
+from attention_jax.nn.layers import LayerNorm, Linear, OutSharding
 
 SPREAD = 0.02  # of learned vectors as they start: arXiv:2010.11929, the authors' code
 
@@ -105,7 +105,7 @@ class ConvolutionalStem(nnx.Module):
             nnx.Conv(inside, outside, (3, 3), strides=2, padding=1, dtype=kind, rngs=rngs)
             for inside, outside in pairs
         )
-        self.norms = nnx.List(nnx.LayerNorm(n, dtype=kind, rngs=rngs) for _, n in pairs)
+        self.norms = nnx.List(LayerNorm(n, dtype=kind, rngs=rngs) for _, n in pairs)
         self.out = Linear(width, width, dtype=kind, rngs=rngs)
 
     def __call__(self, images: Float[Array, "b y x c"]) -> Float[Array, "b n m"]:

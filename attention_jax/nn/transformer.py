@@ -19,7 +19,7 @@ from attention_jax.core import checks, masks, plain_types
 from attention_jax.core.calls import clear_calls, clear_fields
 from attention_jax.core.types import MaskFunction, State, Variant
 from attention_jax.nn.attention import MultiHeadAttention
-from attention_jax.nn.layers import Linear, Stack, dropout
+from attention_jax.nn.layers import LayerNorm, Linear, Stack, dropout
 
 POSITIONS = ("sinusoidal", "learned", "rope", "none")
 STAND_IN = "scaled_dot"  # where the named variant cannot serve
@@ -136,7 +136,7 @@ class Residual(nnx.Module):
     @clear_calls
     def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
         self.pre = config.norm == "pre"
-        self.norm = nnx.LayerNorm(config.width, dtype=jnp.dtype(config.dtype), rngs=rngs)
+        self.norm = LayerNorm(config.width, dtype=jnp.dtype(config.dtype), rngs=rngs)
         self.dropout_rate = config.dropout_rate
 
     def pre_norm(self, x: Array) -> Array:
@@ -260,7 +260,7 @@ def last_norm(config: TransformerConfig, *, rngs: nnx.Rngs) -> Callable[[Array],
     """The norm after the last layer; none after a post-norm layer, which ends in its own."""
     if config.norm == "post":
         return _unchanged
-    return nnx.LayerNorm(config.width, dtype=jnp.dtype(config.dtype), rngs=rngs)
+    return LayerNorm(config.width, dtype=jnp.dtype(config.dtype), rngs=rngs)
 
 
 def _unchanged(x: Array) -> Array:

@@ -39,7 +39,8 @@ class TrainConfig(NamedTuple):
       average: returns the mean of the last `keep_last` checkpoints instead of the best one.
       monitor: the metric that selects the best checkpoint; maximized, unless it is one of
         `early_stopping.MINIMIZED`.
-      profile_steps: number of updates to profile.
+      profile_steps: number of updates to profile, once `profiling.PROFILE_AFTER` in a row have
+        compiled nothing; a table of what they were spent on is printed and kept.
       tensorboard: writes TensorBoard summaries too.
     """
 

@@ -15,30 +15,23 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from flax import nnx
 
 from attention_jax.core import checks
 from attention_jax.core.plain_types import typed_calls
 from attention_jax.core.types import Params
-from attention_jax.data.batching import Batches, pipeline
+from attention_jax.data.batching import Batches
 from attention_jax.training import objectives
 from attention_jax.training.checkpoints import CheckpointDamaged, Checkpoints
 from attention_jax.training.config import TrainConfig
 from attention_jax.training.early_stopping import TrainProgress, goodness
-from attention_jax.training.metric_log import Bar, MetricsFile, Profile
+from attention_jax.training.metric_log import Bar, MetricsFile
 from attention_jax.training.objectives import Objective
 from attention_jax.training.preemption import Preempted, PreemptionGuard
+from attention_jax.training.profiling import Profile
 from attention_jax.training.result import Owner, Result, TrainingDiverged
-from attention_jax.training.step import (
-    Build,
-    Steps,
-    Totals,
-    TrainState,
-    all_finite,
-    compile_steps,
-    start,
-    zeros,
-)
+from attention_jax.training.step import Build, Totals, TrainState, all_finite, start
+from attention_jax.training.time_shares import Clock
+from attention_jax.training.updates import Updates, compiled
 
 Evaluate = Callable[[Params], dict[str, float]]
 Update = Callable[[TrainState, Any], tuple[TrainState, Totals]]  # (state, batch)
@@ -106,17 +99,7 @@ def stepper(
     loss, tokens and correct tokens, with the norm of its gradient.
     """
     graphdef, state = start(build, config.transform(), config.seed)
-    return state, _compile(graphdef, config, objective).whole
-
-
-def _compile(graphdef: nnx.GraphDef, config: TrainConfig, objective: Objective) -> Steps:
-    return compile_steps(
-        graphdef,
-        config.transform(),
-        objective=objective,
-        label_smoothing=config.label_smoothing,
-        accumulate=config.accumulate,
-    )
+    return state, compiled(graphdef, config, objective).whole
 
 
 class _Loop:
@@ -125,14 +108,15 @@ class _Loop:
     def __init__(self, build, batches, evaluate, folder, config, objective, kept, owner):
         self.config, self.evaluate, self.folder = config, evaluate, folder
         self.started = self.window_start = time.monotonic()
+        self.clock = Clock()
         self.window_tokens, self.first_step_seconds = 0, 0.0
         self.graphdef, self.state = start(build, config.transform(), config.seed)
-        self.steps, self.rate = _compile(self.graphdef, config, objective), config.rate()
-        self.batches, self.iterator = batches, pipeline(batches)
-        self.checkpoints = kept
+        self.batches, self.rate, self.checkpoints = batches, config.rate(), kept
+        steps = compiled(self.graphdef, config, objective)
+        self.update = Updates(steps, batches, accumulate=config.accumulate, clock=self.clock)
         self.progress, self.step, self.saved = TrainProgress(), 0, -1
         self._restore()
-        self._trace()
+        self.update.trace(self.state)
         folder.mkdir(parents=True, exist_ok=True)
         owner.on_accepted()
         self.checkpoints.delete_after(self.step)
@@ -145,7 +129,7 @@ class _Loop:
         self.bar = Bar(steps=config.steps, done=self.step)
         if self.step:
             self.bar.say(f"resumed {folder} after step {self.step}")
-        self.profile = Profile(folder / "profile", steps=config.profile_steps)
+        self.profile = Profile(folder / "profile", steps=config.profile_steps, say=self.bar.say)
 
     def run(self, signals: PreemptionGuard) -> None:
         while True:
@@ -189,6 +173,7 @@ class _Loop:
             tokens=progress.tokens,
             stopped_early=progress.stopped,
             first_step_seconds=self.first_step_seconds,
+            time_shares=self.clock.shares(),
         )
 
     def _average(self, steps: list[int], like: dict[str, Any]) -> Params | None:
@@ -221,46 +206,28 @@ class _Loop:
         self.bar.close()
         self.metrics.close()
 
-    def _trace(self) -> None:
-        """Goes through an update with shapes alone, so that what it refuses is refused first."""
-        batch, state = self.batches[0], self.state
-        if self.config.accumulate == 1:
-            jax.eval_shape(self.steps.whole, state, batch)
-        else:
-            sums = jax.eval_shape(zeros, state.params), Totals.zero()
-            sums = jax.eval_shape(self.steps.gather, state, batch, 0, *sums)
-            jax.eval_shape(self.steps.update, state, *sums)
-
     def _step(self) -> None:
         if self.first_step_seconds:
-            tokens = self._update()
+            self.state, tokens = self.update(self.state)
         else:
             start = time.monotonic()
             with self.bar.doing("compiling"):
-                tokens = self._update()
-                jax.block_until_ready(self.state)
+                self.state, tokens = self.update(self.state)
+                self.update.wait()
             self.first_step_seconds = time.monotonic() - start
         self.step += 1
         self.window_tokens += tokens
         self.progress = self.progress._replace(tokens=self.progress.tokens + tokens)
-        self.profile.tick(self.state)
-        self.bar.advance()
-
-    def _update(self) -> int:
-        """Updates the state by the next batches; the number of their target tokens."""
-        if self.config.accumulate == 1:
-            batch = next(self.iterator)
-            self.state, _ = self.steps.whole(self.state, batch)
-            return int(batch.weights.sum())
-        tokens, gradient, totals = 0, zeros(self.state.params), Totals.zero()
-        for index in range(self.config.accumulate):
-            batch = next(self.iterator)
-            tokens += int(batch.weights.sum())
-            gradient, totals = self.steps.gather(self.state, batch, index, gradient, totals)
-        self.state, _ = self.steps.update(self.state, gradient, totals)
-        return tokens
+        self.profile.tick(self.state, compiled=self.update.compiled)
+        with self.clock.of("logging"):
+            self.bar.advance()
 
     def _log_training(self) -> None:
+        self.update.wait()
+        with self.clock.of("logging"):
+            self._write_training()
+
+    def _write_training(self) -> None:
         totals = self._fetch_totals()
         updates = self.step - self.progress.logged
         row = {
@@ -290,7 +257,7 @@ class _Loop:
         due = step % config.evaluate_every == 0 or last
         if self.evaluate is None or not due or step <= self.progress.evaluated:
             return
-        with self._paused("validating"):
+        with self._paused("validating", part="evaluation"):
             self._check_finite()
             scores = {name: float(x) for name, x in self.evaluate(self.state.params).items()}
             self.progress = self.progress.update(
@@ -302,7 +269,7 @@ class _Loop:
             self._save(scheduled=False)
 
     def _save(self, *, scheduled: bool) -> None:
-        with self._paused("saving"):
+        with self._paused("saving", part="checkpoints"):
             self._check_finite()
             size, digest = self.metrics.written()
             progress = self.progress._replace(
@@ -315,7 +282,7 @@ class _Loop:
                 extra={
                     "progress": progress._asdict(),
                     "scheduled": scheduled,
-                    "iterator": self.iterator.get_state(),
+                    "iterator": self.update.iterator.get_state(),
                     "batches_per_epoch": self.batches.batches_per_epoch,
                 },
                 metric=None if best is None else goodness(self.config.monitor, best),
@@ -338,7 +305,7 @@ class _Loop:
         self.state, self.step = state, step
         self.progress = TrainProgress(**extra["progress"])
         self.saved = step if extra["scheduled"] else -1
-        self.iterator.set_state(extra["iterator"])
+        self.update.iterator.set_state(extra["iterator"])
 
     def _seconds(self) -> float:
         return self.progress.seconds + time.monotonic() - self.started
@@ -369,10 +336,11 @@ class _Loop:
         )
 
     @contextlib.contextmanager
-    def _paused(self, what: str):
+    def _paused(self, what: str, *, part: str):
         """Excludes evaluations and checkpoints from the tokens per second; the bar names them."""
+        self.update.wait()
         start = time.monotonic()
-        with self.bar.doing(what):
+        with self.bar.doing(what), self.clock.of(part):
             yield
         self.window_start += time.monotonic() - start
 

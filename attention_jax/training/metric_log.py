@@ -1,4 +1,4 @@
-"""Training logs: JSONL, progress bar, TensorBoard, profiler."""
+"""Training logs: JSONL, progress bar, TensorBoard."""
 
 import contextlib
 import hashlib
@@ -11,22 +11,16 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import jax
-
 from attention_jax.core.extras import needed
 
 with needed("train"):
     import tqdm
 
 from attention_jax.core.files import write_whole
-from attention_jax.core.types import State
 
 _log = logging.getLogger(__name__)
 
 Row = Mapping[str, int | float | str]  # `step`, `split` ("train" or "validation") and the metrics
-
-# The first steps compile; a profile of them would show little else.
-PROFILE_AFTER = 10
 
 # Metrics of a training row that fit on the progress bar, and their short names there.
 _SHOWN = {"loss": "loss", "accuracy": "accuracy", "tokens_per_second": "tokens/s"}
@@ -175,29 +169,3 @@ class Bar:
 
 def _number(x: float) -> str:
     return f"{x:,.0f}" if abs(x) >= 1000 else f"{x:.4g}"
-
-
-class Profile:
-    """Profiler trace of `steps` steps, beginning at step `PROFILE_AFTER` of this process."""
-
-    def __init__(self, folder: Path, *, steps: int):
-        self._folder, self._steps, self._count, self._running = folder, steps, 0, False
-
-    def tick(self, state: State) -> None:
-        """Counts a step and starts or ends the trace; to be called with each step's result."""
-        if not self._steps:
-            return
-        self._count += 1
-        if self._count == PROFILE_AFTER:
-            jax.block_until_ready(state)
-            jax.profiler.start_trace(str(self._folder))
-            self._running = True
-        elif self._count == PROFILE_AFTER + self._steps:
-            jax.block_until_ready(state)
-            self.close()
-
-    def close(self) -> None:
-        if self._running:
-            self._running = False
-            with contextlib.suppress(RuntimeError):
-                jax.profiler.stop_trace()

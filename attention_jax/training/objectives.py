@@ -9,6 +9,7 @@ batches of different sizes add up. `rngs=None` means no dropout, as in validatio
 
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -178,8 +179,9 @@ def _aligned(
     count = real.sum(axis=1)
     labels = jnp.where(real > 0, batch.target_out, PAD)
     # Padding rows have nothing to spell.
-    nats = jnp.where(count > 0, ctc_loss(logits, memory.mask, labels, real), 0.0)
-    right = ctc_right(logits, memory.mask, labels, real) * count
+    with jax.named_scope("loss"):
+        nats = jnp.where(count > 0, ctc_loss(logits, memory.mask, labels, real), 0.0)
+        right = ctc_right(logits, memory.mask, labels, real) * count
     return Sums(nats.sum(), count.sum(), right.sum())
 
 
@@ -228,7 +230,8 @@ def of_states(
     label_smoothing: float = 0.0,
 ) -> Sums:
     """As `of_logits` of `unembed(states)`, without all logits at once."""
-    found = blockwise_loss.cross_entropy(unembed, states, targets, weights, label_smoothing)
+    with jax.named_scope("loss"):
+        found = blockwise_loss.cross_entropy(unembed, states, targets, weights, label_smoothing)
     return Sums(found.loss, jnp.sum(weights, dtype=jnp.float32), found.correct)
 
 
@@ -240,6 +243,7 @@ def of_logits(
     label_smoothing: float = 0.0,
 ) -> Sums:
     """Cross-entropy of the targets, and the number of them with the highest logit."""
-    loss, count = losses.cross_entropy(logits, targets, weights, label_smoothing)
-    correct, _ = losses.accuracy(logits, targets, weights)
+    with jax.named_scope("loss"):
+        loss, count = losses.cross_entropy(logits, targets, weights, label_smoothing)
+        correct, _ = losses.accuracy(logits, targets, weights)
     return Sums(loss, count, correct)

@@ -21,6 +21,8 @@ class Result(NamedTuple):
       tokens: number of target tokens seen.
       stopped_early: True if patience ran out.
       first_step_seconds: time of the first update of this process, compilation included.
+      time_shares: where the time of this process went, `time_shares.PARTS` and the rest; their sum
+        is 1.
     """
 
     graphdef: nnx.GraphDef
@@ -32,6 +34,7 @@ class Result(NamedTuple):
     tokens: int
     stopped_early: bool
     first_step_seconds: float
+    time_shares: Mapping[str, float]
 
 
 class Owner(NamedTuple):

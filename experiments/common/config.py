@@ -160,7 +160,8 @@ class TrainingFlags(NamedTuple):
       patience: evaluations in a row without a better one before training stops. Default: no limit.
       select: validation score that picks the best checkpoint.
       average: average the last so many checkpoints; 1: take the best.
-      profile_steps: steps to profile, into the run's folder.
+      profile_steps: steps to profile, into the run's folder, with a table of what they were spent
+        on.
       tensorboard: also write TensorBoard logs.
     """
 

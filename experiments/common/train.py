@@ -16,7 +16,7 @@ from flax import nnx
 from attention_jax.core.files import write_whole
 from attention_jax.data.batching import Batches, pipeline
 from attention_jax.evaluation import budgets
-from attention_jax.training import loop
+from attention_jax.training import loop, time_shares
 from attention_jax.training.config import TrainConfig
 from attention_jax.training.objectives import Objective
 from attention_jax.training.result import Owner, Result
@@ -127,6 +127,7 @@ def _trained(start: _Start, settings: TrainConfig) -> tuple[Run, dict[str, Any]]
             resume=config.run.resume,
             owner=Owner(partial(_accept, start, known, batches, discard), record.identity),
         )
+    print(time_shares.in_one_line(result.time_shares))
     config = attention_files.inside(config, folder)
     facts = end_training(config, result, folder, record)
     return Run(experiment, config, folder, known, result.graphdef, result.params), facts
@@ -190,6 +191,7 @@ def end_training(
         "steps": result.steps,
         "seconds": round(result.seconds, 1),
         "first_step_seconds": round(result.first_step_seconds, 2),
+        "time_shares": {name: round(share, 4) for name, share in result.time_shares.items()},
         "target_tokens": result.tokens,
         "peak_memory_bytes": memory,
     }

@@ -15,6 +15,7 @@ from attention_jax.core.types import Params
 from attention_jax.data.batching import encode_examples
 from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.data.types import Example, Task
+from attention_jax.decoding.shrinking import fitting
 from attention_jax.decoding.translate import Translator
 from attention_jax.evaluation import text
 from attention_jax.evaluation.translation import score
@@ -27,6 +28,7 @@ from experiments.common.scoring import Counts, Scorer, read_json
 from experiments.translation.config import TranslationConfig, batches_of
 
 SAMPLES = 5
+ROWS = 64  # sentences translated at once in validation
 _COLUMNS = {"BLEU": "bleu", "chrF": "chrf", "chrF++": "chrf++", "TER": "ter"}
 FOCUSED = 64  # sentences over which attention's entropy is averaged
 
@@ -49,8 +51,10 @@ def validate(
         )
     batches = batches_of(config, "validation", task.validation, vocabulary)
     losses = loss_evaluator(graphdef)
-    translator = Translator(graphdef, vocabulary)
     examples = task.validation[:translated]
+    rows = fitting(len(examples), ROWS)
+    # Batches that shrink would compile more programs at each validation than they spare time.
+    translator = Translator(graphdef, vocabulary, rows=rows, fewest_rows=rows)
 
     def scores_of(params: Params) -> dict[str, float]:
         scores, found = score(

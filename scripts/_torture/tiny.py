@@ -43,7 +43,13 @@ FLAGS = {
     ),
 }
 # Numbers that tell of the machine.
-OF_TIME = {"seconds", "tokens_per_second", "first_step_seconds", "peak_memory_bytes"}
+OF_TIME = {
+    "seconds",
+    "tokens_per_second",
+    "first_step_seconds",
+    "time_shares",
+    "peak_memory_bytes",
+}
 
 
 class Ended(NamedTuple):

@@ -66,9 +66,10 @@ def uneven(model):
     return step, (state, wanted, jnp.zeros(ROWS, jnp.int32))
 
 
-def shrunk(loop, step, state, count=ROWS):
+def shrunk(loop, step, state, count=ROWS, fewest=1):
     """The results of a search from the host, and the rows and tokens of each program that ran."""
-    compiled = jax.jit(partial(shrinking.stage, loop, step), static_argnames="length")
+    stage = partial(shrinking.stage, loop, step, fewest=fewest)
+    compiled = jax.jit(stage, static_argnames="length")
     sizes = []
 
     def go_on(path, asked, length):
@@ -76,7 +77,8 @@ def shrunk(loop, step, state, count=ROWS):
         return compiled(path, asked, length=length)
 
     path = jax.jit(partial(shrinking.start, loop))(state)
-    return shrinking.run(path, go_on, count=count, max_length=loop.max_length), sizes
+    most = loop.max_length
+    return shrinking.run(path, go_on, count=count, max_length=most, fewest=fewest), sizes
 
 
 @pytest.mark.parametrize(("model", "method"), CASES)
@@ -91,6 +93,17 @@ def test_a_batch_that_shrinks_decodes_as_one_that_does_not(model, method):
     np.testing.assert_array_equal(got.tokens, expected.tokens)
     np.testing.assert_array_equal(got.lengths, expected.lengths)
     np.testing.assert_allclose(got.scores, expected.scores, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("fewest", "rows"), [(4, [13, 4]), (5, [13]), (13, [13])])
+def test_a_batch_shrinks_to_the_fewest_rows_and_no_further(fewest, rows):
+    step, state = uneven(MODELS["transformer"]())
+    loop = LOOPS["greedy"](max_length=LONGEST)
+    expected = jax.jit(partial(loops.run, loop, step))(state)
+    got, sizes = shrunk(loop, step, state, fewest=fewest)
+    assert [own for own, _ in sizes] == rows
+    np.testing.assert_array_equal(got.tokens, expected.tokens)
+    np.testing.assert_array_equal(got.lengths, expected.lengths)
 
 
 @pytest.mark.slow

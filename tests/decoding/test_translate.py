@@ -64,6 +64,17 @@ def test_few_sentences_run_in_small_programs(vocabulary):
         translate(params, ["1 2 3"] * count)
         counts.append(program._cache_size())
     assert counts == [1, 1, 2, 3, 3, 4, 4, 4]
+    few = Translator(graphdef, vocabulary, rows=6, fewest_rows=4)
+    program = few._decode._start
+    for count in (1, 3, 4, 5, 6):
+        assert len(few(params, ["1 2 3"] * count)) == count
+    assert program._cache_size() == 2
+    assert few(params, ["1 2 3"])[0][0].text == translate(params, ["1 2 3"])[0][0].text
+
+
+def test_the_fewest_rows_are_at_most_the_most(vocabulary):
+    with pytest.raises(ValueError, match="`fewest_rows` must be at most `rows`; got fewest_rows=8"):
+        Translator(nnx.graphdef(nnx.Dropout(0.1)), vocabulary, rows=4, fewest_rows=8)
 
 
 @pytest.mark.sampled(1)

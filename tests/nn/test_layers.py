@@ -10,7 +10,7 @@ from attention_jax import variants
 from attention_jax.core import masks, scores
 from attention_jax.engine.api import attention
 from attention_jax.nn.attention import MultiHeadAttention, attention_function
-from attention_jax.nn.layers import Embedding, dropout
+from attention_jax.nn.layers import Embedding, Stack, dropout
 
 
 def layer(variant=None, params=None, **options):
@@ -120,3 +120,48 @@ def test_scores_of_few_vectors_are_those_of_the_table(draw, rows):
     x = draw(rows, 1, 8)
     expected = np.asarray(x, np.float64) @ np.asarray(table.table.embedding[...], np.float64).T
     np.testing.assert_allclose(table.logits(x), expected, rtol=1e-5, atol=1e-6)
+
+
+class Half(nnx.Module):
+    """Half of a linear map, with dropout, that counts its calls."""
+
+    calls: list[int] = []
+
+    def __init__(self, *, rngs):
+        self.map = nnx.Linear(6, 6, rngs=rngs)
+
+    def __call__(self, x, scale, *, rngs=None):
+        self.calls.append(1)
+        return dropout(self.map(x) * scale, 0.5, rngs)
+
+
+@pytest.mark.parametrize("has_list", [False, True])
+def test_layers_that_are_alike_are_traced_once_with_their_own_dropout(has_list, monkeypatch):
+    monkeypatch.setattr(Half, "calls", [])
+    graph, state = nnx.split(Stack(lambda rngs: Half(rngs=rngs), 3, rngs=nnx.Rngs(0)))
+    x, scale = jnp.ones((4, 6)), jnp.float32(0.5)
+
+    def run(state, x, key):
+        stack, rngs = nnx.merge(graph, state), nnx.Rngs(dropout=key)
+        if has_list:  # which cannot be hashed
+            for layer in stack.layers:
+                layer.names = nnx.static(["a"])
+        return stack(x, scale, rngs=rngs), rngs.dropout()
+
+    def by_itself(state, x, key):
+        stack, rngs = nnx.merge(graph, state), nnx.Rngs(dropout=key)
+        for layer in stack.layers:
+            x = layer(x, scale, rngs=rngs)
+        return x, rngs.dropout()
+
+    key = jax.random.key(1)
+    want, own_key = by_itself(state, x, key)
+    Half.calls.clear()
+    got, next_key = jax.jit(run)(state, x, key)
+    assert len(Half.calls) == (3 if has_list else 1)
+    np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-7)
+    assert next_key == own_key
+    gradient = jax.jit(jax.grad(lambda *given: run(*given)[0].sum()))(state, x, key)
+    own = jax.grad(lambda *given: by_itself(*given)[0].sum())(state, x, key)
+    for a, b in zip(jax.tree.leaves(gradient), jax.tree.leaves(own), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)

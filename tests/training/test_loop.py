@@ -30,6 +30,7 @@ from attention_jax.training.checkpoints import Checkpoints
 from attention_jax.training.result import Owner
 from attention_jax.training.step import Totals, compile_steps, zeros
 from attention_jax.training.step import start as step_start
+from attention_jax.training.time_shares import PARTS, REST
 from tests.support.paths import ROOT
 
 VOCABULARY = 11
@@ -261,6 +262,20 @@ def test_a_run_learns_and_reports(undisturbed):
     assert not result.stopped_early and result.first_step_seconds > 0
     rate = SETTINGS.rate()
     assert [row["learning_rate"] for row in train] == [float(rate(r["step"] - 1)) for r in train]
+
+
+def test_all_of_the_time_is_told(undisturbed):
+    shares = undisturbed.result.time_shares
+    assert set(shares) == {*PARTS, REST} and sum(shares.values()) == pytest.approx(1.0)
+    assert all(share > 0 for name, share in shares.items() if name != "input")
+    assert shares["compilation"] > shares["updates"]
+
+
+def test_a_profiled_run_prints_and_keeps_its_table(tmp_path, capfd):
+    fit(tmp_path / "run", steps=16, profile_steps=3, evaluate=None)
+    table = (tmp_path / "run" / "profile" / "shares.txt").read_text()
+    assert table.startswith("3 updates in") and "optimizer" in table and "loss" in table
+    assert table in capfd.readouterr().err
 
 
 def test_tokens_are_real_ones(undisturbed):

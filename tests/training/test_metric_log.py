@@ -1,4 +1,4 @@
-"""Logs: a file that is cut back to a checkpoint, lines without a terminal, a profile in time."""
+"""Logs: a file that is cut back to a checkpoint, lines without a terminal."""
 
 import hashlib
 import json
@@ -6,11 +6,9 @@ import re
 import sys
 import time
 
-import jax
 import pytest
 
-from attention_jax.training import metric_log
-from attention_jax.training.metric_log import Bar, MetricsFile, Profile
+from attention_jax.training.metric_log import Bar, MetricsFile
 
 
 def row(step, **numbers):
@@ -118,28 +116,3 @@ def test_the_bar_says_what_takes_the_time(capsys, monkeypatch):
     err = capsys.readouterr().err
     said = [word for word in re.findall(r"[a-z]+(?=: +0%)", err)]
     assert said == ["training", "compiling", "validating", "training"]
-
-
-@pytest.mark.parametrize("steps", [0, 2])
-def test_a_profile_covers_its_steps_after_the_first_ones(tmp_path, monkeypatch, steps):
-    calls = []
-    monkeypatch.setattr(jax.profiler, "start_trace", lambda folder: calls.append((at, "start")))
-    monkeypatch.setattr(jax.profiler, "stop_trace", lambda: calls.append((at, "stop")))
-    profile = Profile(tmp_path, steps=steps)
-    for at in range(1, 20):  # noqa: B007
-        profile.tick({})
-    profile.close()
-    first = metric_log.PROFILE_AFTER
-    assert calls == ([(first, "start"), (first + 2, "stop")] if steps else [])
-
-
-def test_a_profile_ends_with_the_run(tmp_path, monkeypatch):
-    calls = []
-    monkeypatch.setattr(jax.profiler, "start_trace", lambda folder: calls.append("start"))
-    monkeypatch.setattr(jax.profiler, "stop_trace", lambda: calls.append("stop"))
-    profile = Profile(tmp_path, steps=100)
-    for _ in range(metric_log.PROFILE_AFTER):
-        profile.tick({})
-    profile.close()
-    profile.close()
-    assert calls == ["start", "stop"]

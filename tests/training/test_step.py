@@ -7,6 +7,10 @@ import optax
 import pytest
 from flax import nnx
 
+from attention_jax.models.seq2seq_rnn import Seq2SeqRNN
+from attention_jax.models.seq2seq_transformer import Seq2SeqTransformer
+from attention_jax.nn.recurrent import RNNConfig
+from attention_jax.nn.transformer import TransformerConfig
 from attention_jax.training import step
 
 
@@ -29,8 +33,28 @@ def test_the_first_state_is_that_of_the_seed():
     assert nnx.merge(graph, first.params)(jnp.ones((1, 3))).shape == (1, 2)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["transformer", "rnn"])
+def test_the_first_state_is_that_of_one_program(kind):
+    """To the last bit: drawing operation by operation changes no parameter."""
+
+    def build(key):
+        if kind == "rnn":
+            return Seq2SeqRNN(RNNConfig(19, width=16, attention="additive"), rngs=nnx.Rngs(key))
+        config = TransformerConfig(19, width=16, heads=2, feed_forward=24, layers=2)
+        return Seq2SeqTransformer(config, rngs=nnx.Rngs(key))
+
+    graph, got = step.start(build, optax.adam(0.1), 4)
+    own_graph, make = step.begin(build, optax.adam(0.1), 4)
+    want = jax.jit(make)()
+    assert graph == own_graph and jax.tree.structure(got) == jax.tree.structure(want)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_a_donated_state_holds_no_buffer_twice():
-    pointers = [x.unsafe_buffer_pointer() for x in step.Totals.zero()]
+    _, state = step.start(build, optax.adam(0.1), 4)
+    pointers = [x.unsafe_buffer_pointer() for x in jax.tree.leaves(state)]
     assert len(set(pointers)) == len(pointers)
 
 
