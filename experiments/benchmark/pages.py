@@ -148,6 +148,28 @@ def _both_ways(measured: Sequence[Row], case: dict[str, tuple[Any, ...]]) -> Ite
         yield f"{found['geometric_mean']:.2f} ({found['lowest']:.2f})" if known else "-"
 
 
+def attention(results: Results) -> list[str]:
+    """Attention beside its peers, a case, length and direction in each line."""
+    sides = {
+        "jax_nn": "jax.nn",
+        "torch_sdpa": "SDPA",
+        "torch_flex": "flex",
+        "torch_direct": "direct",
+    }
+    titles = ("case, keys, direction", "ours, ms", *sides.values(), "temporary MB")
+    lines = [
+        (
+            "{case}, {batch} x {length:,}, {direction}".format(**row.case),
+            number(row.ours_ms, ",.1f"),
+            *(number(x and x.median, ".2f") for x in map(row.ratio.get, sides)),
+            number(row.temporary_bytes and row.temporary_bytes / 1e6, ",.0f"),
+        )
+        for row in results.rows
+        if row.ours_ms
+    ]
+    return table(titles, lines)
+
+
 def start(results: Results) -> list[str]:
     """Seconds until programs have begun."""
     lines = [
@@ -163,6 +185,7 @@ def start(results: Results) -> list[str]:
 
 TABLES: dict[str, Table] = {
     "training": Table("training_speed.json", training),
+    "attention": Table("attention_speed.json", attention),
     "pairs": Table("attention_pairs_speed.json", pairs),
     "start": Table("start_speed.json", start),
 }

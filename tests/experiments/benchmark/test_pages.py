@@ -74,6 +74,13 @@ def test_pairs_are_told_by_each_setting():
     assert "| length 32 | 1.50 (1.50) | - |" in lines and "| mask full | - | - |" in lines
 
 
+def test_an_attention_row_shows_each_peer():
+    case = {"case": "causal", "batch": 2, "length": 1024, "direction": "forward"}
+    row = Row("attention", case, 16.0, ratio={"jax_nn": RATIO}, temporary_bytes=3_000_000)
+    lines = pages.attention(Results("attention", {}, (), (row, row._replace(ours_ms=None))))
+    assert lines[2:] == ["| causal, 2 x 1,024, forward | 16.0 | 1.50 | - | - | - | 3 |"]
+
+
 def test_a_start_row_shows_seconds():
     facts = {"lowest_ms": 900.0, "highest_ms": 1500.0}
     case = {"program": "first step", "sentences": 4, "cache": "warm"}
