@@ -156,14 +156,18 @@ def _guarded(
         bad_q, bad_k = (jnp.isnan(x).any(-1) for x in (q, k))
         bad = ((cap > 0) & (bad_q[..., None] | bad_k[:, :, None])).any(-1)
         finite = (jnp.where(jnp.isnan(x), 0, x) for x in (q, k))
-        return jnp.where(bad[..., None], jnp.nan, compute(*finite, v))
+        # By a choice: a modifier may make NaN of a hidden pair by itself.
+        return jnp.where(bad[..., None], jnp.nan, compute(*finite, v, chosen=True))
 
     return lax.cond(jnp.isnan(found).any(), clean, lambda: found)
 
 
-def _out(change: Callable, cap: Array | None, q: Array, k: Array, v: Array) -> Array:
+def _out(
+    change: Callable, cap: Array | None, q: Array, k: Array, v: Array, *, chosen: bool = False
+) -> Array:
     logits = change(jnp.einsum("bgnd,bgsd->bgns", q, k), q, k)
-    logits = logits if cap is None else jnp.minimum(logits, cap)
+    if cap is not None:
+        logits = jnp.where(cap > 0, logits, cap) if chosen else jnp.minimum(logits, cap)
     high = jnp.maximum(logits.max(-1, keepdims=True), online_normalizers.lowest(logits.dtype))
     powers = jnp.exp(logits - high)
     return powers @ v / jnp.maximum(powers.sum(-1, keepdims=True), TINY)

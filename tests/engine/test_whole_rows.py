@@ -106,6 +106,18 @@ def test_strips_are_those_of_the_definition(draw, monkeypatch, mask):
     assert len(found[0]) > 1 and found[0][-1].bottom == 600
 
 
+def test_a_modifier_that_makes_nan_of_hidden_pairs_reaches_no_row(draw):
+    q, k, v = (draw(2, 9, 2, 4) for _ in range(3))
+    request = {
+        "mask": masks.causal,
+        "score_mod": lambda score, b, h, i, j: jnp.where(j > 6, jnp.nan, score),
+    }
+    out = attention(q, k, v, **request)
+    expected = attention(q, k, v, implementation="reference", **request)
+    np.testing.assert_allclose(out, expected, rtol=2e-5, atol=2e-5)
+    assert jnp.isfinite(out[:, :7]).all() and jnp.isnan(out[:, 7:]).all()
+
+
 def test_a_sink_has_its_share(draw):
     q, k, v = (draw(2, 9, 2, 4) for _ in range(3))
     normalizer = normalizers.softmax_with_sink(jnp.arange(2.0))
