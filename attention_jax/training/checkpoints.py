@@ -6,6 +6,7 @@ step, tree, extra = checkpoints.restore_latest({"params": params, "opt": opt})
 tree = checkpoints.restore_best({"params": params}).tree          # part of the tree will do
 """
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -133,7 +134,7 @@ class Checkpoints:
         self._delete([step])
         filled = {name: part for name, part in arrays.items() if part}
         try:
-            with quiet_orbax():
+            with quiet_orbax(), _alone():
                 ocp.save_checkpointables(str(self._path(step)), filled, custom_metadata=sealed)
         except (ValueError, OSError, RuntimeError) as error:  # of tensorstore, on a full disk
             why = next(iter(str(error).splitlines()), type(error).__name__)
@@ -168,7 +169,7 @@ class Checkpoints:
             _check_same(f"{self._path(step)}, {name!r}", record["shapes"].get(name), _shapes(part))
         try:
             filled = {name: part for name, part in wanted.items() if part}
-            with quiet_orbax():
+            with quiet_orbax(), _alone():
                 arrays = ocp.load_checkpointables(str(self._path(step)), filled)
         except Exception as error:  # Orbax and its storage raise all kinds of errors here.
             raise self._damaged(step, f"{type(error).__name__} on reading it") from error
@@ -259,7 +260,7 @@ class Checkpoints:
         if step in self._records:
             return self._records[step]
         try:
-            with quiet_orbax():
+            with quiet_orbax(), _alone():
                 sealed: Any = ocp.metadata(str(self._path(step))).custom_metadata
             text, digest = sealed["record"], sealed["sha256"]
         except Exception as error:  # Orbax raises all kinds of errors here.
@@ -309,6 +310,15 @@ class Checkpoints:
         for path in self.folder.iterdir():
             if path.name.startswith("deleted_") or ".orbax-checkpoint-tmp" in path.name:
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def _alone() -> contextlib.AbstractContextManager:
+    """Lets Orbax wait for no other process: the files of a run are written by one of several."""
+    if jax.process_count() == 1:
+        return contextlib.nullcontext()
+    own = jax.process_index()
+    options = ocp.options.MultiprocessingOptions(primary_host=own, active_processes={own})
+    return ocp.Context(multiprocessing_options=options)
 
 
 def _flatten(tree: Any, *, shapes_only: bool = False) -> dict[str, np.ndarray]:
