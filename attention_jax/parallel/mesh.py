@@ -12,6 +12,7 @@ from jax.sharding import AxisType, Mesh
 
 from attention_jax.core import plain_types
 from attention_jax.core.calls import clear_fields
+from attention_jax.core.plain_types import typed_calls
 
 ROWS = ("data", "fsdp")  # axes that share the rows of a batch
 
@@ -47,6 +48,7 @@ class MeshShape(NamedTuple):
 AXES = MeshShape._fields
 
 
+@typed_calls
 def parse(text: str) -> MeshShape:
     """The shape that a text names; axes that it leaves out have one device.
 

@@ -10,6 +10,7 @@ brings only the rows of its own devices to them.
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -107,9 +108,9 @@ def from_host(x: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
     return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
 
 
-def readable(x: jax.Array) -> jax.Array | np.ndarray:
-    """An array that this process can compute with alone: as it is, or on the host."""
-    return x if x.is_fully_addressable else fetch(x)
+def readable(x: jax.Array) -> jax.Array:
+    """An array that this process can compute with alone: as it is, or a copy of its own."""
+    return x if x.is_fully_addressable else jnp.asarray(fetch(x))
 
 
 def fetch(x: Any) -> np.ndarray:

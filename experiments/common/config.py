@@ -76,6 +76,11 @@ class MeshFlags(NamedTuple):
     distributed: Annotated[bool, _NOT_KEPT] = False
     distributed_timeout: Annotated[int, Flag(low=1, kept=False)] = 300
 
+    @property
+    def text(self) -> str | None:
+        """The mesh as the trainer reads it; by default that of all processes shares batches."""
+        return self.mesh or ("data=-1" if self.distributed else None)
+
 
 class ModelFlags(NamedTuple):
     """The model.
