@@ -20,6 +20,9 @@ with needed("train"):
     import grain
 
 
+Batch = Any  # a pytree of arrays, with `weights`
+
+
 @runtime_checkable
 class Batches(Protocol):
     """Interface of training data: the batches of all epochs, with random access.
@@ -44,7 +47,7 @@ class ByRows(Protocol):
         """Rows of a batch."""
         ...
 
-    def some(self, index: int, rows: slice) -> Any:
+    def some(self, index: int, rows: slice) -> Batch:
         """So many rows of it; those beyond its own are empty, with weight 0."""
         ...
 
@@ -208,7 +211,7 @@ class BucketedBatches:
         """Rows of a batch, empty ones included."""
         return self._planned_batch(index)[1]
 
-    def some(self, index: int, rows: slice) -> Any:
+    def some(self, index: int, rows: slice) -> Batch:
         """Some rows of a batch; those beyond its own are empty."""
         length, _, members = self._planned_batch(index)
         count = rows.stop - rows.start
@@ -270,7 +273,7 @@ def pad(pairs: Sequence[Pair], *, rows: int, length: int) -> Seq2SeqBatch:
     return Seq2SeqBatch(source, source_mask, target_in, target_out, weights)
 
 
-def pipeline(batches: Batches) -> grain.DatasetIterator:
+def pipeline(batches: Batches | OwnRows) -> grain.DatasetIterator:
     """An endless iterator over `batches`, with `get_state` and `set_state` (both plain JSON)."""
     # The data are in memory: with grain's threads a batch takes six times as long.
     options = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)

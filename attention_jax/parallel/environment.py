@@ -67,8 +67,8 @@ def _of_slurm(environment: Mapping[str, str]) -> Peers:
     count, number = int(environment["SLURM_STEP_NUM_TASKS"]), int(environment["SLURM_PROCID"])
     port = _LOWEST_PORT + int(environment["SLURM_JOB_ID"]) % _PORTS
     host = first_host(environment["SLURM_STEP_NODELIST"])
-    each = int(re.match(r"\d*", environment.get("SLURM_STEP_TASKS_PER_NODE", ""))[0] or 1)
-    own = (int(environment.get("SLURM_LOCALID") or 0),) if each > 1 else None
+    each = re.match(r"\d+", environment.get("SLURM_STEP_TASKS_PER_NODE", ""))
+    own = (int(environment.get("SLURM_LOCALID") or 0),) if each and int(each[0]) > 1 else None
     return Peers(f"{host}:{port}", count, number, own)
 
 

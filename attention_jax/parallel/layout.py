@@ -19,6 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from attention_jax.core.types import Params
 from attention_jax.parallel import placement, rules
 from attention_jax.parallel.mesh import ROWS, MeshShape, make_mesh, shape_of
+from attention_jax.parallel.placement import Batch, Tree
 
 # (params, batch, key) -> (loss, sums), of the rows of a batch
 Loss = Callable[[Params, Any, jax.Array], tuple[jax.Array, Any]]
@@ -46,34 +47,35 @@ class Layout:
         self.params = params
         self.placed = rules.place_all(params, self.shape, heads)
         self._specs = self.specs(params)
+        used = jax.tree.map(partial(_without, axes=ROWS), self._specs)
+        wanted = jax.tree.map(partial(NamedSharding, mesh), used)
+        self._gathered = jax.jit(lambda x: x, out_shardings=wanted)
 
     @property
     def whole(self) -> NamedSharding:
         """Of an array that every device has."""
         return NamedSharding(self.mesh, PartitionSpec())
 
-    def specs(self, tree: Any) -> Any:
+    def specs(self, tree: Tree) -> Tree:
         """Specs of a tree: of parameters, or of what mirrors them, such as a training state."""
         return rules.mirrored(tree, self.params, self.placed)
 
-    def shardings(self, tree: Any) -> Any:
+    def shardings(self, tree: Tree) -> Tree:
         """As `specs`, on the mesh."""
         return jax.tree.map(partial(NamedSharding, self.mesh), self.specs(tree))
 
-    def put(self, tree: Any) -> Any:
+    def put(self, tree: Tree) -> Tree:
         """A tree that every process holds whole, laid out."""
         return jax.tree.map(placement.from_host, tree, self.shardings(tree))
 
-    def place(self, batch: Any) -> Any:
+    def place(self, batch: Batch) -> Batch:
         """A whole batch, filled up with empty rows and spread."""
         rows = placement.rounded_up(placement.rows_of(batch), self.shape.rows)
         return placement.placed(placement.padded(batch, rows), self.mesh)
 
     def gathered(self, params: Params) -> Params:
         """Parameters for evaluation and decoding: no longer divided by `fsdp`."""
-        specs = jax.tree.map(partial(_without, axes=ROWS), self._specs)
-        wanted = jax.tree.map(partial(NamedSharding, self.mesh), specs)
-        return jax.jit(lambda x: x, out_shardings=wanted)(params)
+        return params if self.shape.fsdp == 1 else self._gathered(params)
 
     def for_use(self, params: Params) -> Params:
         """Parameters after training: `gathered`; with several processes each has its own copy."""
@@ -152,7 +154,7 @@ def _without(spec: PartitionSpec, *, axes: tuple[str, ...]) -> PartitionSpec:
     return PartitionSpec(*(None if axis in axes else axis for axis in spec))
 
 
-def heads_of(model: Any) -> dict[str, int]:
+def heads_of(model: object) -> dict[str, int]:
     """Numbers of heads of a model's attentions, by their paths.
 
     Args:

@@ -17,8 +17,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from attention_jax.parallel.mesh import ROWS, shape_of
 
+Tree = Any  # a pytree of arrays, or of their shapes
+Batch = Any  # a pytree of arrays whose first axes are the rows of a batch
 
-def mesh_of(tree: Any) -> Mesh | None:
+
+def mesh_of(tree: Tree) -> Mesh | None:
     """The mesh of several devices on which a tree of arrays lies, None where it lies on one."""
     first = next(iter(jax.tree.leaves(tree)), None)
     sharding = getattr(first, "sharding", None)
@@ -26,12 +29,12 @@ def mesh_of(tree: Any) -> Mesh | None:
     return sharding.mesh if several and set(ROWS) <= set(sharding.mesh.axis_names) else None
 
 
-def rows_of(batch: Any) -> int:
+def rows_of(batch: Batch) -> int:
     """The number of rows of a batch."""
     return len(jax.tree.leaves(batch)[0])
 
 
-def padded(batch: Any, rows: int) -> Any:
+def padded(batch: Batch, rows: int) -> Batch:
     """A batch on the host with empty rows at its end, whose weights are 0 as everything in them."""
     missing = rows - rows_of(batch)
 
@@ -58,7 +61,7 @@ def batch_spec(shape: tuple[int, ...], context: int) -> PartitionSpec:
     return PartitionSpec(ROWS)
 
 
-def spread(batch: Any, params: Any) -> Any:
+def spread(batch: Batch, params: Tree) -> Batch:
     """A whole batch, with its rows spread over the devices on which parameters lie.
 
     Empty rows fill it up to a number that the devices share. Where the parameters lie on one device
@@ -70,7 +73,7 @@ def spread(batch: Any, params: Any) -> Any:
     return placed(padded(batch, rounded_up(rows_of(batch), shape_of(mesh).rows)), mesh)
 
 
-def placed(batch: Any, mesh: Mesh) -> Any:
+def placed(batch: Batch, mesh: Mesh) -> Batch:
     """A batch whose rows the mesh shares evenly, spread over it."""
 
     def put(x: Any) -> jax.Array:
@@ -84,12 +87,13 @@ def placed(batch: Any, mesh: Mesh) -> Any:
 def own_rows(mesh: Mesh, rows: int) -> slice:
     """The rows of a batch that the devices of this process read."""
     sharding = NamedSharding(mesh, PartitionSpec(ROWS))
-    found = [index[0] for index in sharding.addressable_devices_indices_map((rows,)).values()]
+    held = sharding.addressable_devices_indices_map((rows,)).values()
+    found = [index[0] for index in held if index is not None]
     bounds = [part.indices(rows) for part in found]
     return slice(min(first for first, _, _ in bounds), max(last for _, last, _ in bounds))
 
 
-def placed_rows(part: Any, mesh: Mesh, rows: int) -> Any:
+def placed_rows(part: Batch, mesh: Mesh, rows: int) -> Batch:
     """A batch of so many rows, of which this process has `own_rows` alone, spread over the mesh."""
 
     def put(x: Any) -> jax.Array:
@@ -113,7 +117,7 @@ def readable(x: jax.Array) -> jax.Array:
     return x if x.is_fully_addressable else jnp.asarray(fetch(x))
 
 
-def fetch(x: Any) -> np.ndarray:
+def fetch(x: jax.Array | np.ndarray) -> np.ndarray:
     """An array on the host, whole, wherever its parts lie."""
     if isinstance(x, jax.Array) and not (x.is_fully_addressable or x.is_fully_replicated):
         return multihost_utils.process_allgather(x, tiled=True)

@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec
 from attention_jax.parallel import rules
 from attention_jax.parallel.layout import Layout
 from attention_jax.parallel.mesh import MeshShape
+from attention_jax.parallel.placement import Tree
 
 _NUMBER = re.compile(r"/\d+(?=/)")  # of a layer, which are all alike
 _SHOWN = 6  # paths of a line
@@ -79,7 +80,7 @@ class Plan(NamedTuple):
         return lines
 
 
-def plan(layout: Layout, state: Any, compiled: jax.stages.Compiled | None = None) -> Plan:
+def plan(layout: Layout, state: Tree, compiled: jax.stages.Compiled | None = None) -> Plan:
     """The plan of a training.
 
     Args:
@@ -97,7 +98,7 @@ def plan(layout: Layout, state: Any, compiled: jax.stages.Compiled | None = None
     )
 
 
-def device_bytes(tree: Any, layout: Layout) -> int:
+def device_bytes(tree: Tree, layout: Layout) -> int:
     """Bytes of a tree's leaves that one device holds."""
     leaves, specs = jax.tree.leaves(tree), jax.tree.leaves(layout.specs(tree))
     held = (

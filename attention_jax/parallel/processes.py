@@ -31,7 +31,7 @@ def is_first() -> bool:
 
 
 def on_first(make: Callable[[], Value], *, raises: Sequence[type[Exception]] = ()) -> Value:
-    """What a function gives on process 0, which alone calls it; where it raises, all do.
+    """Calls a function on process 0 alone, for all of them; where it raises, all do.
 
     Args:
       make: gives plain data that JSON can hold.

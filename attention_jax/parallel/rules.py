@@ -13,6 +13,7 @@ import jax
 from jax.sharding import PartitionSpec
 
 from attention_jax.parallel.mesh import MeshShape
+from attention_jax.parallel.placement import Tree
 
 F, T = "fsdp", "tensor"
 # `fsdp` divides what is stored, and is gathered before use; `tensor` divides the computation too.
@@ -68,8 +69,9 @@ def place(name: str, shape: tuple[int, ...], mesh: MeshShape, *, heads: int = 0)
       heads: of the attention that it belongs to, 0 for unknown. A parameter that a variant learns
         for each head is divided as heads are.
 
-    >>> place("layers/0/attention/key/kernel", (64, 32), MeshShape(fsdp=4, tensor=2))
-    Placed(spec=PartitionSpec('fsdp', 'tensor'), why_not='')
+    >>> found = place("layers/0/attention/key/kernel", (64, 32), MeshShape(fsdp=4, tensor=2))
+    >>> tuple(found.spec)
+    ('fsdp', 'tensor')
     >>> place("output/kernel", (64, 31), MeshShape(tensor=2)).why_not
     'tensor=2 does not divide 31'
     """
@@ -101,7 +103,7 @@ def _axes_of(name: str, shape: tuple[int, ...], heads: int) -> tuple[str | None,
 
 
 def place_all(
-    params: Any, mesh: MeshShape, heads: Mapping[str, int] | None = None
+    params: Tree, mesh: MeshShape, heads: Mapping[str, int] | None = None
 ) -> dict[str, Placed]:
     """How each parameter lies on a mesh, by its path.
 
@@ -118,7 +120,7 @@ def place_all(
     return found
 
 
-def mirrored(tree: Any, params: Any, placed: Mapping[str, Placed]) -> Any:
+def mirrored(tree: Tree, params: Tree, placed: Mapping[str, Placed]) -> Tree:
     """The specs of a tree whose leaves may mirror parameters: those of what they mirror.
 
     A leaf mirrors a parameter where its path ends in that one's and the shapes agree, as Adam's

@@ -7,7 +7,6 @@ tree = checkpoints.restore_best({"params": params}).tree          # part of the 
 """
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -22,6 +21,7 @@ import numpy as np
 
 from attention_jax.core.extras import needed
 from attention_jax.core.plain_types import typed_calls
+from attention_jax.training.digests import digest, sha256, shapes
 from attention_jax.training.quiet_orbax import quiet_orbax
 
 with needed("train"):
@@ -118,23 +118,51 @@ class Checkpoints:
           OSError: the disk is full, or the folder may not be written.
         """
         arrays = {name: _flatten(part) for name, part in tree.items()}
+        facts = {"extra": dict(extra or {}), "metric": metric, "scheduled": scheduled}
+        text = self.record(step, arrays, {n: digest(part) for n, part in arrays.items()}, facts)
+        self.make_room(step)
+        self.write(step, arrays, text)
+        self.settle(step, text)
+
+    def record(
+        self, step: int, arrays: Tree, digests: Mapping[str, str], facts: Mapping[str, Any]
+    ) -> str:
+        """The text that is sealed into a checkpoint.
+
+        Args:
+          arrays: by tree and path.
+          digests: of each tree.
+          facts: `extra`, `metric` and `scheduled` of `save`.
+        """
         record = {
             "step": step,
             "identity": self._identity,
-            "extra": dict(extra or {}),
-            "metric": metric,
-            "scheduled": scheduled,
-            "shapes": {name: _shapes(part) for name, part in arrays.items()},
-            "sha256": {name: _digest(part) for name, part in arrays.items()},
+            **facts,
+            "shapes": {name: shapes(part) for name, part in arrays.items()},
+            "sha256": dict(digests),
         }
-        text = json.dumps(record)
-        sealed: dict[str, Any] = {"record": text, "sha256": _sha256(text)}
+        return json.dumps(record)
+
+    def make_room(self, step: int) -> None:
+        """Removes what a killed process left, and a checkpoint of the same number."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._sweep()
         self._delete([step])
+
+    def write(self, step: int, arrays: Tree, text: str) -> None:
+        """Writes a checkpoint, each process of several what its devices hold.
+
+        Args:
+          arrays: by tree and path.
+          text: of `record`.
+
+        Raises:
+          OSError: the disk is full, or the folder may not be written.
+        """
+        sealed: dict[str, Any] = {"record": text, "sha256": sha256(text)}
         filled = {name: part for name, part in arrays.items() if part}
         try:
-            with quiet_orbax(), _alone():
+            with quiet_orbax():
                 ocp.save_checkpointables(str(self._path(step)), filled, custom_metadata=sealed)
         except (ValueError, OSError, RuntimeError) as error:  # of tensorstore, on a full disk
             why = next(iter(str(error).splitlines()), type(error).__name__)
@@ -142,6 +170,9 @@ class Checkpoints:
                 f"The checkpoint of step {step} cannot be written to {self.folder}; earlier ones "
                 f"stay. Make room on the disk, and go on with --resume. It was: {why[-200:]}"
             ) from error
+
+    def settle(self, step: int, text: str) -> None:
+        """Notes what was written, and deletes checkpoints that need not be kept."""
         # Known without reading it back: tensorstore leaks a few objects an array at each reading.
         self._records[step] = json.loads(text)
         self._delete(set(self.steps()) - self._kept())
@@ -166,7 +197,7 @@ class Checkpoints:
         record = self._record(step)
         wanted = {name: _flatten(part, shapes_only=True) for name, part in template.items()}
         for name, part in wanted.items():
-            _check_same(f"{self._path(step)}, {name!r}", record["shapes"].get(name), _shapes(part))
+            _check_same(f"{self._path(step)}, {name!r}", record["shapes"].get(name), shapes(part))
         try:
             filled = {name: part for name, part in wanted.items() if part}
             with quiet_orbax(), _alone():
@@ -176,7 +207,7 @@ class Checkpoints:
         tree = {}
         for name, like in template.items():
             part = arrays.get(name, {})
-            if _digest(part) != record["sha256"][name]:
+            if digest(part) != record["sha256"][name]:
                 raise self._damaged(step, f"the checksum of {name!r} differs")
             tree[name] = _unflatten(part, like)
         return Restored(step, tree, record["extra"])
@@ -265,7 +296,7 @@ class Checkpoints:
             text, digest = sealed["record"], sealed["sha256"]
         except Exception as error:  # Orbax raises all kinds of errors here.
             raise self._damaged(step, f"{type(error).__name__} on reading it") from error
-        if _sha256(text) != digest:
+        if sha256(text) != digest:
             raise self._damaged(step, "the checksum of its record differs")
         record = json.loads(text)
         self._check_identity(step, record)
@@ -341,23 +372,6 @@ def _unflatten(arrays: Mapping[str, np.ndarray], like: Any) -> Any:
         return jax.device_put(value, sharding)
 
     return jax.tree_util.tree_map_with_path(leaf, like)
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _shapes(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
-    return {name: f"{x.dtype}{list(x.shape)}" for name, x in arrays.items()}
-
-
-def _digest(arrays: Mapping[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        x = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name} {x.dtype} {x.shape} ".encode())
-        digest.update(x.reshape(-1).view(np.uint8))
-    return digest.hexdigest()
 
 
 def _check_same(where: str, saved: Mapping[str, str] | None, wanted: Mapping[str, str]) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from attention_jax.data.batching import Batches, OwnRows, Part, pipeline
+from attention_jax.core.types import State
+from attention_jax.data.batching import Batch, Batches, OwnRows, Part, pipeline
 from attention_jax.parallel import placement, processes
 from attention_jax.parallel.layout import Layout
 
@@ -27,7 +28,7 @@ class Feed:
             self._count = jax.jit(jnp.sum, out_shardings=layout.whole)
         self._iterator = pipeline(source)
 
-    def __next__(self) -> tuple[Any, Any]:
+    def __next__(self) -> tuple[Batch, int | jax.Array]:
         """A batch, and the number of its predictions, which may still be computed."""
         found = next(self._iterator)
         if self._layout is None:
@@ -37,11 +38,11 @@ class Feed:
         batch = placement.placed_rows(found.batch, self._layout.mesh, found.rows)
         return batch, self._count(batch.weights)
 
-    def get_state(self) -> Any:
+    def get_state(self) -> State:
         """Position, as plain data."""
         return self._iterator.get_state()
 
-    def set_state(self, state: Any) -> None:
+    def set_state(self, state: State) -> None:
         """Goes to a position."""
         self._iterator.set_state(state)
 

@@ -108,7 +108,7 @@ def stepper(
 
 
 def _used(folder: Path) -> list[str]:
-    """What a folder holds of a run."""
+    """Names of what a folder holds of a run."""
     return [name for name in ("metrics.jsonl", "checkpoints") if (folder / name).exists()]
 
 

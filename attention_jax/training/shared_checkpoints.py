@@ -1,8 +1,8 @@
-"""Checkpoints of several processes: process 0 reads and writes the files, for all of them.
+"""Checkpoints of several processes: each writes what its devices hold, and process 0 seals it.
 
-A checkpoint is the same whatever the mesh and the number of processes, seals included, so that it
-resumes on any other. No other process needs the folder. A leaf is brought whole to the host, one
-after the other, so the host of process 0 must hold the training state.
+A checkpoint holds whole arrays, whatever the mesh and the number of processes, so that it resumes
+on any other. To be sealed, one array after the other is brought to the hosts; to be restored, all
+are read by process 0 and sent to the others. All processes must see the folder.
 """
 
 import json
@@ -21,6 +21,7 @@ from attention_jax.training.checkpoints import (
     Restored,
     Tree,
 )
+from attention_jax.training.digests import digest
 
 # The more special first: names tell them apart.
 _RAISES = (CheckpointDamaged, CheckpointForeign, ValueError, FileNotFoundError, OSError)
@@ -32,7 +33,7 @@ class SharedCheckpoints:
     Every process calls each method. Errors of process 0 are raised on all.
 
     Args:
-      own: of process 0; the others do not touch their folder.
+      own: of this process.
     """
 
     def __init__(self, own: Checkpoints):
@@ -52,10 +53,17 @@ class SharedCheckpoints:
         scheduled: bool = True,
     ) -> None:
         """As `Checkpoints.save`; `extra` is that of process 0."""
-        whole = jax.tree.map(_on_first_host, tree)
-        self._first(
-            lambda: self._own.save(step, whole, extra=extra, metric=metric, scheduled=scheduled)
-        )
+        arrays = {name: _by_path(part) for name, part in tree.items()}
+        digests = {name: digest(part, _brought) for name, part in arrays.items()}
+        facts = {"extra": dict(extra or {}), "metric": metric, "scheduled": scheduled}
+
+        def begin() -> str:
+            self._own.make_room(step)
+            return self._own.record(step, arrays, digests, facts)
+
+        text = self._first(begin)
+        self._own.write(step, arrays, text)
+        self._first(lambda: self._own.settle(step, text))
 
     def restore_latest(self, template: Tree) -> Restored | None:
         """As `Checkpoints.restore_latest`, laid out as the template is."""
@@ -104,10 +112,14 @@ def _shapes(template: Tree) -> Tree:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), template)
 
 
-def _on_first_host(leaf: Any) -> np.ndarray:
-    """A leaf on the host of process 0; on the others nothing, so that they need no memory."""
-    whole = placement.fetch(leaf)
-    return whole if processes.is_first() else np.empty(0)
+def _by_path(tree: Any) -> dict[str, jax.Array]:
+    """Arrays of a pytree by path, without empty ones, which Orbax cannot save."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): x for path, x in leaves if x.size}
+
+
+def _brought(x: jax.Array | np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(placement.fetch(x))
 
 
 def _from_first(tree: Mapping[str, Any] | None, template: Tree) -> Tree:

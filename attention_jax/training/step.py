@@ -169,7 +169,8 @@ def _shardings(
     layout: Layout, transform: optax.GradientTransformation
 ) -> tuple[TrainState, Params]:
     """Where a training state and its parameters lie."""
-    step, key = jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((2,), jnp.uint32)
+    step: Any = jax.ShapeDtypeStruct((), jnp.int32)
+    key: Any = jax.ShapeDtypeStruct((2,), jnp.uint32)
     opt = jax.eval_shape(transform.init, layout.params)
     totals = jax.eval_shape(Totals.zero)
     found = layout.shardings(TrainState(step, layout.params, opt, key, totals))

@@ -8,7 +8,7 @@ from attention_jax.training.preemption import PreemptionGuard
 
 
 class Wished(NamedTuple):
-    """What is asked of a training before its next step.
+    """Requests to a training before its next step.
 
     Attributes:
       stop: number of the signal that asks to stop, or 0.

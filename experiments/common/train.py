@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -134,33 +135,30 @@ def _trained(start: _Start, settings: TrainConfig) -> tuple[Run, dict[str, Any]]
     graphdef = structure(build)
     batches = experiment.batches(config, data, known)
     validate = experiment.validate(config, data, known, graphdef)
-    for note in experiment.notes(config, data, known):
-        print(note)
-    print(_extent(build, batches, settings))
-    for line in _on_mesh(build, batches, settings, experiment.objective(config)):
+    objective, notes = experiment.objective(config), experiment.notes(config, data, known)
+    on_mesh = _on_mesh(build, batches, settings, objective)
+    for line in chain(notes, [_extent(build, batches, settings)], on_mesh):
         print(line)
     if config.run.dry_run:
-        print(_a_step(build, batches, settings, experiment.objective(config)))
+        print(_a_step(build, batches, settings, objective))
         print(f"--dry_run: nothing is trained; the run would stand in {folder}")
         return None
-    with leftovers.set_aside(
-        folder,
-        where=config.run.overwrite and not config.run.resume and processes.is_first(),
-    ) as discard:
+    anew = config.run.overwrite and not config.run.resume and processes.is_first()
+    with leftovers.set_aside(folder, where=anew) as discard:
         result = loop.fit(
             build,
             batches,
             validate,
             folder,
             settings,
-            objective=experiment.objective(config),
+            objective=objective,
             resume=config.run.resume,
             owner=Owner(partial(_accept, start, known, batches, discard), record.identity),
         )
-    if not processes.is_first():
-        return None
     config = attention_files.inside(config, folder)
     facts = end_training(config, result, folder, record)
+    if not processes.is_first():
+        return None
     return Run(experiment, config, folder, known, result.graphdef, result.params), facts
 
 

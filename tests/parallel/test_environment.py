@@ -55,7 +55,7 @@ def test_jax_finds_others_by_itself():
 def test_whoever_asks_for_others_must_have_some(monkeypatch):
     for name in (*JAX, *SLURM, "OMPI_COMM_WORLD_SIZE", "TPU_WORKER_HOSTNAMES"):
         monkeypatch.delenv(name, raising=False)
-    distributed.join(asked=False, timeout_seconds=1)
+    distributed.join(asked=False, timeout_seconds=1.0)
     with pytest.raises(ValueError, match="`--distributed` needs an environment that names") as e:
-        distributed.join(asked=True, timeout_seconds=1)
+        distributed.join(asked=True, timeout_seconds=1.0)
     assert "\n" not in str(e.value)

@@ -93,11 +93,14 @@ def updated(steps, state, batches):
 
 
 def relative(found, expected):
-    """The largest error of a leaf, by its own size or by a thousandth of the largest leaf's."""
+    """The largest error of a leaf, by its own size or by a hundredth of the largest leaf's.
+
+    Gradients of the biases of keys are sums that vanish: all of them is rounding.
+    """
     pairs = list(zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True))
     largest = max(float(np.abs(b).max()) for _, b in pairs)
     return max(
-        float(np.abs(a - b).max()) / max(float(np.abs(b).max()), 1e-3 * largest) for a, b in pairs
+        float(np.abs(a - b).max()) / max(float(np.abs(b).max()), 1e-2 * largest) for a, b in pairs
     )
 
 
