@@ -124,9 +124,7 @@ class Checkpoints:
         self.write(step, arrays, text)
         self.settle(step, text)
 
-    def record(
-        self, step: int, arrays: Tree, digests: Mapping[str, str], facts: Mapping[str, Any]
-    ) -> str:
+    def record(self, step: int, arrays: Tree, digests: Mapping[str, str], facts: Json) -> str:
         """The text that is sealed into a checkpoint.
 
         Args:

@@ -132,9 +132,8 @@ def _trained(start: _Start, settings: TrainConfig) -> tuple[Run, dict[str, Any]]
     experiment, config, data, folder, record, _ = start
     known = experiment.learn(config, data, folder if config.run.resume else None)
     build = experiment.build(config, known)
-    graphdef = structure(build)
     batches = experiment.batches(config, data, known)
-    validate = experiment.validate(config, data, known, graphdef)
+    validate = experiment.validate(config, data, known, structure(build))
     objective, notes = experiment.objective(config), experiment.notes(config, data, known)
     on_mesh = _on_mesh(build, batches, settings, objective)
     for line in chain(notes, [_extent(build, batches, settings)], on_mesh):
@@ -243,7 +242,7 @@ def end_training(
 
 def peak_memory_bytes() -> int | None:
     """The most memory that this process held: of its first device, or of a CPU's process."""
-    found = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+    found = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
     if found is not None or resource is None:
         return found
     # Linux counts kibibytes, macOS bytes.

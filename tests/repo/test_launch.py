@@ -11,8 +11,9 @@ import pytest
 from tests.support.paths import ROOT
 
 LAUNCH = ROOT / "scripts" / "launch"
-SAY = "import os; print(*(os.environ[x] for x in ('JAX_NUM_PROCESSES', 'JAX_PROCESS_ID', "
-SAY += "'JAX_COORDINATOR_ADDRESS')), flush=True)"
+SAY = "import os; names = 'JAX_NUM_PROCESSES', 'JAX_PROCESS_ID', 'JAX_COORDINATOR_ADDRESS'; "
+# In one piece, so that lines of several processes do not mix.
+SAY += "os.write(1, (' '.join(os.environ[x] for x in names) + '\\n').encode())"
 # Process 1 does something, the others wait.
 WAIT = "import os, sys, time, signal\nif os.environ['JAX_PROCESS_ID'] == '1': {own}\ntime.sleep(60)"
 
