@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from flax import nnx
 
 from attention_jax.core.types import Params
+from attention_jax.parallel import processes
 from attention_jax.training.checkpoints import CheckpointDamaged, Checkpoints
+from attention_jax.training.shared_checkpoints import SharedCheckpoints
 from experiments.common import flags, run_folder, seals
 from experiments.common.config import SAMPLING, DecodingFlags
 from experiments.common.experiment import (
@@ -128,8 +131,11 @@ def refuse(
 
 
 def save_params(folder: Path, params: Params, identity: Mapping[str, str]) -> None:
-    """Keeps the parameters that a run ends with."""
-    Checkpoints(folder / FINAL, identity=identity).save(0, {"params": params})
+    """Keeps the parameters that a run ends with; every process of several calls this."""
+    own = Checkpoints(folder / FINAL, identity=identity)
+    kept = SharedCheckpoints(own) if processes.several() else own
+    # Arrays of hosts are written by the first of them.
+    kept.save(0, {"params": jax.tree.map(np.asarray, params) if processes.several() else params})
 
 
 def load_params(folder: Path, build: Build, identity: Mapping[str, str] | None = None) -> Params:
