@@ -1,0 +1,107 @@
+"""Which positions of a sequence the shards of an axis hold, seen from one of them."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import AxisType
+from jaxtyping import Array
+
+from attention_jax.core import contexts
+from attention_jax.core.contexts import Context
+
+
+class Layout(NamedTuple):
+    """A context on the mesh that is set.
+
+    Attributes:
+      shards: of the axis.
+      is_manual: whether arrays are a shard's own already, as inside `jax.shard_map`.
+    """
+
+    context: Context
+    shards: int
+    is_manual: bool
+
+    @property
+    def axis(self) -> str:
+        return self.context.axis
+
+    @property
+    def index(self) -> Array:
+        """The number of this shard; only where the axis is manual."""
+        return jax.lax.axis_index(self.axis)
+
+    def whole(self, length: int) -> int:
+        """The length of the whole sequence, of a call whose arrays have this one."""
+        return length * self.shards if self.is_manual else length
+
+    def chunks(self, x: Array, shard: Array) -> list[tuple[Array, Array]]:
+        """The chunks that a shard holds, each after its first position."""
+        count = self.context.chunks
+        size = x.shape[1] // count
+        if count == 1:
+            return [(shard * size, x)]
+        late = 2 * self.shards - 1 - shard
+        return [(shard * size, x[:, :size]), (late * size, x[:, size:])]
+
+    def gathered(self, x: Array) -> Array:
+        """The whole sequence in its natural order."""
+        whole = jax.lax.all_gather(x, self.axis, axis=1, tiled=True)
+        if self.context.chunks == 1:
+            return whole
+        return contexts.natural(whole, shards=self.shards)
+
+    def own_rows(self, x: Array) -> Array:
+        """This shard's positions of a whole sequence."""
+        count = self.context.chunks
+        size = x.shape[1] // (self.shards * count)
+        starts = [self.index, 2 * self.shards - 1 - self.index][:count]
+        own = [jax.lax.dynamic_slice_in_dim(x, n * size, size, axis=1) for n in starts]
+        return jnp.concatenate(own, axis=1)
+
+    def positions(self, length: int) -> Array:
+        """The positions of the rows of a call whose arrays have this length."""
+        if self.is_manual:
+            like = jnp.zeros((1, length))
+            rows = [first + jnp.arange(x.shape[1]) for first, x in self.chunks(like, self.index)]
+            return jnp.concatenate(rows)
+        count = jnp.arange(length, dtype=jnp.int32)
+        if self.context.chunks == 1:
+            return count
+        return contexts.zigzag(count, shards=self.shards, axis=0)
+
+    def from_shard(self, x: Any, distance: int = 1) -> Any:
+        """The arrays of the shard so many before this one, around the ring."""
+        n = self.shards
+        ring = [(r, (r + distance) % n) for r in range(n)]
+        return jax.tree.map(lambda x: jax.lax.ppermute(x, self.axis, ring), x)
+
+
+def layout_of(context: Context | str) -> Layout:
+    """The context on the mesh that is set.
+
+    Raises:
+      ValueError: no mesh is set, or it has no such axis.
+    """
+    own, mesh = contexts.checked(context), jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        raise ValueError(
+            f"`context` must name an axis of the mesh, and no mesh is set; got {own.axis!r}. Set "
+            f"one, `with jax.set_mesh(jax.make_mesh((8,), ({own.axis!r},))):`, or call inside "
+            "`jax.shard_map`."
+        )
+    if own.axis not in mesh.axis_names:
+        raise ValueError(
+            f"`context` must name an axis of the mesh, which has "
+            f"{', '.join(map(repr, mesh.axis_names))}; got {own.axis!r}. Name one of these."
+        )
+    place = mesh.axis_names.index(own.axis)
+    return Layout(own, mesh.axis_sizes[place], mesh.axis_types[place] == AxisType.Manual)
+
+
+def per_chunk(layout: Layout, x: Array, function: Callable[[Array, Array], Any]) -> Any:
+    """`function(first, chunk)` of each chunk of this shard, one after another along axis 1."""
+    found = [function(first, chunk) for first, chunk in layout.chunks(x, layout.index)]
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *found)
