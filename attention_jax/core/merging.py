@@ -61,21 +61,32 @@ def merged(first: Part, second: Part) -> Part:
         return Part(first.out + second.out, None)
     high = jax.lax.stop_gradient(jnp.maximum(first.lse, second.lse))
     high = jnp.where(high == -jnp.inf, 0, high)
-    powers = [jnp.exp(x.lse - high) for x in (first, second) if x.lse is not None]
-    total = powers[0] + powers[1]
-    nonzero = jnp.where(total == 0, 1, total)
-    out = sum(
-        x.out * (power / nonzero)[..., None]
-        for x, power in zip((first, second), powers, strict=True)
-    )
-    return Part(out, jnp.where(total == 0, -jnp.inf, high + jnp.log(nonzero)))
+    one, other = jnp.exp(first.lse - high), jnp.exp(second.lse - high)
+    total = jnp.where(one + other == 0, 1, one + other)
+    out = first.out * (one / total)[..., None] + second.out * (other / total)[..., None]
+    return Part(out, jnp.where(one + other == 0, -jnp.inf, high + jnp.log(total)))
 
 
-def share(part: Part, whole: Part) -> Array | float:
-    """What a part weighs in the whole, [b t h]."""
-    if part.lse is None or whole.lse is None:
-        return 1.0
-    return jnp.exp(part.lse - jnp.where(whole.lse == -jnp.inf, 0, whole.lse))
+def moved(part: Part, move: Part, whole: Part) -> Part:
+    """The tangents of the whole, of those of one part."""
+    if part.lse is None or move.lse is None or whole.lse is None:
+        return move
+    share, by_lse = _share(part.lse, whole.lse), move.lse[..., None] * (part.out - whole.out)
+    return Part(share[..., None] * (move.out + by_lse), share * move.lse)
+
+
+def pulled(part: Part, given: Part, whole: Part) -> Part:
+    """The cotangents of one part, of those of the whole."""
+    if part.lse is None or given.lse is None or whole.lse is None:
+        return given
+    share = _share(part.lse, whole.lse)
+    out = share[..., None] * given.out
+    return Part(out, (out * (part.out - whole.out)).sum(-1) + share * given.lse)
+
+
+def _share(part: Array, whole: Array) -> Float[Array, "b t h"]:
+    """What a part weighs in the whole, of the log-sum-exp of both."""
+    return jnp.exp(part - jnp.where(whole == -jnp.inf, 0, whole))
 
 
 def _relu_weights(logits: Array, visible: Array) -> Array:

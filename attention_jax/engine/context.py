@@ -14,9 +14,11 @@ arXiv:2310.01889, section 3.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
+from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, PyTree
 
@@ -44,6 +46,11 @@ def attend(request: Request, context: Context | str, run: Run) -> Output:
     """
     layout = layout_of(context)
     check(request, layout)
+    if layout.is_explicit:
+        # Types that tell how arrays are divided end here, and begin again at the output.
+        query = _along(request.arrays[0], layout.axis)
+        again = partial(attend, context=layout.context, run=run)
+        return request._replace(query=query).apart(again, query)
     strategy = _STRATEGIES[layout.context.strategy]
     if layout.is_manual:
         return strategy(request, layout, run)
@@ -102,3 +109,17 @@ def _divided(request: Request, axis: str, function: Callable[[Request], Output])
     run: Any = jax.shard_map(own, in_specs=(along, P()), out_specs=along, axis_names={axis})
     # Only as one program may an axis be divided by itself, outside of `jax.jit` too.
     return jax.jit(run)(qkv, rest)
+
+
+def _along(query: Array, axis: str) -> Array:
+    """The queries, divided along the sequence where the axis is an explicit one."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.axis_types[mesh.axis_names.index(axis)] != AxisType.Explicit:
+        return query
+    spec = jax.typeof(query).sharding.spec
+    others = [tuple(x for x in _names(part) if x != axis) or None for part in (*spec, None, None)]
+    return jax.sharding.reshard(query, P(others[0], axis, *others[2:4]))
+
+
+def _names(part: Any) -> tuple[str, ...]:
+    return part if isinstance(part, tuple) else () if part is None else (part,)

@@ -18,18 +18,20 @@ class Layout(NamedTuple):
     Attributes:
       shards: of the axis.
       is_manual: whether arrays are a shard's own already, as inside `jax.shard_map`.
+      is_explicit: whether types tell how axes of the mesh divide arrays.
     """
 
     context: Context
     shards: int
     is_manual: bool
+    is_explicit: bool
 
     @property
     def axis(self) -> str:
         return self.context.axis
 
     @property
-    def index(self) -> Array:
+    def shard(self) -> Array:
         """The number of this shard; only where the axis is manual."""
         return jax.lax.axis_index(self.axis)
 
@@ -57,7 +59,7 @@ class Layout(NamedTuple):
         """This shard's positions of a whole sequence."""
         count = self.context.chunks
         size = x.shape[1] // (self.shards * count)
-        starts = [self.index, 2 * self.shards - 1 - self.index][:count]
+        starts = [self.shard, 2 * self.shards - 1 - self.shard][:count]
         own = [jax.lax.dynamic_slice_in_dim(x, n * size, size, axis=1) for n in starts]
         return jnp.concatenate(own, axis=1)
 
@@ -65,7 +67,7 @@ class Layout(NamedTuple):
         """The positions of the rows of a call whose arrays have this length."""
         if self.is_manual:
             like = jnp.zeros((1, length))
-            rows = [first + jnp.arange(x.shape[1]) for first, x in self.chunks(like, self.index)]
+            rows = [first + jnp.arange(x.shape[1]) for first, x in self.chunks(like, self.shard)]
             return jnp.concatenate(rows)
         count = jnp.arange(length, dtype=jnp.int32)
         if self.context.chunks == 1:
@@ -97,11 +99,27 @@ def layout_of(context: Context | str) -> Layout:
             f"`context` must name an axis of the mesh, which has "
             f"{', '.join(map(repr, mesh.axis_names))}; got {own.axis!r}. Name one of these."
         )
-    place = mesh.axis_names.index(own.axis)
-    return Layout(own, mesh.axis_sizes[place], mesh.axis_types[place] == AxisType.Manual)
+    kinds = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
+    sizes = dict(zip(mesh.axis_names, mesh.axis_sizes, strict=True))
+    _agree(own.axis, kinds)
+    manual, explicit = kinds[own.axis] == AxisType.Manual, AxisType.Explicit in kinds.values()
+    return Layout(own, sizes[own.axis], manual, explicit)
+
+
+def _agree(axis: str, kinds: dict[str, AxisType]) -> None:
+    """Raises where `jax.shard_map` has made some axes manual alone, and leaves the wrong ones."""
+    manual = [x for x, kind in kinds.items() if kind == AxisType.Manual]
+    explicit = [x for x, kind in kinds.items() if kind == AxisType.Explicit]
+    wrong = ([] if axis in manual else [axis]) or explicit
+    if manual and wrong:
+        raise ValueError(
+            f"Inside `jax.shard_map` the axis of `context` must be manual, and no other explicit; "
+            f"got {', '.join(map(repr, wrong))} beside the manual {', '.join(map(repr, manual))}. "
+            "Leave `axis_names` of `jax.shard_map` out, so that all are manual."
+        )
 
 
 def per_chunk(layout: Layout, x: Array, function: Callable[[Array, Array], Any]) -> Any:
     """`function(first, chunk)` of each chunk of this shard, one after another along axis 1."""
-    found = [function(first, chunk) for first, chunk in layout.chunks(x, layout.index)]
+    found = [function(first, chunk) for first, chunk in layout.chunks(x, layout.shard)]
     return jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *found)

@@ -14,7 +14,7 @@ from attention_jax.core import mask_rules, masks, values
 from attention_jax.core.types import MaskFunction
 from attention_jax.engine.context_layout import Layout
 from attention_jax.engine.implementation import Output
-from attention_jax.engine.request import Request, make_request
+from attention_jax.engine.request import Request
 
 
 class Reach(NamedTuple):
@@ -69,22 +69,16 @@ def attend(request: Request, layout: Layout, run: Callable[[Request], Output]) -
     length, start = query.shape[1], request.offsets.query
     before, after = (_steps(n, length, layout.shards) for n in reach)
     key, value = (_with_neighbors(x, layout, before, after) for x in own)
-    first = start + layout.index * length
+    first = start + layout.shard * length
     # Beyond the ends of the sequence stand the keys of its other end.
     inside = masks.Mask(values.bind(_inside, start, layout.shards * length))
-    near = make_request(
+    near = request.changed(
         query,
         key,
         value,
-        score=request.score,
-        score_mod=request.score_mod,
         mask=masks.both(request.mask, inside),
-        normalizer=request.normalizer,
-        dropout_rate=request.dropout.rate if request.dropout else 0.0,
-        dropout_key=request.dropout.key if request.dropout else None,
         query_offset=first,
         key_offset=first - sum(before),
-        return_lse=request.return_lse,
     )
     return run(near)
 

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from attention_jax.core import merging, scores
-from attention_jax.core.merging import Merge, Part, merged, share
+from attention_jax.core.merging import Merge, Part, merged, moved, pulled
 from attention_jax.engine import custom_transpose
 from attention_jax.engine.context_layout import Layout, per_chunk
 from attention_jax.engine.implementation import Output, named_output, named_rows
@@ -41,14 +41,15 @@ def refuse(request: Request) -> str | None:
 
 def attend(request: Request, layout: Layout, run: Run) -> Output:
     """The rows of this shard's queries, with the keys of one shard after another."""
-    return request.apart(partial(_attend, layout=layout, run=run), request.query)
+    return request.apart(partial(_attend, layout=layout, run=run), request.arrays[0])
 
 
 def _attend(request: Request, *, layout: Layout, run: Run) -> Output:
     merge, form = merging.merge_of(request.normalizer), request.normalizer.online
     assert merge is not None
     count = None if merge.count is None else _visible(request, layout, run)
-    out, lse = _rows(_partial(request, merge, layout, count), layout, run)
+    rows: Any = _rows(_partial(request, merge, layout, count), layout, run)
+    out, lse = rows
     if count is not None and merge.count == "divides":
         out = out / count[..., None]
     if form is not None and form.after is not None:
@@ -90,18 +91,7 @@ def _partial(request: Request, merge: Merge, layout: Layout, count: Array | None
         def score_mod(score: Array, b: Array, h: Array, i: Array, j: Array) -> Array:
             return before(score, b, h, i, j) - lowered[b, i - start, h]
 
-    return make_request(
-        *request.arrays,
-        score=request.score,
-        score_mod=score_mod,
-        mask=request.mask,
-        normalizer=merge.part,
-        dropout_rate=request.dropout.rate if request.dropout else 0.0,
-        dropout_key=request.dropout.key if request.dropout else None,
-        query_offset=request.offsets.query,
-        key_offset=request.offsets.key,
-        return_lse=merge.by_lse,
-    )
+    return request.changed(score_mod=score_mod, normalizer=merge.part, return_lse=merge.by_lse)
 
 
 class _Ring(NamedTuple):
@@ -122,22 +112,16 @@ class _Ring(NamedTuple):
 
         return self._turns(add, self._nothing(floats, keys, others), keys)
 
-    def tangents(self, residuals: Any, moved: Any) -> Part:
+    def tangents(self, residuals: Any, moves: Any) -> Part:
         """The tangents of the rows; linear in those of floats and keys."""
         floats, keys, others, whole = residuals
-        d_floats, d_keys = moved
+        d_floats, d_keys = moves
 
         def add(sums: Part, both: PyTree, shard: Array) -> Part:
             keys, d_keys = both
             function = lambda *x: self.part(*x, others, shard)  # noqa: E731
             own, move = jax.jvp(function, (floats, keys), (d_floats, d_keys))
-            weight = share(own, whole)
-            if own.lse is None:
-                return Part(sums.out + move.out, None)
-            by_lse = move.lse[..., None] * (own.out - whole.out)
-            return Part(
-                sums.out + weight[..., None] * (move.out + by_lse), sums.lse + weight * move.lse
-            )
+            return jax.tree.map(jnp.add, sums, moved(own, move, whole))
 
         return self._turns(add, jax.tree.map(jnp.zeros_like, whole), (keys, d_keys))
 
@@ -152,7 +136,7 @@ class _Ring(NamedTuple):
             following = self.layout.from_shard(keys)
             function = lambda *x: self.part(*x, others, shard)  # noqa: E731
             own, pull = jax.vjp(function, floats, keys)
-            more, of_these = pull(_of_part(own, whole, given))
+            more, of_these = pull(pulled(own, given, whole))
             of_floats, of_keys = (
                 jax.tree.map(jnp.add, x, y) for x, y in ((of_floats, more), (of_keys, of_these))
             )
@@ -174,7 +158,7 @@ class _Ring(NamedTuple):
         return jax.lax.scan(turn, (start, keys), self._numbers)[0][0]
 
     def _nothing(self, floats: PyTree, keys: PyTree, others: PyTree) -> Part:
-        like = jax.eval_shape(self.part, floats, keys, others, self.layout.index)
+        like = jax.eval_shape(self.part, floats, keys, others, self.layout.shard)
         out = jnp.zeros(like.out.shape, like.out.dtype)
         return Part(out, None if like.lse is None else jnp.full_like(out[..., 0], -jnp.inf))
 
@@ -184,16 +168,7 @@ class _Ring(NamedTuple):
 
     def _holder(self, number: Array) -> Array:
         """The shard whose keys are here at a turn."""
-        return (self.layout.index - number) % self.layout.shards
-
-
-def _of_part(own: Part, whole: Part, given: Part) -> Part:
-    """The cotangents of a part."""
-    weight = share(own, whole)
-    if own.lse is None:
-        return given
-    out = weight[..., None] * given.out
-    return Part(out, (out * (own.out - whole.out)).sum(-1) + weight * given.lse)
+        return (self.layout.shard - number) % self.layout.shards
 
 
 def _rows(request: Request, layout: Layout, run: Run) -> Part:

@@ -14,7 +14,7 @@ from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
 import attention_jax as aj
-from attention_jax import masks, normalizers, positions
+from attention_jax import masks, normalizers
 
 B, T, H, D = 2, 64, 4, 8
 SHARDS = {"jit": 8, "manual": 8, "mesh": 4, "explicit": 4}
@@ -172,7 +172,9 @@ def errors(one, many, given):
         return float(np.abs(x - y).max() / max(np.abs(y).max(), 1e-30))
 
     ((_, out), gradient), ((_, out_one), gradient_one) = graded(many)(*given), graded(one)(*given)
-    pairs = zip(jax.tree.leaves((out, gradient)), jax.tree.leaves((out_one, gradient_one)), strict=True)
+    pairs = zip(
+        jax.tree.leaves((out, gradient)), jax.tree.leaves((out_one, gradient_one)), strict=True
+    )
     return [far(x, y) if np.any(np.asarray(y)) else float(np.abs(x).max()) for x, y in pairs]
 
 
