@@ -7,7 +7,7 @@
 back.
 """
 
-from typing import Literal, NamedTuple, get_args
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -15,34 +15,8 @@ import numpy as np
 from jaxtyping import PyTree
 
 from attention_jax.core import checks
-from attention_jax.core.calls import clear_calls, clear_fields
-from attention_jax.core.types import AnyArray
-
-Strategy = Literal["gather", "ring", "neighbors"]
-Order = Literal["natural", "zigzag"]
-
-
-@clear_fields
-class Context(NamedTuple):
-    """How the sequence of a call is divided over devices.
-
-    Attributes:
-      axis: of the mesh, whose shards hold parts of the sequence, in order.
-      strategy: "gather" brings all keys and values to each shard; "ring" passes them on from shard
-        to shard, so that none holds more than a part; "neighbors" brings those alone that a
-        `masks.sliding_window` reaches.
-      order: "natural", or "zigzag", where shard r of n holds the chunks r and 2n - 1 - r of 2n, so
-        that all shards have as many pairs of a causal mask: see `zigzag`.
-    """
-
-    axis: str
-    strategy: Strategy = "gather"
-    order: Order = "natural"
-
-    @property
-    def chunks(self) -> int:
-        """Chunks of the sequence that a shard holds."""
-        return 2 if self.order == "zigzag" else 1
+from attention_jax.core.calls import clear_calls
+from attention_jax.core.types import AnyArray, Context, Order, Strategy
 
 
 def checked(context: Context | str) -> Context:

@@ -75,13 +75,24 @@ def moved(part: Part, move: Part, whole: Part) -> Part:
     return Part(share[..., None] * (move.out + by_lse), share * move.lse)
 
 
-def pulled(part: Part, given: Part, whole: Part) -> Part:
-    """The cotangents of one part, of those of the whole."""
-    if part.lse is None or given.lse is None or whole.lse is None:
+def to_pull(given: Part, whole: Part) -> Part:
+    """Of the cotangents of the whole, what `pulled` needs: its output need not stay."""
+    if given.lse is None:
         return given
-    share = _share(part.lse, whole.lse)
+    return Part(given.out, given.lse - (given.out * whole.out).sum(-1))
+
+
+def pulled(part: Part, given: Part, lse: Array | None) -> Part:
+    """The cotangents of one part, of those of the whole after `to_pull`.
+
+    Args:
+      lse: of the whole.
+    """
+    if part.lse is None or given.lse is None or lse is None:
+        return given
+    share = _share(part.lse, lse)
     out = share[..., None] * given.out
-    return Part(out, (out * (part.out - whole.out)).sum(-1) + share * given.lse)
+    return Part(out, (out * part.out).sum(-1) + share * given.lse)
 
 
 def _share(part: Array, whole: Array) -> Float[Array, "b t h"]:

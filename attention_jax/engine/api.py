@@ -9,9 +9,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from attention_jax.core import checks, normalizers, scores
 from attention_jax.core.calls import clear_calls
-from attention_jax.core.contexts import Context
-from attention_jax.core.types import AnyArray, Like, MaskFunction, Score, ScoreMod
-from attention_jax.engine import partition, prepared
+from attention_jax.core.types import AnyArray, Context, Like, MaskFunction, Score, ScoreMod
+from attention_jax.engine import context_plan, partition, prepared
 from attention_jax.engine.context import attend as divided
 from attention_jax.engine.implementation import Implementation, Output, Plan, implementations
 from attention_jax.engine.prepared import Call
@@ -167,6 +166,7 @@ def plan(
     *,
     return_lse: bool = False,
     implementation: str | None = None,
+    context: Context | str | None = None,
     **keywords: Unpack[Keywords],
 ) -> Plan:
     """How `attention` would run with the same arguments, and why; computes nothing.
@@ -178,6 +178,12 @@ def plan(
       ValueError: as `attention`.
     """
     request = make_request(query, key, value, return_lse=return_lse, **keywords)
+    if context is not None:
+        return context_plan.plan(request, context, partial(_planned, implementation))
+    return _planned(implementation, request)
+
+
+def _planned(implementation: str | None, request: Request) -> Plan:
     with partition.unchecked():
         chosen, reason = _choose(request, implementation)
         return chosen.plan(request)._replace(reason=reason)

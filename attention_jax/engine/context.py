@@ -18,12 +18,11 @@ from functools import partial
 from typing import Any
 
 import jax
-from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, PyTree
 
 from attention_jax.core import contexts, lookups
-from attention_jax.core.contexts import Context
+from attention_jax.core.types import Context
 from attention_jax.engine import context_neighbors, context_ring
 from attention_jax.engine.context_layout import Layout, layout_of, per_chunk
 from attention_jax.engine.implementation import Output
@@ -48,7 +47,7 @@ def attend(request: Request, context: Context | str, run: Run) -> Output:
     check(request, layout)
     if layout.is_explicit:
         # Types that tell how arrays are divided end here, and begin again at the output.
-        query = _along(request.arrays[0], layout.axis)
+        query = layout.along(request.arrays[0])
         again = partial(attend, context=layout.context, run=run)
         return request._replace(query=query).apart(again, query)
     strategy = _STRATEGIES[layout.context.strategy]
@@ -109,17 +108,3 @@ def _divided(request: Request, axis: str, function: Callable[[Request], Output])
     run: Any = jax.shard_map(own, in_specs=(along, P()), out_specs=along, axis_names={axis})
     # Only as one program may an axis be divided by itself, outside of `jax.jit` too.
     return jax.jit(run)(qkv, rest)
-
-
-def _along(query: Array, axis: str) -> Array:
-    """The queries, divided along the sequence where the axis is an explicit one."""
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.axis_types[mesh.axis_names.index(axis)] != AxisType.Explicit:
-        return query
-    spec = jax.typeof(query).sharding.spec
-    others = [tuple(x for x in _names(part) if x != axis) or None for part in (*spec, None, None)]
-    return jax.sharding.reshard(query, P(others[0], axis, *others[2:4]))
-
-
-def _names(part: Any) -> tuple[str, ...]:
-    return part if isinstance(part, tuple) else () if part is None else (part,)

@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import AxisType
+from jax.sharding import AxisType, PartitionSpec
 from jaxtyping import Array
 
 from attention_jax.core import contexts
-from attention_jax.core.contexts import Context
+from attention_jax.core.types import Context
 
 
 class Layout(NamedTuple):
@@ -48,6 +48,13 @@ class Layout(NamedTuple):
         late = 2 * self.shards - 1 - shard
         return [(shard * size, x[:, :size]), (late * size, x[:, size:])]
 
+    def first(self, shard: Array, row: Array, length: int) -> Array:
+        """The position of a row of a shard, which holds so many."""
+        if self.context.chunks == 1:
+            return shard * length + row
+        size, late = length // 2, 2 * self.shards - 1 - shard
+        return jnp.where(row < size, shard * size, (late - 1) * size) + row
+
     def gathered(self, x: Array) -> Array:
         """The whole sequence in its natural order."""
         whole = jax.lax.all_gather(x, self.axis, axis=1, tiled=True)
@@ -66,19 +73,30 @@ class Layout(NamedTuple):
     def positions(self, length: int) -> Array:
         """The positions of the rows of a call whose arrays have this length."""
         if self.is_manual:
-            like = jnp.zeros((1, length))
-            rows = [first + jnp.arange(x.shape[1]) for first, x in self.chunks(like, self.shard)]
-            return jnp.concatenate(rows)
+            return self.first(self.shard, jnp.arange(length, dtype=jnp.int32), length)
         count = jnp.arange(length, dtype=jnp.int32)
         if self.context.chunks == 1:
             return count
         return contexts.zigzag(count, shards=self.shards, axis=0)
+
+    def along(self, x: Array) -> Array:
+        """The array, divided along the sequence where the axis is an explicit one."""
+        mesh = jax.sharding.get_abstract_mesh()
+        if mesh.axis_types[mesh.axis_names.index(self.axis)] != AxisType.Explicit:
+            return x
+        spec = (*jax.typeof(x).sharding.spec, None, None)
+        others = [tuple(n for n in _names(part) if n != self.axis) or None for part in spec]
+        return jax.sharding.reshard(x, PartitionSpec(others[0], self.axis, *others[2:4]))
 
     def from_shard(self, x: Any, distance: int = 1) -> Any:
         """The arrays of the shard so many before this one, around the ring."""
         n = self.shards
         ring = [(r, (r + distance) % n) for r in range(n)]
         return jax.tree.map(lambda x: jax.lax.ppermute(x, self.axis, ring), x)
+
+
+def _names(part: Any) -> tuple[str, ...]:
+    return part if isinstance(part, tuple) else () if part is None else (part,)
 
 
 def layout_of(context: Context | str) -> Layout:
@@ -117,6 +135,13 @@ def _agree(axis: str, kinds: dict[str, AxisType]) -> None:
             f"got {', '.join(map(repr, wrong))} beside the manual {', '.join(map(repr, manual))}. "
             "Leave `axis_names` of `jax.shard_map` out, so that all are manual."
         )
+
+
+def positions_of(context: Context | str | None, length: int) -> Array:
+    """The positions of rows that a context divides, of a call whose arrays have this length."""
+    if context is None:
+        return jnp.arange(length, dtype=jnp.int32)
+    return layout_of(context).positions(length)
 
 
 def per_chunk(layout: Layout, x: Array, function: Callable[[Array, Array], Any]) -> Any:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from attention_jax.core import mask_rules, masks, values
+from attention_jax.core.numerics import Offset
 from attention_jax.core.types import MaskFunction
 from attention_jax.engine.context_layout import Layout
 from attention_jax.engine.implementation import Output
@@ -49,46 +50,83 @@ def _window(part: MaskFunction) -> int | None:
 
 def refuse(request: Request) -> str | None:
     """Needs a sliding window, and queries at the positions of the keys."""
-    if reach_of(request.mask) is None:
-        return "`mask` promises no window; join `masks.sliding_window` to it by `&`."
     (_, _, _, t, s), (first, other) = request.shape, request.offsets
     known = isinstance(first, int) and isinstance(other, int)
-    if t == s and (first is other or (known and first == other)):
-        return None
-    return (
-        f"queries must stand at the positions of the keys; got {t} from {first} and {s} from "
-        f"{other}."
-    )
+    return refusal(request.mask, t == s and (first is other or (known and first == other)))
+
+
+def refusal(mask: MaskFunction | None, aligned: bool) -> str | None:
+    """Why keys of neighbors do not suffice; None where they do.
+
+    Args:
+      aligned: whether queries are known to stand at the positions of the keys.
+    """
+    if reach_of(mask) is None:
+        return "`mask` promises no window; join `masks.sliding_window` to it by `&`."
+    if not aligned:
+        return "queries must stand at the positions of the keys: as many, from the same offset."
+    return None
+
+
+class Near(NamedTuple):
+    """The keys that the queries of a shard may reach.
+
+    Attributes:
+      mask: the mask, which also hides what is beyond the ends of the sequence.
+      before: how many stand before the shard's own.
+      keys: `(layout, keys of the shard) -> keys`.
+    """
+
+    mask: MaskFunction | None
+    before: int
+    keys: Callable[[Layout, Array], Array]
+
+
+def near(mask: MaskFunction | None, start: Offset, layout: Layout, length: int) -> Near:
+    """The keys that a window reaches.
+
+    Args:
+      start: position of the first query of the whole sequence.
+      length: of a shard.
+    """
+    reach = reach_of(mask)
+    assert reach is not None
+    before, after = (steps(n, length, layout.shards) for n in reach)
+    # Beyond the ends of the sequence stand the keys of its other end.
+    inside = masks.Mask(values.bind(_inside, start, layout.shards * length))
+    keys = lambda layout, x: with_neighbors(x, layout, before, after)  # noqa: E731
+    return Near(masks.both(mask, inside), sum(before), keys)
 
 
 def attend(request: Request, layout: Layout, run: Callable[[Request], Output]) -> Output:
     """The rows of this shard's queries, with the keys that they may reach."""
-    reach = reach_of(request.mask)
-    assert reach is not None
     query, *own = request.arrays
-    length, start = query.shape[1], request.offsets.query
-    before, after = (_steps(n, length, layout.shards) for n in reach)
-    key, value = (_with_neighbors(x, layout, before, after) for x in own)
+    start, length = request.offsets.query, query.shape[1]
+    found = near(request.mask, start, layout, length)
+    key, value = (found.keys(layout, x) for x in own)
     first = start + layout.shard * length
-    # Beyond the ends of the sequence stand the keys of its other end.
-    inside = masks.Mask(values.bind(_inside, start, layout.shards * length))
-    near = request.changed(
+    near_by = request.changed(
         query,
         key,
         value,
-        mask=masks.both(request.mask, inside),
+        mask=found.mask,
         query_offset=first,
-        key_offset=first - sum(before),
+        key_offset=first - found.before,
     )
-    return run(near)
+    return run(near_by)
 
 
-def _steps(reach: int, length: int, shards: int) -> list[int]:
+def steps(reach: int, length: int, shards: int) -> list[int]:
     """How many keys each shard on the way has to give, the nearest first."""
     return [min(length, reach - n * length) for n in range(shards - 1) if reach > n * length]
 
 
-def _with_neighbors(x: Array, layout: Layout, before: list[int], after: list[int]) -> Array:
+def with_neighbors(x: Array, layout: Layout, before: list[int], after: list[int]) -> Array:
+    """The array, after the last positions of shards before it, and before the first of others.
+
+    Args:
+      before, after: how many positions each shard gives, the nearest first.
+    """
     length = x.shape[1]
     early = [layout.from_shard(x[:, length - n :], k + 1) for k, n in enumerate(before)]
     late = [layout.from_shard(x[:, :n], -k - 1) for k, n in enumerate(after)]

@@ -13,7 +13,6 @@ a part, backward as forward. Second derivatives are JAX's own.
 Reference: Liu et al. 2023, arXiv:2310.01889, section 3.
 """
 
-import functools
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -23,7 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from attention_jax.core import merging, scores
-from attention_jax.core.merging import Merge, Part, merged, moved, pulled
+from attention_jax.core.merging import Merge, Part, merged, moved, pulled, to_pull
 from attention_jax.engine import custom_transpose
 from attention_jax.engine.context_layout import Layout, per_chunk
 from attention_jax.engine.implementation import Output, named_output, named_rows
@@ -31,12 +30,24 @@ from attention_jax.engine.request import Offsets, Request, make_request
 
 Run = Callable[[Request], Output]
 
+# Queries and keys of a shard that are taken together, at most: what is computed beside them is
+# held for these alone.
+PIECE = 1024
+
 
 def refuse(request: Request) -> str | None:
     """Needs a normalizer whose parts merge."""
     if merging.merge_of(request.normalizer) is not None:
         return None
     return f"{request.normalizer.name} needs whole rows of logits."
+
+
+def piece_rows(length: int, layout: Layout) -> int:
+    """Rows of a piece, where a shard holds so many."""
+    whole = length // layout.context.chunks
+    size = next(n for n in range(min(PIECE, whole), 0, -1) if whole % n == 0)
+    # Short pieces, of lengths that little divides, would take long.
+    return size if 2 * size > PIECE else whole
 
 
 def attend(request: Request, layout: Layout, run: Run) -> Output:
@@ -94,130 +105,175 @@ def _partial(request: Request, merge: Merge, layout: Layout, count: Array | None
     return request.changed(score_mod=score_mod, normalizer=merge.part, return_lse=merge.by_lse)
 
 
-class _Ring(NamedTuple):
-    """Rows whose keys come by, as a function of arrays.
+class _Piece(NamedTuple):
+    """Some rows of this shard's queries, and some of the keys that are here.
 
     Attributes:
-      part: `(floats, keys, others, shard) -> Part` of the keys of one shard.
+      row, column: the first of each.
+      rows, columns: how many.
+      starts: their global positions.
+    """
+
+    row: Array
+    column: Array
+    rows: int
+    columns: int
+    starts: tuple[Array, Array]
+
+    def of_queries(self, tree: PyTree) -> PyTree:
+        return _slices(tree, self.row, self.rows)
+
+    def of_keys(self, tree: PyTree) -> PyTree:
+        return _slices(tree, self.column, self.columns)
+
+    def with_queries(self, tree: PyTree, own: PyTree) -> PyTree:
+        """The arrays with these rows in place of their own."""
+        return _updated(tree, own, self.row)
+
+    def with_keys(self, tree: PyTree, own: PyTree) -> PyTree:
+        return _updated(tree, own, self.column)
+
+
+def _slices(tree: PyTree, first: Array, count: int) -> PyTree:
+    return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, count, axis=1), tree)
+
+
+def _updated(tree: PyTree, own: PyTree, first: Array) -> PyTree:
+    put = partial(jax.lax.dynamic_update_slice_in_dim, start_index=first, axis=1)
+    return jax.tree.map(put, tree, own)
+
+
+class _Ring(NamedTuple):
+    """Rows whose keys come by, as a function of arrays, with its derivatives.
+
+    Attributes:
+      part: `(query, captured, keys, others, starts) -> Part` of some queries and some keys.
+      lengths: of the queries and of the keys of a shard.
     """
 
     part: Callable[..., Part]
     layout: Layout
+    lengths: tuple[int, int]
 
-    def rows(self, floats: PyTree, keys: PyTree, others: PyTree) -> Part:
+    def rows(self, query: Array, captured: PyTree, keys: PyTree, others: PyTree) -> Part:
         """The forward pass."""
 
-        def add(whole: Part, keys: PyTree, shard: Array) -> Part:
-            return merged(whole, self.part(floats, keys, others, shard))
+        def add(whole: Part, home: PyTree, keys: PyTree, piece: _Piece) -> tuple[Part, PyTree]:
+            own = self._part(query, captured, keys, others, piece)
+            return piece.with_queries(whole, merged(piece.of_queries(whole), own)), home
 
-        return self._turns(add, self._nothing(floats, keys, others), keys)
+        return self._turns(add, self._nothing(query, captured, keys, others), (), keys)[0]
 
     def tangents(self, residuals: Any, moves: Any) -> Part:
-        """The tangents of the rows; linear in those of floats and keys."""
-        floats, keys, others, whole = residuals
-        d_floats, d_keys = moves
+        """The tangents of the rows; linear in those of queries, captured arrays and keys."""
+        query, captured, keys, others, whole = residuals
+        d_query, d_captured, d_keys = moves
 
-        def add(sums: Part, both: PyTree, shard: Array) -> Part:
-            keys, d_keys = both
-            function = lambda *x: self.part(*x, others, shard)  # noqa: E731
-            own, move = jax.jvp(function, (floats, keys), (d_floats, d_keys))
-            return jax.tree.map(jnp.add, sums, moved(own, move, whole))
+        def add(sums: Part, home: PyTree, both: PyTree, piece: _Piece) -> tuple[Part, PyTree]:
+            given = piece.of_queries(query), captured, piece.of_keys(both[0])
+            moved_by = piece.of_queries(d_query), d_captured, piece.of_keys(both[1])
+            function = lambda *x: self.part(*x, others, piece.starts)  # noqa: E731
+            own, move = jax.jvp(function, given, moved_by)
+            more = moved(own, move, piece.of_queries(whole))
+            more = jax.tree.map(jnp.add, piece.of_queries(sums), more)
+            return piece.with_queries(sums, more), home
 
-        return self._turns(add, jax.tree.map(jnp.zeros_like, whole), (keys, d_keys))
+        nothing = jax.tree.map(jnp.zeros_like, whole)
+        return self._turns(add, nothing, (), (keys, d_keys))[0]
 
-    def cotangents(self, needed: Any, residuals: Any, given: Part) -> tuple[PyTree, PyTree]:
-        """The cotangents of floats and keys."""
+    def cotangents(self, needed: Any, residuals: Any, given: Part) -> tuple[PyTree, ...]:
+        """The cotangents of queries, captured arrays and keys."""
         del needed
-        floats, keys, others, whole = residuals
+        query, captured, keys, others, whole = residuals
+        given, lse = to_pull(given, whole), whole.lse
+
+        def add(sums: Any, home: PyTree, keys: PyTree, piece: _Piece) -> tuple[Any, PyTree]:
+            function = lambda *x: self.part(*x, others, piece.starts)  # noqa: E731
+            primals = piece.of_queries(query), captured, piece.of_keys(keys)
+            own, pull = jax.vjp(function, *primals)
+            more = pull(pulled(own, *piece.of_queries((given, lse))))
+            before = piece.of_queries(sums[0]), sums[1], piece.of_keys(home)
+            of_query, of_captured, of_keys = jax.tree.map(jnp.add, before, more)
+            sums = piece.with_queries(sums[0], of_query), of_captured
+            return sums, piece.with_keys(home, of_keys)
+
+        zeros = jax.tree.map(jnp.zeros_like, (query, captured, keys))
+        (of_query, of_captured), of_keys = self._turns(add, zeros[:2], zeros[2], keys)
+        return of_query, of_captured, of_keys
+
+    def _part(
+        self, query: Array, captured: PyTree, keys: PyTree, others: PyTree, piece: _Piece
+    ) -> Part:
+        own = piece.of_queries(query), captured, piece.of_keys(keys)
+        return self.part(*own, others, piece.starts)
+
+    def _turns(
+        self, add: Callable[..., tuple[PyTree, PyTree]], sums: PyTree, home: PyTree, keys: PyTree
+    ) -> tuple[PyTree, PyTree]:
+        """`add(sums, home, keys, piece)` of all pieces of the keys of one shard after another.
+
+        What is `home` at the end has travelled with the keys that it belongs to.
+        """
+        (rows, columns), (t, s) = (piece_rows(n, self.layout) for n in self.lengths), self.lengths
+        pieces = jnp.arange(t // rows * (s // columns), dtype=jnp.int32)
 
         def turn(carry: Any, number: Array) -> tuple[Any, None]:
-            of_floats, keys, of_keys = carry
-            shard = self._holder(number)
-            following = self.layout.from_shard(keys)
-            function = lambda *x: self.part(*x, others, shard)  # noqa: E731
-            own, pull = jax.vjp(function, floats, keys)
-            more, of_these = pull(pulled(own, given, whole))
-            of_floats, of_keys = (
-                jax.tree.map(jnp.add, x, y) for x, y in ((of_floats, more), (of_keys, of_these))
-            )
-            return (of_floats, following, self.layout.from_shard(of_keys)), None
+            sums, home, keys = carry
+            holder = (self.layout.shard - number) % self.layout.shards
 
-        zeros = jax.tree.map(jnp.zeros_like, (floats, keys))
-        (of_floats, _, of_keys), _ = jax.lax.scan(turn, (zeros[0], keys, zeros[1]), self._numbers)
-        return of_floats, of_keys
+            def one(carry: Any, piece: Array) -> tuple[Any, None]:
+                row, column = piece // (s // columns) * rows, piece % (s // columns) * columns
+                starts = self.layout.first(self.layout.shard, row, t)
+                at = _Piece(
+                    row, column, rows, columns, (starts, self.layout.first(holder, column, s))
+                )
+                return add(*carry, keys, at), None
 
-    def _turns(self, add: Callable[..., Part], start: Part, keys: PyTree) -> Part:
-        """What has been added to `start` after the keys of all shards."""
-
-        def turn(carry: Any, number: Array) -> tuple[Any, None]:
-            whole, keys = carry
             # Sent before they are read, so that they travel meanwhile.
             following = self.layout.from_shard(keys)
-            return (add(whole, keys, self._holder(number)), following), None
+            (sums, home), _ = jax.lax.scan(one, (sums, home), pieces)
+            return (sums, self.layout.from_shard(home), following), None
 
-        return jax.lax.scan(turn, (start, keys), self._numbers)[0][0]
+        turns = jnp.arange(self.layout.shards, dtype=jnp.int32)
+        return jax.lax.scan(turn, (sums, home, keys), turns)[0][:2]
 
-    def _nothing(self, floats: PyTree, keys: PyTree, others: PyTree) -> Part:
-        like = jax.eval_shape(self.part, floats, keys, others, self.layout.shard)
+    def _nothing(self, query: Array, *rest: PyTree) -> Part:
+        like = jax.eval_shape(lambda *x: self.part(*x, (0, 0)), query, *rest)
         out = jnp.zeros(like.out.shape, like.out.dtype)
         return Part(out, None if like.lse is None else jnp.full_like(out[..., 0], -jnp.inf))
-
-    @property
-    def _numbers(self) -> Array:
-        return jnp.arange(self.layout.shards, dtype=jnp.int32)
-
-    def _holder(self, number: Array) -> Array:
-        """The shard whose keys are here at a turn."""
-        return (self.layout.shard - number) % self.layout.shards
 
 
 def _rows(request: Request, layout: Layout, run: Run) -> Part:
     """The rows of a request whose parts merge, with derivatives."""
-    (qkv, *rest), rebuild = request.lifted()
-    leaves, tree = jax.tree.flatten((qkv[0], rest))
+    ((query, *keys), *rest), rebuild = request.lifted()
+    leaves, tree = jax.tree.flatten(rest)
     moves = [jnp.issubdtype(jnp.result_type(x), jnp.inexact) for x in leaves]
 
-    def part(floats: PyTree, keys: PyTree, others: PyTree, shard: Array) -> Part:
-        both = iter(floats), iter(others)
-        query, rest = jax.tree.unflatten(tree, [next(both[not x]) for x in moves])
-        return _part(rebuild(((query, *keys), *rest)), layout, shard, run)
+    def part(
+        query: Array, captured: PyTree, keys: PyTree, others: PyTree, starts: tuple[Any, Any]
+    ) -> Part:
+        both = {True: iter(captured), False: iter(others)}
+        own = rebuild(((query, *keys), *jax.tree.unflatten(tree, [next(both[x]) for x in moves])))
+        offsets = Offsets(*(x + n for x, n in zip(own.offsets, starts, strict=True)))
+        made = run(own._replace(offsets=offsets))
+        out, lse = made if isinstance(made, tuple) else (made, None)
+        return Part(out.astype(own.dtype), lse)
 
-    ring = _Ring(part, layout)
+    ring = _Ring(part, layout, (query.shape[1], keys[0].shape[1]))
 
     @jax.custom_jvp
-    def rows(floats: PyTree, keys: PyTree, others: PyTree) -> Part:
-        return ring.rows(floats, keys, others)
+    def rows(query: Array, captured: PyTree, keys: PyTree, others: PyTree) -> Part:
+        return ring.rows(query, captured, keys, others)
 
     @rows.defjvp
     def rows_jvp(primals: Any, tangents: Any) -> Any:
         whole = rows(*primals)
         whole = Part(named_output(whole.out), named_rows(whole.lse))
-        given = (*primals, whole), tangents[:2]
+        given = (*primals, whole), tangents[:3]
         return whole, custom_transpose.apply(ring.tangents, ring.cotangents, *given)
 
-    split = [
-        [x for x, move in zip(leaves, moves, strict=True) if move is want] for want in (True, False)
-    ]
-    return rows(split[0], qkv[1:], split[1])
-
-
-def _part(request: Request, layout: Layout, shard: Array, run: Run) -> Part:
-    """The rows of this shard's queries, with the keys that a shard holds."""
-    query, *own = request.arrays
-    keys, values = (layout.chunks(x, shard) for x in own)
-
-    def rows(first: Array, query: Array) -> Part:
-        found: list[Part] = []
-        for (start, key), (_, value) in zip(keys, values, strict=True):
-            starts = Offsets(request.offsets.query + first, request.offsets.key + start)
-            made = run(request._replace(query=query, key=key, value=value, offsets=starts))
-            found.append(_wide(made, request))
-        return functools.reduce(merged, found)
-
-    return per_chunk(layout, query, rows)
-
-
-def _wide(made: Output, request: Request) -> Part:
-    """What a part returned, in the dtype of the computation."""
-    out, lse = made if isinstance(made, tuple) else (made, None)
-    return Part(out.astype(request.dtype), lse)
+    captured, others = (
+        [x for x, move in zip(leaves, moves, strict=True) if move is wanted]
+        for wanted in (True, False)
+    )
+    return rows(query, captured, keys, others)

@@ -161,6 +161,7 @@ class Seq2SeqTransformer(nnx.Module):
             positions=added,
             max_length=config.max_length,
             dtype=dtype,
+            context=config.context,
             rngs=rngs,
         )
         self.reads = encoder is None  # tokens
