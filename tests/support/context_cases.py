@@ -1,8 +1,8 @@
 """Requests whose sequence is divided among 8 devices, for `engine/test_context.py`.
 
-A case is `[function, strategy, order, place]`; `place` is where the call stands: "jit" on whole
-arrays, "manual" inside `jax.shard_map`, "mesh" on whole arrays beside an axis that divides the
-batch.
+A case is `[function, strategy, order, place, dtype]`; `place` is where the call stands: "jit" on
+whole arrays, "manual" inside `jax.shard_map`, "mesh" beside an axis that divides the batch,
+"explicit" where both axes are explicit ones. In float64 rounding hides nothing.
 """
 
 import functools
@@ -15,6 +15,7 @@ from jax.sharding import PartitionSpec as P
 
 import attention_jax as aj
 from attention_jax import masks, normalizers
+from attention_jax.engine import context_ring
 
 B, T, H, D = 2, 64, 4, 8
 SHARDS = {"jit": 8, "manual": 8, "mesh": 4, "explicit": 4}
@@ -179,9 +180,12 @@ def errors(one, many, given):
 
 
 def measure(case):
-    name, strategy, order, place = case
+    name, strategy, order, place, dtype = case
     context = aj.Context("sequence", strategy, order)
     one = functools.partial(one_device, name)
     many = functools.partial(divided, name, context, place)
-    with jax.set_mesh(mesh(place)):
-        return errors(one, many, arrays(name))
+    # Several pieces to a shard, as long sequences have.
+    context_ring.PIECE = 4
+    with jax.enable_x64(dtype == "float64"), jax.set_mesh(mesh(place)):
+        given = [jnp.asarray(x, dtype) for x in arrays(name)]
+        return errors(one, many, given)
