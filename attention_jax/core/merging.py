@@ -96,7 +96,7 @@ def pulled(part: Part, given: Part, lse: Array | None) -> Part:
 
 
 def _share(part: Array, whole: Array) -> Float[Array, "b t h"]:
-    """What a part weighs in the whole, of the log-sum-exp of both."""
+    """Share of a part in the whole, of the log-sum-exp of both."""
     return jnp.exp(part - jnp.where(whole == -jnp.inf, 0, whole))
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, PartitionSpec
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from attention_jax.core import contexts
 from attention_jax.core.types import Context
@@ -88,7 +88,7 @@ class Layout(NamedTuple):
         others = [tuple(n for n in _names(part) if n != self.axis) or None for part in spec]
         return jax.sharding.reshard(x, PartitionSpec(others[0], self.axis, *others[2:4]))
 
-    def from_shard(self, x: Any, distance: int = 1) -> Any:
+    def from_shard(self, x: PyTree, distance: int = 1) -> PyTree:
         """The arrays of the shard so many before this one, around the ring."""
         n = self.shards
         ring = [(r, (r + distance) % n) for r in range(n)]
@@ -144,7 +144,7 @@ def positions_of(context: Context | str | None, length: int) -> Array:
     return layout_of(context).positions(length)
 
 
-def per_chunk(layout: Layout, x: Array, function: Callable[[Array, Array], Any]) -> Any:
+def per_chunk(layout: Layout, x: Array, function: Callable[[Array, Array], PyTree]) -> PyTree:
     """`function(first, chunk)` of each chunk of this shard, one after another along axis 1."""
     found = [function(first, chunk) for first, chunk in layout.chunks(x, layout.shard)]
     return jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *found)

@@ -1,4 +1,4 @@
-"""What `plan` and `explain` say of a call whose sequence an axis of a mesh divides."""
+"""Plans and explanations of calls whose sequence an axis of a mesh divides."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -42,7 +42,7 @@ def plan(request: Request, of: Context | str, planned: Callable[[Request], Plan]
         offsets = Offsets(*(x + number for x in request.offsets))
         query, key, value = (
             jax.ShapeDtypeStruct((x.shape[0], n, *x.shape[2:]), x.dtype)
-            for x, n in zip(request.arrays, (piece.queries, piece.keys, piece.keys), strict=True)
+            for x, n in zip(request[:3], (piece.queries, piece.keys, piece.keys), strict=True)
         )
         own = request._replace(query=query, key=key, value=value, offsets=offsets)
         found.append(planned(own))
@@ -57,7 +57,7 @@ def plan(request: Request, of: Context | str, planned: Callable[[Request], Plan]
 
 
 def _piece(request: Request, layout: Layout) -> _Piece:
-    query, key, value = request.arrays
+    query, key, value = request.query, request.key, request.value
     t, s = (layout.whole(x.shape[1]) // layout.shards for x in (query, key))
     size = sum(x.dtype.itemsize * x.shape[0] * x.shape[2] * x.shape[3] for x in (key, value))
     if layout.context.strategy == "gather":

@@ -164,7 +164,7 @@ class _Ring(NamedTuple):
 
         return self._turns(add, self._nothing(query, captured, keys, others), (), keys)[0]
 
-    def tangents(self, residuals: Any, moves: Any) -> Part:
+    def tangents(self, residuals: PyTree, moves: PyTree) -> Part:
         """The tangents of the rows; linear in those of queries, captured arrays and keys."""
         query, captured, keys, others, whole = residuals
         d_query, d_captured, d_keys = moves
@@ -181,7 +181,9 @@ class _Ring(NamedTuple):
         nothing = jax.tree.map(jnp.zeros_like, whole)
         return self._turns(add, nothing, (), (keys, d_keys))[0]
 
-    def cotangents(self, needed: Any, residuals: Any, given: Part) -> tuple[PyTree, ...]:
+    def cotangents(
+        self, needed: tuple[bool, ...], residuals: PyTree, given: Part
+    ) -> tuple[PyTree, ...]:
         """The cotangents of queries, captured arrays and keys."""
         del needed
         query, captured, keys, others, whole = residuals
@@ -259,7 +261,16 @@ def _rows(request: Request, layout: Layout, run: Run) -> Part:
         out, lse = made if isinstance(made, tuple) else (made, None)
         return Part(out.astype(own.dtype), lse)
 
-    ring = _Ring(part, layout, (query.shape[1], keys[0].shape[1]))
+    rows = _ruled(_Ring(part, layout, (query.shape[1], keys[0].shape[1])))
+    captured, others = (
+        [x for x, move in zip(leaves, moves, strict=True) if move is wanted]
+        for wanted in (True, False)
+    )
+    return rows(query, captured, keys, others)
+
+
+def _ruled(ring: _Ring) -> Callable[..., Part]:
+    """The rows of a ring, as a function with a derivative."""
 
     @jax.custom_jvp
     def rows(query: Array, captured: PyTree, keys: PyTree, others: PyTree) -> Part:
@@ -272,8 +283,4 @@ def _rows(request: Request, layout: Layout, run: Run) -> Part:
         given = (*primals, whole), tangents[:3]
         return whole, custom_transpose.apply(ring.tangents, ring.cotangents, *given)
 
-    captured, others = (
-        [x for x, move in zip(leaves, moves, strict=True) if move is wanted]
-        for wanted in (True, False)
-    )
-    return rows(query, captured, keys, others)
+    return rows

@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from attention_jax import variants
-from attention_jax.core import checks, contexts, masks, plain_types, positions
+from attention_jax.core import checks, masks, plain_types, positions
 from attention_jax.core.calls import clear_calls
 from attention_jax.core.jaxprs import split_pair
 from attention_jax.core.types import Context, MaskFunction, Options, Params, State, Variant
@@ -40,8 +40,6 @@ class MultiHeadAttention(nnx.Module):
       rope: whether queries and keys are rotated by their positions.
       dropout_rate: rate of dropout on the weights.
       dtype: type of the computation; parameters are float32.
-      context: the axis of the mesh over which sequences are divided, or a `Context`; None where
-        each device has whole ones. Decoding has whole ones always.
 
     Reference: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2; grouped heads: Ainslie et
     al. 2023, arXiv:2305.13245.
@@ -58,7 +56,6 @@ class MultiHeadAttention(nnx.Module):
         rope: bool = False,
         dropout_rate: float = 0.0,
         dtype: DTypeLike = jnp.float32,
-        context: Context | str | None = None,
         rngs: nnx.Rngs,
     ):
         kv_heads = heads if kv_heads is None else kv_heads
@@ -72,7 +69,6 @@ class MultiHeadAttention(nnx.Module):
         self.heads, self.kv_heads, self.head_width = heads, kv_heads, width // heads
         self.dtype = plain_types.float_dtype(dtype)
         self.variant, self.rope, self.dropout_rate = variant, rope, dropout_rate
-        self.context = None if context is None else contexts.checked(context)
 
         def linear(heads_out: int) -> Linear:
             return Linear(
@@ -98,24 +94,30 @@ class MultiHeadAttention(nnx.Module):
         *,
         mask: MaskFunction | None = None,
         rngs: nnx.Rngs | None = None,
+        context: Context | str | None = None,
     ) -> Float[Array, "b t m"]:
-        """Attends from `x` to `memory`, or to `x` itself."""
+        """Attends from `x` to `memory`, or to `x` itself.
+
+        Args:
+          context: the axis of the mesh over which the sequences are divided, or a `Context`; None
+            where each device has whole ones.
+        """
         for name, given in (("x", x), ("memory", x if memory is None else memory)):
             remedy = f"For one sequence add a batch axis: `{name}[None]`."
             checks.shape(name, given, "b t m", remedy=remedy)
-        source, context = x if memory is None else memory, self.context
+        source = x if memory is None else memory
         keys, values = self.keys_values(source, context=context)
         q = self.queries(x, context=context)
         return self.merge(self.attend(q, keys, values, mask=mask, rngs=rngs, context=context))
 
     def queries(
-        self, x: Array, offset: int | Array = 0, *, context: Context | None = None
+        self, x: Array, offset: int | Array = 0, *, context: Context | str | None = None
     ) -> Float[Array, "b t h d"]:
         """The queries of `x`, whose first position is `offset`."""
         return self._rotate(self._split(self.query(x)), offset, context)
 
     def keys_values(
-        self, x: Array, offset: int | Array = 0, *, context: Context | None = None
+        self, x: Array, offset: int | Array = 0, *, context: Context | str | None = None
     ) -> tuple[Float[Array, "b s g d"], Float[Array, "b s g d"]]:
         """The keys and values of `x`, whose first position is `offset`."""
         keys = self._rotate(self._split(self.key(x)), offset, context)
@@ -130,7 +132,7 @@ class MultiHeadAttention(nnx.Module):
         mask: MaskFunction | None = None,
         query_offset: int | Array = 0,
         rngs: nnx.Rngs | None = None,
-        context: Context | None = None,
+        context: Context | str | None = None,
     ) -> Float[Array, "b t h e"]:
         """The variant's own math, on projected heads."""
         options = Options(mask, query_offset, context=context)
@@ -249,7 +251,7 @@ class MultiHeadAttention(nnx.Module):
     def _split(self, x: Array) -> Array:
         return x.reshape(*x.shape[:-1], -1, self.head_width)
 
-    def _rotate(self, x: Array, offset: int | Array, context: Context | None = None) -> Array:
+    def _rotate(self, x: Array, offset: int | Array, context: Context | str | None = None) -> Array:
         if not self.rope:
             return x
         return positions.rope(x, offset + positions_of(context, x.shape[1]))

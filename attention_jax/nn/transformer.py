@@ -166,7 +166,6 @@ def attention_of(
         rope=rope,
         dropout_rate=config.attention_dropout_rate,
         dtype=jnp.dtype(config.dtype),
-        context=config.context,
         rngs=rngs,
     )
 
@@ -180,7 +179,7 @@ class Layer(nnx.Module):
     def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
         plain_types.of_kind("config", config, TransformerConfig)
         config.check()
-        own = variant_at(config, self.role)
+        own, self.context = variant_at(config, self.role), config.context
         self.attention = attention_of(config, own, rope=config.positions == "rope", rngs=rngs)
         self.feed_forward = FeedForward(
             config.width,
@@ -197,7 +196,8 @@ class Layer(nnx.Module):
         self, x: Array, mask: MaskFunction | None = None, rngs: nnx.Rngs | None = None
     ) -> Array:
         """The self-attention block."""
-        update = self.attention(self.around_attention.pre_norm(x), mask=mask, rngs=rngs)
+        inside, context = self.around_attention.pre_norm(x), self.context
+        update = self.attention(inside, mask=mask, rngs=rngs, context=context)
         return self.around_attention.add(x, update, rngs)
 
     def self_attention_step(

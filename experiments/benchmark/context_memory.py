@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def temporary_bytes(config: ContextMemory, context: aj.Context | None) -> int:
-    """What XLA plans beside arguments and results, for each device."""
+    """Memory that XLA plans beside arguments and results, for each device."""
     devices = jax.devices()[: 1 if context is None else config.shards]
     mesh = jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
     divided = NamedSharding(mesh, PartitionSpec(None, AXIS))

@@ -115,7 +115,7 @@ def test_plans_say_what_shards_hold(eight):
     assert "99 keys before its own 64, and 0 after" in near.context
 
 
-def test_calls_that_cannot_be_divided_are_refused_in_one_line(eight):
+def test_calls_that_cannot_be_divided_are_refused_in_one_line(eight, users_errors):
     refused("must be a multiple of 8.*got 60.*56 and 64", length=60, context="sequence")
     zigzag = aj.Context("sequence", order="zigzag")
     refused("must be a multiple of 16.*got 56.*48 and 64", length=56, context=zigzag)

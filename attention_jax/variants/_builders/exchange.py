@@ -16,19 +16,11 @@ from jaxtyping import Array, Bool
 from attention_jax.core.types import Options
 from attention_jax.engine import context_neighbors
 from attention_jax.engine.context_layout import Layout, layout_of
-from attention_jax.variants._builders.keywise import Prepared, same_positions
+from attention_jax.variants._builders.keywise import Prepared, prepare, same_positions
 
 
 def of_shard(name: str, options: Options, queries: int, keys: int) -> tuple[Options, Layout | None]:
-    """The options of one shard, with its own positions; and the layout, None without a context.
-
-    Args:
-      name: of the variant, for errors.
-      queries, keys: how many the shard has.
-
-    Raises:
-      ValueError: another strategy or order than states can honor.
-    """
+    """The options of one shard, with its own positions."""
     if options.context is None:
         return options, None
     layout = layout_of(options.context)
@@ -90,7 +82,7 @@ def tail_before(layout: Layout | None, x: Array, count: int) -> Array:
     return jnp.where(place[None, :, None, None] >= 0, found, 0)
 
 
-def spoiled(layout: Layout | None, got: Prepared) -> Prepared:
+def _spoiled(layout: Layout | None, got: Prepared) -> Prepared:
     """The request, in which keys of other shards that are not finite spoil rows too."""
     if layout is None:
         return got

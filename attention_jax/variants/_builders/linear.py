@@ -27,7 +27,7 @@ from attention_jax.variants._builders.chunked_scan import (
     step,
 )
 from attention_jax.variants._builders.compiled import compiled
-from attention_jax.variants._builders.keywise import Prepared, finalize, only_causal, prepare
+from attention_jax.variants._builders.keywise import Prepared, finalize, only_causal
 
 
 class LinearState(NamedTuple):
@@ -62,8 +62,7 @@ def from_features(
     @compiled
     def attend(params: Params, q: Array, k: Array, v: Array, options: Options = Options()) -> Array:
         del params
-        options, layout = exchange.of_shard(name, options, q.shape[1], k.shape[1])
-        got = exchange.spoiled(layout, prepare(name, q, k, v, options))
+        got, options, layout = exchange.prepared(name, q, k, v, options)
         queries = of_query(got.q, positions_from(options.query_offset, q.shape[1]))
         keys = of_key(got.k, positions_from(options.key_offset, k.shape[1]))
         keys = jnp.where(got.visible[:, :, None, None], keys, 0)
@@ -136,8 +135,7 @@ def from_decay(
 
     @compiled
     def attend(params: Params, q: Array, k: Array, v: Array, options: Options = Options()) -> Array:
-        options, layout = exchange.of_shard(name, options, q.shape[1], k.shape[1])
-        got = exchange.spoiled(layout, prepare(name, q, k, v, options))
+        got, options, layout = exchange.prepared(name, q, k, v, options)
         only_causal(name, got.causal)
         at = positions_from(options.key_offset, k.shape[1])
         k, v = (spread(x, q.shape[2]) for x in (got.k, got.v))
@@ -244,8 +242,7 @@ def from_delta(
 
     @compiled
     def attend(params: Params, q: Array, k: Array, v: Array, options: Options = Options()) -> Array:
-        options, layout = exchange.of_shard(name, options, q.shape[1], k.shape[1])
-        got = exchange.spoiled(layout, prepare(name, q, k, v, options))
+        got, _, layout = exchange.prepared(name, q, k, v, options)
         only_causal(name, got.causal)
         return finalize(got, finish(_delta_pass(params, gates, got, layout)), q.dtype)
 

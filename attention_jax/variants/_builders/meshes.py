@@ -1,7 +1,6 @@
 """The door of a variant: no mesh types its arrays, as `jax.shard_map` and explicit axes do."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 from jaxtyping import Array, PyTree
@@ -26,9 +25,13 @@ def apart(
     return partition.apart(lambda arrays: attend(*rebuild(arrays)), arrays, q)
 
 
+# What a variant attends with: `(params, q, k, v, options)`.
+Arguments = tuple[Params, Array, Array, Array, Options]
+
+
 def lifted(
     params: Params, q: Array, k: Array, v: Array, options: Options
-) -> tuple[PyTree, Callable[[PyTree], tuple[Any, ...]]]:
+) -> tuple[PyTree, Callable[[PyTree], Arguments]]:
     """All arrays of a call, `(q, k, v)` the first, and the call as a function of them."""
     with partition.unchecked():
         conjuncts = masks.conjuncts(options.mask)
@@ -39,7 +42,7 @@ def lifted(
     # One array for both shows that queries and keys are aligned.
     shared = len(starts) == 2 and options.query_offset is options.key_offset
 
-    def rebuilt(arrays: PyTree) -> tuple[Any, ...]:
+    def rebuilt(arrays: PyTree) -> Arguments:
         qkv, params, captured, starts, key = arrays
         starts = starts | ({"key_offset": starts["query_offset"]} if shared else {})
         return params, *qkv, options._replace(mask=mask.bound(captured), dropout_key=key, **starts)
