@@ -19,7 +19,22 @@ from attention_jax.engine.context_layout import Layout, layout_of
 from attention_jax.variants._builders.keywise import Prepared, prepare, same_positions
 
 
-def of_shard(name: str, options: Options, queries: int, keys: int) -> tuple[Options, Layout | None]:
+def prepared(
+    name: str, q: Array, k: Array, v: Array, options: Options
+) -> tuple[Prepared, Options, Layout | None]:
+    """The request of one shard, its options, and the layout, which is None without a context.
+
+    Raises:
+      ValueError: as `keywise.prepare`; or the context has another strategy or order than states
+        can honor.
+    """
+    options, layout = _of_shard(name, options, q.shape[1], k.shape[1])
+    return _spoiled(layout, prepare(name, q, k, v, options)), options, layout
+
+
+def _of_shard(
+    name: str, options: Options, queries: int, keys: int
+) -> tuple[Options, Layout | None]:
     """The options of one shard, with its own positions."""
     if options.context is None:
         return options, None

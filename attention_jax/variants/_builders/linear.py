@@ -140,8 +140,7 @@ def from_decay(
         at = positions_from(options.key_offset, k.shape[1])
         k, v = (spread(x, q.shape[2]) for x in (got.k, got.v))
         queries, keys, log_decay = fade(params, got.q, k, at, got.visible)
-        before = exchange.state_before(layout, added, keys, v, log_decay)
-        return finalize(got, finish(scan(queries, keys, v, log_decay, start=before)), q.dtype)
+        return finalize(got, finish(_faded(layout, queries, keys, v, log_decay)), q.dtype)
 
     def start(params: Params, batch: int, length: int, **sizes: Any) -> LinearState:
         del params, length
@@ -162,6 +161,12 @@ def from_decay(
     return Variant(
         init, attend, start, next_one, roles=("causal",), mask_kind="keywise", divides=True
     )
+
+
+def _faded(layout: Layout | None, q: Array, k: Array, v: Array, log_decay: Array) -> Array:
+    """The causal pass of one shard, from the state after those before it."""
+    before = exchange.state_before(layout, added, k, v, log_decay)
+    return scan(q, k, v, log_decay, start=before)
 
 
 def empty_state(
