@@ -240,7 +240,8 @@ class _Ring(NamedTuple):
         return jax.lax.scan(turn, (sums, home, keys), turns)[0][:2]
 
     def _nothing(self, query: Array, *rest: PyTree) -> Part:
-        like = jax.eval_shape(lambda *x: self.part(*x, (0, 0)), query, *rest)
+        start = jax.ShapeDtypeStruct((), jnp.int32)
+        like = jax.eval_shape(self.part, query, *rest, (start, start))
         out = jnp.zeros(like.out.shape, like.out.dtype)
         return Part(out, None if like.lse is None else jnp.full_like(out[..., 0], -jnp.inf))
 
