@@ -12,6 +12,7 @@ from typing import get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType
 from jaxtyping import PyTree
 
 from attention_jax.core import checks
@@ -110,4 +111,8 @@ def _taken(x: AnyArray, chunks: np.ndarray, axis: int) -> jax.Array:
     checks.index("axis", axis, x.ndim)
     divided_length("tree", x.shape[axis], count // 2, Context("", order="zigzag"))
     parts = x.reshape(*x.shape[:axis], count, -1, *x.shape[axis + 1 :])
-    return jnp.take(parts, chunks, axis=axis).reshape(x.shape)
+    own = jax.typeof(parts).sharding
+    # Under explicit axes the order changes, and what divides the array does not.
+    kept = own.spec if AxisType.Explicit in own.mesh.axis_types else None
+    at = (*[slice(None)] * axis, chunks)
+    return parts.at[at].get(out_sharding=kept).reshape(x.shape)
