@@ -1,4 +1,4 @@
-"""Which positions of a sequence the shards of an axis hold, seen from one of them."""
+"""Positions of a sequence that the shards of an axis hold, seen from one of them."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -61,14 +61,6 @@ class Layout(NamedTuple):
         if self.context.chunks == 1:
             return whole
         return contexts.natural(whole, shards=self.shards)
-
-    def own_rows(self, x: Array) -> Array:
-        """This shard's positions of a whole sequence."""
-        count = self.context.chunks
-        size = x.shape[1] // (self.shards * count)
-        starts = [self.shard, 2 * self.shards - 1 - self.shard][:count]
-        own = [jax.lax.dynamic_slice_in_dim(x, n * size, size, axis=1) for n in starts]
-        return jnp.concatenate(own, axis=1)
 
     def positions(self, length: int) -> Array:
         """The positions of the rows of a call whose arrays have this length."""
