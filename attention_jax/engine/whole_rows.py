@@ -63,7 +63,9 @@ def takes(request: Request) -> bool:
         form is not None and form.row_statistics is online_normalizers.SOFTMAX.row_statistics
     )
     here = jax.default_backend() == "cpu" and partition.devices() == 1
-    return here and is_softmax and form.before is None and request.shape.is_known
+    # What comes after, as a sink, reads the log-sum-exp.
+    alone = form is not None and form.before is None and form.after is None
+    return here and is_softmax and alone and request.shape.is_known
 
 
 def held(request: Request) -> int:

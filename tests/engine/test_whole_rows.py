@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from attention_jax import attention, masks, plan
+from attention_jax.core import normalizers
 from attention_jax.engine import whole_rows
 
 MODS = {
@@ -103,6 +104,16 @@ def test_strips_are_those_of_the_definition(draw, monkeypatch, mask):
         got, attention(q, k, v, mask=mask, implementation="reference"), rtol=2e-5, atol=2e-5
     )
     assert len(found[0]) > 1 and found[0][-1].bottom == 600
+
+
+def test_a_sink_has_its_share(draw):
+    q, k, v = (draw(2, 9, 2, 4) for _ in range(3))
+    normalizer = normalizers.softmax_with_sink(jnp.arange(2.0))
+    got, expected = (
+        attention(q, k, v, mask=masks.causal, normalizer=normalizer, implementation=x)
+        for x in (None, "reference")
+    )
+    np.testing.assert_allclose(got, expected, rtol=2e-5, atol=2e-5)
 
 
 def test_a_strip_with_a_hidden_nan_is_finite(draw):
