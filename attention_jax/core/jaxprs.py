@@ -150,6 +150,7 @@ def hoist(program: ClosedJaxpr, *, finite: bool = False) -> Hoisted:
     """
     consts, shape = [jnp.asarray(x) for x in program.consts], program.out_avals[0]
     inexact = [jnp.issubdtype(x.dtype, jnp.inexact) for x in consts]
+    jaxpr = _without_arrays(program)
 
     def captured(floats: tuple[Array, ...], others: tuple[Array, ...]) -> list[Array]:
         kinds = iter(floats), iter(others)
@@ -157,20 +158,30 @@ def hoist(program: ClosedJaxpr, *, finite: bool = False) -> Hoisted:
 
     def hoisted(floats: tuple[Array, ...], others: tuple[Array, ...], *arguments: Array) -> Array:
         # An array even where the program is a number.
-        found = jax.core.eval_jaxpr(program.jaxpr, captured(floats, others), *arguments)[0]
+        found = jax.core.eval_jaxpr(jaxpr, captured(floats, others), *arguments)[0]
         return jnp.asarray(found, shape.dtype)
 
     def guarded(visible: Array, floats: Any, others: Any, *arguments: Array) -> Array:
         return hidden_pairs.evaluate(
-            program.jaxpr, captured(floats, others), arguments, visible, finite=finite
+            jaxpr, captured(floats, others), arguments, visible, finite=finite
         )[0]
 
     return Hoisted(
         hoisted,
         tuple(x for x, is_float in zip(consts, inexact, strict=True) if is_float),
         tuple(x for x, is_float in zip(consts, inexact, strict=True) if not is_float),
-        guarded if hidden_pairs.needs_guard(program.jaxpr, finite=finite) else None,
+        guarded if hidden_pairs.needs_guard(jaxpr, finite=finite) else None,
     )
+
+
+def _without_arrays(program: ClosedJaxpr) -> Jaxpr:
+    """The program alone: functions that outlive a trace must hold no array of it.
+
+    Since jax 0.12 it holds what it captured by itself.
+    """
+    jaxpr = program.jaxpr
+    held = getattr(jaxpr, "consts", ())
+    return jaxpr.replace(consts=[None] * len(held)) if held else jaxpr
 
 
 class Parts(NamedTuple):

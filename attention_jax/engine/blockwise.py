@@ -80,8 +80,10 @@ def run(
 def _config(request: Request, hoisted: Sequence[Hoisted | None], tiling: BlockMap) -> EngineConfig:
     form: Any = request.normalizer.online
     analysis = request.analysis
+    # The arrays are passed beside it: rules of derivatives outlive the trace that these may be of.
+    functions = (None if x is None else x._replace(floats=(), others=()) for x in hoisted)
     spec = TileSpec(
-        *hoisted,
+        *functions,
         used=(False,) * 4 if analysis.mask is None else analysis.mask.used,
         dropout_rate=request.dropout.rate if request.dropout else 0.0,
         shape=request.shape,

@@ -201,10 +201,15 @@ def test_layers_that_are_alike_are_traced_once(monkeypatch):
     monkeypatch.setattr(tiles, "fold", lambda *x: folded.append(x) or fold(*x))
     x = jnp.ones((1, 13, 2, 6))
 
-    def loss(x):
-        for _ in range(4):
-            x = attention(x, x, x, mask=masks.causal & masks.sliding_window(5))
-        return x.sum()
+    def traced(layers, window):
+        def loss(x):
+            for _ in range(layers):
+                x = attention(x, x, x, mask=masks.causal & masks.sliding_window(window))
+            return x.sum()
 
-    jax.jit(jax.value_and_grad(loss)).trace(x)
-    assert len(folded) == 3  # queries, keys and values of one layer
+        folded.clear()
+        jax.jit(jax.value_and_grad(loss)).trace(x)
+        return len(folded)
+
+    # Queries, keys and values of one layer, once for its value and once for its derivative.
+    assert traced(4, window=5) == traced(1, window=6) == 6
