@@ -15,10 +15,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from attention_jax import variants
-from attention_jax.core import masks, normalizers, positions, scores
+from attention_jax.core import contexts, masks, normalizers, positions, scores
 from attention_jax.core.allocator import keep_memory
 from attention_jax.core.explanation import Explanation
-from attention_jax.core.types import Options, Variant
+from attention_jax.core.types import Context, Options, Variant
 from attention_jax.engine.api import attention, plan
 from attention_jax.engine.explain import explain
 from attention_jax.variants._builders.pair import from_mask, from_score
@@ -38,10 +38,12 @@ _ROOMS = ("analysis", "data", "decoding", "evaluation", "models", "nn", "trainin
 
 # The lazy rooms are left out: a star import should stay light too.
 __all__ = [
+    "Context",
     "Explanation",
     "Options",
     "Variant",
     "attention",
+    "contexts",
     "explain",
     "from_mask",
     "from_score",
