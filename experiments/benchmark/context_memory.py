@@ -21,6 +21,7 @@ import attention_jax as aj
 from attention_jax import masks
 from attention_jax.core.files import write_whole
 from experiments.common import flags
+from experiments.common.config import DeviceFlags
 from experiments.common.flags import Flag
 
 AXIS = "sequence"
@@ -90,4 +91,4 @@ def loss(context: aj.Context | None, q: Array, k: Array, v: Array, slopes: Array
 
 
 if __name__ == "__main__":
-    flags.launch(main, ContextMemory())
+    flags.launch(main, ContextMemory(), DeviceFlags())
