@@ -5,8 +5,9 @@
 
 Bytes of parameters and optimizer are counted. All else is read from an update that XLA compiles for
 virtual devices of a CPU, at most 64: `data` has as many shares as fit, and as few as two. It is
-compiled with one layer and with two; what a layer adds is extended to --layers. XLA's other
-backends fuse and lay out otherwise, so memory beside the state is a guide, not a bound.
+compiled with one layer and with two; what a layer adds is extended to --layers. Sums over `data`
+are counted as rings of the virtual shares: among many devices they move up to twice as much. XLA's
+other backends fuse and lay out otherwise, so memory beside the state is a guide, not a bound.
 """
 
 import math
