@@ -66,7 +66,8 @@ def wait(processes: Sequence[subprocess.Popen], signalled: Sequence[int]) -> int
     while any(process.poll() is None for process in processes):
         codes = [process.poll() for process in processes]
         if failed is None and any(codes):
-            failed = next(code for code in codes if code)
+            # One that a signal ended, a negative code, has brought those down that wait for it.
+            failed = min(code for code in codes if code)
             stopped = any(number != getattr(signal, "SIGUSR1", None) for number in signalled)
             until = time.monotonic() + (AFTER_SIGNAL if stopped else AFTER_FAILURE)
             if not stopped:

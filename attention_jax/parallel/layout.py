@@ -99,9 +99,11 @@ class Layout:
           seed_of: `(key, share) -> key`, another key for each share.
         """
 
+        if self.shape.rows == 1:
+            return partial(_of_one_share, loss)
+
         def of_share(params: Params, batch: Any, key: jax.Array) -> tuple[Any, Params]:
-            if self.shape.rows > 1:
-                key = seed_of(key, lax.axis_index(ROWS))
+            key = seed_of(key, lax.axis_index(ROWS))
 
             def whole(params: Params) -> tuple[jax.Array, Any]:
                 return loss(jax.tree.map(_gather, params, self._specs), batch, key)
@@ -124,6 +126,12 @@ class Layout:
             return shared(params, batch, key)
 
         return whole
+
+
+def _of_one_share(loss: Loss, params: Params, batch: Batch, key: jax.Array) -> tuple[Any, Params]:
+    """Sums and gradient where nothing but `tensor` and `context` divides the computation."""
+    (_, sums), found = jax.value_and_grad(loss, has_aux=True)(params, batch, key)
+    return sums, found
 
 
 def _gather(x: jax.Array, spec: PartitionSpec) -> jax.Array:

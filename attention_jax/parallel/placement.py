@@ -112,6 +112,13 @@ def from_host(x: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
     return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
 
 
+def everywhere(tree: Tree) -> Tree:
+    """A tree that every process holds whole, as arrays of all devices, each of which has them."""
+    mesh = Mesh(np.array(jax.devices()), ("devices",))
+    whole = NamedSharding(mesh, PartitionSpec())
+    return jax.tree.map(lambda x: from_host(np.asarray(x), whole), tree)
+
+
 def readable(x: jax.Array) -> jax.Array:
     """An array that this process can compute with alone: as it is, or a copy of its own."""
     return x if x.is_fully_addressable else jnp.asarray(fetch(x))

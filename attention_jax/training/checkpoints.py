@@ -254,6 +254,10 @@ class Checkpoints:
             tree,
         )
 
+    def forget(self) -> None:
+        """Forgets what is known of checkpoints, which another process may have changed."""
+        self._records.clear()
+
     def delete_after(self, step: int) -> None:
         """Deletes the checkpoints beyond `step`, which training is about to repeat."""
         self._delete(other for other in self.steps() if other > step)

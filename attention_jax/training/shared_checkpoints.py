@@ -1,10 +1,11 @@
 """Checkpoints of several processes: each writes what its devices hold, and process 0 seals it.
 
 A checkpoint holds whole arrays, whatever the mesh and the number of processes, so that it resumes
-on any other. To be sealed, one array after the other is brought to the hosts; to be restored, all
-are read by process 0 and sent to the others. All processes must see the folder.
+on any other. To be sealed, one array after the other is brought to the hosts; what is restored
+is what process 0 reads, which it sends to the others. All processes must see the folder.
 """
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -76,6 +77,7 @@ class SharedCheckpoints:
     def average(self, steps: Sequence[int], template: Tree) -> Tree:
         """As `Checkpoints.average`, on the hosts."""
         found: list[Tree] = []
+        self._echo(lambda: self._own.average(steps, _shapes(template)))
 
         def read() -> None:
             found.append(self._own.average(steps, _shapes(template)))
@@ -89,6 +91,7 @@ class SharedCheckpoints:
 
     def _restored(self, read: Callable[[Tree], Restored | None], template: Tree) -> Restored | None:
         found: list[Restored] = []
+        self._echo(lambda: read(_shapes(template)))
 
         def on_first() -> list[Any] | None:
             restored = read(_shapes(template))
@@ -103,6 +106,16 @@ class SharedCheckpoints:
         host = _from_first(found[0].tree if found else None, template)
         tree = jax.tree.map(lambda x, like: placement.from_host(x, like.sharding), host, template)
         return Restored(said[0], tree, json.loads(said[1]))
+
+    def _echo(self, read: Callable[[], object]) -> None:
+        """Reads on the other processes too what process 0 is about to read.
+
+        Orbax numbers what it does, and waits at the next save for processes of the same number.
+        """
+        if not processes.is_first():
+            self._own.forget()
+            with contextlib.suppress(Exception):  # of process 0 it is raised
+                read()
 
     def _first(self, make: Callable[[], Any]) -> Any:
         return processes.on_first(make, raises=_RAISES)

@@ -251,7 +251,7 @@ def launch(main: Callable[..., None], *groups: tuple, more: bool = False) -> Non
 
 def _join() -> None:
     """Connects the processes of a run where flags ask for several devices."""
-    if "mesh" in FLAGS and (FLAGS.mesh or FLAGS.distributed):
+    if "distributed" in FLAGS and (FLAGS.mesh or FLAGS.distributed):
         together.join(asked=FLAGS.distributed, timeout_seconds=float(FLAGS.distributed_timeout))
 
 

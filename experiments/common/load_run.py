@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from flax import nnx
 
 from attention_jax.core.types import Params
-from attention_jax.parallel import processes
+from attention_jax.parallel import placement, processes
 from attention_jax.training.checkpoints import CheckpointDamaged, Checkpoints
 from attention_jax.training.shared_checkpoints import SharedCheckpoints
 from experiments.common import flags, run_folder, seals
@@ -134,8 +133,8 @@ def save_params(folder: Path, params: Params, identity: Mapping[str, str]) -> No
     """Keeps the parameters that a run ends with; every process of several calls this."""
     own = Checkpoints(folder / FINAL, identity=identity)
     kept = SharedCheckpoints(own) if processes.several() else own
-    # Arrays of hosts are written by the first of them.
-    kept.save(0, {"params": jax.tree.map(np.asarray, params) if processes.several() else params})
+    # Orbax writes arrays of all devices alone where there are several processes.
+    kept.save(0, {"params": placement.everywhere(params) if processes.several() else params})
 
 
 def load_params(folder: Path, build: Build, identity: Mapping[str, str] | None = None) -> Params:

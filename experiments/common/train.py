@@ -108,12 +108,12 @@ def _chosen(
 ) -> tuple[Path, run_folder.Record]:
     """The folder of a run, locked where it is there, and its record.
 
-    Of several processes the first chooses and locks it, and has the record.
+    Of several processes the first chooses and locks it; all have its record.
     """
     contents = experiment.hashes(data)
     records = [run_folder.new_record(experiment, contents)]
 
-    def choose() -> str:
+    def choose() -> dict[str, Any]:
         folder = run_folder.choose(
             experiment, config, experiment.folder_name(config, data), contents
         )
@@ -122,9 +122,10 @@ def _chosen(
         if config.run.resume:
             records.append(run_folder.read_record(folder))
             print(*_of_schedule(experiment, config, folder), sep="", end="")
-        return str(folder)
+        return {"folder": str(folder), "record": records[-1]._asdict()}
 
-    return Path(processes.on_first(choose, raises=(ValueError,))), records[-1]
+    chosen = processes.on_first(choose, raises=(ValueError,))
+    return Path(chosen["folder"]), run_folder.Record(**chosen["record"])
 
 
 def _trained(start: _Start, settings: TrainConfig) -> tuple[Run, dict[str, Any]] | None:
