@@ -137,8 +137,7 @@ def _trained(start: _Start, settings: TrainConfig) -> tuple[Run, dict[str, Any]]
     validate = experiment.validate(config, data, known, structure(build))
     objective, notes = experiment.objective(config), experiment.notes(config, data, known)
     on_mesh = _on_mesh(build, batches, settings, objective)
-    for line in chain(notes, [_extent(build, batches, settings)], on_mesh):
-        print(line)
+    print(*chain(notes, [_extent(build, batches, settings)], on_mesh), sep="\n")
     if config.run.dry_run:
         print(_a_step(build, batches, settings, objective))
         print(f"--dry_run: nothing is trained; the run would stand in {folder}")
