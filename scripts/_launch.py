@@ -15,7 +15,7 @@ PASSED_ON = tuple(
     for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1")
     if hasattr(signal, name)
 )
-LOOK_EVERY = 0.1  # seconds
+LOOK_EVERY, SETTLED_AFTER = 0.1, 1.0  # seconds
 # A process that waits for one that is gone does not listen; one that saves a checkpoint takes long.
 AFTER_FAILURE, AFTER_SIGNAL = 5.0, 120.0
 
@@ -66,8 +66,10 @@ def wait(processes: Sequence[subprocess.Popen], signalled: Sequence[int]) -> int
     while any(process.poll() is None for process in processes):
         codes = [process.poll() for process in processes]
         if failed is None and any(codes):
-            # One that a signal ended, a negative code, has brought those down that wait for it.
-            failed = min(code for code in codes if code)
+            # One that a signal ended, a negative code, brings those down that wait for it; the
+            # system may take longer to end it than they do to notice.
+            time.sleep(SETTLED_AFTER)
+            failed = min(code for process in processes if (code := process.poll()))
             stopped = any(number != getattr(signal, "SIGUSR1", None) for number in signalled)
             until = time.monotonic() + (AFTER_SIGNAL if stopped else AFTER_FAILURE)
             if not stopped:
@@ -76,7 +78,7 @@ def wait(processes: Sequence[subprocess.Popen], signalled: Sequence[int]) -> int
             end(processes, signal.SIGKILL)
         time.sleep(LOOK_EVERY)
     codes = [process.returncode for process in processes]
-    code = failed or next((code for code in codes if code), 0)
+    code = failed or min((code for code in codes if code), default=0)
     if code and not signalled:
         print(f"scripts/launch: process {codes.index(code)} failed", file=sys.stderr)
     return 128 - code if code < 0 else code
