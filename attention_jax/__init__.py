@@ -7,7 +7,8 @@ it would run, and `explain` shows every step of a small call. `variants` holds o
 literature a file; `scores`, `normalizers`, `masks` and `positions` are the parts they are made of.
 
 The other rooms are imported at first use, since they need Flax and the packages of extras:
-`aj.nn`, `aj.models`, `aj.data`, `aj.decoding`, `aj.training`, `aj.evaluation`, `aj.analysis`.
+`aj.nn`, `aj.models`, `aj.parallel`, `aj.data`, `aj.decoding`, `aj.training`, `aj.evaluation`,
+`aj.analysis`.
 """
 
 import importlib
@@ -15,10 +16,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from attention_jax import variants
-from attention_jax.core import masks, normalizers, positions, scores
+from attention_jax.core import contexts, masks, normalizers, positions, scores
 from attention_jax.core.allocator import keep_memory
 from attention_jax.core.explanation import Explanation
-from attention_jax.core.types import Options, Variant
+from attention_jax.core.types import Context, Options, Variant
 from attention_jax.engine.api import attention, plan
 from attention_jax.engine.explain import explain
 from attention_jax.variants._builders.pair import from_mask, from_score
@@ -30,18 +31,21 @@ if TYPE_CHECKING:  # so that type checkers and editors know them
     from attention_jax import evaluation as evaluation
     from attention_jax import models as models
     from attention_jax import nn as nn
+    from attention_jax import parallel as parallel
     from attention_jax import training as training
 
 __version__ = "0.2.0"
 
-_ROOMS = ("analysis", "data", "decoding", "evaluation", "models", "nn", "training")
+_ROOMS = ("analysis", "data", "decoding", "evaluation", "models", "nn", "parallel", "training")
 
 # The lazy rooms are left out: a star import should stay light too.
 __all__ = [
+    "Context",
     "Explanation",
     "Options",
     "Variant",
     "attention",
+    "contexts",
     "explain",
     "from_mask",
     "from_score",

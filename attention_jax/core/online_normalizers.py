@@ -100,7 +100,8 @@ _LOWEST = lowest(jnp.float32)
 SOFTMAX = Online(_softmax_row, _softmax_weight, _own_weight, sums_to_one=True)
 
 
-def _no_row(sweep: Sweep) -> Row:
+def no_row(sweep: Sweep) -> Row:
+    """No statistics of a row: its weights are those of single logits."""
     return ()
 
 
@@ -112,7 +113,7 @@ def _sigmoid_derivative(x: Array, p: Array, row: Row) -> Array:
     return p * (1 - p)
 
 
-SIGMOID = Online(_no_row, _sigmoid_weight, _sigmoid_derivative, sums_to_one=False)
+SIGMOID = Online(no_row, _sigmoid_weight, _sigmoid_derivative, sums_to_one=False)
 
 
 def _count(sweep: Sweep) -> Row:

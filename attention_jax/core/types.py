@@ -9,7 +9,7 @@ Axis letters, in shapes such as `Float[Array, "b t h d"]`:
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -51,6 +51,33 @@ MaskFunction = Callable[[Array, Array, Array, Array], Array]
 Output = Array | tuple[Array, Array]
 
 
+Strategy = Literal["gather", "ring", "neighbors"]
+Order = Literal["natural", "zigzag"]
+
+
+@clear_fields
+class Context(NamedTuple):
+    """How the sequence of a call is divided over devices.
+
+    Attributes:
+      axis: of the mesh, whose shards hold parts of the sequence, in order.
+      strategy: "gather" brings all keys and values to each shard; "ring" passes them on from shard
+        to shard, so that none holds more than a part; "neighbors" brings those alone that a
+        `masks.sliding_window` reaches.
+      order: "natural", or "zigzag", where shard r of n holds the chunks r and 2n - 1 - r of 2n, so
+        that all shards have as many pairs of a causal mask: see `zigzag`.
+    """
+
+    axis: str
+    strategy: Strategy = "gather"
+    order: Order = "natural"
+
+    @property
+    def chunks(self) -> int:
+        """Chunks of the sequence that a shard holds."""
+        return 2 if self.order == "zigzag" else 1
+
+
 @clear_fields
 class Options(NamedTuple):
     """The part of an attention call that a variant does not choose itself.
@@ -68,6 +95,8 @@ class Options(NamedTuple):
         any rate.
       return_lse: whether to return `(output, lse)`, with the log-sum-exp of each row's logits.
       implementation: of the engine; None for the fastest that honors the call.
+      context: the axis of the mesh over which the sequence is divided, or a `Context`; None where
+        each device has whole sequences.
     """
 
     mask: MaskFunction | None = None
@@ -77,6 +106,7 @@ class Options(NamedTuple):
     dropout_key: PRNGKeyArray | None = None
     return_lse: bool = False
     implementation: str | None = None
+    context: Context | str | None = None
 
 
 class Variant(NamedTuple):
@@ -100,6 +130,8 @@ class Variant(NamedTuple):
       mask_kind: "pairwise" where any mask may hide any pair; "keywise" where only keys can be
         hidden from all queries alike, beside `masks.causal`. Others are refused.
       stochastic: whether it draws, beside dropout; it then takes `dropout_key` at any rate.
+      divides: whether `attend` honors `context` itself, inside `jax.shard_map`. Any other is called
+        there with the queries of a shard, and with the keys and values of all.
     """
 
     init: Callable[..., Params]
@@ -111,6 +143,7 @@ class Variant(NamedTuple):
     roles: tuple[str, ...] = ("bidirectional", "causal")
     mask_kind: str = "pairwise"
     stochastic: bool = False
+    divides: bool = False
 
 
 # Within one sequence, seen whole or up to each query; and from one sequence to another.

@@ -7,7 +7,7 @@ batch = next(iterator)          # iterator.get_state() and .set_state(...) resum
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from attention_jax.data.types import BOS, EOS, PAD, Example, Seq2SeqBatch
 
 with needed("train"):
     import grain
+
+
+Batch = Any  # a pytree of arrays, with `weights`
 
 
 @runtime_checkable
@@ -34,6 +37,61 @@ class Batches(Protocol):
     def __getitem__(self, index: int) -> Any: ...
 
     def epoch(self, number: int = 0) -> Iterator: ...
+
+
+@runtime_checkable
+class ByRows(Protocol):
+    """Interface of batches that can read some rows of a batch without the others."""
+
+    def rows(self, index: int) -> int:
+        """Rows of a batch."""
+        ...
+
+    def some(self, index: int, rows: slice) -> Batch:
+        """So many rows of it; those beyond its own are empty, with weight 0."""
+        ...
+
+
+class Part(NamedTuple):
+    """Rows of a batch that one process reads, and how many the batch has."""
+
+    batch: Any
+    rows: int
+
+
+class OwnRows:
+    """Batches of which a process reads its own rows; all processes together read each row once.
+
+    Args:
+      batches: of all processes.
+      own: `(rows) -> (filled, slice)`: to how many rows a batch is filled up, and those of this
+        process.
+    """
+
+    def __init__(self, batches: Batches, own: Callable[[int], tuple[int, slice]]):
+        self._batches, self._own = batches, own
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, index: int) -> Part:
+        if isinstance(self._batches, ByRows):
+            filled, rows = self._own(self._batches.rows(index))
+            return Part(self._batches.some(index, rows), filled)
+        batch = self._batches[index]
+        filled, rows = self._own(len(batch.weights))
+        return Part(_cut(batch, rows), filled)
+
+
+def _cut(batch: Any, rows: slice) -> Any:
+    """Rows of a batch, and empty ones for those beyond its end."""
+
+    def some(x: np.ndarray) -> np.ndarray:
+        own = x[rows]
+        empty = np.zeros((rows.stop - rows.start - len(own), *x.shape[1:]), x.dtype)
+        return np.concatenate([own, empty])
+
+    return type(batch)(*map(some, batch))
 
 
 _MULTIPLE = 8
@@ -147,13 +205,26 @@ class BucketedBatches:
         return EPOCHS * self.batches_per_epoch
 
     def __getitem__(self, index: int) -> Any:
+        return self.some(index, slice(0, self.rows(index)))
+
+    def rows(self, index: int) -> int:
+        """Rows of a batch, empty ones included."""
+        return self._planned_batch(index)[1]
+
+    def some(self, index: int, rows: slice) -> Batch:
+        """Some rows of a batch; those beyond its own are empty."""
+        length, _, members = self._planned_batch(index)
+        count = rows.stop - rows.start
+        return self._collate([self._pairs[i] for i in members[rows]], rows=count, length=length)
+
+    def _planned_batch(self, index: int) -> tuple[int, int, np.ndarray]:
+        """Length, rows and members of a batch."""
         epoch, position = divmod(int(index), self.batches_per_epoch)
         planned, plan = self._planned
         if planned != epoch:
             plan = self._plan(epoch)
             self._planned = epoch, plan
-        length, rows, members = plan[position]
-        return self._collate([self._pairs[i] for i in members], rows=rows, length=length)
+        return plan[position]
 
     def epoch(self, number: int = 0) -> Iterator:
         """Batches of one epoch, with each pair once."""
@@ -202,7 +273,7 @@ def pad(pairs: Sequence[Pair], *, rows: int, length: int) -> Seq2SeqBatch:
     return Seq2SeqBatch(source, source_mask, target_in, target_out, weights)
 
 
-def pipeline(batches: Batches) -> grain.DatasetIterator:
+def pipeline(batches: Batches | OwnRows) -> grain.DatasetIterator:
     """An endless iterator over `batches`, with `get_state` and `set_state` (both plain JSON)."""
     # The data are in memory: with grain's threads a batch takes six times as long.
     options = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)

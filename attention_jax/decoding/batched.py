@@ -34,6 +34,7 @@ from attention_jax.decoding.search import (
     sample_loop,
 )
 from attention_jax.nn.protocols import Seq2Seq
+from attention_jax.parallel.placement import fetch, spread
 
 METHODS = ("greedy", "sample", "beam")
 
@@ -139,13 +140,15 @@ class BatchedDecoder:
 
         Args:
           params: parameters of the model.
-          batch: sources; rows beyond the names are padding.
+          batch: sources; rows beyond the names are padding. They are spread over the devices on
+            which the parameters lie.
           names: one text for each row, from which its random key is derived.
           max_length: largest number of tokens in a sentence, EOS included; where the options ask
             for a longer one, as many more.
         """
         least = self.config.options.least
         max_length += least if least > max_length else 0
+        batch = spread(batch, params)
         keys = np.zeros(len(batch.source), np.uint32)
         keys[: len(names)] = [crc32(name.encode()) for name in names]
 
@@ -261,8 +264,8 @@ def hypotheses(
       token_scores: of the sentences, where the search asks for them or changed the scores.
     """
     config = DecodingConfig() if config is None else config
-    tokens, scores, lengths = (np.asarray(x) for x in decoded)
-    each = None if token_scores is None else np.asarray(token_scores)
+    tokens, scores, lengths = (fetch(x) for x in decoded)
+    each = None if token_scores is None else fetch(token_scores)
 
     def hypothesis(row: int, rank: int) -> Hypothesis:
         ids = tuple(tokens[row, rank, : lengths[row, rank]].tolist())

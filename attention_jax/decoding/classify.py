@@ -11,6 +11,7 @@ from attention_jax.core import checks
 from attention_jax.core.plain_types import typed_calls
 from attention_jax.core.types import Params
 from attention_jax.data.images.batches import check_images
+from attention_jax.parallel.placement import fetch, spread
 
 _ROWS = 250  # images in a batch: the same for one image and for many, so the answers are equal
 
@@ -40,7 +41,8 @@ def classifier(graphdef: nnx.GraphDef, *, rows: int = _ROWS) -> Classify:
         for first in range(0, len(images), rows):
             batch = images[first : first + rows].astype(np.float32) / np.float32(255)
             empty = np.zeros((rows - len(batch), *batch.shape[1:]), np.float32)
-            found.append(np.asarray(logs(params, np.concatenate([batch, empty])))[: len(batch)])
+            whole = spread(np.concatenate([batch, empty]), params)
+            found.append(fetch(logs(params, whole))[: len(batch)])
         return np.concatenate(found)
 
     return classify

@@ -24,6 +24,7 @@ from attention_jax.decoding.loops import Loop, run
 from attention_jax.decoding.options import DecodingOptions
 from attention_jax.decoding.search import greedy_loop, sample_loop
 from attention_jax.nn.protocols import Language, ReadsOn
+from attention_jax.parallel.placement import fetch
 
 METHODS = ("greedy", "sample")
 CHUNKS = (512, 64, 8, 1)  # tokens of a prompt that are read at once
@@ -139,7 +140,7 @@ class TextGenerator:
         prompt[0, : len(read)] = read
         sizes = np.array([len(read), more], np.int32)
         tokens = self._write(params, prompt, sizes, key, max_length=rounded(most))
-        return np.asarray(tokens)[0, :more].tolist()
+        return fetch(tokens)[0, :more].tolist()
 
     def _continue(
         self,

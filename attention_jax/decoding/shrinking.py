@@ -19,6 +19,7 @@ from attention_jax.core.types import State
 from attention_jax.decoding import stages
 from attention_jax.decoding.loops import Loop, Path, of_rows
 from attention_jax.decoding.types import DecodingResult, Step
+from attention_jax.parallel.placement import fetch
 
 # (path, asked, length) -> what `stage` returns; compiled for each shape and length
 Stage = Callable[[Path, np.ndarray, int], tuple[Path, Array, DecodingResult]]
@@ -91,10 +92,10 @@ def run(
         if length != room:
             path, room = _with_room(path, spare=max_length - length), length
         path, unfinished, result = run_stage(path, asked, length)
-        found = found or [np.array(x) for x in result]
+        found = found or [np.array(fetch(x)) for x in result]
         for whole, own in zip(found, result, strict=True):
-            whole[rows] = own
-        asked, position = np.asarray(unfinished), int(path.position)
+            whole[rows] = fetch(own)
+        asked, position = fetch(unfinished), int(path.position)
         if position >= max_length or not asked.any():
             return DecodingResult(*map(jnp.asarray, found))
         size = fitting(max(int(asked.sum()), fewest), len(rows))

@@ -17,6 +17,7 @@ from attention_jax.data.types import Seq2SeqBatch
 from attention_jax.decoding import ctc
 from attention_jax.decoding.batched import BatchedDecoder, DecodingConfig, Hypothesis, in_batches
 from attention_jax.decoding.shrinking import fitting
+from attention_jax.parallel.placement import readable, spread
 
 
 class Transcriber:
@@ -105,7 +106,8 @@ class Transcriber:
         return jax.nn.log_softmax(model.aligner(memory), axis=-1), memory.mask
 
     def _labels(self, params: Params, batch: Seq2SeqBatch, count: int) -> list[list[Hypothesis]]:
-        log_p, mask = self._log_probabilities(params, batch)
+        found = self._log_probabilities(params, spread(batch, params))
+        log_p, mask = (readable(x) for x in found)
         if self.config.method == "greedy":
             tokens, lengths = (np.asarray(x) for x in ctc.greedy(log_p, mask))
             best = np.asarray(jnp.where(mask, log_p.max(axis=-1), 0).sum(axis=1))

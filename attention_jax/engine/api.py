@@ -1,5 +1,6 @@
 """The public entry: `attention` checks a request, chooses an implementation, and runs it."""
 
+from functools import partial
 from typing import Literal, Unpack, overload
 
 import jax.numpy as jnp
@@ -8,9 +9,10 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from attention_jax.core import checks, normalizers, scores
 from attention_jax.core.calls import clear_calls
-from attention_jax.core.types import AnyArray, Like, MaskFunction, Score, ScoreMod
-from attention_jax.engine import partition, prepared
-from attention_jax.engine.implementation import Implementation, Plan, implementations
+from attention_jax.core.types import AnyArray, Context, Like, MaskFunction, Score, ScoreMod
+from attention_jax.engine import context_plan, partition, prepared
+from attention_jax.engine.context import attend as divided
+from attention_jax.engine.implementation import Implementation, Output, Plan, implementations
 from attention_jax.engine.prepared import Call
 from attention_jax.engine.request import Functions, Keywords, Request, make_request
 
@@ -31,6 +33,7 @@ def attention(
     key_offset: int | Int[Array, ""] = ...,
     return_lse: Literal[False] = ...,
     implementation: str | None = ...,
+    context: Context | str | None = ...,
 ) -> Array: ...
 @overload
 def attention(
@@ -48,6 +51,7 @@ def attention(
     key_offset: int | Int[Array, ""] = ...,
     return_lse: Literal[True],
     implementation: str | None = ...,
+    context: Context | str | None = ...,
 ) -> tuple[Array, Array]: ...
 @overload
 def attention(
@@ -65,6 +69,7 @@ def attention(
     key_offset: int | Int[Array, ""] = ...,
     return_lse: bool,
     implementation: str | None = ...,
+    context: Context | str | None = ...,
 ) -> Array | tuple[Array, Array]: ...
 
 
@@ -84,6 +89,7 @@ def attention(
     key_offset: int | Int[Array, ""] = 0,
     return_lse: bool = False,
     implementation: str | None = None,
+    context: Context | str | None = None,
 ) -> Float[Array, "b t h e"] | tuple[Float[Array, "b t h e"], Float[Array, "b t h"]]:
     """Attention with any score, score modifier, mask and normalizer.
 
@@ -110,6 +116,8 @@ def attention(
       return_lse: returns also the log-sum-exp of each row's logits, -inf where a row sees
         nothing.
       implementation: None for the fastest that honors the request.
+      context: the axis of the mesh over which the sequence is divided, or a `Context`; None where
+        each device has whole sequences.
 
     Returns:
       The output, or `(output, lse)`.
@@ -129,6 +137,9 @@ def attention(
     )
     call = Call(query, key, value, dropout_key, query_offset, key_offset)
     functions = Functions(score, score_mod, mask, normalizer)
+    if context is not None:
+        request = _request(call, functions, dropout_rate, return_lse)
+        return divided(request, context, partial(_computed, implementation))
     rest = return_lse, implementation
     typed = partition.is_typed(call[:3])
     known_by = None if typed else prepared.key_of(call, functions, dropout_rate, rest)
@@ -155,6 +166,7 @@ def plan(
     *,
     return_lse: bool = False,
     implementation: str | None = None,
+    context: Context | str | None = None,
     **keywords: Unpack[Keywords],
 ) -> Plan:
     """How `attention` would run with the same arguments, and why; computes nothing.
@@ -166,9 +178,22 @@ def plan(
       ValueError: as `attention`.
     """
     request = make_request(query, key, value, return_lse=return_lse, **keywords)
+    if context is not None:
+        return context_plan.plan(request, context, partial(_planned, implementation))
+    return _planned(implementation, request)
+
+
+def _planned(implementation: str | None, request: Request) -> Plan:
     with partition.unchecked():
         chosen, reason = _choose(request, implementation)
         return chosen.plan(request)._replace(reason=reason)
+
+
+def _computed(implementation: str | None, request: Request) -> Output:
+    """A request that is traced already, on the device that has its arrays."""
+    with partition.unchecked():
+        chosen, _ = _choose(request, implementation)
+    return request.apart(chosen.run, request.arrays[0]) if request.is_typed else chosen.run(request)
 
 
 def _request(call: Call, functions: Functions, dropout_rate: float, return_lse: bool) -> Request:

@@ -13,8 +13,8 @@ from attention_jax.core import captured_arrays
 from attention_jax.core.calls import clear_calls
 from attention_jax.core.explanation import Explanation
 from attention_jax.core.numerics import dropped
-from attention_jax.core.types import AnyArray
-from attention_jax.engine import reference
+from attention_jax.core.types import AnyArray, Context
+from attention_jax.engine import context_plan, reference
 from attention_jax.engine.request import Keywords, Request, make_request
 
 MOST_PAIRS = 2**24
@@ -25,6 +25,8 @@ def explain(
     query: Float[AnyArray, "b t h d"],
     key: Float[AnyArray, "b s g d"],
     value: Float[AnyArray, "b s g e"],
+    *,
+    context: Context | str | None = None,
     **keywords: Unpack[Keywords],
 ) -> Explanation:
     """Every step of `attention` with the same arguments, for a call small enough to hold all pairs.
@@ -33,6 +35,7 @@ def explain(
 
     Args:
       query, key, value: as of `attention`.
+      context: as of `attention`; the steps are those of whole sequences, in their natural order.
       **keywords: as of `attention`: `score`, `score_mod`, `mask`, `normalizer`, dropout, offsets.
 
     Returns:
@@ -51,6 +54,8 @@ def explain(
     q2  0.333  0.333  0.333
     """
     request = make_request(query, key, value, **keywords)
+    if context is not None:
+        request = context_plan.in_order(request, context)
     shape = request.query.shape[0], request.query.shape[2], request.query.shape[1]
     shape = *shape, request.key.shape[1]
     if np.prod(shape) > MOST_PAIRS:

@@ -50,6 +50,8 @@ class Plan(NamedTuple):
       block_sizes: queries and keys in a block; None where there are no blocks.
       skipped: the share of the blocks that the mask empties, as far as it is known before a run.
       temporary_bytes: an estimate of the working memory of the forward pass.
+      context: how shards come by keys and values, where an axis of a mesh divides the sequence;
+        the others are then of a shard, and where each shard begins only a run knows.
     """
 
     implementation: str
@@ -57,6 +59,7 @@ class Plan(NamedTuple):
     block_sizes: tuple[int, int] | None = None
     skipped: float = 0.0
     temporary_bytes: int = 0
+    context: str = ""
 
 
 class Implementation(NamedTuple):

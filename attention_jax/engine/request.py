@@ -159,22 +159,41 @@ class Request(NamedTuple):
             (query, key, value), starts, dropout_key, (captured, of_mask), of_normalizer = arrays
             functions = {name: x.bound(captured[name]) for name, x in programs.items()}
             offsets = self.offsets._replace(**starts)
-            return make_request(
+            return self.changed(
                 query,
                 key,
                 value,
                 **functions,
                 mask=mask.bound(of_mask),
                 normalizer=values.with_arrays(normalizer, of_normalizer),
-                dropout_rate=self.dropout.rate if self.dropout else 0.0,
                 dropout_key=dropout_key,
                 query_offset=offsets.query,
                 key_offset=offsets.key,
-                return_lse=self.return_lse,
             )
 
         of_normalizer = values.arrays_of(self.normalizer)
         return (self.arrays, starts, key, captured, of_normalizer), rebuild
+
+    def changed(
+        self,
+        *qkv: Array,
+        return_lse: bool | None = None,
+        **keywords: Unpack[Keywords],
+    ) -> "Request":
+        """The request of other arrays, with these keywords in place of its own."""
+        own = Keywords(
+            score=self.score,
+            score_mod=self.score_mod,
+            mask=self.mask,
+            normalizer=self.normalizer,
+            dropout_rate=self.dropout.rate if self.dropout else 0.0,
+            dropout_key=self.dropout.key if self.dropout else None,
+            query_offset=self.offsets.query,
+            key_offset=self.offsets.key,
+        )
+        query, key, value = qkv or self.arrays
+        lse = self.return_lse if return_lse is None else return_lse
+        return make_request(query, key, value, return_lse=lse, **{**own, **keywords})
 
     @property
     def is_typed(self) -> bool:

@@ -9,6 +9,7 @@ from flax import nnx
 
 from attention_jax.core.types import Params
 from attention_jax.data.batching import Batches
+from attention_jax.parallel.placement import fetch, spread
 from attention_jax.training import losses
 
 
@@ -24,7 +25,8 @@ def outcomes(graphdef: nnx.GraphDef) -> Callable[[Params, Batches], list[list[in
         return jnp.stack(jax.vmap(losses.accuracy)(logits, batch.targets, batch.weights), axis=-1)
 
     def over(params: Params, batches: Batches) -> list[list[int]]:
-        found = np.concatenate([np.asarray(rows(params, batch)) for batch in batches.epoch()])
+        counted = (rows(params, spread(batch, params)) for batch in batches.epoch())
+        found = np.concatenate([fetch(x) for x in counted])
         return found[found[:, 1] > 0].astype(int).tolist()
 
     return over

@@ -94,6 +94,7 @@ class TransformerLM(nnx.Module):
             positions="none" if config.positions == "rope" else config.positions,
             max_length=config.max_length,
             dtype=dtype,
+            context=config.context,
             rngs=rngs,
         )
         self.stack = transformer.stack(CausalLayer, config, rngs=rngs)

@@ -108,6 +108,7 @@ class DecoderLayer(Layer):
             memory.states,
             mask=masks.keys(memory.mask),
             rngs=rngs,
+            context=self.context,
         )
         return self.feed_forward_block(self.around_cross_attention.add(x, update, rngs), rngs)
 
@@ -161,6 +162,7 @@ class Seq2SeqTransformer(nnx.Module):
             positions=added,
             max_length=config.max_length,
             dtype=dtype,
+            context=config.context,
             rngs=rngs,
         )
         self.reads = encoder is None  # tokens

@@ -13,7 +13,8 @@ from attention_jax import variants
 from attention_jax.core import checks, masks, plain_types, positions
 from attention_jax.core.calls import clear_calls
 from attention_jax.core.jaxprs import split_pair
-from attention_jax.core.types import MaskFunction, Options, Params, State, Variant
+from attention_jax.core.types import Context, MaskFunction, Options, Params, State, Variant
+from attention_jax.engine.context_layout import positions_of
 from attention_jax.nn import caches, flax_calls
 from attention_jax.nn.caches import DotCache, KeyValueCache
 from attention_jax.nn.layers import Linear, check_rngs, dropout_key, plain
@@ -93,23 +94,34 @@ class MultiHeadAttention(nnx.Module):
         *,
         mask: MaskFunction | None = None,
         rngs: nnx.Rngs | None = None,
+        context: Context | str | None = None,
     ) -> Float[Array, "b t m"]:
-        """Attends from `x` to `memory`, or to `x` itself."""
+        """Attends from `x` to `memory`, or to `x` itself.
+
+        Args:
+          context: the axis of the mesh over which the sequences are divided, or a `Context`; None
+            where each device has whole ones.
+        """
         for name, given in (("x", x), ("memory", x if memory is None else memory)):
             remedy = f"For one sequence add a batch axis: `{name}[None]`."
             checks.shape(name, given, "b t m", remedy=remedy)
-        keys, values = self.keys_values(x if memory is None else memory)
-        return self.merge(self.attend(self.queries(x), keys, values, mask=mask, rngs=rngs))
+        source = x if memory is None else memory
+        keys, values = self.keys_values(source, context=context)
+        q = self.queries(x, context=context)
+        return self.merge(self.attend(q, keys, values, mask=mask, rngs=rngs, context=context))
 
-    def queries(self, x: Array, offset: int | Array = 0) -> Float[Array, "b t h d"]:
+    def queries(
+        self, x: Array, offset: int | Array = 0, *, context: Context | str | None = None
+    ) -> Float[Array, "b t h d"]:
         """The queries of `x`, whose first position is `offset`."""
-        return self._rotate(self._split(self.query(x)), offset)
+        return self._rotate(self._split(self.query(x)), offset, context)
 
     def keys_values(
-        self, x: Array, offset: int | Array = 0
+        self, x: Array, offset: int | Array = 0, *, context: Context | str | None = None
     ) -> tuple[Float[Array, "b s g d"], Float[Array, "b s g d"]]:
         """The keys and values of `x`, whose first position is `offset`."""
-        return self._rotate(self._split(self.key(x)), offset), self._split(self.value(x))
+        keys = self._rotate(self._split(self.key(x)), offset, context)
+        return keys, self._split(self.value(x))
 
     def attend(
         self,
@@ -120,9 +132,10 @@ class MultiHeadAttention(nnx.Module):
         mask: MaskFunction | None = None,
         query_offset: int | Array = 0,
         rngs: nnx.Rngs | None = None,
+        context: Context | str | None = None,
     ) -> Float[Array, "b t h e"]:
         """The variant's own math, on projected heads."""
-        options = Options(mask, query_offset)
+        options = Options(mask, query_offset, context=context)
         if rngs is not None and (self.dropout_rate > 0 or self.variant.stochastic):
             options = options._replace(
                 dropout_rate=self.dropout_rate, dropout_key=dropout_key(rngs)
@@ -239,8 +252,10 @@ class MultiHeadAttention(nnx.Module):
     def _split(self, x: Array) -> Array:
         return x.reshape(*x.shape[:-1], -1, self.head_width)
 
-    def _rotate(self, x: Array, offset: int | Array) -> Array:
-        return positions.rope(x, offset + jnp.arange(x.shape[1])) if self.rope else x
+    def _rotate(self, x: Array, offset: int | Array, context: Context | str | None = None) -> Array:
+        if not self.rope:
+            return x
+        return positions.rope(x, offset + positions_of(context, x.shape[1]))
 
 
 def attention_function(variant: Variant | str, params: Params = None) -> Callable[..., Array]:

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 from flax import nnx
 from jaxtyping import Array, Float
 
-from attention_jax.core import masks
-from attention_jax.core.types import MaskFunction
+from attention_jax.core import contexts, masks
+from attention_jax.core.types import Context, MaskFunction
 from attention_jax.nn.attention import MultiHeadAttention
 from attention_jax.nn.layers import Stack
 
@@ -103,6 +103,12 @@ class _Recorder:
         *,
         mask: MaskFunction | None = None,
         rngs: nnx.Rngs | None = None,
+        context: Context | str | None = None,
     ) -> Array:
+        if context is not None and contexts.checked(context).order != "natural":
+            raise ValueError(
+                "Calls of attention are recorded in the natural order of positions; got `context` "
+                f"{context!r}. Give the model a config whose `context` is None."
+            )
         self.calls.append(AttentionCall(self.name, self.module, x, memory, mask))
-        return self.module(x, memory, mask=mask, rngs=rngs)
+        return self.module(x, memory, mask=mask, rngs=rngs, context=context)

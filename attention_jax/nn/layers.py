@@ -11,10 +11,12 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, PyTree
 
-from attention_jax.core import checks, plain_types
+from attention_jax.core import checks, contexts, plain_types
 from attention_jax.core.calls import clear_calls
 from attention_jax.core.numerics import kept_entries
 from attention_jax.core.positions import sinusoidal
+from attention_jax.core.types import Context
+from attention_jax.engine.context_layout import layout_of, positions_of
 
 FEW_ROWS = 4  # with more, turning the scores takes what packing the table does
 
@@ -85,22 +87,26 @@ def placed(
     *,
     offset: int | Array = 0,
     scale: float = 1.0,
+    context: Context | str | None = None,
 ) -> Float[Array, "b t m"]:
     """Vectors with their positions added, the first of which is `offset`.
 
     Args:
       kind: "sinusoidal", or another that adds nothing by itself.
       learned: vectors of positions, where they are learned; they count `scale` times.
+      context: what divides the sequence over an axis of the mesh, if anything does.
 
     Raises:
       ValueError: there are more vectors than learned positions.
     """
     length, width = x.shape[1:]
+    at = offset + positions_of(context, length)
     if learned is not None:
-        checks.at_most("length", length, "max_length", learned.num_embeddings)
-        return x + learned(offset + jnp.arange(length))[None] * scale
+        whole = length if context is None else layout_of(context).whole(length)
+        checks.at_most("length", whole, "max_length", learned.num_embeddings)
+        return x + learned(at)[None] * scale
     if kind == "sinusoidal":
-        added = sinusoidal(offset + jnp.arange(length), width)
+        added = sinusoidal(at, width)
         return x + added.astype(x.dtype)[None]
     return x
 
@@ -111,6 +117,8 @@ class Embedding(nnx.Module):
     Args:
       positions: "sinusoidal", "learned" (up to `max_length`, scaled likewise, so that they weigh
         as much as the tokens), or "none".
+      context: the axis of the mesh over which sequences are divided, or a `Context`; None where
+        each device has whole ones, as those have that begin at an offset.
     """
 
     @clear_calls
@@ -122,9 +130,11 @@ class Embedding(nnx.Module):
         positions: str = "none",
         max_length: int = 0,
         dtype: DTypeLike = jnp.float32,
+        context: Context | str | None = None,
         rngs: nnx.Rngs,
     ):
         plain_types.sizes(vocabulary_size=vocabulary_size, width=width)
+        self.context = None if context is None else contexts.checked(context)
         checks.one_of("positions", positions, ("sinusoidal", "learned", "none"))
         if positions == "learned":
             plain_types.sizes(max_length=max_length)
@@ -139,15 +149,18 @@ class Embedding(nnx.Module):
             else None
         )
 
-    def __call__(self, tokens: Int[Array, "b t"], offset: int | Array = 0) -> Array:
+    def __call__(self, tokens: Int[Array, "b t"], offset: int | Array | None = None) -> Array:
         remedy = "For one text add a batch axis: `tokens[None]`."
         checks.shape("tokens", tokens, "b t", remedy=remedy)
         checks.whole("tokens", tokens)
         return self.place(self.table(tokens) * self.width**0.5, offset)
 
-    def place(self, x: Float[Array, "b t m"], offset: int | Array = 0) -> Array:
-        """Vectors with their positions added, the first of which is `offset`."""
-        return placed(x, self.positions, self.learned, offset=offset, scale=self.width**0.5)
+    def place(self, x: Float[Array, "b t m"], offset: int | Array | None = None) -> Array:
+        """Vectors with their positions added, from `offset` on; None for whole sequences."""
+        context = self.context if offset is None else None
+        first = 0 if offset is None else offset
+        scale = self.width**0.5
+        return placed(x, self.positions, self.learned, offset=first, scale=scale, context=context)
 
     def logits(self, x: Array) -> Array:
         """Scores of all tokens, from the same table."""

@@ -15,9 +15,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Array
 
 from attention_jax import variants
-from attention_jax.core import checks, masks, plain_types
+from attention_jax.core import checks, contexts, masks, plain_types
 from attention_jax.core.calls import clear_calls, clear_fields
-from attention_jax.core.types import MaskFunction, State, Variant
+from attention_jax.core.types import Context, MaskFunction, State, Variant
 from attention_jax.nn.attention import MultiHeadAttention
 from attention_jax.nn.layers import LayerNorm, Linear, Stack, dropout
 
@@ -58,6 +58,8 @@ class TransformerConfig(NamedTuple):
       dtype: of the computation: "float32" or "bfloat16". Parameters are float32.
       scan: one compiled layer in a loop: compiles faster.
       remat: recomputes layers in the backward pass: saves memory.
+      context: the axis of the mesh over which sequences are divided in training, or a `Context`;
+        None where each device has whole ones.
     """
 
     vocabulary_size: int
@@ -78,6 +80,7 @@ class TransformerConfig(NamedTuple):
     dtype: str = "float32"
     scan: bool = False
     remat: bool = False
+    context: Context | str | None = None
 
     def check(self) -> None:
         """Raises ValueError where a field is of another type, or out of its range."""
@@ -93,6 +96,8 @@ class TransformerConfig(NamedTuple):
         checks.one_of("norm", self.norm, ("pre", "post"))
         checks.one_of("activation", self.activation, tuple(ACTIVATIONS))
         checks.one_of("dtype", self.dtype, ("float32", "bfloat16"))
+        if self.context is not None:
+            contexts.checked(self.context)
         for attention in (self.attention, self.cross_attention):
             if attention is not None:
                 variants.resolve(attention)
@@ -174,7 +179,7 @@ class Layer(nnx.Module):
     def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
         plain_types.of_kind("config", config, TransformerConfig)
         config.check()
-        own = variant_at(config, self.role)
+        own, self.context = variant_at(config, self.role), config.context
         self.attention = attention_of(config, own, rope=config.positions == "rope", rngs=rngs)
         self.feed_forward = FeedForward(
             config.width,
@@ -191,7 +196,8 @@ class Layer(nnx.Module):
         self, x: Array, mask: MaskFunction | None = None, rngs: nnx.Rngs | None = None
     ) -> Array:
         """The self-attention block."""
-        update = self.attention(self.around_attention.pre_norm(x), mask=mask, rngs=rngs)
+        inside, context = self.around_attention.pre_norm(x), self.context
+        update = self.attention(inside, mask=mask, rngs=rngs, context=context)
         return self.around_attention.add(x, update, rngs)
 
     def self_attention_step(

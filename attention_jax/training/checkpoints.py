@@ -6,7 +6,7 @@ step, tree, extra = checkpoints.restore_latest({"params": params, "opt": opt})
 tree = checkpoints.restore_best({"params": params}).tree          # part of the tree will do
 """
 
-import hashlib
+import contextlib
 import json
 import logging
 import os
@@ -21,6 +21,7 @@ import numpy as np
 
 from attention_jax.core.extras import needed
 from attention_jax.core.plain_types import typed_calls
+from attention_jax.training.digests import digest, sha256, shapes
 from attention_jax.training.quiet_orbax import quiet_orbax
 
 with needed("train"):
@@ -117,20 +118,46 @@ class Checkpoints:
           OSError: the disk is full, or the folder may not be written.
         """
         arrays = {name: _flatten(part) for name, part in tree.items()}
+        facts = {"extra": dict(extra or {}), "metric": metric, "scheduled": scheduled}
+        text = self.record(step, arrays, {n: digest(part) for n, part in arrays.items()}, facts)
+        self.make_room(step)
+        self.write(step, arrays, text)
+        self.settle(step, text)
+
+    def record(self, step: int, arrays: Tree, digests: Mapping[str, str], facts: Json) -> str:
+        """The text that is sealed into a checkpoint.
+
+        Args:
+          arrays: by tree and path.
+          digests: of each tree.
+          facts: `extra`, `metric` and `scheduled` of `save`.
+        """
         record = {
             "step": step,
             "identity": self._identity,
-            "extra": dict(extra or {}),
-            "metric": metric,
-            "scheduled": scheduled,
-            "shapes": {name: _shapes(part) for name, part in arrays.items()},
-            "sha256": {name: _digest(part) for name, part in arrays.items()},
+            **facts,
+            "shapes": {name: shapes(part) for name, part in arrays.items()},
+            "sha256": dict(digests),
         }
-        text = json.dumps(record)
-        sealed: dict[str, Any] = {"record": text, "sha256": _sha256(text)}
+        return json.dumps(record)
+
+    def make_room(self, step: int) -> None:
+        """Removes what a killed process left, and a checkpoint of the same number."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._sweep()
         self._delete([step])
+
+    def write(self, step: int, arrays: Tree, text: str) -> None:
+        """Writes a checkpoint, each process of several what its devices hold.
+
+        Args:
+          arrays: by tree and path.
+          text: of `record`.
+
+        Raises:
+          OSError: the disk is full, or the folder may not be written.
+        """
+        sealed: dict[str, Any] = {"record": text, "sha256": sha256(text)}
         filled = {name: part for name, part in arrays.items() if part}
         try:
             with quiet_orbax():
@@ -141,6 +168,9 @@ class Checkpoints:
                 f"The checkpoint of step {step} cannot be written to {self.folder}; earlier ones "
                 f"stay. Make room on the disk, and go on with --resume. It was: {why[-200:]}"
             ) from error
+
+    def settle(self, step: int, text: str) -> None:
+        """Notes what was written, and deletes checkpoints that need not be kept."""
         # Known without reading it back: tensorstore leaks a few objects an array at each reading.
         self._records[step] = json.loads(text)
         self._delete(set(self.steps()) - self._kept())
@@ -165,17 +195,17 @@ class Checkpoints:
         record = self._record(step)
         wanted = {name: _flatten(part, shapes_only=True) for name, part in template.items()}
         for name, part in wanted.items():
-            _check_same(f"{self._path(step)}, {name!r}", record["shapes"].get(name), _shapes(part))
+            _check_same(f"{self._path(step)}, {name!r}", record["shapes"].get(name), shapes(part))
         try:
             filled = {name: part for name, part in wanted.items() if part}
-            with quiet_orbax():
+            with quiet_orbax(), _alone():
                 arrays = ocp.load_checkpointables(str(self._path(step)), filled)
         except Exception as error:  # Orbax and its storage raise all kinds of errors here.
             raise self._damaged(step, f"{type(error).__name__} on reading it") from error
         tree = {}
         for name, like in template.items():
             part = arrays.get(name, {})
-            if _digest(part) != record["sha256"][name]:
+            if digest(part) != record["sha256"][name]:
                 raise self._damaged(step, f"the checksum of {name!r} differs")
             tree[name] = _unflatten(part, like)
         return Restored(step, tree, record["extra"])
@@ -224,6 +254,10 @@ class Checkpoints:
             tree,
         )
 
+    def forget(self) -> None:
+        """Forgets what is known of checkpoints, which another process may have changed."""
+        self._records.clear()
+
     def delete_after(self, step: int) -> None:
         """Deletes the checkpoints beyond `step`, which training is about to repeat."""
         self._delete(other for other in self.steps() if other > step)
@@ -259,12 +293,12 @@ class Checkpoints:
         if step in self._records:
             return self._records[step]
         try:
-            with quiet_orbax():
+            with quiet_orbax(), _alone():
                 sealed: Any = ocp.metadata(str(self._path(step))).custom_metadata
             text, digest = sealed["record"], sealed["sha256"]
         except Exception as error:  # Orbax raises all kinds of errors here.
             raise self._damaged(step, f"{type(error).__name__} on reading it") from error
-        if _sha256(text) != digest:
+        if sha256(text) != digest:
             raise self._damaged(step, "the checksum of its record differs")
         record = json.loads(text)
         self._check_identity(step, record)
@@ -311,6 +345,15 @@ class Checkpoints:
                 shutil.rmtree(path, ignore_errors=True)
 
 
+def _alone() -> contextlib.AbstractContextManager:
+    """Lets Orbax wait for no other process: the files of a run are written by one of several."""
+    if jax.process_count() == 1:
+        return contextlib.nullcontext()
+    own = jax.process_index()
+    options = ocp.options.MultiprocessingOptions(primary_host=own, active_processes={own})
+    return ocp.Context(multiprocessing_options=options)
+
+
 def _flatten(tree: Any, *, shapes_only: bool = False) -> dict[str, np.ndarray]:
     """Arrays of a pytree by path, without empty ones, which Orbax cannot save."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
@@ -331,23 +374,6 @@ def _unflatten(arrays: Mapping[str, np.ndarray], like: Any) -> Any:
         return jax.device_put(value, sharding)
 
     return jax.tree_util.tree_map_with_path(leaf, like)
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _shapes(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
-    return {name: f"{x.dtype}{list(x.shape)}" for name, x in arrays.items()}
-
-
-def _digest(arrays: Mapping[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        x = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name} {x.dtype} {x.shape} ".encode())
-        digest.update(x.reshape(-1).view(np.uint8))
-    return digest.hexdigest()
 
 
 def _check_same(where: str, saved: Mapping[str, str] | None, wanted: Mapping[str, str]) -> None:

@@ -6,6 +6,7 @@ import optax
 
 from attention_jax.core import checks, plain_types
 from attention_jax.core.calls import clear_fields
+from attention_jax.parallel.mesh import parse
 from attention_jax.training import optimizers
 
 
@@ -42,6 +43,8 @@ class TrainConfig(NamedTuple):
       profile_steps: number of updates to profile, once `profiling.PROFILE_AFTER` in a row have
         compiled nothing; a table of what they were spent on is printed and kept.
       tensorboard: writes TensorBoard summaries too.
+      mesh: devices to train on, as `parallel.parse` reads it, such as "data=2,fsdp=4"; None for
+        one device.
     """
 
     steps: int
@@ -67,6 +70,7 @@ class TrainConfig(NamedTuple):
     monitor: str = "loss"
     profile_steps: int = 0
     tensorboard: bool = False
+    mesh: str | None = None
 
     def check(self) -> None:
         """Raises ValueError if a number is out of range."""
@@ -91,6 +95,8 @@ class TrainConfig(NamedTuple):
             raise ValueError(f"`max_seconds` must be above 0 or None; got {self.max_seconds}.")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"`label_smoothing` must be in [0, 1); got {self.label_smoothing}.")
+        if self.mesh:
+            parse(self.mesh)
         self.transform()  # refuses what the optimizer and its schedule cannot do
 
     def rate(self) -> optimizers.Schedule:

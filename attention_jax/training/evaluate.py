@@ -10,6 +10,7 @@ from flax import nnx
 from attention_jax.core.plain_types import typed_calls
 from attention_jax.core.types import Params
 from attention_jax.data.batching import Batches
+from attention_jax.parallel.placement import spread
 from attention_jax.training import objectives
 from attention_jax.training.objectives import Objective
 
@@ -30,7 +31,8 @@ def loss_evaluator(
         return jnp.stack(objective(nnx.merge(graphdef, params), batch))
 
     def over(params: Params, batches: Batches) -> dict[str, float]:
-        total = np.sum([np.asarray(sums(params, b), np.float64) for b in batches.epoch()], axis=0)
+        found = (sums(params, spread(batch, params)) for batch in batches.epoch())
+        total = np.sum([np.asarray(x, np.float64) for x in found], axis=0)
         loss, count, right = (float(x) for x in total)
         # exp overflows a double above 709.
         perplexity = float(np.exp(min(loss / count, 700.0)))

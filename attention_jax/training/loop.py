@@ -11,6 +11,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,23 @@ from attention_jax.core import checks
 from attention_jax.core.plain_types import typed_calls
 from attention_jax.core.types import Params
 from attention_jax.data.batching import Batches
+from attention_jax.parallel import processes
 from attention_jax.training import objectives
 from attention_jax.training.checkpoints import CheckpointDamaged, Checkpoints
 from attention_jax.training.config import TrainConfig
 from attention_jax.training.early_stopping import TrainProgress, goodness
-from attention_jax.training.metric_log import Bar, MetricsFile
+from attention_jax.training.feed import Feed
+from attention_jax.training.metric_log import Bar, MetricsFile, NoMetrics
 from attention_jax.training.objectives import Objective
 from attention_jax.training.preemption import Preempted, PreemptionGuard
+from attention_jax.training.prepare import prepare
 from attention_jax.training.profiling import Profile
 from attention_jax.training.result import Owner, Result, TrainingDiverged
-from attention_jax.training.step import Build, Totals, TrainState, all_finite, start
+from attention_jax.training.shared_checkpoints import SharedCheckpoints
+from attention_jax.training.step import Build, Totals, TrainState, all_finite
 from attention_jax.training.time_shares import Clock
-from attention_jax.training.updates import Updates, compiled
+from attention_jax.training.updates import Updates
+from attention_jax.training.wishes import Wishes
 
 Evaluate = Callable[[Params], dict[str, float]]
 Update = Callable[[TrainState, Any], tuple[TrainState, Totals]]  # (state, batch)
@@ -77,13 +83,15 @@ def fit(
     config.check()
     checks.called_with("build", build, "(key)")
     checks.called_with("objective", objective, "(model, batch)")
-    used = [name for name in ("metrics.jsonl", "checkpoints") if (folder / name).exists()]
+    used = processes.on_first(partial(_used, folder))
     if used and not resume:
         raise FileExistsError(
             f"`folder` must hold no run yet; {folder} has {' and '.join(used)}. Continue it by "
             "--resume, or start it anew by --overwrite."
         )
     kept = Checkpoints(folder / "checkpoints", keep_last=config.keep_last, identity=owner.identity)
+    if processes.several():
+        kept = SharedCheckpoints(kept)
     loop = _Loop(build, batches, evaluate, folder, config, objective, kept, owner)
     with contextlib.closing(loop), PreemptionGuard() as signals:
         loop.run(signals)
@@ -98,8 +106,13 @@ def stepper(
     The update donates the state that it is given. It returns the new state and the batch's sums of
     loss, tokens and correct tokens, with the norm of its gradient.
     """
-    graphdef, state = start(build, config.transform(), config.seed)
-    return state, compiled(graphdef, config, objective).whole
+    ready = prepare(build, config, objective)
+    return ready.state, ready.steps.whole
+
+
+def _used(folder: Path) -> list[str]:
+    """Names of what a folder holds of a run."""
+    return [name for name in ("metrics.jsonl", "checkpoints") if (folder / name).exists()]
 
 
 class _Loop:
@@ -110,39 +123,44 @@ class _Loop:
         self.started = self.window_start = time.monotonic()
         self.clock = Clock()
         self.window_tokens, self.first_step_seconds = 0, 0.0
-        self.graphdef, self.state = start(build, config.transform(), config.seed)
+        self.uncounted: list[Any] = []  # target tokens of updates since they were last counted
+        self.graphdef, self.state, steps, self.layout = prepare(build, config, objective)
         self.batches, self.rate, self.checkpoints = batches, config.rate(), kept
-        steps = compiled(self.graphdef, config, objective)
-        self.update = Updates(steps, batches, accumulate=config.accumulate, clock=self.clock)
+        self.feed, self.wishes = Feed(batches, self.layout), Wishes(self.layout)
+        self.update = Updates(steps, self.feed, accumulate=config.accumulate, clock=self.clock)
         self.progress, self.step, self.saved = TrainProgress(), 0, -1
         self._restore()
-        self.update.trace(self.state)
-        folder.mkdir(parents=True, exist_ok=True)
-        owner.on_accepted()
+        self.update.trace(self.state, self.feed.first())
+        processes.on_first(partial(owner.accept, folder))
         self.checkpoints.delete_after(self.step)
-        self.metrics = MetricsFile(
-            folder / "metrics.jsonl",
-            size=self.progress.metrics_size,
-            sha256=self.progress.metrics_sha256,
-            tensorboard=folder / "tensorboard" if config.tensorboard else None,
-        )
-        self.bar = Bar(steps=config.steps, done=self.step)
+        speaks = processes.is_first()
+        self.metrics = self._open_metrics() if speaks else NoMetrics()
+        self.bar = Bar(steps=config.steps, done=self.step, silent=not speaks)
         if self.step:
             self.bar.say(f"resumed {folder} after step {self.step}")
-        self.profile = Profile(folder / "profile", steps=config.profile_steps, say=self.bar.say)
+        steps = config.profile_steps if speaks else 0
+        self.profile = Profile(folder / "profile", steps=steps, say=self.bar.say)
+
+    def _open_metrics(self) -> MetricsFile:
+        return MetricsFile(
+            self.folder / "metrics.jsonl",
+            size=self.progress.metrics_size,
+            sha256=self.progress.metrics_sha256,
+            tensorboard=self.folder / "tensorboard" if self.config.tensorboard else None,
+        )
 
     def run(self, signals: PreemptionGuard) -> None:
         while True:
-            if signals.received:
+            wished = self.wishes(signals, late=self._is_late())
+            if wished.stop:
                 if self.saved != self.step:
                     self._save(scheduled=False)
-                raise Preempted(signals.received, step=self.step, folder=self.folder)
-            if signals.asked_to_save:
-                signals.asked_to_save = False
+                raise Preempted(wished.stop, step=self.step, folder=self.folder)
+            if wished.save:
                 if self.saved != self.step:
                     self._save(scheduled=False)
                 self.bar.say(f"saved step {self.step}, as SIGUSR1 asks")
-            last = self._is_last()
+            last = bool(wished.late) or self.step >= self.config.steps
             if last and self.progress.logged < self.step:
                 self._log_training()
             self._evaluate_if_due(last)
@@ -165,7 +183,7 @@ class _Loop:
             params, progress = self._best(like)
         return Result(
             graphdef=self.graphdef,
-            params=params,
+            params=params if self.layout is None else self.layout.for_use(params),
             metric=progress.best,
             best_step=progress.best_step,
             steps=self.step,
@@ -179,7 +197,7 @@ class _Loop:
     def _average(self, steps: list[int], like: dict[str, Any]) -> Params | None:
         """The mean of checkpoints; None, and a word, where one of them is damaged."""
         try:
-            return self.checkpoints.average(steps, like)["params"]
+            return self._put(self.checkpoints.average(steps, like)["params"])
         except CheckpointDamaged as error:
             self.bar.say(f"{error} No average is taken, but the best parameters.")
             return None
@@ -208,19 +226,28 @@ class _Loop:
 
     def _step(self) -> None:
         if self.first_step_seconds:
-            self.state, tokens = self.update(self.state)
+            self._update()
         else:
             start = time.monotonic()
             with self.bar.doing("compiling"):
-                self.state, tokens = self.update(self.state)
+                self._update()
                 self.update.wait()
             self.first_step_seconds = time.monotonic() - start
         self.step += 1
-        self.window_tokens += tokens
-        self.progress = self.progress._replace(tokens=self.progress.tokens + tokens)
         self.profile.tick(self.state, compiled=self.update.compiled)
         with self.clock.of("logging"):
             self.bar.advance()
+
+    def _update(self) -> None:
+        self.state, tokens = self.update(self.state)
+        self.uncounted.append(tokens)
+
+    def _count(self) -> None:
+        """Counts the target tokens of the last updates, which other processes may have read."""
+        tokens = sum(map(int, self.uncounted))
+        self.uncounted = []
+        self.window_tokens += tokens
+        self.progress = self.progress._replace(tokens=self.progress.tokens + tokens)
 
     def _log_training(self) -> None:
         self.update.wait()
@@ -229,6 +256,7 @@ class _Loop:
 
     def _write_training(self) -> None:
         totals = self._fetch_totals()
+        self._count()
         updates = self.step - self.progress.logged
         row = {
             "step": self.step,
@@ -243,14 +271,13 @@ class _Loop:
         }
         self._write(row)
         self.progress = self.progress._replace(logged=self.step)
-        self.state = self.state._replace(totals=Totals.zero())
+        self.state = self.state._replace(totals=self._put(Totals.zero()))
         self.window_tokens, self.window_start = 0, time.monotonic()
 
-    def _is_last(self) -> bool:
-        """True if all steps are done, or the time is up."""
+    def _is_late(self) -> bool:
+        """True if the time is up."""
         limit = self.config.max_seconds
-        late = limit is not None and self.step > 0 and self._seconds() >= limit
-        return late or self.step >= self.config.steps
+        return limit is not None and self.step > 0 and self._seconds() >= limit
 
     def _evaluate_if_due(self, last: bool) -> None:
         config, step = self.config, self.step
@@ -259,7 +286,7 @@ class _Loop:
             return
         with self._paused("validating", part="evaluation"):
             self._check_finite()
-            scores = {name: float(x) for name, x in self.evaluate(self.state.params).items()}
+            scores = {name: float(x) for name, x in self.evaluate(self._whole_params()).items()}
             self.progress = self.progress.update(
                 scores, step=step, metric=config.monitor, patience=config.patience
             )
@@ -271,6 +298,7 @@ class _Loop:
     def _save(self, *, scheduled: bool) -> None:
         with self._paused("saving", part="checkpoints"):
             self._check_finite()
+            self._count()
             size, digest = self.metrics.written()
             progress = self.progress._replace(
                 seconds=self._seconds(), metrics_size=size, metrics_sha256=digest
@@ -282,7 +310,7 @@ class _Loop:
                 extra={
                     "progress": progress._asdict(),
                     "scheduled": scheduled,
-                    "iterator": self.update.iterator.get_state(),
+                    "iterator": self.feed.get_state(),
                     "batches_per_epoch": self.batches.batches_per_epoch,
                 },
                 metric=None if best is None else goodness(self.config.monitor, best),
@@ -305,7 +333,16 @@ class _Loop:
         self.state, self.step = state, step
         self.progress = TrainProgress(**extra["progress"])
         self.saved = step if extra["scheduled"] else -1
-        self.update.iterator.set_state(extra["iterator"])
+        self.feed.set_state(extra["iterator"])
+
+    def _put(self, tree: Any) -> Any:
+        """A tree of the host, where the state lies."""
+        return tree if self.layout is None else self.layout.put(tree)
+
+    def _whole_params(self) -> Params:
+        """The parameters as evaluation reads them."""
+        params = self.state.params
+        return params if self.layout is None else self.layout.gathered(params)
 
     def _seconds(self) -> float:
         return self.progress.seconds + time.monotonic() - self.started

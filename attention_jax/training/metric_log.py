@@ -85,6 +85,20 @@ class MetricsFile:
             self._writer.close()
 
 
+class NoMetrics:
+    """Stands in for `MetricsFile` in processes that write none."""
+
+    def write(self, row: Row) -> None:
+        """Writes nothing."""
+
+    def written(self) -> tuple[int, str]:
+        """Size and checksum of nothing."""
+        return 0, ""
+
+    def close(self) -> None:
+        """Closes nothing."""
+
+
 def _readable(content: bytes, size: int, sha256: str) -> tuple[bytes, str]:
     """The rows to keep of the first `size` bytes, and what is to be said of them."""
     kept = content[:size]
@@ -113,9 +127,10 @@ def _summary_writer(folder: Path):
 
 
 class Bar:
-    """Progress bar if stderr is a terminal, plain lines otherwise."""
+    """Progress bar if stderr is a terminal, plain lines otherwise; nothing where it is silent."""
 
-    def __init__(self, *, steps: int, done: int):
+    def __init__(self, *, steps: int, done: int, silent: bool = False):
+        self._silent = silent
         self._steps, self._done, self._start = steps, done, time.monotonic()
         self._bar = tqdm.tqdm(
             total=steps,
@@ -123,7 +138,7 @@ class Bar:
             desc=_TRAINING,
             unit="step",
             dynamic_ncols=True,
-            disable=not sys.stderr.isatty(),
+            disable=silent or not sys.stderr.isatty(),
         )
 
     def advance(self) -> None:
@@ -161,7 +176,8 @@ class Bar:
 
     def say(self, text: str) -> None:
         """Prints a line above the bar."""
-        self._bar.write(text, file=sys.stderr)
+        if not self._silent:
+            self._bar.write(text, file=sys.stderr)
 
     def close(self) -> None:
         self._bar.close()

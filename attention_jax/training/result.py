@@ -1,6 +1,7 @@
 """The result of training, and those who take part in it beside the loop."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from flax import nnx
@@ -47,6 +48,11 @@ class Owner(NamedTuple):
 
     on_accepted: Callable[[], None] = lambda: None
     identity: Mapping[str, str] = {}
+
+    def accept(self, folder: Path) -> None:
+        """Makes the folder, and calls its owner."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.on_accepted()
 
 
 class TrainingDiverged(RuntimeError):

@@ -1,6 +1,7 @@
 """Training step: one update of the parameters, as pure functions on a pytree."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -10,6 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt32
 
 from attention_jax.core.types import Params
+from attention_jax.parallel.layout import Layout
 from attention_jax.training import objectives
 from attention_jax.training.objectives import Objective
 
@@ -50,6 +52,7 @@ class Steps(NamedTuple):
       whole: `(state, batch) -> (state, totals)`, one update from one batch, and its sums.
       gather: `(state, batch, index, gradient, totals) -> (gradient, totals)`, accumulates a batch.
       update: `(state, gradient, totals) -> (state, totals)`, one update from what is accumulated.
+      zeros: `(params) -> gradient` of zeros.
 
     `whole` and `update` donate the state.
     """
@@ -57,24 +60,32 @@ class Steps(NamedTuple):
     whole: Callable[[TrainState, Any], tuple[TrainState, Totals]]
     gather: Callable[..., tuple[Params, Totals]]
     update: Callable[[TrainState, Params, Totals], tuple[TrainState, Totals]]
+    zeros: Callable[[Params], Params]
 
 
 def start(
-    build: Build, transform: optax.GradientTransformation, seed: int
+    build: Build,
+    transform: optax.GradientTransformation,
+    seed: int,
+    layout: Layout | None = None,
 ) -> tuple[nnx.GraphDef, TrainState]:
     """Graph of the model and initial training state.
 
-    Operations run one by one, so that the parameters of one shape share their programs: as one
-    program they compile three times as long, and are the same.
+    On one device operations run one by one, so that the parameters of one shape share their
+    programs: as one program, as on a mesh, they compile three times as long, and are the same.
 
     Args:
       build: makes the model from a random key.
       transform: the optimizer.
       seed: seed of the parameters and of dropout.
+      layout: where the state lies; by default on one device. The numbers are the same.
     """
-    graphdef, variables = nnx.split(build(jax.random.key(seed, impl=GENERATOR)))
-    params = nnx.as_pure(variables)
-    return graphdef, _first_state(params, jax.jit(transform.init)(params), seed)
+    if layout is None:
+        graphdef, variables = nnx.split(build(jax.random.key(seed, impl=GENERATOR)))
+        params = nnx.as_pure(variables)
+        return graphdef, _first_state(params, jax.jit(transform.init)(params), seed)
+    graphdef, state = begin(build, transform, seed)
+    return graphdef, jax.jit(state, out_shardings=layout.shardings(jax.eval_shape(state)))()
 
 
 def begin(
@@ -102,6 +113,7 @@ def compile_steps(
     objective: Objective = objectives.translation,
     label_smoothing: float = 0.0,
     accumulate: int = 1,
+    layout: Layout | None = None,
 ) -> Steps:
     """Compiled updates `params - optimizer(d loss / d params)` of the mean loss per prediction.
 
@@ -114,6 +126,7 @@ def compile_steps(
       objective: minimized.
       label_smoothing: probability spread evenly over all tokens.
       accumulate: batches accumulated into one update.
+      layout: of state and batches on a mesh; by default they lie on one device.
     """
 
     def loss(params, batch, key):
@@ -121,10 +134,12 @@ def compile_steps(
         found = objective(model, batch, rngs=rngs, label_smoothing=label_smoothing)
         return found.loss, found
 
+    gradient_of = _plain(loss) if layout is None else layout.gradient(loss, jax.random.fold_in)
+
     def gather(state, batch, index, gradient, totals):
         key = jax.random.wrap_key_data(state.key, impl=GENERATOR)
         key = jax.random.fold_in(key, state.step * accumulate + index)
-        (_, sums), new = jax.value_and_grad(loss, has_aux=True)(state.params, batch, key)
+        sums, new = gradient_of(state.params, batch, key)
         added = jax.tree.map(_as_float32, Totals(*sums, jnp.zeros_like(sums.loss)))
         with jax.named_scope("optimizer"):
             return optax.tree.add(gradient, new), optax.tree.add(totals, added)
@@ -135,11 +150,49 @@ def compile_steps(
     def whole(state, batch):
         return update(state, *gather(state, batch, 0, zeros(state.params), Totals.zero()))
 
+    shardings = (None, None) if layout is None else _shardings(layout, transform)
+    return _compiled(whole, gather, update, *shardings)
+
+
+def _compiled(
+    whole: Callable, gather: Callable, update: Callable, of_state: Any, of_params: Any
+) -> Steps:
+    """The functions compiled, with their outputs where shardings say; None for one device."""
+    if of_state is None:
+        return Steps(
+            jax.jit(whole, donate_argnums=0),
+            jax.jit(gather, donate_argnums=(3, 4)),
+            jax.jit(update, donate_argnums=0),
+            zeros,
+        )
     return Steps(
-        jax.jit(whole, donate_argnums=0),
-        jax.jit(gather, donate_argnums=(3, 4)),
-        jax.jit(update, donate_argnums=0),
+        jax.jit(whole, donate_argnums=0, out_shardings=(of_state, None)),
+        jax.jit(gather, donate_argnums=(3, 4), out_shardings=(of_params, None)),
+        jax.jit(update, donate_argnums=0, out_shardings=(of_state, None)),
+        jax.jit(partial(jax.tree.map, jnp.zeros_like), out_shardings=of_params),
     )
+
+
+def _shardings(
+    layout: Layout, transform: optax.GradientTransformation
+) -> tuple[TrainState, Params]:
+    """Where a training state and its parameters lie."""
+    step: Any = jax.ShapeDtypeStruct((), jnp.int32)
+    key: Any = jax.ShapeDtypeStruct((2,), jnp.uint32)
+    opt = jax.eval_shape(transform.init, layout.params)
+    totals = jax.eval_shape(Totals.zero)
+    found = layout.shardings(TrainState(step, layout.params, opt, key, totals))
+    return found, found.params
+
+
+def _plain(loss: Callable) -> Callable:
+    """Sums and gradient on one device."""
+
+    def gradient(params, batch, key):
+        (_, sums), found = jax.value_and_grad(loss, has_aux=True)(params, batch, key)
+        return sums, found
+
+    return gradient
 
 
 def _updated(

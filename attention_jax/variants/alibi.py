@@ -23,4 +23,4 @@ def alibi() -> Variant:
         lower = positions.alibi(heads=q.shape[2])
         return attention(q, k, v, score_mod=lower, **options._asdict())
 
-    return Variant(init=no_parameters, attend=attend)
+    return Variant(init=no_parameters, attend=attend, divides=True)

@@ -48,4 +48,4 @@ def document(*, length: int | None = None, ids: Int[Array, "b s"] | None = None)
         shown = options._replace(mask=masks.both(same, options.mask))
         return attention(q, k, v, **shown._asdict())
 
-    return Variant(init=no_parameters, attend=attend)
+    return Variant(init=no_parameters, attend=attend, divides=True)

@@ -28,4 +28,6 @@ def dot() -> Variant:
         v = k if v is None else v
         return attention(q, k, v, score=scores.dot, **options._asdict())
 
-    return Variant(no_parameters, attend, score=lambda params: scores.dot, roles=ROLES)
+    return Variant(
+        no_parameters, attend, score=lambda params: scores.dot, roles=ROLES, divides=True
+    )

@@ -31,7 +31,7 @@ def entmax() -> Variant:
         alpha = LEAST + (2 - LEAST) * jax.nn.sigmoid(params["a"])
         return attention(q, k, v, normalizer=normalizers.entmax(alpha), **options._asdict())
 
-    return Variant(init=_init, attend=attend, roles=ROLES)
+    return Variant(init=_init, attend=attend, roles=ROLES, divides=True)
 
 
 def _init(key: PRNGKeyArray, *, heads: int, kv_heads: int, head_width: int) -> dict[str, Array]:

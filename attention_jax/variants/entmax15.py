@@ -25,4 +25,4 @@ def entmax15() -> Variant:
         del params
         return attention(q, k, v, normalizer=normalizers.entmax15, **options._asdict())
 
-    return Variant(init=no_parameters, attend=attend, roles=ROLES)
+    return Variant(init=no_parameters, attend=attend, roles=ROLES, divides=True)

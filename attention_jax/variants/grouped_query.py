@@ -44,7 +44,7 @@ def grouped_query(*, groups: int = 2) -> Variant:
             k, v = (_averaged(x.astype(wide), groups) for x in (k, v))
         return attention(q, k, v, **options._asdict())
 
-    return Variant(init=init, attend=attend, roles=ROLES)
+    return Variant(init=init, attend=attend, roles=ROLES, divides=True)
 
 
 def _averaged(x: Array, groups: int) -> Array:

@@ -32,4 +32,4 @@ def multi_query() -> Variant:
             k, v = (x.astype(wide).mean(axis=2, keepdims=True) for x in (k, v))
         return attention(q, k, v, **options._asdict())
 
-    return Variant(init=no_parameters, attend=attend, roles=ROLES)
+    return Variant(init=no_parameters, attend=attend, roles=ROLES, divides=True)

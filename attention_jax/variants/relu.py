@@ -25,4 +25,4 @@ def relu() -> Variant:
         del params
         return attention(q, k, v, normalizer=normalizers.relu, **options._asdict())
 
-    return Variant(init=no_parameters, attend=attend, roles=ROLES)
+    return Variant(init=no_parameters, attend=attend, roles=ROLES, divides=True)

@@ -9,13 +9,13 @@ Reference: Su et al. 2021, arXiv:2104.09864, section 3.2, equations 14 to 16.
 Cost: t s (d + e) + 4 (t + s) d products a head.
 """
 
-import jax.numpy as jnp
 from jaxtyping import Array
 
 from attention_jax.core import positions
 from attention_jax.core.numerics import wide_dtype
 from attention_jax.core.types import Options, Output, Params, Variant, no_parameters
 from attention_jax.engine.api import attention
+from attention_jax.engine.context_layout import positions_of
 from attention_jax.variants._builders.options import cast
 
 ALIASES = ("rotary",)
@@ -37,10 +37,12 @@ def rope(*, base: float = 10_000.0) -> Variant:
         # Rounded to the query's dtype, a turned vector would lose what tells its position.
         dtype = wide_dtype(q, k, v)
         turned_q, turned_k = (
-            positions.rope(x.astype(dtype), offset + jnp.arange(x.shape[1]), base=base)
+            positions.rope(
+                x.astype(dtype), offset + positions_of(options.context, x.shape[1]), base=base
+            )
             for x, offset in ((q, options.query_offset), (k, options.key_offset))
         )
         out = attention(turned_q, turned_k, v, **options._asdict())
         return cast(out, q.dtype)
 
-    return Variant(init=no_parameters, attend=attend)
+    return Variant(init=no_parameters, attend=attend, divides=True)

@@ -31,4 +31,4 @@ def sigmoid(*, bias: float | None = None) -> Variant:
         del params
         return attention(q, k, v, normalizer=normalizer, **options._asdict())
 
-    return Variant(init=no_parameters, attend=attend, roles=ROLES)
+    return Variant(init=no_parameters, attend=attend, roles=ROLES, divides=True)

@@ -29,4 +29,4 @@ def softmax_off_by_one() -> Variant:
         normalizer = normalizers.softmax_with_sink(jnp.zeros(q.shape[2]))
         return attention(q, k, v, normalizer=normalizer, **options._asdict())
 
-    return Variant(init=no_parameters, attend=attend, roles=ROLES)
+    return Variant(init=no_parameters, attend=attend, roles=ROLES, divides=True)

@@ -27,7 +27,7 @@ def softmax_with_sink() -> Variant:
         normalizer = normalizers.softmax_with_sink(params["sink"])
         return attention(q, k, v, normalizer=normalizer, **options._asdict())
 
-    return Variant(init=_init, attend=attend, roles=ROLES)
+    return Variant(init=_init, attend=attend, roles=ROLES, divides=True)
 
 
 def _init(key: PRNGKeyArray, *, heads: int, kv_heads: int, head_width: int) -> dict[str, Array]:

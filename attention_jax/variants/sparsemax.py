@@ -24,4 +24,4 @@ def sparsemax() -> Variant:
         del params
         return attention(q, k, v, normalizer=normalizers.sparsemax, **options._asdict())
 
-    return Variant(init=no_parameters, attend=attend, roles=ROLES)
+    return Variant(init=no_parameters, attend=attend, roles=ROLES, divides=True)

@@ -44,4 +44,4 @@ def t5_bias(*, buckets: int = 32, max_distance: int = 128, bidirectional: bool =
         )
         return attention(q, k, v, score_mod=bias, **options._asdict())
 
-    return Variant(init=init, attend=attend)
+    return Variant(init=init, attend=attend, divides=True)

@@ -29,7 +29,7 @@ def temperature() -> Variant:
 
         return attention(q, k, v, score_mod=sharpen, **options._asdict())
 
-    return Variant(init=_init, attend=attend, roles=ROLES)
+    return Variant(init=_init, attend=attend, roles=ROLES, divides=True)
 
 
 def _init(key: PRNGKeyArray, *, heads: int, kv_heads: int, head_width: int) -> dict[str, Array]:

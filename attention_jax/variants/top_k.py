@@ -31,4 +31,4 @@ def top_k(*, k: int = 8) -> Variant:
         del params
         return attention(q, k, v, normalizer=best, **options._asdict())
 
-    return Variant(init=no_parameters, attend=attend, roles=ROLES)
+    return Variant(init=no_parameters, attend=attend, roles=ROLES, divides=True)

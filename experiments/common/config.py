@@ -58,6 +58,30 @@ class DeviceFlags(NamedTuple):
     compile_cache: Annotated[str, _NOT_KEPT] = _CACHE
 
 
+class MeshFlags(NamedTuple):
+    """Several devices.
+
+    Attributes:
+      mesh: devices along each axis, as data=2,fsdp=4: data and fsdp share each batch, fsdp
+        parameters and optimizer too; tensor shares heads and hidden units, context the positions of
+        a sequence. One axis may be -1, for all devices that are left. Their product is the number
+        of devices of all processes. Default: one device.
+      distributed: wait for the other processes of this run, as the environment names them: SLURM,
+        a TPU pod, Open MPI, or JAX_COORDINATOR_ADDRESS with JAX_NUM_PROCESSES and JAX_PROCESS_ID,
+        which scripts/launch sets. --mesh looks for them too, and --distributed insists.
+      distributed_timeout: seconds to wait for them.
+    """
+
+    mesh: Annotated[str | None, _MAY_CHANGE] = None
+    distributed: Annotated[bool, _NOT_KEPT] = False
+    distributed_timeout: Annotated[int, Flag(low=1, kept=False)] = 300
+
+    @property
+    def text(self) -> str | None:
+        """The mesh as the trainer reads it; by default that of all processes shares batches."""
+        return self.mesh or ("data=-1" if self.distributed else None)
+
+
 class ModelFlags(NamedTuple):
     """The model.
 
@@ -187,10 +211,11 @@ class TrainingFlags(NamedTuple):
     profile_steps: Annotated[int, Flag(low=0, may_change=True)] = 0
     tensorboard: Annotated[bool, _MAY_CHANGE] = False
 
-    def settings(self, seed: int) -> TrainConfig:
-        """The trainer's settings."""
+    def settings(self, seed: int, mesh: str | None = None) -> TrainConfig:
+        """The trainer's settings, on a mesh that --mesh names or on one device."""
         own: dict[str, Any] = {
             "seed": seed,
+            "mesh": mesh,
             "clip_norm": self.clip_norm or None,
             "keep_last": max(self.average, 2),
             "average": self.average > 1,

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 
 import jax
 
@@ -10,7 +11,9 @@ from attention_jax.training.preemption import outlive_requests_to_save
 from experiments.common import endings
 
 
-def prepare(platform: str | None, compile_cache: str) -> None:
+def prepare(
+    platform: str | None, compile_cache: str, *, join: Callable[[], None] = lambda: None
+) -> None:
     """Picks the platform and the compile cache, before anything is computed, and keeps memory.
 
     SIGUSR1, which asks training for a checkpoint, ends no program that is not training yet.
@@ -19,6 +22,7 @@ def prepare(platform: str | None, compile_cache: str) -> None:
     Args:
       platform: what --platform says.
       compile_cache: what --compile_cache says.
+      join: connects the processes of a run, before a device is asked for.
 
     Raises:
       ValueError: there is no such device here.
@@ -27,6 +31,8 @@ def prepare(platform: str | None, compile_cache: str) -> None:
     outlive_requests_to_save()
     if platform:
         jax.config.update("jax_platforms", platform)
+    join()
+    if platform:
         _check(platform)
     if not compile_cache:
         return

@@ -6,6 +6,7 @@ from types import TracebackType
 import jax
 from absl import flags
 
+from attention_jax.parallel.processes import FirstFailed
 from attention_jax.training.checkpoints import CheckpointDamaged
 from attention_jax.training.result import TrainingDiverged
 
@@ -17,6 +18,7 @@ EXPECTED = (
     flags.Error,
     TrainingDiverged,
     CheckpointDamaged,
+    FirstFailed,
 )
 _TOO_LARGE = (
     "arrays must fit into memory, which those of this call do not: {}. Make the batch, the model "

@@ -178,6 +178,7 @@ class Experiment(NamedTuple):
       why_not: `(model, attention) -> ` why a Transformer ("transformer") or an RNN ("rnn") cannot
         have an attention; empty where it can.
       models: models that may be compared, and the flags that each stands for.
+      has_positions: its models read sequences, whose positions devices may share.
       has_costs: `experiments.compare` measures what its models cost.
       seed_is_of_data: --seed also draws or divides the data, so that each seed has its own.
       left_out: `(data, batches) -> ` how many items are not learned from, by the reason; kept in
@@ -205,6 +206,7 @@ class Experiment(NamedTuple):
     measures: tuple[str, ...]
     why_not: Callable[[str, str], str]
     models: Mapping[str, Mapping[str, str]] = {"transformer": {"model": "transformer"}} | RNNS
+    has_positions: bool = True
     has_costs: bool = False
     seed_is_of_data: bool = False
     left_out: Callable[[Any, Any], Mapping[str, int]] = lambda data, batches: {}

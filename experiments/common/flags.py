@@ -27,8 +27,9 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_o
 
 from absl import app, flags, logging
 
+from attention_jax.parallel import distributed
 from attention_jax.training import preemption
-from experiments.common import device, endings, help_text, streams
+from experiments.common import device, endings, help_text, streams, together
 
 FLAGS = flags.FLAGS
 # What the shell reports of a process that Ctrl-C ended.
@@ -229,11 +230,12 @@ def launch(main: Callable[..., None], *groups: tuple, more: bool = False) -> Non
         # Orbax reports every file it touches.
         logging.set_verbosity(logging.WARNING)
         try:
-            device.prepare(FLAGS.platform, FLAGS.compile_cache)
+            device.prepare(FLAGS.platform, FLAGS.compile_cache, join=_join)
             main(*([sys.argv[1:]] if more else []))
             streams.check_written()
         except preemption.Preempted as stop:
             print(stop, file=sys.stderr)
+            distributed.leave()
             sys.exit(stop.exit_code)
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
@@ -244,7 +246,13 @@ def launch(main: Callable[..., None], *groups: tuple, more: bool = False) -> Non
                 raise
             sys.exit(f"error: {said}")
 
-    app.run(guarded, flags_parser=partial(_parsed, known_only=more))
+    app.run(partial(together.ended, guarded), flags_parser=partial(_parsed, known_only=more))
+
+
+def _join() -> None:
+    """Connects the processes of a run where flags ask for several devices."""
+    if "distributed" in FLAGS and (FLAGS.mesh or FLAGS.distributed):
+        together.join(asked=FLAGS.distributed, timeout_seconds=float(FLAGS.distributed_timeout))
 
 
 def _end_well() -> None:

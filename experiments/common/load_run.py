@@ -9,7 +9,9 @@ import jax
 from flax import nnx
 
 from attention_jax.core.types import Params
+from attention_jax.parallel import placement, processes
 from attention_jax.training.checkpoints import CheckpointDamaged, Checkpoints
+from attention_jax.training.shared_checkpoints import SharedCheckpoints
 from experiments.common import flags, run_folder, seals
 from experiments.common.config import SAMPLING, DecodingFlags
 from experiments.common.experiment import (
@@ -128,8 +130,11 @@ def refuse(
 
 
 def save_params(folder: Path, params: Params, identity: Mapping[str, str]) -> None:
-    """Keeps the parameters that a run ends with."""
-    Checkpoints(folder / FINAL, identity=identity).save(0, {"params": params})
+    """Keeps the parameters that a run ends with; every process of several calls this."""
+    own = Checkpoints(folder / FINAL, identity=identity)
+    kept = SharedCheckpoints(own) if processes.several() else own
+    # Orbax writes arrays of all devices alone where there are several processes.
+    kept.save(0, {"params": placement.everywhere(params) if processes.several() else params})
 
 
 def load_params(folder: Path, build: Build, identity: Mapping[str, str] | None = None) -> Params:

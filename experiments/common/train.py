@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -16,11 +17,20 @@ from flax import nnx
 from attention_jax.core.files import write_whole
 from attention_jax.data.batching import Batches, pipeline
 from attention_jax.evaluation import budgets
-from attention_jax.training import loop, time_shares
+from attention_jax.parallel import processes
+from attention_jax.parallel.placement import rounded_up, rows_of, spread
+from attention_jax.training import loop, prepare, time_shares
 from attention_jax.training.config import TrainConfig
 from attention_jax.training.objectives import Objective
 from attention_jax.training.result import Owner, Result
-from experiments.common import attention_files, flags, leftovers, run_folder, run_lock
+from experiments.common import (
+    attention_files,
+    flags,
+    leftovers,
+    run_folder,
+    run_lock,
+    together,
+)
 from experiments.common.experiment import Build, Experiment, Run, structure
 from experiments.common.load_run import save_params
 
@@ -72,21 +82,15 @@ def train(experiment: Experiment, config: Any) -> Path:
     config = attention_files.check(config)
     if config.run.resume and config.run.run and os.path.exists(Path(config.run.run, "run.flags")):
         config = run_folder.as_begun(config, run_folder.read_record(Path(config.run.run)))
-    settings = config.training.settings(config.run.seed)
+    settings = config.training.settings(config.run.seed, config.mesh.text)
     settings.check()
+    together.check_mesh(
+        settings.mesh, model=config.model.model, has_positions=experiment.has_positions
+    )
     experiment.objective(config)
     data = experiment.load(config)
-    contents = experiment.hashes(data)
-    task = experiment.folder_name(config, data)
-    folder = run_folder.choose(experiment, config, task, contents)
     with contextlib.ExitStack() as locks:
-        if os.path.exists(folder) and (config.run.resume or config.run.overwrite):
-            locks.enter_context(run_lock.held(folder))
-        if config.run.resume:
-            record = run_folder.read_record(folder)
-            print(*_of_schedule(experiment, config, folder), sep="", end="")
-        else:
-            record = run_folder.new_record(experiment, contents)
+        folder, record = _chosen(experiment, config, data, locks)
         start = _Start(experiment, config, data, folder, record, locks)
         trained = _trained(start, settings)
         if trained is None:
@@ -99,37 +103,62 @@ def train(experiment: Experiment, config: Any) -> Path:
     return folder
 
 
+def _chosen(
+    experiment: Experiment, config: Any, data: Any, locks: contextlib.ExitStack
+) -> tuple[Path, run_folder.Record]:
+    """The folder of a run, locked where it is there, and its record.
+
+    Of several processes the first chooses and locks it; all have its record.
+    """
+    contents = experiment.hashes(data)
+    records = [run_folder.new_record(experiment, contents)]
+
+    def choose() -> dict[str, Any]:
+        folder = run_folder.choose(
+            experiment, config, experiment.folder_name(config, data), contents
+        )
+        if os.path.exists(folder) and (config.run.resume or config.run.overwrite):
+            locks.enter_context(run_lock.held(folder))
+        if config.run.resume:
+            records.append(run_folder.read_record(folder))
+            print(*_of_schedule(experiment, config, folder), sep="", end="")
+        return {"folder": str(folder), "record": records[-1]._asdict()}
+
+    chosen = processes.on_first(choose, raises=(ValueError,))
+    return Path(chosen["folder"]), run_folder.Record(**chosen["record"])
+
+
 def _trained(start: _Start, settings: TrainConfig) -> tuple[Run, dict[str, Any]] | None:
     """The run after its last step, and what result.json says of every run; None of a dry run."""
     experiment, config, data, folder, record, _ = start
     known = experiment.learn(config, data, folder if config.run.resume else None)
     build = experiment.build(config, known)
-    graphdef = structure(build)
     batches = experiment.batches(config, data, known)
-    validate = experiment.validate(config, data, known, graphdef)
-    for note in experiment.notes(config, data, known):
-        print(note)
-    print(_extent(build, batches, settings))
+    validate = experiment.validate(config, data, known, structure(build))
+    objective, notes = experiment.objective(config), experiment.notes(config, data, known)
+    on_mesh = _on_mesh(build, batches, settings, objective)
+    print(*chain(notes, [_extent(build, batches, settings)], on_mesh), sep="\n")
     if config.run.dry_run:
-        print(_a_step(build, batches, settings, experiment.objective(config)))
+        print(_a_step(build, batches, settings, objective))
         print(f"--dry_run: nothing is trained; the run would stand in {folder}")
         return None
-    with leftovers.set_aside(
-        folder, where=config.run.overwrite and not config.run.resume
-    ) as discard:
+    anew = config.run.overwrite and not config.run.resume and processes.is_first()
+    with leftovers.set_aside(folder, where=anew) as discard:
         result = loop.fit(
             build,
             batches,
             validate,
             folder,
             settings,
-            objective=experiment.objective(config),
+            objective=objective,
             resume=config.run.resume,
             owner=Owner(partial(_accept, start, known, batches, discard), record.identity),
         )
     print(time_shares.in_one_line(result.time_shares))
     config = attention_files.inside(config, folder)
     facts = end_training(config, result, folder, record)
+    if not processes.is_first():
+        return None
     return Run(experiment, config, folder, known, result.graphdef, result.params), facts
 
 
@@ -157,6 +186,7 @@ def _a_step(build: Build, batches: Batches, settings: TrainConfig, objective: Ob
     """A line that says what a step costs here; for that it is compiled."""
     state, update = loop.stepper(build, settings, objective)
     batch, jitted = next(pipeline(batches)), cast(Any, update)
+    batch = spread(batch, state.params)
     sizes = jitted.lower(state, batch).compile().memory_analysis()
     held = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     work = settings.accumulate * budgets.flops(update, state, batch)
@@ -164,6 +194,20 @@ def _a_step(build: Build, batches: Batches, settings: TrainConfig, objective: Ob
         f"a step: {work / 1e9:,.3g} GFLOP, {held / 1e6:,.1f} MB of parameters and optimizer, "
         f"{sizes.temp_size_in_bytes / 1e6:,.1f} MB beside them"
     )
+
+
+def _on_mesh(
+    build: Build, batches: Batches, settings: TrainConfig, objective: Objective
+) -> Iterator[str]:
+    """Lines about a training on several devices; none where it is on one."""
+    plan = prepare.plan(build, settings, batches, objective)
+    if plan is None:
+        return
+    yield str(plan)
+    rows = rows_of(batches[0])
+    filled = rounded_up(rows, plan.mesh.rows)
+    if rows != filled:
+        yield f"  batches are filled up with empty rows: the first from {rows} to {filled}"
 
 
 def _accept(start: _Start, known: Any, batches: Batches, discard: Callable[[], None]) -> None:
@@ -194,12 +238,13 @@ def end_training(
         "time_shares": {name: round(share, 4) for name, share in result.time_shares.items()},
         "target_tokens": result.tokens,
         "peak_memory_bytes": memory,
+        **({"mesh": config.mesh.text} if config.mesh.text else {}),
     }
 
 
 def peak_memory_bytes() -> int | None:
     """The most memory that this process held: of its first device, or of a CPU's process."""
-    found = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+    found = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
     if found is not None or resource is None:
         return found
     # Linux counts kibibytes, macOS bytes.

@@ -29,6 +29,7 @@ EXPERIMENT = Experiment(
     scorer=lambda own, data, known: scoring.of_outcomes(data.name),
     measures=("accuracy",),
     why_not=pairings.pool,
+    has_positions=False,
     models={"transformer": {"model": "transformer"}, **RNNS, "cnn": {"model": "cnn"}},
     predict=predict.predict,
     page=page.PAGE,

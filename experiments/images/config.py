@@ -23,6 +23,7 @@ from attention_jax.nn.recurrent import RNNConfig
 from experiments.common.config import (
     MODELS,
     DeviceFlags,
+    MeshFlags,
     ModelFlags,
     RunFlags,
     TrainingFlags,
@@ -79,6 +80,7 @@ class ImagesConfig(NamedTuple):
     model: Annotated[ModelFlags, Only(model=(*MODELS, "cnn"))] = ModelFlags()
     training: TrainingFlags = TrainingFlags()
     device: DeviceFlags = DeviceFlags()
+    mesh: MeshFlags = MeshFlags()
 
 
 class Known(NamedTuple):

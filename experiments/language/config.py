@@ -18,6 +18,7 @@ from experiments.common import vocabularies
 from experiments.common.config import (
     DecodingFlags,
     DeviceFlags,
+    MeshFlags,
     ModelFlags,
     RunFlags,
     TrainingFlags,
@@ -72,6 +73,7 @@ class LanguageConfig(NamedTuple):
     shown: SampleFlags = SampleFlags()
     decoding: DecodingFlags = DecodingFlags(sample=True)
     device: DeviceFlags = DeviceFlags()
+    mesh: MeshFlags = MeshFlags()
 
 
 class Text(NamedTuple):

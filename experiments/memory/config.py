@@ -12,7 +12,7 @@ from attention_jax.data import memory_tasks
 from attention_jax.data.memory_tasks import DrawnBatches
 from attention_jax.models import language
 from attention_jax.training import objectives
-from experiments.common.config import DeviceFlags, ModelFlags, RunFlags, TrainingFlags
+from experiments.common.config import DeviceFlags, MeshFlags, ModelFlags, RunFlags, TrainingFlags
 from experiments.common.experiment import Build
 from experiments.common.flags import Flag, Only
 from experiments.common.timing import lengths
@@ -78,6 +78,7 @@ class MemoryConfig(NamedTuple):
     training: Annotated[TrainingFlags, Only(select=("loss", "accuracy"))] = TrainingFlags()
     costs: CostFlags = CostFlags()
     device: DeviceFlags = DeviceFlags()
+    mesh: MeshFlags = MeshFlags()
 
 
 class Sequences(NamedTuple):

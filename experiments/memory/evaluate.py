@@ -13,6 +13,7 @@ from attention_jax.analysis.plots import run_plots
 from attention_jax.core.files import write_whole
 from attention_jax.core.types import Params
 from attention_jax.data.memory_tasks import DrawnBatches
+from attention_jax.parallel.placement import fetch, spread
 from attention_jax.training.evaluate import loss_evaluator
 from attention_jax.training.loop import Evaluate
 from experiments.common.experiment import Outcome, Run
@@ -94,7 +95,7 @@ def scorer(
         for index in range(batches.batches_per_epoch):
             batch, distance = batches.drawn(index)
             counts = batch.weights > 0
-            hit = np.asarray(right(params, batch)) & counts
+            hit = fetch(right(params, spread(batch, params)))[: len(counts)] & counts
             by_row = (x.reshape(len(x), -1).sum(1) for x in (hit, counts))
             rows += np.stack(list(by_row), axis=1).tolist()
             hits.append(hit[counts])

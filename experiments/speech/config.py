@@ -35,6 +35,7 @@ from experiments.common.config import (
     WHERE,
     DecodingFlags,
     DeviceFlags,
+    MeshFlags,
     ModelFlags,
     RunFlags,
     TrainingFlags,
@@ -122,6 +123,7 @@ class SpeechConfig(NamedTuple):
     training: Annotated[TrainingFlags, Only(select=MEASURES)] = TrainingFlags()
     decoding: DecodingFlags = DecodingFlags()
     device: DeviceFlags = DeviceFlags()
+    mesh: MeshFlags = MeshFlags()
 
 
 def spectrogram(own: SpeechConfig, rate: int) -> Spectrogram:

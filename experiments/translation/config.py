@@ -25,6 +25,7 @@ from experiments.common.config import (
     LOSSES,
     DecodingFlags,
     DeviceFlags,
+    MeshFlags,
     ModelFlags,
     RunFlags,
     TrainingFlags,
@@ -110,6 +111,7 @@ class TranslationConfig(NamedTuple):
     shown: SampleFlags = SampleFlags()
     decoding: DecodingFlags = DecodingFlags()
     device: DeviceFlags = DeviceFlags()
+    mesh: MeshFlags = MeshFlags()
 
 
 def load(config: TranslationConfig) -> Task:

@@ -2,9 +2,11 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
+from attention_jax.data import batching
 from attention_jax.data.batching import (
     BucketedBatches,
     default_boundaries,
@@ -12,6 +14,7 @@ from attention_jax.data.batching import (
     pad,
     pipeline,
 )
+from attention_jax.data.text_windows import RandomWindows
 from attention_jax.data.types import BOS, EOS, PAD, Example
 
 
@@ -137,3 +140,50 @@ def test_wrong_sizes_are_named(wrong, message):
     sizes = {"tokens_per_batch": 64, "max_length": 30, **wrong}
     with pytest.raises(ValueError, match=message):
         BucketedBatches([([5, 6], [7])], **sizes)
+
+
+def windows():
+    return RandomWindows(np.arange(200), rows=5, length=8, seed=0)
+
+
+def buckets():
+    pairs = [(range(i % 5 + 1), range(i % 3 + 1)) for i in range(37)]
+    return BucketedBatches(pairs, tokens_per_batch=60, max_length=12)
+
+
+@pytest.mark.parametrize("make", [windows, buckets])
+@pytest.mark.parametrize("shares", [1, 2, 3, 8])
+def test_processes_together_read_each_row_once(make, shares):
+    """Empty rows fill a batch up, so that all have as many; none is read twice or lost."""
+
+    def own(number):
+        def rows(count):
+            each = -(-count // shares)
+            return each * shares, slice(number * each, (number + 1) * each)
+
+        return batching.OwnRows(make(), rows)
+
+    whole, parts = make(), [own(number) for number in range(shares)]
+    for index in (0, 1, 5):
+        found = [part[index] for part in parts]
+        assert len({part.rows for part in found}) == 1
+        together = jax.tree.map(lambda *x: np.concatenate(x), *(part.batch for part in found))
+        count = len(whole[index].weights)
+        assert len(together.weights) == found[0].rows >= count
+        assert not together.weights[count:].any()
+        for one, many in zip(whole[index], together, strict=True):
+            np.testing.assert_array_equal(one, many[:count])
+
+
+def test_a_share_goes_on_where_it_stopped():
+    half = batching.OwnRows(windows(), lambda rows: (6, slice(3, 6)))
+    iterator = batching.pipeline(half)
+    next(iterator)
+    state, expected = iterator.get_state(), next(iterator)
+    again = batching.pipeline(half)
+    again.set_state(state)
+    np.testing.assert_array_equal(next(again).batch.tokens, expected.batch.tokens)
+    # All processes save the same place, which is that of one process too.
+    alone = batching.pipeline(windows())
+    alone.set_state(state)
+    np.testing.assert_array_equal(next(alone).tokens[3:5], expected.batch.tokens[:2])

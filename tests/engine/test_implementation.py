@@ -83,7 +83,7 @@ def test_a_new_one_is_a_file(qkv):
         found = attention(*qkv, implementation=name)
         np.testing.assert_allclose(found, -expected, rtol=1e-5, atol=1e-6)
     told = plan(*qkv)
-    assert told == ("negative", "a test asked for it", None, 0.0, 7)
+    assert told == ("negative", "a test asked for it", None, 0.0, 7, "")
     assert plan(*qkv, mask=masks.causal).implementation == "dense"
     with pytest.raises(ValueError, match="'negative' cannot honor this request: it takes no mask"):
         attention(*qkv, mask=masks.causal, implementation="negative")
@@ -119,7 +119,7 @@ def test_the_fastest_that_can_is_picked(device, dtype, asked, name, monkeypatch)
     assert told.implementation == name and told.reason
     rows = 2 * 256 * 4
     if name in ("cudnn", "splash"):
-        assert told == (name, told.reason, None, 0.0, 4 * rows)
+        assert told == (name, told.reason, None, 0.0, 4 * rows, "")
     elif name == "pallas":
         assert told.temporary_bytes == 2 * 4 * rows
 
@@ -136,7 +136,7 @@ def test_tokamax_is_picked_by_its_name_alone(monkeypatch):
     monkeypatch.setattr(tokamax, "find_spec", lambda name: name)
     arrays = [jax.ShapeDtypeStruct((2, 256, 4, 64), jnp.float32)] * 3
     named = plan(*arrays, implementation="tokamax")
-    assert named == ("tokamax", "named by `implementation`", None, 0.0, 4 * 2 * 256 * 4)
+    assert named == ("tokamax", "named by `implementation`", None, 0.0, 4 * 2 * 256 * 4, "")
     assert plan(*arrays).implementation != "tokamax"
 
 

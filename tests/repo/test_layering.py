@@ -16,10 +16,11 @@ MAY_IMPORT = {
     "variants": "core engine",
     "nn": "core engine variants",
     "models": "core engine variants nn",
+    "parallel": "core engine",
     "data": "core",
-    "decoding": "core data nn/protocols",
-    "training": "core data decoding nn/protocols",
-    "evaluation": "core data decoding training nn/protocols",
+    "decoding": "core data parallel nn/protocols",
+    "training": "core data decoding parallel nn/protocols",
+    "evaluation": "core data decoding parallel training nn/protocols",
     "analysis": "core variants nn models data decoding evaluation",
 }
 # The one place that may import each; "" for none of the library.

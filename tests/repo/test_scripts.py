@@ -11,7 +11,8 @@ import pytest
 from tests.support.paths import ROOT
 
 COMMANDS = [
-    ROOT / "scripts" / name for name in ("bench", "check", "demo", "mutants", "test", "torture")
+    ROOT / "scripts" / name
+    for name in ("bench", "check", "demo", "launch", "mutants", "test", "torture")
 ]
 SCRIPTS = [*COMMANDS, ROOT / "scripts" / "_setup", ROOT / ".ci" / "run"]
 

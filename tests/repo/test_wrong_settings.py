@@ -43,7 +43,7 @@ def speech(**given):
 
 TRANSFORMER = nn.TransformerConfig(9, 4, 1, 2, 1, 4)._asdict()
 RATES = {"dropout_rate": (0,), "attention_dropout_rate": (0,)}
-OPTIONAL = RATES | {"kv_heads": (None,), "cross_attention": (None,)}
+OPTIONAL = RATES | {"kv_heads": (None,), "cross_attention": (None,), "context": ("x",)}
 VARIANT = {"variant": "attention", "cross_attention": "attention"}
 ROWS = {
     "MultiHeadAttention": Row(

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attention_jax.training import checkpoints as checkpoints_module
+from attention_jax.training import digests
 from attention_jax.training.checkpoints import CheckpointDamaged, CheckpointForeign, Checkpoints
 
 
@@ -229,8 +229,8 @@ def test_arrays_of_another_checkpoint_are_noticed_though_they_load(folder):
 )
 def test_the_checksum_sees_names_dtypes_shapes_and_every_bit(other):
     own = {"a": np.arange(3, dtype=np.float32)}
-    assert checkpoints_module._digest(own) == checkpoints_module._digest(dict(own))
-    assert checkpoints_module._digest(own) != checkpoints_module._digest(other)
+    assert digests.digest(own) == digests.digest(dict(own))
+    assert digests.digest(own) != digests.digest(other)
 
 
 def test_a_renamed_one_is_refused_by_name(folder):

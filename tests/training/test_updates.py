@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from attention_jax.training.feed import Feed
 from attention_jax.training.step import Steps, Totals, TrainState
 from attention_jax.training.time_shares import Clock
 from attention_jax.training.updates import Updates
@@ -59,13 +60,14 @@ def steps(result):
         lambda state, batch: (state, totals),
         lambda state, batch, index, gradient, sums: (gradient, sums),
         lambda state, gradient, sums: (state, totals),
+        lambda params: params,
     )
 
 
 @pytest.mark.parametrize("is_there", [True, False])
 def test_a_batch_is_waited_for_only_where_nothing_runs(is_there):
     clock = Clock()
-    update = Updates(steps(Running(is_there)), Slow(), accumulate=1, clock=clock)
+    update = Updates(steps(Running(is_there)), Feed(Slow(), None), accumulate=1, clock=clock)
     counted = [update(state())[1] for _ in range(4)]
     assert counted == [2, 4, 6, 2]  # tokens
     waited = 4 if is_there else 1  # before the first one nothing was sent
@@ -89,7 +91,7 @@ def test_the_first_batch_of_a_shape_is_compilation(accumulate, monkeypatch):
     made = own._replace(whole=passing(own.whole), gather=passing(own.gather))
     batches = Slow()
     batches.seconds = 0.0
-    update = Updates(made, batches, accumulate=accumulate, clock=clock)
+    update = Updates(made, Feed(batches, None), accumulate=accumulate, clock=clock)
     for _ in range(6 // accumulate):
         update(state())
     assert (clock.seconds["compilation"], clock.seconds["updates"]) == (3.0, 3.0)
@@ -103,7 +105,7 @@ def test_waiting_is_of_updates(monkeypatch):
     waited_for: list = []
     monkeypatch.setattr(jax, "block_until_ready", wait)
     clock, result = Clock(), Running(True)
-    update = Updates(steps(result), Slow(), accumulate=1, clock=clock)
+    update = Updates(steps(result), Feed(Slow(), None), accumulate=1, clock=clock)
     update(state())
     update.wait()
     assert waited_for == [result] and clock.seconds["updates"] >= 0.05

@@ -76,6 +76,7 @@ def scan(
     v: Float[Array, "b t g e"],
     log_decay: Float[Array, "b t g #d"] | None = None,
     *,
+    start: Float[Array, "b g d e"] | None = None,
     chunk: int | None = None,
 ) -> Float[Array, "b t h e"]:
     """The causal pass: products of matrices within a block, the state from one to the next.
@@ -86,18 +87,37 @@ def scan(
 
     Args:
       log_decay: at most 0; of length 1 in its last axis for one decay a head, None for no decay.
+      start: the state before the first position; None for zeros.
       chunk: positions in a chunk; None for what suits the decay.
     """
     short = log_decay is not None and log_decay.shape[-1] > 1
-    start = jnp.zeros((len(v), k.shape[2], q.shape[-1], v.shape[-1]), q.dtype)
+    if start is None:
+        start = jnp.zeros((len(v), k.shape[2], q.shape[-1], v.shape[-1]), q.dtype)
     inputs = q, k, v, *([] if log_decay is None else [log_decay])
-    return _by_blocks(_block, start, inputs, chunk or (SHORT_CHUNK if short else CHUNK))
+    return _by_blocks(_block, start, inputs, chunk or (SHORT_CHUNK if short else CHUNK))[1]
+
+
+def added(
+    k: Float[Array, "b t g d"],
+    v: Float[Array, "b t g e"],
+    log_decay: Float[Array, "b t g #d"] | None = None,
+) -> tuple[Float[Array, "b g #d"], Float[Array, "b g d e"]]:
+    """How the state before all positions decays until after them, and what they add to it.
+
+    S_after = exp(whole) S_before + sum_j exp(after_j) k_j v_j^T
+    """
+    if log_decay is None:
+        return jnp.ones((len(k), k.shape[2], 1), k.dtype), jnp.einsum("btgd,btge->bgde", k, v)
+    log_decay = jnp.maximum(log_decay, _LOWEST)
+    until = jnp.cumsum(log_decay[:, ::-1], axis=1)[:, ::-1]
+    after = jnp.concatenate([until[:, 1:], jnp.zeros_like(until[:, :1])], axis=1)
+    return jnp.exp(until[:, 0]), jnp.einsum("btgd,btge->bgde", k * jnp.exp(after), v)
 
 
 def _by_blocks(
     block: Callable[..., Any], start: Array, inputs: tuple[Array, ...], chunk: int
-) -> Float[Array, "b t h e"]:
-    """The outputs of `block(chunk, state, *inputs)`, which hands its state on to the next."""
+) -> tuple[Array, Float[Array, "b t h e"]]:
+    """The last state and the outputs of `block(chunk, state, *inputs)`, one after another."""
     b, t, h, _ = inputs[0].shape
     chunk = max(1, min(chunk, t))
     count = max(1, -(-t // (chunk * CHUNKS_OF_BLOCK)))
@@ -111,8 +131,10 @@ def _by_blocks(
         x = jnp.pad(x, ((0, 0), (0, count * size - t), (0, 0), (0, 0)))
         return x.reshape(b, count, size, *x.shape[2:]).swapaxes(0, 1)
 
-    _, out = jax.lax.scan(jax.checkpoint(body, prevent_cse=False), start, tuple(map(parts, inputs)))
-    return out.swapaxes(0, 1).reshape(b, count * size, h, -1)[:, :t]
+    last, out = jax.lax.scan(
+        jax.checkpoint(body, prevent_cse=False), start, tuple(map(parts, inputs))
+    )
+    return last, out.swapaxes(0, 1).reshape(b, count * size, h, -1)[:, :t]
 
 
 def _block(
@@ -208,6 +230,7 @@ def delta_scan(
     strength: Float[Array, "b t h"],
     log_decay: Float[Array, "b t h"] | None = None,
     *,
+    start: Float[Array, "b h d e"] | None = None,
     chunk: int = DELTA_CHUNK,
 ) -> Float[Array, "b t h e"]:
     """The causal pass of the delta rule, gated or not, block by block.
@@ -223,15 +246,39 @@ def delta_scan(
     Args:
       strength: b above; the share of the old value that the new one takes the place of.
       log_decay: at most 0; None for no decay.
+      start: the state before the first position; None for zeros.
       chunk: positions in a chunk.
 
     Reference: the WY representation of Yang et al. 2024, arXiv:2406.06484, section 3.2; with
     decay, Yang et al. 2024, arXiv:2412.06464, section 3.3.
     """
-    start = jnp.zeros((*strength.shape[::2], q.shape[-1], v.shape[-1]), q.dtype)
+    if start is None:
+        start = jnp.zeros((*strength.shape[::2], q.shape[-1], v.shape[-1]), q.dtype)
     log_decay = jnp.zeros_like(strength) if log_decay is None else log_decay
     inputs = q, k, v, strength[..., None], log_decay[..., None]
-    return _by_blocks(_delta_block, start, inputs, chunk)
+    return _by_blocks(_delta_block, start, inputs, chunk)[1]
+
+
+def delta_added(
+    k: Float[Array, "b t h d"],
+    v: Float[Array, "b t h e"],
+    strength: Float[Array, "b t h"],
+    log_decay: Float[Array, "b t h"] | None = None,
+) -> tuple[Float[Array, "b h d d"], Float[Array, "b h d e"]]:
+    """The matrix by which all positions move the state before them, and what they add to it.
+
+    S_after = moves S_before + added          moves = prod_j a_j (I - b_j k_j k_j^T)
+
+    A pass with a wider state gives both: its columns are independent of each other.
+    """
+    b, t, h, d = k.shape
+    unit = jnp.broadcast_to(jnp.eye(d, dtype=k.dtype), (b, h, d, d))
+    start = jnp.concatenate([unit, jnp.zeros((b, h, d, v.shape[-1]), k.dtype)], axis=-1)
+    wide = jnp.concatenate([jnp.zeros_like(k), v], axis=-1)
+    log_decay = jnp.zeros_like(strength) if log_decay is None else log_decay
+    inputs = k, k, wide, strength[..., None], log_decay[..., None]
+    last, _ = _by_blocks(_delta_block, start, inputs, DELTA_CHUNK)
+    return last[..., :d], last[..., d:]
 
 
 def _delta_block(

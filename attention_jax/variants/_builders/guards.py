@@ -15,7 +15,7 @@ from attention_jax.core.calls import ATTENTION_WORDS, clear_calls_of
 from attention_jax.core.types import AnyArray, Options, Output, Params, State, Variant
 from attention_jax.core.values import Made, bind
 from attention_jax.variants._builders import arguments
-from attention_jax.variants._builders.meshes import apart
+from attention_jax.variants._builders.divided import attend as divided
 
 R = TypeVar("R")
 
@@ -33,7 +33,7 @@ def guarded(variant: Variant) -> Variant:
         _attend_alone if alone else _attend,
         variant.init,
         variant.score is not None,
-        bind(apart, variant.attend),
+        bind(divided, variant.attend, variant.divides),
     )
     own = variant._replace(init=bind(_init, variant.init), attend=attend)
     start, step, cross_step = variant.start, variant.step, variant.cross_step

@@ -15,9 +15,19 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from attention_jax.core.numerics import wide_dtype
 from attention_jax.core.types import ROLES, Options, Params, Variant, no_parameters
-from attention_jax.variants._builders.chunked_scan import delta_scan, delta_step, read, scan, step
+from attention_jax.engine.context_layout import Layout
+from attention_jax.variants._builders import exchange
+from attention_jax.variants._builders.chunked_scan import (
+    added,
+    delta_added,
+    delta_scan,
+    delta_step,
+    read,
+    scan,
+    step,
+)
 from attention_jax.variants._builders.compiled import compiled
-from attention_jax.variants._builders.keywise import Prepared, finalize, only_causal, prepare
+from attention_jax.variants._builders.keywise import Prepared, finalize, only_causal
 
 
 class LinearState(NamedTuple):
@@ -52,14 +62,16 @@ def from_features(
     @compiled
     def attend(params: Params, q: Array, k: Array, v: Array, options: Options = Options()) -> Array:
         del params
-        got = prepare(name, q, k, v, options)
+        got, options, layout = exchange.prepared(name, q, k, v, options)
         queries = of_query(got.q, positions_from(options.query_offset, q.shape[1]))
         keys = of_key(got.k, positions_from(options.key_offset, k.shape[1]))
         keys = jnp.where(got.visible[:, :, None, None], keys, 0)
+        values = _counted(got.v)
         if got.causal:
-            sums = scan(queries, keys, _counted(got.v))
+            before = exchange.state_before(layout, added, keys, values)
+            sums = scan(queries, keys, values, start=before)
         else:
-            sums = read(jnp.einsum("bsgd,bsge->bgde", keys, _counted(got.v)), queries)
+            sums = read(exchange.total(layout, added(keys, values)[1]), queries)
         return finalize(got, _mean(sums), q.dtype)
 
     def next_one(
@@ -73,7 +85,9 @@ def from_features(
         return LinearState(sums, state.position + 1), _mean(out).astype(q.dtype)
 
     start = partial(_feature_start, of_key)
-    return Variant(no_parameters, attend, start, next_one, roles=roles, mask_kind="keywise")
+    return Variant(
+        no_parameters, attend, start, next_one, roles=roles, mask_kind="keywise", divides=True
+    )
 
 
 def _feature_start(
@@ -121,12 +135,12 @@ def from_decay(
 
     @compiled
     def attend(params: Params, q: Array, k: Array, v: Array, options: Options = Options()) -> Array:
-        got = prepare(name, q, k, v, options)
+        got, options, layout = exchange.prepared(name, q, k, v, options)
         only_causal(name, got.causal)
         at = positions_from(options.key_offset, k.shape[1])
         k, v = (spread(x, q.shape[2]) for x in (got.k, got.v))
         queries, keys, log_decay = fade(params, got.q, k, at, got.visible)
-        return finalize(got, finish(scan(queries, keys, v, log_decay)), q.dtype)
+        return finalize(got, finish(_faded(layout, queries, keys, v, log_decay)), q.dtype)
 
     def start(params: Params, batch: int, length: int, **sizes: Any) -> LinearState:
         del params, length
@@ -144,7 +158,15 @@ def from_decay(
         sums, out = step(state.sums, queries, keys, v[:, 0], log_decay)
         return LinearState(sums, state.position + 1), finish(out).astype(q.dtype)
 
-    return Variant(init, attend, start, next_one, roles=("causal",), mask_kind="keywise")
+    return Variant(
+        init, attend, start, next_one, roles=("causal",), mask_kind="keywise", divides=True
+    )
+
+
+def _faded(layout: Layout | None, q: Array, k: Array, v: Array, log_decay: Array) -> Array:
+    """The causal pass of one shard, from the state after those before it."""
+    before = exchange.state_before(layout, added, k, v, log_decay)
+    return scan(q, k, v, log_decay, start=before)
 
 
 def empty_state(
@@ -225,9 +247,9 @@ def from_delta(
 
     @compiled
     def attend(params: Params, q: Array, k: Array, v: Array, options: Options = Options()) -> Array:
-        got = prepare(name, q, k, v, options)
+        got, _, layout = exchange.prepared(name, q, k, v, options)
         only_causal(name, got.causal)
-        return finalize(got, finish(_delta_pass(params, gates, got)), q.dtype)
+        return finalize(got, finish(_delta_pass(params, gates, got, layout)), q.dtype)
 
     def next_one(
         params: Params, state: DeltaState, q: Array, k: Array, v: Array
@@ -236,7 +258,9 @@ def from_delta(
         return state, finish(out).astype(q.dtype)
 
     start = partial(_delta_start, (convolution or 1) - 1)
-    return Variant(init, attend, start, next_one, roles=("causal",), mask_kind="keywise")
+    return Variant(
+        init, attend, start, next_one, roles=("causal",), mask_kind="keywise", divides=True
+    )
 
 
 # (params, k [b t h d], visible [#b t]) -> strength and log_decay [b t h]
@@ -253,14 +277,18 @@ def _gates(
     return jnp.where(shown, strength, 0), jnp.where(shown, log_decay, 0)
 
 
-def _delta_pass(params: Params, gates: Gates, got: Prepared) -> Float[Array, "b t h e"]:
+def _delta_pass(
+    params: Params, gates: Gates, got: Prepared, layout: Layout | None
+) -> Float[Array, "b t h e"]:
     """The output of all positions at once."""
     k, v = (spread(x, got.q.shape[2]) for x in (got.k, got.v))
     # A hidden position's own query still reads, but no later one takes it in.
     before = jnp.where(got.visible[:, :, None, None], got.q, 0), k, v
     strength, log_decay = gates(params, k, got.visible)
-    mixed = _convolved(params, (got.q, k, v), before)
-    return delta_scan(*_shaped(*mixed), strength, log_decay)
+    mixed = _convolved(params, (got.q, k, v), before, layout)
+    q, k, v = _shaped(*mixed)
+    start = exchange.delta_state_before(layout, delta_added, k, v, strength, log_decay)
+    return delta_scan(q, k, v, strength, log_decay, start=start)
 
 
 def _delta_start(back: int, params: Params, batch: int, length: int, **sizes: Any) -> DeltaState:
@@ -313,28 +341,31 @@ def _taps_of(params: Params) -> tuple[Array, Array, Array]:
 
 
 def _convolved(
-    params: Params, now: tuple[Array, ...], before: tuple[Array, ...]
+    params: Params, now: tuple[Array, ...], before: tuple[Array, ...], layout: Layout | None
 ) -> tuple[Array, ...]:
     if "taps" not in params:
         return now
-    return tuple(map(convolve, _taps_of(params), now, before))
+    taps = _taps_of(params)
+    count = taps[0].shape[1] - 1
+    earlier = (jnp.concatenate([exchange.tail_before(layout, x, count), x], axis=1) for x in before)
+    return tuple(map(convolve, taps, now, earlier))
 
 
 def convolve(
-    taps: Float[Array, "h n #d"], now: Float[Array, "b t h d"], before: Float[Array, "b t h d"]
+    taps: Float[Array, "h n #d"], now: Float[Array, "b t h d"], before: Float[Array, "b p h d"]
 ) -> Float[Array, "b t h d"]:
     """A causal convolution of each channel.
 
         out_t = taps_0 now_t + sum_(l > 0) taps_l before_(t - l)
 
     Args:
-      before: what later positions see of `now`.
+      before: what later positions see of `now`, after the n - 1 positions before it.
     """
     n, t = taps.shape[1], now.shape[1]
     taps = taps.astype(now.dtype)
     out = taps[:, 0][None, None] * now
     for lag in range(1, n):
-        earlier = jnp.pad(before, ((0, 0), (lag, 0), (0, 0), (0, 0)))[:, :t]
+        earlier = before[:, n - 1 - lag : n - 1 - lag + t]
         out = out + taps[:, lag][None, None] * earlier
     return out
 

@@ -21,17 +21,30 @@ def apart(
     """`attend` of a variant, that loops and reshapes as on one device whatever mesh there is."""
     if not partition.is_typed((q, k, v, *jax.tree.leaves(params))):
         return attend(params, q, k, v, options)
+    arrays, rebuild = lifted(params, q, k, v, options)
+    return partition.apart(lambda arrays: attend(*rebuild(arrays)), arrays, q)
+
+
+# What a variant attends with: `(params, q, k, v, options)`.
+Arguments = tuple[Params, Array, Array, Array, Options]
+
+
+def lifted(
+    params: Params, q: Array, k: Array, v: Array, options: Options
+) -> tuple[PyTree, Callable[[PyTree], Arguments]]:
+    """All arrays of a call, `(q, k, v)` the first, and the call as a function of them."""
     with partition.unchecked():
         conjuncts = masks.conjuncts(options.mask)
         programs = (checks.mask_function(partition.untyped(x)) for x in conjuncts)
         mask = lifting.lift_mask(options.mask, programs)
     offsets = {"query_offset": options.query_offset, "key_offset": options.key_offset}
     starts = {name: x for name, x in offsets.items() if isinstance(x, jax.Array)}
+    # One array for both shows that queries and keys are aligned.
+    shared = len(starts) == 2 and options.query_offset is options.key_offset
 
-    def rebuilt(arrays: PyTree) -> Output:
-        params, qkv, captured, starts, key = arrays
-        own = options._replace(mask=mask.bound(captured), dropout_key=key, **starts)
-        return attend(params, *qkv, own)
+    def rebuilt(arrays: PyTree) -> Arguments:
+        qkv, params, captured, starts, key = arrays
+        starts = starts | ({"key_offset": starts["query_offset"]} if shared else {})
+        return params, *qkv, options._replace(mask=mask.bound(captured), dropout_key=key, **starts)
 
-    arrays = params, (q, k, v), mask.arrays, starts, options.dropout_key
-    return partition.apart(rebuilt, arrays, q)
+    return ((q, k, v), params, mask.arrays, starts, options.dropout_key), rebuilt

@@ -34,7 +34,8 @@ def from_score(
     checks.called_with(
         "score", score, "(params)", remedy="Write `lambda params: scores.dot`, for one without any."
     )
-    return Variant(init=init, attend=bind(_attend_by_score, score), score=score, roles=ROLES)
+    attend = bind(_attend_by_score, score)
+    return Variant(init=init, attend=attend, score=score, roles=ROLES, divides=True)
 
 
 def _attend_by_score(
@@ -57,7 +58,7 @@ def from_mask(visible: MaskFunction) -> Variant:
     checks.called_with(
         "visible", visible, "(b, h, i, j)", remedy="Wrap an array with `masks.from_array`."
     )
-    return Variant(init=no_parameters, attend=bind(_attend_by_mask, visible))
+    return Variant(init=no_parameters, attend=bind(_attend_by_mask, visible), divides=True)
 
 
 def _attend_by_mask(

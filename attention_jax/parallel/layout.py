@@ -1,0 +1,176 @@
+"""Training on a mesh: where parameters, optimizer and batches lie, and how a gradient is summed.
+
+Each share of the batch is computed as on one device of its own (`jax.shard_map` over `data` and
+`fsdp`), and sums cross devices once: parameters divided by `fsdp` are gathered before use, and
+their gradients are summed and divided on the way back. Within a share XLA divides the computation
+along `tensor` and `context`.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from attention_jax.core.types import Params
+from attention_jax.parallel import placement, rules
+from attention_jax.parallel.mesh import ROWS, MeshShape, make_mesh, shape_of
+from attention_jax.parallel.placement import Batch, Tree
+
+# (params, batch, key) -> (loss, sums), of the rows of a batch
+Loss = Callable[[Params, Any, jax.Array], tuple[jax.Array, Any]]
+# (params, batch, key) -> (sums, gradient), of a whole batch
+Gradient = Callable[[Params, Any, jax.Array], tuple[Any, Params]]
+
+
+class Layout:
+    """Layout of a model's training on a mesh.
+
+    Attributes:
+      mesh: of devices.
+      shape: sizes of its axes.
+      params: shapes of the parameters.
+      placed: how each parameter is divided, by its path.
+
+    Args:
+      mesh: as `make_mesh` makes it.
+      params: shapes of the parameters.
+      heads: numbers of heads by the paths of attentions, where variants learn something for each.
+    """
+
+    def __init__(self, mesh: Mesh, params: Params, heads: Mapping[str, int] | None = None):
+        self.mesh, self.shape = mesh, shape_of(mesh)
+        self.params = params
+        self.placed = rules.place_all(params, self.shape, heads)
+        self._specs = self.specs(params)
+        used = jax.tree.map(partial(_without, axes=ROWS), self._specs)
+        wanted = jax.tree.map(partial(NamedSharding, mesh), used)
+        self._gathered = jax.jit(lambda x: x, out_shardings=wanted)
+
+    @property
+    def whole(self) -> NamedSharding:
+        """Of an array that every device has."""
+        return NamedSharding(self.mesh, PartitionSpec())
+
+    def specs(self, tree: Tree) -> Tree:
+        """Specs of a tree: of parameters, or of what mirrors them, such as a training state."""
+        return rules.mirrored(tree, self.params, self.placed)
+
+    def shardings(self, tree: Tree) -> Tree:
+        """As `specs`, on the mesh."""
+        return jax.tree.map(partial(NamedSharding, self.mesh), self.specs(tree))
+
+    def put(self, tree: Tree) -> Tree:
+        """A tree that every process holds whole, laid out."""
+        return jax.tree.map(placement.from_host, tree, self.shardings(tree))
+
+    def place(self, batch: Batch) -> Batch:
+        """A whole batch, filled up with empty rows and spread."""
+        rows = placement.rounded_up(placement.rows_of(batch), self.shape.rows)
+        return placement.placed(placement.padded(batch, rows), self.mesh)
+
+    def gathered(self, params: Params) -> Params:
+        """Parameters for evaluation and decoding: no longer divided by `fsdp`."""
+        return params if self.shape.fsdp == 1 else self._gathered(params)
+
+    def for_use(self, params: Params) -> Params:
+        """Parameters after training: `gathered`; with several processes each has its own copy."""
+        found = self.gathered(params)
+        if jax.process_count() == 1:
+            return found
+        host = jax.tree.map(placement.fetch, found)
+        devices = jax.local_devices()
+        if len(devices) == 1:
+            return jax.tree.map(jnp.array, host)
+        mesh = make_mesh(MeshShape(data=-1), devices)
+        return jax.device_put(host, NamedSharding(mesh, PartitionSpec()))
+
+    def gradient(
+        self, loss: Loss, seed_of: Callable[[jax.Array, jax.Array], jax.Array]
+    ) -> Gradient:
+        """The gradient of a sum over the rows of a batch, divided as the parameters are.
+
+        Args:
+          loss: of some rows; each share of the batch calls it with its own.
+          seed_of: `(key, share) -> key`, another key for each share.
+        """
+
+        if self.shape.rows == 1:
+            return partial(_of_one_share, loss)
+
+        def of_share(params: Params, batch: Any, key: jax.Array) -> tuple[Any, Params]:
+            key = seed_of(key, lax.axis_index(ROWS))
+
+            def whole(params: Params) -> tuple[jax.Array, Any]:
+                return loss(jax.tree.map(_gather, params, self._specs), batch, key)
+
+            (_, sums), found = jax.value_and_grad(whole, has_aux=True)(params)
+            return lax.psum(sums, ROWS), jax.tree.map(_sum, found, self._specs)
+
+        stored = jax.tree.map(partial(_only, axes=ROWS), self._specs)
+
+        def whole(params: Params, batch: Any, key: jax.Array) -> tuple[Any, Params]:
+            shared = jax.shard_map(
+                of_share,
+                mesh=self.mesh,
+                in_specs=(stored, PartitionSpec(ROWS), PartitionSpec()),
+                out_specs=(PartitionSpec(), stored),
+                axis_names=set(ROWS),
+                # Sums are written out above; the check knows less of what `loss` may call.
+                check_vma=False,
+            )
+            return shared(params, batch, key)
+
+        return whole
+
+
+def _of_one_share(loss: Loss, params: Params, batch: Batch, key: jax.Array) -> tuple[Any, Params]:
+    """Sums and gradient where nothing but `tensor` and `context` divides the computation."""
+    (_, sums), found = jax.value_and_grad(loss, has_aux=True)(params, batch, key)
+    return sums, found
+
+
+def _gather(x: jax.Array, spec: PartitionSpec) -> jax.Array:
+    """A parameter whole along `fsdp`; the gradient through it is summed and divided along it."""
+    if "fsdp" not in spec:
+        return x
+    dimension = list(spec).index("fsdp")
+    gather = partial(lax.all_gather, axis_name="fsdp", axis=dimension, tiled=True)
+    others = _without(spec, axes=ROWS)
+    if not any(others):
+        return gather(x)
+    # XLA would gather along `tensor` as well, did it not see the parts alone.
+    return jax.shard_map(
+        gather, in_specs=others, out_specs=others, axis_names={"tensor"}, check_vma=False
+    )(x)
+
+
+def _sum(gradient: jax.Array, spec: PartitionSpec) -> jax.Array:
+    """The sum over shares, of which `_gather` has made those along `fsdp`."""
+    return lax.psum(gradient, "data" if "fsdp" in spec else ROWS)
+
+
+def _only(spec: PartitionSpec, *, axes: tuple[str, ...]) -> PartitionSpec:
+    return PartitionSpec(*(axis if axis in axes else None for axis in spec))
+
+
+def _without(spec: PartitionSpec, *, axes: tuple[str, ...]) -> PartitionSpec:
+    return PartitionSpec(*(None if axis in axes else axis for axis in spec))
+
+
+def heads_of(model: object) -> dict[str, int]:
+    """Numbers of heads of a model's attentions, by their paths.
+
+    Args:
+      model: an `nnx.Module`; its attentions have fields `heads` and `learned`.
+    """
+    found = {}
+    for path, node in nnx.iter_graph(model):
+        heads = getattr(node, "heads", None)
+        if isinstance(heads, int) and hasattr(node, "learned"):
+            found["/".join(map(str, path))] = heads
+    return found

@@ -1,0 +1,102 @@
+"""A training made ready: model, state and compiled steps, on one device or on a mesh."""
+
+from typing import Any, NamedTuple
+
+import jax
+from flax import nnx
+
+from attention_jax.data.batching import Batches
+from attention_jax.parallel import mesh, plans
+from attention_jax.parallel.layout import Layout, heads_of
+from attention_jax.training import objectives
+from attention_jax.training.config import TrainConfig
+from attention_jax.training.objectives import Objective
+from attention_jax.training.step import Build, Steps, TrainState, begin, compile_steps, start
+
+
+class Prepared(NamedTuple):
+    """A training that may begin.
+
+    Attributes:
+      graphdef: graph of the model.
+      state: before the first update.
+      steps: compiled functions.
+      layout: on a mesh; None on one device.
+    """
+
+    graphdef: nnx.GraphDef
+    state: TrainState
+    steps: Steps
+    layout: Layout | None
+
+
+def prepare(
+    build: Build, config: TrainConfig, objective: Objective = objectives.translation
+) -> Prepared:
+    """Model, state and steps of a training.
+
+    Raises:
+      ValueError: the mesh does not use the devices that are here.
+    """
+    layout = layout_of(build, config.mesh)
+    graphdef, state = start(build, config.transform(), config.seed, layout)
+    return Prepared(graphdef, state, _steps(graphdef, config, objective, layout), layout)
+
+
+def layout_of(build: Build, text: str | None) -> Layout | None:
+    """The layout of a model on the mesh that a text names; None for a single device.
+
+    Raises:
+      ValueError: the mesh does not use the devices that are here.
+    """
+    if not text and jax.process_count() > 1:
+        raise ValueError(
+            f"`mesh` must be given where {jax.process_count()} processes train together; got none. "
+            "Use data=-1 to share each batch."
+        )
+    if not text:
+        return None
+    devices = mesh.make_mesh(mesh.parse(text))
+    if devices.size == 1:
+        return None
+    model = nnx.eval_shape(lambda: build(jax.random.key(0)))
+    return Layout(devices, nnx.as_pure(nnx.split(model)[1]), heads_of(model))
+
+
+def plan(
+    build: Build,
+    config: TrainConfig,
+    batches: Batches,
+    objective: Objective = objectives.translation,
+) -> plans.Plan | None:
+    """The plan of a training on a mesh; None for a single device. A step is compiled for it.
+
+    Raises:
+      ValueError: the mesh does not use the devices that are here.
+    """
+    layout = layout_of(build, config.mesh)
+    if layout is None:
+        return None
+    graphdef, make = begin(build, config.transform(), config.seed)
+    shapes = jax.eval_shape(make)
+    state = jax.tree.map(_on, shapes, layout.shardings(shapes))
+    whole: Any = _steps(graphdef, config, objective, layout).whole
+    compiled = whole.lower(state, layout.place(batches[0])).compile()
+    return plans.plan(layout, shapes, compiled)
+
+
+def _on(x: Any, sharding: jax.sharding.Sharding) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+
+
+def _steps(
+    graphdef: nnx.GraphDef, config: TrainConfig, objective: Objective, layout: Layout | None
+) -> Steps:
+    return compile_steps(
+        graphdef,
+        config.transform(),
+        objective=objective,
+        label_smoothing=config.label_smoothing,
+        accumulate=config.accumulate,
+        layout=layout,
+    )
