@@ -23,11 +23,12 @@ from attention_jax.data.types import TokenBatch
 from attention_jax.models import language
 from attention_jax.nn.transformer import TransformerConfig
 from attention_jax.parallel import plans
-from attention_jax.parallel.layout import Layout, heads_of
+from attention_jax.parallel.layout import Layout
 from attention_jax.parallel.mesh import AXES, MeshShape, make_mesh, parse
 from attention_jax.parallel.placement import batch_spec
 from attention_jax.training import objectives
 from attention_jax.training.config import TrainConfig
+from attention_jax.training.prepare import laid_out, on_mesh
 from attention_jax.training.step import begin, compile_steps
 from experiments.common import flags
 from experiments.common.config import DeviceFlags, ModelFlags, TrainingFlags
@@ -131,23 +132,17 @@ def cost(config: PlanConfig, settings: TrainConfig, shape: MeshShape, layers: in
     """The cost of an update with so many layers, compiled for the devices of this process."""
     own = network(config, layers)
     build = lambda key: language.build(own, rngs=nnx.Rngs(key))  # noqa: E731
-    layout = layout_of(build, make_mesh(shape))
+    layout = on_mesh(build, make_mesh(shape))
     graphdef, make = begin(build, settings.transform(), 0)
     steps: Any = compile_steps(
         graphdef, settings.transform(), objective=objectives.next_token, layout=layout
     )
     shapes = jax.eval_shape(make)
-    state = jax.tree.map(_shape, shapes, layout.shardings(shapes))
+    state = laid_out(shapes, layout)
     compiled = steps.whole.lower(state, batch_of(config, layout)).compile()
     moved = bytes_moved(compiled.as_text())
     sizes, work = compiled.memory_analysis(), compiled.cost_analysis()
     return Cost(sizes.temp_size_in_bytes, work["flops"], moved)
-
-
-def layout_of(build: Any, mesh: Any) -> Layout:
-    """The layout of a model on a mesh, which may be of no devices."""
-    model = nnx.eval_shape(lambda: build(jax.random.key(0)))
-    return Layout(mesh, nnx.as_pure(nnx.split(model)[1]), heads_of(model))
 
 
 def batch_of(config: PlanConfig, layout: Layout) -> TokenBatch:
@@ -182,7 +177,8 @@ def report(config: PlanConfig, settings: TrainConfig, shape: MeshShape, found: C
     """Lines of the plan."""
     own = network(config, config.model.layers)
     build = lambda key: language.build(own, rngs=nnx.Rngs(key))  # noqa: E731
-    layout = layout_of(build, AbstractMesh(tuple(shape), AXES))
+    nowhere: Any = AbstractMesh(tuple(shape), AXES)
+    layout = on_mesh(build, nowhere)
     state = jax.eval_shape(begin(build, settings.transform(), 0)[1])
     held = plans.plan(layout, state)._replace(temporary_bytes=int(found.temporary))
     moved = ", ".join(f"{size / 1e9:,.3g} GB by {kind}" for kind, size in found.moved.items())
@@ -198,10 +194,6 @@ def report(config: PlanConfig, settings: TrainConfig, shape: MeshShape, found: C
         f"{config.teraflops:g}; links {links:,.3g} s at --gigabytes={config.gigabytes:g}: from "
         f"{max(products, links):,.3g} s, all hidden, to {products + links:,.3g} s, nothing hidden",
     ]
-
-
-def _shape(x: Any, sharding: jax.sharding.Sharding) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
 
 
 def _bytes(array: tuple[str, str]) -> int:

@@ -15,16 +15,13 @@ arXiv:2310.01889, section 3.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
-import jax
-from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, PyTree
 
-from attention_jax.core import contexts, lookups
+from attention_jax.core import lookups
 from attention_jax.core.types import Context
 from attention_jax.engine import context_neighbors, context_ring
-from attention_jax.engine.context_layout import Layout, layout_of, per_chunk
+from attention_jax.engine.context_layout import Layout, divided, layout_of, per_chunk, whole_shapes
 from attention_jax.engine.implementation import Output
 from attention_jax.engine.request import Offsets, Request
 
@@ -54,19 +51,18 @@ def attend(request: Request, context: Context | str, run: Run) -> Output:
     if layout.is_manual:
         return strategy(request, layout, run)
     inside = layout._replace(is_manual=True)
-    return _divided(request, layout.axis, lambda own: strategy(own, inside, run))
+    (qkv, *rest), rebuild = request.lifted()
+
+    def of_shard(qkv: PyTree, rest: PyTree) -> Output:
+        return strategy(rebuild((qkv, *rest)), inside, run)
+
+    return divided(layout.axis, of_shard, qkv, rest)
 
 
 def check(request: Request, layout: Layout) -> None:
     """Raises unless a request can be divided so."""
-    lengths = {name: layout.whole(getattr(request, name).shape[1]) for name in ("query", "key")}
-    for name, length in lengths.items():
-        contexts.divided_length(name, length, layout.shards, layout.context)
+    whole = whole_shapes(layout, query=request.query, key=request.key)
     if layout.is_manual:
-        whole = [
-            jax.ShapeDtypeStruct((x.shape[0], lengths[name], *x.shape[2:]), x.dtype)
-            for name, x in (("query", request.query), ("key", request.key))
-        ]
         for name in ("mask", "score_mod"):
             lookups.check(name, getattr(request, name), *whole, *request.offsets)
     refusal = {"ring": context_ring.refuse, "neighbors": context_neighbors.refuse}
@@ -94,17 +90,3 @@ _STRATEGIES: dict[str, Callable[[Request, Layout, Run], Output]] = {
     "ring": context_ring.attend,
     "neighbors": context_neighbors.attend,
 }
-
-
-def _divided(request: Request, axis: str, function: Callable[[Request], Output]) -> Output:
-    """`function` of each shard's request; other axes of the mesh stay as they are."""
-    arrays, rebuild = request.lifted()
-    qkv, *rest = arrays
-
-    def own(qkv: PyTree, rest: PyTree) -> Output:
-        return function(rebuild((qkv, *rest)))
-
-    along = P(None, axis)
-    run: Any = jax.shard_map(own, in_specs=(along, P()), out_specs=along, axis_names={axis})
-    # Only as one program may an axis be divided by itself, outside of `jax.jit` too.
-    return jax.jit(run)(qkv, rest)

@@ -136,6 +136,37 @@ def positions_of(context: Context | str | None, length: int) -> Array:
     return layout_of(context).positions(length)
 
 
+def whole_shapes(
+    layout: Layout, **arrays: Array | jax.ShapeDtypeStruct
+) -> list[jax.ShapeDtypeStruct]:
+    """Shapes of the whole sequences of a call.
+
+    Args:
+      arrays: of the call, by the names that an error has.
+
+    Raises:
+      ValueError: shards would hold chunks of other lengths.
+    """
+    found = []
+    for name, x in arrays.items():
+        length = layout.whole(x.shape[1])
+        contexts.divided_length(name, length, layout.shards, layout.context)
+        found.append(jax.ShapeDtypeStruct((x.shape[0], length, *x.shape[2:]), x.dtype))
+    return found
+
+
+def divided(
+    axis: str, function: Callable[[PyTree, PyTree], PyTree], qkv: PyTree, rest: PyTree
+) -> PyTree:
+    """`function(qkv, rest)` of each shard's `qkv`; other axes of the mesh stay as they are."""
+    along = PartitionSpec(None, axis)
+    run: Any = jax.shard_map(
+        function, in_specs=(along, PartitionSpec()), out_specs=along, axis_names={axis}
+    )
+    # Only as one program may an axis be divided by itself, outside of `jax.jit` too.
+    return jax.jit(run)(qkv, rest)
+
+
 def per_chunk(layout: Layout, x: Array, function: Callable[[Array, Array], PyTree]) -> PyTree:
     """`function(first, chunk)` of each chunk of this shard, one after another along axis 1."""
     found = [function(first, chunk) for first, chunk in layout.chunks(x, layout.shard)]

@@ -58,14 +58,10 @@ def takes(request: Request) -> bool:
         return False
     if score_mod is not None and hidden_pairs.needs_guard(score_mod.jaxpr, finite=True):
         return False
-    form = request.normalizer.online
-    is_softmax = (
-        form is not None and form.row_statistics is online_normalizers.SOFTMAX.row_statistics
-    )
     here = jax.default_backend() == "cpu" and partition.devices() == 1
-    # What comes after, as a sink, reads the log-sum-exp.
-    alone = form is not None and form.before is None and form.after is None
-    return here and is_softmax and alone and request.shape.is_known
+    # Nothing before or after it: a sink reads the log-sum-exp.
+    is_softmax = request.normalizer.online == online_normalizers.SOFTMAX
+    return here and is_softmax and request.shape.is_known
 
 
 def held(request: Request) -> int:

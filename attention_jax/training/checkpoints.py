@@ -21,7 +21,7 @@ import numpy as np
 
 from attention_jax.core.extras import needed
 from attention_jax.core.plain_types import typed_calls
-from attention_jax.training.digests import digest, sha256, shapes
+from attention_jax.training.digests import by_path, digest, sha256, shapes
 from attention_jax.training.quiet_orbax import quiet_orbax
 
 with needed("train"):
@@ -355,12 +355,11 @@ def _alone() -> contextlib.AbstractContextManager:
 
 
 def _flatten(tree: Any, *, shapes_only: bool = False) -> dict[str, np.ndarray]:
-    """Arrays of a pytree by path, without empty ones, which Orbax cannot save."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    named = {jax.tree_util.keystr(path): x for path, x in leaves}
+    """Arrays of a pytree by path, on the host."""
+    named = by_path(tree)
     if shapes_only:
-        return {name: np.empty(x.shape, x.dtype) for name, x in named.items() if np.prod(x.shape)}
-    return {name: np.asarray(x) for name, x in jax.device_get(named).items() if np.size(x)}
+        return {name: np.empty(x.shape, x.dtype) for name, x in named.items()}
+    return {name: np.asarray(x) for name, x in jax.device_get(named).items()}
 
 
 def _unflatten(arrays: Mapping[str, np.ndarray], like: Any) -> Any:

@@ -1,12 +1,19 @@
-"""Checksums of arrays and texts, by which damaged checkpoints are told."""
+"""Arrays by path, and checksums of arrays and texts, by which damaged checkpoints are told."""
 
 import hashlib
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import numpy as np
 
 Arrays = Mapping[str, jax.Array | np.ndarray]  # by path
+
+
+def by_path(tree: Any) -> dict[str, Any]:
+    """Leaves of a pytree by path, without empty ones, which Orbax cannot save."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): x for path, x in leaves if np.prod(np.shape(x))}
 
 
 def sha256(text: str) -> str:

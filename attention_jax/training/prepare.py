@@ -4,10 +4,12 @@ from typing import Any, NamedTuple
 
 import jax
 from flax import nnx
+from jax.sharding import Mesh
 
 from attention_jax.data.batching import Batches
 from attention_jax.parallel import mesh, plans
 from attention_jax.parallel.layout import Layout, heads_of
+from attention_jax.parallel.placement import Tree
 from attention_jax.training import objectives
 from attention_jax.training.config import TrainConfig
 from attention_jax.training.objectives import Objective
@@ -59,8 +61,18 @@ def layout_of(build: Build, text: str | None) -> Layout | None:
     devices = mesh.make_mesh(mesh.parse(text))
     if devices.size == 1:
         return None
+    return on_mesh(build, devices)
+
+
+def on_mesh(build: Build, devices: Mesh) -> Layout:
+    """The layout of a model on a mesh, which may be of no devices."""
     model = nnx.eval_shape(lambda: build(jax.random.key(0)))
     return Layout(devices, nnx.as_pure(nnx.split(model)[1]), heads_of(model))
+
+
+def laid_out(shapes: Tree, layout: Layout) -> Tree:
+    """Shapes of a tree, where the layout has their arrays."""
+    return jax.tree.map(_on, shapes, layout.shardings(shapes))
 
 
 def plan(
@@ -79,7 +91,7 @@ def plan(
         return None
     graphdef, make = begin(build, config.transform(), config.seed)
     shapes = jax.eval_shape(make)
-    state = jax.tree.map(_on, shapes, layout.shardings(shapes))
+    state = laid_out(shapes, layout)
     whole: Any = _steps(graphdef, config, objective, layout).whole
     compiled = whole.lower(state, layout.place(batches[0])).compile()
     return plans.plan(layout, shapes, compiled)

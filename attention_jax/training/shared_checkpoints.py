@@ -22,7 +22,7 @@ from attention_jax.training.checkpoints import (
     Restored,
     Tree,
 )
-from attention_jax.training.digests import digest
+from attention_jax.training.digests import by_path, digest
 
 # The more special first: names tell them apart.
 _RAISES = (CheckpointDamaged, CheckpointForeign, ValueError, FileNotFoundError, OSError)
@@ -54,7 +54,7 @@ class SharedCheckpoints:
         scheduled: bool = True,
     ) -> None:
         """As `Checkpoints.save`; `extra` is that of process 0."""
-        arrays = {name: _by_path(part) for name, part in tree.items()}
+        arrays = {name: by_path(part) for name, part in tree.items()}
         digests = {name: digest(part, _brought) for name, part in arrays.items()}
         facts = {"extra": dict(extra or {}), "metric": metric, "scheduled": scheduled}
 
@@ -123,12 +123,6 @@ class SharedCheckpoints:
 
 def _shapes(template: Tree) -> Tree:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), template)
-
-
-def _by_path(tree: Any) -> dict[str, jax.Array]:
-    """Arrays of a pytree by path, without empty ones, which Orbax cannot save."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path): x for path, x in leaves if x.size}
 
 
 def _brought(x: jax.Array | np.ndarray) -> np.ndarray:

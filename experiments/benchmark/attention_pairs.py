@@ -18,7 +18,6 @@ import itertools
 import math
 import random
 import statistics
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from types import ModuleType
@@ -197,7 +196,7 @@ def measure(case: Pair, peers: ModuleType, *, gigabytes: float, flex: bool = Tru
     if "torch_sdpa" in calls:
         own = np.asarray(program(x)[0])
         facts["difference"] = peers.difference(calls["torch_sdpa"](), own)
-    seconds = sum(_seconds(call) for call in calls.values())
+    seconds = sum(timing.repeated(call, 1).median for call in calls.values())
     repeats = max(LEAST_REPEATS, min(MOST_REPEATS, int(SECONDS / (2 * seconds))))
     row = from_times("pairs", case._asdict(), timing.interleaved(calls, repeats, warm=True))
     return row._replace(
@@ -212,13 +211,6 @@ def flops(case: Pair) -> float:
     """Operations of the matrix products: 2 forward, and 5 more with gradients."""
     product = 2 * case.batch * case.heads * case.queries * case.length * case.width
     return float(product * (2 if case.direction == FORWARD else 7))
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    call()
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
 
 
 def header() -> str:

@@ -4,9 +4,7 @@ SDPA gets what it has no word for as a dense mask or bias, made beforehand; bloc
 `flex_attention` are made beforehand too. Both take views of the same [b t h d] memory.
 """
 
-import logging
 import math
-import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -19,9 +17,7 @@ from torch.nn.attention import flex_attention
 from attention_jax.core.positions import alibi_slopes
 from experiments.benchmark.attention_cases import CAP, FORWARD, Arrays
 from experiments.benchmark.attention_pairs import CAUSAL, Pair
-from experiments.benchmark.attention_torch import use_all_cores as use_all_cores
-
-Tensors = dict[str, torch.Tensor]
+from experiments.benchmark.attention_torch import Tensors, calls, compiled_flex
 
 
 def sides(
@@ -48,27 +44,8 @@ def _sdpa(case: Pair, x: Tensors, limit: float) -> Callable[[], Any]:
         keywords["is_causal"] = True
     elif case.mask != "full" or case.is_padded:
         keywords["attn_mask"] = _array(case, x, limit)
-    return _call(case, x, partial(functional.scaled_dot_product_attention, **keywords))
-
-
-def _call(case: Pair, x: Tensors, function: Callable[..., torch.Tensor]) -> Callable[[], Any]:
-    leaves = {name: x[name].detach().requires_grad_(case.direction != FORWARD) for name in "qkv"}
-
-    def run() -> torch.Tensor:
-        return function(*(leaves[name].transpose(1, 2) for name in "qkv")).transpose(1, 2)
-
-    def forward() -> torch.Tensor:
-        with torch.no_grad():
-            return run()
-
-    def both() -> torch.Tensor:
-        for y in leaves.values():
-            y.grad = None
-        out = run()
-        out.backward(x["g"])
-        return out
-
-    return forward if case.direction == FORWARD else both
+    function = partial(functional.scaled_dot_product_attention, **keywords)
+    return calls(case.direction, x, function)
 
 
 def _visible(case: Pair, x: Tensors) -> Callable[..., torch.Tensor]:
@@ -118,10 +95,7 @@ def _array(case: Pair, x: Tensors, limit: float) -> torch.Tensor:
 
 
 def _flex(case: Pair, x: Tensors) -> Callable[[], Any]:
-    """Compiles at its first call, here, where a failure is recorded."""
-    # torch reports at length on the Python version and on absent devices.
-    logging.getLogger("torch").setLevel(logging.ERROR)
-    torch._dynamo.reset()
+    """Compiles here, where a failure is recorded."""
     keywords: dict[str, Any] = {"score_mod": _modify(case, x), "enable_gqa": case.kind == "gqa"}
     if case.mask not in ("full", "bias") or case.is_padded:
         by_batch = case.is_padded or case.mask == "documents"
@@ -133,9 +107,4 @@ def _flex(case: Pair, x: Tensors) -> Callable[[], Any]:
             case.length,
             device="cpu",
         )
-    compiled: Any = torch.compile(flex_attention.flex_attention, dynamic=False)
-    call = _call(case, x, partial(compiled, **keywords))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        call()
-    return call
+    return compiled_flex(case.direction, x, keywords)[0]

@@ -156,9 +156,9 @@ def _direct(job: Job, x: Tensors) -> Prepared:
     return both if job.direction == BOTH else forward, facts
 
 
-def _calls(job: Job, x: Tensors, function: Forward) -> Callable[[], Any]:
-    """The function on views [b h t d] of the arrays, in the job's direction."""
-    x = _leaves(x) if job.direction == BOTH else x
+def calls(direction: str, x: Tensors, function: Forward) -> Callable[[], torch.Tensor]:
+    """The function on views [b h t d] of the arrays, forward or with gradients too."""
+    x = _leaves(x) if direction == BOTH else x
 
     def run() -> torch.Tensor:
         return function(*(x[name].transpose(1, 2) for name in "qkv")).transpose(1, 2)
@@ -167,12 +167,14 @@ def _calls(job: Job, x: Tensors, function: Forward) -> Callable[[], Any]:
         with torch.no_grad():
             return run()
 
-    def both() -> None:
+    def both() -> torch.Tensor:
         for name in "qkv":
             x[name].grad = None
-        run().backward(x["g"])
+        out = run()
+        out.backward(x["g"])
+        return out
 
-    return both if job.direction == BOTH else forward
+    return both if direction == BOTH else forward
 
 
 def _sdpa(job: Job, x: Tensors, limit: float) -> Prepared:
@@ -191,7 +193,7 @@ def _sdpa(job: Job, x: Tensors, limit: float) -> Prepared:
             q, k = (functional.normalize(y, dim=-1) for y in (q, k))
         return functional.scaled_dot_product_attention(q, k, v, **keywords)
 
-    return _calls(job, x, function), {}
+    return calls(job.direction, x, function), {}
 
 
 def _array_bytes(job: Job, x: Tensors) -> int:
@@ -216,10 +218,7 @@ def _array(case: str, x: Tensors) -> torch.Tensor:
 
 
 def _flex(job: Job, x: Tensors) -> Prepared:
-    """Compiles at its first call, here, where a failure is recorded."""
-    # torch reports at length on the Python version and on absent devices.
-    logging.getLogger("torch").setLevel(logging.ERROR)
-    torch._dynamo.reset()
+    """Compiles here, where a failure is recorded."""
     visible, modify = _visible(job.case, x), _modify(job.case, x)
     keywords: dict[str, Any] = {"score_mod": modify, "enable_gqa": job.kv_heads < job.heads}
     if visible:
@@ -231,12 +230,21 @@ def _flex(job: Job, x: Tensors) -> Prepared:
             job.length,
             device="cpu",
         )
+    call, seconds = compiled_flex(job.direction, x, keywords)
+    return call, {"compile_seconds": seconds}
+
+
+def compiled_flex(
+    direction: str, x: Tensors, keywords: dict[str, Any]
+) -> tuple[Callable[[], torch.Tensor], float]:
+    """`flex_attention`, compiled, as `calls` has it, and the seconds of its first call."""
+    # torch reports at length on the Python version and on absent devices.
+    logging.getLogger("torch").setLevel(logging.ERROR)
+    torch._dynamo.reset()
     compiled: Any = torch.compile(flex_attention.flex_attention, dynamic=False)
-    call = _calls(job, x, partial(compiled, **keywords))
+    call = calls(direction, x, partial(compiled, **keywords))
     start = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         call()
-        facts = {"compile_seconds": time.perf_counter() - start}
-        call()
-    return call, facts
+    return call, time.perf_counter() - start

@@ -10,14 +10,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import jax
-from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, PyTree
 
-from attention_jax.core import contexts, lookups
+from attention_jax.core import lookups
 from attention_jax.core.types import Options, Output, Params
 from attention_jax.engine import context_neighbors, partition
-from attention_jax.engine.context_layout import Layout, layout_of, per_chunk
+from attention_jax.engine.context_layout import Layout, divided, layout_of, per_chunk, whole_shapes
 from attention_jax.variants._builders.keywise import same_positions
 from attention_jax.variants._builders.meshes import apart, lifted
 
@@ -52,26 +50,17 @@ def attend(
     of_shard = partial(_itself if divides else _STRATEGIES[layout.context.strategy], own)
     if layout.is_manual:
         return of_shard(layout, params, q, k, v, options)
-    inside, along = layout._replace(is_manual=True), P(None, layout.axis)
+    inside = layout._replace(is_manual=True)
 
     def run(qkv: PyTree, rest: PyTree) -> Output:
         return of_shard(inside, *rebuild((qkv, *rest)))
 
-    divided: Any = jax.shard_map(
-        run, in_specs=(along, P()), out_specs=along, axis_names={layout.axis}
-    )
-    return jax.jit(divided)(arrays[0], arrays[1:])
+    return divided(layout.axis, run, arrays[0], arrays[1:])
 
 
 def _check(divides: bool, layout: Layout, q: Array, k: Array, options: Options) -> None:
     """Raises unless a call can be divided so."""
-    lengths = {name: layout.whole(x.shape[1]) for name, x in (("q", q), ("k", k))}
-    for name, length in lengths.items():
-        contexts.divided_length(name, length, layout.shards, layout.context)
-    whole = [
-        jax.ShapeDtypeStruct((x.shape[0], lengths[name], *x.shape[2:]), x.dtype)
-        for name, x in (("q", q), ("k", k))
-    ]
+    whole = whole_shapes(layout, q=q, k=k)
     lookups.check("mask", options.mask, *whole, options.query_offset, options.key_offset)
     if divides:
         return
