@@ -2,15 +2,15 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
 Arrays = Mapping[str, jax.Array | np.ndarray]  # by path
 
 
-def by_path(tree: Any) -> dict[str, Any]:
+def by_path(tree: PyTree) -> dict[str, PyTree]:
     """Leaves of a pytree by path, without empty ones, which Orbax cannot save."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path): x for path, x in leaves if np.prod(np.shape(x))}
