@@ -111,21 +111,21 @@ def layout_of(context: Context | str) -> Layout:
         )
     kinds = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
     sizes = dict(zip(mesh.axis_names, mesh.axis_sizes, strict=True))
-    _agree(own.axis, kinds)
+    _agree(kinds)
     manual, explicit = kinds[own.axis] == AxisType.Manual, AxisType.Explicit in kinds.values()
     return Layout(own, sizes[own.axis], manual, explicit)
 
 
-def _agree(axis: str, kinds: dict[str, AxisType]) -> None:
-    """Raises where `jax.shard_map` has made some axes manual alone, and leaves the wrong ones."""
+def _agree(kinds: dict[str, AxisType]) -> None:
+    """Raises where `jax.shard_map` has made some axes manual, and leaves explicit ones."""
     manual = [x for x, kind in kinds.items() if kind == AxisType.Manual]
     explicit = [x for x, kind in kinds.items() if kind == AxisType.Explicit]
-    wrong = ([] if axis in manual else [axis]) or explicit
-    if manual and wrong:
+    if manual and explicit:
         raise ValueError(
-            f"Inside `jax.shard_map` the axis of `context` must be manual, and no other explicit; "
-            f"got {', '.join(map(repr, wrong))} beside the manual {', '.join(map(repr, manual))}. "
-            "Leave `axis_names` of `jax.shard_map` out, so that all are manual."
+            f"Inside `jax.shard_map` the axis of `context` must be manual or automatic, and no "
+            f"other explicit; got {', '.join(map(repr, explicit))} beside the manual "
+            f"{', '.join(map(repr, manual))}. Leave `axis_names` of `jax.shard_map` out, so that "
+            "all are manual."
         )
 
 

@@ -108,7 +108,7 @@ class DecoderLayer(Layer):
             memory.states,
             mask=masks.keys(memory.mask),
             rngs=rngs,
-            context=self.context,
+            context=self.sequence_context,
         )
         return self.feed_forward_block(self.around_cross_attention.add(x, update, rngs), rngs)
 

@@ -10,7 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from attention_jax.core import checks
-from attention_jax.core.types import State
+from attention_jax.core.types import Context, State
 
 
 class EncoderOutput(NamedTuple):
@@ -174,6 +174,16 @@ class ReadsStates(NextToken, Protocol):
     ) -> Float[Array, "b t m"]: ...
 
     def unembed(self, x: Float[Array, "b t m"]) -> Float[Array, "b t v"]: ...
+
+
+@runtime_checkable
+class OverSequences(Protocol):
+    """A part of a model whose attention an axis of a mesh may divide along its sequences.
+
+    `sequence_context` says which axis, and how; None where each device has whole sequences.
+    """
+
+    sequence_context: Context | str | None
 
 
 @runtime_checkable

@@ -179,7 +179,7 @@ class Layer(nnx.Module):
     def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
         plain_types.of_kind("config", config, TransformerConfig)
         config.check()
-        own, self.context = variant_at(config, self.role), config.context
+        own, self.sequence_context = variant_at(config, self.role), config.context
         self.attention = attention_of(config, own, rope=config.positions == "rope", rngs=rngs)
         self.feed_forward = FeedForward(
             config.width,
@@ -196,7 +196,7 @@ class Layer(nnx.Module):
         self, x: Array, mask: MaskFunction | None = None, rngs: nnx.Rngs | None = None
     ) -> Array:
         """The self-attention block."""
-        inside, context = self.around_attention.pre_norm(x), self.context
+        inside, context = self.around_attention.pre_norm(x), self.sequence_context
         update = self.attention(inside, mask=mask, rngs=rngs, context=context)
         return self.around_attention.add(x, update, rngs)
 

@@ -3,7 +3,7 @@
 Each share of the batch is computed as on one device of its own (`jax.shard_map` over `data` and
 `fsdp`), and sums cross devices once: parameters divided by `fsdp` are gathered before use, and
 their gradients are summed and divided on the way back. Within a share XLA divides the computation
-along `tensor` and `context`.
+along `tensor` and `context`, but for attention along `context`, which divides itself.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ from flax import nnx
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from attention_jax.core.types import Params
+from attention_jax.core.types import Context, Params, Strategy
 from attention_jax.parallel import placement, rules
 from attention_jax.parallel.mesh import ROWS, MeshShape, make_mesh, shape_of
 from attention_jax.parallel.placement import Batch, Tree
@@ -35,15 +35,30 @@ class Layout:
       shape: sizes of its axes.
       params: shapes of the parameters.
       placed: how each parameter is divided, by its path.
+      context: how attention divides sequences; None where nothing does.
+      multiple: the lengths of sequences that the devices share are multiples of it.
 
     Args:
       mesh: as `make_mesh` makes it.
       params: shapes of the parameters.
       heads: numbers of heads by the paths of attentions, where variants learn something for each.
+      strategy: by which attention divides sequences, see `Context`.
+      shortening: positions of a batch to one of the model's inside, where it shortens sequences.
     """
 
-    def __init__(self, mesh: Mesh, params: Params, heads: Mapping[str, int] | None = None):
+    def __init__(
+        self,
+        mesh: Mesh,
+        params: Params,
+        heads: Mapping[str, int] | None = None,
+        *,
+        strategy: Strategy = "gather",
+        shortening: int = 1,
+    ):
         self.mesh, self.shape = mesh, shape_of(mesh)
+        divides = self.shape.context > 1
+        self.context = Context("context", strategy) if divides else None
+        self.multiple = self.shape.context * shortening if divides else 1
         self.params = params
         self.placed = rules.place_all(params, self.shape, heads)
         self._specs = self.specs(params)
@@ -69,7 +84,8 @@ class Layout:
         return jax.tree.map(placement.from_host, tree, self.shardings(tree))
 
     def place(self, batch: Batch) -> Batch:
-        """A whole batch, filled up with empty rows and spread."""
+        """A whole batch, filled up with empty rows and positions, and spread."""
+        batch = placement.lengthened(batch, self.multiple)
         rows = placement.rounded_up(placement.rows_of(batch), self.shape.rows)
         return placement.placed(placement.padded(batch, rows), self.mesh)
 
@@ -100,7 +116,7 @@ class Layout:
         """
 
         if self.shape.rows == 1:
-            return partial(_of_one_share, loss)
+            return partial(_of_one_share, loss, self.mesh)
 
         def of_share(params: Params, batch: Any, key: jax.Array) -> tuple[Any, Params]:
             key = seed_of(key, lax.axis_index(ROWS))
@@ -128,9 +144,12 @@ class Layout:
         return whole
 
 
-def _of_one_share(loss: Loss, params: Params, batch: Batch, key: jax.Array) -> tuple[Any, Params]:
+def _of_one_share(
+    loss: Loss, mesh: Mesh, params: Params, batch: Batch, key: jax.Array
+) -> tuple[Any, Params]:
     """Sums and gradient where nothing but `tensor` and `context` divides the computation."""
-    (_, sums), found = jax.value_and_grad(loss, has_aux=True)(params, batch, key)
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+        (_, sums), found = jax.value_and_grad(loss, has_aux=True)(params, batch, key)
     return sums, found
 
 

@@ -45,13 +45,30 @@ def padded(batch: Batch, rows: int) -> Batch:
     return jax.tree.map(longer, batch) if missing else batch
 
 
-def rounded_up(rows: int, shares: int) -> int:
-    """The next number of rows that so many shares divide.
+def lengthened(batch: Batch, multiple: int) -> Batch:
+    """A batch on the host whose positions are filled up to a multiple of a number.
+
+    Positions lie along the second axis of a batch that has a weight for each, and what is added is
+    empty: padding without weight. A batch with one weight a row stays as it is.
+    """
+    if multiple == 1 or np.ndim(batch.weights) == 1:
+        return batch
+
+    def longer(x: Any) -> np.ndarray:
+        own = np.asarray(x)
+        missing = rounded_up(own.shape[1], multiple) - own.shape[1]
+        return np.pad(own, [(0, 0), (0, missing), *[(0, 0)] * (own.ndim - 2)])
+
+    return jax.tree.map(lambda x: longer(x) if np.ndim(x) > 1 else x, batch)
+
+
+def rounded_up(count: int, shares: int) -> int:
+    """The next number, of rows or positions, that so many shares divide.
 
     >>> rounded_up(12, 8), rounded_up(16, 8)
     (16, 16)
     """
-    return -(-rows // shares) * shares
+    return -(-count // shares) * shares
 
 
 def batch_spec(shape: tuple[int, ...], context: int) -> PartitionSpec:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 from attention_jax import variants
+from attention_jax.core.types import Strategy
 from attention_jax.decoding.options import LENGTH_FORMS, DecodingOptions
 from attention_jax.decoding.translate import DecodingConfig
 from attention_jax.nn import recurrent, transformer
@@ -66,6 +67,9 @@ class MeshFlags(NamedTuple):
         parameters and optimizer too; tensor shares heads and hidden units, context the positions of
         a sequence. One axis may be -1, for all devices that are left. Their product is the number
         of devices of all processes. Default: one device.
+      context_strategy: how attention reaches the keys that other devices of context hold: gather
+        brings all to each, ring passes them on, so that none holds more than a part, neighbors
+        brings those alone that a sliding window reaches.
       distributed: wait for the other processes of this run, as the environment names them: SLURM,
         a TPU pod, Open MPI, or JAX_COORDINATOR_ADDRESS with JAX_NUM_PROCESSES and JAX_PROCESS_ID,
         which scripts/launch sets. --mesh looks for them too, and --distributed insists.
@@ -73,6 +77,7 @@ class MeshFlags(NamedTuple):
     """
 
     mesh: Annotated[str | None, _MAY_CHANGE] = None
+    context_strategy: Annotated[Strategy, _MAY_CHANGE] = "gather"
     distributed: Annotated[bool, _NOT_KEPT] = False
     distributed_timeout: Annotated[int, Flag(low=1, kept=False)] = 300
 
@@ -211,11 +216,12 @@ class TrainingFlags(NamedTuple):
     profile_steps: Annotated[int, Flag(low=0, may_change=True)] = 0
     tensorboard: Annotated[bool, _MAY_CHANGE] = False
 
-    def settings(self, seed: int, mesh: str | None = None) -> TrainConfig:
+    def settings(self, seed: int, mesh: MeshFlags | None = None) -> TrainConfig:
         """The trainer's settings, on a mesh that --mesh names or on one device."""
         own: dict[str, Any] = {
             "seed": seed,
-            "mesh": mesh,
+            "mesh": mesh and mesh.text,
+            "context_strategy": mesh.context_strategy if mesh else "gather",
             "clip_norm": self.clip_norm or None,
             "keep_last": max(self.average, 2),
             "average": self.average > 1,

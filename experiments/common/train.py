@@ -82,7 +82,7 @@ def train(experiment: Experiment, config: Any) -> Path:
     config = attention_files.check(config)
     if config.run.resume and config.run.run and os.path.exists(Path(config.run.run, "run.flags")):
         config = run_folder.as_begun(config, run_folder.read_record(Path(config.run.run)))
-    settings = config.training.settings(config.run.seed, config.mesh.text)
+    settings = config.training.settings(config.run.seed, config.mesh)
     settings.check()
     together.check_mesh(
         settings.mesh, model=config.model.model, has_positions=experiment.has_positions
