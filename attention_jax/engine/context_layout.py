@@ -136,6 +136,22 @@ def positions_of(context: Context | str | None, length: int) -> Array:
     return layout_of(context).positions(length)
 
 
+def whole(x: Array, context: Context | str | None) -> Array:
+    """The whole sequence in its natural order, as functions of a call look it up.
+
+    Args:
+      x: in the order of the call, along axis 1; a shard's part where arrays are that.
+    """
+    if context is None:
+        return x
+    layout = layout_of(context)
+    if layout.is_manual:
+        return layout.gathered(x)
+    if layout.context.order == "natural":
+        return x
+    return contexts.natural(x, shards=layout.shards)
+
+
 def whole_shapes(
     layout: Layout, **arrays: Array | jax.ShapeDtypeStruct
 ) -> list[jax.ShapeDtypeStruct]:

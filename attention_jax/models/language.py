@@ -87,6 +87,7 @@ class TransformerLM(nnx.Module):
         config.check()
         causal(config.attention)
         self.config, dtype = config, jnp.dtype(config.dtype)
+        self.sequence_context = config.context
         self.context = config.max_length if config.positions == "learned" else None
         self.embedding = Embedding(
             config.vocabulary_size,

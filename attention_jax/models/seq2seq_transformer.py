@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 from attention_jax.core import masks, plain_types
 from attention_jax.core.calls import clear_calls
 from attention_jax.core.types import State
+from attention_jax.engine.context_layout import whole
 from attention_jax.nn import transformer
 from attention_jax.nn.attention import CrossAttentionCache
 from attention_jax.nn.attention_calls import AttentionCall, record
@@ -106,7 +107,7 @@ class DecoderLayer(Layer):
         update = self.cross_attention(
             self.around_cross_attention.pre_norm(x),
             memory.states,
-            mask=masks.keys(memory.mask),
+            mask=masks.keys(whole(memory.mask, self.sequence_context)),
             rngs=rngs,
             context=self.sequence_context,
         )
@@ -166,6 +167,8 @@ class Seq2SeqTransformer(nnx.Module):
             rngs=rngs,
         )
         self.reads = encoder is None  # tokens
+        if self.reads:
+            self.sequence_context = config.context
         self.encoder: Any = stack(EncoderLayer) if encoder is None else encoder(rngs)
         self.decoder = stack(DecoderLayer)
         if self.reads:

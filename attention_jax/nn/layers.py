@@ -134,7 +134,7 @@ class Embedding(nnx.Module):
         rngs: nnx.Rngs,
     ):
         plain_types.sizes(vocabulary_size=vocabulary_size, width=width)
-        self.context = None if context is None else contexts.checked(context)
+        self.sequence_context = None if context is None else contexts.checked(context)
         checks.one_of("positions", positions, ("sinusoidal", "learned", "none"))
         if positions == "learned":
             plain_types.sizes(max_length=max_length)
@@ -157,7 +157,7 @@ class Embedding(nnx.Module):
 
     def place(self, x: Float[Array, "b t m"], offset: int | Array | None = None) -> Array:
         """Vectors with their positions added, from `offset` on; None for whole sequences."""
-        context = self.context if offset is None else None
+        context = self.sequence_context if offset is None else None
         first = 0 if offset is None else offset
         scale = self.width**0.5
         return placed(x, self.positions, self.learned, offset=first, scale=scale, context=context)

@@ -178,9 +178,10 @@ class ReadsStates(NextToken, Protocol):
 
 @runtime_checkable
 class OverSequences(Protocol):
-    """A part of a model whose attention an axis of a mesh may divide along its sequences.
+    """A model, or a part of one, whose sequences an axis of a mesh may divide.
 
-    `sequence_context` says which axis, and how; None where each device has whole sequences.
+    `sequence_context` says which axis, and how; None where each device has whole sequences. A model
+    that has it computes the positions of a shard alone, as do all of its parts.
     """
 
     sequence_context: Context | str | None

@@ -18,6 +18,7 @@ from attention_jax import variants
 from attention_jax.core import checks, contexts, masks, plain_types
 from attention_jax.core.calls import clear_calls, clear_fields
 from attention_jax.core.types import Context, MaskFunction, State, Variant
+from attention_jax.engine.context_layout import whole
 from attention_jax.nn.attention import MultiHeadAttention
 from attention_jax.nn.layers import LayerNorm, Linear, Stack, dropout
 
@@ -221,7 +222,8 @@ class EncoderLayer(Layer):
 
     def __call__(self, x: Array, visible: Array, *, rngs: nnx.Rngs | None = None) -> Array:
         """Lets each position of `x` see those where `visible` [b s]."""
-        return self.feed_forward_block(self.self_attention(x, masks.keys(visible), rngs), rngs)
+        seen = masks.keys(whole(visible, self.sequence_context))
+        return self.feed_forward_block(self.self_attention(x, seen, rngs), rngs)
 
 
 def variant_at(config: TransformerConfig, role: str) -> Variant:

@@ -6,6 +6,7 @@ their gradients are summed and divided on the way back. Within a share XLA divid
 along `tensor` and `context`, but for attention along `context`, which divides itself.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -106,36 +107,44 @@ class Layout:
         return jax.device_put(host, NamedSharding(mesh, PartitionSpec()))
 
     def gradient(
-        self, loss: Loss, seed_of: Callable[[jax.Array, jax.Array], jax.Array]
+        self,
+        loss: Loss,
+        seed_of: Callable[[jax.Array, jax.Array], jax.Array],
+        *,
+        by_positions: bool = False,
     ) -> Gradient:
         """The gradient of a sum over the rows of a batch, divided as the parameters are.
 
         Args:
           loss: of some rows; each share of the batch calls it with its own.
           seed_of: `(key, share) -> key`, another key for each share.
+          by_positions: the loss is a sum over positions too, and takes those of a shard of
+            `context` alone. Otherwise it takes whole sequences, whose attention divides itself.
         """
-
-        if self.shape.rows == 1:
+        axes = (*ROWS, "context") if by_positions else ROWS
+        if math.prod(getattr(self.shape, axis) for axis in axes) == 1:
             return partial(_of_one_share, loss, self.mesh)
 
         def of_share(params: Params, batch: Any, key: jax.Array) -> tuple[Any, Params]:
-            key = seed_of(key, lax.axis_index(ROWS))
+            key = seed_of(key, lax.axis_index(axes))
 
             def whole(params: Params) -> tuple[jax.Array, Any]:
                 return loss(jax.tree.map(_gather, params, self._specs), batch, key)
 
             (_, sums), found = jax.value_and_grad(whole, has_aux=True)(params)
-            return lax.psum(sums, ROWS), jax.tree.map(_sum, found, self._specs)
+            return lax.psum(sums, axes), jax.tree.map(partial(_sum, axes), found, self._specs)
 
         stored = jax.tree.map(partial(_only, axes=ROWS), self._specs)
 
         def whole(params: Params, batch: Any, key: jax.Array) -> tuple[Any, Params]:
+            shards = self.shape.context if by_positions else 1
+            own = jax.tree.map(lambda x: placement.batch_spec(x.shape, shards), batch)
             shared = jax.shard_map(
                 of_share,
                 mesh=self.mesh,
-                in_specs=(stored, PartitionSpec(ROWS), PartitionSpec()),
+                in_specs=(stored, own, PartitionSpec()),
                 out_specs=(PartitionSpec(), stored),
-                axis_names=set(ROWS),
+                axis_names=set(axes),
                 # Sums are written out above; the check knows less of what `loss` may call.
                 check_vma=False,
             )
@@ -168,9 +177,9 @@ def _gather(x: jax.Array, spec: PartitionSpec) -> jax.Array:
     )(x)
 
 
-def _sum(gradient: jax.Array, spec: PartitionSpec) -> jax.Array:
+def _sum(axes: tuple[str, ...], gradient: jax.Array, spec: PartitionSpec) -> jax.Array:
     """The sum over shares, of which `_gather` has made those along `fsdp`."""
-    return lax.psum(gradient, "data" if "fsdp" in spec else ROWS)
+    return lax.psum(gradient, tuple(x for x in axes if x != "fsdp" or "fsdp" not in spec))
 
 
 def _only(spec: PartitionSpec, *, axes: tuple[str, ...]) -> PartitionSpec:

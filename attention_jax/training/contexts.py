@@ -1,7 +1,9 @@
 """Training over sequences that devices share: the model that does so, and the lengths that serve.
 
 A model is built, evaluated and kept as on one device. The graph that a step computes with is
-another: its attention divides itself along the axis of the mesh.
+another. Each shard computes its own positions, where all parts of the model can; in others, such as
+speech encoders, whose convolutions reach over the ends of a shard, attention alone divides itself,
+and XLA the rest.
 """
 
 from typing import Any
@@ -13,19 +15,18 @@ from attention_jax.core.types import Context, Params
 from attention_jax.nn.protocols import OverSequences
 
 
-def divided(graphdef: nnx.GraphDef, params: Params, context: Context | None) -> nnx.GraphDef:
-    """The graph of a model whose attention a context divides.
+def divided(graphdef: nnx.GraphDef, params: Params, context: Context) -> tuple[nnx.GraphDef, bool]:
+    """The graph of a model whose sequences a context divides; true where each shard has its own.
 
     Args:
       graphdef: graph of the model.
       params: shapes of its parameters.
-      context: along which axis of the mesh, and how; None leaves the graph as it is.
+      context: along which axis of the mesh, and how.
 
     Raises:
       ValueError: nothing in the model attends along its sequences.
     """
-    if context is None:
-        return graphdef
+    by_positions = []
 
     def model(params: Params) -> Any:
         whole = nnx.merge(graphdef, params)
@@ -36,11 +37,13 @@ def divided(graphdef: nnx.GraphDef, params: Params, context: Context | None) -> 
                 "Transformer attend along them; this model has none. Leave it out, and give its "
                 "devices to data or fsdp."
             )
+        by_positions.append(isinstance(whole, OverSequences))
         for part in parts:
             part.sequence_context = context
         return whole
 
-    return nnx.graphdef(nnx.eval_shape(model, params))
+    graph = nnx.graphdef(nnx.eval_shape(model, params))
+    return graph, by_positions[0]
 
 
 def shortening_of(model: object) -> int:
