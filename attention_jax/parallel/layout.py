@@ -37,6 +37,7 @@ class Layout:
       params: shapes of the parameters.
       placed: how each parameter is divided, by its path.
       context: how attention divides sequences; None where nothing does.
+      by_positions: whether each shard of `context` computes its own positions alone.
       multiple: the lengths of sequences that the devices share are multiples of it.
 
     Args:
@@ -44,6 +45,8 @@ class Layout:
       params: shapes of the parameters.
       heads: numbers of heads by the paths of attentions, where variants learn something for each.
       strategy: by which attention divides sequences, see `Context`.
+      by_positions: the loss is a sum over positions too, and takes those of a shard of `context`
+        alone. Otherwise it takes whole sequences, whose attention divides itself.
       shortening: positions of a batch to one of the model's inside, where it shortens sequences.
     """
 
@@ -54,11 +57,13 @@ class Layout:
         heads: Mapping[str, int] | None = None,
         *,
         strategy: Strategy = "gather",
+        by_positions: bool = False,
         shortening: int = 1,
     ):
         self.mesh, self.shape = mesh, shape_of(mesh)
         divides = self.shape.context > 1
         self.context = Context("context", strategy) if divides else None
+        self.by_positions = divides and by_positions
         self.multiple = self.shape.context * shortening if divides else 1
         self.params = params
         self.placed = rules.place_all(params, self.shape, heads)
@@ -66,6 +71,12 @@ class Layout:
         used = jax.tree.map(partial(_without, axes=ROWS), self._specs)
         wanted = jax.tree.map(partial(NamedSharding, mesh), used)
         self._gathered = jax.jit(lambda x: x, out_shardings=wanted)
+
+    @property
+    def _position_shards(self) -> int:
+        # Within a share of the rows, XLA cannot look up ids of a part of the positions in a table
+        # whose rows `tensor` divides.
+        return self.shape.context if self.by_positions or self.shape.tensor == 1 else 1
 
     @property
     def whole(self) -> NamedSharding:
@@ -84,11 +95,16 @@ class Layout:
         """A tree that every process holds whole, laid out."""
         return jax.tree.map(placement.from_host, tree, self.shardings(tree))
 
+    def place_part(self, part: Batch, rows: int) -> Batch:
+        """As `place`, of a batch of so many rows, of which this process has its own alone."""
+        own = placement.lengthened(part, self.multiple)
+        return placement.placed_rows(own, self.mesh, rows, self._position_shards)
+
     def place(self, batch: Batch) -> Batch:
         """A whole batch, filled up with empty rows and positions, and spread."""
         batch = placement.lengthened(batch, self.multiple)
         rows = placement.rounded_up(placement.rows_of(batch), self.shape.rows)
-        return placement.placed(placement.padded(batch, rows), self.mesh)
+        return placement.placed(placement.padded(batch, rows), self.mesh, self._position_shards)
 
     def gathered(self, params: Params) -> Params:
         """Parameters for evaluation and decoding: no longer divided by `fsdp`."""
@@ -107,21 +123,15 @@ class Layout:
         return jax.device_put(host, NamedSharding(mesh, PartitionSpec()))
 
     def gradient(
-        self,
-        loss: Loss,
-        seed_of: Callable[[jax.Array, jax.Array], jax.Array],
-        *,
-        by_positions: bool = False,
+        self, loss: Loss, seed_of: Callable[[jax.Array, jax.Array], jax.Array]
     ) -> Gradient:
         """The gradient of a sum over the rows of a batch, divided as the parameters are.
 
         Args:
           loss: of some rows; each share of the batch calls it with its own.
           seed_of: `(key, share) -> key`, another key for each share.
-          by_positions: the loss is a sum over positions too, and takes those of a shard of
-            `context` alone. Otherwise it takes whole sequences, whose attention divides itself.
         """
-        axes = (*ROWS, "context") if by_positions else ROWS
+        axes = (*ROWS, "context") if self.by_positions else ROWS
         if math.prod(getattr(self.shape, axis) for axis in axes) == 1:
             return partial(_of_one_share, loss, self.mesh)
 
@@ -137,7 +147,7 @@ class Layout:
         stored = jax.tree.map(partial(_only, axes=ROWS), self._specs)
 
         def whole(params: Params, batch: Any, key: jax.Array) -> tuple[Any, Params]:
-            shards = self.shape.context if by_positions else 1
+            shards = self.shape.context if self.by_positions else 1
             own = jax.tree.map(lambda x: placement.batch_spec(x.shape, shards), batch)
             shared = jax.shard_map(
                 of_share,

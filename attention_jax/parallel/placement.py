@@ -87,16 +87,16 @@ def spread(batch: Batch, params: Tree) -> Batch:
     mesh = mesh_of(params)
     if mesh is None:
         return batch
-    return placed(padded(batch, rounded_up(rows_of(batch), shape_of(mesh).rows)), mesh)
+    shape = shape_of(mesh)
+    return placed(padded(batch, rounded_up(rows_of(batch), shape.rows)), mesh, shape.context)
 
 
-def placed(batch: Batch, mesh: Mesh) -> Batch:
-    """A batch whose rows the mesh shares evenly, spread over it."""
+def placed(batch: Batch, mesh: Mesh, context: int) -> Batch:
+    """A batch whose rows the mesh shares evenly, spread over it; positions over so many shards."""
 
     def put(x: Any) -> jax.Array:
         own = np.asarray(x)
-        spec = batch_spec(own.shape, shape_of(mesh).context)
-        return from_host(own, NamedSharding(mesh, spec))
+        return from_host(own, NamedSharding(mesh, batch_spec(own.shape, context)))
 
     return jax.tree.map(put, batch)
 
@@ -110,13 +110,13 @@ def own_rows(mesh: Mesh, rows: int) -> slice:
     return slice(min(first for first, _, _ in bounds), max(last for _, last, _ in bounds))
 
 
-def placed_rows(part: Batch, mesh: Mesh, rows: int) -> Batch:
-    """A batch of so many rows, of which this process has `own_rows` alone, spread over the mesh."""
+def placed_rows(part: Batch, mesh: Mesh, rows: int, context: int) -> Batch:
+    """As `placed`, of a batch of so many rows, of which this process has `own_rows` alone."""
 
     def put(x: Any) -> jax.Array:
         own = np.asarray(x)
         shape = (rows, *own.shape[1:])
-        sharding = NamedSharding(mesh, batch_spec(shape, shape_of(mesh).context))
+        sharding = NamedSharding(mesh, batch_spec(shape, context))
         return jax.make_array_from_process_local_data(sharding, own, shape)
 
     return jax.tree.map(put, part)

@@ -33,8 +33,6 @@ RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
     (r"(dense_[hi]|gates?|bridge|combine|enter|project\w*|convolutions/\d+)/kernel", (F, None)),
 )
 _COMPILED = tuple((re.compile(rf"(?:^|/)(?:\w+_)?{path}$"), axes) for path, axes in RULES)
-# XLA cannot look up ids that `context` divides in a table whose rows `tensor` divides.
-_LOOKED_UP = re.compile(r"(?:^|/)(?:\w+_)?embedding/table/embedding$")
 _LEARNED = "/learned/"  # parameters of a variant, of which some have an axis of heads
 _LAYER = re.compile(r"(?:^|/)layers/(?!\d)")  # a stack over which a loop goes
 
@@ -81,9 +79,6 @@ def place(name: str, shape: tuple[int, ...], mesh: MeshShape, *, heads: int = 0)
     axes = (None,) * (len(shape) - len(axes)) + axes
     found: list[str | None] = []
     refused = []
-    if mesh.tensor > 1 and mesh.context > 1 and _LOOKED_UP.search(name):
-        axes = tuple(None if axis == T else axis for axis in axes)
-        refused.append(f"context={mesh.context} divides what is looked up in it")
     for axis, size in zip(axes, shape, strict=True):
         devices = 1 if axis is None else getattr(mesh, axis)
         fits = devices > 1 and size % devices == 0

@@ -15,8 +15,8 @@ from attention_jax.core.types import Context, Params
 from attention_jax.nn.protocols import OverSequences
 
 
-def divided(graphdef: nnx.GraphDef, params: Params, context: Context) -> tuple[nnx.GraphDef, bool]:
-    """The graph of a model whose sequences a context divides; true where each shard has its own.
+def divided(graphdef: nnx.GraphDef, params: Params, context: Context) -> nnx.GraphDef:
+    """The graph of a model whose sequences a context divides.
 
     Args:
       graphdef: graph of the model.
@@ -26,7 +26,6 @@ def divided(graphdef: nnx.GraphDef, params: Params, context: Context) -> tuple[n
     Raises:
       ValueError: nothing in the model attends along its sequences.
     """
-    by_positions = []
 
     def model(params: Params) -> Any:
         whole = nnx.merge(graphdef, params)
@@ -37,13 +36,11 @@ def divided(graphdef: nnx.GraphDef, params: Params, context: Context) -> tuple[n
                 "Transformer attend along them; this model has none. Leave it out, and give its "
                 "devices to data or fsdp."
             )
-        by_positions.append(isinstance(whole, OverSequences))
         for part in parts:
             part.sequence_context = context
         return whole
 
-    graph = nnx.graphdef(nnx.eval_shape(model, params))
-    return graph, by_positions[0]
+    return nnx.graphdef(nnx.eval_shape(model, params))
 
 
 def shortening_of(model: object) -> int:

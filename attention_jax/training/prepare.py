@@ -8,6 +8,7 @@ from jax.sharding import Mesh
 
 from attention_jax.core.types import Strategy
 from attention_jax.data.batching import Batches
+from attention_jax.nn.protocols import OverSequences
 from attention_jax.parallel import mesh, plans
 from attention_jax.parallel.layout import Layout, heads_of
 from attention_jax.parallel.placement import Tree
@@ -78,6 +79,7 @@ def on_mesh(build: Build, devices: Mesh, strategy: Strategy = "gather") -> Layou
         nnx.as_pure(nnx.split(model)[1]),
         heads_of(model),
         strategy=strategy,
+        by_positions=isinstance(model, OverSequences),
         shortening=contexts.shortening_of(model),
     )
 

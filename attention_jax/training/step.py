@@ -129,18 +129,15 @@ def compile_steps(
       layout: of state and batches on a mesh; by default they lie on one device.
     """
 
-    by_positions = False
     if layout is not None and layout.context is not None:
-        graphdef, by_positions = contexts.divided(graphdef, layout.params, layout.context)
+        graphdef = contexts.divided(graphdef, layout.params, layout.context)
 
     def loss(params, batch, key):
         model, rngs = nnx.merge(graphdef, params), nnx.Rngs(dropout=key)
         found = objective(model, batch, rngs=rngs, label_smoothing=label_smoothing)
         return found.loss, found
 
-    gradient_of = _plain(loss)
-    if layout is not None:
-        gradient_of = layout.gradient(loss, jax.random.fold_in, by_positions=by_positions)
+    gradient_of = _plain(loss) if layout is None else layout.gradient(loss, jax.random.fold_in)
 
     def gather(state, batch, index, gradient, totals):
         key = jax.random.wrap_key_data(state.key, impl=GENERATOR)
