@@ -8,7 +8,6 @@ and XLA the rest.
 
 from typing import Any
 
-import jax
 from flax import nnx
 
 from attention_jax.core.types import Context, Params

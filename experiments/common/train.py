@@ -218,7 +218,7 @@ def _of_positions(batch: Any, plan: plans.Plan) -> Iterator[str]:
     changed = dict.fromkeys((a.shape[1], b.shape[1]) for a, b in pairs if a.shape != b.shape)
     if changed:
         said = ", ".join(f"{a} to {b}" for a, b in changed)
-        yield f"  sequences are filled up with empty positions: those of the first batch from {said}"
+        yield f"  sequences are filled up with empty positions: of the first batch from {said}"
 
 
 def _accept(start: _Start, known: Any, batches: Batches, discard: Callable[[], None]) -> None:
