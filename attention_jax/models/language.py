@@ -312,17 +312,18 @@ def build(config: TransformerConfig | RNNConfig, *, rngs: nnx.Rngs) -> Transform
     return TransformerLM(config, rngs=rngs)
 
 
-def causal(attention: Variant | str) -> Variant:
-    """The variant of a configuration, where it can look back only.
+def causal(attention: variants.Pattern) -> Variant:
+    """The variant of a configuration, where it can look back only; of a pattern, the first.
 
     Raises:
       ValueError: it needs the whole text, or another to look at.
     """
-    variant = variants.resolve(attention)
-    if "causal" not in variant.roles:
-        raise ValueError(
-            "`attention` of a language model must serve where a text is seen up to each position; "
-            f"{variants.label(attention)!r} does not. Use scaled_dot, or another that "
-            "`attention-jax list` shows as causal."
-        )
-    return variant
+    found = variants.pattern(attention)
+    for one in found:
+        if "causal" not in variants.resolve(one).roles:
+            raise ValueError(
+                "`attention` of a language model must serve where a text is seen up to each "
+                f"position; {variants.label(one)!r} does not. Use scaled_dot, or another that "
+                "`attention-jax list` shows as causal."
+            )
+    return variants.resolve(found[0])

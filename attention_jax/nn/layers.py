@@ -1,6 +1,6 @@
 """Linear maps, embeddings, stacks and dropout. Modules own parameters; functions the math."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -186,10 +186,10 @@ def _of_few_rows(x: Float[Array, "r m"], table: Float[Array, "v m"]) -> Float[Ar
 
 
 class Stack(nnx.Module):
-    """`depth` layers of one kind, one after another.
+    """Layers of one kind, one after another.
 
     Args:
-      build: `(rngs) -> layer`; a layer is called as `layer(x, *context, rngs=...)`.
+      builds: `(rngs) -> layer` for each layer, which is called as `layer(x, *context, rngs=...)`.
       scan: runs one compiled layer in a loop, which compiles faster.
       remat: recomputes each layer in the backward pass, which saves memory.
     """
@@ -197,22 +197,22 @@ class Stack(nnx.Module):
     @clear_calls
     def __init__(
         self,
-        build: Callable[[nnx.Rngs], nnx.Module],
-        depth: int,
+        builds: Sequence[Callable[[nnx.Rngs], nnx.Module]],
         *,
         scan: bool = False,
         remat: bool = False,
         rngs: nnx.Rngs,
     ):
-        checks.called_with("build", build, "(rngs)")
-        plain_types.sizes(depth=depth)
+        for build in builds:
+            checks.called_with("builds", build, "(rngs)")
+        plain_types.sizes(depth=len(builds))
         plain_types.flags(scan=scan, remat=remat)
         check_rngs(rngs)
-        self.depth, self.scan, self.remat = depth, scan, remat
+        self.depth, self.scan, self.remat = len(builds), scan, remat
         self.layers: Any = (
-            nnx.vmap(build)(rngs.split(depth))
+            nnx.vmap(builds[0])(rngs.split(len(builds)))
             if scan
-            else nnx.List([build(rngs) for _ in range(depth)])
+            else nnx.List([build(rngs) for build in builds])
         )
 
     def __call__(self, x: Array, *context: PyTree, rngs: nnx.Rngs | None = None) -> Array:
@@ -221,18 +221,23 @@ class Stack(nnx.Module):
                 x = _applied(layer, x, context, rngs)
             return x
         keys = None if rngs is None else jax.random.split(rngs.dropout(), self.depth)
-        graphdef, stacked = self._stacked()
 
-        def body(x, layer_and_key):
+        def body(graphdef, x, layer_and_key):
             state, key = layer_and_key
             layer = nnx.merge(graphdef, state)
             return layer(x, *context, rngs=None if key is None else nnx.Rngs(dropout=key)), None
 
-        run = jax.checkpoint(body) if self.remat else body
+        def run(graphdef):
+            own = partial(body, graphdef)
+            return jax.checkpoint(own) if self.remat else own
+
         if self.scan:
-            return jax.lax.scan(run, x, (stacked, keys))[0]
-        for i, state in enumerate(stacked):
-            x, _ = run(x, (state, None if keys is None else keys[i]))
+            graphdef, stacked = self._stacked()
+            return jax.lax.scan(run(graphdef), x, (stacked, keys))[0]
+        for i, layer in enumerate(self.layers):
+            graphdef, state = nnx.split(layer)
+            own = nnx.as_pure(state), None if keys is None else keys[i]
+            x, _ = run(graphdef)(x, own)
         return x
 
     def each(self) -> list[Any]:
@@ -244,11 +249,8 @@ class Stack(nnx.Module):
         return [nnx.merge(graphdef, state) for state in pick]
 
     def _stacked(self) -> tuple[Any, Any]:
-        if self.scan:
-            graphdef, state = nnx.split(self.layers)
-            return graphdef, nnx.as_pure(state)
-        split = [nnx.split(layer) for layer in self.layers]
-        return split[0][0], [nnx.as_pure(state) for _, state in split]
+        graphdef, state = nnx.split(self.layers)
+        return graphdef, nnx.as_pure(state)
 
 
 def _applied(layer: Any, x: Array, context: tuple, rngs: nnx.Rngs | None) -> Array:

@@ -5,7 +5,10 @@ The models of `models/` share these; none of them imports another.
 References: Vaswani et al. 2017, arXiv:1706.03762; norm first: Xiong et al. 2020, arXiv:2002.04745.
 """
 
-from collections.abc import Callable
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -48,8 +51,9 @@ class TransformerConfig(NamedTuple):
         "sliding_window(size=64)", "mine.py". In a role that it does not have (`Variant.roles`),
         scaled dot stands in: in the encoder for one that only looks back, in the decoder for one
         that must see all, and between the two for one that goes by distances, which mean nothing
-        between two sentences.
-      cross_attention: another one between decoder and encoder.
+        between two sentences. Layers that differ have a pattern, which is repeated over them, and
+        cut off at the last: "[3*gated_delta, scaled_dot]", or a tuple.
+      cross_attention: another one, or another pattern, between decoder and encoder.
       positions: one of `POSITIONS`.
       norm: "pre" or "post".
       activation: of the feed-forward layers, one of `ACTIVATIONS`.
@@ -69,8 +73,8 @@ class TransformerConfig(NamedTuple):
     heads: int = 4
     kv_heads: int | None = None
     feed_forward: int = 256
-    attention: Variant | str = "scaled_dot"
-    cross_attention: Variant | str | None = None
+    attention: variants.Pattern = "scaled_dot"
+    cross_attention: variants.Pattern | None = None
     positions: str = "sinusoidal"
     norm: str = "pre"
     activation: str = "relu"
@@ -99,9 +103,27 @@ class TransformerConfig(NamedTuple):
         checks.one_of("dtype", self.dtype, ("float32", "bfloat16"))
         if self.context is not None:
             contexts.checked(self.context)
-        for attention in (self.attention, self.cross_attention):
-            if attention is not None:
-                variants.resolve(attention)
+        for name in ("attention", "cross_attention"):
+            attention = getattr(self, name)
+            if attention is None:
+                continue
+            if self.scan and len(set(variants.pattern(attention, argument=name))) > 1:
+                raise ValueError(
+                    "`scan` must be False where layers differ: it runs one compiled layer; got "
+                    f"`{name}` {variants.label(attention)!r}. Leave `scan` out."
+                )
+
+    def at(self, layer: int) -> "TransformerConfig":
+        """The configuration of one layer, whose attention is no pattern.
+
+        >>> TransformerConfig(10, attention="[2*alibi, scaled_dot]").at(5).attention
+        'scaled_dot'
+        """
+        own, cross = variants.pattern(self.attention), None
+        if self.cross_attention is not None:
+            found = variants.pattern(self.cross_attention, argument="cross_attention")
+            cross = found[layer % len(found)]
+        return self._replace(attention=own[layer % len(own)], cross_attention=cross)
 
 
 class FeedForward(nnx.Module):
@@ -227,17 +249,32 @@ class EncoderLayer(Layer):
 
 
 def variant_at(config: TransformerConfig, role: str) -> Variant:
-    """The variant in one of `core.types.ROLES`, as `TransformerConfig` says.
+    """The variant of the first layer in one of `core.types.ROLES`, as `TransformerConfig` says.
 
     Raises:
       ValueError: `cross_attention` cannot stand between two sequences.
     """
-    return variants.resolve(_chosen(config, role))
+    return variants.resolve(_chosen(config.at(0), role))
 
 
 def name_at(config: TransformerConfig, role: str) -> str:
-    """The text of the variant that `variant_at` returns."""
-    return variants.label(_chosen(config, role))
+    """The text of the variants of all layers in a role: of one, where they are alike."""
+    count = len(variants.pattern(config.attention))
+    if config.cross_attention is not None:
+        count = math.lcm(count, len(variants.pattern(config.cross_attention)))
+    return in_turn([_chosen(config.at(n), role) for n in range(min(count, config.layers))])
+
+
+def in_turn(attentions: Sequence[Variant | str]) -> str:
+    """The text of the attentions of layers: of one, where they are alike.
+
+    >>> in_turn(["alibi", "alibi", "dot"]), in_turn(["alibi", "alibi"])
+    ('[2*alibi, dot]', 'alibi')
+    """
+    runs = [(x, len(list(same))) for x, same in itertools.groupby(map(variants.label, attentions))]
+    if len(runs) == 1:
+        return runs[0][0]
+    return f"[{', '.join(f'{n}*{name}' if n > 1 else name for name, n in runs)}]"
 
 
 def _chosen(config: TransformerConfig, role: str) -> Variant | str:
@@ -256,12 +293,17 @@ def _chosen(config: TransformerConfig, role: str) -> Variant | str:
 def stack(layer: Callable[..., nnx.Module], config: TransformerConfig, *, rngs: nnx.Rngs) -> Stack:
     """As many layers as the configuration says, built by `layer(config, rngs=rngs)`."""
     return Stack(
-        lambda rngs: layer(config, rngs=rngs),
-        config.layers,
+        [partial(_built, layer, config.at(number)) for number in range(config.layers)],
         scan=config.scan,
         remat=config.remat,
         rngs=rngs,
     )
+
+
+def _built(
+    layer: Callable[..., nnx.Module], config: TransformerConfig, rngs: nnx.Rngs
+) -> nnx.Module:
+    return layer(config, rngs=rngs)
 
 
 def last_norm(config: TransformerConfig, *, rngs: nnx.Rngs) -> Callable[[Array], Array]:

@@ -94,9 +94,10 @@ class ModelFlags(NamedTuple):
       model: the model.
       attention: attention, by name, as alibi, with options, as "sliding_window(size=64)", or from
         a Python file of your own, as mine.py or "mine.py:manhattan(p=2)"; --list names those of
-        the library. Where one cannot serve, the Transformer puts scaled_dot, and says so. The RNN
-        takes scores of a pair, such as additive, those that go from query to query, such as
-        coverage, and none. Default: scaled_dot for the Transformer, additive for the RNN.
+        the library. Layers of a Transformer that differ have a pattern, which is repeated over
+        them, as "[3*gated_delta, scaled_dot]". Where one cannot serve, the Transformer puts
+        scaled_dot, and says so. The RNN takes scores of a pair, such as additive, those that go
+        from query to query, such as coverage, and none. Default: scaled_dot for the Transformer, additive for the RNN.
       cross_attention: Transformer: attention of the decoder to the source. Default: --attention.
       width: width of the model.
       layers: layers of the encoder, and of the decoder.
@@ -322,11 +323,16 @@ def attention_line(
     """
     if isinstance(config, recurrent.RNNConfig):
         return None
-    where: dict[str, list[str]] = {variants.label(config.attention): []}
+    pattern = variants.pattern(config.attention)
+    own = transformer.in_turn(pattern)
+    where: dict[str, list[str]] = {own: []}
     for place, called in places.items():
         where.setdefault(transformer.name_at(config, place), []).append(called)
-    named = (config.attention, config.cross_attention)
-    if all(name in named for name in where):
+    cross = config.cross_attention
+    named = (own, cross and transformer.in_turn(variants.pattern(cross)))
+    cut = config.layers % len(pattern)
+    if all(name in named for name in where) and not cut:
         return None
     parts = [f"{name} {' and '.join(found) or 'nowhere'}" for name, found in where.items()]
-    return f"attention: {'; '.join(parts)}"
+    more = f"; {config.layers} layers cut the pattern of {len(pattern)} off" if cut else ""
+    return f"attention: {'; '.join(parts)}{more}"

@@ -74,10 +74,10 @@ def check_same(comparison: Comparison, run: Run, config: Any) -> None:
     Raises:
       ValueError: it was.
     """
-    file = attention_files.of_text(config.model.attention)
-    kept_file = run.folder / file.name if file else None
-    if file and kept_file and file.exists() and kept_file.exists():
-        if file.read_bytes() != kept_file.read_bytes():
+    for file in attention_files.of_text(config.model.attention):
+        kept_file = run.folder / file.name
+        both = file.exists() and kept_file.exists()
+        if both and file.read_bytes() != kept_file.read_bytes():
             raise ValueError(
                 f"`--attentions` must be as they were when the comparison began; {file} differs "
                 f"from {kept_file}. Name another folder."
