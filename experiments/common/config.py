@@ -97,7 +97,8 @@ class ModelFlags(NamedTuple):
         the library. Layers of a Transformer that differ have a pattern, which is repeated over
         them, as "[3*gated_delta, scaled_dot]". Where one cannot serve, the Transformer puts
         scaled_dot, and says so. The RNN takes scores of a pair, such as additive, those that go
-        from query to query, such as coverage, and none. Default: scaled_dot for the Transformer, additive for the RNN.
+        from query to query, such as coverage, and none. Default: scaled_dot for the Transformer,
+        additive for the RNN.
       cross_attention: Transformer: attention of the decoder to the source. Default: --attention.
       width: width of the model.
       layers: layers of the encoder, and of the decoder.
