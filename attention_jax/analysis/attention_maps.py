@@ -159,9 +159,10 @@ def call_weights(call: AttentionCall) -> Weights:
     module, mask = call.module, call.mask
     q = module.queries(call.x)
     k, v = module.keys_values(call.x if call.memory is None else call.memory)
+    features = module.features(call.x)
 
     def attend(values: Array) -> Array:
-        return module.attend(q, k, values, mask=mask).swapaxes(1, 2)
+        return module.attend(q, k, values, mask=mask, features=features).swapaxes(1, 2)
 
     _, s, g, e = v.shape
     out, rest = attend(v), attend(jnp.zeros_like(v))

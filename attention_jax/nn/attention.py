@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PyTree
 
 from attention_jax import variants
 from attention_jax.core import checks, masks, plain_types, positions
@@ -81,9 +81,10 @@ class MultiHeadAttention(nnx.Module):
 
         self.query, self.key, self.value = linear(heads), linear(kv_heads), linear(kv_heads)
         self.out = linear(heads)
-        learned = variant.init(
-            rngs.params(), heads=heads, kv_heads=kv_heads, head_width=self.head_width
-        )
+        sizes = {"heads": heads, "kv_heads": kv_heads, "head_width": self.head_width}
+        if variant.features is not None:
+            sizes["width"] = width
+        learned = variant.init(rngs.params(), **sizes)
         self.learned = nnx.data(jax.tree.map(nnx.Param, learned))
 
     @clear_calls
@@ -107,8 +108,14 @@ class MultiHeadAttention(nnx.Module):
             checks.shape(name, given, "b t m", remedy=remedy)
         source = x if memory is None else memory
         keys, values = self.keys_values(source, context=context)
-        q = self.queries(x, context=context)
-        return self.merge(self.attend(q, keys, values, mask=mask, rngs=rngs, context=context))
+        q, features = self.queries(x, context=context), self.features(x)
+        out = self.attend(q, keys, values, mask=mask, rngs=rngs, context=context, features=features)
+        return self.merge(out)
+
+    def features(self, x: Float[Array, "b t m"]) -> PyTree:
+        """What the variant computes from the layer's input; None for most."""
+        own = self.variant.features
+        return None if own is None else own(plain(self.learned), x)
 
     def queries(
         self, x: Array, offset: int | Array = 0, *, context: Context | str | None = None
@@ -133,15 +140,21 @@ class MultiHeadAttention(nnx.Module):
         query_offset: int | Array = 0,
         rngs: nnx.Rngs | None = None,
         context: Context | str | None = None,
+        features: PyTree = None,
     ) -> Float[Array, "b t h e"]:
-        """The variant's own math, on projected heads."""
+        """The variant's own math, on projected heads.
+
+        Args:
+          features: of the queries' positions, for a variant that has them.
+        """
         options = Options(mask, query_offset, context=context)
         if rngs is not None and (self.dropout_rate > 0 or self.variant.stochastic):
             options = options._replace(
                 dropout_rate=self.dropout_rate, dropout_key=dropout_key(rngs)
             )
+        more = {} if features is None else {"features": features}
         with jax.named_scope("attention"):
-            return self.variant.attend(plain(self.learned), q, k, v, options)
+            return self.variant.attend(plain(self.learned), q, k, v, options, **more)
 
     def init_cache(self, batch: int, length: int) -> State:
         """An empty cache of self-attention, for at most `length` positions."""
@@ -171,7 +184,7 @@ class MultiHeadAttention(nnx.Module):
         """
         q, (k, v) = self.queries(x, position), self.keys_values(x, position)
         if self.variant.step is not None:
-            cache, out = self._steps(cache, q, k, v)
+            cache, out = self._steps(cache, self.features(x), q, k, v)
             return cache, self.merge(out)
         length, last = cache.keys.shape[2], x.shape[1] - 1
         checks.within(last, length)  # wherever they begin
@@ -182,17 +195,25 @@ class MultiHeadAttention(nnx.Module):
             seen = (jnp.arange(length) <= position)[None] if held is None else held
             out = caches.attend(q, cache, seen, scale=scale)
         else:
-            out = self.attend(q, *cache.sequences, mask=masks.causal, query_offset=position)
+            more = {"query_offset": position, "features": self.features(x)}
+            out = self.attend(q, *cache.sequences, mask=masks.causal, **more)
         return cache, jnp.where(has_room, self.merge(out), jnp.nan)
 
-    def _steps(self, state: State, *qkv: Array) -> tuple[State, Float[Array, "b t h e"]]:
+    def _steps(
+        self, state: State, features: PyTree, *qkv: Array
+    ) -> tuple[State, Float[Array, "b t h e"]]:
         """The variant's own steps, one after another."""
         params, step = plain(self.learned), cast(Any, self.variant.step)
+        more = {} if features is None else {"features": features}
+
+        def next_one(state: State, own: Any) -> tuple[State, Array]:
+            return step(params, state, *own[0], **own[1])
+
         if qkv[0].shape[1] == 1:
-            state, out = step(params, state, *(x[:, 0] for x in qkv))
+            state, out = next_one(state, jax.tree.map(lambda x: x[:, 0], (qkv, more)))
             return state, out[:, None]
-        each = tuple(x.swapaxes(0, 1) for x in qkv)
-        state, out = jax.lax.scan(lambda state, own: step(params, state, *own), state, each)
+        each = jax.tree.map(lambda x: x.swapaxes(0, 1), (qkv, more))
+        state, out = jax.lax.scan(next_one, state, each)
         return state, out.swapaxes(0, 1)
 
     def init_cross_cache(self, memory: Float[Array, "b s m"]) -> CrossAttentionCache:
@@ -215,7 +236,8 @@ class MultiHeadAttention(nnx.Module):
             return cache, self.merge(caches.attend(q, source, visible, scale=scale))
         keys, values = source.sequences
         if self.variant.cross_step is None:
-            return cache, self.merge(self.attend(q, keys, values, mask=masks.keys(visible)))
+            own = self.attend(q, keys, values, mask=masks.keys(visible), features=self.features(x))
+            return cache, self.merge(own)
         params = plain(self.learned)
         state, out = self.variant.cross_step(params, state, q[:, 0], keys, values, visible=visible)
         return cache._replace(state=state), self.merge(out[:, None])

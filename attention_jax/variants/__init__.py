@@ -12,7 +12,8 @@ from typing import Any
 
 from attention_jax.core.types import Variant
 from attention_jax.variants import _registry
-from attention_jax.variants._builders.linear import from_decay, from_delta, from_features
+from attention_jax.variants._builders.delta import from_delta
+from attention_jax.variants._builders.linear import from_decay, from_features
 from attention_jax.variants._builders.pair import from_mask, from_score
 from attention_jax.variants._builders.stateful import from_weights
 from attention_jax.variants._registry import aliases, canonical_name, names
