@@ -10,10 +10,13 @@ from attention_jax import masks, variants
 from attention_jax.core.types import Options
 from tests.support import shared_programs
 
+BY_INPUT = ("gated_delta(gates='input')",)
 LINEAR = ("linear", "cosformer", "performer", "retention", "gated_linear", "delta", "gated_delta")
+LINEAR += BY_INPUT
 # Their queries depend on all before them, or on means of a whole sequence.
 REFUSED = ("coverage", "location_aware", "mocha", "monotonic", "neural_turing", "nystromformer")
 OTHERS = ("alibi", "rope", "t5_bias", "relative", "differential", "softmax_with_sink", "gated")
+OTHERS += ("gated(gates='input')",)
 SAME = 1e-11  # in float64
 
 
