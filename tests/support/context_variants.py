@@ -50,7 +50,7 @@ def inputs(variant):
 
 
 def attend(variant, context, place, params, *given):
-    """With the last keys of a sequence hidden; the layer's input comes last, where it has a part."""
+    """With the last keys of a sequence hidden; the last of `given` is a layer's input, or none."""
     zigzag = context is not None and context.order == "zigzag"
     shards = context_cases.SHARDS[place]
     if zigzag:
