@@ -49,6 +49,14 @@ ORACLES = {
         normalizers.softmax_with_sink(jnp.asarray(SINK, jnp.float32)),
         lambda z, h: np.exp(z) / (np.exp(z).sum() + np.exp(SINK[h])),
     ),
+    "signed_softmax": (
+        normalizers.signed_softmax,
+        lambda z, h: np.sign(z) * np.exp(abs(z)) / np.exp(abs(z)).sum(),
+    ),
+    "softpick": (
+        normalizers.softpick,
+        lambda z, h: np.maximum(np.exp(z) - 1, 0) / abs(np.exp(z) - 1).sum(),
+    ),
     "sigmoid": (normalizers.sigmoid(-1.0), lambda z, h: 1 / (1 + np.exp(1 - z))),
     "sigmoid_of_count": (normalizers.sigmoid(None), lambda z, h: 1 / (1 + len(z) * np.exp(-z))),
     "relu": (normalizers.relu, lambda z, h: np.maximum(z, 0) / len(z)),
@@ -68,6 +76,10 @@ def case(request):
     normalizer, oracle = ORACLES[request.param]
     assert request.param.startswith(normalizer.name)
     return normalizer, oracle
+
+
+# Of logits that are all -infinity these make zeros.
+WITH_NOTHING = ("relu", "sigmoid", "signed_softmax", "softmax", "softmax_with_sink", "softpick")
 
 
 def data():
@@ -137,7 +149,7 @@ def test_nan_shows_where_it_is_seen_and_not_where_it_is_hidden(case):
 
 def test_minus_infinity_everywhere_is_nothing_seen(case):
     normalizer, _ = case
-    if normalizer.name in ("relu", "sigmoid", "softmax", "softmax_with_sink"):
+    if normalizer.name in WITH_NOTHING:
         got = normalizer.weights(jnp.full((1, 2, 1, 3), -jnp.inf), jnp.ones((1, 1, 1, 1), bool))
         np.testing.assert_array_equal(got, np.zeros((1, 2, 1, 3)))
 
