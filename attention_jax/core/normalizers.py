@@ -295,7 +295,7 @@ def _signed_softmax(logits: Logits, visible: Visible) -> Logits:
 
 
 signed_softmax = Normalizer("signed_softmax", _signed_softmax, online=online_totals.SIGNED_SOFTMAX)
-"""`sign(x_j) exp(|x_j|) / sum_k exp(|x_k|)`. Lv et al. 2024, arXiv:2411.07176, section 3."""
+"""`sign(x_j) exp(|x_j|) / sum_k exp(|x_k|)`. Lv et al. 2024, arXiv:2411.07176."""
 
 
 def _softpick(logits: Logits, visible: Visible) -> Logits:
@@ -306,7 +306,7 @@ def _softpick(logits: Logits, visible: Visible) -> Logits:
 
 
 softpick = Normalizer("softpick", _softpick, online=online_totals.SOFTPICK)
-"""`max(exp(x_j) - 1, 0) / sum_k |exp(x_k) - 1|`. Zuhri et al. 2025, arXiv:2504.20966, section 3."""
+"""`max(exp(x_j) - 1, 0) / sum_k |exp(x_k) - 1|`. Zuhri et al. 2025, arXiv:2504.20966."""
 
 
 def _count(logits: Logits, visible: Visible) -> Float[Array, "b h t 1"]:

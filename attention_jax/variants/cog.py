@@ -5,7 +5,7 @@
 with score = q . k / sqrt(d). It gives up that weights are positive and sum to 1, and jumps where a
 score changes its sign.
 
-Reference: Lv et al. 2024, arXiv:2411.07176, section 3.
+Reference: Lv et al. 2024, arXiv:2411.07176.
 Cost: t s (2 d + e) products a head.
 """
 

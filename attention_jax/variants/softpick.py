@@ -5,7 +5,7 @@
 with score = q . k / sqrt(d). Keys that score below 0 get no weight, yet lower those of the others,
 and so still get a gradient. It gives up that weights sum to 1.
 
-Reference: Zuhri et al. 2025, arXiv:2504.20966, section 3.
+Reference: Zuhri et al. 2025, arXiv:2504.20966.
 Cost: t s (2 d + e) products a head.
 """
 

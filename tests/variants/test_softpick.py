@@ -9,7 +9,7 @@ from attention_jax.core.types import Options
 
 
 def oracle(qkv, causal=False):
-    """Equation 1 of arXiv:2504.20966."""
+    """The rectified softmax of arXiv:2504.20966."""
     q, k, v = (np.asarray(x, np.float64) for x in qkv)
     out = np.zeros((*q.shape[:-1], v.shape[-1]))
     for b, t, h in np.ndindex(out.shape[:-1]):
