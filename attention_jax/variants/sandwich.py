@@ -1,7 +1,8 @@
 """Sandwich: a score falls with the dot product of sinusoidal positions; nothing is learned.
 
     score[h, i, j] = q_i . k_j / sqrt(d) + (p_i . p_j - p_i . p_i) / ratio_h
-    p_i . p_j = sum_(c < width / 2) cos((i - j) / 10000^(2 c / width))    ratio_h = 8 (h + 1) / heads
+    p_i . p_j = sum_(c < width / 2) cos((i - j) / 10000^(2 c / width))
+    ratio_h = 8 (h + 1) / heads
 
 It falls about as the logarithm of distance, slower in later heads. Of sinusoidal embeddings this
 keeps the products of two positions, and leaves out those of positions with contents. The paper has

@@ -11,6 +11,7 @@ from attention_jax.core.types import Options
 from tests.support import shared_programs
 
 LINEAR = ("linear", "cosformer", "performer", "retention", "gated_linear", "delta", "gated_delta")
+LINEAR += ("based", "lightning", "hgrn2")
 # Their queries depend on all before them, or on means of a whole sequence.
 REFUSED = ("coverage", "location_aware", "mocha", "monotonic", "neural_turing", "nystromformer")
 OTHERS = ("alibi", "rope", "t5_bias", "relative", "differential", "softmax_with_sink", "gated")
