@@ -309,6 +309,20 @@ softpick = Normalizer("softpick", _softpick, online=online_totals.SOFTPICK)
 """`max(exp(x_j) - 1, 0) / sum_k |exp(x_k) - 1|`. Zuhri et al. 2025, arXiv:2504.20966."""
 
 
+def _stick_breaking(logits: Logits, visible: Visible) -> Logits:
+    known = jnp.where(visible, logits, 0)
+    left = jnp.where(visible, jax.nn.log_sigmoid(-known), 0)
+    # What is left after the keys that come later, itself not among them.
+    later = jnp.pad(left[..., 1:], ((0, 0), (0, 0), (0, 0), (0, 1)))
+    before = lax.cumsum(later, axis=3, reverse=True)
+    return jnp.where(visible, jnp.exp(jax.nn.log_sigmoid(known) + before), 0)
+
+
+stick_breaking = Normalizer("stick_breaking", _stick_breaking)
+"""`sigmoid(x_j) prod_(k > j) (1 - sigmoid(x_k))`, from the last key on. Tan et al. 2024,
+arXiv:2410.17980."""
+
+
 def _count(logits: Logits, visible: Visible) -> Float[Array, "b h t 1"]:
     """Number of visible keys of each row, at least 1."""
     seen = jnp.broadcast_to(visible, logits.shape).sum(-1, keepdims=True, dtype=logits.dtype)

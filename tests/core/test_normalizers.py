@@ -42,6 +42,15 @@ def top_2(z):
     return kept / kept.sum()
 
 
+def broken_stick(z):
+    """The equation of arXiv:2410.17980: each key, from the last on, breaks off a share."""
+    weights, left = np.zeros(len(z)), 1.0
+    for n in reversed(range(len(z))):
+        weights[n] = left / (1 + np.exp(-z[n]))
+        left -= weights[n]
+    return weights
+
+
 # Each from its equation, for the visible logits z of one query of head h.
 ORACLES = {
     "softmax": (normalizers.softmax, lambda z, h: np.exp(z) / np.exp(z).sum()),
@@ -57,6 +66,7 @@ ORACLES = {
         normalizers.softpick,
         lambda z, h: np.maximum(np.exp(z) - 1, 0) / abs(np.exp(z) - 1).sum(),
     ),
+    "stick_breaking": (normalizers.stick_breaking, lambda z, h: broken_stick(z)),
     "sigmoid": (normalizers.sigmoid(-1.0), lambda z, h: 1 / (1 + np.exp(1 - z))),
     "sigmoid_of_count": (normalizers.sigmoid(None), lambda z, h: 1 / (1 + len(z) * np.exp(-z))),
     "relu": (normalizers.relu, lambda z, h: np.maximum(z, 0) / len(z)),
@@ -80,6 +90,7 @@ def case(request):
 
 # Of logits that are all -infinity these make zeros.
 WITH_NOTHING = ("relu", "sigmoid", "signed_softmax", "softmax", "softmax_with_sink", "softpick")
+WITH_NOTHING += ("stick_breaking",)
 
 
 def data():
