@@ -115,7 +115,11 @@ Fade = Callable[[Params, Array, Array, Array, Array], tuple[Array, Array, Array]
 
 
 def from_decay(
-    name: str, fade: Fade, *, normalize: bool, init: Callable[..., Params] = no_parameters
+    name: str,
+    fade: Fade,
+    *,
+    normalize: bool | Callable[[Array], Array],
+    init: Callable[..., Params] = no_parameters,
 ) -> Variant:
     """A state that fades, for causal passes only.
 
@@ -126,9 +130,11 @@ def from_decay(
     Args:
       name: of the variant, for errors.
       fade: what becomes of queries and keys, and how the state decays at each position.
-      normalize: whether each head's output is brought to mean 0 and variance 1.
+      normalize: whether each head's output is brought to mean 0 and variance 1; or what is done
+        with the outputs of all heads instead, [..., h, e] each.
     """
-    finish = layer_norm if normalize else lambda out: out
+    given = {True: layer_norm, False: _as_it_is}
+    finish = normalize if callable(normalize) else given[normalize]
 
     @compiled
     def attend(params: Params, q: Array, k: Array, v: Array, options: Options = Options()) -> Array:
@@ -193,3 +199,12 @@ def layer_norm(x: Float[Array, "*b e"]) -> Float[Array, "*b e"]:
 def root_mean_square_norm(x: Float[Array, "*b e"]) -> Float[Array, "*b e"]:
     """Mean square 1 over the last axis; a vector of zeros stays one."""
     return x * jax.lax.rsqrt((x * x).mean(-1, keepdims=True) + 1e-5)
+
+
+def norm_of_all_heads(x: Float[Array, "*b h e"]) -> Float[Array, "*b h e"]:
+    """Mean square 1 over all heads together; where all are zeros they stay so."""
+    return x * jax.lax.rsqrt((x * x).mean((-2, -1), keepdims=True) + 1e-5)
+
+
+def _as_it_is(x: Array) -> Array:
+    return x
