@@ -48,7 +48,7 @@ WORDING = ray_cluster.Wording(
 )
 # Variables that programs have on all machines as they are here.
 _TAKEN_ALONG = ("JAX_", "XLA_", "NCCL_", "ATTENTION_JAX_", "PYTHONPATH", "PATH")
-_WAITING_AFTER = 20.0  # seconds
+_WAITING_AFTER = 60.0  # seconds
 
 
 class Workers(NamedTuple):
@@ -77,6 +77,7 @@ def main() -> int:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
 
 
@@ -136,13 +137,14 @@ def launch(order: Order, workers: Workers) -> int:
     Raises:
       ValueError: this machine has fewer cores or GPUs.
       ImportError: Ray is not installed, or not whole.
-      ConnectionError: Ray does not start, or no cluster answers.
+      ConnectionError: Ray does not start, no cluster answers, or it is lost.
     """
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     count = workers.count
     cores, gpus = count * workers.cores, count * workers.gpus
     ray = ray_cluster.connected(workers.address, cores, gpus, WORDING)
+    ray.cloudpickle.register_pickle_by_value(ray_worker)  # machines need not find it
     failures: list[BaseException] = []
     try:
         board = _on_this_machine(ray, Board)
@@ -152,6 +154,8 @@ def launch(order: Order, workers: Workers) -> int:
             fitting.start()
             received = _follow(ray, board, fitting, workers)
             news = ray.get(board.news.remote())
+    except ray.exceptions.RayError as error:
+        raise ConnectionError(f"Ray was lost: {one_line(error)}") from error
     finally:
         ray.shutdown()
     return 128 + received if received else _verdict(news, failures)
@@ -177,7 +181,6 @@ def _trainer(ray: Any, order: Order, workers: Workers, board: Any, folder: str) 
     except ImportError:
         missing = extras.message("ray[train]", "ray")
         raise ImportError(f"`{WORDING.asks}`: {missing}") from None
-    ray.cloudpickle.register_pickle_by_value(ray_worker)
     return JaxTrainer(
         ray_worker.work,
         train_loop_config={"order": order, "board": board},
@@ -221,7 +224,7 @@ def _follow(ray: Any, board: Any, fitting: threading.Thread, workers: Workers) -
                 board.pass_on.remote(signal.SIGTERM)  # Ray's workers block SIGINT
             if workers.address and not attempt and time.monotonic() > start + _WAITING_AFTER:
                 start = float("inf")
-                _say(f"the cluster at {workers.address} has no room for all workers yet")
+                _say("no worker has started yet; the cluster may have no room for all of them")
             time.sleep(ray_worker.LOOK_EVERY)
         _show(ray.get(board.heard.remote()))
         return signals.received

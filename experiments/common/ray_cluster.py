@@ -2,11 +2,14 @@
 
 import logging
 import os
+import socket
 import warnings
 from typing import Any, NamedTuple
 
 from attention_jax.core import extras
 from attention_jax.core.wording import one_line
+
+_PATIENCE = 10.0  # seconds
 
 
 class Wording(NamedTuple):
@@ -66,6 +69,7 @@ def _start(ray: Any, address: str | None, wording: Wording) -> None:
         with warnings.catch_warnings():
             # Its processes are forked to become other programs at once, which harms no thread.
             warnings.filterwarnings("ignore", message="os.fork", category=RuntimeWarning)
+            _reach(address or "")
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except Exception as error:  # Ray has no narrower one
         failed, remedy = (
@@ -75,6 +79,13 @@ def _start(ray: Any, address: str | None, wording: Wording) -> None:
         )
         said = one_line(error).rstrip(".")
         raise ConnectionError(f"{failed}: {said}. {remedy}, or {wording.instead}.") from error
+
+
+def _reach(address: str) -> None:
+    """Refuses a host and port where nobody listens, for which Ray itself waits many minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and "/" not in address:
+        socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
 
 
 def _check(had: float, asked: float, flag: str, address: str) -> None:
