@@ -35,9 +35,9 @@ from absl import flags as absl_flags
 from attention_jax.core import extras
 from attention_jax.core.wording import one_line
 from attention_jax.training.preemption import PreemptionGuard
-from experiments.common import flags, ray_cluster, ray_worker
+from experiments.common import flags, ray_board, ray_cluster, ray_worker
 from experiments.common.config import RunFlags
-from experiments.common.ray_worker import Board, News, Order
+from experiments.common.ray_board import Board, News, Order
 
 WORDING = ray_cluster.Wording(
     asks="scripts/launch --ray",
@@ -102,7 +102,7 @@ def _asked(arguments: Sequence[str]) -> tuple[tuple[str, ...], Workers]:
 
 
 def order(command: tuple[str, ...], workers: Workers) -> Order:
-    """What the workers are to run.
+    """The order that workers get.
 
     Raises:
       ValueError: a number is too small, or the command names no run to go on with.
@@ -125,7 +125,7 @@ def order(command: tuple[str, ...], workers: Workers) -> Order:
         )
     run = os.path.abspath(run) if run and workers.retries else None
     again = command if own["resume"].value else (*command, "--resume", "--nooverwrite")
-    before = None if run is None or own["resume"].value else ray_worker.record(run)
+    before = None if run is None or own["resume"].value else ray_board.record(run)
     taken = {x: y for x, y in os.environ.items() if x.startswith(_TAKEN_ALONG)}
     variables = taken | {"NPROC": str(workers.cores), "PYTHONUNBUFFERED": "1"}
     return Order(command, again, run, before, str(Path.cwd()), variables)
@@ -144,7 +144,8 @@ def launch(order: Order, workers: Workers) -> int:
     count = workers.count
     cores, gpus = count * workers.cores, count * workers.gpus
     ray = ray_cluster.connected(workers.address, cores, gpus, WORDING)
-    ray.cloudpickle.register_pickle_by_value(ray_worker)  # machines need not find it
+    for module in (ray_board, ray_worker):  # machines need not find them
+        ray.cloudpickle.register_pickle_by_value(module)
     failures: list[BaseException] = []
     try:
         board = _on_this_machine(ray, Board)
@@ -158,7 +159,8 @@ def launch(order: Order, workers: Workers) -> int:
         raise ConnectionError(f"Ray was lost: {one_line(error)}") from error
     finally:
         ray.shutdown()
-    return 128 + received if received else _verdict(news, failures)
+    is_done = len(news.codes) == count and news.failed is None
+    return 128 + received if received and not is_done else _verdict(news, failures)
 
 
 def _on_this_machine(ray: Any, kind: type) -> Any:
@@ -176,7 +178,7 @@ def _trainer(ray: Any, order: Order, workers: Workers, board: Any, folder: str) 
       folder: for what Ray Train writes, of which nothing is needed.
     """
     try:
-        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
         from ray.train.v2.jax import JaxConfig, JaxTrainer
     except ImportError:
         missing = extras.message("ray[train]", "ray")

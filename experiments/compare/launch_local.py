@@ -146,7 +146,8 @@ def local(
 def last_words(log: Path, code: int | None = None) -> str:
     """The last line that a command wrote, where it says more than its exit code."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
-    said = [line.strip() for line in lines if line.strip()]
+    # What starts several processes says which of them failed after that has said why.
+    said = [x.strip() for x in lines if x.strip() and not x.startswith("scripts/launch")]
     if said and said[-1].startswith("error: "):
         return said[-1].removeprefix("error: ")
     ended = "it did not finish" if code is None else f"it ended with code {code}"

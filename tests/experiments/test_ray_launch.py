@@ -14,7 +14,7 @@ from absl import flags
 
 from experiments import ray_launch
 from experiments.common import ray_worker
-from experiments.common.ray_worker import News
+from experiments.common.ray_board import News
 from experiments.ray_launch import Workers, order
 from tests.support.paths import ROOT
 
