@@ -123,16 +123,19 @@ def launch(comparison: Comparison, jobs: list[Job], *, alone: bool = False) -> N
 def launcher(comparison: Comparison, alone: bool) -> Launcher:
     """The launcher that flags name; a job that is `alone` gets all cores of this machine."""
     own = comparison.own
+    processes = 1 if alone else own.processes_per_run
     if own.launcher == "local":
+        here = partial(launch_local.local, processes=processes)
         # Time is planned with all cores, and others beside a run would take some of its own.
         if alone or own.match == "time" or jax.default_backend() != "cpu":
-            return launch_local.local
+            return here
         at_once = launch_local.cores() // own.cores_per_run
-        environment = launch_local.threads(own.cores_per_run)
-        return partial(launch_local.local, at_once=at_once, environment=environment)
+        environment = launch_local.threads(own.cores_per_run // processes)
+        return partial(here, at_once=at_once, environment=environment)
     return partial(
         launch_ray.on_ray,
         address=own.ray_address,
         cores=own.cores_per_run,
         gpus=own.gpus_per_run,
+        processes=processes,
     )
