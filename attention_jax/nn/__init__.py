@@ -2,12 +2,13 @@
 front ends."""
 
 from attention_jax.nn.attention import CrossAttentionCache, MultiHeadAttention, attention_function
+from attention_jax.nn.feed_forward import FeedForward
 from attention_jax.nn.layers import Embedding, Linear, Stack
 from attention_jax.nn.patches import ImageConfig
 from attention_jax.nn.pooling import AttentionPooling
 from attention_jax.nn.protocols import Classifier, EncoderOutput, Language, Seq2Seq
 from attention_jax.nn.recurrent import RNNConfig
-from attention_jax.nn.transformer import EncoderLayer, FeedForward, TransformerConfig
+from attention_jax.nn.transformer import EncoderLayer, TransformerConfig
 
 __all__ = [
     "AttentionPooling",

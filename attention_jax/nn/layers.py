@@ -72,14 +72,6 @@ class Linear(nnx.Linear):
         return flat.reshape(*inputs.shape[:-1], -1)
 
 
-class LayerNorm(nnx.LayerNorm):
-    """`nnx.LayerNorm` by a name that profiles show."""
-
-    def __call__(self, x: Array, *, mask: Array | None = None) -> Array:
-        with jax.named_scope("norm"):
-            return super().__call__(x, mask=mask)
-
-
 def placed(
     x: Float[Array, "b t m"],
     kind: str,

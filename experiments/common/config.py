@@ -8,7 +8,7 @@ from attention_jax import variants
 from attention_jax.core.types import Strategy
 from attention_jax.decoding.options import LENGTH_FORMS, DecodingOptions
 from attention_jax.decoding.translate import DecodingConfig
-from attention_jax.nn import recurrent, transformer
+from attention_jax.nn import norms, recurrent, transformer
 from attention_jax.training.config import TrainConfig
 from experiments.common.flags import Flag
 
@@ -87,6 +87,21 @@ class MeshFlags(NamedTuple):
         return self.mesh or ("data=-1" if self.distributed else None)
 
 
+class LayerFlags(NamedTuple):
+    """Layers of the Transformer.
+
+    Attributes:
+      norm_kind: layer takes the mean off and divides by the deviation; rms divides by the root of
+        the mean square, and adds nothing.
+      norm_epsilon: added to the mean square in each norm.
+    """
+
+    norm_kind: Annotated[str, Flag(choices=norms.NORMS)] = "layer"
+    norm_epsilon: Annotated[float, Flag(low=1e-12, also=("layer_norm_eps", "rms_norm_eps"))] = (
+        norms.EPSILON
+    )
+
+
 class ModelFlags(NamedTuple):
     """The model.
 
@@ -104,8 +119,10 @@ class ModelFlags(NamedTuple):
       kv_heads: Transformer: key and value heads. Default: --heads.
       feed_forward: Transformer: width of the feed-forward layer.
       positions: Transformer: positions.
-      norm: Transformer: layer norm before each sublayer, or after its residual sum.
-      activation: Transformer: activation of the feed-forward layer.
+      norm: Transformer: norms before each sublayer, or after its residual sum, or as a sandwich
+        before and after each sublayer.
+      activation: Transformer: activation of the feed-forward layer; swiglu, geglu and geglu_tanh
+        are gated, by half as many parameters again.
       scan: Transformer: loop over layers; compiles faster.
       remat: Transformer: recompute layers; saves memory.
       attention_dropout: Transformer: dropout on attention weights.
@@ -115,6 +132,7 @@ class ModelFlags(NamedTuple):
       tied: one table for embeddings and output.
       dropout: dropout rate.
       dtype: type of the computation.
+      layer_options: further ones.
     """
 
     model: Annotated[str, Flag(choices=MODELS)] = "transformer"
@@ -126,7 +144,7 @@ class ModelFlags(NamedTuple):
     kv_heads: Annotated[int | None, Flag(low=1, also=("num_kv_heads",))] = None
     feed_forward: Annotated[int, Flag(low=1, also=("d_ff", "ffn_dim"))] = 256
     positions: Annotated[str, Flag(choices=transformer.POSITIONS)] = "sinusoidal"
-    norm: Literal["pre", "post"] = "pre"
+    norm: Annotated[str, Flag(choices=norms.PLACEMENTS)] = "pre"
     activation: Annotated[str, Flag(choices=sorted(transformer.ACTIVATIONS))] = "relu"
     scan: bool = False
     remat: bool = False
@@ -137,6 +155,7 @@ class ModelFlags(NamedTuple):
     tied: bool = True
     dropout: Annotated[float, Flag(low=0.0, high=0.99)] = 0.1
     dtype: Literal["float32", "bfloat16"] = "float32"
+    layer_options: LayerFlags = LayerFlags()
 
     @property
     def attention_text(self) -> str:
@@ -162,7 +181,9 @@ class ModelFlags(NamedTuple):
         if self.model == "rnn":
             return recurrent.RNNConfig(**shared(recurrent.RNNConfig, self) | own)
         own |= {"attention_dropout_rate": self.attention_dropout, "max_length": max_length}
-        return transformer.TransformerConfig(**shared(transformer.TransformerConfig, self) | own)
+        for group in (self, self.layer_options):
+            own = shared(transformer.TransformerConfig, group) | own
+        return transformer.TransformerConfig(**own)
 
 
 class TrainingFlags(NamedTuple):

@@ -24,6 +24,7 @@ CHOICES = {
     "post-norm, sinusoidal, untied": {"norm": "post", "tied": False},
     "rope, grouped": {"positions": "rope", "kv_heads": 1},
     "scanned": {"scan": True},
+    "sandwich, rms, gated": {"norm": "sandwich", "norm_kind": "rms", "activation": "swiglu"},
 }
 RNNS = {
     "gru": {"attention": "none"},
@@ -118,7 +119,7 @@ def test_a_regressor_reads_to_the_end(name, draw):
 
 def test_gelu_is_that_of_torch(draw):
     torch = pytest.importorskip("torch")
-    from attention_jax.nn.transformer import ACTIVATIONS
+    from attention_jax.nn.feed_forward import ACTIVATIONS
 
     x = draw(64) * 3
     expected = torch.nn.functional.gelu(torch.tensor(np.asarray(x)))

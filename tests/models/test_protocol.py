@@ -25,6 +25,12 @@ TRANSFORMERS = {
     },
     "rope, grouped": {"positions": "rope", "kv_heads": 1, "layers": 1},
     "scanned": {"scan": True},
+    "sandwich, rms, gated": {
+        "layers": 1,
+        "norm": "sandwich",
+        "norm_kind": "rms",
+        "activation": "geglu",
+    },
     "alibi": {"attention": "alibi"},
     "additive": {"attention": "additive"},
     "coverage": {"attention": "coverage"},
@@ -62,6 +68,7 @@ def build(name):
 LONG = (
     "post-norm, learned, untied",
     "scanned",
+    "sandwich, rms, gated",
     "alibi",
     "additive",
     "coverage",

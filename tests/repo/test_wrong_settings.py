@@ -44,6 +44,7 @@ def speech(**given):
 TRANSFORMER = nn.TransformerConfig(9, 4, 1, 2, 1, 4)._asdict()
 RATES = {"dropout_rate": (0,), "attention_dropout_rate": (0,)}
 OPTIONAL = RATES | {"kv_heads": (None,), "cross_attention": (None,), "context": ("x",)}
+OPTIONAL |= {"norm_epsilon": (2.5,)}
 VARIANT = {"variant": "attention", "cross_attention": "attention"}
 ROWS = {
     "MultiHeadAttention": Row(
@@ -72,6 +73,7 @@ ROWS = {
             "width": 4,
             "hidden": 5,
             "activation": "relu",
+            "bias": False,
             "dropout_rate": 0.1,
             "dtype": jnp.float32,
             "rngs": RNGS,
