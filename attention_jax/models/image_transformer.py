@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from attention_jax.core import checks, plain_types, positions
 from attention_jax.core.calls import clear_calls
+from attention_jax.core.rotary import Grid
 from attention_jax.nn import transformer
 from attention_jax.nn.attention_calls import AttentionCall, record
 from attention_jax.nn.layers import Linear, check_rngs, dropout
@@ -37,7 +38,8 @@ class VisionTransformer(nnx.Module):
         x = [token; W patch_1 + place_1; ...; W patch_n + place_n]      logits = V pool(encoder(x))
 
     A place is its row in the first half of the channels and its column in the other, both as
-    sinusoids or both learned. `rope` turns by the position in reading order instead.
+    sinusoids or both learned. `rope` turns queries and keys instead: by the position in reading
+    order, or with two `axes` of the `rotary` by the row and the column.
 
     Args:
       image: sizes of the pictures and of a patch.
@@ -72,6 +74,9 @@ class VisionTransformer(nnx.Module):
         width, dtype = config.width, jnp.dtype(config.dtype)
         self.embed = STEMS[stem](image, width, dtype=config.dtype, rngs=rngs)
         self._learn_places(rngs)
+        if config.rotary.axes == 2:
+            grid = Grid(image.grid[1], first=self.tokens)
+            config = config._replace(rotary=config.rotary._replace(grid=grid))
         self.encoder = transformer.stack(PatchLayer, config, rngs=rngs)
         self.norm = transformer.last_norm(config, rngs=rngs)
         if pooling == "token":

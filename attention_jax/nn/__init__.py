@@ -1,8 +1,10 @@
 """Flax NNX layers: multi-head attention, Transformer blocks, recurrent cells, patch and audio
 front ends."""
 
+from attention_jax.core.rotary import Grid, Rotary, Scaling
 from attention_jax.nn.attention import CrossAttentionCache, MultiHeadAttention, attention_function
 from attention_jax.nn.feed_forward import FeedForward
+from attention_jax.nn.heads import Heads
 from attention_jax.nn.layers import Embedding, Linear, Stack
 from attention_jax.nn.patches import ImageConfig
 from attention_jax.nn.pooling import AttentionPooling
@@ -18,11 +20,15 @@ __all__ = [
     "EncoderLayer",
     "EncoderOutput",
     "FeedForward",
+    "Grid",
+    "Heads",
     "ImageConfig",
     "Language",
     "Linear",
     "MultiHeadAttention",
     "RNNConfig",
+    "Rotary",
+    "Scaling",
     "Seq2Seq",
     "Stack",
     "TransformerConfig",

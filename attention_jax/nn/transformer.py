@@ -16,10 +16,12 @@ from jaxtyping import Array
 from attention_jax import variants
 from attention_jax.core import checks, contexts, masks, plain_types
 from attention_jax.core.calls import clear_calls, clear_fields
+from attention_jax.core.rotary import Rotary
 from attention_jax.core.types import Context, MaskFunction, State, Variant
 from attention_jax.engine.context_layout import whole
 from attention_jax.nn.attention import MultiHeadAttention
 from attention_jax.nn.feed_forward import ACTIVATIONS, FeedForward
+from attention_jax.nn.heads import BIASES, Heads
 from attention_jax.nn.layers import Stack, dropout
 from attention_jax.nn.norms import EPSILON, NORMS, PLACEMENTS, LayerNorm, RMSNorm, norm_of
 
@@ -52,6 +54,10 @@ class TransformerConfig(NamedTuple):
         None where each device has whole ones.
       norm_kind: "layer" or "rms".
       norm_epsilon: added to the mean square of each norm.
+      biases: what adds learned vectors in layers: "all" linear maps and layer norms, the "qkv"
+        projections alone, or "none".
+      qk_norm: whether each head's queries and keys are normed by the root of their mean square.
+      rotary: how they turn, where `positions` is "rope".
     """
 
     vocabulary_size: int
@@ -75,6 +81,9 @@ class TransformerConfig(NamedTuple):
     context: Context | str | None = None
     norm_kind: str = "layer"
     norm_epsilon: float = EPSILON
+    biases: str = "all"
+    qk_norm: bool = False
+    rotary: Rotary = Rotary()
 
     def check(self) -> None:
         """Raises ValueError where a field is of another type, or out of its range."""
@@ -90,6 +99,8 @@ class TransformerConfig(NamedTuple):
         checks.one_of("norm", self.norm, PLACEMENTS)
         checks.one_of("norm_kind", self.norm_kind, NORMS)
         checks.above_zero("norm_epsilon", self.norm_epsilon)
+        checks.one_of("biases", self.biases, BIASES)
+        self.rotary.check()
         checks.one_of("activation", self.activation, tuple(ACTIVATIONS))
         checks.one_of("dtype", self.dtype, ("float32", "bfloat16"))
         if self.context is not None:
@@ -127,13 +138,13 @@ class Residual(nnx.Module):
 def attention_of(
     config: TransformerConfig, variant: Variant, *, rope: bool, rngs: nnx.Rngs
 ) -> MultiHeadAttention:
-    """A variant in heads, of the sizes of a configuration."""
+    """A variant in heads, of the sizes and choices of a configuration."""
+    own = Heads(config.heads, config.kv_heads, config.biases, config.qk_norm, config.norm_epsilon)
     return MultiHeadAttention(
         config.width,
-        heads=config.heads,
-        kv_heads=config.kv_heads,
+        heads=own,
         variant=variant,
-        rope=rope,
+        rope=rope and config.rotary,
         dropout_rate=config.attention_dropout_rate,
         dtype=jnp.dtype(config.dtype),
         rngs=rngs,
@@ -155,6 +166,7 @@ class Layer(nnx.Module):
             config.width,
             config.feed_forward,
             activation=config.activation,
+            bias=config.biases == "all",
             dropout_rate=config.dropout_rate,
             dtype=jnp.dtype(config.dtype),
             rngs=rngs,
@@ -239,6 +251,7 @@ def norm_at(config: TransformerConfig, *, rngs: nnx.Rngs) -> LayerNorm | RMSNorm
         config.norm_kind,
         config.width,
         epsilon=config.norm_epsilon,
+        bias=config.biases == "all",
         dtype=jnp.dtype(config.dtype),
         rngs=rngs,
     )

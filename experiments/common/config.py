@@ -11,6 +11,7 @@ from attention_jax.decoding.translate import DecodingConfig
 from attention_jax.nn import norms, recurrent, transformer
 from attention_jax.training.config import TrainConfig
 from experiments.common.flags import Flag
+from experiments.common.layer_flags import LayerFlags, RotaryFlags
 
 MODELS = ("transformer", "rnn")
 LOSSES = ("loss", "perplexity", "accuracy")  # of `evaluation.losses`
@@ -87,21 +88,6 @@ class MeshFlags(NamedTuple):
         return self.mesh or ("data=-1" if self.distributed else None)
 
 
-class LayerFlags(NamedTuple):
-    """Layers of the Transformer.
-
-    Attributes:
-      norm_kind: layer takes the mean off and divides by the deviation; rms divides by the root of
-        the mean square, and adds nothing.
-      norm_epsilon: added to the mean square in each norm.
-    """
-
-    norm_kind: Annotated[str, Flag(choices=norms.NORMS)] = "layer"
-    norm_epsilon: Annotated[float, Flag(low=1e-12, also=("layer_norm_eps", "rms_norm_eps"))] = (
-        norms.EPSILON
-    )
-
-
 class ModelFlags(NamedTuple):
     """The model.
 
@@ -132,7 +118,8 @@ class ModelFlags(NamedTuple):
       tied: one table for embeddings and output.
       dropout: dropout rate.
       dtype: type of the computation.
-      layer_options: further ones.
+      layer_options: Transformer: further ones.
+      rotary_options: Transformer: rotary positions.
     """
 
     model: Annotated[str, Flag(choices=MODELS)] = "transformer"
@@ -156,6 +143,7 @@ class ModelFlags(NamedTuple):
     dropout: Annotated[float, Flag(low=0.0, high=0.99)] = 0.1
     dtype: Literal["float32", "bfloat16"] = "float32"
     layer_options: LayerFlags = LayerFlags()
+    rotary_options: RotaryFlags = RotaryFlags()
 
     @property
     def attention_text(self) -> str:
@@ -181,6 +169,12 @@ class ModelFlags(NamedTuple):
         if self.model == "rnn":
             return recurrent.RNNConfig(**shared(recurrent.RNNConfig, self) | own)
         own |= {"attention_dropout_rate": self.attention_dropout, "max_length": max_length}
+        if self.rotary_options != RotaryFlags() and self.positions != "rope":
+            raise ValueError(
+                f"Flags that begin with --rope go with --positions=rope; got {self.positions}. "
+                "Add it, or leave them out."
+            )
+        own["rotary"] = self.rotary_options.value()
         for group in (self, self.layer_options):
             own = shared(transformer.TransformerConfig, group) | own
         return transformer.TransformerConfig(**own)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from attention_jax.core.rotary import Rotary
 from attention_jax.models.image_transformer import VisionTransformer
 from attention_jax.nn.patches import ImageConfig
 from attention_jax.nn.transformer import TransformerConfig
@@ -73,6 +74,33 @@ def test_the_answer_is_that_of_the_equations(images):
             x = x + linear(layer.feed_forward.down, np.maximum(inside, 0))
         wanted = linear(model.head, norm(model.norm, x[0]))
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_two_axes_turn_patches_by_rows_and_columns(images):
+    """Heo et al. 2024, arXiv:2403.13298, section 3.2, of queries and keys."""
+    for pooling in ("token", "mean"):
+        model = build(pooling, positions="rope", rotary=Rotary(100.0, axes=2))
+        for layer in model.encoder.each():
+            assert layer.attention.rope.grid == (2, int(pooling == "token"))
+    layer = build("token", positions="rope", rotary=Rotary(100.0, axes=2)).encoder.each()[0]
+    x = jnp.asarray(np.random.default_rng(1).normal(size=(1, 7, 8)), jnp.float32)
+    q, k = layer.attention.queries(x)[0], layer.attention.keys_values(x)[0][0]
+    plain = np.asarray(layer.attention.query(x)[0].reshape(7, 2, 4), np.float64)
+    keys = np.asarray(layer.attention.key(x)[0].reshape(7, 2, 4), np.float64)
+    places = [(0, 0), *np.ndindex(3, 2)]  # a token, then 3 rows of 2 patches
+
+    def rotated(y, place):
+        """Of 4 channels one pair turns by the row, the other by the column."""
+        out = np.zeros(4)
+        for axis, angle in enumerate(place):
+            a, b = y[2 * axis : 2 * axis + 2]
+            out[2 * axis] = a * np.cos(angle) - b * np.sin(angle)
+            out[2 * axis + 1] = b * np.cos(angle) + a * np.sin(angle)
+        return out
+
+    for i, h in np.ndindex(7, 2):
+        np.testing.assert_allclose(q[i, h], rotated(plain[i, h], places[i]), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(k[i, h], rotated(keys[i, h], places[i]), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow

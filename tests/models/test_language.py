@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 from attention_jax import variants
+from attention_jax.core.rotary import Rotary, Scaling
 from attention_jax.models import language
 from attention_jax.nn.recurrent import RNNConfig
 from attention_jax.nn.transformer import TransformerConfig
@@ -24,6 +25,12 @@ CHOICES = {
     "post-norm, sinusoidal, untied": {"norm": "post", "tied": False},
     "rope, grouped": {"positions": "rope", "kv_heads": 1},
     "scanned": {"scan": True},
+    "norms of heads, rotary options": {
+        "positions": "rope",
+        "rotary": Rotary(500.0, "halves", 0.5, scaling=Scaling("yarn", 2.0, 64)),
+        "qk_norm": True,
+        "biases": "none",
+    },
     "sandwich, rms, gated": {"norm": "sandwich", "norm_kind": "rms", "activation": "swiglu"},
 }
 RNNS = {
