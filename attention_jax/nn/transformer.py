@@ -22,7 +22,7 @@ from attention_jax.engine.context_layout import whole
 from attention_jax.nn.attention import MultiHeadAttention
 from attention_jax.nn.feed_forward import ACTIVATIONS, FeedForward
 from attention_jax.nn.heads import BIASES, Heads
-from attention_jax.nn.layers import Stack, dropout
+from attention_jax.nn.layers import Embedding, Stack, dropout
 from attention_jax.nn.norms import EPSILON, NORMS, PLACEMENTS, LayerNorm, RMSNorm, norm_of
 
 POSITIONS = ("sinusoidal", "learned", "rope", "none")
@@ -58,6 +58,11 @@ class TransformerConfig(NamedTuple):
         projections alone, or "none".
       qk_norm: whether each head's queries and keys are normed by the root of their mean square.
       rotary: how they turn, where `positions` is "rope".
+      embedding_scale: of the vectors of tokens, and of learned positions beside them; None for the
+        root of the width.
+      embedding_norm: whether vectors are normed before the first layer, positions included.
+      output_bias: whether logits of tokens have a learned bias, the table being tied or not; those
+        of images always do.
     """
 
     vocabulary_size: int
@@ -84,6 +89,9 @@ class TransformerConfig(NamedTuple):
     biases: str = "all"
     qk_norm: bool = False
     rotary: Rotary = Rotary()
+    embedding_scale: float | None = None
+    embedding_norm: bool = False
+    output_bias: bool = False
 
     def check(self) -> None:
         """Raises ValueError where a field is of another type, or out of its range."""
@@ -101,6 +109,9 @@ class TransformerConfig(NamedTuple):
         checks.above_zero("norm_epsilon", self.norm_epsilon)
         checks.one_of("biases", self.biases, BIASES)
         self.rotary.check()
+        if self.embedding_scale is not None:
+            beside = ", or None for the root of the width"
+            checks.above_zero("embedding_scale", self.embedding_scale, beside=beside)
         checks.one_of("activation", self.activation, tuple(ACTIVATIONS))
         checks.one_of("dtype", self.dtype, ("float32", "bfloat16"))
         if self.context is not None:
@@ -260,6 +271,35 @@ def norm_at(config: TransformerConfig, *, rngs: nnx.Rngs) -> LayerNorm | RMSNorm
 def last_norm(config: TransformerConfig, *, rngs: nnx.Rngs) -> Callable[[Array], Array]:
     """The norm after the last layer; none after a post-norm layer, which ends in its own."""
     return _unchanged if config.norm == "post" else norm_at(config, rngs=rngs)
+
+
+def embedding_norm(config: TransformerConfig, *, rngs: nnx.Rngs) -> Callable[[Array], Array]:
+    """The norm before the first layer, where the configuration has one.
+
+    Reference: Le Scao et al. 2022, arXiv:2211.05100, section 3.2.3.
+    """
+    return norm_at(config, rngs=rngs) if config.embedding_norm else _unchanged
+
+
+def embedding_of(config: TransformerConfig, *, rngs: nnx.Rngs) -> Embedding:
+    """The table of tokens, of the sizes and choices of a configuration."""
+    return Embedding(
+        config.vocabulary_size,
+        config.width,
+        positions="none" if config.positions == "rope" else config.positions,
+        max_length=config.max_length,
+        scale=config.embedding_scale,
+        dtype=jnp.dtype(config.dtype),
+        context=config.context,
+        rngs=rngs,
+    )
+
+
+def with_bias(logits: Array, bias: nnx.Param | None) -> Array:
+    """Logits plus the bias of each token, where there is one."""
+    if bias is None:
+        return logits
+    return logits + bias[...].reshape((1,) * (logits.ndim - 1) + (-1,))
 
 
 def _unchanged(x: Array) -> Array:

@@ -17,6 +17,10 @@ class LayerFlags(NamedTuple):
       biases: learned vectors of all linear maps and layer norms, of the maps to queries, keys and
         values alone, or of none.
       qk_norm: norm the queries and keys of each head by the root of their mean square.
+      embedding_scale: of the vectors of tokens, and of learned positions. Default: the root of
+        --width.
+      embedding_norm: norm vectors before the first layer, positions included.
+      output_bias: a learned bias of each token's logit.
     """
 
     norm_kind: Annotated[str, Flag(choices=norms.NORMS)] = "layer"
@@ -25,6 +29,9 @@ class LayerFlags(NamedTuple):
     )
     biases: Annotated[str, Flag(choices=heads.BIASES)] = "all"
     qk_norm: bool = False
+    embedding_scale: Annotated[float | None, Flag(low=1e-6)] = None
+    embedding_norm: bool = False
+    output_bias: bool = False
 
 
 class RotaryFlags(NamedTuple):

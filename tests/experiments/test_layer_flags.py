@@ -29,6 +29,9 @@ def test_without_flags_the_network_is_what_it_was():
         ("--activation=swiglu", "activation", "swiglu"),
         ("--biases=qkv", "biases", "qkv"),
         ("--qk_norm", "qk_norm", True),
+        ("--embedding_scale=1", "embedding_scale", 1.0),
+        ("--embedding_norm", "embedding_norm", True),
+        ("--output_bias", "output_bias", True),
     ],
 )
 def test_a_flag_is_a_field(argument, field, value):

@@ -16,9 +16,10 @@ IMAGE = ImageConfig(6, 4, 1, patch=2)
 SIZES = {"vocabulary_size": 5, "width": 8, "layers": 2, "heads": 2, "feed_forward": 16}
 
 
-def build(pooling="token", stem="linear", **changes):
+def build(pooling="token", stem="linear", registers=0, **changes):
     config = TransformerConfig(**(SIZES | changes))
-    return VisionTransformer(IMAGE, config, pooling=pooling, stem=stem, rngs=nnx.Rngs(0))
+    own = {"pooling": pooling, "stem": stem, "registers": registers}
+    return VisionTransformer(IMAGE, config, **own, rngs=nnx.Rngs(0))
 
 
 @pytest.fixture
@@ -76,6 +77,33 @@ def test_the_answer_is_that_of_the_equations(images):
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("pooling", ["token", "mean", "attention"])
+def test_registers_stand_beside_the_patches_and_are_not_pooled(images, pooling):
+    """Darcet et al. 2023, arXiv:2309.16588, section 2.2: one layer's input, and its output."""
+    model = build(pooling, registers=2)
+    first = int(pooling == "token")
+    assert model.tokens == first + 2
+    x = model.encoder_input(images)
+    assert x.shape == (3, 6 + first + 2, 8)
+    for image in range(3):
+        np.testing.assert_array_equal(x[image, first : first + 2], model.registers[...])
+    plain = build(pooling).encoder_input(images)
+    np.testing.assert_array_equal(x[:, first + 2 :], plain[:, first:])
+    out = model.norm(model.encoder(x))
+    if pooling == "token":
+        pooled = out[:, 0]
+    elif pooling == "mean":
+        pooled = sum(out[:, i] for i in range(2, 8)) / 6
+    else:
+        pooled = model.pool(out[:, 2:])
+    np.testing.assert_allclose(model.classify(images), model.head(pooled), rtol=1e-4, atol=1e-5)
+
+
+def test_a_wrong_number_of_registers_is_named():
+    with pytest.raises(ValueError, match="^`registers` must be"):
+        build(registers=-1)
+
+
 def test_two_axes_turn_patches_by_rows_and_columns(images):
     """Heo et al. 2024, arXiv:2403.13298, section 3.2, of queries and keys."""
     for pooling in ("token", "mean"):
@@ -118,6 +146,7 @@ def test_without_places_the_order_of_patches_does_not_count(images, pooling):
     ("pooling", "changes"),
     [
         ("mean", {"positions": "learned", "norm": "post"}),
+        ("mean", {"registers": 2, "embedding_norm": True, "norm_kind": "rms"}),
         ("token", {"positions": "rope", "kv_heads": 1, "attention": "alibi"}),
         ("attention", {"scan": True, "attention": "additive"}),
         ("attention", {"remat": True, "attention": "retention", "stem": "convolutional"}),

@@ -33,6 +33,8 @@ TRANSFORMERS = {
         "positions": "rope",
         "qk_norm": True,
         "biases": "qkv",
+        "embedding_norm": True,
+        "output_bias": True,
     },
     "alibi": {"attention": "alibi"},
     "additive": {"attention": "additive"},
