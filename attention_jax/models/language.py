@@ -89,21 +89,16 @@ class TransformerLM(nnx.Module):
         self.config, dtype = config, jnp.dtype(config.dtype)
         self.sequence_context = config.context
         self.context = config.max_length if config.positions == "learned" else None
-        self.embedding = Embedding(
-            config.vocabulary_size,
-            config.width,
-            positions="none" if config.positions == "rope" else config.positions,
-            max_length=config.max_length,
-            dtype=dtype,
-            context=config.context,
-            rngs=rngs,
-        )
+        self.embedding = transformer.embedding_of(config, rngs=rngs)
         self.stack = transformer.stack(CausalLayer, config, rngs=rngs)
         self.norm = transformer.last_norm(config, rngs=rngs)
         if not config.tied:
             self.output = Linear(
                 config.width, config.vocabulary_size, use_bias=False, dtype=dtype, rngs=rngs
             )
+        self.embedding_norm = transformer.embedding_norm(config, rngs=rngs)
+        size = config.vocabulary_size
+        self.output_bias = nnx.Param(jnp.zeros(size)) if config.output_bias else None
 
     def logits(
         self, tokens: Int[Array, "b t"], *, rngs: nnx.Rngs | None = None
@@ -121,7 +116,8 @@ class TransformerLM(nnx.Module):
         self, x: Float[Array, "b t m"], *, rngs: nnx.Rngs | None = None
     ) -> Float[Array, "b t m"]:
         """Hidden states of embedded tokens, positions included, before the output layer."""
-        return self.norm(self.stack(dropout(x, self.config.dropout_rate, rngs), rngs=rngs))
+        x = dropout(self.embedding_norm(x), self.config.dropout_rate, rngs)
+        return self.norm(self.stack(x, rngs=rngs))
 
     def start(self, batch: int, max_length: int) -> LMState:
         """Before the first of at most `max_length` tokens."""
@@ -149,7 +145,7 @@ class TransformerLM(nnx.Module):
           ValueError: as `step`.
         """
         position, caches = state.position[0], []
-        x = self.embedding(tokens, position)
+        x = self.embedding_norm(self.embedding(tokens, position))
         for layer, cache in zip(self.stack.each(), state.layers, strict=True):
             x, cache = layer.decode_step(x, cache, position)
             caches.append(cache)
@@ -163,9 +159,8 @@ class TransformerLM(nnx.Module):
 
     def unembed(self, x: Float[Array, "*b m"]) -> Float[Array, "*b v"]:
         """The output layer: logits of states, position by position."""
-        if self.config.tied:
-            return self.embedding.logits(x)
-        return self.output(x).astype(jnp.float32)
+        raw = self.embedding.logits(x) if self.config.tied else self.output(x)
+        return transformer.with_bias(raw.astype(jnp.float32), self.output_bias)
 
 
 class RNNLM(nnx.Module):

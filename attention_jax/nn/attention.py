@@ -1,6 +1,7 @@
 """Multi-head attention as an NNX module, and an adapter for Flax's own."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -10,14 +11,17 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, PyTree
 
 from attention_jax import variants
-from attention_jax.core import checks, masks, plain_types, positions
+from attention_jax.core import checks, masks, plain_types
 from attention_jax.core.calls import clear_calls
 from attention_jax.core.jaxprs import split_pair
+from attention_jax.core.rotary import Rotary, turned
 from attention_jax.core.types import Context, MaskFunction, Options, Params, State, Variant
 from attention_jax.engine.context_layout import positions_of
 from attention_jax.nn import caches, flax_calls
 from attention_jax.nn.caches import DotCache, KeyValueCache
+from attention_jax.nn.heads import Heads, heads_from, rotary_from
 from attention_jax.nn.layers import Linear, check_rngs, dropout_key, plain
+from attention_jax.nn.norms import RMSNorm
 
 
 class CrossAttentionCache(NamedTuple):
@@ -34,10 +38,10 @@ class MultiHeadAttention(nnx.Module):
 
     Args:
       width: model width; `heads` must divide it.
-      heads: query heads.
+      heads: query heads; or a `Heads`, which has biases and norms too.
       kv_heads: key and value heads; divides `heads`. All of them where None.
       variant: the attention mechanism: a Variant, or a text that `variants.resolve` takes.
-      rope: whether queries and keys are rotated by their positions.
+      rope: whether queries and keys are rotated by their positions, or how, by a `Rotary`.
       dropout_rate: rate of dropout on the weights.
       dtype: type of the computation; parameters are float32.
 
@@ -50,42 +54,51 @@ class MultiHeadAttention(nnx.Module):
         self,
         width: int,
         *,
-        heads: int,
+        heads: int | Heads,
         variant: Variant | str,
         kv_heads: int | None = None,
-        rope: bool = False,
+        rope: bool | Rotary = False,
         dropout_rate: float = 0.0,
         dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        kv_heads = heads if kv_heads is None else kv_heads
-        plain_types.sizes(width=width, heads=heads, kv_heads=kv_heads)
-        plain_types.flags(rope=rope)
+        own = heads_from(heads, kv_heads, width)
         plain_types.rates(dropout_rate=dropout_rate)
         check_rngs(rngs)
         variant = variants.resolve(variant, argument="variant")
-        checks.divides("heads", heads, "width", width)
-        checks.divides("kv_heads", kv_heads, "heads", heads)
-        self.heads, self.kv_heads, self.head_width = heads, kv_heads, width // heads
+        self.heads, self.head_width = own.heads, width // own.heads
+        self.kv_heads = own.heads if own.kv_heads is None else own.kv_heads
+        self.rope = rotary_from(rope, self.head_width)
         self.dtype = plain_types.float_dtype(dtype)
-        self.variant, self.rope, self.dropout_rate = variant, rope, dropout_rate
-
-        def linear(heads_out: int) -> Linear:
-            return Linear(
-                width,
-                heads_out * self.head_width,
-                kernel_init=nnx.initializers.xavier_uniform(),
-                dtype=dtype,
-                rngs=rngs,
-            )
-
-        self.query, self.key, self.value = linear(heads), linear(kv_heads), linear(kv_heads)
-        self.out = linear(heads)
-        sizes = {"heads": heads, "kv_heads": kv_heads, "head_width": self.head_width}
+        self.variant, self.dropout_rate = variant, dropout_rate
+        self._project(width, own, rngs)
+        sizes = {"heads": self.heads, "kv_heads": self.kv_heads, "head_width": self.head_width}
         if variant.features is not None:
             sizes["width"] = width
         learned = variant.init(rngs.params(), **sizes)
         self.learned = nnx.data(jax.tree.map(nnx.Param, learned))
+
+    def _project(self, width: int, own: Heads, rngs: nnx.Rngs) -> None:
+        """Makes the projections, and the norms of queries and keys."""
+
+        def linear(heads_out: int, use_bias: bool) -> Linear:
+            return Linear(
+                width,
+                heads_out * self.head_width,
+                kernel_init=nnx.initializers.xavier_uniform(),
+                use_bias=use_bias,
+                dtype=self.dtype,
+                rngs=rngs,
+            )
+
+        inside = own.biases != "none"
+        self.query = linear(self.heads, inside)
+        self.key, self.value = linear(self.kv_heads, inside), linear(self.kv_heads, inside)
+        self.out = linear(self.heads, own.biases == "all")
+        self.qk_norm = own.qk_norm
+        if own.qk_norm:
+            norm = partial(RMSNorm, self.head_width, epsilon=own.norm_epsilon, dtype=self.dtype)
+            self.query_norm, self.key_norm = norm(rngs=rngs), norm(rngs=rngs)
 
     @clear_calls
     def __call__(
@@ -121,13 +134,15 @@ class MultiHeadAttention(nnx.Module):
         self, x: Array, offset: int | Array = 0, *, context: Context | str | None = None
     ) -> Float[Array, "b t h d"]:
         """The queries of `x`, whose first position is `offset`."""
-        return self._rotate(self._split(self.query(x)), offset, context)
+        q = self._split(self.query(x))
+        return self._rotate(self.query_norm(q) if self.qk_norm else q, offset, context)
 
     def keys_values(
         self, x: Array, offset: int | Array = 0, *, context: Context | str | None = None
     ) -> tuple[Float[Array, "b s g d"], Float[Array, "b s g d"]]:
         """The keys and values of `x`, whose first position is `offset`."""
-        keys = self._rotate(self._split(self.key(x)), offset, context)
+        k = self._split(self.key(x))
+        keys = self._rotate(self.key_norm(k) if self.qk_norm else k, offset, context)
         return keys, self._split(self.value(x))
 
     def attend(
@@ -275,9 +290,9 @@ class MultiHeadAttention(nnx.Module):
         return x.reshape(*x.shape[:-1], -1, self.head_width)
 
     def _rotate(self, x: Array, offset: int | Array, context: Context | str | None = None) -> Array:
-        if not self.rope:
+        if self.rope is None:
             return x
-        return positions.rope(x, offset + positions_of(context, x.shape[1]))
+        return turned(x, offset + positions_of(context, x.shape[1]), self.rope)
 
 
 def attention_function(variant: Variant | str, params: Params = None) -> Callable[..., Array]:

@@ -72,14 +72,6 @@ class Linear(nnx.Linear):
         return flat.reshape(*inputs.shape[:-1], -1)
 
 
-class LayerNorm(nnx.LayerNorm):
-    """`nnx.LayerNorm` by a name that profiles show."""
-
-    def __call__(self, x: Array, *, mask: Array | None = None) -> Array:
-        with jax.named_scope("norm"):
-            return super().__call__(x, mask=mask)
-
-
 def placed(
     x: Float[Array, "b t m"],
     kind: str,
@@ -112,9 +104,12 @@ def placed(
 
 
 class Embedding(nnx.Module):
-    """Token vectors, scaled by the root of the width, with positions added; tied to the output.
+    """Token vectors, scaled, with positions added; tied to the output.
+
+        x_i = scale E[token_i] + position_i
 
     Args:
+      scale: of the vectors of tokens and of learned positions; None for the root of the width.
       positions: "sinusoidal", "learned" (up to `max_length`, scaled likewise, so that they weigh
         as much as the tokens), or "none".
       context: the axis of the mesh over which sequences are divided, or a `Context`; None where
@@ -129,6 +124,7 @@ class Embedding(nnx.Module):
         *,
         positions: str = "none",
         max_length: int = 0,
+        scale: float | None = None,
         dtype: DTypeLike = jnp.float32,
         context: Context | str | None = None,
         rngs: nnx.Rngs,
@@ -138,11 +134,14 @@ class Embedding(nnx.Module):
         checks.one_of("positions", positions, ("sinusoidal", "learned", "none"))
         if positions == "learned":
             plain_types.sizes(max_length=max_length)
+        if scale is not None:
+            checks.above_zero("scale", scale, beside=", or None for the root of the width")
         check_rngs(rngs)
         dtype = plain_types.float_dtype(dtype)
         init = nnx.initializers.normal(width**-0.5)
         self.table = nnx.Embed(vocabulary_size, width, embedding_init=init, dtype=dtype, rngs=rngs)
         self.positions, self.width = positions, width
+        self.scale = width**0.5 if scale is None else scale
         self.learned = (
             nnx.Embed(max_length, width, embedding_init=init, dtype=dtype, rngs=rngs)
             if positions == "learned"
@@ -153,14 +152,15 @@ class Embedding(nnx.Module):
         remedy = "For one text add a batch axis: `tokens[None]`."
         checks.shape("tokens", tokens, "b t", remedy=remedy)
         checks.whole("tokens", tokens)
-        return self.place(self.table(tokens) * self.width**0.5, offset)
+        return self.place(self.table(tokens) * self.scale, offset)
 
     def place(self, x: Float[Array, "b t m"], offset: int | Array | None = None) -> Array:
         """Vectors with their positions added, from `offset` on; None for whole sequences."""
         context = self.sequence_context if offset is None else None
         first = 0 if offset is None else offset
-        scale = self.width**0.5
-        return placed(x, self.positions, self.learned, offset=first, scale=scale, context=context)
+        return placed(
+            x, self.positions, self.learned, offset=first, scale=self.scale, context=context
+        )
 
     def logits(self, x: Array) -> Array:
         """Scores of all tokens, from the same table."""

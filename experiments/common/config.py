@@ -8,9 +8,10 @@ from attention_jax import variants
 from attention_jax.core.types import Strategy
 from attention_jax.decoding.options import LENGTH_FORMS, DecodingOptions
 from attention_jax.decoding.translate import DecodingConfig
-from attention_jax.nn import recurrent, transformer
+from attention_jax.nn import norms, recurrent, transformer
 from attention_jax.training.config import TrainConfig
 from experiments.common.flags import Flag
+from experiments.common.layer_flags import LayerFlags, RotaryFlags
 
 MODELS = ("transformer", "rnn")
 LOSSES = ("loss", "perplexity", "accuracy")  # of `evaluation.losses`
@@ -106,8 +107,10 @@ class ModelFlags(NamedTuple):
       kv_heads: Transformer: key and value heads. Default: --heads.
       feed_forward: Transformer: width of the feed-forward layer.
       positions: Transformer: positions.
-      norm: Transformer: layer norm before each sublayer, or after its residual sum.
-      activation: Transformer: activation of the feed-forward layer.
+      norm: Transformer: norms before each sublayer, or after its residual sum, or as a sandwich
+        before and after each sublayer.
+      activation: Transformer: activation of the feed-forward layer; swiglu, geglu and geglu_tanh
+        are gated, by half as many parameters again.
       scan: Transformer: loop over layers; compiles faster.
       remat: Transformer: recompute layers; saves memory.
       attention_dropout: Transformer: dropout on attention weights.
@@ -117,6 +120,8 @@ class ModelFlags(NamedTuple):
       tied: one table for embeddings and output.
       dropout: dropout rate.
       dtype: type of the computation.
+      layer_options: Transformer: further ones.
+      rotary_options: Transformer: rotary positions.
     """
 
     model: Annotated[str, Flag(choices=MODELS)] = "transformer"
@@ -128,7 +133,7 @@ class ModelFlags(NamedTuple):
     kv_heads: Annotated[int | None, Flag(low=1, also=("num_kv_heads",))] = None
     feed_forward: Annotated[int, Flag(low=1, also=("d_ff", "ffn_dim"))] = 256
     positions: Annotated[str, Flag(choices=transformer.POSITIONS)] = "sinusoidal"
-    norm: Literal["pre", "post"] = "pre"
+    norm: Annotated[str, Flag(choices=norms.PLACEMENTS)] = "pre"
     activation: Annotated[str, Flag(choices=sorted(transformer.ACTIVATIONS))] = "relu"
     scan: bool = False
     remat: bool = False
@@ -139,6 +144,8 @@ class ModelFlags(NamedTuple):
     tied: bool = True
     dropout: Annotated[float, Flag(low=0.0, high=0.99)] = 0.1
     dtype: Literal["float32", "bfloat16"] = "float32"
+    layer_options: LayerFlags = LayerFlags()
+    rotary_options: RotaryFlags = RotaryFlags()
 
     @property
     def attention_text(self) -> str:
@@ -164,7 +171,15 @@ class ModelFlags(NamedTuple):
         if self.model == "rnn":
             return recurrent.RNNConfig(**shared(recurrent.RNNConfig, self) | own)
         own |= {"attention_dropout_rate": self.attention_dropout, "max_length": max_length}
-        return transformer.TransformerConfig(**shared(transformer.TransformerConfig, self) | own)
+        if self.rotary_options != RotaryFlags() and self.positions != "rope":
+            raise ValueError(
+                f"Flags that begin with --rope go with --positions=rope; got {self.positions}. "
+                "Add it, or leave them out."
+            )
+        own["rotary"] = self.rotary_options.value()
+        for group in (self, self.layer_options):
+            own = shared(transformer.TransformerConfig, group) | own
+        return transformer.TransformerConfig(**own)
 
 
 class TrainingFlags(NamedTuple):
