@@ -210,8 +210,11 @@ class MultiHeadAttention(nnx.Module):
             seen = (jnp.arange(length) <= position)[None] if held is None else held
             out = caches.attend(q, cache, seen, scale=scale)
         else:
-            more = {"query_offset": position, "features": self.features(x)}
-            out = self.attend(q, *cache.sequences, mask=masks.causal, **more)
+            keys, values = cache.sequences
+            features, at = self.features(x), position
+            out = self.attend(
+                q, keys, values, mask=masks.causal, query_offset=at, features=features
+            )
         return cache, jnp.where(has_room, self.merge(out), jnp.nan)
 
     def _steps(

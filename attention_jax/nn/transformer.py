@@ -246,7 +246,7 @@ def variant_at(config: TransformerConfig, role: str) -> Variant:
     Raises:
       ValueError: `cross_attention` cannot stand between two sequences.
     """
-    return variants.resolve(_chosen(config.at(0), role))
+    return variants.resolve(_chosen(config, role))
 
 
 def name_at(config: TransformerConfig, role: str) -> str:
@@ -270,16 +270,18 @@ def in_turn(attentions: Sequence[Variant | str]) -> str:
 
 
 def _chosen(config: TransformerConfig, role: str) -> Variant | str:
+    """Of the first layer."""
     if role == "cross" and config.cross_attention is not None:
-        if "cross" not in variants.resolve(config.cross_attention).roles:
+        cross = variants.pattern(config.cross_attention, argument="cross_attention")[0]
+        if "cross" not in variants.resolve(cross).roles:
             raise ValueError(
                 "`cross_attention` must serve between two sequences, of which distances and a "
-                f"common order mean nothing; got {variants.label(config.cross_attention)!r}. Use "
+                f"common order mean nothing; got {variants.label(cross)!r}. Use "
                 "scaled_dot, or another that `attention-jax list` shows as cross."
             )
-        return config.cross_attention
-    own = variants.resolve(config.attention)
-    return config.attention if role in own.roles else STAND_IN
+        return cross
+    own = variants.pattern(config.attention)[0]
+    return own if role in variants.resolve(own).roles else STAND_IN
 
 
 def stack(layer: Callable[..., nnx.Module], config: TransformerConfig, *, rngs: nnx.Rngs) -> Stack:
