@@ -153,7 +153,7 @@ def _call_jvp(function: Callable[..., tuple], primals: Any, tangents: Any) -> tu
     trees = []
 
     # What a pull holds may be a constant of NumPy.
-    def forward(*flat: Any) -> tuple[AnyArray, ...]:
+    def forward(*flat: Any) -> tuple[Any, ...]:
         own, values = _of_moving(function, moving, flat)
         _, pull, out = jax.vjp(own, *values, has_aux=True)
         held, tree = jax.tree.flatten(pull)

@@ -41,7 +41,7 @@ def _attend(params: Params, q: Array, k: Array, v: Array, options: Options = Opt
     read, raised = attention(
         raised_q, raised_k, jnp.exp(v - largest), score=scores.dot, **own._asdict()
     )
-    _, total = attention(scaled, k, v[..., :0], score=scores.dot, **sums._asdict())
+    _, total = attention(scaled, k, v[..., :1], score=scores.dot, **sums._asdict())
     blind = (total == -jnp.inf)[..., None]
     nothing = blind | (read == 0)
     # The inner ones keep derivatives finite where nothing is seen or read.

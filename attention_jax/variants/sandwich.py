@@ -42,8 +42,9 @@ def sandwich(*, width: int = 128) -> Variant:
         del params
         t, s = q.shape[1], k.shape[1]
         first = jnp.asarray(options.query_offset - options.key_offset - (s - 1), jnp.int32)
-        table = _of_distances(first + jnp.arange(t + s - 1, dtype=jnp.int32), width)
-        lower = _lowered(table.astype(wide_dtype(q, k, v)), first, q.shape[2])
+        distances = first + jnp.arange(t + s - 1, dtype=jnp.int32)
+        table = _of_distances(distances.astype(wide_dtype(q, k, v)), width)
+        lower = _lowered(table, first, q.shape[2])
         return attention(q, k, v, score_mod=lower, **options._asdict())
 
     return Variant(init=no_parameters, attend=attend)
@@ -52,7 +53,7 @@ def sandwich(*, width: int = 128) -> Variant:
 def _of_distances(distances: Array, width: int) -> Array:
     """p_i . p_j - p_i . p_i, a sum of cos(x) - 1 = -2 sin(x / 2)^2."""
     rates = 10_000.0 ** (-np.arange(0, width, 2) / width)
-    angles = distances.astype(jnp.float32)[:, None] * jnp.asarray(rates, jnp.float32)[None]
+    angles = distances[:, None] * jnp.asarray(rates, distances.dtype)[None]
     return -2 * (jnp.sin(angles / 2) ** 2).sum(-1)
 
 
