@@ -1,23 +1,22 @@
 """Bytes that a device sends in an update, as theory has them: rings of n devices, float32.
 
-P are the bytes of all parameters, T the tokens of a device's rows, w the width, L the layers, all of
-float32 numbers of 4 bytes. A ring sends (n-1)/n of what a device holds in the end to gather or to
-sum and divide, and twice as much to sum.
+P are the bytes of all parameters, S the positions of a row, w the width and L the layers. To gather
+an array, or to sum and divide it, a device sends (n-1)/n of the whole; to sum it, twice as much.
 
 - data: gradients are summed, 2 (n-1)/n P (Patarasu and Yuan 2009).
 - fsdp: parameters are gathered, (n-1)/n P, and gradients summed and divided, (n-1)/n P; those that
   are whole everywhere are summed, 2 (n-1)/n of them (Rajbhandari et al. 2020, arXiv:1910.02054,
-  section 7: with parameters freed after the forward pass and gathered again it would be 3 (n-1)/n P
-  in all).
-- tensor: activations [T w] are summed after each sublayer, and gradients before it, 4 L times; one
-  more time after the embedding, and before the output: 2 (n-1)/n 4 T w (4 L + 2) (Shoeybi et al.
-  2019, arXiv:1909.08053, section 3).
-- context: keys and values of the whole row, n T positions, are gathered, and their gradients summed
-  and divided: (n-1)/n 4 n T w 2 L each; gradients of parameters are summed, 2 (n-1)/n P (Llama 3,
-  arXiv:2407.21783, section 3.3.2).
+  section 7: were parameters freed after the forward pass, and gathered again for the other, it
+  would be 3 (n-1)/n P in all).
+- tensor: activations [S w] are summed after each sublayer, and gradients before it, 4 L times; once
+  more after the embedding, and before the output: 2 (n-1)/n 4 S w (4 L + 2) (Shoeybi et al. 2019,
+  arXiv:1909.08053, section 3).
+- context: keys and values of the whole row are gathered, (n-1)/n 4 S w 2 L, and their gradients
+  summed and divided, as much again; gradients of parameters are summed, 2 (n-1)/n P (Dubey et al.
+  2024, arXiv:2407.21783, section 3.3.2).
 """
 
-from attention_jax.parallel.mesh import MeshShape, parse
+from attention_jax.parallel.mesh import parse
 from attention_jax.parallel.plans import Plan
 from experiments.plan import PlanConfig
 

@@ -18,14 +18,16 @@ Points that --output has already are not compiled again, unless --anew asks for 
 was stopped goes on, and --axes=context --anew measures one axis again.
 """
 
-from pathlib import Path
+import math
+from collections.abc import Sequence
 from typing import Annotated, Any, NamedTuple
+
+from matplotlib.axes import Axes
 
 from attention_jax.analysis.plots import style
 from attention_jax.parallel.mesh import AXES, MeshShape
 from experiments import plan
 from experiments.benchmark import ring_theory, rows, virtual
-from experiments.benchmark.machine import environment
 from experiments.benchmark.markdown import table
 from experiments.benchmark.rows import Results, Row
 from experiments.common import flags
@@ -69,32 +71,18 @@ def main() -> None:
     config = flags.config_from_flags(WeakScaling())
     if not config.axes or not set(config.axes) <= set(AXES):
         raise ValueError(f"`--axes` must be some of {','.join(AXES)}; got {','.join(config.axes)}.")
-    results = _begun(config.output)
+    results = virtual.begun(SUITE, config.output, chosen=("--axes", "--most", "--anew"))
     asked = [(axis, n) for axis in config.axes for n in DEVICES if n <= config.most]
     done = set() if config.anew else {tuple(row.case.values()) for row in results.rows}
     for axis, devices in (point for point in asked if point not in done):
         row = as_row(axis, devices, virtual.call(MODULE, devices, axis, devices))
         print("  ".join(_cells(row)), flush=True)
-        results = with_row(results, row)
+        results = virtual.with_row(
+            results, row, lambda own: (AXES.index(own.case["axis"]), own.case["devices"])
+        )
         rows.write(results, config.output)
     if config.picture:
         plot(results, config.picture)
-
-
-def _begun(path: str | None) -> Results:
-    """Results with the rows of a file, if it is there."""
-    own = environment()
-    # The file holds all axes, of whatever commands.
-    own["command"] = [word for word in own["command"] if not word.startswith(("--axes", "--anew"))]
-    earlier = rows.read(path).rows if path and Path(path).exists() else ()
-    return Results(SUITE, own, (), earlier)
-
-
-def with_row(results: Results, row: Row) -> Results:
-    """Results with a row in its place, instead of an earlier one of the same case."""
-    others = [own for own in results.rows if own.case != row.case]
-    order = lambda own: (AXES.index(own.case["axis"]), own.case["devices"])  # noqa: E731
-    return results._replace(rows=tuple(sorted([*others, row], key=order)))
 
 
 def config_of(axis: str, devices: int) -> PlanConfig:
@@ -176,3 +164,68 @@ def _of(moved: dict[str, float], kind: str) -> float:
 
 def _mb(size: float) -> str:
     return f"{size / 1e6:,.1f}"
+
+
+def plot(results: Results, path: str) -> None:
+    """Draws products, bytes sent and memory against devices, an axis of the mesh in each column.
+
+    Args:
+      results: of some axes.
+      path: the file to write; its suffix names the format.
+    """
+    axes = [axis for axis in AXES if any(row.case["axis"] == axis for row in results.rows)]
+    figure, panels = style.figure(
+        3, len(axes), size=(3.2 * len(axes), 7.8), share_x=True, share_y="row"
+    )
+    for column, axis in enumerate(axes):
+        own = [row for row in results.rows if row.case["axis"] == axis]
+        _draw(panels[0, column], own, _products(own), f"{axis}: products, GFLOP")
+        _draw(panels[1, column], own, _links(own), "sends in a step, MB")
+        _draw(panels[2, column], own, _memory(own), "holds, MB")
+        panels[2, column].set_xlabel("devices")
+    for row in panels:
+        style.legend(row[0])
+    style.save(figure, path)
+
+
+Series = dict[str, list[float]]
+
+
+def _products(own: Sequence[Row]) -> Series:
+    pairs = [row.facts["pairs"] / 1e9 for row in own]
+    whole = [(row.flops or 0) / 1e9 for row in own]
+    return {
+        "of parameters": [a - b for a, b in zip(whole, pairs, strict=True)],
+        "of pairs": pairs,
+    }
+
+
+def _links(own: Sequence[Row]) -> Series:
+    return {
+        name: [sum(row.facts[fact].values()) / 1e6 for row in own]
+        for name, fact in (("compiled", "moved"), ("theory", "theory"))
+    }
+
+
+def _memory(own: Sequence[Row]) -> Series:
+    return {
+        "temporary": [(row.temporary_bytes or 0) / 1e6 for row in own],
+        "parameters and optimizer": [row.facts["state_bytes"] / 1e6 for row in own],
+    }
+
+
+def _draw(axes: Axes, own: Sequence[Row], series: Series, title: str) -> None:
+    devices = [row.case["devices"] for row in own]
+    for color, marker, (name, values) in zip(
+        style.COLORS, style.MARKERS, series.items(), strict=False
+    ):
+        line = "--" if name == "theory" else "-"
+        shown = [value or math.nan for value in values]  # one device sends nothing
+        axes.plot(devices, shown, line, color=color, marker=marker, markersize=4, label=name)
+    style.length_axis(axes, devices)
+    style.log_axis(axes)
+    style.panel(axes, title)
+
+
+if __name__ == "__main__":
+    flags.launch(main, WeakScaling(), DeviceFlags())

@@ -23,8 +23,8 @@ _CONTRACTED = re.compile(r"lhs_contracting_dims=\{([\d,]*)\}")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 _CALLED = re.compile(r"\b(?:calls|body|to_apply)=%?([\w.\-]+)")
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}|_computation=%?([\w.\-]+)")
-# Scopes are lost where XLA rewrites a product, but those of loops stay; and no parameter has an axis
-# of rows or heads, along which there is a product for each.
+# Scopes are lost where XLA rewrites a product, but those of loops stay; and no parameter has rows
+# or heads, for each of which there would be a product of its own.
 _PAIRS = re.compile(r'lhs_batch_dims=\{\d|op_name="[^"]*[/(]attention[/)]')
 _MESH = re.compile(r"replica_groups=mesh\[(.*?)\](?:, device_ids=\(([\d,]+)\))? \{(.*?)\}")
 _IOTA = re.compile(r"groups=\[(\d+),(\d+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?")
@@ -79,7 +79,10 @@ class Widened(NamedTuple):
     all: int
 
 
-def read(text: str, widened: Widened = Widened(1, 1)) -> Work:
+_AS_IT_IS = Widened(1, 1)
+
+
+def read(text: str, widened: Widened = _AS_IT_IS) -> Work:
     """The work of a program.
 
     Args:
