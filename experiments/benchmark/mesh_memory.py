@@ -4,10 +4,12 @@
 
 A step of each experiment's models is compiled for virtual devices of the CPU, and nothing is run.
 The memory is what XLA plans for a device beside parameters and optimizer: activations, gradients
-and gathered parameters. Models that --output has already are not compiled again, unless --anew asks
+and gathered parameters. Points that --output has already are not compiled again, unless --anew asks
 for it.
 """
 
+from collections.abc import Mapping
+from itertools import product
 from typing import Annotated, Any, NamedTuple
 
 import jax
@@ -20,7 +22,7 @@ from attention_jax.training.prepare import plan
 from attention_jax.training.step import begin, compile_steps
 from experiments.benchmark import rows, virtual
 from experiments.benchmark.markdown import table
-from experiments.benchmark.rows import Results, Row
+from experiments.benchmark.rows import OURS, Results, Row
 from experiments.common import flags, together
 from experiments.common.config import DeviceFlags
 from experiments.common.experiment import find
@@ -30,6 +32,7 @@ from experiments.images.config import Known
 SUITE = "mesh_memory"
 MODULE = f"experiments.benchmark.{SUITE}"
 DEVICES = 8
+ONE = "one device"
 MESHES = (
     "data=8",
     "fsdp=8",
@@ -62,6 +65,7 @@ class MeshMemory(NamedTuple):
 
     Attributes:
       experiments: some of translation, language, images, speech and memory.
+      mesh: one mesh alone. Default: all, and one device.
       anew: measure what the file has already, too.
       output: JSON file of the results.
     """
@@ -69,12 +73,13 @@ class MeshMemory(NamedTuple):
     experiments: Annotated[tuple[str, ...], Flag(listed=True)] = tuple(
         dict.fromkeys(name for name, _ in MODELS)
     )
+    mesh: Annotated[str | None, Flag(choices=(ONE, *MESHES))] = None
     anew: bool = False
     output: str | None = None
 
 
 def main() -> None:
-    """Compiles model after model, prints each, and writes all there are."""
+    """Compiles point after point, prints each, and writes all there are."""
     config = flags.config_from_flags(MeshMemory())
     known = MeshMemory().experiments
     if not config.experiments or not set(config.experiments) <= set(known):
@@ -82,54 +87,63 @@ def main() -> None:
             f"`--experiments` must be some of {','.join(known)}; got "
             f"{','.join(config.experiments)}."
         )
-    results = virtual.begun(SUITE, config.output, chosen=("--experiments", "--anew"))
+    results = virtual.begun(SUITE, config.output, chosen=("--experiments", "--mesh", "--anew"))
+    meshes = (config.mesh,) if config.mesh else (ONE, *MESHES)
+    points = product((key for key in MODELS if key[0] in config.experiments), meshes)
     done = set() if config.anew else {_key(row) for row in results.rows}
-    for name, model in (key for key in MODELS if key[0] in config.experiments):
-        if (name, model) not in done:
-            row = as_row(name, model)
-            print("  ".join(_cells(row)), flush=True)
-            order = lambda own: list(MODELS).index(_key(own))  # noqa: E731
-            results = virtual.with_row(results, row, order)
+    for name, model, mesh in ((*key, mesh) for key, mesh in points):
+        if (name, model, mesh) not in done:
+            row = as_row(name, model, mesh)
+            found = row.temporary_bytes
+            print(f"{name}, {model}, {mesh}: {row.not_measured or found}", flush=True)
+            results = virtual.with_row(results, row, _place)
             rows.write(results, config.output)
 
 
-def as_row(name: str, model: str) -> Row:
-    """The memory of a model on one device and on each mesh."""
-    one = virtual.call(MODULE, 1, name, model, None)
-    found = {mesh: virtual.call(MODULE, DEVICES, name, model, mesh) for mesh in MESHES}
+def as_row(name: str, model: str, mesh: str) -> Row:
+    """The memory of a model on a mesh, or on one device."""
+    found = virtual.call(MODULE, 1 if mesh == ONE else DEVICES, name, model, mesh)
+    refused = found.pop("refused", None)
     return Row(
         suite=SUITE,
-        case={"experiment": name, "model": model},
-        temporary_bytes=one["temporary"],
-        not_measured={mesh: own["refused"] for mesh, own in found.items() if "refused" in own},
-        facts={
-            "parameter_bytes": one["parameters"],
-            "temporary": {mesh: own.get("temporary") for mesh, own in found.items()},
-        },
+        case={"experiment": name, "model": model, "mesh": mesh},
+        temporary_bytes=found.pop("temporary", None),
+        not_measured={OURS: refused} if refused else {},
+        facts=found,
     )
 
 
-def measure(name: str, model: str, mesh: str | None) -> dict[str, Any]:
+def _key(row: Row) -> tuple[str, str, str]:
+    return row.case["experiment"], row.case["model"], row.case["mesh"]
+
+
+def _place(row: Row) -> tuple[int, int]:
+    """The place of a row in the file."""
+    name, model, mesh = _key(row)
+    return list(MODELS).index((name, model)), (ONE, *MESHES).index(mesh)
+
+
+def measure(name: str, model: str, mesh: str) -> dict[str, Any]:
     """Bytes of a step, in a process that has the devices; or why the mesh is refused."""
     experiment = find(name)
     own = [*SIZES, *MODELS[name, model]]
     config, _ = flags.parse(experiment.config, own)
     known, batch = _data(name)
     build, objective = experiment.build(config, known), experiment.objective(config)
-    settings = config.training.settings(0)._replace(mesh=mesh)
-    if mesh is None:
+    settings = config.training.settings(0)
+    if mesh == ONE:
         graphdef, make = begin(build, settings.transform(), 0)
         state = jax.eval_shape(make)
         steps: Any = compile_steps(graphdef, settings.transform(), objective=objective)
         memory = steps.whole.lower(state, batch).compile().memory_analysis()
         parameters = sum(4 * x.size for x in jax.tree.leaves(state.params))
-        return {"temporary": memory.temp_size_in_bytes, "parameters": parameters}
+        return {"temporary": memory.temp_size_in_bytes, "parameter_bytes": parameters}
     try:
         together.check_mesh(mesh, model=config.model.model, has_positions=experiment.has_positions)
     except ValueError as error:
         return {"refused": str(error)}
     batches: Any = [batch]
-    planned = plan(build, settings, batches, objective)
+    planned = plan(build, settings._replace(mesh=mesh), batches, objective)
     assert planned
     return {"temporary": planned.temporary_bytes}
 
@@ -155,23 +169,22 @@ def _data(name: str) -> tuple[Any, Any]:
 
 def lines(results: Results) -> list[str]:
     """The table, a model in each line: megabytes, and the share of one device's."""
-    titles = ("experiment, model", "parameters, MB", "one device, MB", *MESHES)
-    return table(titles, map(_cells, results.rows))
+    titles = ("experiment, model", "parameters, MB", f"{ONE}, MB", *MESHES)
+    found = {_key(row): row for row in results.rows}
+    return table(titles, (_cells(*key, found) for key in MODELS if (*key, ONE) in found))
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    one = row.temporary_bytes or 0
-    shared = (row.facts["temporary"][mesh] for mesh in MESHES)
+def _cells(name: str, model: str, found: Mapping[tuple[str, str, str], Row]) -> tuple[str, ...]:
+    one = found[name, model, ONE]
+    whole = one.temporary_bytes or 0
+    shared = (found.get((name, model, mesh)) for mesh in MESHES)
+    sizes = (row and row.temporary_bytes for row in shared)
     return (
-        ", ".join(row.case.values()),
-        f"{row.facts['parameter_bytes'] / 1e6:,.0f}",
-        f"{one / 1e6:,.0f}",
-        *("-" if own is None else f"{own / 1e6:,.0f} ({own / one:.2f})" for own in shared),
+        f"{name}, {model}",
+        f"{one.facts['parameter_bytes'] / 1e6:,.0f}",
+        f"{whole / 1e6:,.0f}",
+        *(f"{own / 1e6:,.0f} ({own / whole:.2f})" if own else "-" for own in sizes),
     )
-
-
-def _key(row: Row) -> tuple[str, str]:
-    return row.case["experiment"], row.case["model"]
 
 
 if __name__ == "__main__":
