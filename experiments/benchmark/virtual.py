@@ -23,7 +23,7 @@ from experiments.benchmark import rows
 from experiments.benchmark.machine import environment
 from experiments.benchmark.rows import Results, Row
 
-_QUICK = "--xla_backend_optimization_level=0"
+QUICK = "--xla_backend_optimization_level=0"
 
 
 def call(module: str, devices: int, *arguments: Any) -> Any:
@@ -39,7 +39,7 @@ def call(module: str, devices: int, *arguments: Any) -> Any:
     """
     command = [sys.executable, "-P", "-m", __name__, module, str(devices), json.dumps(arguments)]
     own = {
-        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {_QUICK}".strip(),
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {QUICK}".strip(),
         "PYTHONPATH": os.pathsep.join(folder for folder in sys.path if folder),
     }
     done = subprocess.run(command, env=os.environ | own, capture_output=True, text=True)
