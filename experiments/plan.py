@@ -4,14 +4,14 @@
         --heads=64 --feed_forward=32768 --vocabulary_size=128000 --context=8192
 
 Bytes of parameters and optimizer are counted. All else is read from an update that XLA compiles for
-virtual devices of a CPU, at most 64: `data` has as many shares as fit, and as few as two. It is
-compiled with one layer and with two; what a layer adds is extended to --layers. Sums over `data`
-are counted as rings of the virtual shares: among many devices they move up to twice as much. XLA's
-other backends fuse and lay out otherwise, so memory beside the state is a guide, not a bound.
+virtual devices of a CPU, at most 64: `data` has as many shares as fit, and as few as two; what is
+summed over it is counted as a ring of all its shares. It is compiled with one layer and with two,
+and what a layer adds is extended to --layers; with --scan, whose loop compiles as fast with many,
+it is compiled as it is. XLA's other backends fuse and lay out otherwise, so memory beside the state
+is a guide, not a bound.
 """
 
 import math
-import re
 from typing import Annotated, Any, NamedTuple
 
 import jax
@@ -31,19 +31,12 @@ from attention_jax.training import objectives
 from attention_jax.training.config import TrainConfig
 from attention_jax.training.prepare import laid_out, on_mesh
 from attention_jax.training.step import begin, compile_steps
-from experiments.common import flags
+from experiments.common import flags, programs
 from experiments.common.config import DeviceFlags, ModelFlags, TrainingFlags
 from experiments.common.flags import Flag
+from experiments.common.programs import Widened
 
 MOST_DEVICES = 64
-_COLLECTIVE = re.compile(
-    r"= (.*?) (all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute)(?:-start)?\("
-)
-_ARRAY = re.compile(r"\b(pred|[a-z]+\d+)\[([\d,]*)\]")
-_LISTED, _COUNTED = (
-    re.compile(r"replica_groups=\{\{([\d,]+)\}"),
-    re.compile(r"groups=\[\d+,(\d+)\]"),
-)
 
 
 class PlanConfig(NamedTuple):
@@ -77,20 +70,29 @@ class Cost(NamedTuple):
 
     Attributes:
       temporary: bytes beside the training state.
-      flops: floating-point operations.
-      moved: bytes that it sends, by collective.
+      flops: floating-point operations of matrix products.
+      moved: bytes that it sends, by collective; rings are assumed.
+      pairs: those of `flops` that pair queries with keys, and weights with values.
+      open_loops: loops that are counted once, as their number of turns is not known.
     """
 
     temporary: float
     flops: float
     moved: dict[str, float]
+    pairs: float = 0.0
+    open_loops: int = 0
 
     def extended(self, second: "Cost", layers: int) -> "Cost":
         """This one, of one layer, with what `second` has more for each further layer."""
         line = lambda a, b: a + (layers - 1) * max(b - a, 0.0)  # noqa: E731
         kinds = sorted(self.moved | second.moved)
-        moved = {k: line(self.moved.get(k, 0.0), second.moved.get(k, 0.0)) for k in kinds}
-        return Cost(line(self.temporary, second.temporary), line(self.flops, second.flops), moved)
+        return Cost(
+            line(self.temporary, second.temporary),
+            line(self.flops, second.flops),
+            {k: line(self.moved.get(k, 0.0), second.moved.get(k, 0.0)) for k in kinds},
+            line(self.pairs, second.pairs),
+            max(self.open_loops, second.open_loops),
+        )
 
 
 def main() -> None:
@@ -101,9 +103,14 @@ def main() -> None:
     jax.config.update("jax_num_cpu_devices", math.prod(virtual))
     settings = config.training.settings(0)
     settings.check()
-    one, two = (cost(config, settings, virtual, layers) for layers in (1, 2))
-    print(*report(config, settings, shape, one.extended(two, config.model.layers)), sep="\n")
-    print(f"(compiled for {virtual}: {math.prod(virtual)} virtual devices, 1 and 2 layers)")
+    depths = (config.model.layers,) if config.model.scan else (1, 2)
+    found = [cost(config, settings, virtual, layers, shape.data) for layers in depths]
+    whole = found[0].extended(found[-1], config.model.layers) if len(found) > 1 else found[0]
+    print(*report(config, settings, shape, whole), sep="\n")
+    said = f"compiled for {virtual}: {math.prod(virtual)} virtual devices"
+    print(f"({said}, {' and '.join(map(str, depths))} layers)")
+    if whole.open_loops:
+        print(f"({whole.open_loops} loops of unknown length are counted once)")
 
 
 def on_virtual_devices(shape: MeshShape) -> MeshShape:
@@ -132,8 +139,22 @@ def network(config: PlanConfig, layers: int) -> TransformerConfig:
     return found._replace(layers=layers)
 
 
-def cost(config: PlanConfig, settings: TrainConfig, shape: MeshShape, layers: int) -> Cost:
-    """The cost of an update with so many layers, compiled for the devices of this process."""
+def cost(
+    config: PlanConfig,
+    settings: TrainConfig,
+    shape: MeshShape,
+    layers: int,
+    shares: int | None = None,
+) -> Cost:
+    """The cost of an update with so many layers, compiled for the devices of this process.
+
+    Args:
+      config: the training.
+      settings: its optimizer.
+      shape: the mesh of the devices of this process.
+      layers: of the model.
+      shares: of `data` that there are; those of the mesh stand for them.
+    """
     own = network(config, layers)
     build = lambda key: language.build(own, rngs=nnx.Rngs(key))  # noqa: E731
     layout = on_mesh(build, make_mesh(shape), config.context_strategy)
@@ -144,9 +165,9 @@ def cost(config: PlanConfig, settings: TrainConfig, shape: MeshShape, layers: in
     shapes = jax.eval_shape(make)
     state = laid_out(shapes, layout)
     compiled = steps.whole.lower(state, batch_of(config, layout)).compile()
-    moved = bytes_moved(compiled.as_text())
-    sizes, work = compiled.memory_analysis(), compiled.cost_analysis()
-    return Cost(sizes.temp_size_in_bytes, work["flops"], moved)
+    work = programs.read(compiled.as_text(), Widened(shape.data, shares or shape.data))
+    temporary = compiled.memory_analysis().temp_size_in_bytes
+    return Cost(temporary, work.flops, work.moved, work.pairs, work.open_loops)
 
 
 def batch_of(config: PlanConfig, layout: Layout) -> TokenBatch:
@@ -157,61 +178,31 @@ def batch_of(config: PlanConfig, layout: Layout) -> TokenBatch:
     return TokenBatch(ids, ids, weights)
 
 
-def bytes_moved(text: str) -> dict[str, float]:
-    """Bytes that a device sends in a compiled program, by collective; rings are assumed.
-
-    >>> line = "x = f32[8]{0} all-reduce(y), replica_groups=[2,4]<=[8]"
-    >>> bytes_moved(line)
-    {'all-reduce': 48.0}
-    """
-    found: dict[str, float] = {}
-    for line in text.splitlines():
-        if seen := _COLLECTIVE.search(line):
-            kind, size = seen[2], sum(map(_bytes, _ARRAY.findall(seen[1])))
-            share = {
-                "all-reduce": lambda n: 2 * (n - 1) / n,
-                "reduce-scatter": lambda n: n - 1,
-                "collective-permute": lambda n: 1,
-            }.get(kind, lambda n: (n - 1) / n)
-            found[kind] = found.get(kind, 0.0) + size * share(_members(line))
-    return found
+def held(config: PlanConfig, settings: TrainConfig, shape: MeshShape) -> plans.Plan:
+    """How parameters and optimizer are divided among devices that need not be here."""
+    own = network(config, config.model.layers)
+    build = lambda key: language.build(own, rngs=nnx.Rngs(key))  # noqa: E731
+    nowhere: Any = AbstractMesh(tuple(shape), AXES)
+    state = jax.eval_shape(begin(build, settings.transform(), 0)[1])
+    return plans.plan(on_mesh(build, nowhere), state)
 
 
 def report(config: PlanConfig, settings: TrainConfig, shape: MeshShape, found: Cost) -> list[str]:
     """Lines of the plan."""
-    own = network(config, config.model.layers)
-    build = lambda key: language.build(own, rngs=nnx.Rngs(key))  # noqa: E731
-    nowhere: Any = AbstractMesh(tuple(shape), AXES)
-    layout = on_mesh(build, nowhere)
-    state = jax.eval_shape(begin(build, settings.transform(), 0)[1])
-    held = plans.plan(layout, state)._replace(temporary_bytes=int(found.temporary))
+    plan = held(config, settings, shape)._replace(temporary_bytes=int(found.temporary))
     moved = ", ".join(f"{size / 1e9:,.3g} GB by {kind}" for kind, size in found.moved.items())
     products = found.flops / (config.teraflops * 1e12)
     links = sum(found.moved.values()) / (config.gigabytes * 1e9)
-    numbers = sum(math.prod(x.shape) for x in jax.tree.leaves(layout.params))
+    numbers = sum(part.numbers for part in plan.parts)
     tokens = config.rows * shape.rows * config.context
     return [
         f"model: {numbers:,} parameters; {tokens:,} tokens a step",
-        str(held),
+        str(plan),
         f"  a device sends in a step: {moved or 'nothing'}",
         f"  a step: {found.flops / 1e12:,.3g} TFLOP a device, {products:,.3g} s at --teraflops="
         f"{config.teraflops:g}; links {links:,.3g} s at --gigabytes={config.gigabytes:g}: from "
         f"{max(products, links):,.3g} s, all hidden, to {products + links:,.3g} s, nothing hidden",
     ]
-
-
-def _bytes(array: tuple[str, str]) -> int:
-    kind, sizes = array
-    width = 8 if kind == "pred" else int(kind.lstrip("abcdefghijklmnopqrstuvwxyz"))
-    return math.prod(map(int, filter(None, sizes.split(",")))) * width // 8
-
-
-def _members(line: str) -> int:
-    """Devices of a group."""
-    if found := _COUNTED.search(line):
-        return int(found[1])
-    found = _LISTED.search(line)
-    return len(found[1].split(",")) if found else 2
 
 
 if __name__ == "__main__":

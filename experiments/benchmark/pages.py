@@ -1,6 +1,7 @@
-"""Writes the tables of docs/results/speed.md from the results of benchmarks.
+"""Writes the tables of docs/results/speed.md, or of another page, from the results of benchmarks.
 
     python -m experiments.benchmark.pages
+    python -m experiments.benchmark.pages --page=docs/results/several_devices.md
 
 A table stands between `<!-- table: NAME -->` and `<!-- end: NAME -->`, where NAME is one of
 `TABLES`; the text around is written by hand. Results are those of experiments/results.
@@ -8,13 +9,16 @@ A table stands between `<!-- table: NAME -->` and `<!-- end: NAME -->`, where NA
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from attention_jax.core.files import write_whole
-from experiments.benchmark import rows
+from attention_jax.parallel.mesh import AXES
+from experiments.benchmark import mesh_memory, rows, weak_scaling
 from experiments.benchmark.attention_cases import BOTH, FORWARD
 from experiments.benchmark.attention_pairs import SETTINGS, mean
+from experiments.benchmark.markdown import percent, table
 from experiments.benchmark.rows import Results, Row, number, spread
 from experiments.common import flags
 from experiments.common.config import DeviceFlags
@@ -73,20 +77,6 @@ def rewritten(text: str, results: Path) -> str:
 def _table(name: str, results: Path) -> str:
     table = TABLES[name]
     return "".join(f"{line}\n" for line in table.make(rows.read(results / table.file)))
-
-
-def table(titles: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
-    """A table in Markdown."""
-    return [_line(titles), "|".join(["", *("---" for _ in titles), ""]), *map(_line, lines)]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def percent(value: float | None) -> str:
-    """A share as text; a dash where it was not measured."""
-    return "-" if value is None else f"{100 * value:.0f} %"
 
 
 _TRAINING = {
@@ -188,6 +178,11 @@ TABLES: dict[str, Table] = {
     "attention": Table("attention_speed.json", attention),
     "pairs": Table("attention_pairs_speed.json", pairs),
     "start": Table("start_speed.json", start),
+    "mesh_memory": Table("mesh_memory.json", mesh_memory.lines),
+    **{
+        f"weak_{axis}": Table("weak_scaling.json", partial(weak_scaling.lines, axis=axis))
+        for axis in AXES
+    },
 }
 
 

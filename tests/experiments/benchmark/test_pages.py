@@ -8,18 +8,26 @@ from experiments.benchmark.rows import Results, Row
 from experiments.common.timing import Ratio
 from tests.support.paths import ROOT
 
-PAGE, RESULTS = ROOT / "docs/results/speed.md", ROOT / "experiments/results"
+PAGES, RESULTS = ROOT / "docs/results", ROOT / "experiments/results"
+FILES = [
+    *RESULTS.glob("*_speed*.json"),
+    RESULTS / "weak_scaling.json",
+    RESULTS / "mesh_memory.json",
+]
 RATIO = Ratio(1.5, 1.25, 2.0)
 
 
-def test_the_committed_page_is_what_the_command_makes():
-    """Else: python -m experiments.benchmark.pages."""
-    text = PAGE.read_text(encoding="utf-8")
-    assert "<!-- table: training -->" in text
+@pytest.mark.parametrize(
+    ("name", "first"), [("speed", "training"), ("several_devices", "weak_data")]
+)
+def test_the_committed_page_is_what_the_command_makes(name, first):
+    """Else: python -m experiments.benchmark.pages --page=docs/results/NAME.md."""
+    text = (PAGES / f"{name}.md").read_text(encoding="utf-8")
+    assert f"<!-- table: {first} -->" in text
     assert pages.rewritten(text, RESULTS) == text
 
 
-@pytest.mark.parametrize("path", sorted(RESULTS.glob("*_speed*.json")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(FILES), ids=lambda path: path.name)
 def test_committed_results_have_the_one_form(path):
     results = rows.read(path)
     assert results.rows and {row.suite for row in results.rows} == {results.suite}
