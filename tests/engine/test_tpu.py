@@ -81,9 +81,10 @@ def test_what_attention_chooses_lowers(name):
 
 
 LINEAR = ("linear", "cosformer", "performer", "retention", "gated_linear", "delta", "gated_delta")
+OF_INPUT = ("mamba2", "delta_product", "kda", "rwkv7")
 
 
-@pytest.mark.parametrize("name", LINEAR)
+@pytest.mark.parametrize("name", LINEAR + OF_INPUT)
 def test_the_linear_family_lowers(name):
     """The whole sequence, its gradients, and a step of decoding."""
     variant = by_queries(variants.get(name))

@@ -88,20 +88,20 @@ def _block(
     chunk: int, state: Float[Array, "b h d e"], *inputs: Float[Array, "b m h _"]
 ) -> tuple[Float[Array, "b h d e"], Float[Array, "b m h e"]]:
     q, k, v, log_decay, reads, *more = (chunks(x, chunk)[:, :, 0] for x in inputs)
-    decay, n, e = decay_of(log_decay).factors(), chunk, v.shape[-1]
+    decay, e = decay_of(log_decay).factors(), v.shape[-1]
     both = jnp.stack([reads, q], axis=3)
     of_k, by_q = _pairs(both, k, decay.between)
     of_w, erased_by_q = _pairs(both, more[0], decay.between) if more else (of_k, by_q)
     # What a position reads comes before what it writes.
-    earlier = jnp.tril(jnp.ones((n, n), bool), -1)[None, None, None]
+    earlier = jnp.tril(jnp.ones((chunk, chunk), bool), -1)[None, None, None]
     right = jnp.concatenate([jnp.where(earlier, of_k, 0) @ v, reads * decay.before], axis=-1)
     # Only what stands below the diagonal is read of `of_w`.
     solved = jax.lax.linalg.triangular_solve(
         of_w, right, left_side=True, lower=True, unit_diagonal=True
     )
     u, w = solved[..., :e], solved[..., e:]  # p = u + w S
-    added, erased = (k * decay.after).mT, (more[0] if more else k) * decay.after
-    erased = erased.mT
+    added = (k * decay.after).mT
+    erased = (more[0] * decay.after).mT if more else added
     moves = decay.whole[..., None], erased @ w, added @ v - erased @ u
     state, states = jax.lax.scan(moved_by, state, tuple(jnp.moveaxis(x, 2, 0) for x in moves))
     states = jnp.moveaxis(states, 0, 2)

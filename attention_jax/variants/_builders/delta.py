@@ -76,7 +76,7 @@ def from_delta(
         moved=delta_added,
         before=exchange.delta_state_before,
         step=delta_step,
-        finish=partial(_finished, normalize),
+        finish=partial(finished, normalize),
     )
     features = None
     if inputs is not None:
@@ -99,7 +99,7 @@ def _arrays(
     return *shaped(q, k, v), given.shown(strength), given.shown(log_decay)
 
 
-def _finished(normalize: bool, given: Given, out: Array, *arrays: Array) -> Array:
+def finished(normalize: bool, given: Given, out: Array, *arrays: Array) -> Array:
     """The output of heads, brought to mean square 1 where asked, and times its gate's SiLU."""
     del arrays
     out, features = root_mean_square_norm(out) if normalize else out, given.features
