@@ -21,6 +21,7 @@ from attention_jax.core.files import write_whole
 from attention_jax.core.jaxprs import walk
 from attention_jax.core.masks import causal
 from attention_jax.core.types import MaskFunction, Options, Variant
+from attention_jax.variants._by_queries import by_queries
 
 RECORD = Path(variants.__file__).with_name("_support.json")
 FAMILIES = (
@@ -133,6 +134,7 @@ def linear_memory(variant: Variant) -> bool:
 
     Read off jaxprs: nothing is computed.
     """
+    variant = by_queries(variant)
     return all(_is_linear(variant, mask) for mask in ways(variant).values())
 
 

@@ -12,6 +12,7 @@ from attention_jax.analysis.variant_support import ways
 from attention_jax.core import checks
 from attention_jax.core.plain_types import typed_calls
 from attention_jax.core.types import Options, Variant
+from attention_jax.variants._by_queries import by_queries
 from attention_jax.variants._conformance import PROMISES, Case, NotPromised
 
 LENGTHS, HEADS, WIDTH, REPEATS = (256, 1024), 4, 16, 3
@@ -68,6 +69,7 @@ def line(verdict: Verdict) -> str:
 def cost(variant: Variant, length: int) -> Cost:
     """The best of `REPEATS` forward passes, `HEADS` heads of width `WIDTH`, compiled."""
     checks.positive("length", length)
+    variant = by_queries(variant)
     mask = next(iter(ways(variant).values()))
     key = jax.random.key(0)
     options = Options(mask, dropout_key=key if variant.stochastic else None)

@@ -19,12 +19,12 @@ Cost: t d e products a head for the states, and t 64 (d + e) within chunks; d e 
 """
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from attention_jax.core import checks
 from attention_jax.core.numerics import wide_dtype
 from attention_jax.core.types import Params, Variant
+from attention_jax.variants._builders import inputs as maps
 from attention_jax.variants._builders.delta import Inputs, from_delta, per_head
 
 ALIASES = ("gated_deltanet",)
@@ -54,47 +54,33 @@ def gated_delta(
 
 
 def _init_gate(key: PRNGKeyArray, heads: int, head_width: int) -> dict[str, Array]:
-    """Rates up to 16, and steps between 0.001 and 0.1 of them, as in the authors' code."""
-    key_weights, *rest = jax.random.split(key, 3)
-    weights = 0.1 * jax.random.normal(key_weights, (heads, head_width)) * head_width**-0.5
-    return {"weights": weights, **_rates(*rest, heads)}
-
-
-def _rates(key_rate: PRNGKeyArray, key_step: PRNGKeyArray, heads: int) -> dict[str, Array]:
-    step = jnp.exp(jax.random.uniform(key_step, (heads,), minval=-6.9, maxval=-2.3))
-    return {
-        "log_rate": jnp.log(jax.random.uniform(key_rate, (heads,), minval=0.1, maxval=16.0)),
-        # The inverse of softplus.
-        "bias": step + jnp.log(-jnp.expm1(-step)),
-    }
+    keys = jax.random.split(key, 3)
+    weights = 0.1 * jax.random.normal(keys[0], (heads, head_width)) * head_width**-0.5
+    return {"weights": weights, **maps.rates(keys[1:], heads, slowest=0.1)}
 
 
 def _log_decay(params: Params, k: Array) -> Array:
-    return _faded(params, per_head(params["weights"], k))
-
-
-def _faded(params: Params, logits: Float[Array, "b t h"]) -> Float[Array, "b t h"]:
-    """-rate softplus(logits + bias)."""
-    rate, bias = (x.astype(logits.dtype) for x in (jnp.exp(params["log_rate"]), params["bias"]))
-    return -rate[None, None] * jax.nn.softplus(logits + bias[None, None])
+    steps = maps.step_size(params, per_head(params["weights"], k))
+    return maps.faded(params, steps)
 
 
 def _init_inputs(key: PRNGKeyArray, *, width: int, heads: int, head_width: int) -> dict[str, Array]:
-    """Maps of the layer's input, in which a number of mean square 1 stays one."""
     keys = jax.random.split(key, 5)
-    shapes = {"strength": (heads,), "decay": (heads,), "gate": (heads, head_width)}
-    maps = {
-        name: width**-0.5 * jax.random.normal(own, (width, *shape))
-        for own, (name, shape) in zip(keys[:3], shapes.items(), strict=True)
+    return {
+        "strength": maps.linear(keys[0], width, heads),
+        "decay": maps.linear(keys[1], width, heads),
+        "gate": maps.linear(keys[2], width, heads, head_width),
+        **maps.rates(keys[3:], heads, slowest=0.1),
     }
-    return maps | _rates(*keys[3:], heads)
 
 
 def _of_input(params: Params, x: Float[Array, "b t m"]) -> dict[str, Array]:
     wide = x.astype(wide_dtype(x))
-    strength, decay, gate = (params[n].astype(wide.dtype) for n in ("strength", "decay", "gate"))
+    strength, decay, gate = (
+        maps.mapped(params[name], wide) for name in ("strength", "decay", "gate")
+    )
     return {
-        "strength": jax.nn.sigmoid(wide @ strength),
-        "log_decay": _faded(params, wide @ decay),
-        "gate": jnp.einsum("btm,mhd->bthd", wide, gate),
+        "strength": jax.nn.sigmoid(strength),
+        "log_decay": maps.faded(params, maps.step_size(params, decay)),
+        "gate": gate,
     }

@@ -22,6 +22,7 @@ from attention_jax import variants
 from attention_jax.analysis import variant_info, variant_support
 from attention_jax.core.types import MaskFunction, Options, Variant
 from attention_jax.core.wording import one_line
+from attention_jax.variants._by_queries import by_queries
 from experiments.benchmark.attention_cases import BOTH, FORWARD
 from experiments.benchmark.rows import OURS, Row, from_times
 from experiments.common import timing
@@ -47,7 +48,7 @@ def measure(name: str, settings: Settings) -> Iterator[Row]:
     longest = {"max_length": max(settings.lengths)}
     entry = variant_info.describe(name)
     sized = longest if "max_length" in entry.signature else {}
-    variant = variants.get(name, **sized)
+    variant = by_queries(variants.get(name, **sized))
     # Causal where it serves, whole where not.
     way, mask = list(variant_support.ways(variant).items())[-1]
     facts = {"variant": name, "way": way, "family": entry.family}

@@ -6,6 +6,7 @@ import jax
 
 from attention_jax import variants
 from attention_jax.models import seq2seq_rnn
+from attention_jax.variants._by_queries import by_queries
 
 
 def decode(model: str, attention: str) -> str:
@@ -42,7 +43,7 @@ def look_back(model: str, attention: str) -> str:
 
 def _one_head(attention: str) -> str:
     """Of RNNs that take any variant, but have one head, which some cannot do with."""
-    init = partial(variants.resolve(attention).init, heads=1, kv_heads=1, head_width=64)
+    init = partial(by_queries(variants.resolve(attention)).init, heads=1, kv_heads=1, head_width=64)
     try:
         jax.eval_shape(init, jax.random.key(0))
     except ValueError as error:

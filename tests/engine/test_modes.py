@@ -7,6 +7,7 @@ import pytest
 
 from attention_jax import Options, attention, variants
 from attention_jax.core import masks, numerics
+from attention_jax.variants._by_queries import by_queries
 
 EVERYWHERE = ("reference", "dense", "blockwise")
 
@@ -88,9 +89,9 @@ def test_a_call_runs_in_debug_modes_and_under_a_guard(implementation, mode, qkv)
 
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("mode", ["infs", "guard"])
-@pytest.mark.parametrize("name", ["linear", "retention", "gated_delta", "coverage"])
+@pytest.mark.parametrize("name", ["linear", "retention", "gated_delta", "kda", "coverage"])
 def test_variants_that_sum_keys_run_in_them(name, mode, qkv):
-    variant = variants.get(name)
+    variant = by_queries(variants.get(name))
     params = variant.init(jax.random.key(0), heads=4, kv_heads=2, head_width=8)
     mask = masks.lengths(jnp.array([4, 2]))
     if "causal" in variant.roles:

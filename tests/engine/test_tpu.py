@@ -8,6 +8,7 @@ from attention_jax import attention, plan, variants
 from attention_jax.core import masks, normalizers, positions, scores
 from attention_jax.core.types import Options
 from attention_jax.engine import prepared
+from attention_jax.variants._by_queries import by_queries
 
 IDS = jnp.asarray([[0] * 100 + [1] * 156, [0] * 30 + [1] * 226])
 FILLED = jnp.asarray([200, 70], jnp.int32)
@@ -80,12 +81,13 @@ def test_what_attention_chooses_lowers(name):
 
 
 LINEAR = ("linear", "cosformer", "performer", "retention", "gated_linear", "delta", "gated_delta")
+OF_INPUT = ("mamba2", "delta_product", "kda", "rwkv7")
 
 
-@pytest.mark.parametrize("name", LINEAR)
+@pytest.mark.parametrize("name", LINEAR + OF_INPUT)
 def test_the_linear_family_lowers(name):
     """The whole sequence, its gradients, and a step of decoding."""
-    variant = variants.get(name)
+    variant = by_queries(variants.get(name))
     params = variant.init(jax.random.key(0), heads=4, kv_heads=4, head_width=32)
     qkv = [jax.ShapeDtypeStruct((2, 256, 4, 32), jnp.bfloat16)] * 3
     run = lambda *qkv: variant.attend(params, *qkv, Options(mask=masks.causal))  # noqa: E731

@@ -48,8 +48,11 @@ def test_flax_takes_further_axes_of_the_batch(draw):
     np.testing.assert_allclose(got[1], alone, rtol=1e-5, atol=1e-6)
 
 
+WITHOUT_FEATURES = [x for x in variants.names() if variants.get(x).features is None]
+
+
 @pytest.mark.sampled(3)
-@pytest.mark.parametrize("name", variants.names())
+@pytest.mark.parametrize("name", WITHOUT_FEATURES)
 def test_flax_runs_any_variant(name, draw):
     variant = variants.get(name)
     params = variant.init(jax.random.key(0), heads=4, kv_heads=4, head_width=4)
@@ -57,6 +60,14 @@ def test_flax_runs_any_variant(name, draw):
         is_causal = variant.roles == ("causal",)
         out = called(layer(variant, params), draw(1, 5, 16), is_causal=is_causal)
     assert out.shape == (1, 5, 16) and jnp.isfinite(out).all()
+
+
+def test_flax_cannot_give_the_layers_input(draw):
+    variant = variants.get("gated_delta", gates="input")
+    params = variant.init(jax.random.key(0), heads=4, kv_heads=4, head_width=4, width=16)
+    with jax.numpy_rank_promotion("allow"):
+        with pytest.raises(ValueError, match="`features` must be given.*`nn.MultiHeadAttention`"):
+            called(layer(variant, params), draw(1, 5, 16), is_causal=True)
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from jax.sharding import PartitionSpec as P
 import attention_jax as aj
 from attention_jax import masks, variants
 from attention_jax.core.types import Options
+from attention_jax.variants._by_queries import by_queries
 from tests.support import context_cases
 
 B, T, HEADS, KV_HEADS, WIDTH = 2, 48, 4, 2, 8
@@ -22,7 +23,7 @@ INPUT_WIDTH = 12  # of the layer
 def measure(case):
     name, strategy, order, place = case
     with jax.enable_x64(True), jax.set_mesh(context_cases.mesh(place)):
-        variant = variants.resolve(name)
+        variant = by_queries(variants.resolve(name))
         params, given = inputs(variant)
         context = aj.Context("sequence", strategy, order)
         one = functools.partial(attend, variant, None, place)

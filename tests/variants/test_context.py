@@ -10,9 +10,9 @@ from attention_jax import masks, variants
 from attention_jax.core.types import Options
 from tests.support import shared_programs
 
-BY_INPUT = ("gated_delta(gates='input')",)
 LINEAR = ("linear", "cosformer", "performer", "retention", "gated_linear", "delta", "gated_delta")
-LINEAR += ("based", "lightning", "hgrn2", *BY_INPUT)
+LINEAR += ("based", "lightning", "hgrn2")
+OF_INPUT = ("gated_delta(gates='input')", "mamba2", "delta_product(gated=True)", "kda", "rwkv7")
 # Their queries depend on all before them, or on means of a whole sequence.
 REFUSED = ("coverage", "location_aware", "mocha", "monotonic", "neural_turing", "nystromformer")
 OTHERS = ("alibi", "rope", "t5_bias", "relative", "differential", "softmax_with_sink", "gated")
@@ -29,13 +29,14 @@ def check(cases):
 @pytest.mark.parametrize("place", ["jit", "manual"])
 def test_states_pass_from_shard_to_shard(place):
     """Causal passes, with hidden keys; all gradients, of parameters too."""
-    check([[name, "gather", "natural", place] for name in LINEAR])
+    check([[name, "gather", "natural", place] for name in (*LINEAR, *OF_INPUT)])
 
 
 @pytest.mark.slow
 def test_convolutions_reach_over_several_shards():
     """6 positions to a shard, and 9 to a convolution."""
-    check([["gated_delta(convolution=9)", "gather", "natural", "jit"]])
+    names = ("gated_delta(convolution=9)", "delta_product(convolution=9)")
+    check([[name, "gather", "natural", "jit"] for name in names])
 
 
 @pytest.mark.slow

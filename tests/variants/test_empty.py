@@ -8,6 +8,7 @@ import pytest
 from attention_jax import attention, variants
 from attention_jax.core import masks
 from attention_jax.core.types import Options
+from attention_jax.variants._by_queries import by_queries
 
 SIZES = dict(b=2, t=3, s=3, d=4, e=4)
 
@@ -19,7 +20,7 @@ def arrays(**sizes):
 
 @pytest.mark.parametrize("name", variants.names())
 def test_every_variant_takes_empty_arrays(name):
-    variant = variants.get(name)
+    variant = by_queries(variants.get(name))
     params = jax.eval_shape(
         lambda: variant.init(jax.random.key(0), heads=4, kv_heads=2, head_width=4)
     )
@@ -34,7 +35,7 @@ def test_every_variant_takes_empty_arrays(name):
 
 @pytest.mark.parametrize("name", ["scaled_dot", "linear", "performer", "hierarchical"])
 def test_what_has_no_width_is_refused(name, users_errors):
-    variant = variants.get(name)
+    variant = by_queries(variants.get(name))
     with pytest.raises(ValueError, match="`head_width` must be a whole number of at least 1"):
         variant.init(jax.random.key(0), heads=4, kv_heads=2, head_width=0)
     with pytest.raises(ValueError, match="`query` must be at least 1 wide"):

@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec as P
 from attention_jax import variants
 from attention_jax.core import masks
 from attention_jax.core.types import Options
+from attention_jax.variants._by_queries import by_queries
 from tests.support import shared_programs
 
 # The exceptions: what is brought together, and why. `lax.while_loop` ends where all rows are done.
@@ -40,7 +41,7 @@ def test_divided_batches_need_no_other_device():
 
 def program(name, kind):
     """The variant's loss of arrays, and the arrays, with a mask that captures one of them."""
-    variant = variants.get(name)
+    variant = by_queries(variants.get(name))
     params = variant.init(jax.random.key(0), **SIZES)
     causal = masks.causal if "causal" in variant.roles else None
     mesh = jax.make_mesh((1,), ("x",), axis_types=(kind,))

@@ -14,6 +14,7 @@ import pytest
 from flax import nnx
 
 from attention_jax import models, nn, variants
+from attention_jax.variants._by_queries import by_queries
 from tests.support.paths import ROOT
 
 STEPS = 300
@@ -38,7 +39,7 @@ def changed(name):
         for value in (value for kind in kinds for value in TRIED[kind] if value != option.default):
             text = f"{name}({option.name}={value!r})"
             try:
-                init = variants.resolve(text).init
+                init = by_queries(variants.resolve(text)).init
                 # Its shapes alone: an option that is refused is refused there.
                 sizes = {"heads": 4, "kv_heads": 4, "head_width": 8}
                 jax.eval_shape(lambda: init(jax.random.key(0), **sizes))  # noqa: B023

@@ -30,10 +30,23 @@ ONE = array(2, 4, 8), array(2, 2, 8), array(2, 2, 8)  # one position
 OTHERS = ("linear", "delta", "coverage")  # variants with states
 
 
+def sizes_of(name):
+    return SIZES if variants.get(name).features is None else SIZES | {"width": 12}
+
+
+def features_of_one(name):
+    """The keyword of features of one position."""
+    own = variants.get(name).features
+    if own is None:
+        return {}
+    found = jax.eval_shape(own, parameters(name), array(2, 1, 12))
+    return {"features": jax.tree.map(lambda x: array(2, *x.shape[2:]), found)}
+
+
 @functools.cache
 def parameters(name, head_width=8):
-    init = variants.get(name).init
-    return jax.eval_shape(lambda: init(KEY, **SIZES | {"head_width": head_width}))
+    init, sizes = variants.get(name).init, sizes_of(name) | {"head_width": head_width}
+    return jax.eval_shape(lambda: init(KEY, **sizes))
 
 
 @functools.cache
@@ -43,16 +56,16 @@ def started(name, batch=2, width=8):
 
 
 def of_init(name):
-    init = variants.get(name).init
+    init, sizes = variants.get(name).init, sizes_of(name)
     yield lambda: init(KEY), "missing a required .*argument: 'heads'"
-    yield lambda: init(KEY, **SIZES, no_such=4), "`init` takes no `no_such`. It takes `key`"
+    yield lambda: init(KEY, **sizes, no_such=4), "`init` takes no `no_such`. It takes `key`"
     yield lambda: init(KEY, num_heads=4, kv_heads=2, head_width=8), "Did you mean `heads`"
     yield lambda: init(KEY, 4, 2, 8), "too many positional arguments"
-    yield lambda: init(0, **SIZES), r"`key` must be one random key.*jax.random.key\(0\)"
-    yield lambda: init(None, **SIZES), "`key` must be one random key; got None"
-    yield lambda: init(jax.random.split(KEY), **SIZES), "`key` must be one random key"
-    yield lambda: init(KEY, **SIZES | {"heads": 2.5}), "`heads` must be a whole number"
-    yield lambda: init(KEY, **SIZES | {"kv_heads": 3}), "`kv_heads` must divide `heads`"
+    yield lambda: init(0, **sizes), r"`key` must be one random key.*jax.random.key\(0\)"
+    yield lambda: init(None, **sizes), "`key` must be one random key; got None"
+    yield lambda: init(jax.random.split(KEY), **sizes), "`key` must be one random key"
+    yield lambda: init(KEY, **sizes | {"heads": 2.5}), "`heads` must be a whole number"
+    yield lambda: init(KEY, **sizes | {"kv_heads": 3}), "`kv_heads` must divide `heads`"
 
 
 def of_attend(name):
@@ -93,18 +106,20 @@ def of_start(name):
 
 def of_step(name):
     variant, params, state = variants.get(name), parameters(name), started(name)
-    step = functools.partial(variant.step, params)
+    own = features_of_one(name)
+    step = functools.partial(variant.step, params, **own)
     q, k, v = ONE
+    one_sequence, first = jax.tree.map(lambda x: array(1, *x.shape[1:]), (ONE, own))
     yield lambda: step(state, q, k), "missing a required argument: 'v'"
     yield lambda: step(state, q, k, v, mask=1), "`step` takes no `mask`"
     yield lambda: step(state, Q, K, V), r"`query` must have shape \[b h d\]"
     yield lambda: step(state, array(2, 4, 8, dtype=int), k, v), "`query` must hold floating-point"
     yield lambda: step(state, narrower(q), k, v), "must have the same width"
-    yield lambda: step(state, *(array(1, *x.shape[1:]) for x in ONE)), "`state` must be of arrays"
+    yield lambda: variant.step(params, state, *one_sequence, **first), "`state` must be of arrays"
     yield lambda: step(None, *ONE), "`state` must be what `start`"
-    yield lambda: variant.step({"no_such": Q}, state, *ONE), "`params` must be"
+    yield lambda: variant.step({"no_such": Q}, state, *ONE, **own), "`params` must be"
     yield from (
-        (lambda given=given: jax.eval_shape(variant.step, params, given, *ONE), "`state` must be")
+        (lambda given=given: jax.eval_shape(step, given, *ONE), "`state` must be")
         for given in (started(name, width=4), *states(name))
     )
 

@@ -23,6 +23,7 @@ from attention_jax.analysis.variant_support import ways
 from attention_jax.core import checks
 from attention_jax.core.plain_types import typed_calls
 from attention_jax.core.types import MaskFunction, Options, Variant
+from attention_jax.variants._by_queries import by_queries
 
 CELLS, LONG, HEADS, WIDTH, SPREAD = 48, 768, 4, 32, 1.2
 SCORES = ("equal scores", "random scores")
@@ -88,7 +89,7 @@ def weights(
     Raises:
       ValueError: the output is no weighted sum of the values, or the variant refuses the request.
     """
-    keys = jax.random.split(jax.random.key(0), 5)
+    keys, variant = jax.random.split(jax.random.key(0), 5), by_queries(variant)
     params = variant.init(keys[0], heads=heads, kv_heads=heads, head_width=WIDTH)
     options = Options(mask, dropout_key=keys[1] if variant.stochastic else None)
     shape = (1, positions, heads, WIDTH)

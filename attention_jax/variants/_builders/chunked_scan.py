@@ -94,7 +94,7 @@ def scan(
     if start is None:
         start = jnp.zeros((len(v), k.shape[2], q.shape[-1], v.shape[-1]), q.dtype)
     inputs = q, k, v, *([] if log_decay is None else [log_decay])
-    return _by_blocks(_block, start, inputs, chunk or (SHORT_CHUNK if short else CHUNK))[1]
+    return by_blocks(_block, start, inputs, chunk or (SHORT_CHUNK if short else CHUNK))[1]
 
 
 def added(
@@ -114,7 +114,7 @@ def added(
     return jnp.exp(until[:, 0]), jnp.einsum("btgd,btge->bgde", k * jnp.exp(after), v)
 
 
-def _by_blocks(
+def by_blocks(
     block: Callable[..., Any], start: Array, inputs: tuple[Array, ...], chunk: int
 ) -> tuple[Array, Float[Array, "b t h e"]]:
     """The last state and the outputs of `block(chunk, state, *inputs)`, one after another."""
@@ -256,7 +256,7 @@ def delta_scan(
         start = jnp.zeros((*strength.shape[::2], q.shape[-1], v.shape[-1]), q.dtype)
     log_decay = jnp.zeros_like(strength) if log_decay is None else log_decay
     inputs = q, k, v, strength[..., None], log_decay[..., None]
-    return _by_blocks(_delta_block, start, inputs, chunk)[1]
+    return by_blocks(_delta_block, start, inputs, chunk)[1]
 
 
 def delta_added(
@@ -277,7 +277,7 @@ def delta_added(
     wide = jnp.concatenate([jnp.zeros_like(k), v], axis=-1)
     log_decay = jnp.zeros_like(strength) if log_decay is None else log_decay
     inputs = k, k, wide, strength[..., None], log_decay[..., None]
-    last, _ = _by_blocks(_delta_block, start, inputs, DELTA_CHUNK)
+    last, _ = by_blocks(_delta_block, start, inputs, DELTA_CHUNK)
     return last[..., :d], last[..., d:]
 
 
@@ -296,14 +296,14 @@ def _delta_block(
     u, w = solved[..., :e], solved[..., e:]
     faded = (k * decay.after).mT
     moves = decay.whole[..., None], faded @ w, faded @ u
-    state, states = jax.lax.scan(_move, state, tuple(jnp.moveaxis(x, 2, 0) for x in moves))
+    state, states = jax.lax.scan(moved_by, state, tuple(jnp.moveaxis(x, 2, 0) for x in moves))
     states = jnp.moveaxis(states, 0, 2)
     weights = jnp.einsum("bhcid,bhcjd->bhcij", q, k) * between
     out = (q * decay.before) @ states + weights @ (u - w @ states)
     return state, joined(out[:, :, None])
 
 
-def _move(state: Array, move: tuple[Array, ...]) -> tuple[Array, Array]:
+def moved_by(state: Array, move: tuple[Array, ...]) -> tuple[Array, Array]:
     """The state after a chunk, and the one before it."""
     whole, by, added = move
     # What is only kept is not rounded, as a product on an accelerator would.

@@ -1,0 +1,241 @@
+"""States of one matrix a head, behind short convolutions: `from_recurrence` builds a variant."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+
+from attention_jax.core.numerics import wide_dtype
+from attention_jax.core.types import Options, Params, Variant
+from attention_jax.engine.context_layout import Layout
+from attention_jax.variants._builders import exchange
+from attention_jax.variants._builders.compiled import compiled
+from attention_jax.variants._builders.keywise import Prepared, finalize, only_causal
+from attention_jax.variants._builders.linear import spread
+
+
+class RecurrentState(NamedTuple):
+    """State of a recurrence.
+
+    Attributes:
+      sums: the state of each head.
+      q, k, v: the last vectors that convolutions reach back to, the latest first; of keys and
+        values n m heads, where a position writes m of them.
+    """
+
+    sums: Float[Array, "b h d e"]
+    q: Float[Array, "b n h d"]
+    k: Float[Array, "b n hm d"]
+    v: Float[Array, "b n hm e"]
+
+
+class Given(NamedTuple):
+    """What a position is taken in by, beside its query, key and value.
+
+    Attributes:
+      params: of the variant.
+      features: of the layer's input, or None.
+      key: before the convolution.
+      visible: the keys that are seen.
+    """
+
+    params: Params
+    features: Any
+    key: Float[Array, "b t h d"]
+    visible: Bool[Array, "#b t"]
+
+    def shown(self, x: Float[Array, "b t *d"]) -> Float[Array, "b t *d"]:
+        """The array, 0 at positions that are hidden."""
+        return jnp.where(self.visible.reshape(*self.visible.shape, *[1] * (x.ndim - 2)), x, 0)
+
+
+class Recurrence(NamedTuple):
+    """How states take in positions.
+
+    Attributes:
+      arrays: `(given, q, k, v) -> arrays`, after convolutions: of each position, all that the
+        others need, the query first. A hidden position must leave the state as it is.
+      scan: `(*arrays, start=state) -> out [b t h e]`.
+      moved: `(*arrays but the query) -> moves, added`: by what all positions move the state before
+        them, and what they add to it.
+      before: of `exchange`: `state_before` where states fade, `delta_state_before` where a matrix
+        moves them.
+      step: `(state, *arrays of one position) -> (state, out [b h e])`.
+      finish: `(given, out, *arrays) -> out`.
+      writes: keys and values of a position.
+      further: `(features) -> keys [b t h m-1 d], values`, where a position writes m of them.
+    """
+
+    arrays: Callable[..., tuple[Array, ...]]
+    scan: Callable[..., Array]
+    moved: Callable[..., tuple[Array, Array]]
+    before: Callable[..., Array | None]
+    step: Callable[..., tuple[Array, Array]]
+    finish: Callable[..., Array]
+    writes: int = 1
+    further: Callable[[PyTree], tuple[Array, Array]] | None = None
+
+
+def from_recurrence(
+    name: str,
+    of: Recurrence,
+    *,
+    init: Callable[..., Params],
+    features: Callable[[Params, Array], PyTree] | None = None,
+    convolution: int | None = None,
+) -> Variant:
+    """A state that each position moves and adds to, for causal passes only.
+
+    Args:
+      name: of the variant, for errors.
+      of: the recurrence.
+      init: as of `Variant`; with "taps" of `taps` where there are convolutions.
+      features: as of `Variant`.
+      convolution: positions that the causal convolutions of q, k and v span; None for none.
+    """
+
+    @compiled
+    def attend(
+        params: Params,
+        q: Array,
+        k: Array,
+        v: Array,
+        options: Options = Options(),
+        features: PyTree = None,
+    ) -> Array:
+        got, _, layout = exchange.prepared(name, q, k, v, options)
+        only_causal(name, got.causal)
+        return finalize(got, _pass(of, params, features, got, layout), q.dtype)
+
+    def next_one(
+        params: Params,
+        state: RecurrentState,
+        q: Array,
+        k: Array,
+        v: Array,
+        features: PyTree = None,
+    ) -> tuple[RecurrentState, Array]:
+        own = jax.tree.map(lambda x: x[:, None], features)
+        state, out = _turn(of, params, own, state, (q, k, v))
+        return state, out.astype(q.dtype)
+
+    start = partial(_start, (convolution or 1) - 1, of.writes)
+    made = Variant(
+        init, attend, start, next_one, roles=("causal",), mask_kind="keywise", divides=True
+    )
+    return made._replace(features=features)
+
+
+def _pass(
+    of: Recurrence, params: Params, features: PyTree, got: Prepared, layout: Layout | None
+) -> Float[Array, "b t h e"]:
+    """The output of all positions at once."""
+    own = tuple(spread(x, got.q.shape[2]) for x in (got.k, got.v))
+    given = Given(params, features, own[0], got.visible)
+    k, v = _with_further(of, given, *own)
+    # A hidden position's own query still reads, but no later one takes it in.
+    before = given.shown(got.q), k, v
+    arrays = of.arrays(given, *_convolved(params, (got.q, k, v), before, layout))
+    start = of.before(layout, of.moved, *arrays[1:])
+    return of.finish(given, of.scan(*arrays, start=start), *arrays)
+
+
+def _start(back: int, writes: int, params: Params, batch: int, length: int, **sizes: Any) -> Any:
+    """The state before the first position, whose convolutions reach `back` positions back."""
+    del params, length
+    heads, width, value_width = (sizes[x] for x in ("heads", "head_width", "value_width"))
+    dtype = wide_dtype(jnp.zeros((), sizes["dtype"]))
+    sums = jnp.zeros((batch, heads, width, value_width), dtype)
+    shapes = (heads, width), (heads * writes, width), (heads * writes, value_width)
+    return RecurrentState(sums, *(jnp.zeros((batch, back, *own), dtype) for own in shapes))
+
+
+def _turn(
+    of: Recurrence,
+    params: Params,
+    features: PyTree,
+    state: RecurrentState,
+    qkv: tuple[Array, Array, Array],
+) -> tuple[RecurrentState, Float[Array, "b h e"]]:
+    """The state and the output of the next position."""
+    dtype, heads = state.sums.dtype, qkv[0].shape[1]
+    q, *own = (spread(x[:, None].astype(dtype), heads) for x in qkv)
+    given = Given(params, features, own[0], jnp.ones((1, 1), bool))
+    new = q, *_with_further(of, given, *own)
+    windows = tuple(jnp.concatenate(x, axis=1) for x in zip(new, state[1:], strict=True))
+    mixed = new
+    if "taps" in params:
+        mixed = tuple(
+            (window * tap.astype(dtype).swapaxes(0, 1)[None]).sum(1, keepdims=True)
+            for window, tap in zip(windows, _taps_of(params, own[1].shape[-1]), strict=True)
+        )
+    arrays = of.arrays(given, *mixed)
+    sums, out = of.step(state.sums, *(x[:, 0] for x in arrays))
+    out = of.finish(given, out[:, None], *arrays)[:, 0]
+    return RecurrentState(sums, *(x[:, :-1] for x in windows)), out
+
+
+def _with_further(
+    of: Recurrence, given: Given, k: Float[Array, "b t h d"], v: Float[Array, "b t h e"]
+) -> tuple[Float[Array, "b t hm d"], Float[Array, "b t hm e"]]:
+    """The keys and values of a position with those that come of the layer's input, head by head."""
+    if of.further is None:
+        return k, v
+    keys, values = (given.shown(x.astype(k.dtype)) for x in of.further(given.features))
+    pairs = (k, keys), (v, values[..., : v.shape[-1]])
+    k, v = (jnp.concatenate([own[..., None, :], more], axis=3) for own, more in pairs)
+    return tuple(x.reshape(*x.shape[:2], -1, x.shape[-1]) for x in (k, v))
+
+
+def taps(
+    key: PRNGKeyArray, heads: int, span: int, width: int, *, shared: bool = False, writes: int = 1
+) -> dict[str, Array]:
+    """Taps of each channel of q, k and v; of values for all channels alike where `shared`."""
+    keys = jax.random.split(key, 3)
+    wide = heads * writes, span, width
+    shapes = {"q": (heads, span, width), "k": wide, "v": wide[:2] if shared else wide}
+    return {
+        name: jax.random.uniform(k, shape, minval=-(span**-0.5), maxval=span**-0.5)
+        for k, (name, shape) in zip(keys, shapes.items(), strict=True)
+    }
+
+
+def _taps_of(params: Params, value_width: int) -> tuple[Array, Array, Array]:
+    """Taps [h n d] of queries and keys, and [h n #e] of values."""
+    taps = params["taps"]
+    of_values = taps["v"]
+    of_values = of_values[..., None] if of_values.ndim == 2 else of_values[..., :value_width]
+    return taps["q"], taps["k"], of_values
+
+
+def _convolved(
+    params: Params, now: tuple[Array, ...], before: tuple[Array, ...], layout: Layout | None
+) -> tuple[Array, ...]:
+    if "taps" not in params:
+        return now
+    taps = _taps_of(params, now[2].shape[-1])
+    count = taps[0].shape[1] - 1
+    earlier = (jnp.concatenate([exchange.tail_before(layout, x, count), x], axis=1) for x in before)
+    return tuple(map(convolve, taps, now, earlier))
+
+
+def convolve(
+    taps: Float[Array, "h n #d"], now: Float[Array, "b t h d"], before: Float[Array, "b p h d"]
+) -> Float[Array, "b t h d"]:
+    """A causal convolution of each channel.
+
+        out_t = taps_0 now_t + sum_(l > 0) taps_l before_(t - l)
+
+    Args:
+      before: what later positions see of `now`, after the n - 1 positions before it.
+    """
+    n, t = taps.shape[1], now.shape[1]
+    taps = taps.astype(now.dtype)
+    out = taps[:, 0][None, None] * now
+    for lag in range(1, n):
+        earlier = before[:, n - 1 - lag : n - 1 - lag + t]
+        out = out + taps[:, lag][None, None] * earlier
+    return out
