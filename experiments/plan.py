@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import AbstractMesh, NamedSharding
 
+from attention_jax.core.types import Strategy
 from attention_jax.data.types import TokenBatch
 from attention_jax.models import language
 from attention_jax.nn.transformer import TransformerConfig
@@ -43,6 +44,8 @@ class PlanConfig(NamedTuple):
 
     Attributes:
       mesh: devices along each axis, as of a training.
+      context_strategy: how attention reaches the keys of other devices of context, as of a
+        training.
       vocabulary_size: tokens.
       context: positions of a sequence.
       rows: sequences in each share of a batch.
@@ -51,6 +54,7 @@ class PlanConfig(NamedTuple):
     """
 
     mesh: str = "data=8"
+    context_strategy: Strategy = "gather"
     vocabulary_size: Annotated[int, Flag(low=8)] = 32_000
     context: Annotated[int, Flag(low=2)] = 1024
     rows: Annotated[int, Flag(low=1)] = 1
@@ -153,7 +157,7 @@ def cost(
     """
     own = network(config, layers)
     build = lambda key: language.build(own, rngs=nnx.Rngs(key))  # noqa: E731
-    layout = on_mesh(build, make_mesh(shape))
+    layout = on_mesh(build, make_mesh(shape), config.context_strategy)
     graphdef, make = begin(build, settings.transform(), 0)
     steps: Any = compile_steps(
         graphdef, settings.transform(), objective=objectives.next_token, layout=layout

@@ -55,7 +55,9 @@ def start(command: Sequence[str], count: int, port: int) -> list[subprocess.Pope
         }
         if gpus:
             own["CUDA_VISIBLE_DEVICES"] = ",".join(gpus[number::count])
-        found.append(subprocess.Popen(command, env=os.environ | own, start_new_session=True))
+        # Locks that the caller hands on are held by those that work, should this one be killed.
+        options = {"start_new_session": True, "close_fds": False}
+        found.append(subprocess.Popen(command, env=os.environ | own, **options))
     return found
 
 

@@ -28,6 +28,7 @@ from attention_jax.core import checks
 from attention_jax.core.plain_types import typed_calls
 from attention_jax.core.types import Params
 from attention_jax.data.batching import pad, rounded_up
+from attention_jax.nn.attention import MultiHeadAttention
 from attention_jax.nn.attention_calls import AttentionCall, Attentive
 
 # How far rounding may take the output from its sum of values, in shares of the largest output.
@@ -159,9 +160,10 @@ def call_weights(call: AttentionCall) -> Weights:
     module, mask = call.module, call.mask
     q = module.queries(call.x)
     k, v = module.keys_values(call.x if call.memory is None else call.memory)
+    more = {"features": module.features(call.x)} if isinstance(module, MultiHeadAttention) else {}
 
     def attend(values: Array) -> Array:
-        return module.attend(q, k, values, mask=mask).swapaxes(1, 2)
+        return module.attend(q, k, values, mask=mask, **more).swapaxes(1, 2)
 
     _, s, g, e = v.shape
     out, rest = attend(v), attend(jnp.zeros_like(v))

@@ -40,6 +40,8 @@ class ImageMaps(NamedTuple):
       pooling_is_exact: the same of the pooling heads.
       tokens: positions before those of the image.
       grid: positions of the image, downwards and across.
+      registers: of the positions before, those that no answer is read from; the class token, if
+        there is one, stands before them.
     """
 
     layers: Float[np.ndarray, "b l h n n"] | None
@@ -48,6 +50,12 @@ class ImageMaps(NamedTuple):
     pooling_is_exact: Bool[np.ndarray, " h"] | None
     tokens: int
     grid: tuple[int, int]
+    registers: int = 0
+
+    @property
+    def has_class_token(self) -> bool:
+        """True where the answer is read at the first position."""
+        return self.tokens > self.registers
 
 
 @typed_calls
@@ -67,6 +75,7 @@ def attention(
         None if pooling is None else attention_maps.is_exact(pooling)[:, 0].all(axis=0),
         model.tokens,
         model.grid,
+        getattr(model, "register_count", 0),
     )
 
 
@@ -107,14 +116,14 @@ def rollout(found: ImageMaps) -> Float[np.ndarray, "b rows columns"]:
 
 @typed_calls
 def heads(found: ImageMaps) -> Float[np.ndarray, "b l h rows columns"]:
-    """Maps of each head: the row of the class token, or the mean over all positions.
+    """Maps of each head: the row of the class token, or the mean over those of the image.
 
     The pooling heads, where there are such, come last, as one more layer.
     """
     parts = []
     if found.layers is not None:
-        rows = found.layers[:, :, :, 0] if found.tokens else found.layers.mean(axis=3)
-        parts.append(rows)
+        of_image = found.layers[:, :, :, found.tokens :]
+        parts.append(found.layers[:, :, :, 0] if found.has_class_token else of_image.mean(axis=3))
     if found.pooling is not None:
         parts.append(found.pooling[:, None])
     most = max(part.shape[2] for part in parts)
@@ -195,7 +204,8 @@ def _answer(found: ImageMaps) -> np.ndarray:
         return shares(np.abs(found.pooling).mean(axis=1))[0]
     assert found.layers is not None  # there is one or the other
     b, _, _, n, _ = found.layers.shape
-    row = np.eye(n)[0] if found.tokens else np.full(n, 1 / n)
+    pooled = np.arange(n) >= found.tokens
+    row = np.eye(n)[0] if found.has_class_token else pooled / pooled.sum()
     return np.broadcast_to(row.astype(np.float32), (b, n))
 
 

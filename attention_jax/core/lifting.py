@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from jaxtyping import Array, PyTree
 
@@ -70,7 +71,7 @@ def lift_mask(mask: MaskFunction | None, programs: Iterable[ClosedJaxpr]) -> Lif
 def _evaluated(jaxpr: Jaxpr, consts: Sequence[Any], arguments: Sequence[Any]) -> list[Any]:
     """The outputs of a program, its calls of others taken apart: these have types of their own."""
     held = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *arguments), strict=True))
-    read = lambda x: x.val if isinstance(x, Literal) else held[x]  # noqa: E731
+    read = lambda x: _literal(x) if isinstance(x, Literal) else held[x]  # noqa: E731
     for equation in jaxpr.eqns:
         given, params = list(map(read, equation.invars)), equation.params
         if equation.primitive.name == "jit":
@@ -80,3 +81,8 @@ def _evaluated(jaxpr: Jaxpr, consts: Sequence[Any], arguments: Sequence[Any]) ->
             out = out if equation.primitive.multiple_results else [out]
         held |= dict(zip(equation.outvars, out, strict=True))
     return list(map(read, jaxpr.outvars))
+
+
+def _literal(x: Literal) -> np.ndarray:
+    """The number of a literal without the mesh of its trace, which a type of JAX's own has."""
+    return np.asarray(x.val, getattr(x.aval, "dtype", None))

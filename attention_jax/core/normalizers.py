@@ -14,7 +14,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from attention_jax.core import checks, online_normalizers, values
+from attention_jax.core import checks, online_normalizers, online_totals, values
 from attention_jax.core.calls import clear_calls
 from attention_jax.core.online_normalizers import Online
 
@@ -287,6 +287,40 @@ def _powers(z: Logits, order: Array, threshold: Array) -> tuple[Logits, Float[Ar
     height = jnp.where(support, height, 1)
     powers = jnp.where(support, height ** (1 / order), 0)
     return powers, (powers / height / order).sum(-1, keepdims=True)
+
+
+def _signed_softmax(logits: Logits, visible: Visible) -> Logits:
+    sizes = online_totals.sized(jnp.where(visible, logits, -jnp.inf))
+    return jnp.where(visible, jnp.sign(logits), 0) * _softmax(sizes, visible)
+
+
+signed_softmax = Normalizer("signed_softmax", _signed_softmax, online=online_totals.SIGNED_SOFTMAX)
+"""`sign(x_j) exp(|x_j|) / sum_k exp(|x_k|)`. Lv et al. 2024, arXiv:2411.07176."""
+
+
+def _softpick(logits: Logits, visible: Visible) -> Logits:
+    logits = jnp.where(visible, logits, -jnp.inf)
+    gains = online_totals.gain(logits, jnp.maximum(_shift(logits), 0))
+    sizes = jnp.where(logits == -jnp.inf, 0, jnp.abs(gains))
+    return jax.nn.relu(gains) / _nonzero(sizes.sum(-1, keepdims=True))
+
+
+softpick = Normalizer("softpick", _softpick, online=online_totals.SOFTPICK)
+"""`max(exp(x_j) - 1, 0) / sum_k |exp(x_k) - 1|`. Zuhri et al. 2025, arXiv:2504.20966."""
+
+
+def _stick_breaking(logits: Logits, visible: Visible) -> Logits:
+    known = jnp.where(visible, logits, 0)
+    left = jnp.where(visible, jax.nn.log_sigmoid(-known), 0)
+    # What is left after the keys that come later, itself not among them.
+    later = jnp.pad(left[..., 1:], ((0, 0), (0, 0), (0, 0), (0, 1)))
+    before = lax.cumsum(later, axis=3, reverse=True)
+    return jnp.where(visible, jnp.exp(jax.nn.log_sigmoid(known) + before), 0)
+
+
+stick_breaking = Normalizer("stick_breaking", _stick_breaking)
+"""`sigmoid(x_j) prod_(k > j) (1 - sigmoid(x_k))`, from the last key on. Tan et al. 2024,
+arXiv:2410.17980."""
 
 
 def _count(logits: Logits, visible: Visible) -> Float[Array, "b h t 1"]:

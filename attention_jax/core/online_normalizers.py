@@ -9,7 +9,10 @@ row's weights where that is fixed (`sums_to_one`),
 
     d_out = sum_j slope_j (dx_j - dt) v_j + p_j dv_j      dt = sum_j slope_j dx_j / sum_j slope_j
 
-and `dt = 0` where it is not.
+and `dt = 0` where it is not. Weights that are divided by a total of their row that is no sum of
+theirs, such as that of their sizes, say how its logarithm moves, `share = d log(total) / dx`:
+
+    d_out = sum_j slope_j dx_j v_j + p_j dv_j - dt out      dt = sum_j share_j dx_j
 """
 
 from collections.abc import Callable
@@ -49,6 +52,8 @@ class Online(NamedTuple):
       weight: `(logits, row, keys) -> weights`, 0 where the logit is -inf.
       derivative: `(logits, weights, row) -> d weight / d logit`.
       sums_to_one: whether the weights of a row have a fixed sum.
+      share: `(logits, weights, row) -> d log(total) / d logit`, where the weights of a row are
+        divided by a total that is not their own sum; `derivative` is then for a fixed total.
       twice_differentiable: whether the rule may be differentiated again.
       before: changes each logit first; may capture arrays.
       after: `(out, lse) -> (out, lse)` for `[b t h e]` and `[b t h]`; may capture arrays.
@@ -58,6 +63,7 @@ class Online(NamedTuple):
     weight: Callable[[Array, Row, Array], Array]
     derivative: Callable[[Array, Array, Row], Array]
     sums_to_one: bool
+    share: Callable[[Array, Array, Row], Array] | None = None
     twice_differentiable: bool = True
     before: Callable[[Array], Array] | None = None
     after: Callable[[Array, Array], tuple[Array, Array]] | None = None
@@ -68,7 +74,7 @@ def lowest(dtype: DTypeLike) -> float:
     return float(jnp.finfo(dtype).min) * 0.9
 
 
-def _grow(state: tuple[Array, Array], logits: Array) -> tuple[Array, Array]:
+def grow(state: tuple[Array, Array], logits: Array) -> tuple[Array, Array]:
     """The largest logit so far, and the sum of exponentials relative to it."""
     high, total = state
     new = jnp.maximum(high, logits.max(-1))
@@ -83,7 +89,7 @@ def log_total(high: Array, total: Array) -> Array:
 
 
 def _softmax_row(sweep: Sweep) -> Row:
-    return log_total(*sweep(lambda state, block: _grow(state, block.logits), (_LOWEST, 0.0)))
+    return log_total(*sweep(lambda state, block: grow(state, block.logits), (_LOWEST, 0.0)))
 
 
 def _softmax_weight(x: Array, lse: Row, keys: Array) -> Array:
@@ -224,14 +230,14 @@ def _top_k_row(k: int, sweep: Sweep) -> Row:
         numbers = jnp.take_along_axis(jnp.concatenate([numbers, here], -1), place, -1)
         return tuple(jnp.moveaxis(logits, -1, 0)), tuple(jnp.moveaxis(numbers, -1, 0))
 
-    def grow(state: tuple[Array, Array], block: Block, threshold: Array, numbers: Any) -> Any:
+    def look(state: tuple[Array, Array], block: Block, threshold: Array, numbers: Any) -> Any:
         numbers = [x[..., None] for x in numbers]
         keys = jnp.broadcast_to(block.keys, block.logits.shape)
-        return _grow(state, _kept(block.logits, threshold[..., None], numbers, keys))
+        return grow(state, _kept(block.logits, threshold[..., None], numbers, keys))
 
     largest = _largest(sweep)
     logits, numbers = sweep(rank, ((-jnp.inf,) * k, (-1.0,) * k))
-    lse = log_total(*sweep(grow, (_LOWEST, 0.0), logits[-1], numbers))
+    lse = log_total(*sweep(look, (_LOWEST, 0.0), logits[-1], numbers))
     return _Chosen(logits[-1], lse, largest, numbers)
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
-from attention_jax.core import checks, values
+from attention_jax.core import checks, rotary, values
 from attention_jax.core.calls import clear_calls
 from attention_jax.core.lookups import Lookup
 from attention_jax.core.types import ScoreMod
@@ -73,22 +73,15 @@ def rope(
 
         (x[2c], x[2c + 1]) rotated by p / base^(2c / d)
 
-    Applied to queries and keys, their dot product depends on distances only.
+    Applied to queries and keys, their dot product depends on distances only. `rotary.turned` has
+    other layouts, rates and axes.
 
     Args:
       positions: `[t]` for all sequences, or `[b t]`.
 
     Reference: Su et al. 2021, arXiv:2104.09864, equation 34.
     """
-    checks.shape("x", x, "b t h d")
-    angles = _angles(positions, x.shape[-1], base)
-    angles = jnp.expand_dims(angles, (0, 2) if angles.ndim == 2 else 2)
-    sin, cos = jnp.sin(angles), jnp.cos(angles)
-    wide = x if x.dtype == jnp.float64 else x.astype(jnp.float32)
-    sin, cos = sin.astype(wide.dtype), cos.astype(wide.dtype)
-    even, odd = wide[..., 0::2], wide[..., 1::2]
-    turned = jnp.stack([even * cos - odd * sin, odd * cos + even * sin], axis=-1)
-    return turned.reshape(x.shape).astype(x.dtype)
+    return rotary.turned(x, positions, rotary.Rotary(base))
 
 
 @clear_calls
@@ -279,12 +272,4 @@ class _ByDistance:
 
 
 def _angles(positions: Num[Array, "*b t"], width: int, base: float) -> Float[Array, "*b t c"]:
-    if width % 2:
-        raise ValueError(
-            f"`width` must be even, for channels go in pairs; got {width}. "
-            f"The nearest above is {width + 1}."
-        )
-    rates = base ** (-jnp.arange(0, width, 2, dtype=jnp.float32) / width)
-    return jnp.expand_dims(positions.astype(jnp.float32), -1) * jnp.expand_dims(
-        rates, tuple(range(positions.ndim))
-    )
+    return rotary.angles_of(positions, rotary.pair_rates(width, base))

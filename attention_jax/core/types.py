@@ -132,6 +132,11 @@ class Variant(NamedTuple):
       stochastic: whether it draws, beside dropout; it then takes `dropout_key` at any rate.
       divides: whether `attend` honors `context` itself, inside `jax.shard_map`. Any other is called
         there with the queries of a shard, and with the keys and values of all.
+      features: `(params, x) -> features`, [b t m] -> a tree of [b t ...]: what the variant computes
+        from the layer's input at each position, such as gates, decays and step sizes. Then `init`
+        takes `width` of that input too, and `attend` and `step` take `features`, those of the
+        positions of the queries, without t for `step`. Its own projections of q, k and v stay the
+        layer's.
     """
 
     init: Callable[..., Params]
@@ -144,6 +149,7 @@ class Variant(NamedTuple):
     mask_kind: str = "pairwise"
     stochastic: bool = False
     divides: bool = False
+    features: Callable[[Params, Array], Any] | None = None
 
 
 # Within one sequence, seen whole or up to each query; and from one sequence to another.

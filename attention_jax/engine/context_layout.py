@@ -111,21 +111,21 @@ def layout_of(context: Context | str) -> Layout:
         )
     kinds = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
     sizes = dict(zip(mesh.axis_names, mesh.axis_sizes, strict=True))
-    _agree(own.axis, kinds)
+    _agree(kinds)
     manual, explicit = kinds[own.axis] == AxisType.Manual, AxisType.Explicit in kinds.values()
     return Layout(own, sizes[own.axis], manual, explicit)
 
 
-def _agree(axis: str, kinds: dict[str, AxisType]) -> None:
-    """Raises where `jax.shard_map` has made some axes manual alone, and leaves the wrong ones."""
+def _agree(kinds: dict[str, AxisType]) -> None:
+    """Raises where `jax.shard_map` has made some axes manual, and leaves explicit ones."""
     manual = [x for x, kind in kinds.items() if kind == AxisType.Manual]
     explicit = [x for x, kind in kinds.items() if kind == AxisType.Explicit]
-    wrong = ([] if axis in manual else [axis]) or explicit
-    if manual and wrong:
+    if manual and explicit:
         raise ValueError(
-            f"Inside `jax.shard_map` the axis of `context` must be manual, and no other explicit; "
-            f"got {', '.join(map(repr, wrong))} beside the manual {', '.join(map(repr, manual))}. "
-            "Leave `axis_names` of `jax.shard_map` out, so that all are manual."
+            f"Inside `jax.shard_map` the axis of `context` must be manual or automatic, and no "
+            f"other explicit; got {', '.join(map(repr, explicit))} beside the manual "
+            f"{', '.join(map(repr, manual))}. Leave `axis_names` of `jax.shard_map` out, so that "
+            "all are manual."
         )
 
 
@@ -134,6 +134,22 @@ def positions_of(context: Context | str | None, length: int) -> Array:
     if context is None:
         return jnp.arange(length, dtype=jnp.int32)
     return layout_of(context).positions(length)
+
+
+def whole(x: Array, context: Context | str | None) -> Array:
+    """The whole sequence in its natural order, as functions of a call look it up.
+
+    Args:
+      x: in the order of the call, along axis 1; a shard's part where arrays are that.
+    """
+    if context is None:
+        return x
+    layout = layout_of(context)
+    if layout.is_manual:
+        return layout.gathered(x)
+    if layout.context.order == "natural":
+        return x
+    return contexts.natural(x, shards=layout.shards)
 
 
 def whole_shapes(

@@ -152,7 +152,8 @@ def _call_jvp(function: Callable[..., tuple], primals: Any, tangents: Any) -> tu
     moving = [n for n, x in enumerate(tangents) if type(x) is not ad.Zero]
     trees = []
 
-    def forward(*flat: Any) -> tuple[Array, ...]:
+    # What a pull holds may be a constant of NumPy.
+    def forward(*flat: Any) -> tuple[Any, ...]:
         own, values = _of_moving(function, moving, flat)
         _, pull, out = jax.vjp(own, *values, has_aux=True)
         held, tree = jax.tree.flatten(pull)

@@ -119,7 +119,7 @@ def normalized(
         return _over_rows(config, arrays, constants, plain, start, *found)
 
     def add(state: Any, block: Block, v: Array, keep: Array | None, row: Any) -> Any:
-        p, slope = tile_steps.weights_of(form, block, row, "rows")
+        p, slope, _ = tile_steps.weights_of(form, block, row, "rows")
         added = (
             _weighted_sum(tile_steps.times(p, keep), v),
             _weighted_sum(tile_steps.times(slope, keep), v),
@@ -131,6 +131,8 @@ def normalized(
     nothing = jnp.zeros((*shape, arrays.v.shape[-1]), dtype)
     start = nothing, nothing, jnp.zeros(shape, dtype)
     out, pull, slopes = _over_rows(config, arrays, constants, add, start, row)
+    if form.share is not None:
+        return out, RowStatistics(row, out)
     return out, RowStatistics(row, pull / jnp.where(slopes == 0, 1, slopes)[..., None])
 
 
@@ -153,12 +155,13 @@ def tangent(
         logits = partial(tile_steps.logits_of, config, constants, tile)
         s, ds = jax.jvp(logits, own[:3], d_own[:3])
         row = tile_steps.read(rows.row, tile.row)
-        p, slope = tile_steps.weights_of(form, Block(s, tile.visible, tile.index.keys), row, "rows")
+        block = Block(s, tile.visible, tile.index.keys)
+        p, slope, share = tile_steps.weights_of(form, block, row, "rows")
         change, keep = slope * ds, tile_steps.keep_of(config, constants, tile)
         out = _weighted_sum(tile_steps.times(change, keep), own.v) + _weighted_sum(
             tile_steps.times(p, keep), d_own.v
         )
-        return out, change.sum(-1)
+        return out, (share * ds).sum(-1)
 
     def step(masked: bool, at: Array, sums: Any) -> Any:
         added = contribution(masked, at, given, moved)
@@ -166,7 +169,8 @@ def tangent(
 
     start = jnp.zeros_like(rows.mean), jnp.zeros_like(rows.mean[..., 0])
     d_out, d_lse = tile_steps.loop(config, step, start)
-    return d_out - d_lse[..., None] * rows.mean if form.sums_to_one else d_out, d_lse
+    moved_out = d_out - d_lse[..., None] * rows.mean if tile_steps.moves_rows(form) else d_out
+    return moved_out, d_lse
 
 
 def _over_rows(

@@ -49,7 +49,7 @@ class RowStatistics(NamedTuple):
     """Statistics of each query that the derivative needs, beside the arrays."""
 
     row: PyTree  # those of the normalizer
-    mean: Float[Array, "nt b g r q e"]  # of the values, weighted by the slopes
+    mean: Float[Array, "nt b g r q e"]  # of the values, that a row as a whole moves along
 
 
 class Tile(NamedTuple):
@@ -178,12 +178,18 @@ def hide(tile: Tile, logits: Array) -> Array:
     return jnp.where(tile.visible, logits, -jnp.inf) if tile.masked else logits
 
 
-def weights_of(form: Online, block: Block, row: PyTree, order: str) -> tuple[Array, Array]:
-    """Weights of a tile, and their derivatives in the logits."""
+def weights_of(form: Online, block: Block, row: PyTree, order: str) -> tuple[Array, Array, Array]:
+    """Weights of a tile, their derivatives in the logits, and what moves their rows as a whole."""
     row = jax.tree.map(lambda x: tiles.spread_rows(x, order), row)
     keys = tiles.spread_keys(block.keys[None, None], order)
     p = form.weight(block.logits, row, keys)
-    return p, form.derivative(block.logits, p, row)
+    slope = form.derivative(block.logits, p, row)
+    return p, slope, slope if form.share is None else form.share(block.logits, p, row)
+
+
+def moves_rows(form: Online) -> bool:
+    """True where a logit moves all weights of its row, by a sum or a total that they share."""
+    return form.sums_to_one or form.share is not None
 
 
 def keep_of(config: EngineConfig, constants: Constants, tile: Tile) -> Array | None:

@@ -65,8 +65,8 @@ def transposed(
     """The transpose of `tangent`: the cotangents of the arrays, from those of its result."""
     arrays, constants, rows = given
     of_out, of_lse = moved
-    fixed = config.normalizer.sums_to_one
-    shift = (of_out * rows.mean).sum(-1) - of_lse if fixed else -of_lse
+    together = tile_steps.moves_rows(config.normalizer)
+    shift = (of_out * rows.mean).sum(-1) - of_lse if together else -of_lse
     leaves, tree = jax.tree.flatten(arrays.captured)
     # Captured arrays may be large, and mostly are constant.
     places = tuple(n for n, need in enumerate(needed[: len(leaves)]) if need)
@@ -119,10 +119,14 @@ def _contribution(
 
     s, pull = jax.vjp(logits, copies, q, k)
     block = Block(s, tile.visible, tile.index.keys)
-    p, slope = tile_steps.weights_of(config.normalizer, block, row, "columns")
+    p, slope, share = tile_steps.weights_of(config.normalizer, block, row, "columns")
     keep = tile_steps.keep_of(config, constants, tile)
     of_weights = tile_steps.times(_weights_cotangent(v, ct), keep)
-    of_logits = slope * (of_weights - tiles.spread_rows(shift, "columns"))
+    shift = tiles.spread_rows(shift, "columns")
+    if share is slope:
+        of_logits = slope * (of_weights - shift)
+    else:
+        of_logits = slope * of_weights - share * shift
     of_copies, of_q, of_k = pull(of_logits)
     of_q = of_q.reshape(shape + of_q.shape[-1:])
     return of_copies, of_q, of_k, _values_cotangent(tile_steps.times(p, keep), ct)

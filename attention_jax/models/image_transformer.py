@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from attention_jax.core import checks, plain_types, positions
 from attention_jax.core.calls import clear_calls
+from attention_jax.core.rotary import Grid
 from attention_jax.nn import transformer
 from attention_jax.nn.attention_calls import AttentionCall, record
 from attention_jax.nn.layers import Linear, check_rngs, dropout
@@ -34,10 +35,12 @@ class PatchLayer(Layer):
 class VisionTransformer(nnx.Module):
     """Patches as words: a linear map of each, and its place; a Transformer's encoder; one answer.
 
-        x = [token; W patch_1 + place_1; ...; W patch_n + place_n]      logits = V pool(encoder(x))
+        x = [token; registers; W patch_1 + place_1; ...; W patch_n + place_n]
+        logits = V pool(encoder(x))
 
     A place is its row in the first half of the channels and its column in the other, both as
-    sinusoids or both learned. `rope` turns by the position in reading order instead.
+    sinusoids or both learned. `rope` turns queries and keys instead: by the position in reading
+    order, or with two `axes` of the `rotary` by the row and the column.
 
     Args:
       image: sizes of the pictures and of a patch.
@@ -46,9 +49,11 @@ class VisionTransformer(nnx.Module):
         pooling of the patches, or from their "mean".
       stem: what makes a vector of a patch: the "linear" map W, or "convolutional" layers, which
         learn more from few pictures.
+      registers: learned vectors beside the class token, in which layers may keep what belongs to no
+        patch; none is part of what is pooled.
 
-    Reference: Dosovitskiy et al. 2021, arXiv:2010.11929, section 3.1 and, of two-dimensional
-    places, appendix D.4.
+    References: Dosovitskiy et al. 2021, arXiv:2010.11929, section 3.1 and, of two-dimensional
+    places, appendix D.4; registers: Darcet et al. 2023, arXiv:2309.16588, section 2.2.
     """
 
     @clear_calls
@@ -59,23 +64,33 @@ class VisionTransformer(nnx.Module):
         *,
         pooling: str = "token",
         stem: str = "linear",
+        registers: int = 0,
         rngs: nnx.Rngs,
     ):
         checks.one_of("pooling", pooling, POOLINGS)
         checks.one_of("stem", stem, tuple(STEMS))
+        checks.natural("registers", registers)
         plain_types.of_kind("image", image, ImageConfig)
         image.check(cut=True)
         plain_types.of_kind("config", config, TransformerConfig)
         config.check()
         check_rngs(rngs)
         self.image, self.config, self.pooling = image, config, pooling
+        self.register_count = registers
+        self.tokens = int(pooling == "token") + registers  # positions before the patches
         width, dtype = config.width, jnp.dtype(config.dtype)
         self.embed = STEMS[stem](image, width, dtype=config.dtype, rngs=rngs)
         self._learn_places(rngs)
+        if config.rotary.axes == 2:
+            grid = Grid(image.grid[1], first=self.tokens)
+            config = config._replace(rotary=config.rotary._replace(grid=grid))
         self.encoder = transformer.stack(PatchLayer, config, rngs=rngs)
         self.norm = transformer.last_norm(config, rngs=rngs)
+        self.embedding_norm = transformer.embedding_norm(config, rngs=rngs)
         if pooling == "token":
             self.token = nnx.Param(SPREAD * rngs.params.normal((width,)))
+        if registers:
+            self.registers = nnx.Param(SPREAD * rngs.params.normal((registers, width)))
         if pooling == "attention":
             variant = variant_at(config, "cross")
             self.pool = AttentionPooling(
@@ -103,11 +118,6 @@ class VisionTransformer(nnx.Module):
         """Patches downwards and across."""
         return self.image.grid
 
-    @property
-    def tokens(self) -> int:
-        """Positions before the patches."""
-        return int(self.pooling == "token")
-
     def places(self) -> Float[Array, "n m"] | None:
         """Position embeddings that are added to patches; None where there are none."""
         half = self.config.width // 2
@@ -129,21 +139,30 @@ class VisionTransformer(nnx.Module):
         x = self.embed(centered(images))
         places = self.places()
         x = x if places is None else x + places.astype(x.dtype)[None]
-        if self.pooling == "token":
-            token = self.token[...].astype(x.dtype)[None, None]
-            x = jnp.concatenate([jnp.broadcast_to(token, (len(x), *token.shape[1:])), x], axis=1)
-        return dropout(x, self.config.dropout_rate, rngs)
+        if self.tokens:
+            before = self._before().astype(x.dtype)[None]
+            before = jnp.broadcast_to(before, (len(x), *before.shape[1:]))
+            x = jnp.concatenate([before, x], axis=1)
+        return dropout(self.embedding_norm(x), self.config.dropout_rate, rngs)
 
     def classify(
         self, images: Float[Array, "b y x c"], *, rngs: nnx.Rngs | None = None
     ) -> Float[Array, "b k"]:
         """Logits of each class."""
         x = self.norm(self.encoder(self.encoder_input(images, rngs=rngs), rngs=rngs))
+        if self.pooling == "token":
+            return self.head(x[:, 0]).astype(jnp.float32)
         if self.pooling == "attention":
-            pooled = self.pool(x, rngs=rngs)
+            pooled = self.pool(x, first=self.tokens, rngs=rngs)
         else:
-            pooled = x[:, 0] if self.pooling == "token" else x.mean(axis=1)
+            pooled = x[:, self.tokens :].mean(axis=1)
         return self.head(pooled).astype(jnp.float32)
+
+    def _before(self) -> Float[Array, "k m"]:
+        """The class token, if there is one, then the registers."""
+        own = [self.token[...][None]] if self.pooling == "token" else []
+        own += [self.registers[...]] if self.register_count else []
+        return jnp.concatenate(own)
 
     def attention_calls(self, batch: ImageInputs) -> Iterator[AttentionCall]:
         """Every attention of a forward pass: the layers, then the pooling if it attends."""

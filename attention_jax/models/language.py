@@ -87,22 +87,18 @@ class TransformerLM(nnx.Module):
         config.check()
         causal(config.attention)
         self.config, dtype = config, jnp.dtype(config.dtype)
+        self.sequence_context = config.context
         self.context = config.max_length if config.positions == "learned" else None
-        self.embedding = Embedding(
-            config.vocabulary_size,
-            config.width,
-            positions="none" if config.positions == "rope" else config.positions,
-            max_length=config.max_length,
-            dtype=dtype,
-            context=config.context,
-            rngs=rngs,
-        )
+        self.embedding = transformer.embedding_of(config, rngs=rngs)
         self.stack = transformer.stack(CausalLayer, config, rngs=rngs)
         self.norm = transformer.last_norm(config, rngs=rngs)
         if not config.tied:
             self.output = Linear(
                 config.width, config.vocabulary_size, use_bias=False, dtype=dtype, rngs=rngs
             )
+        self.embedding_norm = transformer.embedding_norm(config, rngs=rngs)
+        size = config.vocabulary_size
+        self.output_bias = nnx.Param(jnp.zeros(size)) if config.output_bias else None
 
     def logits(
         self, tokens: Int[Array, "b t"], *, rngs: nnx.Rngs | None = None
@@ -120,7 +116,8 @@ class TransformerLM(nnx.Module):
         self, x: Float[Array, "b t m"], *, rngs: nnx.Rngs | None = None
     ) -> Float[Array, "b t m"]:
         """Hidden states of embedded tokens, positions included, before the output layer."""
-        return self.norm(self.stack(dropout(x, self.config.dropout_rate, rngs), rngs=rngs))
+        x = dropout(self.embedding_norm(x), self.config.dropout_rate, rngs)
+        return self.norm(self.stack(x, rngs=rngs))
 
     def start(self, batch: int, max_length: int) -> LMState:
         """Before the first of at most `max_length` tokens."""
@@ -148,7 +145,7 @@ class TransformerLM(nnx.Module):
           ValueError: as `step`.
         """
         position, caches = state.position[0], []
-        x = self.embedding(tokens, position)
+        x = self.embedding_norm(self.embedding(tokens, position))
         for layer, cache in zip(self.stack.each(), state.layers, strict=True):
             x, cache = layer.decode_step(x, cache, position)
             caches.append(cache)
@@ -162,9 +159,8 @@ class TransformerLM(nnx.Module):
 
     def unembed(self, x: Float[Array, "*b m"]) -> Float[Array, "*b v"]:
         """The output layer: logits of states, position by position."""
-        if self.config.tied:
-            return self.embedding.logits(x)
-        return self.output(x).astype(jnp.float32)
+        raw = self.embedding.logits(x) if self.config.tied else self.output(x)
+        return transformer.with_bias(raw.astype(jnp.float32), self.output_bias)
 
 
 class RNNLM(nnx.Module):
@@ -311,17 +307,18 @@ def build(config: TransformerConfig | RNNConfig, *, rngs: nnx.Rngs) -> Transform
     return TransformerLM(config, rngs=rngs)
 
 
-def causal(attention: Variant | str) -> Variant:
-    """The variant of a configuration, where it can look back only.
+def causal(attention: variants.Pattern) -> Variant:
+    """The variant of a configuration, where it can look back only; of a pattern, the first.
 
     Raises:
       ValueError: it needs the whole text, or another to look at.
     """
-    variant = variants.resolve(attention)
-    if "causal" not in variant.roles:
-        raise ValueError(
-            "`attention` of a language model must serve where a text is seen up to each position; "
-            f"{variants.label(attention)!r} does not. Use scaled_dot, or another that "
-            "`attention-jax list` shows as causal."
-        )
-    return variant
+    found = variants.pattern(attention)
+    for one in found:
+        if "causal" not in variants.resolve(one).roles:
+            raise ValueError(
+                "`attention` of a language model must serve where a text is seen up to each "
+                f"position; {variants.label(one)!r} does not. Use scaled_dot, or another that "
+                "`attention-jax list` shows as causal."
+            )
+    return variants.resolve(found[0])

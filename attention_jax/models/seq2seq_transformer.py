@@ -15,11 +15,12 @@ from jaxtyping import Array, Bool, Float, Int
 from attention_jax.core import masks, plain_types
 from attention_jax.core.calls import clear_calls
 from attention_jax.core.types import State
+from attention_jax.engine.context_layout import whole
 from attention_jax.nn import transformer
 from attention_jax.nn.attention import CrossAttentionCache
 from attention_jax.nn.attention_calls import AttentionCall, record
 from attention_jax.nn.caches import DotCache, ancestors, held_by_beams, resized, spared
-from attention_jax.nn.layers import Embedding, Linear, dropout
+from attention_jax.nn.layers import Linear, dropout
 from attention_jax.nn.protocols import (
     Encoder,
     EncoderOutput,
@@ -106,9 +107,9 @@ class DecoderLayer(Layer):
         update = self.cross_attention(
             self.around_cross_attention.pre_norm(x),
             memory.states,
-            mask=masks.keys(memory.mask),
+            mask=masks.keys(whole(memory.mask, self.sequence_context)),
             rngs=rngs,
-            context=self.context,
+            context=self.sequence_context,
         )
         return self.feed_forward_block(self.around_cross_attention.add(x, update, rngs), rngs)
 
@@ -154,18 +155,11 @@ class Seq2SeqTransformer(nnx.Module):
         config.check()
         self.config = config
         dtype = jnp.dtype(config.dtype)
-        added = "none" if config.positions == "rope" else config.positions
         stack = partial(transformer.stack, config=config, rngs=rngs)
-        self.embedding = Embedding(
-            config.vocabulary_size,
-            config.width,
-            positions=added,
-            max_length=config.max_length,
-            dtype=dtype,
-            context=config.context,
-            rngs=rngs,
-        )
+        self.embedding = transformer.embedding_of(config, rngs=rngs)
         self.reads = encoder is None  # tokens
+        if self.reads:
+            self.sequence_context = config.context
         self.encoder: Any = stack(EncoderLayer) if encoder is None else encoder(rngs)
         self.decoder = stack(DecoderLayer)
         if self.reads:
@@ -175,6 +169,9 @@ class Seq2SeqTransformer(nnx.Module):
             self.output = Linear(
                 config.width, config.vocabulary_size, use_bias=False, dtype=dtype, rngs=rngs
             )
+        self.embedding_norm = transformer.embedding_norm(config, rngs=rngs)
+        size = config.vocabulary_size
+        self.output_bias = nnx.Param(jnp.zeros(size)) if config.output_bias else None
 
     def encode(
         self,
@@ -204,9 +201,8 @@ class Seq2SeqTransformer(nnx.Module):
 
     def unembed(self, x: Float[Array, "b t m"]) -> Float[Array, "b t v"]:
         """The output layer: logits of states, position by position."""
-        if self.config.tied:
-            return self.embedding.logits(x)
-        return self.output(x).astype(jnp.float32)
+        raw = self.embedding.logits(x) if self.config.tied else self.output(x)
+        return transformer.with_bias(raw.astype(jnp.float32), self.output_bias)
 
     def start(self, memory: EncoderOutput, max_length: int) -> TransformerState:
         """Empty caches for `max_length` tokens, and the source's keys and values."""
@@ -233,7 +229,7 @@ class Seq2SeqTransformer(nnx.Module):
         position, held = state.position[0], state.held
         held = None if held is None else ancestors(held, position)
         at = position, state.memory_mask, held
-        x = self.embedding(token[:, None], position)
+        x = self.embedding_norm(self.embedding(token[:, None], position))
         caches, cross_caches = [], []
         for layer, *own in zip(self.decoder.each(), state.caches, state.cross_caches, strict=True):
             x, cache, cross_cache = layer.decode_step(x, *own, at)
@@ -255,4 +251,5 @@ class Seq2SeqTransformer(nnx.Module):
         return record(self, run)
 
     def _embed(self, tokens: Array, rngs: nnx.Rngs | None) -> Array:
-        return dropout(self.embedding(tokens), self.config.dropout_rate, rngs)
+        x = self.embedding_norm(self.embedding(tokens))
+        return dropout(x, self.config.dropout_rate, rngs)

@@ -115,6 +115,7 @@ class SpeechTransformerEncoder(nnx.Module):
         )
         self.layers = transformer.stack(EncoderLayer, config, rngs=rngs)
         self.norm = transformer.last_norm(config, rngs=rngs)
+        self.embedding_norm = transformer.embedding_norm(config, rngs=rngs)
 
     def __call__(
         self,
@@ -133,7 +134,7 @@ class SpeechTransformerEncoder(nnx.Module):
         """The input of the first layer, and which of its positions are real."""
         x = augmented(source, source_mask, self.listening.augment, rngs)
         x, mask = self.subsampling(x, source_mask)
-        x = placed(x, self.config.positions, self.learned)
+        x = self.embedding_norm(placed(x, self.config.positions, self.learned))
         return dropout(x, self.config.dropout_rate, rngs), mask
 
 

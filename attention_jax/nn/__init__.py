@@ -1,13 +1,16 @@
 """Flax NNX layers: multi-head attention, Transformer blocks, recurrent cells, patch and audio
 front ends."""
 
+from attention_jax.core.rotary import Grid, Rotary, Scaling
 from attention_jax.nn.attention import CrossAttentionCache, MultiHeadAttention, attention_function
+from attention_jax.nn.feed_forward import FeedForward
+from attention_jax.nn.heads import Heads
 from attention_jax.nn.layers import Embedding, Linear, Stack
 from attention_jax.nn.patches import ImageConfig
 from attention_jax.nn.pooling import AttentionPooling
 from attention_jax.nn.protocols import Classifier, EncoderOutput, Language, Seq2Seq
 from attention_jax.nn.recurrent import RNNConfig
-from attention_jax.nn.transformer import EncoderLayer, FeedForward, TransformerConfig
+from attention_jax.nn.transformer import EncoderLayer, TransformerConfig
 
 __all__ = [
     "AttentionPooling",
@@ -17,11 +20,15 @@ __all__ = [
     "EncoderLayer",
     "EncoderOutput",
     "FeedForward",
+    "Grid",
+    "Heads",
     "ImageConfig",
     "Language",
     "Linear",
     "MultiHeadAttention",
     "RNNConfig",
+    "Rotary",
+    "Scaling",
     "Seq2Seq",
     "Stack",
     "TransformerConfig",

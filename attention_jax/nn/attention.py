@@ -1,23 +1,27 @@
 """Multi-head attention as an NNX module, and an adapter for Flax's own."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PyTree
 
 from attention_jax import variants
-from attention_jax.core import checks, masks, plain_types, positions
+from attention_jax.core import checks, masks, plain_types
 from attention_jax.core.calls import clear_calls
 from attention_jax.core.jaxprs import split_pair
+from attention_jax.core.rotary import Rotary, turned
 from attention_jax.core.types import Context, MaskFunction, Options, Params, State, Variant
 from attention_jax.engine.context_layout import positions_of
 from attention_jax.nn import caches, flax_calls
 from attention_jax.nn.caches import DotCache, KeyValueCache
+from attention_jax.nn.heads import Heads, heads_from, rotary_from
 from attention_jax.nn.layers import Linear, check_rngs, dropout_key, plain
+from attention_jax.nn.norms import RMSNorm
 
 
 class CrossAttentionCache(NamedTuple):
@@ -34,10 +38,10 @@ class MultiHeadAttention(nnx.Module):
 
     Args:
       width: model width; `heads` must divide it.
-      heads: query heads.
+      heads: query heads; or a `Heads`, which has biases and norms too.
       kv_heads: key and value heads; divides `heads`. All of them where None.
       variant: the attention mechanism: a Variant, or a text that `variants.resolve` takes.
-      rope: whether queries and keys are rotated by their positions.
+      rope: whether queries and keys are rotated by their positions, or how, by a `Rotary`.
       dropout_rate: rate of dropout on the weights.
       dtype: type of the computation; parameters are float32.
 
@@ -50,41 +54,51 @@ class MultiHeadAttention(nnx.Module):
         self,
         width: int,
         *,
-        heads: int,
+        heads: int | Heads,
         variant: Variant | str,
         kv_heads: int | None = None,
-        rope: bool = False,
+        rope: bool | Rotary = False,
         dropout_rate: float = 0.0,
         dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        kv_heads = heads if kv_heads is None else kv_heads
-        plain_types.sizes(width=width, heads=heads, kv_heads=kv_heads)
-        plain_types.flags(rope=rope)
+        own = heads_from(heads, kv_heads, width)
         plain_types.rates(dropout_rate=dropout_rate)
         check_rngs(rngs)
         variant = variants.resolve(variant, argument="variant")
-        checks.divides("heads", heads, "width", width)
-        checks.divides("kv_heads", kv_heads, "heads", heads)
-        self.heads, self.kv_heads, self.head_width = heads, kv_heads, width // heads
+        self.heads, self.head_width = own.heads, width // own.heads
+        self.kv_heads = own.heads if own.kv_heads is None else own.kv_heads
+        self.rope = rotary_from(rope, self.head_width)
         self.dtype = plain_types.float_dtype(dtype)
-        self.variant, self.rope, self.dropout_rate = variant, rope, dropout_rate
+        self.variant, self.dropout_rate = variant, dropout_rate
+        self._project(width, own, rngs)
+        sizes = {"heads": self.heads, "kv_heads": self.kv_heads, "head_width": self.head_width}
+        if variant.features is not None:
+            sizes["width"] = width
+        learned = variant.init(rngs.params(), **sizes)
+        self.learned = nnx.data(jax.tree.map(nnx.Param, learned))
 
-        def linear(heads_out: int) -> Linear:
+    def _project(self, width: int, own: Heads, rngs: nnx.Rngs) -> None:
+        """Makes the projections, and the norms of queries and keys."""
+
+        def linear(heads_out: int, use_bias: bool) -> Linear:
             return Linear(
                 width,
                 heads_out * self.head_width,
                 kernel_init=nnx.initializers.xavier_uniform(),
-                dtype=dtype,
+                use_bias=use_bias,
+                dtype=self.dtype,
                 rngs=rngs,
             )
 
-        self.query, self.key, self.value = linear(heads), linear(kv_heads), linear(kv_heads)
-        self.out = linear(heads)
-        learned = variant.init(
-            rngs.params(), heads=heads, kv_heads=kv_heads, head_width=self.head_width
-        )
-        self.learned = nnx.data(jax.tree.map(nnx.Param, learned))
+        inside = own.biases != "none"
+        self.query = linear(self.heads, inside)
+        self.key, self.value = linear(self.kv_heads, inside), linear(self.kv_heads, inside)
+        self.out = linear(self.heads, own.biases == "all")
+        self.qk_norm = own.qk_norm
+        if own.qk_norm:
+            norm = partial(RMSNorm, self.head_width, epsilon=own.norm_epsilon, dtype=self.dtype)
+            self.query_norm, self.key_norm = norm(rngs=rngs), norm(rngs=rngs)
 
     @clear_calls
     def __call__(
@@ -107,20 +121,28 @@ class MultiHeadAttention(nnx.Module):
             checks.shape(name, given, "b t m", remedy=remedy)
         source = x if memory is None else memory
         keys, values = self.keys_values(source, context=context)
-        q = self.queries(x, context=context)
-        return self.merge(self.attend(q, keys, values, mask=mask, rngs=rngs, context=context))
+        q, features = self.queries(x, context=context), self.features(x)
+        out = self.attend(q, keys, values, mask=mask, rngs=rngs, context=context, features=features)
+        return self.merge(out)
+
+    def features(self, x: Float[Array, "b t m"]) -> PyTree:
+        """What the variant computes from the layer's input; None for most."""
+        own = self.variant.features
+        return None if own is None else own(plain(self.learned), x)
 
     def queries(
         self, x: Array, offset: int | Array = 0, *, context: Context | str | None = None
     ) -> Float[Array, "b t h d"]:
         """The queries of `x`, whose first position is `offset`."""
-        return self._rotate(self._split(self.query(x)), offset, context)
+        q = self._split(self.query(x))
+        return self._rotate(self.query_norm(q) if self.qk_norm else q, offset, context)
 
     def keys_values(
         self, x: Array, offset: int | Array = 0, *, context: Context | str | None = None
     ) -> tuple[Float[Array, "b s g d"], Float[Array, "b s g d"]]:
         """The keys and values of `x`, whose first position is `offset`."""
-        keys = self._rotate(self._split(self.key(x)), offset, context)
+        k = self._split(self.key(x))
+        keys = self._rotate(self.key_norm(k) if self.qk_norm else k, offset, context)
         return keys, self._split(self.value(x))
 
     def attend(
@@ -133,15 +155,21 @@ class MultiHeadAttention(nnx.Module):
         query_offset: int | Array = 0,
         rngs: nnx.Rngs | None = None,
         context: Context | str | None = None,
+        features: PyTree = None,
     ) -> Float[Array, "b t h e"]:
-        """The variant's own math, on projected heads."""
+        """The variant's own math, on projected heads.
+
+        Args:
+          features: of the queries' positions, for a variant that has them.
+        """
         options = Options(mask, query_offset, context=context)
         if rngs is not None and (self.dropout_rate > 0 or self.variant.stochastic):
             options = options._replace(
                 dropout_rate=self.dropout_rate, dropout_key=dropout_key(rngs)
             )
+        more = {} if features is None else {"features": features}
         with jax.named_scope("attention"):
-            return self.variant.attend(plain(self.learned), q, k, v, options)
+            return self.variant.attend(plain(self.learned), q, k, v, options, **more)
 
     def init_cache(self, batch: int, length: int) -> State:
         """An empty cache of self-attention, for at most `length` positions."""
@@ -171,7 +199,7 @@ class MultiHeadAttention(nnx.Module):
         """
         q, (k, v) = self.queries(x, position), self.keys_values(x, position)
         if self.variant.step is not None:
-            cache, out = self._steps(cache, q, k, v)
+            cache, out = self._steps(cache, self.features(x), q, k, v)
             return cache, self.merge(out)
         length, last = cache.keys.shape[2], x.shape[1] - 1
         checks.within(last, length)  # wherever they begin
@@ -182,17 +210,28 @@ class MultiHeadAttention(nnx.Module):
             seen = (jnp.arange(length) <= position)[None] if held is None else held
             out = caches.attend(q, cache, seen, scale=scale)
         else:
-            out = self.attend(q, *cache.sequences, mask=masks.causal, query_offset=position)
+            keys, values = cache.sequences
+            features, at = self.features(x), position
+            out = self.attend(
+                q, keys, values, mask=masks.causal, query_offset=at, features=features
+            )
         return cache, jnp.where(has_room, self.merge(out), jnp.nan)
 
-    def _steps(self, state: State, *qkv: Array) -> tuple[State, Float[Array, "b t h e"]]:
+    def _steps(
+        self, state: State, features: PyTree, *qkv: Array
+    ) -> tuple[State, Float[Array, "b t h e"]]:
         """The variant's own steps, one after another."""
         params, step = plain(self.learned), cast(Any, self.variant.step)
+        more = {} if features is None else {"features": features}
+
+        def next_one(state: State, own: Any) -> tuple[State, Array]:
+            return step(params, state, *own[0], **own[1])
+
         if qkv[0].shape[1] == 1:
-            state, out = step(params, state, *(x[:, 0] for x in qkv))
+            state, out = next_one(state, jax.tree.map(lambda x: x[:, 0], (qkv, more)))
             return state, out[:, None]
-        each = tuple(x.swapaxes(0, 1) for x in qkv)
-        state, out = jax.lax.scan(lambda state, own: step(params, state, *own), state, each)
+        each = jax.tree.map(lambda x: x.swapaxes(0, 1), (qkv, more))
+        state, out = jax.lax.scan(next_one, state, each)
         return state, out.swapaxes(0, 1)
 
     def init_cross_cache(self, memory: Float[Array, "b s m"]) -> CrossAttentionCache:
@@ -215,7 +254,8 @@ class MultiHeadAttention(nnx.Module):
             return cache, self.merge(caches.attend(q, source, visible, scale=scale))
         keys, values = source.sequences
         if self.variant.cross_step is None:
-            return cache, self.merge(self.attend(q, keys, values, mask=masks.keys(visible)))
+            own = self.attend(q, keys, values, mask=masks.keys(visible), features=self.features(x))
+            return cache, self.merge(own)
         params = plain(self.learned)
         state, out = self.variant.cross_step(params, state, q[:, 0], keys, values, visible=visible)
         return cache._replace(state=state), self.merge(out[:, None])
@@ -253,9 +293,9 @@ class MultiHeadAttention(nnx.Module):
         return x.reshape(*x.shape[:-1], -1, self.head_width)
 
     def _rotate(self, x: Array, offset: int | Array, context: Context | str | None = None) -> Array:
-        if not self.rope:
+        if self.rope is None:
             return x
-        return positions.rope(x, offset + positions_of(context, x.shape[1]))
+        return turned(x, offset + positions_of(context, x.shape[1]), self.rope)
 
 
 def attention_function(variant: Variant | str, params: Params = None) -> Callable[..., Array]:

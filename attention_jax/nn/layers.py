@@ -1,6 +1,6 @@
 """Linear maps, embeddings, stacks and dropout. Modules own parameters; functions the math."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -72,14 +72,6 @@ class Linear(nnx.Linear):
         return flat.reshape(*inputs.shape[:-1], -1)
 
 
-class LayerNorm(nnx.LayerNorm):
-    """`nnx.LayerNorm` by a name that profiles show."""
-
-    def __call__(self, x: Array, *, mask: Array | None = None) -> Array:
-        with jax.named_scope("norm"):
-            return super().__call__(x, mask=mask)
-
-
 def placed(
     x: Float[Array, "b t m"],
     kind: str,
@@ -112,9 +104,12 @@ def placed(
 
 
 class Embedding(nnx.Module):
-    """Token vectors, scaled by the root of the width, with positions added; tied to the output.
+    """Token vectors, scaled, with positions added; tied to the output.
+
+        x_i = scale E[token_i] + position_i
 
     Args:
+      scale: of the vectors of tokens and of learned positions; None for the root of the width.
       positions: "sinusoidal", "learned" (up to `max_length`, scaled likewise, so that they weigh
         as much as the tokens), or "none".
       context: the axis of the mesh over which sequences are divided, or a `Context`; None where
@@ -129,20 +124,24 @@ class Embedding(nnx.Module):
         *,
         positions: str = "none",
         max_length: int = 0,
+        scale: float | None = None,
         dtype: DTypeLike = jnp.float32,
         context: Context | str | None = None,
         rngs: nnx.Rngs,
     ):
         plain_types.sizes(vocabulary_size=vocabulary_size, width=width)
-        self.context = None if context is None else contexts.checked(context)
+        self.sequence_context = None if context is None else contexts.checked(context)
         checks.one_of("positions", positions, ("sinusoidal", "learned", "none"))
         if positions == "learned":
             plain_types.sizes(max_length=max_length)
+        if scale is not None:
+            checks.above_zero("scale", scale, beside=", or None for the root of the width")
         check_rngs(rngs)
         dtype = plain_types.float_dtype(dtype)
         init = nnx.initializers.normal(width**-0.5)
         self.table = nnx.Embed(vocabulary_size, width, embedding_init=init, dtype=dtype, rngs=rngs)
         self.positions, self.width = positions, width
+        self.scale = width**0.5 if scale is None else scale
         self.learned = (
             nnx.Embed(max_length, width, embedding_init=init, dtype=dtype, rngs=rngs)
             if positions == "learned"
@@ -153,14 +152,15 @@ class Embedding(nnx.Module):
         remedy = "For one text add a batch axis: `tokens[None]`."
         checks.shape("tokens", tokens, "b t", remedy=remedy)
         checks.whole("tokens", tokens)
-        return self.place(self.table(tokens) * self.width**0.5, offset)
+        return self.place(self.table(tokens) * self.scale, offset)
 
     def place(self, x: Float[Array, "b t m"], offset: int | Array | None = None) -> Array:
         """Vectors with their positions added, from `offset` on; None for whole sequences."""
-        context = self.context if offset is None else None
+        context = self.sequence_context if offset is None else None
         first = 0 if offset is None else offset
-        scale = self.width**0.5
-        return placed(x, self.positions, self.learned, offset=first, scale=scale, context=context)
+        return placed(
+            x, self.positions, self.learned, offset=first, scale=self.scale, context=context
+        )
 
     def logits(self, x: Array) -> Array:
         """Scores of all tokens, from the same table."""
@@ -186,10 +186,10 @@ def _of_few_rows(x: Float[Array, "r m"], table: Float[Array, "v m"]) -> Float[Ar
 
 
 class Stack(nnx.Module):
-    """`depth` layers of one kind, one after another.
+    """Layers of one kind, one after another.
 
     Args:
-      build: `(rngs) -> layer`; a layer is called as `layer(x, *context, rngs=...)`.
+      builds: `(rngs) -> layer` for each layer, which is called as `layer(x, *context, rngs=...)`.
       scan: runs one compiled layer in a loop, which compiles faster.
       remat: recomputes each layer in the backward pass, which saves memory.
     """
@@ -197,22 +197,22 @@ class Stack(nnx.Module):
     @clear_calls
     def __init__(
         self,
-        build: Callable[[nnx.Rngs], nnx.Module],
-        depth: int,
+        builds: Sequence[Callable[[nnx.Rngs], nnx.Module]],
         *,
         scan: bool = False,
         remat: bool = False,
         rngs: nnx.Rngs,
     ):
-        checks.called_with("build", build, "(rngs)")
-        plain_types.sizes(depth=depth)
+        for build in builds:
+            checks.called_with("builds", build, "(rngs)")
+        plain_types.sizes(depth=len(builds))
         plain_types.flags(scan=scan, remat=remat)
         check_rngs(rngs)
-        self.depth, self.scan, self.remat = depth, scan, remat
+        self.depth, self.scan, self.remat = len(builds), scan, remat
         self.layers: Any = (
-            nnx.vmap(build)(rngs.split(depth))
+            nnx.vmap(builds[0])(rngs.split(len(builds)))
             if scan
-            else nnx.List([build(rngs) for _ in range(depth)])
+            else nnx.List([build(rngs) for build in builds])
         )
 
     def __call__(self, x: Array, *context: PyTree, rngs: nnx.Rngs | None = None) -> Array:
@@ -221,18 +221,23 @@ class Stack(nnx.Module):
                 x = _applied(layer, x, context, rngs)
             return x
         keys = None if rngs is None else jax.random.split(rngs.dropout(), self.depth)
-        graphdef, stacked = self._stacked()
 
-        def body(x, layer_and_key):
+        def body(graphdef, x, layer_and_key):
             state, key = layer_and_key
             layer = nnx.merge(graphdef, state)
             return layer(x, *context, rngs=None if key is None else nnx.Rngs(dropout=key)), None
 
-        run = jax.checkpoint(body) if self.remat else body
+        def run(graphdef):
+            own = partial(body, graphdef)
+            return jax.checkpoint(own) if self.remat else own
+
         if self.scan:
-            return jax.lax.scan(run, x, (stacked, keys))[0]
-        for i, state in enumerate(stacked):
-            x, _ = run(x, (state, None if keys is None else keys[i]))
+            graphdef, stacked = self._stacked()
+            return jax.lax.scan(run(graphdef), x, (stacked, keys))[0]
+        for i, layer in enumerate(self.layers):
+            graphdef, state = nnx.split(layer)
+            own = nnx.as_pure(state), None if keys is None else keys[i]
+            x, _ = run(graphdef)(x, own)
         return x
 
     def each(self) -> list[Any]:
@@ -244,11 +249,8 @@ class Stack(nnx.Module):
         return [nnx.merge(graphdef, state) for state in pick]
 
     def _stacked(self) -> tuple[Any, Any]:
-        if self.scan:
-            graphdef, state = nnx.split(self.layers)
-            return graphdef, nnx.as_pure(state)
-        split = [nnx.split(layer) for layer in self.layers]
-        return split[0][0], [nnx.as_pure(state) for _, state in split]
+        graphdef, state = nnx.split(self.layers)
+        return graphdef, nnx.as_pure(state)
 
 
 def _applied(layer: Any, x: Array, context: tuple, rngs: nnx.Rngs | None) -> Array:

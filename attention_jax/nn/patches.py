@@ -9,7 +9,8 @@ from jaxtyping import Array, Float
 
 from attention_jax.core import checks, plain_types
 from attention_jax.core.calls import clear_calls, clear_fields
-from attention_jax.nn.layers import LayerNorm, Linear, OutSharding
+from attention_jax.nn.layers import Linear, OutSharding
+from attention_jax.nn.norms import LayerNorm
 
 SPREAD = 0.02  # of learned vectors as they start: arXiv:2010.11929, the authors' code
 

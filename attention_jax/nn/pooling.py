@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from attention_jax.core import plain_types
+from attention_jax.core import masks, plain_types
 from attention_jax.core.calls import clear_calls
 from attention_jax.core.types import Variant
 from attention_jax.nn.attention import MultiHeadAttention
@@ -32,8 +32,11 @@ class AttentionPooling(nnx.Module):
         )
 
     def __call__(
-        self, states: Float[Array, "b s m"], *, rngs: nnx.Rngs | None = None
+        self, states: Float[Array, "b s m"], *, first: int = 0, rngs: nnx.Rngs | None = None
     ) -> Float[Array, "b m"]:
-        b, _, m = states.shape
+        """The mean of the states from the one numbered `first` on."""
+        b, s, m = states.shape
+        seen = jnp.broadcast_to((jnp.arange(s) >= first)[None], (b, s)) if first else None
         query = jnp.broadcast_to(self.query[...].astype(states.dtype)[None, None], (b, 1, m))
-        return self.attention(query, states, rngs=rngs)[:, 0]
+        mask = None if seen is None else masks.keys(seen)
+        return self.attention(query, states, mask=mask, rngs=rngs)[:, 0]

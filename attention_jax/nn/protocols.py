@@ -10,7 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from attention_jax.core import checks
-from attention_jax.core.types import State
+from attention_jax.core.types import Context, State
 
 
 class EncoderOutput(NamedTuple):
@@ -174,6 +174,17 @@ class ReadsStates(NextToken, Protocol):
     ) -> Float[Array, "b t m"]: ...
 
     def unembed(self, x: Float[Array, "b t m"]) -> Float[Array, "b t v"]: ...
+
+
+@runtime_checkable
+class OverSequences(Protocol):
+    """A model, or a part of one, whose sequences an axis of a mesh may divide.
+
+    `sequence_context` says which axis, and how; None where each device has whole sequences. A model
+    that has it computes the positions of a shard alone, as do all of its parts.
+    """
+
+    sequence_context: Context | str | None
 
 
 @runtime_checkable

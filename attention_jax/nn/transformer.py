@@ -2,40 +2,34 @@
 
 The models of `models/` share these; none of them imports another.
 
-References: Vaswani et al. 2017, arXiv:1706.03762; norm first: Xiong et al. 2020, arXiv:2002.04745.
+References: Vaswani et al. 2017, arXiv:1706.03762; norm first: Xiong et al. 2020, arXiv:2002.04745;
+norms on both sides: Gemma Team 2024, arXiv:2408.00118, section 2.
 """
 
-from collections.abc import Callable
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.typing import DTypeLike
 from jaxtyping import Array
 
 from attention_jax import variants
 from attention_jax.core import checks, contexts, masks, plain_types
 from attention_jax.core.calls import clear_calls, clear_fields
+from attention_jax.core.rotary import Rotary
 from attention_jax.core.types import Context, MaskFunction, State, Variant
+from attention_jax.engine.context_layout import whole
 from attention_jax.nn.attention import MultiHeadAttention
-from attention_jax.nn.layers import LayerNorm, Linear, Stack, dropout
+from attention_jax.nn.feed_forward import ACTIVATIONS, FeedForward
+from attention_jax.nn.heads import BIASES, Heads
+from attention_jax.nn.layers import Embedding, Stack, dropout
+from attention_jax.nn.norms import EPSILON, NORMS, PLACEMENTS, LayerNorm, RMSNorm, norm_of
 
 POSITIONS = ("sinusoidal", "learned", "rope", "none")
 STAND_IN = "scaled_dot"  # where the named variant cannot serve
-
-
-def gelu(x: Array) -> Array:
-    """`x Phi(x)`, with the normal distribution's `Phi` from `erf`, as torch has it.
-
-    `nnx.gelu` goes by `erfc`, whose branches make a training step on a CPU slower.
-
-    Reference: Hendrycks and Gimpel 2016, arXiv:1606.08415.
-    """
-    return x * (0.5 + 0.5 * jax.lax.erf(x * 0.5**0.5))
-
-
-ACTIVATIONS = {"relu": nnx.relu, "gelu": gelu}
 
 
 @clear_fields
@@ -47,11 +41,13 @@ class TransformerConfig(NamedTuple):
         "sliding_window(size=64)", "mine.py". In a role that it does not have (`Variant.roles`),
         scaled dot stands in: in the encoder for one that only looks back, in the decoder for one
         that must see all, and between the two for one that goes by distances, which mean nothing
-        between two sentences.
-      cross_attention: another one between decoder and encoder.
+        between two sentences. Layers that differ have a pattern, which is repeated over them, and
+        cut off at the last: "[3*gated_delta, scaled_dot]", or a tuple.
+      cross_attention: another one, or another pattern, between decoder and encoder.
       positions: one of `POSITIONS`.
-      norm: "pre" or "post".
-      activation: of the feed-forward layers, one of `ACTIVATIONS`.
+      norm: where norms stand: "pre", before each sub-layer, "post", after its shortcut's sum, or
+        "sandwich", before and after each sub-layer.
+      activation: of the feed-forward layers, one of `ACTIVATIONS`; swiglu and geglu are gated.
       dropout_rate: on embeddings, hidden units and the output of each sub-layer.
       attention_dropout_rate: on attention weights.
       max_length: the longest input, where positions are learned.
@@ -60,6 +56,17 @@ class TransformerConfig(NamedTuple):
       remat: recomputes layers in the backward pass: saves memory.
       context: the axis of the mesh over which sequences are divided in training, or a `Context`;
         None where each device has whole ones.
+      norm_kind: "layer" or "rms".
+      norm_epsilon: added to the mean square of each norm.
+      biases: what adds learned vectors in layers: "all" linear maps and layer norms, the "qkv"
+        projections alone, or "none".
+      qk_norm: whether each head's queries and keys are normed by the root of their mean square.
+      rotary: how they turn, where `positions` is "rope".
+      embedding_scale: of the vectors of tokens, and of learned positions beside them; None for the
+        root of the width.
+      embedding_norm: whether vectors are normed before the first layer, positions included.
+      output_bias: whether logits of tokens have a learned bias, the table being tied or not; those
+        of images always do.
     """
 
     vocabulary_size: int
@@ -68,8 +75,8 @@ class TransformerConfig(NamedTuple):
     heads: int = 4
     kv_heads: int | None = None
     feed_forward: int = 256
-    attention: Variant | str = "scaled_dot"
-    cross_attention: Variant | str | None = None
+    attention: variants.Pattern = "scaled_dot"
+    cross_attention: variants.Pattern | None = None
     positions: str = "sinusoidal"
     norm: str = "pre"
     activation: str = "relu"
@@ -81,6 +88,14 @@ class TransformerConfig(NamedTuple):
     scan: bool = False
     remat: bool = False
     context: Context | str | None = None
+    norm_kind: str = "layer"
+    norm_epsilon: float = EPSILON
+    biases: str = "all"
+    qk_norm: bool = False
+    rotary: Rotary = Rotary()
+    embedding_scale: float | None = None
+    embedding_norm: bool = False
+    output_bias: bool = False
 
     def check(self) -> None:
         """Raises ValueError where a field is of another type, or out of its range."""
@@ -93,77 +108,76 @@ class TransformerConfig(NamedTuple):
         for name in ("dropout_rate", "attention_dropout_rate"):
             checks.fraction(name, getattr(self, name))
         checks.one_of("positions", self.positions, POSITIONS)
-        checks.one_of("norm", self.norm, ("pre", "post"))
+        checks.one_of("norm", self.norm, PLACEMENTS)
+        checks.one_of("norm_kind", self.norm_kind, NORMS)
+        checks.above_zero("norm_epsilon", self.norm_epsilon)
+        checks.one_of("biases", self.biases, BIASES)
+        self.rotary.check()
+        if self.embedding_scale is not None:
+            beside = ", or None for the root of the width"
+            checks.above_zero("embedding_scale", self.embedding_scale, beside=beside)
         checks.one_of("activation", self.activation, tuple(ACTIVATIONS))
         checks.one_of("dtype", self.dtype, ("float32", "bfloat16"))
         if self.context is not None:
             contexts.checked(self.context)
-        for attention in (self.attention, self.cross_attention):
-            if attention is not None:
-                variants.resolve(attention)
+        for name in ("attention", "cross_attention"):
+            attention = getattr(self, name)
+            if attention is None:
+                continue
+            if self.scan and len(set(variants.pattern(attention, argument=name))) > 1:
+                raise ValueError(
+                    "`scan` must be False where layers differ: it runs one compiled layer; got "
+                    f"`{name}` {variants.label(attention)!r}. Leave `scan` out."
+                )
 
+    def at(self, layer: int) -> "TransformerConfig":
+        """The configuration of one layer, whose attention is no pattern.
 
-class FeedForward(nnx.Module):
-    """Position-wise feed-forward network: `W_2 relu(W_1 x)`.
-
-    Reference: Vaswani et al. 2017, arXiv:1706.03762, section 3.3; in place of the maximum,
-    x P(z < x) of a normal z: Hendrycks and Gimpel 2016, arXiv:1606.08415.
-    """
-
-    @clear_calls
-    def __init__(
-        self,
-        width: int,
-        hidden: int,
-        *,
-        activation: str = "relu",
-        dropout_rate: float,
-        dtype: DTypeLike,
-        rngs: nnx.Rngs,
-    ):
-        checks.one_of("activation", activation, tuple(ACTIVATIONS))
-        plain_types.sizes(width=width, hidden=hidden)
-        plain_types.rates(dropout_rate=dropout_rate)
-        dtype = plain_types.float_dtype(dtype)
-        init = nnx.initializers.xavier_uniform()
-        self.up = Linear(width, hidden, kernel_init=init, dtype=dtype, rngs=rngs)
-        self.down = Linear(hidden, width, kernel_init=init, dtype=dtype, rngs=rngs)
-        self.activation, self.dropout_rate = activation, dropout_rate
-
-    def __call__(self, x: Array, *, rngs: nnx.Rngs | None = None) -> Array:
-        hidden = ACTIVATIONS[self.activation](self.up(x))
-        return self.down(dropout(hidden, self.dropout_rate, rngs))
+        >>> TransformerConfig(10, attention="[2*alibi, scaled_dot]").at(5).attention
+        'scaled_dot'
+        """
+        own, cross = variants.pattern(self.attention), None
+        if self.cross_attention is not None:
+            found = variants.pattern(self.cross_attention, argument="cross_attention")
+            cross = found[layer % len(found)]
+        return self._replace(attention=own[layer % len(own)], cross_attention=cross)
 
 
 class Residual(nnx.Module):
-    """A sub-layer with its norm and shortcut: `x + f(norm(x))`, or `norm(x + f(x))`."""
+    """A sub-layer with its norms and shortcut.
+
+    pre: x + f(norm(x))      post: norm(x + f(x))      sandwich: x + norm'(f(norm(x)))
+    """
 
     @clear_calls
     def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
-        self.pre = config.norm == "pre"
-        self.norm = LayerNorm(config.width, dtype=jnp.dtype(config.dtype), rngs=rngs)
-        self.dropout_rate = config.dropout_rate
+        self.placement, self.dropout_rate = config.norm, config.dropout_rate
+        self.norm = norm_at(config, rngs=rngs)
+        if self.placement == "sandwich":
+            self.norm_after = norm_at(config, rngs=rngs)
 
     def pre_norm(self, x: Array) -> Array:
         """The input of the sub-layer: normalized first, or as it is."""
-        return self.norm(x) if self.pre else x
+        return x if self.placement == "post" else self.norm(x)
 
     def add(self, x: Array, update: Array, rngs: nnx.Rngs | None = None) -> Array:
-        """The shortcut plus the sub-layer's output; normalized last, or as it is."""
+        """The shortcut plus the sub-layer's output, one of them or none normalized."""
+        if self.placement == "sandwich":
+            update = self.norm_after(update)
         x = x + dropout(update, self.dropout_rate, rngs)
-        return x if self.pre else self.norm(x)
+        return self.norm(x) if self.placement == "post" else x
 
 
 def attention_of(
     config: TransformerConfig, variant: Variant, *, rope: bool, rngs: nnx.Rngs
 ) -> MultiHeadAttention:
-    """A variant in heads, of the sizes of a configuration."""
+    """A variant in heads, of the sizes and choices of a configuration."""
+    own = Heads(config.heads, config.kv_heads, config.biases, config.qk_norm, config.norm_epsilon)
     return MultiHeadAttention(
         config.width,
-        heads=config.heads,
-        kv_heads=config.kv_heads,
+        heads=own,
         variant=variant,
-        rope=rope,
+        rope=rope and config.rotary,
         dropout_rate=config.attention_dropout_rate,
         dtype=jnp.dtype(config.dtype),
         rngs=rngs,
@@ -179,12 +193,13 @@ class Layer(nnx.Module):
     def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
         plain_types.of_kind("config", config, TransformerConfig)
         config.check()
-        own, self.context = variant_at(config, self.role), config.context
+        own, self.sequence_context = variant_at(config, self.role), config.context
         self.attention = attention_of(config, own, rope=config.positions == "rope", rngs=rngs)
         self.feed_forward = FeedForward(
             config.width,
             config.feed_forward,
             activation=config.activation,
+            bias=config.biases == "all",
             dropout_rate=config.dropout_rate,
             dtype=jnp.dtype(config.dtype),
             rngs=rngs,
@@ -196,7 +211,7 @@ class Layer(nnx.Module):
         self, x: Array, mask: MaskFunction | None = None, rngs: nnx.Rngs | None = None
     ) -> Array:
         """The self-attention block."""
-        inside, context = self.around_attention.pre_norm(x), self.context
+        inside, context = self.around_attention.pre_norm(x), self.sequence_context
         update = self.attention(inside, mask=mask, rngs=rngs, context=context)
         return self.around_attention.add(x, update, rngs)
 
@@ -221,11 +236,12 @@ class EncoderLayer(Layer):
 
     def __call__(self, x: Array, visible: Array, *, rngs: nnx.Rngs | None = None) -> Array:
         """Lets each position of `x` see those where `visible` [b s]."""
-        return self.feed_forward_block(self.self_attention(x, masks.keys(visible), rngs), rngs)
+        seen = masks.keys(whole(visible, self.sequence_context))
+        return self.feed_forward_block(self.self_attention(x, seen, rngs), rngs)
 
 
 def variant_at(config: TransformerConfig, role: str) -> Variant:
-    """The variant in one of `core.types.ROLES`, as `TransformerConfig` says.
+    """The variant of the first layer in one of `core.types.ROLES`, as `TransformerConfig` says.
 
     Raises:
       ValueError: `cross_attention` cannot stand between two sequences.
@@ -234,39 +250,100 @@ def variant_at(config: TransformerConfig, role: str) -> Variant:
 
 
 def name_at(config: TransformerConfig, role: str) -> str:
-    """The text of the variant that `variant_at` returns."""
-    return variants.label(_chosen(config, role))
+    """The text of the variants of all layers in a role: of one, where they are alike."""
+    count = len(variants.pattern(config.attention))
+    if config.cross_attention is not None:
+        count = math.lcm(count, len(variants.pattern(config.cross_attention)))
+    return in_turn([_chosen(config.at(n), role) for n in range(min(count, config.layers))])
+
+
+def in_turn(attentions: Sequence[Variant | str]) -> str:
+    """The text of the attentions of layers: of one, where they are alike.
+
+    >>> in_turn(["alibi", "alibi", "dot"]), in_turn(["alibi", "alibi"])
+    ('[2*alibi, dot]', 'alibi')
+    """
+    runs = [(x, len(list(same))) for x, same in itertools.groupby(map(variants.label, attentions))]
+    if len(runs) == 1:
+        return runs[0][0]
+    return f"[{', '.join(f'{n}*{name}' if n > 1 else name for name, n in runs)}]"
 
 
 def _chosen(config: TransformerConfig, role: str) -> Variant | str:
+    """Of the first layer."""
     if role == "cross" and config.cross_attention is not None:
-        if "cross" not in variants.resolve(config.cross_attention).roles:
+        cross = variants.pattern(config.cross_attention, argument="cross_attention")[0]
+        if "cross" not in variants.resolve(cross).roles:
             raise ValueError(
                 "`cross_attention` must serve between two sequences, of which distances and a "
-                f"common order mean nothing; got {variants.label(config.cross_attention)!r}. Use "
+                f"common order mean nothing; got {variants.label(cross)!r}. Use "
                 "scaled_dot, or another that `attention-jax list` shows as cross."
             )
-        return config.cross_attention
-    own = variants.resolve(config.attention)
-    return config.attention if role in own.roles else STAND_IN
+        return cross
+    own = variants.pattern(config.attention)[0]
+    return own if role in variants.resolve(own).roles else STAND_IN
 
 
 def stack(layer: Callable[..., nnx.Module], config: TransformerConfig, *, rngs: nnx.Rngs) -> Stack:
     """As many layers as the configuration says, built by `layer(config, rngs=rngs)`."""
     return Stack(
-        lambda rngs: layer(config, rngs=rngs),
-        config.layers,
+        [partial(_built, layer, config.at(number)) for number in range(config.layers)],
         scan=config.scan,
         remat=config.remat,
         rngs=rngs,
     )
 
 
+def _built(
+    layer: Callable[..., nnx.Module], config: TransformerConfig, rngs: nnx.Rngs
+) -> nnx.Module:
+    return layer(config, rngs=rngs)
+
+
+def norm_at(config: TransformerConfig, *, rngs: nnx.Rngs) -> LayerNorm | RMSNorm:
+    """A norm of the model's width, of the kind that the configuration says."""
+    return norm_of(
+        config.norm_kind,
+        config.width,
+        epsilon=config.norm_epsilon,
+        bias=config.biases == "all",
+        dtype=jnp.dtype(config.dtype),
+        rngs=rngs,
+    )
+
+
 def last_norm(config: TransformerConfig, *, rngs: nnx.Rngs) -> Callable[[Array], Array]:
     """The norm after the last layer; none after a post-norm layer, which ends in its own."""
-    if config.norm == "post":
-        return _unchanged
-    return LayerNorm(config.width, dtype=jnp.dtype(config.dtype), rngs=rngs)
+    return _unchanged if config.norm == "post" else norm_at(config, rngs=rngs)
+
+
+def embedding_norm(config: TransformerConfig, *, rngs: nnx.Rngs) -> Callable[[Array], Array]:
+    """The norm before the first layer, where the configuration has one.
+
+    Reference: Le Scao et al. 2022, arXiv:2211.05100, section 3.2.3.
+    """
+    return norm_at(config, rngs=rngs) if config.embedding_norm else _unchanged
+
+
+def embedding_of(config: TransformerConfig, *, rngs: nnx.Rngs) -> Embedding:
+    """The table of tokens, of the sizes and choices of a configuration."""
+    return Embedding(
+        config.vocabulary_size,
+        config.width,
+        positions="none" if config.positions == "rope" else config.positions,
+        max_length=config.max_length,
+        scale=config.embedding_scale,
+        dtype=jnp.dtype(config.dtype),
+        context=config.context,
+        rngs=rngs,
+    )
+
+
+def with_bias(logits: Array, bias: nnx.Param | None) -> Array:
+    """Logits plus the bias of each token, where there is one."""
+    if bias is None:
+        return logits
+    return logits + bias[...].reshape((1,) * (logits.ndim - 1) + (-1,))
 
 
 def _unchanged(x: Array) -> Array:

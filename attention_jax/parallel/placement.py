@@ -45,13 +45,30 @@ def padded(batch: Batch, rows: int) -> Batch:
     return jax.tree.map(longer, batch) if missing else batch
 
 
-def rounded_up(rows: int, shares: int) -> int:
-    """The next number of rows that so many shares divide.
+def lengthened(batch: Batch, multiple: int) -> Batch:
+    """A batch on the host whose positions are filled up to a multiple of a number.
+
+    Positions lie along the second axis of a batch that has a weight for each, and what is added is
+    empty: padding without weight. A batch with one weight a row stays as it is.
+    """
+    if multiple == 1 or np.ndim(batch.weights) == 1:
+        return batch
+
+    def longer(x: Any) -> np.ndarray:
+        own = np.asarray(x)
+        missing = rounded_up(own.shape[1], multiple) - own.shape[1]
+        return np.pad(own, [(0, 0), (0, missing), *[(0, 0)] * (own.ndim - 2)])
+
+    return jax.tree.map(lambda x: longer(x) if np.ndim(x) > 1 else x, batch)
+
+
+def rounded_up(count: int, shares: int) -> int:
+    """The next number, of rows or positions, that so many shares divide.
 
     >>> rounded_up(12, 8), rounded_up(16, 8)
     (16, 16)
     """
-    return -(-rows // shares) * shares
+    return -(-count // shares) * shares
 
 
 def batch_spec(shape: tuple[int, ...], context: int) -> PartitionSpec:
@@ -70,16 +87,16 @@ def spread(batch: Batch, params: Tree) -> Batch:
     mesh = mesh_of(params)
     if mesh is None:
         return batch
-    return placed(padded(batch, rounded_up(rows_of(batch), shape_of(mesh).rows)), mesh)
+    shape = shape_of(mesh)
+    return placed(padded(batch, rounded_up(rows_of(batch), shape.rows)), mesh, shape.context)
 
 
-def placed(batch: Batch, mesh: Mesh) -> Batch:
-    """A batch whose rows the mesh shares evenly, spread over it."""
+def placed(batch: Batch, mesh: Mesh, context: int) -> Batch:
+    """A batch whose rows the mesh shares evenly, spread over it; positions over so many shards."""
 
     def put(x: Any) -> jax.Array:
         own = np.asarray(x)
-        spec = batch_spec(own.shape, shape_of(mesh).context)
-        return from_host(own, NamedSharding(mesh, spec))
+        return from_host(own, NamedSharding(mesh, batch_spec(own.shape, context)))
 
     return jax.tree.map(put, batch)
 
@@ -93,13 +110,13 @@ def own_rows(mesh: Mesh, rows: int) -> slice:
     return slice(min(first for first, _, _ in bounds), max(last for _, last, _ in bounds))
 
 
-def placed_rows(part: Batch, mesh: Mesh, rows: int) -> Batch:
-    """A batch of so many rows, of which this process has `own_rows` alone, spread over the mesh."""
+def placed_rows(part: Batch, mesh: Mesh, rows: int, context: int) -> Batch:
+    """As `placed`, of a batch of so many rows, of which this process has `own_rows` alone."""
 
     def put(x: Any) -> jax.Array:
         own = np.asarray(x)
         shape = (rows, *own.shape[1:])
-        sharding = NamedSharding(mesh, batch_spec(shape, shape_of(mesh).context))
+        sharding = NamedSharding(mesh, batch_spec(shape, context))
         return jax.make_array_from_process_local_data(sharding, own, shape)
 
     return jax.tree.map(put, part)

@@ -47,6 +47,8 @@ class Plan(NamedTuple):
       optimizer_bytes: of a device.
       temporary_bytes: of a device, beside these in a step: activations, gradients and gathered
         parameters; None where no step was compiled.
+      multiple: that the lengths of sequences are filled up to.
+      sequences: how devices share their positions, in words; "" where they do not.
     """
 
     mesh: MeshShape
@@ -54,6 +56,8 @@ class Plan(NamedTuple):
     parameter_bytes: int
     optimizer_bytes: int
     temporary_bytes: int | None = None
+    multiple: int = 1
+    sequences: str = ""
 
     def __str__(self) -> str:
         return "\n".join([f"mesh: {self.mesh} on {math.prod(self.mesh)} devices", *self._lines()])
@@ -71,6 +75,8 @@ class Plan(NamedTuple):
         for why in sorted({part.why_not for part in self.parts if part.why_not}):
             own = [part for part in self.parts if part.why_not == why]
             lines.append(f"  less divided than could be, as {why}: {_listed(own)}")
+        if self.sequences:
+            lines.append(f"  {self.sequences}")
         beside = self.temporary_bytes
         lines.append(
             f"  a device holds {self.parameter_bytes / 1e6:,.3f} MB of parameters, "
@@ -95,7 +101,17 @@ def plan(layout: Layout, state: Tree, compiled: jax.stages.Compiled | None = Non
         parameter_bytes=device_bytes(state.params, layout),
         optimizer_bytes=device_bytes(state.opt, layout),
         temporary_bytes=None if sizes is None else sizes.temp_size_in_bytes,
+        multiple=layout.multiple,
+        sequences=_sequences(layout),
     )
+
+
+def _sequences(layout: Layout) -> str:
+    if layout.context is None:
+        return ""
+    rest = "its own positions" if layout.by_positions else "attention for its own positions"
+    more = "" if layout.by_positions else ", and XLA divides the rest"
+    return f"of sequences a device computes {rest}, with keys by {layout.context.strategy}{more}"
 
 
 def device_bytes(tree: Tree, layout: Layout) -> int:

@@ -1,11 +1,12 @@
 """Configuration of a training run."""
 
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import optax
 
 from attention_jax.core import checks, plain_types
 from attention_jax.core.calls import clear_fields
+from attention_jax.core.types import Strategy
 from attention_jax.parallel.mesh import parse
 from attention_jax.training import optimizers
 
@@ -45,6 +46,8 @@ class TrainConfig(NamedTuple):
       tensorboard: writes TensorBoard summaries too.
       mesh: devices to train on, as `parallel.parse` reads it, such as "data=2,fsdp=4"; None for
         one device.
+      context_strategy: how attention reaches the keys that other devices of `context` hold, see
+        `core.types.Context`.
     """
 
     steps: int
@@ -71,6 +74,7 @@ class TrainConfig(NamedTuple):
     profile_steps: int = 0
     tensorboard: bool = False
     mesh: str | None = None
+    context_strategy: Strategy = "gather"
 
     def check(self) -> None:
         """Raises ValueError if a number is out of range."""
@@ -95,6 +99,7 @@ class TrainConfig(NamedTuple):
             raise ValueError(f"`max_seconds` must be above 0 or None; got {self.max_seconds}.")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"`label_smoothing` must be in [0, 1); got {self.label_smoothing}.")
+        checks.one_of("context_strategy", self.context_strategy, get_args(Strategy))
         if self.mesh:
             parse(self.mesh)
         self.transform()  # refuses what the optimizer and its schedule cannot do

@@ -40,7 +40,7 @@ class Feed:
             return found, int(found.weights.sum())
         if not isinstance(found, Part):
             return self._layout.place(found), int(found.weights.sum())
-        batch = placement.placed_rows(found.batch, self._layout.mesh, found.rows)
+        batch = self._layout.place_part(found.batch, found.rows)
         return batch, self._count(batch.weights)
 
     def get_state(self) -> State:

@@ -6,11 +6,13 @@ import jax
 from flax import nnx
 from jax.sharding import Mesh
 
+from attention_jax.core.types import Strategy
 from attention_jax.data.batching import Batches
+from attention_jax.nn.protocols import OverSequences
 from attention_jax.parallel import mesh, plans
 from attention_jax.parallel.layout import Layout, heads_of
 from attention_jax.parallel.placement import Tree
-from attention_jax.training import objectives
+from attention_jax.training import contexts, objectives
 from attention_jax.training.config import TrainConfig
 from attention_jax.training.objectives import Objective
 from attention_jax.training.step import Build, Steps, TrainState, begin, compile_steps, start
@@ -40,17 +42,18 @@ def prepare(
     Raises:
       ValueError: the mesh does not use the devices that are here.
     """
-    layout = layout_of(build, config.mesh)
+    layout = layout_of(build, config)
     graphdef, state = start(build, config.transform(), config.seed, layout)
     return Prepared(graphdef, state, _steps(graphdef, config, objective, layout), layout)
 
 
-def layout_of(build: Build, text: str | None) -> Layout | None:
-    """The layout of a model on the mesh that a text names; None for a single device.
+def layout_of(build: Build, config: TrainConfig) -> Layout | None:
+    """The layout of a model on the mesh that a configuration names; None for a single device.
 
     Raises:
       ValueError: the mesh does not use the devices that are here.
     """
+    text = config.mesh
     if not text and jax.process_count() > 1:
         raise ValueError(
             f"`mesh` must be given where {jax.process_count()} processes train together; got none. "
@@ -61,13 +64,24 @@ def layout_of(build: Build, text: str | None) -> Layout | None:
     devices = mesh.make_mesh(mesh.parse(text))
     if devices.size == 1:
         return None
-    return on_mesh(build, devices)
+    return on_mesh(build, devices, config.context_strategy)
 
 
-def on_mesh(build: Build, devices: Mesh) -> Layout:
-    """The layout of a model on a mesh, which may be of no devices."""
+def on_mesh(build: Build, devices: Mesh, strategy: Strategy = "gather") -> Layout:
+    """The layout of a model on a mesh, which may be of no devices.
+
+    Args:
+      strategy: by which attention divides sequences along `context`.
+    """
     model = nnx.eval_shape(lambda: build(jax.random.key(0)))
-    return Layout(devices, nnx.as_pure(nnx.split(model)[1]), heads_of(model))
+    return Layout(
+        devices,
+        nnx.as_pure(nnx.split(model)[1]),
+        heads_of(model),
+        strategy=strategy,
+        by_positions=isinstance(model, OverSequences),
+        shortening=contexts.shortening_of(model),
+    )
 
 
 def laid_out(shapes: Tree, layout: Layout) -> Tree:
@@ -86,7 +100,7 @@ def plan(
     Raises:
       ValueError: the mesh does not use the devices that are here.
     """
-    layout = layout_of(build, config.mesh)
+    layout = layout_of(build, config)
     if layout is None:
         return None
     graphdef, make = begin(build, config.transform(), config.seed)

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt32
 
 from attention_jax.core.types import Params
 from attention_jax.parallel.layout import Layout
-from attention_jax.training import objectives
+from attention_jax.training import contexts, objectives
 from attention_jax.training.objectives import Objective
 
 # This generator gives the same numbers on every device; on CPU no other is faster.
@@ -128,6 +128,9 @@ def compile_steps(
       accumulate: batches accumulated into one update.
       layout: of state and batches on a mesh; by default they lie on one device.
     """
+
+    if layout is not None and layout.context is not None:
+        graphdef = contexts.divided(graphdef, layout.params, layout.context)
 
     def loss(params, batch, key):
         model, rngs = nnx.merge(graphdef, params), nnx.Rngs(dropout=key)

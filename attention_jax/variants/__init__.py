@@ -12,13 +12,18 @@ from typing import Any
 
 from attention_jax.core.types import Variant
 from attention_jax.variants import _registry
-from attention_jax.variants._builders.linear import from_decay, from_delta, from_features
+from attention_jax.variants._builders.delta import from_delta
+from attention_jax.variants._builders.linear import from_decay, from_features
 from attention_jax.variants._builders.pair import from_mask, from_score
 from attention_jax.variants._builders.stateful import from_weights
 from attention_jax.variants._registry import aliases, canonical_name, names
-from attention_jax.variants._text import parse, slug, split
+from attention_jax.variants._text import layers, parse, slug, split
+
+# Of a stack of layers: one attention for all, or a pattern that is repeated.
+Pattern = Variant | str | tuple[Variant | str, ...]
 
 __all__ = [
+    "Pattern",
     "aliases",
     "canonical_name",
     "from_decay",
@@ -29,8 +34,10 @@ __all__ = [
     "from_weights",
     "get",
     "label",
+    "layers",
     "names",
     "parse",
+    "pattern",
     "resolve",
     "slug",
     "split",
@@ -77,8 +84,38 @@ def resolve(attention: Variant | str, *, argument: str = "attention") -> Variant
     return _registry.make(parse(attention))
 
 
-def label(attention: Variant | str) -> str:
+def pattern(attention: Pattern, *, argument: str = "attention") -> tuple[Variant | str, ...]:
+    """The attentions that the layers of a stack have in turn, over and over; each is checked.
+
+    Args:
+      attention: a text in brackets, with counts; or a tuple of variants and texts. One variant,
+        or its text, is a pattern of itself.
+      argument: its name in an error.
+
+    Raises:
+      ValueError: the text could not be read, the tuple is empty, or as `get`.
+
+    >>> pattern("[2*alibi, scaled_dot]"), pattern("alibi")
+    (('alibi', 'alibi', 'scaled_dot'), ('alibi',))
+    """
+    if isinstance(attention, tuple) and not isinstance(attention, Variant):
+        found = attention
+        if not found:
+            raise ValueError(
+                f"`{argument}` must have an attention for at least one layer; got an empty tuple. "
+                "Name one, such as 'scaled_dot'."
+            )
+    else:
+        found = layers(attention) if isinstance(attention, str) else (attention,)
+    for one in dict.fromkeys(found):
+        resolve(one, argument=argument)
+    return found
+
+
+def label(attention: Pattern) -> str:
     """A word for errors and legends: the text, or "a Variant" for a value, which has no name."""
+    if isinstance(attention, tuple) and not isinstance(attention, Variant):
+        return f"[{', '.join(map(label, attention))}]"
     return attention if isinstance(attention, str) else "a Variant"
 
 

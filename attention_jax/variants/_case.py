@@ -16,6 +16,7 @@ from attention_jax.core.types import MaskFunction, Options, Params, Variant
 BATCH, LENGTH, LONG = 2, 5, 131  # the last is one beyond a block, and some
 HEADS, KV_HEADS, WIDTH, VALUE_WIDTH = 4, 2, 8, 6
 SIZES = {"heads": HEADS, "kv_heads": KV_HEADS, "head_width": WIDTH}
+INPUT_WIDTH = 12  # of the layer, which need not be that of all heads
 HIDDEN = np.arange(LENGTH)[None, :].repeat(BATCH, 0) < LENGTH - 1  # all keys but the last
 
 Ability = TypeVar("Ability")
@@ -62,9 +63,14 @@ class Case:
         self.causal = "causal" in variant.roles
         self.both_ways = "bidirectional" in variant.roles or "cross" in variant.roles
         # Biases may start near 0: moved, they would show a leak.
+        self.sizes = SIZES | ({} if variant.features is None else {"width": INPUT_WIDTH})
         self.params: Params = jax.tree.map(
-            lambda x: x + 0.5, variant.init(jax.random.key(0), **SIZES)
+            lambda x: x + 0.5, variant.init(jax.random.key(0), **self.sizes)
         )
+        # The layer's input, the same in every sequence.
+        draw = np.random.default_rng(7)
+        drawn = jnp.asarray(draw.normal(size=(1, LONG, INPUT_WIDTH)), jnp.bfloat16)
+        self.input = drawn.astype(jnp.float32)  # which bfloat16 holds without rounding
         # The mask of most promises: causal where the variant can be.
         self.mask = masks.causal if self.causal else None
         self.qkv = self.inputs(LENGTH, batch=BATCH)
@@ -80,7 +86,20 @@ class Case:
 
     def attend(self, qkv: Sequence[Array], mask: MaskFunction | None = None, **options: Any) -> Any:
         """The variant's output for these inputs; `options` are fields of `Options`."""
-        return self.variant.attend(self.params, *qkv, Options(mask=mask, **options))
+        return self.attend_with(self.params, qkv, Options(mask=mask, **options))
+
+    def attend_with(self, params: Params, qkv: Sequence[Array], options: Options) -> Any:
+        """As `attend`, with other parameters."""
+        features = self.features(params, qkv[0], options.query_offset)
+        return self.variant.attend(params, *qkv, options, **features)
+
+    def features(self, params: Params, q: Array, first: int | Array = 0) -> dict[str, Any]:
+        """The keyword of features of these queries [b t h d]; none where the variant has none."""
+        if self.variant.features is None:
+            return {}
+        x = jax.lax.dynamic_slice_in_dim(self.input, first, q.shape[1], axis=1).astype(q.dtype)
+        whole = jnp.broadcast_to(x, (q.shape[0], *x.shape[1:]))
+        return {"features": self.variant.features(params, whole)}
 
     def need(self, ability: Ability | None, why: str) -> Ability:
         """The ability; `NotPromised` where it is None or False."""
@@ -105,7 +124,7 @@ class Case:
 
         def loss(params: Params, qkv: Sequence[Array], seen: Array) -> Array:
             mask = masks.both(self.mask, masks.keys(seen))
-            return (self.variant.attend(params, *qkv, Options(mask=mask)) ** 2).sum() / 2
+            return (self.attend_with(params, qkv, Options(mask=mask)) ** 2).sum() / 2
 
         return jax.jit(jax.grad(loss, (0, 1)))
 

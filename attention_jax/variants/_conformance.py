@@ -197,12 +197,14 @@ def float32_stays_in_64_bit_mode(case: Case) -> None:
     variant = case.variant
 
     def passes(qkv: Heads) -> tuple[Array, tuple[Any, ...]]:
-        params = variant.init(jax.random.key(0), **SIZES)
-        out = variant.attend(params, *qkv, Options(mask=case.mask))
+        params = variant.init(jax.random.key(0), **case.sizes)
+        features = case.features(params, qkv[0])
+        out = variant.attend(params, *qkv, Options(mask=case.mask), **features)
         if variant.start is None or variant.step is None:
             return out, ()
         state = variant.start(params, BATCH, LENGTH, **_state_sizes(case))
-        return out, (state, variant.step(params, state, *(x[:, 0] for x in qkv))[0])
+        first = jax.tree.map(lambda x: x[:, 0], features)
+        return out, (state, variant.step(params, state, *(x[:, 0] for x in qkv), **first)[0])
 
     with jax.enable_x64(True):
         out, states = jax.eval_shape(passes, case.qkv)
@@ -265,8 +267,10 @@ def steps_reproduce_the_pass(case: Case) -> None:
         return
     state, rows = _started(case), []
     step = jax.jit(functools.partial(case.variant.step, case.params))
+    features = case.features(case.params, q)
     for n in range(LENGTH):
-        state, out = step(state, *(x[:, n] for x in case.qkv))
+        own = jax.tree.map(lambda x, n=n: x[:, n], features)
+        state, out = step(state, *(x[:, n] for x in case.qkv), **own)
         rows.append(out)
     close(jnp.stack(rows, 1), case.out(case.qkv), sentence, rtol=1e-4, atol=1e-5)
 

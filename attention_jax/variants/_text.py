@@ -4,15 +4,19 @@ alibi                        a variant of the library
 sliding_window(size=64)      with options: literals of Python, each by its name
 mine.py                      a file of your own, with a function of the file's name
 mine.py:manhattan(p=2)       another function of it
+[3*gated_delta, scaled_dot]  a pattern, repeated over the layers of a stack
 """
 
 import ast
+import itertools
 import re
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
 _FILE = re.compile(r"(?P<source>.+?\.py)(?::(?P<function>[^()]*))?(?P<call>\(.*\))?", re.DOTALL)
 _NAME = re.compile(r"(?P<source>[^()]+)(?P<call>\(.*\))?", re.DOTALL)
+_TIMES = re.compile(r"(?:(?P<count>\d+)\s*\*\s*)?(?P<text>.+)", re.DOTALL)
+MOST_LAYERS = 1000  # of a pattern
 _FORMS = "Write alibi, sliding_window(size=64), mine.py or mine.py:function(p=2)."
 
 
@@ -56,6 +60,8 @@ def parse(text: str) -> Spec:
             f"{type(text).__name__}. {_FORMS}"
         )
     stripped = text.strip()
+    if is_pattern(stripped):
+        raise _unreadable(text, "it is a pattern of layers, and one attention is asked for")
     match = _FILE.fullmatch(stripped) or _NAME.fullmatch(stripped)
     if match is None:
         raise _unreadable(text, "brackets must open after a name and close at the end")
@@ -103,6 +109,37 @@ def _unreadable(text: str, why: str) -> ValueError:
     return ValueError(f"The attention {_short(text)!r} could not be read: {why}. {_FORMS}")
 
 
+def is_pattern(text: str) -> bool:
+    """Tells whether a text is a pattern of layers."""
+    return text.strip().startswith("[")
+
+
+def layers(text: str) -> tuple[str, ...]:
+    """The attentions of a pattern, each as often as it stands there; of another text, itself.
+
+    Raises:
+      ValueError: it is no such text, or a count is not from 1 up.
+
+    >>> layers("[2*gated_delta, scaled_dot]"), layers("alibi")
+    (('gated_delta', 'gated_delta', 'scaled_dot'), ('alibi',))
+    """
+    if not isinstance(text, str) or not is_pattern(text):
+        return (text,)
+    stripped = text.strip()
+    items = split(stripped[1:-1])
+    if not stripped.endswith("]") or not items:
+        raise _unreadable(text, "a pattern is a list in brackets, as [3*gated_delta, scaled_dot]")
+    found: list[str] = []
+    for item in items:
+        parts: Any = _TIMES.fullmatch(item)
+        count = int(parts["count"] or 1)
+        if not 1 <= count <= MOST_LAYERS - len(found):
+            raise _unreadable(text, f"a count must be from 1, for {MOST_LAYERS} layers in all")
+        parse(parts["text"])
+        found += [parts["text"].strip()] * count
+    return tuple(found)
+
+
 def split(text: str) -> list[str]:
     """The items of a list in a flag: at commas outside brackets, without empty ones.
 
@@ -134,7 +171,12 @@ def slug(text: str) -> str:
 
     >>> slug("sliding_window(size=64)"), slug("mine.py:manhattan(p=2)"), slug("alibi")
     ('sliding_window-size_64', 'mine-manhattan-p_2', 'alibi')
+    >>> slug("[3*gated_delta, scaled_dot]")
+    '3x_gated_delta+scaled_dot'
     """
+    if is_pattern(text):
+        runs = [(one, len(list(same))) for one, same in itertools.groupby(layers(text))]
+        return "+".join(f"{n}x_{slug(x)}" if n > 1 else slug(x) for x, n in runs)
     spec = parse(text)
     stem = PurePath(spec.source).stem if spec.is_file else spec.source
     parts = [stem] if spec.function == stem else [stem, spec.function]

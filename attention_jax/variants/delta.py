@@ -16,7 +16,7 @@ Cost: t d e products a head for the states, and t 64 (d + e) within chunks; d e 
 
 from attention_jax.core import checks
 from attention_jax.core.types import Variant
-from attention_jax.variants._builders.linear import from_delta
+from attention_jax.variants._builders.delta import from_delta
 
 ALIASES = ("deltanet",)
 

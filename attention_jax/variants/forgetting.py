@@ -34,7 +34,8 @@ def forgetting() -> Variant:
     ) -> Output:
         checks.attention_arrays(q, k, v)
         keywise.only_causal("forgetting", keywise.is_causal(options.mask))
-        _check_inside(q.shape[1], k.shape[1], options.query_offset, options.key_offset)
+        at = options.query_offset, options.key_offset
+        keywise.inside("forgetting", "where the gates are", q.shape[1], k.shape[1], *at)
         b, s = k.shape[:2]
         visible = keywise.seen_keys(options.mask, batch=b, length=s, offset=options.key_offset)
         sums = jnp.cumsum(_log_forget(params, q, k, visible), axis=-1)
@@ -73,13 +74,3 @@ def _lowered(sums: Float[Array, "b h s"], key_offset: int | Array) -> ScoreMod:
         return score + (sums[b, h, query] - sums[b, h, key]).astype(score.dtype)
 
     return lower
-
-
-def _check_inside(queries: int, keys: int, query_offset: Any, key_offset: Any) -> None:
-    known = isinstance(query_offset, int) and isinstance(key_offset, int)
-    if known and query_offset + queries > key_offset + keys:
-        raise ValueError(
-            "The queries of forgetting must stand within the positions of the keys, where the "
-            f"gates are; got queries to {query_offset + queries - 1} and keys to "
-            f"{key_offset + keys - 1}. Give the keys of these positions too."
-        )

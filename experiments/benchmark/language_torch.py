@@ -10,6 +10,8 @@ from torch.nn import functional
 from attention_jax.nn.transformer import TransformerConfig
 
 NORM_EPSILON = 1e-6  # as Flax has it
+# Fields of a configuration in which the two sides may be of any value.
+SIZES = "vocabulary_size width layers heads feed_forward max_length dropout_rate".split()
 
 
 class Block(nn.Module):
@@ -66,19 +68,21 @@ class Language(nn.Module):
 
 def _check(config: TransformerConfig) -> None:
     """Refuses what would make the two sides do different work."""
-    plain = {
+    own = {
         "attention": "scaled_dot",
         "positions": "learned",
         "norm": "pre",
         "tied": True,
         "activation": "gelu",
-        "kv_heads": None,
         "dtype": "float32",
-        "attention_dropout_rate": 0.0,
-        "scan": False,
-        "remat": False,
     }
-    other = {name: getattr(config, name) for name in plain if getattr(config, name) != plain[name]}
+    plain = TransformerConfig(0)._asdict() | own
+    free = (*SIZES, "cross_attention", "context")
+    other = {
+        name: value
+        for name, value in config._asdict().items()
+        if name not in free and value != plain[name]
+    }
     if other:
         raise ValueError(
             "the model in torch is that of the preset tiny_shakespeare, of any size; got "

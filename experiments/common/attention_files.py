@@ -10,30 +10,38 @@ from attention_jax import variants
 from attention_jax.core.files import content_hash, write_whole
 from experiments.common import flags
 
+_FLAGS = ("attention", "cross_attention")
 _FILE = re.compile(r"^([^()\[\]]*?\.py)(?=$|[:(])")
 
 
-def of_text(attention: str | None) -> Path | None:
-    """The file that an attention's text names; None for one of the library."""
-    found = _FILE.match(attention or "")
-    return Path(found[1]) if found else None
+def of_text(attention: str | None) -> list[Path]:
+    """The files that an attention's text names; none for those of the library."""
+    items = dict.fromkeys(variants.layers(attention or ""))
+    return [Path(found[1]) for found in map(_FILE.match, items) if found]
 
 
 def named(config: Any) -> list[Path]:
     """The files of attentions that a configuration names; the folder keeps each by its name."""
-    given = map(of_text, (config.model.attention, config.model.cross_attention))
-    return [path for path in given if path is not None]
+    return [x for name in _FLAGS for x in of_text(getattr(config.model, name))]
 
 
 def inside(config: Any, folder: Path) -> Any:
     """The configuration with an attention's file as the folder keeps it."""
-    for name in ("attention", "cross_attention"):
+    for name in _FLAGS:
         own = getattr(config.model, name)
-        file = of_text(own)
-        if own and file and os.path.exists(folder / file.name):
-            moved = f"{folder / file.name}{own.removeprefix(str(_FILE.match(own)[1]))}"  # ty: ignore
-            config = flags.replace(config, **{name: moved})
+        moved = [_inside(x, folder) for x in variants.layers(own or "")]
+        if moved != list(variants.layers(own or "")):
+            text = moved[0] if len(moved) == 1 else f"[{', '.join(moved)}]"
+            config = flags.replace(config, **{name: text})
     return config
+
+
+def _inside(text: str, folder: Path) -> str:
+    """The text of one attention, whose file the folder may keep."""
+    found = _FILE.match(text)
+    if not found or not os.path.exists(folder / Path(found[1]).name):
+        return text
+    return f"{folder / Path(found[1]).name}{text.removeprefix(found[1])}"
 
 
 def check(config: Any) -> Any:
@@ -45,11 +53,16 @@ def check(config: Any) -> Any:
       ValueError: no such attention.
     """
     given = of_text(config.model.attention)
-    if config.run.resume and config.run.run and given and not os.path.exists(given):
+    if config.run.resume and config.run.run and not all(map(os.path.exists, given)):
         config = inside(config, Path(config.run.run))
     for text in (config.model.attention_text, config.model.cross_attention):
         if text and text != "none":
-            variants.resolve(text)
+            found = variants.pattern(text)
+            if len(set(found)) > 1 and config.model.model == "rnn":
+                raise ValueError(
+                    "`--attention` of an RNN must be one attention: a pattern belongs to layers of "
+                    f"a Transformer; got {text}. Name one, or use --model=transformer."
+                )
     return config
 
 

@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 from attention_jax import variants
+from attention_jax.core.types import Strategy
 from attention_jax.decoding.options import LENGTH_FORMS, DecodingOptions
 from attention_jax.decoding.translate import DecodingConfig
-from attention_jax.nn import recurrent, transformer
+from attention_jax.nn import norms, recurrent, transformer
 from attention_jax.training.config import TrainConfig
 from experiments.common.flags import Flag
+from experiments.common.layer_flags import LayerFlags, RotaryFlags
 
 MODELS = ("transformer", "rnn")
 LOSSES = ("loss", "perplexity", "accuracy")  # of `evaluation.losses`
@@ -66,6 +68,9 @@ class MeshFlags(NamedTuple):
         parameters and optimizer too; tensor shares heads and hidden units, context the positions of
         a sequence. One axis may be -1, for all devices that are left. Their product is the number
         of devices of all processes. Default: one device.
+      context_strategy: how attention reaches the keys that other devices of context hold: gather
+        brings all to each, ring passes them on, so that none holds more than a part, neighbors
+        brings those alone that a sliding window reaches.
       distributed: wait for the other processes of this run, as the environment names them: SLURM,
         a TPU pod, Open MPI, or JAX_COORDINATOR_ADDRESS with JAX_NUM_PROCESSES and JAX_PROCESS_ID,
         which scripts/launch sets. --mesh looks for them too, and --distributed insists.
@@ -73,6 +78,7 @@ class MeshFlags(NamedTuple):
     """
 
     mesh: Annotated[str | None, _MAY_CHANGE] = None
+    context_strategy: Annotated[Strategy, _MAY_CHANGE] = "gather"
     distributed: Annotated[bool, _NOT_KEPT] = False
     distributed_timeout: Annotated[int, Flag(low=1, kept=False)] = 300
 
@@ -89,9 +95,11 @@ class ModelFlags(NamedTuple):
       model: the model.
       attention: attention, by name, as alibi, with options, as "sliding_window(size=64)", or from
         a Python file of your own, as mine.py or "mine.py:manhattan(p=2)"; --list names those of
-        the library. Where one cannot serve, the Transformer puts scaled_dot, and says so. The RNN
-        takes scores of a pair, such as additive, those that go from query to query, such as
-        coverage, and none. Default: scaled_dot for the Transformer, additive for the RNN.
+        the library. Layers of a Transformer that differ have a pattern, which is repeated over
+        them, as "[3*gated_delta, scaled_dot]". Where one cannot serve, the Transformer puts
+        scaled_dot, and says so. The RNN takes scores of a pair, such as additive, those that go
+        from query to query, such as coverage, and none. Default: scaled_dot for the Transformer,
+        additive for the RNN.
       cross_attention: Transformer: attention of the decoder to the source. Default: --attention.
       width: width of the model.
       layers: layers of the encoder, and of the decoder.
@@ -99,8 +107,10 @@ class ModelFlags(NamedTuple):
       kv_heads: Transformer: key and value heads. Default: --heads.
       feed_forward: Transformer: width of the feed-forward layer.
       positions: Transformer: positions.
-      norm: Transformer: layer norm before each sublayer, or after its residual sum.
-      activation: Transformer: activation of the feed-forward layer.
+      norm: Transformer: norms before each sublayer, or after its residual sum, or as a sandwich
+        before and after each sublayer.
+      activation: Transformer: activation of the feed-forward layer; swiglu, geglu and geglu_tanh
+        are gated, by half as many parameters again.
       scan: Transformer: loop over layers; compiles faster.
       remat: Transformer: recompute layers; saves memory.
       attention_dropout: Transformer: dropout on attention weights.
@@ -110,6 +120,8 @@ class ModelFlags(NamedTuple):
       tied: one table for embeddings and output.
       dropout: dropout rate.
       dtype: type of the computation.
+      layer_options: Transformer: further ones.
+      rotary_options: Transformer: rotary positions.
     """
 
     model: Annotated[str, Flag(choices=MODELS)] = "transformer"
@@ -121,7 +133,7 @@ class ModelFlags(NamedTuple):
     kv_heads: Annotated[int | None, Flag(low=1, also=("num_kv_heads",))] = None
     feed_forward: Annotated[int, Flag(low=1, also=("d_ff", "ffn_dim"))] = 256
     positions: Annotated[str, Flag(choices=transformer.POSITIONS)] = "sinusoidal"
-    norm: Literal["pre", "post"] = "pre"
+    norm: Annotated[str, Flag(choices=norms.PLACEMENTS)] = "pre"
     activation: Annotated[str, Flag(choices=sorted(transformer.ACTIVATIONS))] = "relu"
     scan: bool = False
     remat: bool = False
@@ -132,6 +144,8 @@ class ModelFlags(NamedTuple):
     tied: bool = True
     dropout: Annotated[float, Flag(low=0.0, high=0.99)] = 0.1
     dtype: Literal["float32", "bfloat16"] = "float32"
+    layer_options: LayerFlags = LayerFlags()
+    rotary_options: RotaryFlags = RotaryFlags()
 
     @property
     def attention_text(self) -> str:
@@ -157,7 +171,15 @@ class ModelFlags(NamedTuple):
         if self.model == "rnn":
             return recurrent.RNNConfig(**shared(recurrent.RNNConfig, self) | own)
         own |= {"attention_dropout_rate": self.attention_dropout, "max_length": max_length}
-        return transformer.TransformerConfig(**shared(transformer.TransformerConfig, self) | own)
+        if self.rotary_options != RotaryFlags() and self.positions != "rope":
+            raise ValueError(
+                f"Flags that begin with --rope go with --positions=rope; got {self.positions}. "
+                "Add it, or leave them out."
+            )
+        own["rotary"] = self.rotary_options.value()
+        for group in (self, self.layer_options):
+            own = shared(transformer.TransformerConfig, group) | own
+        return transformer.TransformerConfig(**own)
 
 
 class TrainingFlags(NamedTuple):
@@ -211,11 +233,12 @@ class TrainingFlags(NamedTuple):
     profile_steps: Annotated[int, Flag(low=0, may_change=True)] = 0
     tensorboard: Annotated[bool, _MAY_CHANGE] = False
 
-    def settings(self, seed: int, mesh: str | None = None) -> TrainConfig:
+    def settings(self, seed: int, mesh: MeshFlags | None = None) -> TrainConfig:
         """The trainer's settings, on a mesh that --mesh names or on one device."""
         own: dict[str, Any] = {
             "seed": seed,
-            "mesh": mesh,
+            "mesh": mesh and mesh.text,
+            "context_strategy": mesh.context_strategy if mesh else "gather",
             "clip_norm": self.clip_norm or None,
             "keep_last": max(self.average, 2),
             "average": self.average > 1,
@@ -316,11 +339,16 @@ def attention_line(
     """
     if isinstance(config, recurrent.RNNConfig):
         return None
-    where: dict[str, list[str]] = {variants.label(config.attention): []}
+    pattern = variants.pattern(config.attention)
+    own = transformer.in_turn(pattern)
+    where: dict[str, list[str]] = {own: []}
     for place, called in places.items():
         where.setdefault(transformer.name_at(config, place), []).append(called)
-    named = (config.attention, config.cross_attention)
-    if all(name in named for name in where):
+    cross = config.cross_attention
+    named = (own, cross and transformer.in_turn(variants.pattern(cross)))
+    cut = config.layers % len(pattern)
+    if all(name in named for name in where) and not cut:
         return None
     parts = [f"{name} {' and '.join(found) or 'nowhere'}" for name, found in where.items()]
-    return f"attention: {'; '.join(parts)}"
+    more = f"; {config.layers} layers cut the pattern of {len(pattern)} off" if cut else ""
+    return f"attention: {'; '.join(parts)}{more}"

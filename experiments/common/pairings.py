@@ -10,7 +10,9 @@ from attention_jax.models import seq2seq_rnn
 
 def decode(model: str, attention: str) -> str:
     """Of models that write: in a Transformer, scaled dot stands where another cannot."""
-    if model == "transformer" or seq2seq_rnn.serves(variants.resolve(attention)):
+    if model == "transformer":
+        return ""
+    if seq2seq_rnn.serves(variants.resolve(attention)):
         return ""
     return (
         "An RNN needs the score of one query and one key, or what goes from one query to the next; "
@@ -32,9 +34,10 @@ def pool(model: str, attention: str) -> str:
 
 def look_back(model: str, attention: str) -> str:
     """Of language models, in which nothing else stands in."""
-    if "causal" in variants.resolve(attention).roles:
-        return "" if model == "transformer" else _one_head(attention)
-    return f"A language model sees what came before; {attention} cannot look back only."
+    for one in variants.pattern(attention):
+        if "causal" not in variants.resolve(one).roles:
+            return f"A language model sees what came before; {one} cannot look back only."
+    return "" if model == "transformer" else _one_head(attention)
 
 
 def _one_head(attention: str) -> str:

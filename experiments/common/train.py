@@ -17,8 +17,8 @@ from flax import nnx
 from attention_jax.core.files import write_whole
 from attention_jax.data.batching import Batches, pipeline
 from attention_jax.evaluation import budgets
-from attention_jax.parallel import processes
-from attention_jax.parallel.placement import rounded_up, rows_of, spread
+from attention_jax.parallel import plans, processes
+from attention_jax.parallel.placement import lengthened, rounded_up, rows_of
 from attention_jax.training import loop, prepare, time_shares
 from attention_jax.training.config import TrainConfig
 from attention_jax.training.objectives import Objective
@@ -82,7 +82,7 @@ def train(experiment: Experiment, config: Any) -> Path:
     config = attention_files.check(config)
     if config.run.resume and config.run.run and os.path.exists(Path(config.run.run, "run.flags")):
         config = run_folder.as_begun(config, run_folder.read_record(Path(config.run.run)))
-    settings = config.training.settings(config.run.seed, config.mesh.text)
+    settings = config.training.settings(config.run.seed, config.mesh)
     settings.check()
     together.check_mesh(
         settings.mesh, model=config.model.model, has_positions=experiment.has_positions
@@ -184,12 +184,12 @@ def _extent(build: Build, batches: Batches, settings: TrainConfig) -> str:
 
 def _a_step(build: Build, batches: Batches, settings: TrainConfig, objective: Objective) -> str:
     """A line that says what a step costs here; for that it is compiled."""
-    state, update = loop.stepper(build, settings, objective)
-    batch, jitted = next(pipeline(batches)), cast(Any, update)
-    batch = spread(batch, state.params)
+    ready = prepare.prepare(build, settings, objective)
+    state, jitted, batch = ready.state, cast(Any, ready.steps.whole), next(pipeline(batches))
+    batch = batch if ready.layout is None else ready.layout.place(batch)
     sizes = jitted.lower(state, batch).compile().memory_analysis()
     held = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-    work = settings.accumulate * budgets.flops(update, state, batch)
+    work = settings.accumulate * budgets.flops(jitted, state, batch)
     return (
         f"a step: {work / 1e9:,.3g} GFLOP, {held / 1e6:,.1f} MB of parameters and optimizer, "
         f"{sizes.temp_size_in_bytes / 1e6:,.1f} MB beside them"
@@ -208,6 +208,17 @@ def _on_mesh(
     filled = rounded_up(rows, plan.mesh.rows)
     if rows != filled:
         yield f"  batches are filled up with empty rows: the first from {rows} to {filled}"
+    yield from _of_positions(batches[0], plan)
+
+
+def _of_positions(batch: Any, plan: plans.Plan) -> Iterator[str]:
+    """A line where sequences are filled up, so that devices share their positions evenly."""
+    longer = lengthened(batch, plan.multiple)
+    pairs = zip(jax.tree.leaves(batch), jax.tree.leaves(longer), strict=True)
+    changed = dict.fromkeys((a.shape[1], b.shape[1]) for a, b in pairs if a.shape != b.shape)
+    if changed:
+        said = ", ".join(f"{a} to {b}" for a, b in changed)
+        yield f"  sequences are filled up with empty positions: of the first batch from {said}"
 
 
 def _accept(start: _Start, known: Any, batches: Batches, discard: Callable[[], None]) -> None:

@@ -69,7 +69,7 @@ def _why_not(comparison: Comparison, model: str, attention: str) -> str:
     kind = comparison.experiment.models[model]["model"]
     if attention == "none":
         return "A Transformer is its attention." if kind == "transformer" else ""
-    variants.resolve(attention)  # which refuses what there is not, whatever the model
+    variants.pattern(attention)  # which refuses what there is not, whatever the model
     if kind == "cnn":
         return "A CNN has no attention."
     return comparison.experiment.why_not(kind, attention)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from attention_jax import variants
+from attention_jax.parallel.mesh import completed, parse
 from experiments.common import flags, places
 from experiments.common.experiment import Experiment, names
 from experiments.common.flags import Flag
@@ -47,7 +48,10 @@ class CompareConfig(NamedTuple):
       ray_address: address of a Ray cluster. Default: this machine alone.
       cores_per_run: cores of each run. Local runs go one after another, with all of them, on a GPU
         or TPU and by --match=time.
-      gpus_per_run: GPUs of each run on Ray; 0: none, 0.5: two share one.
+      gpus_per_run: GPUs of each run on Ray; 0: none, 0.5: two share one. With --mesh, which must
+        use all of them.
+      processes_per_run: processes of each run, which share its cores and GPUs alike and train on
+        one --mesh; on Ray they may be on several machines.
     """
 
     experiment: Annotated[str, Flag(choices=names())] = "translation"
@@ -68,6 +72,7 @@ class CompareConfig(NamedTuple):
     ray_address: str | None = None
     cores_per_run: Annotated[int, Flag(low=1)] = 1
     gpus_per_run: Annotated[float, Flag(low=0.0)] = 0.0
+    processes_per_run: Annotated[int, Flag(low=1)] = 1
 
     @property
     def options(self) -> dict[str, tuple[str, ...]]:
@@ -171,6 +176,7 @@ def check(comparison: Comparison, given: frozenset[str]) -> None:
             f"`--cores_per_run` must be at most what there are here, {launch_local.cores()}; got "
             f"{own.cores_per_run}. Ask for less, or use a cluster by --launcher=ray."
         )
+    _check_mesh(own, comparison.values["mesh"])
     if not comparison.experiment.has_costs:
         _check_no_costs(comparison, given)
     assert comparison.score and comparison.rates is not None  # which refuse what they do not know
@@ -184,9 +190,35 @@ def _check_no_single_run(comparison: Comparison, given: frozenset[str]) -> None:
     for name in OF_RUNS:
         if name in given:
             raise ValueError(f"`--{name}` is that of one run; here `--folder`, which goes on.")
+    if "distributed" in given:
+        raise ValueError("`--distributed` is that of one run; here `--processes_per_run`.")
     if comparison.values["dry_run"]:
         name = comparison.experiment.name
         raise ValueError(f"`--dry_run` is that of one run; give it to experiments.{name}.")
+
+
+def _check_mesh(own: CompareConfig, text: str | None) -> None:
+    """Refuses devices of a run that do not go together."""
+    count, gpus = own.processes_per_run, own.gpus_per_run if own.launcher == "ray" else 0
+    for name, shared in (("cores_per_run", own.cores_per_run), ("gpus_per_run", gpus)):
+        if count > 1 and shared % count:
+            raise ValueError(
+                f"`--{name}` must be a multiple of --processes_per_run={count}, which share them "
+                f"alike; got {shared:g}."
+            )
+    if count > 1 and not text:
+        raise ValueError(
+            f"`--processes_per_run={count}` needs a mesh on which they train together; got none. "
+            "Add --mesh=data=-1."
+        )
+    if text and own.match == "time":
+        raise ValueError(
+            f"`--match=time` measures steps on one device, here; got --mesh={text}. Match by steps "
+            "or flops."
+        )
+    shape = parse(text) if text else None
+    if shape and gpus:
+        completed(shape, max(int(gpus), 1))
 
 
 def _check_no_costs(comparison: Comparison, given: frozenset[str]) -> None:

@@ -24,6 +24,7 @@ except ImportError:  # Windows has none; there two comparisons must not share a 
     fcntl: Any = None
 
 _PAUSE = 0.05  # seconds between two looks at the jobs
+_LAUNCH = Path(__file__).parents[2] / "scripts" / "_launch.py"
 _HELD = "an earlier call still holds {}; waiting for it"
 
 
@@ -45,6 +46,10 @@ class Job(NamedTuple):
         """The command as it is to be run now."""
         has_begun = self.begun is not None and self.begun.exists()
         return self.command + self.go_on if has_begun else self.command
+
+    def under(self, *launcher: str) -> "Job":
+        """The job as another program runs its command, which follows after --."""
+        return self._replace(command=(*launcher, "--", *self.command))
 
     @property
     def lock(self) -> Path:
@@ -108,13 +113,18 @@ def _take(lock: IO[str]) -> bool:
 
 
 def local(
-    jobs: Iterable[Job], *, at_once: int = 1, environment: Mapping[str, str] | None = None
+    jobs: Iterable[Job],
+    *,
+    at_once: int = 1,
+    environment: Mapping[str, str] | None = None,
+    processes: int = 1,
 ) -> Iterator[Finished]:
     """Runs jobs here, each in a process of its own, once none is left that runs it.
 
     Args:
       at_once: how many at a time.
       environment: variables that they have beside those of this process.
+      processes: of each; several are started by `scripts/launch`.
 
     Raises:
       Stopped: SIGTERM or SIGINT arrived.
@@ -125,7 +135,7 @@ def local(
             if signals.received:
                 raise _stopped(signals.received, working, len(waiting))
             while waiting and len(working) < at_once:
-                working.append(_Work(waiting.popleft(), environment or {}))
+                working.append(_Work(waiting.popleft(), environment or {}, processes))
             ended = [done for one in working if (done := one.finished())]
             working = [one for one in working if not one.lock.closed]
             yield from ended
@@ -136,7 +146,8 @@ def local(
 def last_words(log: Path, code: int | None = None) -> str:
     """The last line that a command wrote, where it says more than its exit code."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
-    said = [line.strip() for line in lines if line.strip()]
+    # What starts several processes says which of them failed after that has said why.
+    said = [x.strip() for x in lines if x.strip() and not x.startswith("scripts/launch")]
     if said and said[-1].startswith("error: "):
         return said[-1].removeprefix("error: ")
     ended = "it did not finish" if code is None else f"it ended with code {code}"
@@ -150,8 +161,10 @@ class _Work:
       lock: its file, held by the process too; closed when the job has ended.
     """
 
-    def __init__(self, job: Job, environment: Mapping[str, str]):
+    def __init__(self, job: Job, environment: Mapping[str, str], processes: int):
         self.job, self._environment, self._start = job, environment, time.monotonic()
+        launcher = (sys.executable, str(_LAUNCH), "-n", str(processes))
+        self._asked = job if processes == 1 else job.under(*launcher)
         job.lock.parent.mkdir(parents=True, exist_ok=True)
         self.lock = open(job.lock, "w")
         self._process = self._begun()
@@ -185,7 +198,7 @@ class _Work:
         with open(self.job.log, "w") as log:
             # In a session of its own a key pressed here reaches it once, by way of this process.
             return subprocess.Popen(
-                self.job.arguments(),
+                self._asked.arguments(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -74,10 +74,10 @@ def check_same(comparison: Comparison, run: Run, config: Any) -> None:
     Raises:
       ValueError: it was.
     """
-    file = attention_files.of_text(config.model.attention)
-    kept_file = run.folder / file.name if file else None
-    if file and kept_file and file.exists() and kept_file.exists():
-        if file.read_bytes() != kept_file.read_bytes():
+    for file in attention_files.of_text(config.model.attention):
+        kept_file = run.folder / file.name
+        both = file.exists() and kept_file.exists()
+        if both and file.read_bytes() != kept_file.read_bytes():
             raise ValueError(
                 f"`--attentions` must be as they were when the comparison began; {file} differs "
                 f"from {kept_file}. Name another folder."
@@ -123,16 +123,19 @@ def launch(comparison: Comparison, jobs: list[Job], *, alone: bool = False) -> N
 def launcher(comparison: Comparison, alone: bool) -> Launcher:
     """The launcher that flags name; a job that is `alone` gets all cores of this machine."""
     own = comparison.own
+    processes = 1 if alone else own.processes_per_run
     if own.launcher == "local":
+        here = partial(launch_local.local, processes=processes)
         # Time is planned with all cores, and others beside a run would take some of its own.
         if alone or own.match == "time" or jax.default_backend() != "cpu":
-            return launch_local.local
+            return here
         at_once = launch_local.cores() // own.cores_per_run
-        environment = launch_local.threads(own.cores_per_run)
-        return partial(launch_local.local, at_once=at_once, environment=environment)
+        environment = launch_local.threads(own.cores_per_run // processes)
+        return partial(here, at_once=at_once, environment=environment)
     return partial(
         launch_ray.on_ray,
         address=own.ray_address,
         cores=own.cores_per_run,
         gpus=own.gpus_per_run,
+        processes=processes,
     )

@@ -53,6 +53,7 @@ class DataFlags(NamedTuple):
       patch: side of a patch in pixels. Default: the smallest that leaves at most 7 a side.
       pooling: Transformer: where the answer is read.
       stem: Transformer: what makes a patch a vector; convolutional wants a --patch of 2, 4 or 8.
+      registers: Transformer: learned vectors beside the patches, which are not pooled.
       reads: RNN: what it reads, one after another. --attention pools its states; none takes the
         last.
     """
@@ -69,6 +70,7 @@ class DataFlags(NamedTuple):
     patch: Annotated[int | None, Flag(low=1)] = None
     pooling: Annotated[str, Flag(choices=image_transformer.POOLINGS)] = "token"
     stem: Annotated[str, Flag(choices=tuple(STEMS))] = "linear"
+    registers: Annotated[int, Flag(low=0, high=1024)] = 0
     reads: Annotated[str, Flag(choices=image_rnn.READS)] = "rows"
 
 
@@ -240,7 +242,12 @@ def build(config: ImagesConfig, known: Known) -> Build:
         if isinstance(network, RNNConfig):
             return image_rnn.ImageRNN(image, network, reads=data.reads, rngs=rngs)
         return image_transformer.VisionTransformer(
-            image, network, pooling=data.pooling, stem=data.stem, rngs=rngs
+            image,
+            network,
+            pooling=data.pooling,
+            stem=data.stem,
+            registers=data.registers,
+            rngs=rngs,
         )
 
     return make

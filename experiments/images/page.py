@@ -87,7 +87,7 @@ def read(run: Run, items: Items, given: PageFlags) -> list[explorer.Reading]:
         inside = image.astype(np.float32) / np.float32(255)
         readings.append(
             explorer.Reading(
-                source=names(model.grid, model.tokens),
+                source=names(model.grid, model.tokens, getattr(model, "register_count", 0)),
                 target=classes[:1],
                 alternatives=list(zip(classes, row[best].tolist(), strict=True)),
                 maps=image_attribution.of_image(run.graphdef, run.params, inside),
@@ -97,17 +97,19 @@ def read(run: Run, items: Items, given: PageFlags) -> list[explorer.Reading]:
     return readings
 
 
-def names(grid: tuple[int, int], tokens: int) -> list[str]:
-    """Names of the positions of an image.
+def names(grid: tuple[int, int], tokens: int, registers: int = 0) -> list[str]:
+    """Names of the positions of an image, of which so many come before its own.
 
-    >>> names((2, 1), 1)
-    ['[class]', 'row 1', 'row 2']
+    >>> names((2, 1), 2, registers=1)
+    ['[class]', '[register 1]', 'row 1', 'row 2']
     """
+    before = [CLASS_TOKEN] * (tokens - registers)
+    before += [f"[register {i + 1}]" for i in range(registers)]
     rows, columns = grid
     if columns == 1:
-        return [CLASS_TOKEN] * tokens + [f"row {y + 1}" for y in range(rows)]
+        return before + [f"row {y + 1}" for y in range(rows)]
     places = [f"row {y + 1}, column {x + 1}" for y in range(rows) for x in range(columns)]
-    return [CLASS_TOKEN] * tokens + places
+    return before + places
 
 
 PAGE = Page("picture", about, items, check_alike, read)

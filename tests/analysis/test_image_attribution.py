@@ -137,6 +137,18 @@ def test_heads_are_read_from_the_token_or_by_all():
     assert list(image_attribution.columns(found)) == ["attention rollout", "attention pooling"]
 
 
+@pytest.mark.parametrize("token", [0, 1])
+def test_registers_are_no_class_token_and_are_not_pooled(token):
+    found = drawn(1, tokens=token + 2)._replace(registers=2)
+    maps, rows = image_attribution.heads(found)[:, 0].reshape(2, 3, 4), found.layers[:, 0]
+    asked = rows[:, :, 0] if token else rows[:, :, 2:].mean(axis=2)
+    np.testing.assert_allclose(maps, asked[..., token + 2 :], rtol=1e-5)
+    step = rows.mean(axis=1) / 2 + np.eye(6 + token) / 2
+    reads = step[:, 0] if token else step[:, 2:].mean(axis=1)
+    rolled = image_attribution.rollout(found).reshape(2, 4)
+    np.testing.assert_allclose(rolled, reads[:, token + 2 :], rtol=1e-4)
+
+
 @pytest.mark.slow
 def test_weights_that_mean_nothing_have_a_star(images, tmp_path):
     file = tmp_path / "squashed.py"

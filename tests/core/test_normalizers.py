@@ -42,6 +42,15 @@ def top_2(z):
     return kept / kept.sum()
 
 
+def broken_stick(z):
+    """The equation of arXiv:2410.17980: each key, from the last on, breaks off a share."""
+    weights, left = np.zeros(len(z)), 1.0
+    for n in reversed(range(len(z))):
+        weights[n] = left / (1 + np.exp(-z[n]))
+        left -= weights[n]
+    return weights
+
+
 # Each from its equation, for the visible logits z of one query of head h.
 ORACLES = {
     "softmax": (normalizers.softmax, lambda z, h: np.exp(z) / np.exp(z).sum()),
@@ -49,6 +58,15 @@ ORACLES = {
         normalizers.softmax_with_sink(jnp.asarray(SINK, jnp.float32)),
         lambda z, h: np.exp(z) / (np.exp(z).sum() + np.exp(SINK[h])),
     ),
+    "signed_softmax": (
+        normalizers.signed_softmax,
+        lambda z, h: np.sign(z) * np.exp(abs(z)) / np.exp(abs(z)).sum(),
+    ),
+    "softpick": (
+        normalizers.softpick,
+        lambda z, h: np.maximum(np.exp(z) - 1, 0) / abs(np.exp(z) - 1).sum(),
+    ),
+    "stick_breaking": (normalizers.stick_breaking, lambda z, h: broken_stick(z)),
     "sigmoid": (normalizers.sigmoid(-1.0), lambda z, h: 1 / (1 + np.exp(1 - z))),
     "sigmoid_of_count": (normalizers.sigmoid(None), lambda z, h: 1 / (1 + len(z) * np.exp(-z))),
     "relu": (normalizers.relu, lambda z, h: np.maximum(z, 0) / len(z)),
@@ -68,6 +86,11 @@ def case(request):
     normalizer, oracle = ORACLES[request.param]
     assert request.param.startswith(normalizer.name)
     return normalizer, oracle
+
+
+# Of logits that are all -infinity these make zeros.
+WITH_NOTHING = ("relu", "sigmoid", "signed_softmax", "softmax", "softmax_with_sink", "softpick")
+WITH_NOTHING += ("stick_breaking",)
 
 
 def data():
@@ -137,7 +160,7 @@ def test_nan_shows_where_it_is_seen_and_not_where_it_is_hidden(case):
 
 def test_minus_infinity_everywhere_is_nothing_seen(case):
     normalizer, _ = case
-    if normalizer.name in ("relu", "sigmoid", "softmax", "softmax_with_sink"):
+    if normalizer.name in WITH_NOTHING:
         got = normalizer.weights(jnp.full((1, 2, 1, 3), -jnp.inf), jnp.ones((1, 1, 1, 1), bool))
         np.testing.assert_array_equal(got, np.zeros((1, 2, 1, 3)))
 

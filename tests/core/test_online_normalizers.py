@@ -15,6 +15,8 @@ FORMS = {
     "sink": normalizers.softmax_with_sink(jnp.array([0.5, -1.0])),
     "sigmoid": normalizers.sigmoid(-0.5),
     "relu": normalizers.relu,
+    "signed_softmax": normalizers.signed_softmax,
+    "softpick": normalizers.softpick,
     "hard": normalizers.hard,
     "top_k": normalizers.top_k(3),
     "sparsemax": normalizers.sparsemax,
@@ -47,18 +49,20 @@ def sweep_over(blocks):
 
 
 def by_blocks(form, logits, visible, order=(0, 1, 2)):
-    """Weights and slopes of all keys, and the numbers of the rows."""
+    """Weights, slopes and shares of all keys, and the numbers of the rows."""
     if form.before is not None:
         logits = form.before(logits)
     blocks = cut(logits, visible, order)
     row = form.row_statistics(sweep_over(blocks))
     wide = jax.tree.map(lambda x: x[..., None], row)
-    weights, slopes = jnp.zeros_like(logits), jnp.zeros_like(logits)
+    weights, slopes, shares = (jnp.zeros_like(logits) for _ in range(3))
     for block in blocks:
         p = form.weight(block.logits, wide, jnp.broadcast_to(block.keys, block.logits.shape))
         weights = weights.at[..., block.keys].set(p)
         slopes = slopes.at[..., block.keys].set(form.derivative(block.logits, p, wide))
-    return weights, slopes, row
+        if form.share is not None:
+            shares = shares.at[..., block.keys].set(form.share(block.logits, p, wide))
+    return (weights, slopes, shares), row
 
 
 @pytest.fixture(params=FORMS)
@@ -77,7 +81,7 @@ def data(draw):
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
 def test_blocks_in_any_order_give_the_weights_of_whole_rows(order, normalizer, data):
-    weights, _, row = by_blocks(normalizer.online, *data, order)
+    (weights, _, _), row = by_blocks(normalizer.online, *data, order)
     if normalizer.online.after is not None:  # the sink takes its share of what is there
         out, lse = weights.transpose(0, 2, 1, 3), jnp.asarray(row).transpose(0, 2, 1)
         lse = jnp.where(lse > 1e30, -jnp.inf, lse)
@@ -90,14 +94,15 @@ def test_blocks_in_any_order_give_the_weights_of_whole_rows(order, normalizer, d
 
 @pytest.mark.sampled(4)
 def test_the_rule_is_the_derivative_of_the_weights(normalizer, data, draw):
-    """`slope (dx - dt)`, where `dt` keeps the sum of balanced weights."""
+    """`slope (dx - dt)`, where `dt` keeps the sum of balanced weights; or a total that moves."""
     form, (logits, visible), change = normalizer.online, data, draw(2, 2, 3, 8)
     if form.after is not None:
         normalizer = normalizers.softmax  # `after` is differentiated by itself
-    weights, slopes, _ = by_blocks(form, logits, visible)
+    (weights, slopes, shares), _ = by_blocks(form, logits, visible)
     shift = (slopes * change).sum(-1, keepdims=True) if form.sums_to_one else 0.0
     total = slopes.sum(-1, keepdims=True)
     tangent = slopes * (change - shift / jnp.where(total == 0, 1, total))
+    tangent = tangent - weights * (shares * change).sum(-1, keepdims=True)
     _, expected = jax.jvp(lambda x: normalizer.weights(x, visible), (logits,), (change,))
     np.testing.assert_allclose(tangent, expected, rtol=1e-4, atol=1e-5)
     assert (np.asarray(weights)[~np.asarray(visible)] == 0).all()
@@ -128,7 +133,7 @@ def rows_of(form, *logits):
     """One row, all visible but where a logit is None."""
     visible = jnp.array([x is not None for x in logits])[None]
     x = jnp.array([0.0 if x is None else x for x in logits], jnp.float32)[None]
-    return by_blocks(form, x, visible, (2, 0, 1))[0][0]
+    return by_blocks(form, x, visible, (2, 0, 1))[0][0][0]
 
 
 NONE = (None,) * 5
@@ -156,7 +161,7 @@ def test_relu_divides_by_the_number_of_visible_keys():
 def test_hard_takes_the_first_of_equals_in_any_order():
     logits, visible = jnp.array([[1.0, 3.0, 0.0, 3.0, 2.0, 3.0, 1.0, 0.0]]), jnp.ones((1, 8), bool)
     for order in itertools.permutations(range(3)):
-        weights, _, _ = by_blocks(online_normalizers.HARD, logits, visible, order)
+        (weights, _, _), _ = by_blocks(online_normalizers.HARD, logits, visible, order)
         np.testing.assert_array_equal(weights[0], np.eye(8)[1])
 
 
@@ -198,7 +203,7 @@ def test_thresholds_match_bisection(name, scale, power, spread):
     """From rows that are all but flat, with all keys in the support, to rows with one key."""
     form, generator = FORMS[name].online, np.random.default_rng(3)
     logits = jnp.asarray(spread * generator.normal(size=(40, 8)), jnp.float32)
-    weights, _, _ = by_blocks(form, logits, jnp.ones((1, 8), bool))
+    (weights, _, _), _ = by_blocks(form, logits, jnp.ones((1, 8), bool))
     for got, z in zip(weights, logits, strict=True):
         expected = by_bisection(z, scale, power)
         # Logits themselves are rounded to their size.
@@ -209,6 +214,6 @@ def test_thresholds_match_bisection(name, scale, power, spread):
 def test_nan_shows_in_its_row_alone(normalizer, data):
     logits, _ = data
     logits = logits.at[0, 1, 2, 3].set(jnp.nan)
-    weights, _, _ = by_blocks(normalizer.online, logits, jnp.ones((1, 1, 1, 8), bool))
+    (weights, _, _), _ = by_blocks(normalizer.online, logits, jnp.ones((1, 1, 1, 8), bool))
     bad = jnp.isnan(weights)
     assert bad[0, 1, 2, 3] and bad.any(-1).sum() == 1

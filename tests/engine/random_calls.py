@@ -69,6 +69,8 @@ NORMALIZERS = {
     "sink": lambda x: normalizers.softmax_with_sink(x["slopes"]),
     "sigmoid": lambda x: normalizers.sigmoid(x["scale"]),
     "relu": lambda x: normalizers.relu,
+    "signed": lambda x: normalizers.signed_softmax,
+    "softpick": lambda x: normalizers.softpick,
     "hard": lambda x: normalizers.hard,
     "top_k": lambda x: normalizers.top_k(3),
     "sparsemax": lambda x: normalizers.sparsemax,

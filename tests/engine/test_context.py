@@ -151,8 +151,8 @@ def test_what_is_looked_up_inside_shard_map_is_whole(draw):
         jax.eval_shape(run, like(8, 1), jax.ShapeDtypeStruct((2, 8), jnp.int32))
 
 
-def test_axes_that_shard_map_leaves_are_told():
-    kinds = (AxisType.Auto,) * 2
+def test_explicit_axes_that_shard_map_leaves_are_told():
+    kinds = (AxisType.Auto, AxisType.Explicit)
     mesh = jax.sharding.AbstractMesh((2, 2), ("data", "sequence"), axis_types=kinds)
 
     def attend(x):
@@ -163,6 +163,28 @@ def test_axes_that_shard_map_leaves_are_told():
     )
     with pytest.raises(ValueError, match="got 'sequence' beside the manual 'data'"):
         jax.eval_shape(run, like(8))
+
+
+@pytest.mark.parametrize("strategy", ["gather", "ring"])
+def test_an_axis_that_shard_map_leaves_divides_itself(strategy):
+    """What is captured has the types of the outer mesh, and is looked up in the inner one."""
+    mesh = jax.sharding.AbstractMesh((2, 2), ("data", "sequence"), axis_types=(AxisType.Auto,) * 2)
+
+    def attend(x, slopes):
+        context = aj.Context("sequence", strategy)
+
+        def lowered(s, b, h, i, j):
+            return s - slopes[h] * jnp.abs(i - j).astype(s.dtype)
+
+        return aj.attention(x, x, x, score_mod=lowered, mask=masks.causal, context=context)
+
+    rows = P("data")
+    run = jax.shard_map(
+        attend, mesh=mesh, in_specs=(rows, P()), out_specs=rows, axis_names={"data"}
+    )
+    gradient = jax.grad(lambda *x: run(*x).sum(), argnums=(0, 1))
+    found = jax.eval_shape(gradient, like(8), jax.ShapeDtypeStruct((1,), jnp.float32))
+    assert found[0].shape == like(8).shape and found[1].shape == (1,)
 
 
 @pytest.mark.slow

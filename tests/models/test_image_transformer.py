@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from attention_jax.core.rotary import Rotary
 from attention_jax.models.image_transformer import VisionTransformer
 from attention_jax.nn.patches import ImageConfig
 from attention_jax.nn.transformer import TransformerConfig
@@ -15,9 +16,10 @@ IMAGE = ImageConfig(6, 4, 1, patch=2)
 SIZES = {"vocabulary_size": 5, "width": 8, "layers": 2, "heads": 2, "feed_forward": 16}
 
 
-def build(pooling="token", stem="linear", **changes):
+def build(pooling="token", stem="linear", registers=0, **changes):
     config = TransformerConfig(**(SIZES | changes))
-    return VisionTransformer(IMAGE, config, pooling=pooling, stem=stem, rngs=nnx.Rngs(0))
+    own = {"pooling": pooling, "stem": stem, "registers": registers}
+    return VisionTransformer(IMAGE, config, **own, rngs=nnx.Rngs(0))
 
 
 @pytest.fixture
@@ -75,6 +77,60 @@ def test_the_answer_is_that_of_the_equations(images):
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("pooling", ["token", "mean", "attention"])
+def test_registers_stand_beside_the_patches_and_are_not_pooled(images, pooling):
+    """Darcet et al. 2023, arXiv:2309.16588, section 2.2: one layer's input, and its output."""
+    model = build(pooling, registers=2)
+    first = int(pooling == "token")
+    assert model.tokens == first + 2
+    x = model.encoder_input(images)
+    assert x.shape == (3, 6 + first + 2, 8)
+    for image in range(3):
+        np.testing.assert_array_equal(x[image, first : first + 2], model.registers[...])
+    plain = build(pooling).encoder_input(images)
+    np.testing.assert_array_equal(x[:, first + 2 :], plain[:, first:])
+    out = model.norm(model.encoder(x))
+    if pooling == "token":
+        pooled = out[:, 0]
+    elif pooling == "mean":
+        pooled = sum(out[:, i] for i in range(2, 8)) / 6
+    else:
+        pooled = model.pool(out[:, 2:])
+    np.testing.assert_allclose(model.classify(images), model.head(pooled), rtol=1e-4, atol=1e-5)
+
+
+def test_a_wrong_number_of_registers_is_named():
+    with pytest.raises(ValueError, match="^`registers` must be"):
+        build(registers=-1)
+
+
+def test_two_axes_turn_patches_by_rows_and_columns(images):
+    """Heo et al. 2024, arXiv:2403.13298, section 3.2, of queries and keys."""
+    for pooling in ("token", "mean"):
+        model = build(pooling, positions="rope", rotary=Rotary(100.0, axes=2))
+        for layer in model.encoder.each():
+            assert layer.attention.rope.grid == (2, int(pooling == "token"))
+    layer = build("token", positions="rope", rotary=Rotary(100.0, axes=2)).encoder.each()[0]
+    x = jnp.asarray(np.random.default_rng(1).normal(size=(1, 7, 8)), jnp.float32)
+    q, k = layer.attention.queries(x)[0], layer.attention.keys_values(x)[0][0]
+    plain = np.asarray(layer.attention.query(x)[0].reshape(7, 2, 4), np.float64)
+    keys = np.asarray(layer.attention.key(x)[0].reshape(7, 2, 4), np.float64)
+    places = [(0, 0), *np.ndindex(3, 2)]  # a token, then 3 rows of 2 patches
+
+    def rotated(y, place):
+        """Of 4 channels one pair turns by the row, the other by the column."""
+        out = np.zeros(4)
+        for axis, angle in enumerate(place):
+            a, b = y[2 * axis : 2 * axis + 2]
+            out[2 * axis] = a * np.cos(angle) - b * np.sin(angle)
+            out[2 * axis + 1] = b * np.cos(angle) + a * np.sin(angle)
+        return out
+
+    for i, h in np.ndindex(7, 2):
+        np.testing.assert_allclose(q[i, h], rotated(plain[i, h], places[i]), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(k[i, h], rotated(keys[i, h], places[i]), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("pooling", ["mean", "attention"])
 def test_without_places_the_order_of_patches_does_not_count(images, pooling):
@@ -90,6 +146,7 @@ def test_without_places_the_order_of_patches_does_not_count(images, pooling):
     ("pooling", "changes"),
     [
         ("mean", {"positions": "learned", "norm": "post"}),
+        ("mean", {"registers": 2, "embedding_norm": True, "norm_kind": "rms"}),
         ("token", {"positions": "rope", "kv_heads": 1, "attention": "alibi"}),
         ("attention", {"scan": True, "attention": "additive"}),
         ("attention", {"remat": True, "attention": "retention", "stem": "convolutional"}),

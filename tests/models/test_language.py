@@ -7,9 +7,11 @@ import pytest
 from flax import nnx
 
 from attention_jax import variants
+from attention_jax.core.rotary import Rotary, Scaling
 from attention_jax.models import language
 from attention_jax.nn.recurrent import RNNConfig
 from attention_jax.nn.transformer import TransformerConfig
+from tests.support.equations import norm, numbers
 
 SIZES = {"vocabulary_size": 7, "width": 8, "dropout_rate": 0.0}
 # With keys and values, with each kind of state, with a position in the score; the others are slow.
@@ -24,6 +26,16 @@ CHOICES = {
     "post-norm, sinusoidal, untied": {"norm": "post", "tied": False},
     "rope, grouped": {"positions": "rope", "kv_heads": 1},
     "scanned": {"scan": True},
+    "norms of heads, rotary options": {
+        "positions": "rope",
+        "rotary": Rotary(500.0, "halves", 0.5, scaling=Scaling("yarn", 2.0, 64)),
+        "qk_norm": True,
+        "biases": "none",
+        "embedding_scale": 1.0,
+        "embedding_norm": True,
+        "output_bias": True,
+    },
+    "sandwich, rms, gated": {"norm": "sandwich", "norm_kind": "rms", "activation": "swiglu"},
 }
 RNNS = {
     "gru": {"attention": "none"},
@@ -116,9 +128,30 @@ def test_a_regressor_reads_to_the_end(name, draw):
         assert not np.allclose(predict(vectors.at[:, moved].add(1)), numbers)
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_embeddings_are_scaled_and_normed_and_logits_have_a_bias(tied, text, draw):
+    """Before and after the layers, in float64, of a model whose layers do nothing."""
+    own = {"positions": "learned", "embedding_scale": 3.0, "embedding_norm": True}
+    model = build("learned, gelu", **own, output_bias=True, tied=tied)
+    model.output_bias[...] = draw(7)
+    model.embedding_norm.scale[...] = draw(8)
+    for layer in model.stack.each():
+        for last in (layer.attention.out, layer.feed_forward.down):
+            last.kernel[...] = jnp.zeros_like(last.kernel[...])
+    table = numbers(model.embedding.table.embedding)
+    places = numbers(model.embedding.learned.embedding)
+    matrix = table.T if tied else numbers(model.output.kernel)
+    logits = model.logits(text[:1])[0]
+    for t in range(9):
+        x = 3 * (table[text[0, t]] + places[t])
+        wanted = norm(model.norm, norm(model.embedding_norm, x)) @ matrix
+        wanted = wanted + numbers(model.output_bias)
+        np.testing.assert_allclose(logits[t], wanted, rtol=1e-4, atol=1e-5)
+
+
 def test_gelu_is_that_of_torch(draw):
     torch = pytest.importorskip("torch")
-    from attention_jax.nn.transformer import ACTIVATIONS
+    from attention_jax.nn.feed_forward import ACTIVATIONS
 
     x = draw(64) * 3
     expected = torch.nn.functional.gelu(torch.tensor(np.asarray(x)))

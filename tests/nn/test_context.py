@@ -13,6 +13,15 @@ def test_models_are_those_of_one_device(strategy, order, place):
     """Logits, and gradients of all parameters."""
     fields = [{"positions": x} for x in ("rope", "learned", "sinusoidal")]
     fields.append({"positions": "none", "attention": "alibi", "scan": True, "remat": True})
+    fields.append(
+        {
+            "positions": "rope",
+            "norm": "sandwich",
+            "norm_kind": "rms",
+            "activation": "swiglu",
+            "qk_norm": True,
+        }
+    )
     cases = [[own, strategy, order, place] for own in fields]
     for case, found in zip(cases, shared_programs.measured("context_layers", cases), strict=True):
         assert max(found) < 1e-5, (case, found)

@@ -138,7 +138,7 @@ class Half(nnx.Module):
 @pytest.mark.parametrize("has_list", [False, True])
 def test_layers_that_are_alike_are_traced_once_with_their_own_dropout(has_list, monkeypatch):
     monkeypatch.setattr(Half, "calls", [])
-    graph, state = nnx.split(Stack(lambda rngs: Half(rngs=rngs), 3, rngs=nnx.Rngs(0)))
+    graph, state = nnx.split(Stack([lambda rngs: Half(rngs=rngs)] * 3, rngs=nnx.Rngs(0)))
     x, scale = jnp.ones((4, 6)), jnp.float32(0.5)
 
     def run(state, x, key):

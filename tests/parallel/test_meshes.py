@@ -16,6 +16,7 @@ MODELS = {
     "image rnn": ["images", ["--model=rnn"]],
     "image cnn": ["images", ["--model=cnn"]],
     "speech": ["speech", []],
+    "joint speech transformer": ["speech", ["--loss=joint"]],
     "joint speech": ["speech", ["--loss=joint", "--model=rnn", "--pyramid=0"]],
     "memory": ["memory", []],
     "adding": ["memory", ["--problem=adding"]],
@@ -24,6 +25,8 @@ LEARNED = {
     "scanned": ["language", ["--scan", "--layers=2"]],
     "remat": ["language", ["--remat"]],
     "slopes": ["language", ["--attention=t5_bias", "--kv_heads=2"]],
+    "gated delta": ["language", ["--attention=gated_delta"]],
+    "ring": ["language", ["--context_strategy=ring"]],
     "forgetting": ["language", ["--attention=forgetting"]],
     "sink": ["translation", ["--attention=softmax_with_sink"]],
     "muon": ["language", ["--optimizer=muon"]],
@@ -58,9 +61,39 @@ def test_stacks_learned_parts_and_optimizers_too(name):
     check([name], ["fsdp=8", "data=2,fsdp=2,tensor=2"], LEARNED)
 
 
+SEQUENCES = ("transformer", "language", "speech", "joint speech transformer", "memory", "adding")
+
+
 @pytest.mark.slow
-def test_positions_may_be_shared():
-    check(["transformer", "language", "memory"], ["data=2,context=4", "fsdp=4,context=2"], MODELS)
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_positions_may_be_shared(name):
+    meshes = ["data=2,context=4", "fsdp=4,context=2", "fsdp=2,tensor=2,context=2"]
+    check([name], meshes, MODELS | LEARNED)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["scanned", "remat", "slopes", "forgetting", "gated delta", "ring"]
+)
+def test_positions_of_stacks_and_learned_parts_too(name):
+    check([name], ["data=2,context=4", "tensor=4,context=2"], LEARNED)
+
+
+@pytest.mark.slow
+def test_shards_of_a_sequence_exchange_keys_values_and_one_sum():
+    cases = [["collectives", *MODELS["language"], "data=2,context=4"]]
+    cases += [["collectives", *LEARNED["ring"], "data=2,context=4"]]
+    gathered, ring = measured(*cases)
+    kinds = lambda found: sorted({x.split()[-1] for x in found["found"]})  # noqa: E731
+    assert kinds(gathered) == ["all-gather", "all-reduce", "reduce-scatter"]
+    assert kinds(ring) == ["all-reduce", "collective-permute"]
+    for found in (gathered, ring):
+        assert not [x for x in found["looped"] if "permute" not in x]
+        # Keys and values alone have four axes: no other activation leaves its device.
+        moved = [x for x in found["found"] if "all-reduce" not in x]
+        assert all(len(re.findall(r"\d+", x.split("[")[1].split("]")[0])) == 4 for x in moved), (
+            moved
+        )
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from attention_jax.data.types import TokenBatch
+from attention_jax.data.types import Seq2SeqBatch, SeriesBatch, TokenBatch
 from attention_jax.parallel import placement
 from attention_jax.parallel.mesh import MeshShape, make_mesh
 
@@ -47,3 +47,22 @@ def test_one_process_reads_all_rows():
     assert placement.own_rows(mesh, 8) == slice(0, 8)
     assert placement.mesh_of(jax.numpy.ones(2)) is None
     np.testing.assert_array_equal(placement.fetch(jax.numpy.ones(2)), np.ones(2))
+
+
+def test_empty_positions_have_no_weight():
+    found = placement.lengthened(batch(3), 3)
+    assert found.tokens.shape == (3, 6) and not found.weights[:, 4:].any()
+    np.testing.assert_array_equal(found.tokens[:, :4], batch(3).tokens)
+    assert not found.tokens[:, 4:].any()
+
+
+def test_frames_are_filled_up_and_what_belongs_to_rows_stays():
+    frames = np.ones((2, 5, 3), np.float32)
+    mask = np.ones((2, 5), bool)
+    target = np.ones((2, 4), np.int32)
+    found = placement.lengthened(Seq2SeqBatch(frames, mask, target, target, mask[:, :4]), 4)
+    assert found.source.shape == (2, 8, 3) and found.source_mask.shape == (2, 8)
+    assert found.target_in.shape == (2, 4) and not found.source_mask[:, 5:].any()
+    series = SeriesBatch(frames, np.ones(2, np.float32), np.ones(2, np.float32))
+    assert placement.lengthened(series, 4) is series
+    assert placement.lengthened(batch(3), 1).tokens.shape == (3, 4)

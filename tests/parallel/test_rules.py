@@ -36,6 +36,7 @@ BUILDS = {
     "transformer": transformer(),
     "scanned": transformer(scan=True, tied=False),
     "language": lm(positions="learned"),
+    "gated": lm(activation="swiglu", scan=True),
     "gru": rnn(),
     "lstm": rnn(cell="lstm", tied=False),
 }
@@ -66,6 +67,14 @@ def test_maps_in_a_row_are_divided_so_that_one_sum_follows_both():
     assert placed[f"{layer}/feed_forward/up/kernel"].spec == P("fsdp", "tensor")
     assert placed[f"{layer}/feed_forward/down/kernel"].spec == P("tensor", "fsdp")
     assert placed["embedding/table/embedding"].spec == P("tensor", "fsdp")
+
+
+def test_both_maps_into_hidden_units_are_divided_alike():
+    placed = rules.place_all(shapes(BUILDS["gated"])[0], ALL)
+    for name in ("up", "gate"):
+        own = f"stack/layers/feed_forward/{name}"
+        assert placed[f"{own}/kernel"].spec == P(None, "fsdp", "tensor")
+        assert placed[f"{own}/bias"].spec == P(None, "tensor")
 
 
 def test_layers_of_a_stack_are_whole():

@@ -64,3 +64,15 @@ def test_signals_are_passed_on():
 def test_half_a_call_is_refused(arguments):
     done = subprocess.run([LAUNCH, *arguments], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and "usage: scripts/launch" in done.stderr
+
+
+def test_a_lock_of_the_caller_is_held_by_those_that_work(tmp_path):
+    with open(tmp_path / "lock", "w") as lock:
+        code = f"import os; os.fstat({lock.fileno()})"
+        done = subprocess.run(
+            [LAUNCH, "-n", "2", "--", sys.executable, "-c", code],
+            env=os.environ | {"PYTHON": sys.executable, "JAX_PLATFORMS": "cpu"},
+            pass_fds=[lock.fileno()],
+            timeout=60,
+        )
+    assert done.returncode == 0

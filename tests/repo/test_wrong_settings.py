@@ -44,6 +44,7 @@ def speech(**given):
 TRANSFORMER = nn.TransformerConfig(9, 4, 1, 2, 1, 4)._asdict()
 RATES = {"dropout_rate": (0,), "attention_dropout_rate": (0,)}
 OPTIONAL = RATES | {"kv_heads": (None,), "cross_attention": (None,), "context": ("x",)}
+OPTIONAL |= {"norm_epsilon": (2.5,), "embedding_scale": (None,)}
 VARIANT = {"variant": "attention", "cross_attention": "attention"}
 ROWS = {
     "MultiHeadAttention": Row(
@@ -64,7 +65,15 @@ ROWS = {
     "Linear": Row(nn.Linear, {"in_features": 2, "out_features": 3, "rngs": RNGS}),
     "Embedding": Row(
         nn.Embedding,
-        {"vocabulary_size": 5, "width": 4, "positions": "learned", "max_length": 3, "rngs": RNGS},
+        {
+            "vocabulary_size": 5,
+            "width": 4,
+            "positions": "learned",
+            "max_length": 3,
+            "scale": 2.0,
+            "rngs": RNGS,
+        },
+        {"scale": (2.5, None)},
     ),
     "FeedForward": Row(
         nn.FeedForward,
@@ -72,6 +81,7 @@ ROWS = {
             "width": 4,
             "hidden": 5,
             "activation": "relu",
+            "bias": False,
             "dropout_rate": 0.1,
             "dtype": jnp.float32,
             "rngs": RNGS,
@@ -90,7 +100,9 @@ ROWS = {
     "TransformerConfig": Row(lm, TRANSFORMER, OPTIONAL, VARIANT),
     "TransformerConfig of a pair": Row(pair, TRANSFORMER, OPTIONAL, VARIANT),
     "RNNConfig": Row(rnn, nn.RNNConfig(9, 4)._asdict(), RATES),
-    "VisionTransformer": Row(vit, {"pooling": "mean", "stem": "linear"}),
+    "VisionTransformer": Row(
+        vit, {"pooling": "mean", "stem": "linear", "registers": 1}, {"registers": (0,)}
+    ),
     "ImageConfig": Row(
         lambda **given: vit(nn.ImageConfig(**given)),
         {"height": 8, "width": 8, "channels": 1, "patch": 4},

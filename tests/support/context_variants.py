@@ -16,6 +16,7 @@ from attention_jax.core.types import Options
 from tests.support import context_cases
 
 B, T, HEADS, KV_HEADS, WIDTH = 2, 48, 4, 2, 8
+INPUT_WIDTH = 12  # of the layer
 
 
 def measure(case):
@@ -29,7 +30,8 @@ def measure(case):
         leaves, tree = jax.tree.flatten(params)
 
         def flat(function):
-            return lambda *x: function(jax.tree.unflatten(tree, x[3:]), *x[:3])
+            count = len(given)
+            return lambda *x: function(jax.tree.unflatten(tree, x[count:]), *x[:count])
 
         return context_cases.errors(flat(one), flat(many), (*given, *leaves))
 
@@ -37,28 +39,33 @@ def measure(case):
 def inputs(variant):
     draw = np.random.default_rng(0).normal
     sizes = {"heads": HEADS, "kv_heads": KV_HEADS, "head_width": WIDTH}
+    if variant.features is not None:
+        sizes["width"] = INPUT_WIDTH
     params = variant.init(jax.random.key(0), **sizes)
     # Gates and biases may start near 0.
     params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64) + 0.1, params)
     shapes = [(B, T, heads, WIDTH) for heads in (HEADS, KV_HEADS, KV_HEADS)]
+    shapes += [] if variant.features is None else [(B, T, INPUT_WIDTH)]
     return params, [jnp.asarray(draw(size=x), jnp.float64) for x in shapes]
 
 
-def attend(variant, context, place, params, q, k, v):
-    """With the last keys of a sequence hidden."""
+def attend(variant, context, place, params, *given):
+    """With the last keys of a sequence hidden; the last of `given` is a layer's input, or none."""
     zigzag = context is not None and context.order == "zigzag"
     shards = context_cases.SHARDS[place]
     if zigzag:
-        q, k, v = aj.contexts.zigzag((q, k, v), shards=shards)
+        given = aj.contexts.zigzag(given, shards=shards)
 
-    def call(params, q, k, v):
+    def call(params, q, k, v, *x):
         mask = masks.keys(jnp.arange(T)[None] < jnp.array([[T], [T - 7]]))
         if "causal" in variant.roles:
             mask = masks.causal & mask
-        return variant.attend(params, q, k, v, Options(mask=mask, context=context))
+        features = {"features": variant.features(params, *x)} if x else {}
+        return variant.attend(params, q, k, v, Options(mask=mask, context=context), **features)
 
     if context is not None and place == "manual":
         along = P(None, "sequence")
-        call = jax.shard_map(call, in_specs=(P(), along, along, along), out_specs=along)
-    out = call(params, q, k, v)
+        specs = P(), *[along] * len(given)
+        call = jax.shard_map(call, in_specs=specs, out_specs=along)
+    out = call(params, *given)
     return aj.contexts.natural(out, shards=shards) if zigzag else out

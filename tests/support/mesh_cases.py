@@ -46,7 +46,7 @@ def ready(name, options):
         data = experiment.load(config)
     known = experiment.learn(config, data, None)
     batches = experiment.batches(config, data, known)
-    settings = config.training.settings(0)._replace(
+    settings = config.training.settings(0, config.mesh)._replace(
         steps=STEPS, learning_rate=1e-3, schedule="constant", warmup_steps=0
     )
     return experiment.build(config, known), batches, experiment.objective(config), settings

@@ -72,8 +72,20 @@ def _top_k(x, logits, h):
     return _softmax(x, np.where(kept, logits, -np.inf), h)[0], None
 
 
+def _signed(x, logits, h):
+    powers = np.exp(abs(logits) - abs(logits).max())
+    return np.sign(logits) * powers / powers.sum(), None
+
+
+def _softpick(x, logits, h):
+    gains = np.exp(logits) - 1
+    return np.maximum(gains, 0) / abs(gains).sum(), None
+
+
 NORMALIZERS = {
     "softmax": _softmax,
+    "signed": _signed,
+    "softpick": _softpick,
     "sink": lambda x, logits, h: _softmax(x, logits, h, sink=x["slopes"][h]),
     "sigmoid": lambda x, logits, h: (1 / (1 + np.exp(-logits - x["scale"])), None),
     "relu": lambda x, logits, h: (np.maximum(logits, 0) / len(logits), None),

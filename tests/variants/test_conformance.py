@@ -23,9 +23,13 @@ def marks(promise):
     return pytest.mark.slow if promise.cost == "longest" else ()
 
 
-@pytest.fixture(params=variants.names(), scope="module")
+# Those of the library, and forms of them that differ as much as others do.
+NAMES = [*variants.names(), "gated(gates='input')", "gated_delta(gates='input')"]
+
+
+@pytest.fixture(params=NAMES, scope="module")
 def case(request):
-    return Case(variants.get(request.param))
+    return Case(variants.resolve(request.param))
 
 
 @pytest.mark.parametrize("promise", [pytest.param(p, marks=marks(p), id=p.name) for p in PROMISES])

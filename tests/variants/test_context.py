@@ -10,10 +10,13 @@ from attention_jax import masks, variants
 from attention_jax.core.types import Options
 from tests.support import shared_programs
 
+BY_INPUT = ("gated_delta(gates='input')",)
 LINEAR = ("linear", "cosformer", "performer", "retention", "gated_linear", "delta", "gated_delta")
+LINEAR += ("based", "lightning", "hgrn2", *BY_INPUT)
 # Their queries depend on all before them, or on means of a whole sequence.
 REFUSED = ("coverage", "location_aware", "mocha", "monotonic", "neural_turing", "nystromformer")
 OTHERS = ("alibi", "rope", "t5_bias", "relative", "differential", "softmax_with_sink", "gated")
+OTHERS += ("gated(gates='input')", "sandwich", "exclusive", "softpick", "stick_breaking")
 SAME = 1e-11  # in float64
 
 
@@ -48,6 +51,7 @@ def test_others_know_the_zigzag_order():
 @pytest.mark.slow
 def test_scores_and_modifiers_run_in_a_ring():
     names = ("scaled_dot", "alibi", "rope", "t5_bias", "softmax_with_sink")
+    names += ("polynomial", "scalable_softmax", "laser")
     check([[name, "ring", "zigzag", "jit"] for name in names])
 
 

@@ -19,6 +19,21 @@ def test_matches_its_equation(qkv, draw):
         np.testing.assert_allclose(got[b, t, h], expected, rtol=1e-5, atol=1e-6)
 
 
+def test_gates_of_the_input_match_their_equation(qkv, draw):
+    variant = variants.get("gated", gates="input")
+    params = variant.init(jax.random.key(0), width=12, heads=4, kv_heads=2, head_width=8)
+    x = draw(2, 5, 12)
+    got = jax.jit(
+        lambda x, *qkv: variant.attend(params, *qkv, features=variant.features(params, x))
+    )(x, *qkv)
+    q, k, v, x, w = (np.asarray(n, np.float64) for n in (*qkv, x, params["w"]))
+    for b, t, h in np.ndindex(got.shape[:-1]):
+        weights = np.exp(k[b, :, h // 2] @ q[b, t, h] / np.sqrt(8))
+        gate = 1 / (1 + np.exp(-(x[b, t] @ w[:, h, :6])))
+        expected = gate * (weights @ v[b, :, h // 2]) / weights.sum()
+        np.testing.assert_allclose(got[b, t, h], expected, rtol=1e-5, atol=1e-6)
+
+
 def test_a_gate_of_zeros_is_half_open(qkv):
     got = jax.jit(variants.get("gated").attend)({"w": jnp.zeros((4, 8))}, *qkv)
     expected = jax.jit(variants.get("scaled_dot").attend)({}, *qkv)

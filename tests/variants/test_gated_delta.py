@@ -54,6 +54,59 @@ def test_matches_equation_10(qkv, convolution, normalize):
     np.testing.assert_allclose(got, oracle(params, *qkv, normalize), rtol=1e-5, atol=1e-6)
 
 
+def oracle_of_input(params, x, q, k, v):
+    """The same with gates of the layer's input, taps for each channel, and an output gate."""
+    q, k, v, x = (np.asarray(n, np.float64) for n in (q, k, v, x))
+    params = jax.tree.map(lambda n: np.asarray(n, np.float64), params)
+    own, out = params["inputs"], np.zeros((*q.shape[:-1], v.shape[-1]))
+    taps = params["taps"] | {"v": params["taps"]["v"][..., : v.shape[-1]]}
+    for b, h in np.ndindex(q.shape[0], q.shape[2]):
+        at, state = h * k.shape[2] // q.shape[2], np.zeros((v.shape[-1], k.shape[-1]))
+        heads = {"q": q[b, :, h], "k": k[b, :, at], "v": v[b, :, at]}
+        for t in range(q.shape[1]):
+            now = {n: silu(convolved({"taps": taps}, n, y, h, t)) for n, y in heads.items()}
+            query, key = (now[n] / np.sqrt((now[n] ** 2).sum() + 1e-6) for n in ("q", "k"))
+            beta = 1 / (1 + np.exp(-x[b, t] @ own["strength"][:, h]))
+            step = np.log1p(np.exp(x[b, t] @ own["decay"][:, h] + own["bias"][h]))
+            alpha = np.exp(-np.exp(own["log_rate"][h]) * step)
+            state = state @ (alpha * (np.eye(len(key)) - beta * np.outer(key, key)))
+            state = state + beta * np.outer(now["v"], key)
+            row = state @ query
+            gate = silu(x[b, t] @ own["gate"][:, h])[: v.shape[-1]]
+            out[b, t, h] = gate * row / np.sqrt((row**2).mean() + 1e-5)
+    return out
+
+
+def test_gates_of_the_input_match_equation_10(qkv, draw):
+    variant = variants.get("gated_delta", gates="input")
+    params = variant.init(jax.random.key(0), width=12, heads=4, kv_heads=2, head_width=8)
+    x = draw(2, 5, 12)
+
+    def attend(x, *qkv):
+        features = variant.features(params, x)
+        return variant.attend(params, *qkv, Options(mask=masks.causal), features=features)
+
+    expected = oracle_of_input(params, x, *qkv)
+    np.testing.assert_allclose(jax.jit(attend)(x, *qkv), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_strong_decay_leaves_gradients_finite(draw):
+    """A gate may let the state fade by a factor of e^-200 at one position, and to nothing."""
+    variant = variants.get("gated_delta", gates="input")
+    params = variant.init(jax.random.key(0), width=12, heads=4, kv_heads=2, head_width=8)
+    params["inputs"]["log_rate"] = jnp.full(4, 5.0)
+    x, qkv = draw(1, 70, 12), (draw(1, 70, 4, 8), draw(1, 70, 2, 8), draw(1, 70, 2, 8))
+
+    def loss(params, x):
+        features = variant.features(params, x)
+        out = variant.attend(params, *qkv, Options(mask=masks.causal), features=features)
+        return (out**2).sum()
+
+    assert float(variant.features(params, x)["log_decay"].min()) < -100
+    found = jax.jit(jax.grad(loss, (0, 1)))(params, x)
+    assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(found))
+
+
 @pytest.mark.slow
 def test_more_than_three_chunks_match_too(draw):
     variant, params = made(normalize=False)
@@ -93,5 +146,7 @@ def test_passes_both_ways_and_bad_options_are_refused(qkv):
     variant, params = made()
     with pytest.raises(ValueError, match="gated_delta takes in one .* must hold `masks.causal`"):
         variant.attend(params, *qkv)
+    with pytest.raises(ValueError, match="`gates` must be one of .*'input', 'key'"):
+        variants.get("gated_delta", gates="x")
     with pytest.raises(ValueError, match="`convolution` must be .*; got 0. Use None"):
         variants.get("gated_delta", convolution=0)

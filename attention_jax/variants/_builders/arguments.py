@@ -94,6 +94,35 @@ def _shown(axes: Axes) -> str:
     return f"[{', '.join('any' if x is None else str(x) for x in axes)}]"
 
 
+def check_features(takes: bool, features: PyTree, positions: tuple[int, ...]) -> None:
+    """Raises unless features are given exactly where a variant takes them, one for each position.
+
+    Args:
+      positions: sequences and, but for steps, queries.
+
+    Raises:
+      ValueError: they are not.
+    """
+    if takes and features is None:
+        raise ValueError(
+            "`features` must be given: this variant computes some of what it does from the layer's "
+            "input x [b t m]; got None. Write `features=variant.features(params, x)`, or let "
+            "`nn.MultiHeadAttention` do so."
+        )
+    if not takes and features is not None:
+        raise ValueError(
+            "`features` must be left out for this variant, which has none; got "
+            f"{checks.said(features)}."
+        )
+    for leaf in jax.tree.leaves(features):
+        if getattr(leaf, "shape", ())[: len(positions)] != positions:
+            raise ValueError(
+                f"`features` must be of arrays that begin with the axes of the queries, "
+                f"{list(positions)}; got {checks.said(leaf)} in it. Take those of the same "
+                "positions of `variant.features(params, x)`."
+            )
+
+
 def check_options(options: Options, queries: int, keys: int) -> None:
     """Raises unless each option is of its kind.
 

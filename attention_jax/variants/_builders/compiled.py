@@ -14,7 +14,7 @@ from jaxtyping import Array
 from attention_jax.core import values
 from attention_jax.core.types import Options, Params
 
-Attend = Callable[[Params, Array, Array, Array, Options], Any]
+Attend = Callable[..., Any]  # (params, q, k, v, options), and features of those that take them
 MOST_KEPT = 64
 MOVING = ("query_offset", "key_offset", "dropout_key")  # options that may be arrays
 # Written out while the caller is traced; before JAX 0.11 that was what True meant.
@@ -28,17 +28,19 @@ def compiled(attend: Attend) -> Attend:
     """
 
     def made(fixed: Options, shared: bool) -> Callable[..., Any]:
-        def run(params: Params, qkv: tuple[Array, ...], at: dict[str, Any]) -> Any:
+        def run(params: Params, qkv: tuple[Array, ...], at: dict[str, Any], more: Any) -> Any:
             # One array for both positions shows that queries and keys are aligned.
             both = {"key_offset": at["query_offset"]} if shared else {}
-            return attend(params, *qkv, fixed._replace(**both, **at))
+            return attend(params, *qkv, fixed._replace(**both, **at), **more)
 
         return jax.jit(run, inline=EARLY)
 
     kept: Any = functools.lru_cache(maxsize=MOST_KEPT)(made)
 
     @functools.wraps(attend)
-    def whole(params: Params, q: Array, k: Array, v: Array, options: Options = Options()) -> Any:
+    def whole(
+        params: Params, q: Array, k: Array, v: Array, options: Options = Options(), **more: Any
+    ) -> Any:
         at = {name: getattr(options, name) for name in MOVING}
         at = {name: x for name, x in at.items() if x is not None and not isinstance(x, int)}
         still: dict[str, Any] = dict.fromkeys(at, 0)
@@ -47,6 +49,6 @@ def compiled(attend: Attend) -> Attend:
         if shared:
             del at["key_offset"]
         program = (kept if values.is_settled(fixed) else made)(fixed, shared)
-        return program(params, (q, k, v), at)
+        return program(params, (q, k, v), at, more)
 
     return whole

@@ -30,26 +30,35 @@ def attend(
     k: Array,
     v: Array,
     options: Options,
+    features: PyTree = None,
 ) -> Output:
     """`own(params, q, k, v, options)`, whose sequence `options.context` may divide.
+
+    Args:
+      features: of variants that take them, as `own(..., features=features)`.
 
     Raises:
       ValueError: the mesh has no such axis, it does not divide a length, or the strategy cannot
         honor the call.
     """
     if options.context is None:
-        return apart(own, params, q, k, v, options)
+        return apart(own, params, q, k, v, options, features)
     layout = layout_of(options.context)
     _check(divides, layout, q, k, options)
-    arrays, rebuild = lifted(params, q, k, v, options)
+    if features is not None and not divides:
+        raise ValueError(
+            "`context` must be None for this variant, whose features of other positions a shard "
+            f"does not have; got {layout.axis!r}. Leave it out, or use one of the linear family."
+        )
+    arrays, rebuild = lifted(params, q, k, v, options, features)
     if layout.is_explicit:
         # Types that tell how arrays are divided end here, and begin again at the output.
         q = layout.along(q)
         again = lambda arrays: attend(own, divides, *rebuild(arrays))  # noqa: E731
-        return partition.apart(again, ((q, k, v), *arrays[1:]), q)
+        return partition.apart(again, ((q, k, v, features), *arrays[1:]), q)
     of_shard = partial(_itself if divides else _STRATEGIES[layout.context.strategy], own)
     if layout.is_manual:
-        return of_shard(layout, params, q, k, v, options)
+        return of_shard(layout, params, q, k, v, options, features)
     inside = layout._replace(is_manual=True)
 
     def run(qkv: PyTree, rest: PyTree) -> Output:
@@ -78,7 +87,7 @@ def _check(divides: bool, layout: Layout, q: Array, k: Array, options: Options) 
 
 
 def _gathered(own: Attend, layout: Layout, params: Params, *call: Any) -> Output:
-    q, k, v, options = call
+    q, k, v, options, _ = call
     k, v = layout.gathered(k), layout.gathered(v)
 
     def rows(first: Array, q: Array) -> Output:
@@ -88,7 +97,7 @@ def _gathered(own: Attend, layout: Layout, params: Params, *call: Any) -> Output
 
 
 def _near(own: Attend, layout: Layout, params: Params, *call: Any) -> Output:
-    q, k, v, options = call
+    q, k, v, options, _ = call
     start, length = options.query_offset, q.shape[1]
     near = context_neighbors.near(options.mask, start, layout, length)
     k, v = near.keys(layout, k), near.keys(layout, v)
@@ -98,8 +107,8 @@ def _near(own: Attend, layout: Layout, params: Params, *call: Any) -> Output:
 
 
 def _itself(own: Attend, layout: Layout, params: Params, *call: Any) -> Output:
-    q, k, v, options = call
-    return apart(own, params, q, k, v, options._replace(context=layout.context))
+    q, k, v, options, features = call
+    return apart(own, params, q, k, v, options._replace(context=layout.context), features)
 
 
 def _from(options: Options, first: Array, key_offset: int | Array) -> Options:

@@ -29,30 +29,52 @@ def guarded(variant: Variant) -> Variant:
         return variant
     given = inspect.signature(variant.attend).parameters
     alone = all(x in given and given[x].default is None for x in ("k", "v"))
+    # Parameters are compared with those of any layer, however wide its input is.
+    made = variant.init if variant.features is None else bind(_of_any_width, variant.init)
     attend = bind(
         _attend_alone if alone else _attend,
-        variant.init,
-        variant.score is not None,
+        made,
+        (variant.score is not None, variant.features is not None),
         bind(divided, variant.attend, variant.divides),
     )
-    own = variant._replace(init=bind(_init, variant.init), attend=attend)
+    init = bind(_init, variant.init, variant.features is not None)
+    own = variant._replace(init=init, attend=attend)
     start, step, cross_step = variant.start, variant.step, variant.cross_step
     if start is None:
         return own
     return own._replace(
-        start=bind(_start, variant.init, start),
-        step=None if step is None else bind(_step, variant.init, start, step),
-        cross_step=None
-        if cross_step is None
-        else bind(_cross_step, variant.init, start, cross_step),
+        start=bind(_start, made, start),
+        step=None if step is None else bind(_step, made, variant.features is not None, start, step),
+        cross_step=None if cross_step is None else bind(_cross_step, made, start, cross_step),
     )
 
 
-@clear_calls_of("init", bound=1)
+_ANY_WIDTH = 6  # of inputs of a layer, where it does not matter
+
+
+def _of_any_width(init: Callable[..., Params], key: PRNGKeyArray, **sizes: int) -> Params:
+    return init(key, width=_ANY_WIDTH, **sizes)
+
+
+@clear_calls_of("init", bound=2)
 def _init(
-    init: Callable[..., Params], key: PRNGKeyArray, *, heads: int, kv_heads: int, head_width: int
+    init: Callable[..., Params],
+    takes_width: bool,
+    key: PRNGKeyArray,
+    *,
+    heads: int,
+    kv_heads: int,
+    head_width: int,
+    width: int | None = None,
 ) -> Params:
     sizes = {"heads": heads, "kv_heads": kv_heads, "head_width": head_width}
+    if takes_width:
+        if width is None:
+            raise ValueError(
+                "`width` of the layer's input must be given: this variant learns a map of it; got "
+                f"None. Write `init(key, ..., width={heads * head_width})`."
+            )
+        sizes["width"] = width
     plain_types.sizes(**sizes)
     checks.divides("kv_heads", kv_heads, "heads", heads)
     checks.random_key("key", key)
@@ -62,13 +84,15 @@ def _init(
 @clear_calls_of("attend", bound=3, words=_WORDS)
 def _attend(
     init: Callable[..., Params],
-    is_score: bool,
+    kind: tuple[bool, bool],
     attend: Callable[..., Output],
     params: Params,
     q: AnyArray,
     k: AnyArray,
     v: AnyArray,
     options: Options = Options(),
+    *,
+    features: Any = None,
 ) -> Output:
     """`attend`, or zeros where there is no query, no key, no sequence or no width of values."""
     if not isinstance(options, Options):
@@ -77,16 +101,18 @@ def _attend(
             "Write `Options(mask=...)`."
         )
     query, key, value = own = _arrays(q, k, v)
+    is_score, takes_features = kind
     # Of a score, query and key may have widths of their own, and so may its parameters.
     checks.attention_arrays(query, key, value, same_width=not is_score)
     sizes = arguments.sizes_of(query, key)
     arguments.check_params(init, params, sizes, names_only=is_score)
     checks.one_of("return_lse", options.return_lse, (False, True))
+    arguments.check_features(takes_features, features, query.shape[:2])
     out = *query.shape[:3], value.shape[-1]
     if not options.return_lse and not (key.shape[1] and np.prod(out)):
         return jnp.zeros(out, query.dtype)
     return _explained(
-        partial(attend, params, *own, options),
+        partial(attend, params, *own, options, features),
         partial(arguments.check_options, options, query.shape[1], key.shape[1]),
         partial(arguments.check_params, init, params, sizes),
     )
@@ -95,7 +121,7 @@ def _attend(
 @clear_calls_of("attend", bound=3, words=_WORDS)
 def _attend_alone(
     init: Callable[..., Params],
-    is_score: bool,
+    kind: tuple[bool, bool],
     attend: Callable[..., Output],
     params: Params,
     q: AnyArray,
@@ -105,7 +131,7 @@ def _attend_alone(
 ) -> Output:
     """`_attend`, where the keys default to the queries and the values to the keys."""
     k = q if k is None else k
-    return _attend(init, is_score, attend, params, q, k, k if v is None else v, options)
+    return _attend(init, kind, attend, params, q, k, k if v is None else v, options)
 
 
 @clear_calls_of("start", bound=2)
@@ -130,9 +156,10 @@ def _start(
     return start(params, batch, length, **sizes._asdict(), value_width=value_width, dtype=dtype)
 
 
-@clear_calls_of("step", bound=3)
+@clear_calls_of("step", bound=4)
 def _step(
     init: Callable[..., Params],
+    takes_features: bool,
     start: Callable[..., State],
     step: Callable[..., tuple[State, Array]],
     params: Params,
@@ -140,10 +167,14 @@ def _step(
     q: AnyArray,
     k: AnyArray,
     v: AnyArray,
+    *,
+    features: Any = None,
 ) -> tuple[State, Array]:
     own = _arrays(q, k, v)
     checks.attention_arrays(*own, checks.POSITIONS, same_width=True)
-    return _next(init, start, partial(step, params, state, *own), params, state, own, None)
+    arguments.check_features(takes_features, features, own[0].shape[:1])
+    more = {} if features is None else {"features": features}
+    return _next(init, start, partial(step, params, state, *own, **more), params, state, own, None)
 
 
 @clear_calls_of("cross_step", bound=3)

@@ -104,6 +104,26 @@ def aligned(
         )
 
 
+def inside(
+    name: str, why: str, queries: int, keys: int, query_offset: int | Array, key_offset: int | Array
+) -> None:
+    """Refuses queries that are known to stand beyond the positions of the keys.
+
+    Args:
+      why: they must not, for the error.
+
+    Raises:
+      ValueError: the last query comes after the last key.
+    """
+    known = isinstance(query_offset, int) and isinstance(key_offset, int)
+    if known and query_offset + queries > key_offset + keys:
+        raise ValueError(
+            f"The queries of {name} must stand within the positions of the keys, {why}; got "
+            f"queries to {query_offset + queries - 1} and keys to {key_offset + keys - 1}. Give "
+            "the keys of these positions too."
+        )
+
+
 def only_causal(name: str, causal: bool) -> None:
     """Refuses a request that lets a query see what comes after it."""
     if not causal:

@@ -1,6 +1,7 @@
 """The door of a variant: no mesh types its arrays, as `jax.shard_map` and explicit axes do."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 from jaxtyping import Array, PyTree
@@ -17,22 +18,32 @@ def apart(
     k: Array,
     v: Array,
     options: Options,
+    features: PyTree = None,
 ) -> Output:
     """`attend` of a variant, that loops and reshapes as on one device whatever mesh there is."""
-    if not partition.is_typed((q, k, v, *jax.tree.leaves(params))):
-        return attend(params, q, k, v, options)
-    arrays, rebuild = lifted(params, q, k, v, options)
-    return partition.apart(lambda arrays: attend(*rebuild(arrays)), arrays, q)
+    if not partition.is_typed((q, k, v, *jax.tree.leaves((params, features)))):
+        return called(attend, params, q, k, v, options, features)
+    arrays, rebuild = lifted(params, q, k, v, options, features)
+    return partition.apart(lambda arrays: called(attend, *rebuild(arrays)), arrays, q)
 
 
-# What a variant attends with: `(params, q, k, v, options)`.
-Arguments = tuple[Params, Array, Array, Array, Options]
+def called(attend: Callable[..., Output], *call: Any) -> Output:
+    """`attend` of the arguments of a call, the last of which are features, or None."""
+    *own, features = call
+    return attend(*own) if features is None else attend(*own, features=features)
+
+
+# What a variant attends with: `(params, q, k, v, options, features)`.
+Arguments = tuple[Params, Array, Array, Array, Options, PyTree]
 
 
 def lifted(
-    params: Params, q: Array, k: Array, v: Array, options: Options
+    params: Params, q: Array, k: Array, v: Array, options: Options, features: PyTree = None
 ) -> tuple[PyTree, Callable[[PyTree], Arguments]]:
-    """All arrays of a call, `(q, k, v)` the first, and the call as a function of them."""
+    """All arrays of a call, and the call as a function of them.
+
+    The first are `(q, k, v, features)`, which follow the sequence.
+    """
     with partition.unchecked():
         conjuncts = masks.conjuncts(options.mask)
         programs = (checks.mask_function(partition.untyped(x)) for x in conjuncts)
@@ -43,8 +54,9 @@ def lifted(
     shared = len(starts) == 2 and options.query_offset is options.key_offset
 
     def rebuilt(arrays: PyTree) -> Arguments:
-        qkv, params, captured, starts, key = arrays
+        (*qkv, own), params, captured, starts, key = arrays
         starts = starts | ({"key_offset": starts["query_offset"]} if shared else {})
-        return params, *qkv, options._replace(mask=mask.bound(captured), dropout_key=key, **starts)
+        changed = options._replace(mask=mask.bound(captured), dropout_key=key, **starts)
+        return params, *qkv, changed, own
 
-    return ((q, k, v), params, mask.arrays, starts, options.dropout_key), rebuilt
+    return ((q, k, v, features), params, mask.arrays, starts, options.dropout_key), rebuilt

@@ -55,6 +55,22 @@ def test_the_folder_is_named_after_the_task(experiment, arguments, folder):
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--mesh=data=-1"],
+        ["--launcher=ray", "--mesh=data=4", "--gpus_per_run=4"],
+        ["--launcher=ray", "--mesh=data=-1", "--gpus_per_run=0.5"],
+        ["--launcher=ray", "--mesh=fsdp=4", "--gpus_per_run=4", "--processes_per_run=4"]
+        + ["--cores_per_run=8"],
+        # A mesh of CPUs: their number is known where the run is.
+        ["--launcher=ray", "--mesh=data=8", "--processes_per_run=2", "--cores_per_run=2"],
+    ],
+)
+def test_meshes_of_runs(arguments):
+    check(*asked(*arguments, experiment="language"))
+
+
+@pytest.mark.parametrize(
     ("experiment", "arguments", "message"),
     [
         ("translation", ["--model=rnn"], "`--model` is that of one run; here `--models`"),
@@ -71,6 +87,29 @@ def test_the_folder_is_named_after_the_task(experiment, arguments, folder):
         ("memory", ["--cost_lengths=16,32"], "`--cost_lengths` must be left out but for costs of"),
         ("memory", ["--cost_repeats=2"], "experiments.memory itself measures those of memory"),
         ("images", ["--cost_lengths=16"], "translations; got --experiment=images."),
+        ("translation", ["--distributed"], "`--distributed` is that of one run; here `--processes"),
+        ("language", ["--mesh=rows=2"], "`mesh` must be axes with sizes, of data, fsdp, tensor,"),
+        ("language", ["--processes_per_run=2"], "`--cores_per_run` must be a multiple of --proces"),
+        (
+            "language",
+            ["--launcher=ray", "--processes_per_run=2", "--cores_per_run=2", "--gpus_per_run=3"],
+            "`--gpus_per_run` must be a multiple of --processes_per_run=2, which share them alike",
+        ),
+        (
+            "language",
+            ["--launcher=ray", "--processes_per_run=2", "--cores_per_run=2"],
+            "`--processes_per_run=2` needs a mesh on which they train together; got none. Add --me",
+        ),
+        (
+            "language",
+            ["--launcher=ray", "--mesh=data=2", "--gpus_per_run=4"],
+            "`mesh` must use all of the 4 devices that are here; data=2 uses 2",
+        ),
+        (
+            "language",
+            ["--mesh=data=2", "--match=time", "--max_seconds=9"],
+            "`--match=time` measures steps on one device, here; got --mesh=data=2",
+        ),
     ],
 )
 def test_flags_that_contradict_each_other_are_refused(experiment, arguments, message):

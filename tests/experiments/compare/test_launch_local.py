@@ -28,6 +28,16 @@ def test_jobs_end_well_or_with_their_last_words(tmp_path):
     assert done[2].reason == "it ended with code 7; its last line: step 3"
 
 
+def test_a_job_of_several_processes_ends_with_the_words_of_the_one_that_failed(tmp_path):
+    say = "import os, sys; n = os.environ['JAX_PROCESS_ID']; print('I am', n, flush=True)"
+    fail = f"{say}; sys.exit('error: no such data' if n == '1' else 0)"
+    (well,) = launch_local.local([job(say, tmp_path, "a")], processes=2)
+    assert well.reason is None
+    assert sorted(well.job.log.read_text().splitlines()) == ["I am 0", "I am 1"]
+    (ill,) = launch_local.local([job(fail, tmp_path, "b")], processes=2)
+    assert ill.reason == "no such data"
+
+
 LAUNCH = """
 import sys
 from pathlib import Path

@@ -11,7 +11,7 @@ import types
 
 import pytest
 
-from experiments.compare import launch_ray
+from experiments.compare import launch_local, launch_ray
 from tests.support.scripts import ENVIRONMENT, ROOT, TINY, holders, run, scores_of
 
 # It is found rather than imported, which takes seconds: the driver imports it.
@@ -183,6 +183,127 @@ def test_a_comparison_survives_its_workers_and_its_own_end(tmp_path):
     assert scores_of(folder) == scores_of(tmp_path / "local")
 
 
+ON_A_MESH = (
+    "--experiment=language --context=16 --windows=12 --width=16 --heads=2 --layers=1 "
+    "--feed_forward=16 --steps=6 --evaluate_every=6 --checkpoint_every=6 --log_every=1 --nosample "
+    "--models=transformer --seeds=1 --mesh=data=-1 --cores_per_run=2"
+).split()
+
+
+def compared(folder, *flags, **variables):
+    """The losses of a comparison's only run, and the mesh that its log names."""
+    text = folder.with_suffix(".txt")
+    text.write_text("to be or not to be, that is the question; " * 100)
+    own = [*ON_A_MESH, f"--text_file={text}", f"--folder={folder}", *flags]
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.compare", *own],
+        cwd=ROOT,
+        env=ENVIRONMENT | variables,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    (found,) = folder.glob("runs/*/*/metrics.jsonl")
+    rows = map(json.loads, found.read_text().splitlines())
+    log = found.parent.with_name(f"{found.parent.name}.log").read_text()
+    (mesh,) = [line for line in log.splitlines() if line.startswith("mesh: ")]
+    return [row["loss"] for row in rows if row["split"] == "train"], mesh
+
+
+needs_two_cores = pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
+needs_ray_train = pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("pandas", "pyarrow"))),
+    reason="Ray Train is not installed: pip install 'attention_jax[ray]'",
+)
+
+
+@pytest.mark.slow
+@needs_two_cores
+@needs_ray_train
+def test_a_run_of_several_processes_has_its_own_mesh(tmp_path):
+    """In workers of Ray, and by `scripts/launch` here: one mesh, the same numbers."""
+    here = compared(tmp_path / "local", "--processes_per_run=2")
+    there = compared(tmp_path / "ray", "--processes_per_run=2", "--launcher=ray")
+    assert here == there and here[1] == "mesh: data=2 on 2 devices"
+
+
+@pytest.mark.slow
+@needs_two_cores
+def test_a_run_of_one_process_has_a_mesh_of_its_devices(tmp_path):
+    two = f"{ENVIRONMENT['XLA_FLAGS']} --xla_force_host_platform_device_count=2"
+    _, mesh = compared(tmp_path / "ray", "--launcher=ray", XLA_FLAGS=two)
+    assert mesh == "mesh: data=2 on 2 devices"
+
+
+class FakeRay:
+    """Ray with two cores and eight GPUs, whose tasks are done when they are waited for."""
+
+    exceptions = types.SimpleNamespace(RayError=RuntimeError)
+
+    def __init__(self):
+        self.options_of, self.at_once, self._open = [], [], []
+
+    def is_initialized(self):
+        return True
+
+    def cluster_resources(self):
+        return {"CPU": 8.0, "GPU": 8.0}
+
+    def get_runtime_context(self):
+        return types.SimpleNamespace(gcs_address="head:1")
+
+    def remote(self, function):
+        def options(**own):
+            self.options_of.append(own)
+            return types.SimpleNamespace(remote=self._begin)
+
+        return types.SimpleNamespace(options=options)
+
+    def _begin(self, *arguments):
+        self._open.append(arguments)
+        return len(self._open) - 1
+
+    def wait(self, tasks, timeout):
+        self.at_once.append(len(tasks))
+        return tasks[:1], tasks[1:]
+
+    def get(self, task):
+        return launch_local.Finished(self._open[task][0], None, 0.0)
+
+
+@pytest.fixture
+def fake_ray(monkeypatch):
+    ray = FakeRay()
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    return ray
+
+
+def five_jobs(tmp_path):
+    return [
+        launch_local.Job(str(i), ("python", "--run=x"), tmp_path / f"{i}.log", ("--resume",))
+        for i in range(5)
+    ]
+
+
+def test_several_processes_are_workers_of_the_same_ray(fake_ray, tmp_path):
+    """As many jobs at once as there is room for, by what all their processes need."""
+    jobs = five_jobs(tmp_path)
+    asked = {"cores": 4, "gpus": 2, "processes": 2}
+    done = list(launch_ray.on_ray(jobs, address="head:1", **asked))
+    assert sorted(x.job.name for x in done) == list("01234")
+    command = "-m experiments.ray_launch -n=2 --cores=2 --gpus=1 --address=head:1 --retries=3 -- "
+    assert " ".join(done[0].job.command[1:]) == f"{command}python --run=x"
+    assert fake_ray.at_once == [2, 2, 2, 2, 1]
+    assert [x["num_cpus"] for x in fake_ray.options_of] == [0]
+
+
+def test_one_process_is_a_task_with_all_that_it_needs(fake_ray, tmp_path):
+    done = list(launch_ray.on_ray(five_jobs(tmp_path), address="head:1", cores=4, gpus=4))
+    assert done[0].job.command == ("python", "--run=x") and fake_ray.at_once[0] == 5
+    assert [(x["num_cpus"], x["num_gpus"]) for x in fake_ray.options_of] == [(4, 4)]
+
+
 def trainings(folder, process, *, than):
     """Processes that train, once one of them has written its flags; others than those given."""
     limit = time.monotonic() + 300
@@ -210,7 +331,8 @@ def parent(process):
     ("address", "line"),
     [
         (None, "Ray did not start: it timed out. Try again when the machine is less busy, or use "),
-        ("a:1", "no Ray cluster answered at `--ray_address` a:1: it timed out. Start it by `ray "),
+        ("auto", "no Ray cluster answered at `--ray_address` auto: it timed out. Start it by `ray"),
+        ("localhost:1", "no Ray cluster answered at `--ray_address` localhost:1: [Errno"),
     ],
 )
 def test_a_ray_that_does_not_start_is_one_line(address, line, monkeypatch):
