@@ -4,7 +4,7 @@ from attention_jax.parallel.mesh import parse
 from experiments import plan
 from experiments.common import flags
 
-SMALL = "--width=64 --heads=8 --feed_forward=128 --vocabulary_size=512 --context=512 --rows=2"
+SMALL = "--width=64 --heads=8 --feed_forward=128 --vocabulary_size=512 --context=256 --rows=2"
 
 
 def measure(mesh, options, layers, shares):

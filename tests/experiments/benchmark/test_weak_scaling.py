@@ -1,9 +1,10 @@
 """Weak scaling: the work of a device stays, and what is sent is what theory says."""
 
 import pytest
+from jax.sharding import PartitionSpec
 
 from attention_jax.parallel.mesh import AXES, MeshShape
-from experiments import plan
+from attention_jax.parallel.plans import Part, Plan
 from experiments.benchmark import ring_theory, rows, virtual, weak_scaling
 from experiments.benchmark.rows import Results, Row
 from experiments.benchmark.weak_scaling import DEVICES, as_row, config_of
@@ -22,9 +23,8 @@ FOUND = {
 }
 
 
-def held(axis, devices):
-    config = config_of(axis, devices)
-    return plan.held(config, config.training.settings(0), MeshShape(**{axis: devices}))
+def part(numbers, *spec):
+    return Part("path", (numbers,), PartitionSpec(*spec), 1, numbers, "")
 
 
 def products(config):
@@ -56,12 +56,13 @@ def test_theory_counts_parameters_and_activations(devices):
         """Bytes of n - 1 steps, in each of which an n-th goes to the neighbor."""
         return sum(size / devices for _ in range(devices - 1))
 
+    parts = (part(640, "fsdp"), part(1920, None, "fsdp", "tensor"), part(100), part(60, "tensor"))
     for axis in AXES:
-        config, plan_of = config_of(axis, devices), held(axis, devices)
+        config, held = config_of(axis, devices), Plan(MeshShape(**{axis: devices}), parts, 0, 0)
         row = 4 * config.context * config.model.width
         layers = range(config.model.layers)
-        divided = [4 * x.numbers for x in plan_of.parts if axis in x.spec]
-        whole = [4 * x.numbers for x in plan_of.parts if axis not in x.spec]
+        divided = [4 * x.numbers for x in parts if axis in x.spec]
+        whole = [4 * x.numbers for x in parts if axis not in x.spec]
         expected = {
             "data": {"all-reduce": sum(2 * ring(size) for size in whole)},
             "fsdp": {
@@ -76,7 +77,7 @@ def test_theory_counts_parameters_and_activations(devices):
                 "reduce-scatter": sum(2 * ring(row) for _ in layers),
             },
         }[axis]
-        assert ring_theory.moved(axis, config, plan_of) == pytest.approx(expected)
+        assert ring_theory.moved(axis, config, held) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("axis", AXES)
