@@ -39,13 +39,13 @@ class Order(NamedTuple):
 
 
 def record(run: str) -> bytes | None:
-    """What tells a run from another in the same folder; None where there is none."""
+    """The mark by which a run is told from another in its folder; None where there is none."""
     path = Path(run, "run.json")
     return path.read_bytes() if path.exists() else None
 
 
 class News(NamedTuple):
-    """What the board knows.
+    """All that the board knows.
 
     Attributes:
       attempt: how often all processes were started.
@@ -83,7 +83,7 @@ class News(NamedTuple):
 
 
 class Board:
-    """What processes and their launcher tell each other; an actor of Ray."""
+    """An actor of Ray, by which processes and their launcher tell each other how they are."""
 
     def __init__(self) -> None:
         self._attempt = 0
@@ -93,8 +93,10 @@ class Board:
         self._said: list[tuple[int, bytes]] = []
 
     def begin(self) -> News:
-        """Counts an attempt, of which no process has ended."""
+        """Counts an attempt, of which no process has ended; of signals only a stop counts still."""
         self._attempt, self._codes, self._last = self._attempt + 1, {}, {}
+        if not self.news().is_stopped:
+            self._signals = []
         return self.news()
 
     def news(self) -> News:
@@ -110,7 +112,7 @@ class Board:
         self._codes[number], self._last[number] = code, last
 
     def say(self, stream: int, text: bytes) -> None:
-        """Takes what process 0 writes to stream 1 or 2."""
+        """Takes output of process 0, to stream 1 or 2."""
         self._said.append((stream, text))
 
     def heard(self) -> list[tuple[int, bytes]]:

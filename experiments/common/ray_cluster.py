@@ -13,7 +13,7 @@ _PATIENCE = 10.0  # seconds
 
 
 class Wording(NamedTuple):
-    """What errors call the flags of a program that uses Ray.
+    """Flags of a program that uses Ray, as errors call them.
 
     Attributes:
       asks: asks for Ray.

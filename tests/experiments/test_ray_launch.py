@@ -14,7 +14,7 @@ from absl import flags
 
 from experiments import ray_launch
 from experiments.common import ray_worker
-from experiments.common.ray_board import News
+from experiments.common.ray_board import Board, News
 from experiments.ray_launch import Workers, order
 from tests.support.paths import ROOT
 
@@ -30,6 +30,7 @@ ENVIRONMENT = os.environ | {
     "XLA_FLAGS": "--xla_backend_optimization_level=0",
     "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
     "PYTHON": sys.executable,
+    "NPROC": "1",  # threads of a process, as of a worker
 }
 # They are found rather than imported, which takes seconds.
 has_ray = all(importlib.util.find_spec(name) for name in ("ray", "pandas", "pyarrow"))
@@ -136,6 +137,16 @@ KILL, ABORT, TERM = -signal.SIGKILL, -signal.SIGABRT, 128 + signal.SIGTERM
 def test_losses_are_told_from_failures(codes, signals, is_lost, failed):
     news = News(1, signals, codes, {})
     assert (news.is_lost, news.failed) == (is_lost, failed)
+
+
+def test_a_new_start_knows_nothing_of_the_last_but_a_stop():
+    board = Board()
+    board.begin()
+    board.pass_on(signal.SIGUSR1)
+    board.end(1, KILL, "killed")
+    assert board.begin() == News(2, (), {}, {})
+    board.pass_on(signal.SIGTERM)
+    assert board.begin().is_stopped and not board.news().is_lost
 
 
 LISTEN = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))"
