@@ -56,28 +56,6 @@ def delta_product(
     checks.positive("steps", steps)
     if convolution is not None:
         checks.positive("convolution", convolution, remedy="Use None for no convolution.")
-
-    def init(
-        key: PRNGKeyArray, *, width: int, heads: int, kv_heads: int, head_width: int
-    ) -> Params:
-        del kv_heads
-        keys = jax.random.split(key, 7)
-        shape = heads, head_width
-        params = {
-            "strength": inputs.linear(keys[0], width, heads, steps),
-            "gate": inputs.linear(keys[1], width, *shape),
-        }
-        if steps > 1:
-            further = heads, steps - 1, head_width
-            params["keys"] = inputs.linear(keys[2], width, *further)
-            params["values"] = inputs.linear(keys[3], width, *further)
-        if gated:
-            params["decay"] = inputs.linear(keys[4], width, heads)
-            params |= inputs.rates(jax.random.split(keys[5]), heads)
-        if convolution is not None:
-            params["taps"] = recurrence.taps(keys[6], heads, convolution, head_width, writes=steps)
-        return params
-
     rule = Recurrence(
         arrays=partial(_arrays, steps),
         scan=partial(_scan, steps),
@@ -88,10 +66,40 @@ def delta_product(
         writes=steps,
         further=None if steps == 1 else lambda features: (features["keys"], features["values"]),
     )
+    init = partial(_init, steps, gated, convolution)
     features = partial(_features, 2.0 if negative else 1.0)
     return from_recurrence(
         "delta_product", rule, init=init, features=features, convolution=convolution
     )
+
+
+def _init(
+    steps: int,
+    gated: bool,
+    convolution: int | None,
+    key: PRNGKeyArray,
+    *,
+    width: int,
+    heads: int,
+    kv_heads: int,
+    head_width: int,
+) -> Params:
+    del kv_heads
+    keys = jax.random.split(key, 7)
+    params = {
+        "strength": inputs.linear(keys[0], width, heads, steps),
+        "gate": inputs.linear(keys[1], width, heads, head_width),
+    }
+    if steps > 1:
+        further = heads, steps - 1, head_width
+        params["keys"] = inputs.linear(keys[2], width, *further)
+        params["values"] = inputs.linear(keys[3], width, *further)
+    if gated:
+        params["decay"] = inputs.linear(keys[4], width, heads)
+        params |= inputs.rates(jax.random.split(keys[5]), heads)
+    if convolution is not None:
+        params["taps"] = recurrence.taps(keys[6], heads, convolution, head_width, writes=steps)
+    return params
 
 
 def _features(most: float, params: Params, x: Float[Array, "b t m"]) -> dict[str, Array]:

@@ -44,26 +44,6 @@ def kda(*, rank: int | None = None, convolution: int | None = 4, normalize: bool
         checks.positive("rank", rank, remedy="Use None for the width of a head.")
     if convolution is not None:
         checks.positive("convolution", convolution, remedy="Use None for no convolution.")
-
-    def init(
-        key: PRNGKeyArray, *, width: int, heads: int, kv_heads: int, head_width: int
-    ) -> Params:
-        del kv_heads
-        keys, between = jax.random.split(key, 5), rank or head_width
-        decay, rates = (
-            inputs.low_rank(keys[0], width, between, heads, head_width),
-            inputs.rates(jax.random.split(keys[1]), heads, head_width),
-        )
-        params = {
-            "decay": decay | {"bias": rates["bias"]},
-            "log_rate": rates["log_rate"],
-            "strength": inputs.linear(keys[2], width, heads),
-            "gate": inputs.low_rank(keys[3], width, between, heads, head_width),
-        }
-        if convolution is not None:
-            params["taps"] = recurrence.taps(keys[4], heads, convolution, head_width)
-        return params
-
     rule = Recurrence(
         arrays=_arrays,
         scan=channel_scan.channel_scan,
@@ -72,7 +52,33 @@ def kda(*, rank: int | None = None, convolution: int | None = 4, normalize: bool
         step=channel_scan.channel_step,
         finish=partial(_finish, normalize),
     )
+    init = partial(_init, rank, convolution)
     return from_recurrence("kda", rule, init=init, features=_features, convolution=convolution)
+
+
+def _init(
+    rank: int | None,
+    convolution: int | None,
+    key: PRNGKeyArray,
+    *,
+    width: int,
+    heads: int,
+    kv_heads: int,
+    head_width: int,
+) -> Params:
+    del kv_heads
+    keys, between = jax.random.split(key, 5), rank or head_width
+    decay = inputs.low_rank(keys[0], width, between, heads, head_width)
+    rates = inputs.rates(jax.random.split(keys[1]), heads, head_width)
+    params = {
+        "decay": decay | {"bias": rates["bias"]},
+        "log_rate": rates["log_rate"],
+        "strength": inputs.linear(keys[2], width, heads),
+        "gate": inputs.low_rank(keys[3], width, between, heads, head_width),
+    }
+    if convolution is not None:
+        params["taps"] = recurrence.taps(keys[4], heads, convolution, head_width)
+    return params
 
 
 def _features(params: Params, x: Float[Array, "b t m"]) -> dict[str, Array]:

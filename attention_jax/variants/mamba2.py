@@ -12,6 +12,8 @@ Reference: Dao and Gu 2024, arXiv:2405.21060, section 7.
 Cost: t d e products a head for the states, and t 32 (d + e) within chunks; d e numbers of state.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -37,44 +39,55 @@ def mamba2(*, convolution: int | None = 4, normalize: bool = True) -> Variant:
     if convolution is not None:
         checks.positive("convolution", convolution, remedy="Use None for no convolution.")
 
-    def init(
-        key: PRNGKeyArray, *, width: int, heads: int, kv_heads: int, head_width: int
-    ) -> Params:
-        del kv_heads
-        keys = jax.random.split(key, 5)
-        params = {
-            "step": inputs.linear(keys[0], width, heads),
-            "gate": inputs.linear(keys[1], width, heads, head_width),
-            "skip": jnp.ones(heads),
-            **inputs.rates(jax.random.split(keys[2]), heads),
-        }
-        if convolution is None:
-            return params
-        most, shape = convolution**-0.5, (heads, head_width)
-        shift = {
-            name: jax.random.uniform(own, shape, minval=-most, maxval=most)
-            for name, own in zip("qkv", jax.random.split(keys[3], 3), strict=True)
-        }
-        taps = recurrence.taps(keys[4], heads, convolution, head_width)
-        return params | {"taps": taps, "shift": shift}
-
-    def finish(given: Given, out: Array, q: Array, k: Array, v: Array, decay: Array) -> Array:
-        del q, k, decay
-        y = out + given.params["skip"].astype(v.dtype)[None, None, :, None] * v
-        y = y * jax.nn.silu(given.features["gate"][..., : v.shape[-1]].astype(y.dtype))
-        if not normalize:
-            return y
-        return root_mean_square_norm(y.reshape(*y.shape[:2], -1)).reshape(y.shape)
-
     rule = Recurrence(
         arrays=_arrays,
         scan=chunked_scan.scan,
         moved=chunked_scan.added,
         before=exchange.state_before,
         step=chunked_scan.step,
-        finish=finish,
+        finish=partial(_finished, normalize),
     )
+    init = partial(_init, convolution)
     return from_recurrence("mamba2", rule, init=init, features=_features, convolution=convolution)
+
+
+def _init(
+    convolution: int | None,
+    key: PRNGKeyArray,
+    *,
+    width: int,
+    heads: int,
+    kv_heads: int,
+    head_width: int,
+) -> Params:
+    del kv_heads
+    keys = jax.random.split(key, 5)
+    params = {
+        "step": inputs.linear(keys[0], width, heads),
+        "gate": inputs.linear(keys[1], width, heads, head_width),
+        "skip": jnp.ones(heads),
+        **inputs.rates(jax.random.split(keys[2]), heads),
+    }
+    if convolution is None:
+        return params
+    most, shape = convolution**-0.5, (heads, head_width)
+    shift = {
+        name: jax.random.uniform(own, shape, minval=-most, maxval=most)
+        for name, own in zip("qkv", jax.random.split(keys[3], 3), strict=True)
+    }
+    taps = recurrence.taps(keys[4], heads, convolution, head_width)
+    return params | {"taps": taps, "shift": shift}
+
+
+def _finished(
+    normalize: bool, given: Given, out: Array, q: Array, k: Array, v: Array, decay: Array
+) -> Array:
+    del q, k, decay
+    y = out + given.params["skip"].astype(v.dtype)[None, None, :, None] * v
+    y = y * jax.nn.silu(given.features["gate"][..., : v.shape[-1]].astype(y.dtype))
+    if not normalize:
+        return y
+    return root_mean_square_norm(y.reshape(*y.shape[:2], -1)).reshape(y.shape)
 
 
 def _features(params: Params, x: Float[Array, "b t m"]) -> dict[str, Array]:

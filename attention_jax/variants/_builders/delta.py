@@ -62,10 +62,8 @@ def from_delta(
             drawn = jax.random.normal(key_strength, (heads, head_width))
             params["strength"] = drawn * head_width**-0.5
         if convolution is not None:
-            shared = inputs is None
-            params["taps"] = recurrence.taps(
-                key_taps, heads, convolution, head_width, shared=shared
-            )
+            sizes, shared = (heads, convolution, head_width), inputs is None
+            params["taps"] = recurrence.taps(key_taps, *sizes, shared=shared)
         if gate is not None:
             params["gate"] = gate[0](key_gate, heads, head_width)
         return params

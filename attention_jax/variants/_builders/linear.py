@@ -133,8 +133,7 @@ def from_decay(
       normalize: whether each head's output is brought to mean 0 and variance 1; or what is done
         with the outputs of all heads instead, [..., h, e] each.
     """
-    given = {True: layer_norm, False: _as_it_is}
-    finish = normalize if callable(normalize) else given[normalize]
+    finish = normalize if callable(normalize) else _NORMS[normalize]
 
     @compiled
     def attend(params: Params, q: Array, k: Array, v: Array, options: Options = Options()) -> Array:
@@ -208,3 +207,6 @@ def norm_of_all_heads(x: Float[Array, "*b h e"]) -> Float[Array, "*b h e"]:
 
 def _as_it_is(x: Array) -> Array:
     return x
+
+
+_NORMS = {True: layer_norm, False: _as_it_is}

@@ -187,7 +187,8 @@ def _with_further(
     keys, values = (given.shown(x.astype(k.dtype)) for x in of.further(given.features))
     pairs = (k, keys), (v, values[..., : v.shape[-1]])
     k, v = (jnp.concatenate([own[..., None, :], more], axis=3) for own, more in pairs)
-    return tuple(x.reshape(*x.shape[:2], -1, x.shape[-1]) for x in (k, v))
+    flat = lambda x: x.reshape(*x.shape[:2], -1, x.shape[-1])  # noqa: E731
+    return flat(k), flat(v)
 
 
 def taps(
