@@ -126,7 +126,7 @@ class MultiHeadAttention(nnx.Module):
         return self.merge(out)
 
     def features(self, x: Float[Array, "b t m"]) -> PyTree:
-        """What the variant computes from the layer's input; None for most."""
+        """Features that the variant computes from the layer's input; None for most."""
         own = self.variant.features
         return None if own is None else own(plain(self.learned), x)
 

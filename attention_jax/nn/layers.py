@@ -203,9 +203,13 @@ class Stack(nnx.Module):
         remat: bool = False,
         rngs: nnx.Rngs,
     ):
+        if not isinstance(builds, Sequence) or not builds:
+            raise ValueError(
+                "`builds` must be a list of functions `(rngs) -> layer`, one for each layer; got "
+                f"{checks.said(builds)}. Write `[build] * depth` for layers that are alike."
+            )
         for build in builds:
             checks.called_with("builds", build, "(rngs)")
-        plain_types.sizes(depth=len(builds))
         plain_types.flags(scan=scan, remat=remat)
         check_rngs(rngs)
         self.depth, self.scan, self.remat = len(builds), scan, remat

@@ -149,7 +149,7 @@ def measure(name: str, model: str, mesh: str) -> dict[str, Any]:
 
 
 def _data(name: str) -> tuple[Any, Any]:
-    """What the model of an experiment knows of its data, and a batch without contents."""
+    """The model's knowledge of an experiment's data, and a batch without contents."""
     ids, real = np.zeros((ROWS, LENGTH), np.int32), np.ones((ROWS, LENGTH), np.float32)
     words = Tokenizer.learn([" ".join(map(str, range(VOCABULARY - 4)))], kind="word")
     if name == "translation":

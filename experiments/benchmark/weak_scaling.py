@@ -115,7 +115,7 @@ def measure(axis: str, devices: int) -> dict[str, Any]:
 
 
 def as_row(axis: str, devices: int, found: dict[str, Any]) -> Row:
-    """What `measure` found, as a row."""
+    """Findings of `measure`, as a row."""
     kept = ("pairs", "moved", "theory", "state_bytes", "open_loops", "sizes")
     return Row(
         suite=SUITE,

@@ -90,7 +90,7 @@ ROWS = {
     ),
     "Stack": Row(
         nn.Stack,
-        {"build": lambda rngs: None, "depth": 2, "scan": False, "remat": False, "rngs": RNGS},
+        {"builds": [lambda rngs: None], "scan": False, "remat": False, "rngs": RNGS},
     ),
     "AttentionPooling": Row(
         nn.AttentionPooling,

@@ -12,7 +12,7 @@ already.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -115,7 +115,7 @@ def added(
 
 
 def by_blocks(
-    block: Callable[..., Any], start: Array, inputs: tuple[Array, ...], chunk: int
+    block: Callable[..., tuple[Array, Array]], start: Array, inputs: tuple[Array, ...], chunk: int
 ) -> tuple[Array, Float[Array, "b t h e"]]:
     """The last state and the outputs of `block(chunk, state, *inputs)`, one after another."""
     b, t, h, _ = inputs[0].shape

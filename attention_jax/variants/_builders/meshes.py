@@ -1,7 +1,6 @@
 """The door of a variant: no mesh types its arrays, as `jax.shard_map` and explicit axes do."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 from jaxtyping import Array, PyTree
@@ -27,7 +26,7 @@ def apart(
     return partition.apart(lambda arrays: called(attend, *rebuild(arrays)), arrays, q)
 
 
-def called(attend: Callable[..., Output], *call: Any) -> Output:
+def called(attend: Callable[..., Output], *call: PyTree) -> Output:
     """`attend` of the arguments of a call, the last of which are features, or None."""
     *own, features = call
     return attend(*own) if features is None else attend(*own, features=features)

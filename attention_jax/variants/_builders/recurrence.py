@@ -33,7 +33,7 @@ class RecurrentState(NamedTuple):
 
 
 class Given(NamedTuple):
-    """What a position is taken in by, beside its query, key and value.
+    """Parameters and features by which a position is taken in, beside its query, key and value.
 
     Attributes:
       params: of the variant.
