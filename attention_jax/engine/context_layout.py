@@ -39,14 +39,16 @@ class Layout(NamedTuple):
         """The length of the whole sequence, of a call whose arrays have this one."""
         return length * self.shards if self.is_manual else length
 
-    def chunks(self, x: Array, shard: Array) -> list[tuple[Array, Array]]:
-        """The chunks that a shard holds, each after its first position."""
+    def chunks(self, x: PyTree, shard: Array) -> list[tuple[Array, PyTree]]:
+        """The chunks that a shard holds of arrays [b t ...], each after its first position."""
         count = self.context.chunks
-        size = x.shape[1] // count
+        size = jax.tree.leaves(x)[0].shape[1] // count
         if count == 1:
             return [(shard * size, x)]
         late = 2 * self.shards - 1 - shard
-        return [(shard * size, x[:, :size]), (late * size, x[:, size:])]
+        halves = slice(size), slice(size, None)
+        first, second = (jax.tree.map(lambda x, at=at: x[:, at], x) for at in halves)
+        return [(shard * size, first), (late * size, second)]
 
     def first(self, shard: Array, row: Array, length: int) -> Array:
         """The position of a row of a shard, which holds so many."""
@@ -183,7 +185,7 @@ def divided(
     return jax.jit(run)(qkv, rest)
 
 
-def per_chunk(layout: Layout, x: Array, function: Callable[[Array, Array], PyTree]) -> PyTree:
+def per_chunk(layout: Layout, x: PyTree, function: Callable[[Array, PyTree], PyTree]) -> PyTree:
     """`function(first, chunk)` of each chunk of this shard, one after another along axis 1."""
     found = [function(first, chunk) for first, chunk in layout.chunks(x, layout.shard)]
     return jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *found)

@@ -1,9 +1,9 @@
 """Variants whose sequence is divided over an axis of a mesh.
 
-Each shard calls the variant with its own queries, and with the keys and values of all shards, or of
-those that a window reaches; their offsets are global positions. A variant that divides itself, as
-those do that hand `context` on to `attention` or bring states from shard to shard, is called with
-what the shard has alone.
+Each shard calls the variant with its own queries and their features, and with the keys and values
+of all shards, or of those that a window reaches; their offsets are global positions. A variant that
+divides itself, as those do that hand `context` on to `attention` or bring states from shard to
+shard, is called with what the shard has alone.
 """
 
 from collections.abc import Callable
@@ -45,11 +45,6 @@ def attend(
         return apart(own, params, q, k, v, options, features)
     layout = layout_of(options.context)
     _check(divides, layout, q, k, options)
-    if features is not None and not divides:
-        raise ValueError(
-            "`context` must be None for this variant, whose features of other positions a shard "
-            f"does not have; got {layout.axis!r}. Leave it out, or use one of the linear family."
-        )
     arrays, rebuild = lifted(params, q, k, v, options, features)
     if layout.is_explicit:
         # Types that tell how arrays are divided end here, and begin again at the output.
@@ -87,23 +82,25 @@ def _check(divides: bool, layout: Layout, q: Array, k: Array, options: Options) 
 
 
 def _gathered(own: Attend, layout: Layout, params: Params, *call: Any) -> Output:
-    q, k, v, options, _ = call
+    q, k, v, options, features = call
     k, v = layout.gathered(k), layout.gathered(v)
 
-    def rows(first: Array, q: Array) -> Output:
-        return apart(own, params, q, k, v, _from(options, first, options.key_offset))
+    def rows(first: Array, own_rows: tuple[Array, PyTree]) -> Output:
+        (q, features), here = own_rows, _from(options, first, options.key_offset)
+        return apart(own, params, q, k, v, here, features)
 
-    return per_chunk(layout, q, rows)
+    return per_chunk(layout, (q, features), rows)
 
 
 def _near(own: Attend, layout: Layout, params: Params, *call: Any) -> Output:
-    q, k, v, options, _ = call
+    q, k, v, options, features = call
     start, length = options.query_offset, q.shape[1]
     near = context_neighbors.near(options.mask, start, layout, length)
     k, v = near.keys(layout, k), near.keys(layout, v)
     first = layout.shard * length
     options = options._replace(mask=near.mask)
-    return apart(own, params, q, k, v, _from(options, first, start + first - near.before))
+    options = _from(options, first, start + first - near.before)
+    return apart(own, params, q, k, v, options, features)
 
 
 def _itself(own: Attend, layout: Layout, params: Params, *call: Any) -> Output:
