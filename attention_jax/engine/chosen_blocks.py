@@ -59,7 +59,7 @@ def attend(
       size: keys in a block; the last block may be shorter.
       pairs: which of these keys are seen.
     """
-    (b, t, h, _), s, g, c = q.shape, k.shape[1], k.shape[2], chosen.shape[2]
+    (b, t, h, _), s, c = q.shape, k.shape[1], chosen.shape[2]
     q, k, v, of_query, of_key = reference.finite_parts(q, k, v)
     plan = jax.vmap(partial(_groups, -(-s // size)))(_first(chosen, b * c))
     # Of each choosing head: the queries of its h/c heads, and the keys of its key head.
@@ -77,7 +77,9 @@ def attend(
     parts = [take(x.reshape(b * c, -1, *x.shape[3:]), plan.slot) for x in (out, lse)]
     gone = (plan.slot >= plan.query.shape[1] * GROUP)[..., None]
     out, lse = _merged(parts[0], jnp.where(gone, -jnp.inf, parts[1]))
-    out, lse = (x.reshape(b, c, t, h // c, -1).swapaxes(1, 2).reshape(b, t, h, -1) for x in (out, lse))
+    out, lse = (
+        x.reshape(b, c, t, h // c, -1).swapaxes(1, 2).reshape(b, t, h, -1) for x in (out, lse)
+    )
     seen = lse[..., 0] != -jnp.inf
     return out + jnp.where(seen, of_query, 0)[..., None], lse[..., 0]
 
@@ -173,7 +175,9 @@ def _over_groups(of_group: Any, groups: Any) -> tuple[Array, Array]:
     # The backward pass computes the scores of a turn again.
     turn = jax.checkpoint(jax.vmap(of_group), prevent_cse=False)
     found = jax.lax.map(turn, jax.tree.map(cut, groups))
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[: n * m].reshape(n, m, *x.shape[2:]), found)
+    return jax.tree.map(
+        lambda x: x.reshape(-1, *x.shape[2:])[: n * m].reshape(n, m, *x.shape[2:]), found
+    )
 
 
 def _merged(out: Float[Array, "m t n r e"], lse: Float[Array, "m t n r"]) -> tuple[Array, Array]:

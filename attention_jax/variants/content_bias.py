@@ -12,7 +12,6 @@ Cost: t s (d + e) products and t s look-ups a head, t r (m + reach) products for
 input of width m; t reach numbers held.
 """
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 

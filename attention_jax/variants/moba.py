@@ -6,14 +6,14 @@
 
 The choice has no parameters and no gradient, and each head chooses by itself. What is not chosen is
 not computed: time grows with the length, not with its square, but for the gates. Blocks are counted
-from the first key of a call. A key that the mask hides from all queries alike has no part in means.
+from the first key of a call. A hidden key has no part in means.
 
 Reference: Lu et al. 2025, arXiv:2502.13189, section 2.2, equations 2 to 7.
 Cost: t `blocks` `size` (d + e) + t s d / `size` products a head.
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from attention_jax.core import checks
 from attention_jax.core.numerics import wide_dtype
@@ -37,27 +37,41 @@ def moba(*, size: int = 64, blocks: int = 4) -> Variant:
         params: Params, q: Array, k: Array, v: Array, options: Options = Options()
     ) -> Output:
         del params
-        block_choice.check("moba", q, k, v, options)
-        gates = _gates(q, k, size, options)
-        own = (block_choice.places(q.shape[1], options) // size)[None, :, None, None]
-        block = jnp.arange(gates.shape[-1])[None, None, None]
-        # Its own block is the best of all.
-        gates = jnp.where(block == own, jnp.inf, jnp.where(block < own, gates, -jnp.inf))
-        chosen = block_choice.best(gates, blocks)
+        shown = block_choice.check("moba", q, k, v, options)
+        means = _means(k.astype(wide_dtype(q, k)), shown, size)
+
+        def choose(q: Array, at: Array) -> Array:
+            return block_choice.best(_gates(q, at // size, *means), blocks)
+
+        at = block_choice.places(q.shape[1], options)
+        chosen = block_choice.in_turns(choose, q, at)
         return block_choice.attend(q, k, v, chosen, size, options)
 
-    return Variant(init=no_parameters, attend=attend, roles=("causal",))
+    return Variant(no_parameters, attend, roles=("causal",), mask_kind="keywise")
 
 
-def _gates(q: Array, k: Array, size: int, options: Options) -> Float[Array, "b t h n"]:
-    """The product of each query with the mean of each block; -inf where nothing of it is shown."""
-    dtype = wide_dtype(q, k)
-    seen = block_choice.shown(k, options)
-    keys = jnp.where(seen[..., None, None], k.astype(dtype), 0)
+def _means(
+    k: Float[Array, "b s g d"], shown: Bool[Array, "b s"], size: int
+) -> tuple[Float[Array, "b n g d"], Bool[Array, "b n"]]:
+    """The mean key of each block, and whether it has any."""
+    shown = shown & jnp.isfinite(k).all((2, 3))
+    keys = jnp.where(shown[..., None, None], k, 0)
     sums = block_choice.in_blocks(keys, size).sum(2)
-    count = block_choice.in_blocks(seen.astype(dtype), size).sum(2)
-    means = sums / jnp.maximum(count, 1)[..., None, None]
+    count = block_choice.in_blocks(shown.astype(k.dtype), size).sum(2)
+    return sums / jnp.maximum(count, 1)[..., None, None], count > 0
+
+
+def _gates(
+    q: Float[Array, "b t h d"],
+    own: Int[Array, " t"],
+    means: Float[Array, "b n g d"],
+    shown: Bool[Array, "b n"],
+) -> Float[Array, "b t h n"]:
+    """The products of queries with means; the own block is the best, those after it none."""
     b, t, h, d = q.shape
-    own = jnp.where(jnp.isfinite(q), q, 0).astype(dtype).reshape(b, t, k.shape[2], -1, d)
-    gates = jnp.einsum("btgrd,bngd->btgrn", own, means)
-    return jnp.where((count > 0)[:, None, None], gates.reshape(b, t, h, -1), -jnp.inf)
+    _, n, g, _ = means.shape
+    finite = jnp.where(jnp.isfinite(q), q, 0).astype(means.dtype).reshape(b, t, g, -1, d)
+    gates = jnp.einsum("btgrd,bngd->btgrn", finite, means).reshape(b, t, h, n)
+    block, own = jnp.arange(n)[None, None, None], own[None, :, None, None]
+    gates = jnp.where((block < own) & shown[:, None, None], gates, -jnp.inf)
+    return jnp.where(block == own, jnp.inf, gates)

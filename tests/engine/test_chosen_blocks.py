@@ -85,7 +85,9 @@ def dense(q, k, v, chosen, size):
     k, v = (jnp.repeat(x, r, 2) for x in (k, v))
     logits = jnp.einsum("bthd,bshd->bhts", q, k) * q.shape[-1] ** -0.5
     block = np.arange(k.shape[1]) // size
-    seen = (np.repeat(np.asarray(chosen), q.shape[2] // chosen.shape[2], 2)[..., None] == block).any(3)
+    seen = (
+        np.repeat(np.asarray(chosen), q.shape[2] // chosen.shape[2], 2)[..., None] == block
+    ).any(3)
     seen = jnp.asarray(seen.transpose(0, 2, 1, 3))
     high = jax.lax.stop_gradient(jnp.where(seen, logits, -1e30).max(-1, keepdims=True))
     powers = jnp.where(seen, jnp.exp(jnp.where(seen, logits - high, 0)), 0)

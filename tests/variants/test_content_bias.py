@@ -34,9 +34,9 @@ def made(x, **options):
 def test_matches_the_equation(draw, qkv):
     x = draw(2, 5, 12)
     variant, params = made(x, reach=3, rank=2)
-    out = jax.jit(lambda p, x, *qkv: variant.attend(p, *qkv, CAUSAL, features=variant.features(p, x)))(
-        params, x, *qkv
-    )
+    out = jax.jit(
+        lambda p, x, *qkv: variant.attend(p, *qkv, CAUSAL, features=variant.features(p, x))
+    )(params, x, *qkv)
     np.testing.assert_allclose(out, oracle(params, x, *qkv, 3), rtol=1e-5, atol=1e-6)
 
 
@@ -45,9 +45,7 @@ def test_a_later_query_has_its_own_features(draw, qkv):
     x = draw(2, 5, 12)
     variant, params = made(x, reach=4)
     features = variant.features(params, x[:, 3:])
-    out = variant.attend(
-        params, q[:, 3:], k, v, CAUSAL._replace(query_offset=3), features=features
-    )
+    out = variant.attend(params, q[:, 3:], k, v, CAUSAL._replace(query_offset=3), features=features)
     want = oracle(params, x, q, k, v, 4)[:, 3:]
     np.testing.assert_allclose(out, want, rtol=1e-5, atol=1e-6)
 

@@ -1,5 +1,7 @@
 """Blocks of keys that a query chooses by scores of whole blocks."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -11,24 +13,26 @@ from attention_jax.engine.chosen_blocks import Pairs
 from attention_jax.variants._builders import keywise
 from attention_jax.variants._builders.options import refuse
 
+# So many queries choose at once.
+QUERIES = 512
 
-def check(name: str, q: Array, k: Array, v: Array, options: Options) -> None:
-    """Raises unless it is a causal call that chosen blocks can honor."""
+
+def check(name: str, q: Array, k: Array, v: Array, options: Options) -> Bool[Array, "b s"]:
+    """The keys that are seen at all, of a causal call that chosen blocks can honor.
+
+    Raises:
+      ValueError: it is another call.
+    """
     checks.attention_arrays(q, k, v)
     refuse(name, options, "implementation")
     checks.dropout(options.dropout_rate, options.dropout_key)
     checks.position("query_offset", options.query_offset, q.shape[1])
     checks.position("key_offset", options.key_offset, k.shape[1])
     lookups.check("mask", options.mask, q, k, options.query_offset, options.key_offset)
-    keywise.only_causal(name, keywise.is_causal(options.mask))
-
-
-def shown(k: Array, options: Options) -> Bool[Array, "b s"]:
-    """The keys that the mask hides from no query by themselves, and that are finite."""
     b, s = k.shape[:2]
-    seen = keywise.seen_keys(options.mask, batch=b, length=s, offset=options.key_offset)
-    fine = jnp.isfinite(k).all((2, 3))
-    return fine if seen is None else fine & seen
+    shown = keywise.split_mask(name, options.mask, batch=b, length=s, offset=options.key_offset)
+    keywise.only_causal(name, shown.causal)
+    return jnp.ones((b, s), bool) if shown.keys is None else shown.keys
 
 
 def places(length: int, options: Options) -> Int[Array, " t"]:
@@ -41,6 +45,21 @@ def in_blocks(x: Float[Array, "b s *n"], size: int) -> Float[Array, "b n size *n
     b, s, *rest = x.shape
     x = jnp.pad(x, ((0, 0), (0, -s % size), *((0, 0) for _ in rest)))
     return x.reshape(b, -1, size, *rest)
+
+
+def in_turns(
+    choose: Callable[[Array, Array], Array], q: Float[Array, "b t h d"], at: Int[Array, " t"]
+) -> Int[Array, "b t c n"]:
+    """`choose(q, at)` of some queries after others, so that few scores of blocks are held."""
+    b, t, *rest = q.shape
+    if t <= QUERIES:
+        return choose(q, at)
+    more = -t % QUERIES
+    q = jnp.pad(jax.lax.stop_gradient(q), ((0, 0), (0, more), (0, 0), (0, 0)))
+    q = q.reshape(b, -1, QUERIES, *rest).swapaxes(0, 1)
+    at = jnp.pad(at, (0, more)).reshape(-1, QUERIES)
+    found = jax.lax.map(lambda x: choose(*x), (q, at)).swapaxes(0, 1)
+    return found.reshape(b, t + more, *found.shape[3:])[:, :t]
 
 
 def best(scores: Float[Array, "b t c n"], count: int) -> Int[Array, "b t c m"]:
