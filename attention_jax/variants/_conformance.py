@@ -122,13 +122,17 @@ def blind_rows_are_zero(case: Case) -> None:
 def parameters_learn(case: Case) -> None:
     """Every parameter gets a gradient."""
     case.need(bool(jax.tree.leaves(case.params)), "it has no parameters")
-    of_params, _ = case.gradient(case.params, case.qkv, jnp.ones((BATCH, LENGTH), bool))
-    dead = [
-        jax.tree_util.keystr(path)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(of_params)
-        if not (leaf != 0).any()
-    ]
-    hold(not dead, f"Parameters without any gradient: {', '.join(dead)}.")
+    dead = _unmoved(case, case.qkv)
+    if dead:  # some have a part in longer sequences only
+        dead &= _unmoved(case, case.inputs(LONG))
+    hold(not dead, f"Parameters without any gradient: {', '.join(sorted(dead))}.")
+
+
+def _unmoved(case: Case, qkv: Heads) -> set[str]:
+    """The parameters whose gradient is 0."""
+    of_params, _ = case.gradient(case.params, qkv, jnp.ones(qkv[0].shape[:2], bool))
+    leaves = jax.tree_util.tree_leaves_with_path(of_params)
+    return {jax.tree_util.keystr(path) for path, leaf in leaves if not (leaf != 0).any()}
 
 
 @promise("long")
@@ -294,6 +298,8 @@ def offsets_keep_positions(case: Case) -> None:
     """Keys and queries that start later keep their global positions."""
     pairwise = case.variant.mask_kind == "pairwise"
     case.need(case.causal and pairwise, "it takes no window")
+    of_keys = case.variant.features is not None and case.variant.step is not None
+    case.need(not of_keys, "its keys have features too, so that it decodes by steps alone")
     q, k, v = case.qkv
     near = masks.causal & masks.sliding_window(2)
     whole = jax.jit(functools.partial(case.attend, mask=near))(case.qkv)

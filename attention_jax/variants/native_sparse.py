@@ -43,7 +43,7 @@ class _Sizes(NamedTuple):
 
 
 def native_sparse(
-    *, summary: int = 4, stride: int = 4, size: int = 16, blocks: int = 4, window: int = 32
+    *, summary: int = 8, stride: int = 4, size: int = 16, blocks: int = 4, window: int = 64
 ) -> Variant:
     """Three branches, joined by gates of the layer's input.
 
