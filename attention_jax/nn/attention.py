@@ -66,7 +66,7 @@ class MultiHeadAttention(nnx.Module):
         plain_types.rates(dropout_rate=dropout_rate)
         check_rngs(rngs)
         variant = variants.resolve(variant, argument="variant")
-        self.heads, self.head_width = own.heads, width // own.heads
+        self.heads, (self.head_width, self.value_width) = own.heads, own.widths(width)
         self.kv_heads = own.heads if own.kv_heads is None else own.kv_heads
         self.rope = rotary_from(rope, self.head_width)
         self.dtype = plain_types.float_dtype(dtype)
@@ -81,10 +81,10 @@ class MultiHeadAttention(nnx.Module):
     def _project(self, width: int, own: Heads, rngs: nnx.Rngs) -> None:
         """Makes the projections, and the norms of queries and keys."""
 
-        def linear(heads_out: int, use_bias: bool) -> Linear:
+        def linear(width_in: int, width_out: int, use_bias: bool) -> Linear:
             return Linear(
-                width,
-                heads_out * self.head_width,
+                width_in,
+                width_out,
                 kernel_init=nnx.initializers.xavier_uniform(),
                 use_bias=use_bias,
                 dtype=self.dtype,
@@ -92,9 +92,10 @@ class MultiHeadAttention(nnx.Module):
             )
 
         inside = own.biases != "none"
-        self.query = linear(self.heads, inside)
-        self.key, self.value = linear(self.kv_heads, inside), linear(self.kv_heads, inside)
-        self.out = linear(self.heads, own.biases == "all")
+        self.query = linear(width, self.heads * self.head_width, inside)
+        self.key = linear(width, self.kv_heads * self.head_width, inside)
+        self.value = linear(width, self.kv_heads * self.value_width, inside)
+        self.out = linear(self.heads * self.value_width, width, own.biases == "all")
         self.qk_norm = own.qk_norm
         if own.qk_norm:
             norm = partial(RMSNorm, self.head_width, epsilon=own.norm_epsilon, dtype=self.dtype)
@@ -134,16 +135,16 @@ class MultiHeadAttention(nnx.Module):
         self, x: Array, offset: int | Array = 0, *, context: Context | str | None = None
     ) -> Float[Array, "b t h d"]:
         """The queries of `x`, whose first position is `offset`."""
-        q = self._split(self.query(x))
+        q = _split(self.query(x), self.heads)
         return self._rotate(self.query_norm(q) if self.qk_norm else q, offset, context)
 
     def keys_values(
         self, x: Array, offset: int | Array = 0, *, context: Context | str | None = None
-    ) -> tuple[Float[Array, "b s g d"], Float[Array, "b s g d"]]:
+    ) -> tuple[Float[Array, "b s g d"], Float[Array, "b s g e"]]:
         """The keys and values of `x`, whose first position is `offset`."""
-        k = self._split(self.key(x))
+        k = _split(self.key(x), self.kv_heads)
         keys = self._rotate(self.key_norm(k) if self.qk_norm else k, offset, context)
-        return keys, self._split(self.value(x))
+        return keys, _split(self.value(x), self.kv_heads)
 
     def attend(
         self,
@@ -176,8 +177,9 @@ class MultiHeadAttention(nnx.Module):
         plain_types.room(batch=batch, length=length)
         if self.variant.start is not None:
             return self._init_state(batch, length)
-        empty = jnp.zeros((batch, self.kv_heads, length, self.head_width), self.dtype)
-        return self._cache(empty, empty)
+        shape = batch, self.kv_heads, length
+        widths = self.head_width, self.value_width
+        return self._cache(*(jnp.zeros((*shape, own), self.dtype) for own in widths))
 
     def decode_step(
         self,
@@ -281,7 +283,7 @@ class MultiHeadAttention(nnx.Module):
             heads=self.heads,
             kv_heads=self.kv_heads,
             head_width=self.head_width,
-            value_width=self.head_width,
+            value_width=self.value_width,
             dtype=self.dtype,
         )
 
@@ -289,13 +291,14 @@ class MultiHeadAttention(nnx.Module):
         """Projects the concatenated heads back to the model's width."""
         return self.out(heads.reshape(*heads.shape[:2], -1))
 
-    def _split(self, x: Array) -> Array:
-        return x.reshape(*x.shape[:-1], -1, self.head_width)
-
     def _rotate(self, x: Array, offset: int | Array, context: Context | str | None = None) -> Array:
         if self.rope is None:
             return x
         return turned(x, offset + positions_of(context, x.shape[1]), self.rope)
+
+
+def _split(x: Array, heads: int) -> Array:
+    return x.reshape(*x.shape[:-1], heads, -1)
 
 
 def attention_function(variant: Variant | str, params: Params = None) -> Callable[..., Array]:

@@ -23,6 +23,8 @@ class Heads(NamedTuple):
       qk_norm: whether each head's queries and keys are normed over their channels by the root of
         the mean square, with a learned gain, before they are turned by their positions.
       norm_epsilon: of these norms.
+      head_width: of queries and keys; None for `width` / `heads`.
+      value_width: of values; None for as wide as keys. Some variants take no wider ones.
 
     References: grouped heads: Ainslie et al. 2023, arXiv:2305.13245; "qkv": Bai et al. 2023,
     arXiv:2309.16609, section 2.3; norms: Dehghani et al. 2023, arXiv:2302.05442, section 2; Gemma
@@ -34,16 +36,31 @@ class Heads(NamedTuple):
     biases: str = "all"
     qk_norm: bool = False
     norm_epsilon: float = EPSILON
+    head_width: int | None = None
+    value_width: int | None = None
 
     def check(self, width: int) -> None:
         """Raises ValueError where a field is out of its range, for a model of this width."""
         kv_heads = self.heads if self.kv_heads is None else self.kv_heads
         plain_types.sizes(width=width, heads=self.heads, kv_heads=kv_heads)
-        checks.divides("heads", self.heads, "width", width)
+        if self.head_width is None:
+            checks.divides("heads", self.heads, "width", width)
+        for name in ("head_width", "value_width"):
+            if getattr(self, name) is not None:
+                plain_types.sizes(**{name: getattr(self, name)})
         checks.divides("kv_heads", kv_heads, "heads", self.heads)
         checks.one_of("biases", self.biases, BIASES)
         plain_types.flags(qk_norm=self.qk_norm)
         checks.above_zero("norm_epsilon", self.norm_epsilon)
+
+    def widths(self, width: int) -> tuple[int, int]:
+        """The widths of a key and of a value, in a model of this width.
+
+        >>> Heads(4, value_width=5).widths(12)
+        (3, 5)
+        """
+        own = self.head_width or width // self.heads
+        return own, self.value_width or own
 
 
 def heads_from(heads: int | Heads, kv_heads: int | None, width: int) -> Heads:

@@ -24,7 +24,7 @@ from attention_jax.core.types import Context, MaskFunction, State, Variant
 from attention_jax.engine.context_layout import whole
 from attention_jax.nn.attention import MultiHeadAttention
 from attention_jax.nn.feed_forward import ACTIVATIONS, FeedForward
-from attention_jax.nn.heads import BIASES, Heads
+from attention_jax.nn.heads import Heads
 from attention_jax.nn.layers import Embedding, Stack, dropout
 from attention_jax.nn.norms import EPSILON, NORMS, PLACEMENTS, LayerNorm, RMSNorm, norm_of
 
@@ -65,6 +65,9 @@ class TransformerConfig(NamedTuple):
       embedding_scale: of the vectors of tokens, and of learned positions beside them; None for the
         root of the width.
       embedding_norm: whether vectors are normed before the first layer, positions included.
+      head_width: of queries and keys of each head; None for the width of the model, divided by the
+        heads.
+      value_width: of values of each head; None for as wide as keys.
       output_bias: whether logits of tokens have a learned bias, the table being tied or not; those
         of images always do.
     """
@@ -96,22 +99,20 @@ class TransformerConfig(NamedTuple):
     embedding_scale: float | None = None
     embedding_norm: bool = False
     output_bias: bool = False
+    head_width: int | None = None
+    value_width: int | None = None
 
     def check(self) -> None:
         """Raises ValueError where a field is of another type, or out of its range."""
         plain_types.check_fields(self)
         for name in ("vocabulary_size", "width", "layers", "heads", "feed_forward", "max_length"):
             checks.positive(name, getattr(self, name))
-        checks.divides("heads", self.heads, "width", self.width)
-        if self.kv_heads is not None:
-            checks.divides("kv_heads", self.kv_heads, "heads", self.heads)
+        _heads(self).check(self.width)
         for name in ("dropout_rate", "attention_dropout_rate"):
             checks.fraction(name, getattr(self, name))
         checks.one_of("positions", self.positions, POSITIONS)
         checks.one_of("norm", self.norm, PLACEMENTS)
         checks.one_of("norm_kind", self.norm_kind, NORMS)
-        checks.above_zero("norm_epsilon", self.norm_epsilon)
-        checks.one_of("biases", self.biases, BIASES)
         self.rotary.check()
         if self.embedding_scale is not None:
             beside = ", or None for the root of the width"
@@ -143,6 +144,10 @@ class TransformerConfig(NamedTuple):
         return self._replace(attention=own[layer % len(own)], cross_attention=cross)
 
 
+def _heads(config: TransformerConfig) -> Heads:
+    return Heads(**{name: getattr(config, name) for name in Heads._fields})
+
+
 class Residual(nnx.Module):
     """A sub-layer with its norms and shortcut.
 
@@ -172,10 +177,9 @@ def attention_of(
     config: TransformerConfig, variant: Variant, *, rope: bool, rngs: nnx.Rngs
 ) -> MultiHeadAttention:
     """A variant in heads, of the sizes and choices of a configuration."""
-    own = Heads(config.heads, config.kv_heads, config.biases, config.qk_norm, config.norm_epsilon)
     return MultiHeadAttention(
         config.width,
-        heads=own,
+        heads=_heads(config),
         variant=variant,
         rope=rope and config.rotary,
         dropout_rate=config.attention_dropout_rate,

@@ -20,6 +20,8 @@ class LayerFlags(NamedTuple):
       embedding_scale: of the vectors of tokens, and of learned positions. Default: the root of
         --width.
       embedding_norm: norm vectors before the first layer, positions included.
+      head_width: of queries and keys of each head. Default: --width by --heads.
+      value_width: of values of each head. Default: as wide as keys.
       output_bias: a learned bias of each token's logit.
     """
 
@@ -32,6 +34,8 @@ class LayerFlags(NamedTuple):
     embedding_scale: Annotated[float | None, Flag(low=1e-6)] = None
     embedding_norm: bool = False
     output_bias: bool = False
+    head_width: Annotated[int | None, Flag(low=1)] = None
+    value_width: Annotated[int | None, Flag(low=1)] = None
 
 
 class RotaryFlags(NamedTuple):

@@ -32,6 +32,8 @@ def test_without_flags_the_network_is_what_it_was():
         ("--embedding_scale=1", "embedding_scale", 1.0),
         ("--embedding_norm", "embedding_norm", True),
         ("--output_bias", "output_bias", True),
+        ("--head_width=5", "head_width", 5),
+        ("--value_width=3", "value_width", 3),
     ],
 )
 def test_a_flag_is_a_field(argument, field, value):

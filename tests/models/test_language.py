@@ -35,7 +35,13 @@ CHOICES = {
         "embedding_norm": True,
         "output_bias": True,
     },
-    "sandwich, rms, gated": {"norm": "sandwich", "norm_kind": "rms", "activation": "swiglu"},
+    "sandwich, rms, gated, wide heads": {
+        "norm": "sandwich",
+        "norm_kind": "rms",
+        "activation": "swiglu",
+        "head_width": 12,
+        "value_width": 5,
+    },
 }
 RNNS = {
     "gru": {"attention": "none"},

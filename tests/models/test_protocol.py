@@ -35,6 +35,8 @@ TRANSFORMERS = {
         "biases": "qkv",
         "embedding_norm": True,
         "output_bias": True,
+        "head_width": 6,
+        "value_width": 3,
     },
     "alibi": {"attention": "alibi"},
     "additive": {"attention": "additive"},

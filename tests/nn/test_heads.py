@@ -50,8 +50,9 @@ def rotated(x, position):
 
 def by_equation(layer, x, *, qk_norm, rope, epsilon):
     """Causal attention of one sequence, a head, a query and a key at a time."""
-    size, own = WIDTH // HEADS, np.zeros((T, WIDTH))
     q, k, v = (projected(part, x) for part in (layer.query, layer.key, layer.value))
+    size, e = q.shape[1] // HEADS, v.shape[1] // KV_HEADS
+    own = np.zeros((T, HEADS * e))
 
     def vector(rows, norm, i, h):
         found = rows[i, h * size : (h + 1) * size]
@@ -64,8 +65,8 @@ def by_equation(layer, x, *, qk_norm, rope, epsilon):
         keys = [vector(k, norms[1], j, h * KV_HEADS // HEADS) for j in range(i + 1)]
         weights = np.array([math.exp(key @ query / math.sqrt(size)) for key in keys])
         g = h * KV_HEADS // HEADS
-        values = v[: i + 1, g * size : (g + 1) * size]
-        own[i, h * size : (h + 1) * size] = weights @ values / weights.sum()
+        values = v[: i + 1, g * e : (g + 1) * e]
+        own[i, h * e : (h + 1) * e] = weights @ values / weights.sum()
     return projected(layer.out, own)
 
 
@@ -73,6 +74,8 @@ CASES = [
     *({"biases": biases} for biases in BIASES),
     {"qk_norm": True, "norm_epsilon": 0.3},
     {"qk_norm": True, "norm_epsilon": 0.3, "biases": "qkv", "rope": Rotary(100.0, "halves")},
+    {"head_width": 6},
+    {"head_width": 3, "value_width": 5, "qk_norm": True, "norm_epsilon": 0.3},
 ]
 
 
@@ -120,6 +123,8 @@ def test_true_is_the_rotary_as_it_comes(draw):
         ({"heads": Heads(2), "kv_heads": 1}, "`kv_heads` must be left out"),
         ({"heads": Heads(2, biases="some")}, "`biases` must be one of 'all', 'qkv', 'none'"),
         ({"heads": Heads(2, norm_epsilon=0.0)}, "`norm_epsilon` must be above 0"),
+        ({"heads": Heads(2, head_width=0)}, "`head_width` must be"),
+        ({"heads": Heads(2, value_width=True)}, "`value_width` must be"),
         ({"heads": 2, "rope": Rotary(share=0.1)}, "`share` must leave"),
         ({"heads": 2, "rope": Rotary(axes=2)}, "`axes` of rotary positions must be 1"),
         ({"heads": 8, "rope": True}, "`width` of a head must be a multiple of 2"),
