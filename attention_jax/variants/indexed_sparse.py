@@ -24,7 +24,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from attention_jax.core import checks, lookups, masks, numerics
 from attention_jax.core.types import Options, Output, Params, Variant
-from attention_jax.variants._builders import chosen_keys, inputs, keywise
+from attention_jax.variants._builders import chosen_keys, inputs, kept, keywise
 from attention_jax.variants._builders.chosen_keys import Index
 from attention_jax.variants._builders.linear import root_mean_square_norm
 from attention_jax.variants._builders.options import refuse
@@ -98,27 +98,21 @@ def _attend(
     return (out, lse) if options.return_lse else out
 
 
-def _start(params: Params, batch: int, length: int, *, dtype: Any, **sizes: int) -> Cache:
-    heads, shape = sizes["kv_heads"], (batch, length)
-    return Cache(
-        jnp.zeros((*shape, heads, sizes["head_width"]), dtype),
-        jnp.zeros((*shape, heads, sizes["value_width"]), dtype),
-        jnp.zeros((*shape, params["key"].shape[-1]), dtype),
-        jnp.zeros(batch, jnp.int32),
-    )
+def _start(
+    params: Params, batch: int, length: int, *, heads: int, dtype: Any, **sizes: int
+) -> Cache:
+    del heads
+    k, v, at = kept.empty(batch, length, dtype=dtype, **sizes)
+    return Cache(k, v, jnp.zeros((batch, length, params["key"].shape[-1]), dtype), at)
 
 
 def _step(
     count: int, params: Params, state: Cache, q: Array, k: Array, v: Array, *, features: Index
 ) -> tuple[Cache, Array]:
     del params
-    at, new = state.position, (k, v, features.key)
-    has_room = checks.within(at, state.k.shape[1])
-    kept = [
-        x.at[jnp.arange(len(at)), at].set(y.astype(x.dtype))
-        for x, y in zip(state[:3], new, strict=True)
-    ]
+    at = state.position
+    arrays, room = kept.put(state[:3], (k, v, features.key), at)
     options = Options(masks.Mask(lambda b, h, i, j: j <= at[b]))
-    index = Index(features.query[:, None], features.weight[:, None], kept[2])
-    out, _ = chosen_keys.attend(count, q[:, None], kept[0], kept[1], index, options)
-    return Cache(*kept, at + 1), jnp.where(has_room[:, None, None], out[:, 0], jnp.nan)
+    index = Index(features.query[:, None], features.weight[:, None], arrays[2])
+    out, _ = chosen_keys.attend(count, q[:, None], *arrays[:2], index, options)
+    return Cache(*arrays, at + 1), jnp.where(room, out[:, 0], jnp.nan)

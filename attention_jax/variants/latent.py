@@ -25,6 +25,7 @@ from attention_jax.core import checks, masks, scores
 from attention_jax.core.numerics import wide_dtype
 from attention_jax.core.types import Options, Output, Params, Variant
 from attention_jax.engine.api import attention
+from attention_jax.variants._builders import kept
 from attention_jax.variants._builders.linear import root_mean_square_norm
 from attention_jax.variants._builders.options import apply
 
@@ -64,11 +65,10 @@ def latent(*, latent_width: int | None = None, normalize: bool = True) -> Varian
     def step(params: Params, state: Cache, q: Array, k: Array, v: Array) -> tuple[Cache, Array]:
         new = finish(_latents(params, k[:, None], v[:, None], wide_dtype(q, k, v)))[:, 0]
         at = state.position
-        has_room = checks.within(at, state.latents.shape[1])
-        latents = state.latents.at[jnp.arange(len(at)), at].set(new.astype(state.latents.dtype))
+        (latents,), room = kept.put([state.latents], [new], at)
         mask = masks.Mask(lambda b, h, i, j: j <= at[b])
         out: Any = _read(params, q[:, None], latents, v.shape[-1], Options(mask=mask))
-        return Cache(latents, at + 1), jnp.where(has_room[:, None, None], out[:, 0], jnp.nan)
+        return Cache(latents, at + 1), jnp.where(room, out[:, 0], jnp.nan)
 
     return Variant(init, attend, _start, step)
 

@@ -115,3 +115,29 @@ def test_passes_without_gates_in_order_are_refused(qkv, params):
         VARIANT.attend(params, *qkv)
     with pytest.raises(ValueError, match="within the positions of the keys.* to 5 and keys to 4"):
         VARIANT.attend(params, *qkv, Options(mask=masks.causal, query_offset=1))
+
+
+def oracle_of_input(params, x, q, k, v):
+    """Section 3 of arXiv:2503.02130, with gates of the layer's input."""
+    weights, bias, x, q, k, v = (
+        np.asarray(a, np.float64) for a in (params["weights"], params["bias"], x, q, k, v)
+    )
+    out = np.zeros((*q.shape[:-1], v.shape[-1]))
+    for b, t, h in np.ndindex(out.shape[:-1]):
+        at = h * k.shape[2] // q.shape[2]
+        gates = 1 / (1 + np.exp(-(x[b] @ weights[:, h] + bias[h])))
+        weight = [
+            np.exp(q[b, t, h] @ k[b, j, at] / np.sqrt(8)) * gates[j + 1 : t + 1].prod()
+            for j in range(t + 1)
+        ]
+        out[b, t, h] = weight @ v[b, : t + 1, at] / np.sum(weight)
+    return out
+
+
+def test_gates_of_the_input_match_the_equation(draw, qkv):
+    variant, x = variants.get("forgetting", gates="input"), draw(2, 5, 12)
+    params = {"weights": draw(12, 4), "bias": draw(4)}
+    out = variant.attend(
+        params, *qkv, Options(mask=masks.causal), features=variant.features(params, x)
+    )
+    np.testing.assert_allclose(out, oracle_of_input(params, x, *qkv), rtol=1e-5, atol=1e-6)
