@@ -137,6 +137,10 @@ class Variant(NamedTuple):
         takes `width` of that input too, and `attend` and `step` take `features`, those of the
         positions of the queries, without t for `step`. Its own projections of q, k and v stay the
         layer's.
+      extend: `(params, state, q, k, v, *, visible=None) -> (state, out)` for the next positions of
+        one sequence at once, [b t h d], [b t g d], [b t g e] -> [b t h e]; reproduces t calls of
+        `step`, and from `start` the causal `attend`. `visible` is [b t], False where a key is
+        hidden. Takes `features` as `attend` does. Only beside `step`, which serves in its place.
     """
 
     init: Callable[..., Params]
@@ -150,6 +154,7 @@ class Variant(NamedTuple):
     stochastic: bool = False
     divides: bool = False
     features: Callable[[Params, Array], Any] | None = None
+    extend: Callable[..., tuple[State, Array]] | None = None
 
 
 # Within one sequence, seen whole or up to each query; and from one sequence to another.

@@ -37,5 +37,18 @@ def by_queries(variant: Variant) -> Variant:
         assert variant.step is not None
         return variant.step(params, state, q, k, v, features=own)
 
+    def extend(
+        params: Params,
+        state: State,
+        q: Array,
+        k: Array,
+        v: Array,
+        visible: Array | None = None,
+    ) -> tuple[State, Float[Array, "b t h e"]]:
+        assert variant.extend is not None
+        own = features(params, q)
+        return variant.extend(params, state, q, k, v, visible=visible, features=own)
+
     made = variant._replace(init=init, attend=attend, features=None)
-    return made if variant.step is None else made._replace(step=step)
+    made = made if variant.step is None else made._replace(step=step)
+    return made if variant.extend is None else made._replace(extend=extend)

@@ -265,14 +265,33 @@ def steps_reproduce_the_pass(case: Case) -> None:
         rows = [one(q[:, n : n + 1], jnp.int32(n)) for n in range(LENGTH)]
         close(jnp.concatenate(rows, axis=1), case.out(case.qkv), sentence)
         return
-    state, rows = _started(case), []
-    step = jax.jit(functools.partial(case.variant.step, case.params))
-    features = case.features(case.params, q)
-    for n in range(LENGTH):
-        own = jax.tree.map(lambda x, n=n: x[:, n], features)
-        state, out = step(state, *(x[:, n] for x in case.qkv), **own)
-        rows.append(out)
-    close(jnp.stack(rows, 1), case.out(case.qkv), sentence, rtol=1e-4, atol=1e-5)
+    close(_stepped(case)[1], case.out(case.qkv), sentence, rtol=1e-4, atol=1e-5)
+
+
+@promise("long")
+def extension_is_the_pass(case: Case) -> None:
+    """Several positions taken in at once equal the causal pass, and as many steps."""
+    case.need(case.variant.extend, "it takes in one position at a time, if any")
+    near = functools.partial(close, rtol=1e-4, atol=1e-5)
+    whole, out = _extended(case, 0, LENGTH, visible=jnp.ones((BATCH, LENGTH), bool))
+    near(out, case.out(case.qkv), "The output of `extend` differs from that of the causal pass.")
+    hidden = jnp.asarray(HIDDEN).at[:, 1].set(False)
+    _, out = _extended(case, 0, LENGTH, visible=hidden)
+    masked = case.attend(case.qkv, masks.causal & masks.keys(hidden))
+    near(out, masked, "`extend` takes in hidden keys.")
+    state, one = _extended(case, 0, 2)
+    state, other = _extended(case, 2, 4, state)
+    state, last = _stepped(case, 4, state)
+    pieces = jnp.concatenate([one, other, last], axis=1)
+    near(
+        pieces, case.out(case.qkv), "`extend` in pieces, and steps after it, differ from the pass."
+    )
+    for got in (state, _stepped(case)[0]):
+        sentence = "The state after `extend` differs from that after its pieces, or after steps."
+        hold(jax.tree.structure(got) == jax.tree.structure(whole), sentence)
+        for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(whole), strict=True):
+            hold(a.dtype == b.dtype, f"{sentence} Their dtypes: {a.dtype} and {b.dtype}.")
+            near(a, b, sentence)
 
 
 @promise("second")
@@ -310,6 +329,27 @@ def score_is_the_variant(case: Case) -> None:
     run = jax.jit(lambda *qkv: attention(*qkv, score=score(case.params)))
     got = case.padded(case.qkv, jnp.ones((BATCH, LENGTH), bool))
     close(run(*case.qkv), got, "`attend` differs from attention by `score`.")
+
+
+def _stepped(case: Case, first: int = 0, state: Any = None) -> tuple[Any, Array]:
+    """The state after the last position, one after another, and the outputs."""
+    state, rows = _started(case) if first == 0 else state, []
+    features = case.features(case.params, case.qkv[0])
+    for n in range(first, LENGTH):
+        own = jax.tree.map(lambda x, n=n: x[:, n], features)
+        state, out = case.step(case.params, state, *(x[:, n] for x in case.qkv), **own)
+        rows.append(out)
+    return state, jnp.stack(rows, 1)
+
+
+def _extended(
+    case: Case, first: int, end: int, state: Any = None, **visible: Array
+) -> tuple[Any, Array]:
+    """The state and the outputs after some positions at once; from the start where it is None."""
+    own = tuple(x[:, first:end] for x in case.qkv)
+    features = case.features(case.params, own[0], first)
+    state = _started(case) if state is None else state
+    return case.extend(case.params, state, *own, **features, **visible)
 
 
 def _started(case: Case) -> Any:

@@ -57,7 +57,15 @@ def cosformer(*, max_length: int = 512) -> Variant:
         state, out = base.step(params, state, q, k, v)
         return state, jnp.where(has_room[:, None, None], out, jnp.nan)
 
-    return base._replace(attend=attend, start=start, step=step)
+    def extend(
+        params: Params, state: State, q: Array, k: Array, v: Array, visible: Array | None = None
+    ) -> tuple[State, Float[Array, "b t h e"]]:
+        at = state.position[:, None] + jnp.arange(q.shape[1])[None]
+        has_room = checks.within(at, max_length)
+        state, out = base.extend(params, state, q, k, v, visible)
+        return state, jnp.where(has_room[..., None, None], out, jnp.nan)
+
+    return base._replace(attend=attend, start=start, step=step, extend=extend)
 
 
 def _check_distance(

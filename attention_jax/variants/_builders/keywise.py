@@ -193,13 +193,25 @@ def prepare(
     shown = split_mask(name, options.mask, batch=k.shape[0], length=k.shape[1], offset=at[1])
     if shown.causal:
         aligned(name, q.shape[1], k.shape[1], *at)
-    visible = jnp.ones(k.shape[:2], bool) if shown.keys is None else shown.keys
+    return taken(q, k, v, shown.keys, dtype=wide_dtype(q, k, v), causal=shown.causal)
+
+
+def taken(
+    q: Array,
+    k: Array,
+    v: Array,
+    visible: Bool[Array, "b s"] | None,
+    *,
+    dtype: DTypeLike,
+    causal: bool = True,
+) -> Prepared:
+    """The arrays in a dtype of their own, hidden keys and values 0; `visible` None for all."""
+    visible = jnp.ones(k.shape[:2], bool) if visible is None else visible
     fine = jnp.isfinite(k).all(-1) & jnp.isfinite(v).all(-1)
     taken = (visible[..., None] & fine)[..., None]
-    dtype = wide_dtype(q, k, v)
     k, v = (jnp.where(taken, x.astype(dtype), 0) for x in (k, v))
     spoiled = visible[..., None] & ~fine
-    return Prepared(shown.causal, q.astype(dtype), k, v, visible, spoiled)
+    return Prepared(causal, q.astype(dtype), k, v, visible, spoiled)
 
 
 def finalize(
@@ -213,3 +225,10 @@ def finalize(
         rows = spoiled.any(1, keepdims=True)
     rows = jnp.repeat(rows, out.shape[2] // rows.shape[2], axis=2)
     return jnp.where(rows[..., None], jnp.nan, out).astype(dtype)
+
+
+def marked(request: Prepared, state: Float[Array, "b h d e"]) -> Float[Array, "b h d e"]:
+    """The state after a request: NaN in heads that took in what is not finite."""
+    spoiled = request.spoiled.any(1)
+    spoiled = jnp.repeat(spoiled, state.shape[1] // spoiled.shape[1], axis=1)
+    return jnp.where(spoiled[..., None, None], jnp.nan, state)

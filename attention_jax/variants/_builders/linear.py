@@ -15,7 +15,6 @@ from jaxtyping import Array, Float, Int
 
 from attention_jax.core.numerics import wide_dtype
 from attention_jax.core.types import ROLES, Options, Params, Variant, no_parameters
-from attention_jax.engine.context_layout import Layout
 from attention_jax.variants._builders import exchange
 from attention_jax.variants._builders.chunked_scan import (
     added,
@@ -23,8 +22,14 @@ from attention_jax.variants._builders.chunked_scan import (
     scan,
     step,
 )
-from attention_jax.variants._builders.compiled import compiled
-from attention_jax.variants._builders.keywise import finalize, only_causal
+from attention_jax.variants._builders.compiled import compiled, compiled_extension
+from attention_jax.variants._builders.keywise import (
+    Prepared,
+    finalize,
+    marked,
+    only_causal,
+    taken,
+)
 
 
 class LinearState(NamedTuple):
@@ -56,20 +61,40 @@ def from_features(
       roles: where the variant can stand, of `core.types.ROLES`.
     """
 
+    def taken_in(got: Prepared, of_queries: Array, of_keys: Array) -> tuple[Array, ...]:
+        """Features of queries and keys at these positions, and values."""
+        keys = of_key(got.k, of_keys)
+        keys = jnp.where(got.visible[:, :, None, None], keys, 0)
+        return of_query(got.q, of_queries), keys, _counted(got.v)
+
     @compiled
     def attend(params: Params, q: Array, k: Array, v: Array, options: Options = Options()) -> Array:
         del params
         got, options, layout = exchange.prepared(name, q, k, v, options)
-        queries = of_query(got.q, positions_from(options.query_offset, q.shape[1]))
-        keys = of_key(got.k, positions_from(options.key_offset, k.shape[1]))
-        keys = jnp.where(got.visible[:, :, None, None], keys, 0)
-        values = _counted(got.v)
+        of_queries = positions_from(options.query_offset, q.shape[1])
+        of_keys = positions_from(options.key_offset, k.shape[1])
+        queries, keys, values = taken_in(got, of_queries, of_keys)
         if got.causal:
             before = exchange.state_before(layout, added, keys, values)
-            sums = scan(queries, keys, values, start=before)
+            _, sums = scan(queries, keys, values, start=before)
         else:
             sums = read(exchange.total(layout, added(keys, values)[1]), queries)
         return finalize(got, _mean(sums), q.dtype)
+
+    @compiled_extension
+    def extend(
+        params: Params,
+        state: LinearState,
+        q: Array,
+        k: Array,
+        v: Array,
+        visible: Array | None = None,
+    ) -> tuple[LinearState, Array]:
+        del params
+        got = taken(q, k, v, visible, dtype=state.sums.dtype)
+        at = _positions_after(state, q.shape[1])
+        sums, out = scan(*taken_in(got, at, at), start=state.sums)
+        return _moved(state, got, sums), finalize(got, _mean(out), q.dtype)
 
     def next_one(
         params: Params, state: LinearState, q: Array, k: Array, v: Array
@@ -82,9 +107,10 @@ def from_features(
         return LinearState(sums, state.position + 1), _mean(out).astype(q.dtype)
 
     start = partial(_feature_start, of_key)
-    return Variant(
+    made = Variant(
         no_parameters, attend, start, next_one, roles=roles, mask_kind="keywise", divides=True
     )
+    return made._replace(extend=extend)
 
 
 def _feature_start(
@@ -142,7 +168,25 @@ def from_decay(
         at = positions_from(options.key_offset, k.shape[1])
         k, v = (spread(x, q.shape[2]) for x in (got.k, got.v))
         queries, keys, log_decay = fade(params, got.q, k, at, got.visible)
-        return finalize(got, finish(_faded(layout, queries, keys, v, log_decay)), q.dtype)
+        before = exchange.state_before(layout, added, keys, v, log_decay)
+        _, out = scan(queries, keys, v, log_decay, start=before)
+        return finalize(got, finish(out), q.dtype)
+
+    @compiled_extension
+    def extend(
+        params: Params,
+        state: LinearState,
+        q: Array,
+        k: Array,
+        v: Array,
+        visible: Array | None = None,
+    ) -> tuple[LinearState, Array]:
+        got = taken(q, k, v, visible, dtype=state.sums.dtype)
+        at = _positions_after(state, q.shape[1])
+        k, v = (spread(x, q.shape[2]) for x in (got.k, got.v))
+        queries, keys, log_decay = fade(params, got.q, k, at, got.visible)
+        sums, out = scan(queries, keys, v, log_decay, start=state.sums)
+        return _moved(state, got, sums), finalize(got, finish(out), q.dtype)
 
     def start(params: Params, batch: int, length: int, **sizes: Any) -> LinearState:
         del params, length
@@ -160,15 +204,20 @@ def from_decay(
         sums, out = step(state.sums, queries, keys, v[:, 0], log_decay)
         return LinearState(sums, state.position + 1), finish(out).astype(q.dtype)
 
-    return Variant(
+    made = Variant(
         init, attend, start, next_one, roles=("causal",), mask_kind="keywise", divides=True
     )
+    return made._replace(extend=extend)
 
 
-def _faded(layout: Layout | None, q: Array, k: Array, v: Array, log_decay: Array) -> Array:
-    """The causal pass of one shard, from the state after those before it."""
-    before = exchange.state_before(layout, added, k, v, log_decay)
-    return scan(q, k, v, log_decay, start=before)
+def _positions_after(state: LinearState, length: int) -> Int[Array, "b t"]:
+    """The next positions of each sequence."""
+    return state.position[:, None] + jnp.arange(length, dtype=jnp.int32)[None]
+
+
+def _moved(state: LinearState, got: Prepared, sums: Array) -> LinearState:
+    """The state after the positions of a request."""
+    return LinearState(marked(got, sums), state.position + got.q.shape[1])
 
 
 def empty_state(

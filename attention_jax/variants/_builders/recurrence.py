@@ -1,6 +1,6 @@
 """States of one matrix a head, behind short convolutions: `from_recurrence` builds a variant."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,10 +10,15 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from attention_jax.core.numerics import wide_dtype
 from attention_jax.core.types import Options, Params, Variant
-from attention_jax.engine.context_layout import Layout
 from attention_jax.variants._builders import exchange
-from attention_jax.variants._builders.compiled import compiled
-from attention_jax.variants._builders.keywise import Prepared, finalize, only_causal
+from attention_jax.variants._builders.compiled import compiled, compiled_extension
+from attention_jax.variants._builders.keywise import (
+    Prepared,
+    finalize,
+    marked,
+    only_causal,
+    taken,
+)
 from attention_jax.variants._builders.linear import spread
 
 
@@ -58,7 +63,7 @@ class Recurrence(NamedTuple):
     Attributes:
       arrays: `(given, q, k, v) -> arrays`, after convolutions: of each position, all that the
         others need, the query first. A hidden position must leave the state as it is.
-      scan: `(*arrays, start=state) -> out [b t h e]`.
+      scan: `(*arrays, start=state) -> (state, out [b t h e])`.
       moved: `(*arrays but the query) -> moves, added`: by what all positions move the state before
         them, and what they add to it.
       before: of `exchange`: `state_before` where states fade, `delta_state_before` where a matrix
@@ -70,7 +75,7 @@ class Recurrence(NamedTuple):
     """
 
     arrays: Callable[..., tuple[Array, ...]]
-    scan: Callable[..., Array]
+    scan: Callable[..., tuple[Array, Array]]
     moved: Callable[..., tuple[Array, Array]]
     before: Callable[..., Array | None]
     step: Callable[..., tuple[Array, Array]]
@@ -97,6 +102,8 @@ def from_recurrence(
       convolution: positions that the causal convolutions of q, k and v span; None for none.
     """
 
+    back = (convolution or 1) - 1
+
     @compiled
     def attend(
         params: Params,
@@ -108,7 +115,28 @@ def from_recurrence(
     ) -> Array:
         got, _, layout = exchange.prepared(name, q, k, v, options)
         only_causal(name, got.causal)
-        return finalize(got, _pass(of, params, features, got, layout), q.dtype)
+        tail = partial(exchange.tail_before, layout, count=back)
+        given, arrays, _ = _taken_in(of, params, features, got, lambda now: map(tail, now))
+        _, out = of.scan(*arrays, start=of.before(layout, of.moved, *arrays[1:]))
+        return finalize(got, of.finish(given, out, *arrays), q.dtype)
+
+    @compiled_extension
+    def extend(
+        params: Params,
+        state: RecurrentState,
+        q: Array,
+        k: Array,
+        v: Array,
+        visible: Array | None = None,
+        features: PyTree = None,
+    ) -> tuple[RecurrentState, Array]:
+        got = taken(q, k, v, visible, dtype=state.sums.dtype)
+        tails = lambda now: (x[:, ::-1] for x in state[1:])  # noqa: E731
+        given, arrays, reach = _taken_in(of, params, features, got, tails)
+        sums, out = of.scan(*arrays, start=state.sums)
+        last = (x[:, x.shape[1] - back :][:, ::-1] for x in reach)
+        out = finalize(got, of.finish(given, out, *arrays), q.dtype)
+        return RecurrentState(marked(got, sums), *last), out
 
     def next_one(
         params: Params,
@@ -122,25 +150,28 @@ def from_recurrence(
         state, out = _turn(of, params, own, state, (q, k, v))
         return state, out.astype(q.dtype)
 
-    start = partial(_start, (convolution or 1) - 1, of.writes)
+    start = partial(_start, back, of.writes)
     made = Variant(
         init, attend, start, next_one, roles=("causal",), mask_kind="keywise", divides=True
     )
-    return made._replace(features=features)
+    return made._replace(features=features, extend=extend)
 
 
-def _pass(
-    of: Recurrence, params: Params, features: PyTree, got: Prepared, layout: Layout | None
-) -> Float[Array, "b t h e"]:
-    """The output of all positions at once."""
+# The arrays of now -> of each, the positions before it to which a convolution reaches.
+Tails = Callable[[tuple[Array, ...]], Iterable[Array]]
+
+
+def _taken_in(
+    of: Recurrence, params: Params, features: PyTree, got: Prepared, tails: Tails
+) -> tuple[Given, tuple[Array, ...], tuple[Array, ...]]:
+    """What is given, the arrays of all positions, and what convolutions reach in their order."""
     own = tuple(spread(x, got.q.shape[2]) for x in (got.k, got.v))
     given = Given(params, features, own[0], got.visible)
     k, v = _with_further(of, given, *own)
     # A hidden position's own query still reads, but no later one takes it in.
-    before = given.shown(got.q), k, v
-    arrays = of.arrays(given, *_convolved(params, (got.q, k, v), before, layout))
-    start = of.before(layout, of.moved, *arrays[1:])
-    return of.finish(given, of.scan(*arrays, start=start), *arrays)
+    later = given.shown(got.q), k, v
+    reach = tuple(jnp.concatenate(x, axis=1) for x in zip(tails(later), later, strict=True))
+    return given, of.arrays(given, *_convolved(params, (got.q, k, v), reach)), reach
 
 
 def _start(back: int, writes: int, params: Params, batch: int, length: int, **sizes: Any) -> Any:
@@ -213,14 +244,11 @@ def _taps_of(params: Params, value_width: int) -> tuple[Array, Array, Array]:
 
 
 def _convolved(
-    params: Params, now: tuple[Array, ...], before: tuple[Array, ...], layout: Layout | None
+    params: Params, now: tuple[Array, ...], reach: tuple[Array, ...]
 ) -> tuple[Array, ...]:
     if "taps" not in params:
         return now
-    taps = _taps_of(params, now[2].shape[-1])
-    count = taps[0].shape[1] - 1
-    earlier = (jnp.concatenate([exchange.tail_before(layout, x, count), x], axis=1) for x in before)
-    return tuple(map(convolve, taps, now, earlier))
+    return tuple(map(convolve, _taps_of(params, now[2].shape[-1]), now, reach))
 
 
 def convolve(
