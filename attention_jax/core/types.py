@@ -128,7 +128,8 @@ class Variant(NamedTuple):
         Such a variant also serves between two sequences and in RNN decoders.
       roles: where it can stand, of `ROLES`.
       mask_kind: "pairwise" where any mask may hide any pair; "keywise" where only keys can be
-        hidden from all queries alike, beside `masks.causal`. Others are refused.
+        hidden from all queries alike, beside `masks.causal`. Others are refused, but for
+        `masks.documents` of a causal pass by those whose states begin anew with each document.
       stochastic: whether it draws, beside dropout; it then takes `dropout_key` at any rate.
       divides: whether `attend` honors `context` itself, inside `jax.shard_map`. Any other is called
         there with the queries of a shard, and with the keys and values of all.

@@ -120,8 +120,8 @@ def _arrays(steps: int, given: Given, q: Array, k: Array, v: Array) -> tuple[Arr
     strength = given.shown(given.features["strength"].astype(q.dtype))
     log_decay = jnp.zeros_like(strength[..., 0])
     if "log_decay" in given.features:
-        log_decay = given.shown(given.features["log_decay"].astype(q.dtype))
-    return q, k, v, strength, log_decay
+        log_decay = given.features["log_decay"].astype(q.dtype)
+    return q, k, v, strength, given.decay(log_decay)
 
 
 def _in_turn(steps: int, k: Array, v: Array, strength: Array, log_decay: Array) -> list[Array]:

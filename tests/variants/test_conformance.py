@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from attention_jax import attention, variants
+from attention_jax import attention, masks, variants
 from attention_jax.core.types import ROLES, Variant, no_parameters
 from attention_jax.variants import _conformance
 from attention_jax.variants._conformance import PROMISES, Case, NotPromised
@@ -85,6 +85,14 @@ plainly: Any = variants.get("linear")
 forgetful = plainly._replace(
     extend=lambda params, state, *qkv, visible=None: plainly.extend(
         params, jax.tree.map(jnp.zeros_like, state), *qkv, visible=visible
+    )
+)
+
+
+# Reads packed documents as one.
+mingled = plainly._replace(
+    attend=lambda params, q, k, v, options: plainly.attend(
+        params, q, k, v, options._replace(mask=masks.causal)
     )
 )
 
@@ -171,6 +179,7 @@ def outside_jit(params, q, k, v, options):
         ("heads_share_keys", broken(unshared), "Shared heads and their copies"),
         ("steps_reproduce_the_pass", broken(stepped), "Decoding step by step differs"),
         ("extension_is_the_pass", forgetful, "`extend` in pieces, and steps after it"),
+        ("packed_documents_are_apart", mingled, "A packed document differs from one alone"),
         ("offsets_keep_positions", broken(stepped), "With offsets, the last rows differ"),
         ("log_sum_exp_or_refusal", broken(unlogged), "log-sum-exps must be"),
         ("jit_changes_nothing", broken(outside_jit), "with and without `jax.jit` differ"),

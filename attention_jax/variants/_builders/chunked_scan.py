@@ -25,7 +25,7 @@ CHUNK, SHORT_CHUNK, DELTA_CHUNK = 32, 8, 64
 # Chunks of a block, which is computed at once and holds that much memory.
 CHUNKS_OF_BLOCK = 16
 # Below any log-decay that counts, and far enough from -inf, which times 0 would be NaN.
-_LOWEST = -1e30
+LOWEST = -1e30
 _EXACT = jax.lax.Precision.HIGHEST  # of sums that an exponential follows
 
 
@@ -57,7 +57,7 @@ def decay_of(log_decay: Float[Array, "*b n #d"]) -> Decay:
     n, dtype = log_decay.shape[-2], log_decay.dtype
     i, j, at = np.ogrid[:n, :n, :n]
     addends = jnp.asarray((j < at) & (at <= i), dtype)
-    log_decay = jnp.maximum(log_decay, _LOWEST)
+    log_decay = jnp.maximum(log_decay, LOWEST)
     sums = jnp.einsum("ijl,...ld->...ijd", addends, log_decay, precision=_EXACT)
     shown = _earlier(n).reshape(*[1] * (log_decay.ndim - 2), n, n, 1)
     before = jnp.einsum("il,...ld->...id", _earlier(n).astype(dtype), log_decay, precision=_EXACT)
@@ -109,7 +109,7 @@ def added(
     """
     if log_decay is None:
         return jnp.ones((len(k), k.shape[2], 1), k.dtype), jnp.einsum("btgd,btge->bgde", k, v)
-    log_decay = jnp.maximum(log_decay, _LOWEST)
+    log_decay = jnp.maximum(log_decay, LOWEST)
     until = jnp.cumsum(log_decay[:, ::-1], axis=1)[:, ::-1]
     after = jnp.concatenate([until[:, 1:], jnp.zeros_like(until[:, :1])], axis=1)
     return jnp.exp(until[:, 0]), jnp.einsum("btgd,btge->bgde", k * jnp.exp(after), v)

@@ -23,6 +23,7 @@ from attention_jax.variants._builders.chunked_scan import (
     step,
 )
 from attention_jax.variants._builders.compiled import compiled, compiled_extension
+from attention_jax.variants._builders.documents import reset
 from attention_jax.variants._builders.keywise import (
     Prepared,
     finalize,
@@ -76,7 +77,9 @@ def from_features(
         queries, keys, values = taken_in(got, of_queries, of_keys)
         if got.causal:
             before = exchange.state_before(layout, added, keys, values)
-            _, sums = scan(queries, keys, values, start=before)
+            still = jnp.zeros((*k.shape[:3], 1), keys.dtype)
+            decay = None if got.runs is None else reset(got.runs, still)
+            _, sums = scan(queries, keys, values, decay, start=before)
         else:
             sums = read(exchange.total(layout, added(keys, values)[1]), queries)
         return finalize(got, _mean(sums), q.dtype)
@@ -168,6 +171,7 @@ def from_decay(
         at = positions_from(options.key_offset, k.shape[1])
         k, v = (spread(x, q.shape[2]) for x in (got.k, got.v))
         queries, keys, log_decay = fade(params, got.q, k, at, got.visible)
+        log_decay = reset(got.runs, log_decay)
         before = exchange.state_before(layout, added, keys, v, log_decay)
         _, out = scan(queries, keys, v, log_decay, start=before)
         return finalize(got, finish(out), q.dtype)

@@ -12,6 +12,7 @@ from attention_jax.core.numerics import wide_dtype
 from attention_jax.core.types import Options, Params, Variant
 from attention_jax.variants._builders import exchange
 from attention_jax.variants._builders.compiled import compiled, compiled_extension
+from attention_jax.variants._builders.documents import Runs, near, reset
 from attention_jax.variants._builders.keywise import (
     Prepared,
     finalize,
@@ -45,12 +46,18 @@ class Given(NamedTuple):
       features: of the layer's input, or None.
       key: before the convolution.
       visible: the keys that are seen.
+      runs: the documents that are packed into a sequence, if any are.
     """
 
     params: Params
     features: Any
     key: Float[Array, "b t h d"]
     visible: Bool[Array, "#b t"]
+    runs: Runs | None = None
+
+    def decay(self, x: Float[Array, "b t *d"]) -> Float[Array, "b t *d"]:
+        """Log-decays, 0 at positions that are hidden, and lowest where a document begins."""
+        return reset(self.runs, self.shown(x))
 
     def shown(self, x: Float[Array, "b t *d"]) -> Float[Array, "b t *d"]:
         """The array, 0 at positions that are hidden."""
@@ -62,7 +69,8 @@ class Recurrence(NamedTuple):
 
     Attributes:
       arrays: `(given, q, k, v) -> arrays`, after convolutions: of each position, all that the
-        others need, the query first. A hidden position must leave the state as it is.
+        others need, the query first. A hidden position must leave the state as it is, and
+        log-decays be those of `given.decay`.
       scan: `(*arrays, start=state) -> (state, out [b t h e])`.
       moved: `(*arrays but the query) -> moves, added`: by what all positions move the state before
         them, and what they add to it.
@@ -166,12 +174,12 @@ def _taken_in(
 ) -> tuple[Given, tuple[Array, ...], tuple[Array, ...]]:
     """What is given, the arrays of all positions, and what convolutions reach in their order."""
     own = tuple(spread(x, got.q.shape[2]) for x in (got.k, got.v))
-    given = Given(params, features, own[0], got.visible)
+    given = Given(params, features, own[0], got.visible, got.runs)
     k, v = _with_further(of, given, *own)
     # A hidden position's own query still reads, but no later one takes it in.
     later = given.shown(got.q), k, v
     reach = tuple(jnp.concatenate(x, axis=1) for x in zip(tails(later), later, strict=True))
-    return given, of.arrays(given, *_convolved(params, (got.q, k, v), reach)), reach
+    return given, of.arrays(given, *_convolved(given, (got.q, k, v), reach)), reach
 
 
 def _start(back: int, writes: int, params: Params, batch: int, length: int, **sizes: Any) -> Any:
@@ -243,16 +251,19 @@ def _taps_of(params: Params, value_width: int) -> tuple[Array, Array, Array]:
     return taps["q"], taps["k"], of_values
 
 
-def _convolved(
-    params: Params, now: tuple[Array, ...], reach: tuple[Array, ...]
-) -> tuple[Array, ...]:
-    if "taps" not in params:
+def _convolved(given: Given, now: tuple[Array, ...], reach: tuple[Array, ...]) -> tuple[Array, ...]:
+    if "taps" not in given.params:
         return now
-    return tuple(map(convolve, _taps_of(params, now[2].shape[-1]), now, reach))
+    own = partial(convolve, runs=given.runs)
+    return tuple(map(own, _taps_of(given.params, now[2].shape[-1]), now, reach))
 
 
 def convolve(
-    taps: Float[Array, "h n #d"], now: Float[Array, "b t h d"], before: Float[Array, "b p h d"]
+    taps: Float[Array, "h n #d"],
+    now: Float[Array, "b t h d"],
+    before: Float[Array, "b p h d"],
+    *,
+    runs: Runs | None = None,
 ) -> Float[Array, "b t h d"]:
     """A causal convolution of each channel.
 
@@ -260,11 +271,12 @@ def convolve(
 
     Args:
       before: what later positions see of `now`, after the n - 1 positions before it.
+      runs: documents beyond which it does not reach.
     """
     n, t = taps.shape[1], now.shape[1]
     taps = taps.astype(now.dtype)
     out = taps[:, 0][None, None] * now
     for lag in range(1, n):
-        earlier = before[:, n - 1 - lag : n - 1 - lag + t]
+        earlier = near(runs, before[:, n - 1 - lag : n - 1 - lag + t], lag)
         out = out + taps[:, lag][None, None] * earlier
     return out
