@@ -141,7 +141,8 @@ class Variant(NamedTuple):
       extend: `(params, state, q, k, v, *, visible=None) -> (state, out)` for the next positions of
         one sequence at once, [b t h d], [b t g d], [b t g e] -> [b t h e]; reproduces t calls of
         `step`, and from `start` the causal `attend`. `visible` is [b t], False where a key is
-        hidden. Takes `features` as `attend` does. Only beside `step`, which serves in its place.
+        hidden; refused where the state holds each position. Takes `features` as `attend` does.
+        Only beside `step`, which serves in its place.
     """
 
     init: Callable[..., Params]

@@ -41,6 +41,7 @@ from attention_jax.variants._case import (
 from attention_jax.variants._state_promises import (
     cross_steps_reproduce_the_pass,
     extension_is_the_pass,
+    extension_leaves_out_what_is_hidden,
     packed_documents_are_apart,
     state_sizes,
     steps_reproduce_the_pass,
@@ -53,6 +54,7 @@ __all__ = [
     "Promise",
     "cross_steps_reproduce_the_pass",
     "extension_is_the_pass",
+    "extension_leaves_out_what_is_hidden",
     "packed_documents_are_apart",
     "steps_reproduce_the_pass",
 ]

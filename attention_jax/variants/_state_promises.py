@@ -16,6 +16,7 @@ from attention_jax.variants._case import (
     SIZES,
     VALUE_WIDTH,
     Case,
+    Heads,
     close,
     hold,
     promise,
@@ -45,12 +46,8 @@ def extension_is_the_pass(case: Case) -> None:
     """Several positions taken in at once equal the causal pass, and as many steps."""
     case.need(case.variant.extend, "it takes in one position at a time, if any")
     near = functools.partial(close, rtol=1e-4, atol=1e-5)
-    whole, out = _extended(case, 0, LENGTH, visible=jnp.ones((BATCH, LENGTH), bool))
+    whole, out = _extended(case, 0, LENGTH)
     near(out, case.out(case.qkv), "The output of `extend` differs from that of the causal pass.")
-    hidden = jnp.asarray(HIDDEN).at[:, 1].set(False)
-    _, out = _extended(case, 0, LENGTH, visible=hidden)
-    masked = case.attend(case.qkv, masks.causal & masks.keys(hidden))
-    near(out, masked, "`extend` takes in hidden keys.")
     state, one = _extended(case, 0, 2)
     state, other = _extended(case, 2, 4, state)
     state, last = _stepped(case, 4, state)
@@ -64,6 +61,26 @@ def extension_is_the_pass(case: Case) -> None:
         for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(whole), strict=True):
             hold(a.dtype == b.dtype, f"{sentence} Their dtypes: {a.dtype} and {b.dtype}.")
             near(a, b, sentence)
+
+
+@promise("long")
+def extension_leaves_out_what_is_hidden(case: Case) -> None:
+    """Of positions taken in at once hidden ones are left out; or `visible` is refused."""
+    case.need(case.variant.extend, "it takes in one position at a time, if any")
+    hidden = jnp.asarray(HIDDEN).at[:, 1].set(False)
+    try:
+        state, out = _extended(case, 0, LENGTH, visible=hidden)
+    except ValueError as refusal:
+        hold("`visible`" in str(refusal), f"The refusal must name `visible`; got: {refusal}")
+        return
+    near = functools.partial(close, rtol=1e-4, atol=1e-5)
+    masked = case.attend(case.qkv, masks.causal & masks.keys(hidden))
+    near(out, masked, "`extend` takes in hidden keys.")
+    q, k, v = case.qkv
+    poisoned = q, k.at[:, -1].set(9.0), v.at[:, -1].set(jnp.nan)
+    again, _ = _extended(case, 0, LENGTH, qkv=poisoned, visible=hidden)
+    for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(state), strict=True):
+        near(a, b, "The state after `extend` depends on hidden keys.")
 
 
 @promise("longest")
@@ -125,10 +142,16 @@ def _stepped(case: Case, first: int = 0, state: Any = None) -> tuple[Any, Array]
 
 
 def _extended(
-    case: Case, first: int, end: int, state: Any = None, **visible: Array
+    case: Case,
+    first: int,
+    end: int,
+    state: Any = None,
+    *,
+    qkv: Heads | None = None,
+    **visible: Array,
 ) -> tuple[Any, Array]:
     """The state and the outputs after some positions at once; from the start where it is None."""
-    own = tuple(x[:, first:end] for x in case.qkv)
+    own = tuple(x[:, first:end] for x in (case.qkv if qkv is None else qkv))
     features = case.features(case.params, own[0], first)
     state = _started(case) if state is None else state
     return case.extend(case.params, state, *own, **features, **visible)

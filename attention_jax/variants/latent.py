@@ -26,7 +26,7 @@ from attention_jax.core.numerics import wide_dtype
 from attention_jax.core.types import Options, Output, Params, Variant
 from attention_jax.engine.api import attention
 from attention_jax.variants._builders.linear import root_mean_square_norm
-from attention_jax.variants._builders.options import apply
+from attention_jax.variants._builders.options import apply, refuse_hidden
 
 ALIASES = ("mla",)
 
@@ -62,15 +62,23 @@ def latent(*, latent_width: int | None = None, normalize: bool = True) -> Varian
         return _read(params, q, latents, v.shape[-1], options)
 
     def step(params: Params, state: Cache, q: Array, k: Array, v: Array) -> tuple[Cache, Array]:
-        new = finish(_latents(params, k[:, None], v[:, None], wide_dtype(q, k, v)))[:, 0]
-        at = state.position
-        has_room = checks.within(at, state.latents.shape[1])
-        latents = state.latents.at[jnp.arange(len(at)), at].set(new.astype(state.latents.dtype))
-        mask = masks.Mask(lambda b, h, i, j: j <= at[b])
-        out: Any = _read(params, q[:, None], latents, v.shape[-1], Options(mask=mask))
-        return Cache(latents, at + 1), jnp.where(has_room[:, None, None], out[:, 0], jnp.nan)
+        state, out = extend(params, state, q[:, None], k[:, None], v[:, None])
+        return state, out[:, 0]
 
-    return Variant(init, attend, _start, step)
+    def extend(
+        params: Params, state: Cache, q: Array, k: Array, v: Array, visible: Array | None = None
+    ) -> tuple[Cache, Array]:
+        refuse_hidden("latent", visible)
+        new = finish(_latents(params, k, v, wide_dtype(q, k, v))).astype(state.latents.dtype)
+        first = state.position
+        at = first[:, None] + jnp.arange(q.shape[1], dtype=jnp.int32)[None]
+        has_room = checks.within(at, state.latents.shape[1])
+        latents = state.latents.at[jnp.arange(len(at))[:, None], at].set(new)
+        mask = masks.Mask(lambda b, h, i, j: j <= first[b] + i)
+        out: Any = _read(params, q, latents, v.shape[-1], Options(mask=mask))
+        return Cache(latents, at[:, -1] + 1), jnp.where(has_room[..., None, None], out, jnp.nan)
+
+    return Variant(init, attend, _start, step, extend=extend)
 
 
 def _maps(key: PRNGKeyArray, heads: int, head_width: int, width: int) -> dict[str, Array]:

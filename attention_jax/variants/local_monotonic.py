@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool
 from attention_jax.core import checks, masks
 from attention_jax.core.types import ROLES, Options, Params, State, Variant, no_parameters
 from attention_jax.engine.api import attention
+from attention_jax.variants._builders.options import refuse_hidden
 from attention_jax.variants._builders.pair import from_mask
 
 
@@ -50,7 +51,24 @@ def local_monotonic(*, distance: int = 10) -> Variant:
         state, out = _step(params, state, q, k, v)
         return state, jnp.where(has_room, out, jnp.nan)
 
-    return Variant(no_parameters, attend, start, step, cross_step, roles=ROLES)
+    def extend(
+        params: Params, state: State, q: Array, k: Array, v: Array, visible: Array | None = None
+    ) -> tuple[State, Array]:
+        refuse_hidden("local_monotonic", visible)
+        size, at = state["keys"].shape[1], state["position"]
+        places = at[:, None] + jnp.arange(q.shape[1], dtype=jnp.int32)[None]
+        has_room = size > distance or checks.within(places, size)[..., None, None]
+        keys, values = (
+            jnp.concatenate([kept, new.astype(kept.dtype)], axis=1)
+            for kept, new in ((state["keys"], k), (state["values"], v))
+        )
+        seen = masks.causal & masks.Mask(lambda b, h, i, j: j >= 0)
+        options = Options(seen, query_offset=at[0], key_offset=at[0] - size)
+        out = jnp.where(has_room, attend(params, q, keys, values, options), jnp.nan)
+        last = {"keys": keys[:, q.shape[1] :], "values": values[:, q.shape[1] :]}
+        return {"position": at + q.shape[1]} | last, out
+
+    return Variant(no_parameters, attend, start, step, cross_step, roles=ROLES, extend=extend)
 
 
 def _empty(

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attention_jax import variants
+from attention_jax import masks, variants
+from attention_jax.core.types import Options
 from attention_jax.variants._builders import channel_scan, chunked_scan
 
 LENGTH = 11
@@ -123,3 +124,32 @@ def test_wrong_arguments_are_told_in_one_line(draw):
         assert "\n" not in str(caught.value)
     with pytest.raises(ValueError, match="`state` must be what `start` or the last step"):
         variant.extend(params, state._replace(sums=state.sums[..., :3]), q, k, v)
+
+
+@pytest.mark.parametrize("name", ["local_monotonic(distance=2)", "latent"])
+def test_kept_positions_are_extended_in_pieces(draw, name):
+    """Shorter and longer than a window, by steps between them."""
+    variant, inputs = variants.resolve(name), qkv(draw)
+    params, state = begun(variant)
+    found = []
+    for first, end in ((0, 1), (1, 3), (3, 8), (9, LENGTH)):
+        state, out = variant.extend(params, state, *(x[:, first:end] for x in inputs))
+        found.append(out)
+        if end == 8:
+            state, out = variant.step(params, state, *(x[:, 8] for x in inputs))
+            found.append(out[:, None])
+    expected = variant.attend(params, *inputs, Options(masks.causal))
+    np.testing.assert_allclose(jnp.concatenate(found, 1), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_more_positions_than_there_is_room_for_are_refused_or_nan(draw):
+    for name in ("latent", "local_monotonic(distance=20)"):
+        variant = variants.resolve(name)
+        params, state = begun(variant)
+        state, _ = variant.extend(params, state, *qkv(draw, LENGTH - 2))
+        with pytest.raises(ValueError, match=f"A step at position {LENGTH} finds no room"):
+            variant.extend(params, state, *qkv(draw, 3))
+        out = jax.jit(variant.extend)(params, state, *qkv(draw, 3))[1]
+        np.testing.assert_array_equal(np.isnan(out).all((0, 2, 3)), [False, False, True])
+        with pytest.raises(ValueError, match="`visible` must be None"):
+            variant.extend(params, state, *qkv(draw, 1), visible=jnp.ones((2, 1), bool))
