@@ -15,6 +15,8 @@ Cost: t s 2 n products a head for a latent of width n, and (t + s) n (d + e) for
 a position of state.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -61,24 +63,33 @@ def latent(*, latent_width: int | None = None, normalize: bool = True) -> Varian
         latents = finish(_latents(params, k, v, wide_dtype(q, k, v)))
         return _read(params, q, latents, v.shape[-1], options)
 
+    extend = partial(_extend, finish)
+
     def step(params: Params, state: Cache, q: Array, k: Array, v: Array) -> tuple[Cache, Array]:
         state, out = extend(params, state, q[:, None], k[:, None], v[:, None])
         return state, out[:, 0]
 
-    def extend(
-        params: Params, state: Cache, q: Array, k: Array, v: Array, visible: Array | None = None
-    ) -> tuple[Cache, Array]:
-        refuse_hidden("latent", visible)
-        new = finish(_latents(params, k, v, wide_dtype(q, k, v))).astype(state.latents.dtype)
-        first = state.position
-        at = first[:, None] + jnp.arange(q.shape[1], dtype=jnp.int32)[None]
-        has_room = checks.within(at, state.latents.shape[1])
-        latents = state.latents.at[jnp.arange(len(at))[:, None], at].set(new)
-        mask = masks.Mask(lambda b, h, i, j: j <= first[b] + i)
-        out: Any = _read(params, q, latents, v.shape[-1], Options(mask=mask))
-        return Cache(latents, at[:, -1] + 1), jnp.where(has_room[..., None, None], out, jnp.nan)
-
     return Variant(init, attend, _start, step, extend=extend)
+
+
+def _extend(
+    finish: Callable[[Array], Array],
+    params: Params,
+    state: Cache,
+    q: Array,
+    k: Array,
+    v: Array,
+    visible: Array | None = None,
+) -> tuple[Cache, Float[Array, "b t h e"]]:
+    refuse_hidden("latent", visible)
+    new = finish(_latents(params, k, v, wide_dtype(q, k, v))).astype(state.latents.dtype)
+    first = state.position
+    at = first[:, None] + jnp.arange(q.shape[1], dtype=jnp.int32)[None]
+    has_room = checks.within(at, state.latents.shape[1])
+    latents = state.latents.at[jnp.arange(len(at))[:, None], at].set(new)
+    mask = masks.Mask(lambda b, h, i, j: j <= first[b] + i)
+    out: Any = _read(params, q, latents, v.shape[-1], Options(mask=mask))
+    return Cache(latents, at[:, -1] + 1), jnp.where(has_room[..., None, None], out, jnp.nan)
 
 
 def _maps(key: PRNGKeyArray, heads: int, head_width: int, width: int) -> dict[str, Array]:

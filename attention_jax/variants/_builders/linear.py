@@ -62,58 +62,76 @@ def from_features(
       roles: where the variant can stand, of `core.types.ROLES`.
     """
 
-    def taken_in(got: Prepared, of_queries: Array, of_keys: Array) -> tuple[Array, ...]:
-        """Features of queries and keys at these positions, and values."""
-        keys = of_key(got.k, of_keys)
-        keys = jnp.where(got.visible[:, :, None, None], keys, 0)
-        return of_query(got.q, of_queries), keys, _counted(got.v)
-
-    @compiled
-    def attend(params: Params, q: Array, k: Array, v: Array, options: Options = Options()) -> Array:
-        del params
-        got, options, layout = exchange.prepared(name, q, k, v, options)
-        of_queries = positions_from(options.query_offset, q.shape[1])
-        of_keys = positions_from(options.key_offset, k.shape[1])
-        queries, keys, values = taken_in(got, of_queries, of_keys)
-        if got.causal:
-            before = exchange.state_before(layout, added, keys, values)
-            still = jnp.zeros((*k.shape[:3], 1), keys.dtype)
-            decay = None if got.runs is None else reset(got.runs, still)
-            _, sums = scan(queries, keys, values, decay, start=before)
-        else:
-            sums = read(exchange.total(layout, added(keys, values)[1]), queries)
-        return finalize(got, _mean(sums), q.dtype)
-
-    @compiled_extension
-    def extend(
-        params: Params,
-        state: LinearState,
-        q: Array,
-        k: Array,
-        v: Array,
-        visible: Array | None = None,
-    ) -> tuple[LinearState, Array]:
-        del params
-        got = taken(q, k, v, visible, dtype=state.sums.dtype)
-        at = _positions_after(state, q.shape[1])
-        sums, out = scan(*taken_in(got, at, at), start=state.sums)
-        return _moved(state, got, sums), finalize(got, _mean(out), q.dtype)
-
-    def next_one(
-        params: Params, state: LinearState, q: Array, k: Array, v: Array
-    ) -> tuple[LinearState, Array]:
-        del params
-        at, dtype = state.position[:, None], state.sums.dtype
-        queries = of_query(q[:, None].astype(dtype), at)[:, 0]
-        keys = of_key(k[:, None].astype(dtype), at)[:, 0]
-        sums, out = step(state.sums, queries, keys, _counted(v.astype(dtype)))
-        return LinearState(sums, state.position + 1), _mean(out).astype(q.dtype)
-
-    start = partial(_feature_start, of_key)
-    made = Variant(
-        no_parameters, attend, start, next_one, roles=roles, mask_kind="keywise", divides=True
+    of = _Features(name, of_query, of_key)
+    return Variant(
+        no_parameters,
+        compiled(partial(_attend_by_features, of)),
+        partial(_feature_start, of_key),
+        partial(_step_by_features, of),
+        roles=roles,
+        mask_kind="keywise",
+        divides=True,
+        extend=compiled_extension(partial(_extend_by_features, of)),
     )
-    return made._replace(extend=extend)
+
+
+class _Features(NamedTuple):
+    """The arguments of `from_features`."""
+
+    name: str
+    of_query: Feature
+    of_key: Feature
+
+    def taken_in(self, got: Prepared, of_queries: Array, of_keys: Array) -> tuple[Array, ...]:
+        """Features of queries and keys at these positions, and values."""
+        keys = self.of_key(got.k, of_keys)
+        keys = jnp.where(got.visible[:, :, None, None], keys, 0)
+        return self.of_query(got.q, of_queries), keys, _counted(got.v)
+
+
+def _attend_by_features(
+    of: _Features, params: Params, q: Array, k: Array, v: Array, options: Options = Options()
+) -> Float[Array, "b t h e"]:
+    del params
+    got, options, layout = exchange.prepared(of.name, q, k, v, options)
+    of_queries = positions_from(options.query_offset, q.shape[1])
+    of_keys = positions_from(options.key_offset, k.shape[1])
+    queries, keys, values = of.taken_in(got, of_queries, of_keys)
+    if got.causal:
+        still = jnp.zeros((*k.shape[:3], 1), keys.dtype)
+        decay = None if got.runs is None else reset(got.runs, still)
+        before = exchange.state_before(layout, added, keys, values)
+        _, sums = scan(queries, keys, values, decay, start=before)
+    else:
+        sums = read(exchange.total(layout, added(keys, values)[1]), queries)
+    return finalize(got, _mean(sums), q.dtype)
+
+
+def _extend_by_features(
+    of: _Features,
+    params: Params,
+    state: LinearState,
+    q: Array,
+    k: Array,
+    v: Array,
+    visible: Array | None = None,
+) -> tuple[LinearState, Float[Array, "b t h e"]]:
+    del params
+    got = taken(q, k, v, visible, dtype=state.sums.dtype)
+    at = _positions_after(state, q.shape[1])
+    sums, out = scan(*of.taken_in(got, at, at), start=state.sums)
+    return _moved(state, got, sums), finalize(got, _mean(out), q.dtype)
+
+
+def _step_by_features(
+    of: _Features, params: Params, state: LinearState, q: Array, k: Array, v: Array
+) -> tuple[LinearState, Float[Array, "b h e"]]:
+    del params
+    at, dtype = state.position[:, None], state.sums.dtype
+    queries = of.of_query(q[:, None].astype(dtype), at)[:, 0]
+    keys = of.of_key(k[:, None].astype(dtype), at)[:, 0]
+    sums, out = step(state.sums, queries, keys, _counted(v.astype(dtype)))
+    return LinearState(sums, state.position + 1), _mean(out).astype(q.dtype)
 
 
 def _feature_start(
@@ -162,56 +180,74 @@ def from_decay(
       normalize: whether each head's output is brought to mean 0 and variance 1; or what is done
         with the outputs of all heads instead, [..., h, e] each.
     """
-    finish = normalize if callable(normalize) else _NORMS[normalize]
-
-    @compiled
-    def attend(params: Params, q: Array, k: Array, v: Array, options: Options = Options()) -> Array:
-        got, options, layout = exchange.prepared(name, q, k, v, options)
-        only_causal(name, got.causal)
-        at = positions_from(options.key_offset, k.shape[1])
-        k, v = (spread(x, q.shape[2]) for x in (got.k, got.v))
-        queries, keys, log_decay = fade(params, got.q, k, at, got.visible)
-        log_decay = reset(got.runs, log_decay)
-        before = exchange.state_before(layout, added, keys, v, log_decay)
-        _, out = scan(queries, keys, v, log_decay, start=before)
-        return finalize(got, finish(out), q.dtype)
-
-    @compiled_extension
-    def extend(
-        params: Params,
-        state: LinearState,
-        q: Array,
-        k: Array,
-        v: Array,
-        visible: Array | None = None,
-    ) -> tuple[LinearState, Array]:
-        got = taken(q, k, v, visible, dtype=state.sums.dtype)
-        at = _positions_after(state, q.shape[1])
-        k, v = (spread(x, q.shape[2]) for x in (got.k, got.v))
-        queries, keys, log_decay = fade(params, got.q, k, at, got.visible)
-        sums, out = scan(queries, keys, v, log_decay, start=state.sums)
-        return _moved(state, got, sums), finalize(got, finish(out), q.dtype)
-
-    def start(params: Params, batch: int, length: int, **sizes: Any) -> LinearState:
-        del params, length
-        dtype = wide_dtype(jnp.zeros((), sizes["dtype"]))
-        widths = sizes["head_width"], sizes["value_width"]
-        return empty_state(batch, sizes["heads"], *widths, dtype)
-
-    def next_one(
-        params: Params, state: LinearState, q: Array, k: Array, v: Array
-    ) -> tuple[LinearState, Array]:
-        at, dtype = state.position[:, None], state.sums.dtype
-        k, v = (spread(x[:, None].astype(dtype), q.shape[1]) for x in (k, v))
-        faded = fade(params, q[:, None].astype(dtype), k, at, jnp.ones((1, 1), bool))
-        queries, keys, log_decay = (x[:, 0] for x in faded)
-        sums, out = step(state.sums, queries, keys, v[:, 0], log_decay)
-        return LinearState(sums, state.position + 1), finish(out).astype(q.dtype)
-
-    made = Variant(
-        init, attend, start, next_one, roles=("causal",), mask_kind="keywise", divides=True
+    of = _Decay(name, fade, normalize if callable(normalize) else _NORMS[normalize])
+    return Variant(
+        init,
+        compiled(partial(_attend_by_decay, of)),
+        _decay_start,
+        partial(_step_by_decay, of),
+        roles=("causal",),
+        mask_kind="keywise",
+        divides=True,
+        extend=compiled_extension(partial(_extend_by_decay, of)),
     )
-    return made._replace(extend=extend)
+
+
+class _Decay(NamedTuple):
+    """The arguments of `from_decay`."""
+
+    name: str
+    fade: Fade
+    finish: Callable[[Array], Array]
+
+    def taken_in(self, params: Params, got: Prepared, at: Array) -> tuple[Array, ...]:
+        """Queries, keys, values and log-decays of these positions, for each query head."""
+        k, v = (spread(x, got.q.shape[2]) for x in (got.k, got.v))
+        queries, keys, log_decay = self.fade(params, got.q, k, at, got.visible)
+        return queries, keys, v, reset(got.runs, log_decay)
+
+
+def _attend_by_decay(
+    of: _Decay, params: Params, q: Array, k: Array, v: Array, options: Options = Options()
+) -> Float[Array, "b t h e"]:
+    got, options, layout = exchange.prepared(of.name, q, k, v, options)
+    only_causal(of.name, got.causal)
+    arrays = of.taken_in(params, got, positions_from(options.key_offset, k.shape[1]))
+    _, out = scan(*arrays, start=exchange.state_before(layout, added, *arrays[1:]))
+    return finalize(got, of.finish(out), q.dtype)
+
+
+def _extend_by_decay(
+    of: _Decay,
+    params: Params,
+    state: LinearState,
+    q: Array,
+    k: Array,
+    v: Array,
+    visible: Array | None = None,
+) -> tuple[LinearState, Float[Array, "b t h e"]]:
+    got = taken(q, k, v, visible, dtype=state.sums.dtype)
+    arrays = of.taken_in(params, got, _positions_after(state, q.shape[1]))
+    sums, out = scan(*arrays, start=state.sums)
+    return _moved(state, got, sums), finalize(got, of.finish(out), q.dtype)
+
+
+def _decay_start(params: Params, batch: int, length: int, **sizes: Any) -> LinearState:
+    del params, length
+    dtype = wide_dtype(jnp.zeros((), sizes["dtype"]))
+    widths = sizes["head_width"], sizes["value_width"]
+    return empty_state(batch, sizes["heads"], *widths, dtype)
+
+
+def _step_by_decay(
+    of: _Decay, params: Params, state: LinearState, q: Array, k: Array, v: Array
+) -> tuple[LinearState, Float[Array, "b h e"]]:
+    at, dtype = state.position[:, None], state.sums.dtype
+    k, v = (spread(x[:, None].astype(dtype), q.shape[1]) for x in (k, v))
+    faded = of.fade(params, q[:, None].astype(dtype), k, at, jnp.ones((1, 1), bool))
+    queries, keys, log_decay = (x[:, 0] for x in faded)
+    sums, out = step(state.sums, queries, keys, v[:, 0], log_decay)
+    return LinearState(sums, state.position + 1), of.finish(out).astype(q.dtype)
 
 
 def _positions_after(state: LinearState, length: int) -> Int[Array, "b t"]:

@@ -111,58 +111,70 @@ def from_recurrence(
     """
 
     back = (convolution or 1) - 1
-
-    @compiled
-    def attend(
-        params: Params,
-        q: Array,
-        k: Array,
-        v: Array,
-        options: Options = Options(),
-        features: PyTree = None,
-    ) -> Array:
-        got, _, layout = exchange.prepared(name, q, k, v, options)
-        only_causal(name, got.causal)
-        tail = partial(exchange.tail_before, layout, count=back)
-        given, arrays, _ = _taken_in(of, params, features, got, lambda now: map(tail, now))
-        _, out = of.scan(*arrays, start=of.before(layout, of.moved, *arrays[1:]))
-        return finalize(got, of.finish(given, out, *arrays), q.dtype)
-
-    @compiled_extension
-    def extend(
-        params: Params,
-        state: RecurrentState,
-        q: Array,
-        k: Array,
-        v: Array,
-        visible: Array | None = None,
-        features: PyTree = None,
-    ) -> tuple[RecurrentState, Array]:
-        got = taken(q, k, v, visible, dtype=state.sums.dtype)
-        tails = lambda now: (x[:, ::-1] for x in state[1:])  # noqa: E731
-        given, arrays, reach = _taken_in(of, params, features, got, tails)
-        sums, out = of.scan(*arrays, start=state.sums)
-        last = (x[:, x.shape[1] - back :][:, ::-1] for x in reach)
-        out = finalize(got, of.finish(given, out, *arrays), q.dtype)
-        return RecurrentState(marked(got, sums), *last), out
-
-    def next_one(
-        params: Params,
-        state: RecurrentState,
-        q: Array,
-        k: Array,
-        v: Array,
-        features: PyTree = None,
-    ) -> tuple[RecurrentState, Array]:
-        own = jax.tree.map(lambda x: x[:, None], features)
-        state, out = _turn(of, params, own, state, (q, k, v))
-        return state, out.astype(q.dtype)
-
-    start = partial(_start, back, of.writes)
-    made = Variant(
-        init, attend, start, next_one, roles=("causal",), mask_kind="keywise", divides=True
+    return Variant(
+        init,
+        compiled(partial(_attend, name, of, back)),
+        partial(_start, back, of.writes),
+        partial(_step, of),
+        roles=("causal",),
+        mask_kind="keywise",
+        divides=True,
+        features=features,
+        extend=compiled_extension(partial(_extend, of, back)),
     )
-    return made._replace(features=features, extend=extend)
+
+
+def _attend(
+    name: str,
+    of: Recurrence,
+    back: int,
+    params: Params,
+    q: Array,
+    k: Array,
+    v: Array,
+    options: Options = Options(),
+    features: PyTree = None,
+) -> Float[Array, "b t h e"]:
+    got, _, layout = exchange.prepared(name, q, k, v, options)
+    only_causal(name, got.causal)
+    tail = partial(exchange.tail_before, layout, count=back)
+    given, arrays, _ = _taken_in(of, params, features, got, lambda now: map(tail, now))
+    _, out = of.scan(*arrays, start=of.before(layout, of.moved, *arrays[1:]))
+    return finalize(got, of.finish(given, out, *arrays), q.dtype)
+
+
+def _extend(
+    of: Recurrence,
+    back: int,
+    params: Params,
+    state: RecurrentState,
+    q: Array,
+    k: Array,
+    v: Array,
+    visible: Array | None = None,
+    features: PyTree = None,
+) -> tuple[RecurrentState, Float[Array, "b t h e"]]:
+    got = taken(q, k, v, visible, dtype=state.sums.dtype)
+    tails = lambda now: (x[:, ::-1] for x in state[1:])  # noqa: E731
+    given, arrays, reach = _taken_in(of, params, features, got, tails)
+    sums, out = of.scan(*arrays, start=state.sums)
+    last = (x[:, x.shape[1] - back :][:, ::-1] for x in reach)
+    out = finalize(got, of.finish(given, out, *arrays), q.dtype)
+    return RecurrentState(marked(got, sums), *last), out
+
+
+def _step(
+    of: Recurrence,
+    params: Params,
+    state: RecurrentState,
+    q: Array,
+    k: Array,
+    v: Array,
+    features: PyTree = None,
+) -> tuple[RecurrentState, Float[Array, "b h e"]]:
+    own = jax.tree.map(lambda x: x[:, None], features)
+    state, out = _turn(of, params, own, state, (q, k, v))
+    return state, out.astype(q.dtype)
 
 
 # The arrays of now -> of each, the positions before it to which a convolution reaches.
