@@ -47,6 +47,11 @@ def _show(flags: argparse.Namespace) -> None:
     if entry.aliases:
         print(f"Also called: {', '.join(entry.aliases)}.")
     print(f"Family: {entry.family}.\nSupports: {', '.join(entry.supports)}.")
+    # Layers are not imported where variants are only listed.
+    from attention_jax.analysis import cache_cost
+
+    for line in cache_cost.lines(variants.resolve(flags.variant)):
+        print(line)
 
 
 def _draw(flags: argparse.Namespace) -> None:

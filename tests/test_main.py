@@ -39,6 +39,8 @@ def test_one_variant_is_explained(capsys):
         "size: keys nearer than this",
         "Reference: Beltagy et al. 2020",
         "Supports: bidirectional, causal, any mask, linear memory.",
+        "Cache of a layer, 8 heads of width 64 in float32, by tokens:",
+        "   1,024:     4,194,304 bytes, of which a token 4,096",
     ):
         assert part in shown
 

@@ -12,7 +12,7 @@ their sizes: an axis of length 1 stands for all, any other must fit. Positions b
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Never
+from typing import Any, Never
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
@@ -311,6 +311,21 @@ def documents(query_ids: Int[AnyArray, "#b #t"], key_ids: Int[AnyArray, "#b #s"]
     of_queries = Lookup.of("query_ids", query_ids, "b t", integers=True)
     of_keys = Lookup.of("key_ids", key_ids, "b s", integers=True)
     return _mask(mask_rules.documents, query_ids, key_ids, arrays=(of_queries, of_keys))
+
+
+def is_documents(mask: MaskFunction) -> bool:
+    """Tells whether a mask is that of `documents`."""
+    rule = getattr(mask, "function", None)
+    return isinstance(rule, values.Bound) and rule.function is mask_rules.documents
+
+
+def common_ids(mask: MaskFunction) -> AnyArray | None:
+    """The ids [#b #t] of `documents` that are known to be those of queries and keys alike."""
+    rule: Any = getattr(mask, "function", None)
+    if not (is_documents(mask) and values.same(*rule.arguments)):
+        return None
+    ids: Any = values.unheld(rule.arguments[0])
+    return ids
 
 
 @clear_calls

@@ -128,7 +128,8 @@ class Variant(NamedTuple):
         Such a variant also serves between two sequences and in RNN decoders.
       roles: where it can stand, of `ROLES`.
       mask_kind: "pairwise" where any mask may hide any pair; "keywise" where only keys can be
-        hidden from all queries alike, beside `masks.causal`. Others are refused.
+        hidden from all queries alike, beside `masks.causal`. Others are refused, but for
+        `masks.documents` of a causal pass by those whose states begin anew with each document.
       stochastic: whether it draws, beside dropout; it then takes `dropout_key` at any rate.
       divides: whether `attend` honors `context` itself, inside `jax.shard_map`. Any other is called
         there with the queries of a shard, and with the keys and values of all.
@@ -137,6 +138,11 @@ class Variant(NamedTuple):
         takes `width` of that input too, and `attend` and `step` take `features`, those of the
         positions of the queries, without t for `step`. Its own projections of q, k and v stay the
         layer's.
+      extend: `(params, state, q, k, v, *, visible=None) -> (state, out)` for the next positions of
+        one sequence at once, [b t h d], [b t g d], [b t g e] -> [b t h e]; reproduces t calls of
+        `step`, and from `start` the causal `attend`. `visible` is [b t], False where a key is
+        hidden; refused where the state holds each position. Takes `features` as `attend` does.
+        Only beside `step`, which serves in its place.
     """
 
     init: Callable[..., Params]
@@ -150,6 +156,7 @@ class Variant(NamedTuple):
     stochastic: bool = False
     divides: bool = False
     features: Callable[[Params, Array], Any] | None = None
+    extend: Callable[..., tuple[State, Array]] | None = None
 
 
 # Within one sequence, seen whole or up to each query; and from one sequence to another.

@@ -238,14 +238,31 @@ class RNNLM(nnx.Module):
           ValueError: with attention, a token more than the state was started for; NaN where only a
             run can tell.
         """
-        carries, hidden = self._recur(state.layers, self.embedding(token[:, None])[:, 0])
+        return self.read_on(state, token[:, None])
+
+    def read_on(
+        self, state: LMState, tokens: Int[Array, "b t"]
+    ) -> tuple[LMState, Float[Array, "b v"]]:
+        """Reads several tokens at once, as many calls of `step` would; logits after the last.
+
+        Raises:
+          ValueError: as `step`.
+        """
+        x = self.embedding(tokens)
+        if x.shape[1] == 1:
+            carries, hidden = self._recur(state.layers, x[:, 0])
+            hidden = hidden[:, None]
+        else:
+            carries, hidden = jax.lax.scan(self._recur, state.layers, x.swapaxes(0, 1))
+            hidden = hidden.swapaxes(0, 1)
         past, seen = state.past, None
         if self.attentive:
-            past, seen = self.attention.decode_step(hidden[:, None], past, state.position[0])
-            seen = seen[:, 0]
-        logits = self.unembed(self._combine(hidden, seen))
-        logits = checked_logits(logits, state.room, state.position)
-        return LMState(state.position + 1, carries, past, state.room), logits
+            past, seen = self.attention.decode_step(hidden, past, state.position[0])
+            seen = seen[:, -1]
+        last = state.position + tokens.shape[1] - 1
+        logits = self.unembed(self._combine(hidden[:, -1], seen))
+        logits = checked_logits(logits, state.room, last)
+        return LMState(last + 1, carries, past, state.room), logits
 
     def attention_calls(self, batch: TokenInputs) -> Iterator[AttentionCall]:
         """The attention to the own past, where there is one."""

@@ -222,9 +222,11 @@ class MultiHeadAttention(nnx.Module):
     def _steps(
         self, state: State, features: PyTree, *qkv: Array
     ) -> tuple[State, Float[Array, "b t h e"]]:
-        """The variant's own steps, one after another."""
+        """The variant's own steps: all at once where it can, or one after another."""
         params, step = plain(self.learned), cast(Any, self.variant.step)
         more = {} if features is None else {"features": features}
+        if qkv[0].shape[1] > 1 and self.variant.extend is not None:
+            return self.variant.extend(params, state, *qkv, **more)
 
         def next_one(state: State, own: Any) -> tuple[State, Array]:
             return step(params, state, *own[0], **own[1])

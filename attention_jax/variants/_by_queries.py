@@ -1,5 +1,7 @@
 """Variants that compute from the layer's input, where there is no layer: `by_queries`."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -38,4 +40,20 @@ def by_queries(variant: Variant) -> Variant:
         return variant.step(params, state, q, k, v, features=own)
 
     made = variant._replace(init=init, attend=attend, features=None)
-    return made if variant.step is None else made._replace(step=step)
+    made = made if variant.step is None else made._replace(step=step)
+    if variant.extend is None:
+        return made
+    return made._replace(extend=partial(_extend, variant.extend, features))
+
+
+def _extend(
+    extend: Callable[..., tuple[State, Array]],
+    features: Callable[[Params, Array], Any],
+    params: Params,
+    state: State,
+    q: Array,
+    k: Array,
+    v: Array,
+    visible: Array | None = None,
+) -> tuple[State, Float[Array, "b t h e"]]:
+    return extend(params, state, q, k, v, visible=visible, features=features(params, q))

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool
 
 from attention_jax.core import masks
-from attention_jax.core.types import MaskFunction, Options, Params, Variant
+from attention_jax.core.types import MaskFunction, Options, Params, State, Variant
 
 BATCH, LENGTH, LONG = 2, 5, 131  # the last is one beyond a block, and some
 HEADS, KV_HEADS, WIDTH, VALUE_WIDTH = 4, 2, 8, 6
@@ -111,6 +111,16 @@ class Case:
     def out(self) -> Callable[[Sequence[Array]], Array]:
         """`qkv -> out` under `mask`."""
         return jax.jit(lambda qkv: self.attend(qkv, self.mask))
+
+    @functools.cached_property
+    def step(self) -> Callable[..., tuple[State, Array]]:
+        """The variant's own."""
+        return jax.jit(self.need(self.variant.step, "it has no steps"))
+
+    @functools.cached_property
+    def extend(self) -> Callable[..., tuple[State, Array]]:
+        """The variant's own."""
+        return jax.jit(self.need(self.variant.extend, "it takes in one position at a time"))
 
     @functools.cached_property
     def padded(self) -> Callable[[Sequence[Array], Bool[Array, "b s"]], Array]:

@@ -25,7 +25,6 @@ from attention_jax.variants._case import (
     HIDDEN,
     LENGTH,
     LONG,
-    SIZES,
     VALUE_WIDTH,
     Case,
     Heads,
@@ -39,8 +38,26 @@ from attention_jax.variants._case import (
     same,
     zero,
 )
+from attention_jax.variants._state_promises import (
+    cross_steps_reproduce_the_pass,
+    extension_is_the_pass,
+    extension_leaves_out_what_is_hidden,
+    packed_documents_are_apart,
+    state_sizes,
+    steps_reproduce_the_pass,
+)
 
-__all__ = ["PROMISES", "Case", "NotPromised", "Promise"]
+__all__ = [
+    "PROMISES",
+    "Case",
+    "NotPromised",
+    "Promise",
+    "cross_steps_reproduce_the_pass",
+    "extension_is_the_pass",
+    "extension_leaves_out_what_is_hidden",
+    "packed_documents_are_apart",
+    "steps_reproduce_the_pass",
+]
 
 
 @promise()
@@ -206,7 +223,7 @@ def float32_stays_in_64_bit_mode(case: Case) -> None:
         out = variant.attend(params, *qkv, Options(mask=case.mask), **features)
         if variant.start is None or variant.step is None:
             return out, ()
-        state = variant.start(params, BATCH, LENGTH, **_state_sizes(case))
+        state = variant.start(params, BATCH, LENGTH, **state_sizes(case))
         first = jax.tree.map(lambda x: x[:, 0], features)
         return out, (state, variant.step(params, state, *(x[:, 0] for x in qkv), **first)[0])
 
@@ -255,45 +272,6 @@ def any_length(case: Case) -> None:
 
 
 @promise("long")
-def steps_reproduce_the_pass(case: Case) -> None:
-    """One query after another reproduces the causal pass, in a state of its own or by offsets."""
-    case.need(case.causal, "it sees all")
-    q, k, v = case.qkv
-    sentence = "Decoding step by step differs from the causal pass."
-    if case.variant.step is None:
-
-        @jax.jit
-        def one(query: Array, offset: Array) -> Array:
-            return case.attend((query, k, v), masks.causal, query_offset=offset)
-
-        rows = [one(q[:, n : n + 1], jnp.int32(n)) for n in range(LENGTH)]
-        close(jnp.concatenate(rows, axis=1), case.out(case.qkv), sentence)
-        return
-    state, rows = _started(case), []
-    step = jax.jit(functools.partial(case.variant.step, case.params))
-    features = case.features(case.params, q)
-    for n in range(LENGTH):
-        own = jax.tree.map(lambda x, n=n: x[:, n], features)
-        state, out = step(state, *(x[:, n] for x in case.qkv), **own)
-        rows.append(out)
-    close(jnp.stack(rows, 1), case.out(case.qkv), sentence, rtol=1e-4, atol=1e-5)
-
-
-@promise("second")
-def cross_steps_reproduce_the_pass(case: Case) -> None:
-    """Where weights depend on those before, one query after another reproduces the pass."""
-    own = case.need(case.variant.cross_step, "its weights do not depend on those before")
-    q, k, v = case.qkv
-    state, rows = _started(case), []
-    step = jax.jit(functools.partial(own, case.params))
-    for n in range(LENGTH):
-        state, out = step(state, q[:, n], k, v, visible=jnp.asarray(HIDDEN))
-        rows.append(out)
-    expected = case.padded(case.qkv, jnp.asarray(HIDDEN))
-    close(jnp.stack(rows, 1), expected, "Query after query differs from the whole pass.")
-
-
-@promise("long")
 def offsets_keep_positions(case: Case) -> None:
     """Keys and queries that start later keep their global positions."""
     pairwise = case.variant.mask_kind == "pairwise"
@@ -316,21 +294,6 @@ def score_is_the_variant(case: Case) -> None:
     run = jax.jit(lambda *qkv: attention(*qkv, score=score(case.params)))
     got = case.padded(case.qkv, jnp.ones((BATCH, LENGTH), bool))
     close(run(*case.qkv), got, "`attend` differs from attention by `score`.")
-
-
-def _started(case: Case) -> Any:
-    """The state before the first query, checked to have the batch as its first axis."""
-    start = case.need(case.variant.start, "it has no state to start from")
-    state = start(case.params, BATCH, LENGTH, **_state_sizes(case))
-    hold(
-        all(leaf.shape[0] == BATCH for leaf in jax.tree.leaves(state)),
-        "The first axis of every array of the state must be the batch.",
-    )
-    return state
-
-
-def _state_sizes(case: Case) -> dict[str, Any]:
-    return SIZES | {"value_width": VALUE_WIDTH, "dtype": case.qkv[0].dtype}
 
 
 PROMISES = tuple(x for x in list(globals().values()) if isinstance(x, Promise))

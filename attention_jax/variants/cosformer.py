@@ -14,6 +14,8 @@ Cost: (t + s) 2 d e products a head, and t 32 (2 d + e) more within the chunks o
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -57,7 +59,24 @@ def cosformer(*, max_length: int = 512) -> Variant:
         state, out = base.step(params, state, q, k, v)
         return state, jnp.where(has_room[:, None, None], out, jnp.nan)
 
-    return base._replace(attend=attend, start=start, step=step)
+    extend = partial(_extend, max_length, base.extend)
+    return base._replace(attend=attend, start=start, step=step, extend=extend)
+
+
+def _extend(
+    max_length: int,
+    extend: Callable[..., tuple[State, Array]],
+    params: Params,
+    state: State,
+    q: Array,
+    k: Array,
+    v: Array,
+    visible: Array | None = None,
+) -> tuple[State, Float[Array, "b t h e"]]:
+    at = state.position[:, None] + jnp.arange(q.shape[1], dtype=jnp.int32)[None]
+    has_room = checks.within(at, max_length)
+    state, out = extend(params, state, q, k, v, visible)
+    return state, jnp.where(has_room[..., None, None], out, jnp.nan)
 
 
 def _check_distance(

@@ -120,8 +120,8 @@ def _arrays(steps: int, given: Given, q: Array, k: Array, v: Array) -> tuple[Arr
     strength = given.shown(given.features["strength"].astype(q.dtype))
     log_decay = jnp.zeros_like(strength[..., 0])
     if "log_decay" in given.features:
-        log_decay = given.shown(given.features["log_decay"].astype(q.dtype))
-    return q, k, v, strength, log_decay
+        log_decay = given.features["log_decay"].astype(q.dtype)
+    return q, k, v, strength, given.decay(log_decay)
 
 
 def _in_turn(steps: int, k: Array, v: Array, strength: Array, log_decay: Array) -> list[Array]:
@@ -132,10 +132,13 @@ def _in_turn(steps: int, k: Array, v: Array, strength: Array, log_decay: Array) 
     return [x.reshape(x.shape[0], -1, *x.shape[3:]) for x in moved]
 
 
-def _scan(steps: int, q: Array, *arrays: Array, start: Array | None) -> Float[Array, "b t h e"]:
+def _scan(
+    steps: int, q: Array, *arrays: Array, start: Array | None
+) -> tuple[Float[Array, "b h d e"], Float[Array, "b t h e"]]:
     """Each query reads after the last of its steps."""
     asked = jnp.repeat(q, steps, axis=1)
-    return delta_scan(asked, *_in_turn(steps, *arrays), start=start)[:, steps - 1 :: steps]
+    state, out = delta_scan(asked, *_in_turn(steps, *arrays), start=start)
+    return state, out[:, steps - 1 :: steps]
 
 
 def _step(steps: int, state: Array, q: Array, *arrays: Array) -> tuple[Array, Array]:

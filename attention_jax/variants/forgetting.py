@@ -16,28 +16,18 @@ Cost: t s (d + e) products and t s look-ups a head, and s d for the gates, or s 
 `gates="input"`, of an input of width m, whose state has a number a head beside keys and values.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from attention_jax.core import checks, masks
+from attention_jax.core import checks
 from attention_jax.core.numerics import wide_dtype
-from attention_jax.core.types import Options, Output, Params, ScoreMod, Variant
-from attention_jax.engine.api import attention
-from attention_jax.variants._builders import inputs, kept, keywise
+from attention_jax.core.types import Options, Output, Params, Variant
+from attention_jax.variants._builders import forget_gates, inputs, kept, keywise
 
 ALIASES = ("fox",)
-
-
-class Cache(NamedTuple):
-    """Keys, values and sums of logarithms of gates so far, and the position of the next."""
-
-    k: Float[Array, "b s g d"]
-    v: Float[Array, "b s g e"]
-    sums: Float[Array, "b s h"]
-    position: Int[Array, " b"]
 
 
 def forgetting(*, gates: str = "key") -> Variant:
@@ -49,8 +39,15 @@ def forgetting(*, gates: str = "key") -> Variant:
     checks.one_of("gates", gates, ("input", "key"))
     if gates == "key":
         return Variant(init=_init, attend=_attend, roles=("causal",))
-    made = Variant(_init_inputs, _attend_by_input, _start, _step, roles=("causal",))
-    return made._replace(features=_of_input)
+    return Variant(
+        _init_inputs,
+        _attend_by_input,
+        forget_gates.start,
+        kept.step_of(forget_gates.extend),
+        roles=("causal",),
+        features=_of_input,
+        extend=forget_gates.extend,
+    )
 
 
 def _attend(params: Params, q: Array, k: Array, v: Array, options: Options = Options()) -> Output:
@@ -58,7 +55,7 @@ def _attend(params: Params, q: Array, k: Array, v: Array, options: Options = Opt
     at = options.query_offset, options.key_offset
     keywise.inside("forgetting", "where the gates are", q.shape[1], k.shape[1], *at)
     log_forget = _log_forget(params, q, k, shown)
-    return _lowered_attention(jnp.cumsum(log_forget, axis=-1), q, k, v, options)
+    return forget_gates.attend(jnp.cumsum(log_forget, axis=-1), q, k, v, options)
 
 
 def _attend_by_input(
@@ -70,7 +67,7 @@ def _attend_by_input(
     keywise.aligned("forgetting", q.shape[1], k.shape[1], *at)
     gates = features if shown is None else jnp.where(shown[..., None], features, 0)
     sums = jnp.cumsum(gates.transpose(0, 2, 1), axis=-1)
-    return _lowered_attention(sums, q, k, v, options)
+    return forget_gates.attend(sums, q, k, v, options)
 
 
 def _check(q: Array, k: Array, v: Array, options: Options) -> Bool[Array, "b s"] | None:
@@ -79,13 +76,6 @@ def _check(q: Array, k: Array, v: Array, options: Options) -> Bool[Array, "b s"]
     keywise.only_causal("forgetting", keywise.is_causal(options.mask))
     b, s = k.shape[:2]
     return keywise.seen_keys(options.mask, batch=b, length=s, offset=options.key_offset)
-
-
-def _lowered_attention(
-    sums: Float[Array, "b h s"], q: Array, k: Array, v: Array, options: Options
-) -> Output:
-    lower = _lowered(sums, options.key_offset)
-    return attention(q, k, v, score_mod=lower, **options._asdict())
 
 
 def _init(key: PRNGKeyArray, *, heads: int, kv_heads: int, head_width: int) -> dict[str, Array]:
@@ -120,41 +110,3 @@ def _log_forget(params: Params, q: Array, k: Array, visible: Any) -> Float[Array
     weights, bias = params["weights"].astype(dtype), params["bias"].astype(dtype)
     logits = jnp.einsum("hd,bshd->bhs", weights, keys) + bias[None, :, None]
     return jnp.where(shown[..., 0].transpose(0, 2, 1), jax.nn.log_sigmoid(logits), 0)
-
-
-def _lowered(sums: Float[Array, "b h s"], key_offset: int | Array) -> ScoreMod:
-    last = sums.shape[-1] - 1
-
-    def lower(score: Array, b: Array, h: Array, i: Array, j: Array) -> Array:
-        # Pairs before the first key are hidden, but still looked up.
-        query, key = (jnp.clip(at - key_offset, 0, last) for at in (i, j))
-        return score + (sums[b, h, query] - sums[b, h, key]).astype(score.dtype)
-
-    return lower
-
-
-def _start(
-    params: Params, batch: int, length: int, *, heads: int, dtype: Any, **sizes: int
-) -> Cache:
-    del params
-    k, v, at = kept.empty(batch, length, dtype=dtype, **sizes)
-    wide = wide_dtype(jax.ShapeDtypeStruct((), dtype))
-    return Cache(k, v, jnp.zeros((batch, length, heads), wide), at)
-
-
-def _step(
-    params: Params, state: Cache, q: Array, k: Array, v: Array, *, features: Float[Array, "b h"]
-) -> tuple[Cache, Array]:
-    del params
-    at, rows = state.position, jnp.arange(len(q))
-    before = jnp.where(at[:, None] > 0, state.sums[rows, jnp.maximum(at - 1, 0)], 0)
-    new = k, v, before + features.astype(before.dtype)
-    arrays, room = kept.put(state[:3], new, at)
-    sums = arrays[2].transpose(0, 2, 1)
-
-    def lower(score: Array, b: Array, h: Array, i: Array, j: Array) -> Array:
-        return score + (sums[b, h, at[b]] - sums[b, h, j]).astype(score.dtype)
-
-    seen = masks.Mask(lambda b, h, i, j: j <= at[b])
-    out: Any = attention(q[:, None], *arrays[:2], mask=seen, score_mod=lower)
-    return Cache(*arrays, at + 1), jnp.where(room, out[:, 0], jnp.nan)

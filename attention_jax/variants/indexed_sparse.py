@@ -22,12 +22,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from attention_jax.core import checks, lookups, masks, numerics
+from attention_jax.core import checks, lookups, numerics
 from attention_jax.core.types import Options, Output, Params, Variant
 from attention_jax.variants._builders import chosen_keys, inputs, kept, keywise
 from attention_jax.variants._builders.chosen_keys import Index
 from attention_jax.variants._builders.linear import root_mean_square_norm
-from attention_jax.variants._builders.options import refuse
+from attention_jax.variants._builders.options import refuse, refuse_hidden
 
 ALIASES = ("dsa", "deepseek_sparse")
 
@@ -51,9 +51,16 @@ def indexed_sparse(*, keys: int = 64, indexers: int = 4, width: int = 16) -> Var
     """
     for name, value in (("keys", keys), ("indexers", indexers), ("width", width)):
         checks.positive(name, value)
-    attend, step = partial(_attend, keys), partial(_step, keys)
-    made = Variant(partial(_init, indexers, width), attend, _start, step, roles=("causal",))
-    return made._replace(features=_features)
+    extend = partial(_extend, keys)
+    return Variant(
+        partial(_init, indexers, width),
+        partial(_attend, keys),
+        _start,
+        kept.step_of(extend),
+        roles=("causal",),
+        features=_features,
+        extend=extend,
+    )
 
 
 def _init(
@@ -106,13 +113,21 @@ def _start(
     return Cache(k, v, jnp.zeros((batch, length, params["key"].shape[-1]), dtype), at)
 
 
-def _step(
-    count: int, params: Params, state: Cache, q: Array, k: Array, v: Array, *, features: Index
-) -> tuple[Cache, Array]:
+def _extend(
+    count: int,
+    params: Params,
+    state: Cache,
+    q: Array,
+    k: Array,
+    v: Array,
+    visible: Array | None = None,
+    *,
+    features: Index,
+) -> tuple[Cache, Float[Array, "b t h e"]]:
     del params
-    at = state.position
-    arrays, room = kept.put(state[:3], (k, v, features.key), at)
-    options = Options(masks.Mask(lambda b, h, i, j: j <= at[b]))
-    index = Index(features.query[:, None], features.weight[:, None], arrays[2])
-    out, _ = chosen_keys.attend(count, q[:, None], *arrays[:2], index, options)
-    return Cache(*arrays, at + 1), jnp.where(room, out[:, 0], jnp.nan)
+    refuse_hidden("indexed_sparse", visible)
+    first = state.position
+    arrays, room = kept.put(state[:3], (k, v, features.key), first)
+    index = features._replace(key=arrays[2])
+    out, _ = chosen_keys.attend(count, q, *arrays[:2], index, Options(kept.up_to(first)))
+    return Cache(*arrays, first + q.shape[1]), jnp.where(room, out, jnp.nan)

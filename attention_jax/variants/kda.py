@@ -93,9 +93,8 @@ def _features(params: Params, x: Float[Array, "b t m"]) -> dict[str, Array]:
 
 def _arrays(given: Given, q: Array, k: Array, v: Array) -> tuple[Array, ...]:
     """The query, what a key writes, its value, the log-decay, and the key, which reads."""
-    strength, log_decay = (
-        given.shown(given.features[x].astype(q.dtype)) for x in ("strength", "log_decay")
-    )
+    strength = given.shown(given.features["strength"].astype(q.dtype))
+    log_decay = given.decay(given.features["log_decay"].astype(q.dtype))
     q, k, v = shaped(q, k, v)
     return q, strength[..., None] * k, v, log_decay, k
 

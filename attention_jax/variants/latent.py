@@ -15,19 +15,21 @@ Cost: t s 2 n products a head for a latent of width n, and (t + s) n (d + e) for
 a position of state.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from attention_jax.core import checks, masks, scores
+from attention_jax.core import checks, scores
 from attention_jax.core.numerics import wide_dtype
 from attention_jax.core.types import Options, Output, Params, Variant
 from attention_jax.engine.api import attention
 from attention_jax.variants._builders import kept
 from attention_jax.variants._builders.linear import root_mean_square_norm
-from attention_jax.variants._builders.options import apply
+from attention_jax.variants._builders.options import apply, refuse_hidden
 
 ALIASES = ("mla",)
 
@@ -62,15 +64,25 @@ def latent(*, latent_width: int | None = None, normalize: bool = True) -> Varian
         latents = finish(_latents(params, k, v, wide_dtype(q, k, v)))
         return _read(params, q, latents, v.shape[-1], options)
 
-    def step(params: Params, state: Cache, q: Array, k: Array, v: Array) -> tuple[Cache, Array]:
-        new = finish(_latents(params, k[:, None], v[:, None], wide_dtype(q, k, v)))[:, 0]
-        at = state.position
-        (latents,), room = kept.put([state.latents], [new], at)
-        mask = masks.Mask(lambda b, h, i, j: j <= at[b])
-        out: Any = _read(params, q[:, None], latents, v.shape[-1], Options(mask=mask))
-        return Cache(latents, at + 1), jnp.where(room, out[:, 0], jnp.nan)
+    extend = partial(_extend, finish)
 
-    return Variant(init, attend, _start, step)
+    return Variant(init, attend, _start, kept.step_of(extend), extend=extend)
+
+
+def _extend(
+    finish: Callable[[Array], Array],
+    params: Params,
+    state: Cache,
+    q: Array,
+    k: Array,
+    v: Array,
+    visible: Array | None = None,
+) -> tuple[Cache, Float[Array, "b t h e"]]:
+    refuse_hidden("latent", visible)
+    new, first = finish(_latents(params, k, v, wide_dtype(q, k, v))), state.position
+    (latents,), room = kept.put([state.latents], [new], first)
+    out: Any = _read(params, q, latents, v.shape[-1], Options(kept.up_to(first)))
+    return Cache(latents, first + q.shape[1]), jnp.where(room, out, jnp.nan)
 
 
 def _maps(key: PRNGKeyArray, heads: int, head_width: int, width: int) -> dict[str, Array]:

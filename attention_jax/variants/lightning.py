@@ -56,7 +56,12 @@ def lightning(*, factor: float = 1.0, normalize: bool = True) -> Variant:
     ) -> tuple[State, Float[Array, "b h e"]]:
         return base.step(params, state, q, k, _silu(q, k, v))
 
-    return base._replace(attend=attend, step=step)
+    def extend(
+        params: Params, state: State, q: Array, k: Array, v: Array, visible: Array | None = None
+    ) -> tuple[State, Float[Array, "b t h e"]]:
+        return base.extend(params, state, q, k, _silu(q, k, v), visible)
+
+    return base._replace(attend=attend, step=step, extend=extend)
 
 
 def _silu(q: Array, k: Array, v: Array) -> Array:

@@ -104,5 +104,5 @@ def _arrays(given: Given, q: Array, k: Array, v: Array) -> tuple[Array, ...]:
         of[name] = of[name] + own[:, : of[name].shape[-1]].astype(q.dtype)[None, None]
     read, write, x = map(jax.nn.silu, of.values())
     steps = given.shown(given.features["step"].astype(q.dtype))
-    log_decay = inputs.faded(given.params, steps)[..., None]
+    log_decay = given.decay(inputs.faded(given.params, steps)[..., None])
     return read, steps[..., None] * write, given.shown(x), log_decay

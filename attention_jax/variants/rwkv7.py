@@ -84,12 +84,12 @@ def _features(params: Params, x: Float[Array, "b t m"]) -> dict[str, Array]:
 def _arrays(given: Given, q: Array, k: Array, v: Array) -> tuple[Array, ...]:
     """Query, key and value, the log-decay, what reads the state, and what is erased by it."""
     erase, renew = (given.params[name].astype(k.dtype)[None, None] for name in ("erase", "renew"))
-    log_decay = given.shown(given.features["log_decay"].astype(k.dtype))
+    own = given.shown(given.features["log_decay"].astype(k.dtype))
     rate = given.features["rate"].astype(k.dtype)
     removed = unit(erase * k)
     # The state is read before it fades: after that, it is what faded, divided by how much.
-    reads = removed * jnp.exp(-log_decay)
-    return q, k * (1 + (rate - 1) * renew), v, log_decay, reads, rate * removed
+    reads = removed * jnp.exp(-own)
+    return q, k * (1 + (rate - 1) * renew), v, given.decay(own), reads, rate * removed
 
 
 def _finish(given: Given, out: Array, q: Array, k: Array, v: Array, *others: Array) -> Array:

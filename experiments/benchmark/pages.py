@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from attention_jax.core.files import write_whole
 from attention_jax.parallel.mesh import AXES
-from experiments.benchmark import mesh_memory, rows, weak_scaling
+from experiments.benchmark import caches, mesh_memory, rows, token_speed, weak_scaling
 from experiments.benchmark.attention_cases import BOTH, FORWARD
 from experiments.benchmark.attention_pairs import SETTINGS, mean
 from experiments.benchmark.markdown import percent, table
@@ -178,6 +178,8 @@ TABLES: dict[str, Table] = {
     "attention": Table("attention_speed.json", attention),
     "pairs": Table("attention_pairs_speed.json", pairs),
     "start": Table("start_speed.json", start),
+    "caches": Table("cache_bytes.json", caches.lines),
+    "tokens": Table("token_speed.json", token_speed.lines),
     "mesh_memory": Table("mesh_memory.json", mesh_memory.lines),
     **{
         f"weak_{axis}": Table("weak_scaling.json", partial(weak_scaling.lines, axis=axis))

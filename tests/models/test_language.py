@@ -210,10 +210,20 @@ def test_learned_positions_end_where_their_table_does(text):
         model.start(1, 10)
 
 
-@pytest.mark.parametrize("attention", ["scaled_dot", "alibi", "linear", "sliding_window(size=3)"])
+AT_ONCE = ["scaled_dot", "alibi", "linear", "sliding_window(size=3)", "kda", "delta_product"]
+AT_ONCE += ["rnn none", "rnn additive", "rnn retention"]
+
+
+@pytest.mark.sampled(5)
+@pytest.mark.parametrize("attention", AT_ONCE)
 def test_tokens_read_at_once_are_those_read_one_by_one(attention):
-    config = TransformerConfig(9, width=8, layers=2, heads=2, feed_forward=8, attention=attention)
-    model = language.TransformerLM(config, rngs=nnx.Rngs(0))
+    if attention.startswith("rnn "):
+        small = RNNConfig(9, width=8, layers=2, attention=attention.removeprefix("rnn "))
+        model = language.RNNLM(small, rngs=nnx.Rngs(0))
+    else:
+        sizes = {"width": 8, "layers": 2, "heads": 2, "feed_forward": 8}
+        config = TransformerConfig(9, **sizes, attention=attention)
+        model = language.TransformerLM(config, rngs=nnx.Rngs(0))
     tokens = jax.random.randint(jax.random.key(1), (2, 7), 3, 9)
 
     @jax.jit

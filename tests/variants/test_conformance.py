@@ -4,11 +4,13 @@ The promises stand in `variants/_conformance.py`, where a person's own variant i
 too; here it is also seen that each notices a variant that breaks it.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import pytest
 
-from attention_jax import attention, variants
+from attention_jax import attention, masks, variants
 from attention_jax.core.types import ROLES, Variant, no_parameters
 from attention_jax.variants import _conformance
 from attention_jax.variants._conformance import PROMISES, Case, NotPromised
@@ -76,6 +78,22 @@ def widened(params, q, k, v, options):
 
 growing = variants.get("delta")._replace(
     step=lambda params, state, *qkv: (jax.tree.map(lambda x: x.astype(float), state), qkv[0])
+)
+
+
+plainly: Any = variants.get("linear")
+forgetful = plainly._replace(
+    extend=lambda params, state, *qkv, visible=None: plainly.extend(
+        params, jax.tree.map(jnp.zeros_like, state), *qkv, visible=visible
+    )
+)
+
+
+# Reads packed documents as one.
+mingled = plainly._replace(
+    attend=lambda params, q, k, v, options: plainly.attend(
+        params, q, k, v, options._replace(mask=masks.causal)
+    )
 )
 
 
@@ -160,6 +178,8 @@ def outside_jit(params, q, k, v, options):
         ("any_length", broken(short), r"must be \(1, 131, 4, 6\)"),
         ("heads_share_keys", broken(unshared), "Shared heads and their copies"),
         ("steps_reproduce_the_pass", broken(stepped), "Decoding step by step differs"),
+        ("extension_is_the_pass", forgetful, "`extend` in pieces, and steps after it"),
+        ("packed_documents_are_apart", mingled, "A packed document differs from one alone"),
         ("offsets_keep_positions", broken(stepped), "With offsets, the last rows differ"),
         ("log_sum_exp_or_refusal", broken(unlogged), "log-sum-exps must be"),
         ("jit_changes_nothing", broken(outside_jit), "with and without `jax.jit` differ"),

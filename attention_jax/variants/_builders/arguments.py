@@ -123,6 +123,26 @@ def check_features(takes: bool, features: PyTree, positions: tuple[int, ...]) ->
             )
 
 
+def check_positions(query: Like, key: Like, visible: Any) -> None:
+    """Raises unless there is a key for each query, and of each is told whether it is seen.
+
+    Raises:
+      ValueError: of the keys are more or fewer; or `visible` is another array.
+    """
+    if query.shape[1] != key.shape[1]:
+        raise ValueError(
+            "`query` and `key` must be of the same positions, for states are extended by both; got "
+            f"shapes {query.shape} and {key.shape}."
+        )
+    if visible is not None and not (
+        getattr(visible, "shape", None) == query.shape[:2] and visible.dtype == jnp.bool_
+    ):
+        raise ValueError(
+            f"`visible` must be boolean, {list(query.shape[:2])}, True where a key is seen; got "
+            f"{checks.said(visible)}. Leave it out where all are."
+        )
+
+
 def check_options(options: Options, queries: int, keys: int) -> None:
     """Raises unless each option is of its kind.
 

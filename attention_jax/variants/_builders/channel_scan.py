@@ -36,8 +36,8 @@ def channel_scan(
     *,
     start: Float[Array, "b h d e"] | None = None,
     chunk: int = CHUNK,
-) -> Float[Array, "b t h e"]:
-    """The causal pass, block by block.
+) -> tuple[Float[Array, "b h d e"], Float[Array, "b t h e"]]:
+    """The causal pass, block by block, as the last state and the outputs.
 
     What is erased depends on all that was written before. Within a chunk that is a triangular
     system, whose solution is linear in the state S before the chunk, so all chunks of a block are
@@ -61,7 +61,7 @@ def channel_scan(
     if start is None:
         start = jnp.zeros((len(v), k.shape[2], k.shape[-1], v.shape[-1]), q.dtype)
     more = () if erases is None else (erases,)
-    return by_blocks(_block, start, (q, k, v, log_decay, reads, *more), chunk)[1]
+    return by_blocks(_block, start, (q, k, v, log_decay, reads, *more), chunk)
 
 
 def channel_added(

@@ -25,7 +25,7 @@ CHUNK, SHORT_CHUNK, DELTA_CHUNK = 32, 8, 64
 # Chunks of a block, which is computed at once and holds that much memory.
 CHUNKS_OF_BLOCK = 16
 # Below any log-decay that counts, and far enough from -inf, which times 0 would be NaN.
-_LOWEST = -1e30
+LOWEST = -1e30
 _EXACT = jax.lax.Precision.HIGHEST  # of sums that an exponential follows
 
 
@@ -57,7 +57,7 @@ def decay_of(log_decay: Float[Array, "*b n #d"]) -> Decay:
     n, dtype = log_decay.shape[-2], log_decay.dtype
     i, j, at = np.ogrid[:n, :n, :n]
     addends = jnp.asarray((j < at) & (at <= i), dtype)
-    log_decay = jnp.maximum(log_decay, _LOWEST)
+    log_decay = jnp.maximum(log_decay, LOWEST)
     sums = jnp.einsum("ijl,...ld->...ijd", addends, log_decay, precision=_EXACT)
     shown = _earlier(n).reshape(*[1] * (log_decay.ndim - 2), n, n, 1)
     before = jnp.einsum("il,...ld->...id", _earlier(n).astype(dtype), log_decay, precision=_EXACT)
@@ -78,10 +78,11 @@ def scan(
     *,
     start: Float[Array, "b g d e"] | None = None,
     chunk: int | None = None,
-) -> Float[Array, "b t h e"]:
-    """The causal pass: products of matrices within a block, the state from one to the next.
+) -> tuple[Float[Array, "b g d e"], Float[Array, "b t h e"]]:
+    """The causal pass, as the last state and the outputs.
 
-    Every exponent is a sum of log-decays, so nothing overflows. The backward pass computes each
+    Within a block it is products of matrices, and the state goes from one block to the next. Every
+    exponent is a sum of log-decays, so nothing overflows. The backward pass computes each
     block again from the state before it, so memory holds t / (16 chunk) states, and the pairs of
     one block.
 
@@ -94,7 +95,7 @@ def scan(
     if start is None:
         start = jnp.zeros((len(v), k.shape[2], q.shape[-1], v.shape[-1]), q.dtype)
     inputs = q, k, v, *([] if log_decay is None else [log_decay])
-    return by_blocks(_block, start, inputs, chunk or (SHORT_CHUNK if short else CHUNK))[1]
+    return by_blocks(_block, start, inputs, chunk or (SHORT_CHUNK if short else CHUNK))
 
 
 def added(
@@ -108,7 +109,7 @@ def added(
     """
     if log_decay is None:
         return jnp.ones((len(k), k.shape[2], 1), k.dtype), jnp.einsum("btgd,btge->bgde", k, v)
-    log_decay = jnp.maximum(log_decay, _LOWEST)
+    log_decay = jnp.maximum(log_decay, LOWEST)
     until = jnp.cumsum(log_decay[:, ::-1], axis=1)[:, ::-1]
     after = jnp.concatenate([until[:, 1:], jnp.zeros_like(until[:, :1])], axis=1)
     return jnp.exp(until[:, 0]), jnp.einsum("btgd,btge->bgde", k * jnp.exp(after), v)
@@ -232,8 +233,8 @@ def delta_scan(
     *,
     start: Float[Array, "b h d e"] | None = None,
     chunk: int = DELTA_CHUNK,
-) -> Float[Array, "b t h e"]:
-    """The causal pass of the delta rule, gated or not, block by block.
+) -> tuple[Float[Array, "b h d e"], Float[Array, "b t h e"]]:
+    """The causal pass of the delta rule, gated or not, as the last state and the outputs.
 
     What a key writes depends on all that was written before. Within a chunk that is a triangular
     system, whose solution is linear in the state before the chunk, so all chunks of a block are
@@ -256,7 +257,7 @@ def delta_scan(
         start = jnp.zeros((*strength.shape[::2], q.shape[-1], v.shape[-1]), q.dtype)
     log_decay = jnp.zeros_like(strength) if log_decay is None else log_decay
     inputs = q, k, v, strength[..., None], log_decay[..., None]
-    return by_blocks(_delta_block, start, inputs, chunk)[1]
+    return by_blocks(_delta_block, start, inputs, chunk)
 
 
 def delta_added(

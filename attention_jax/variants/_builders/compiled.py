@@ -52,3 +52,8 @@ def compiled(attend: Attend) -> Attend:
         return program(params, (q, k, v), at, more)
 
     return whole
+
+
+def compiled_extension(extend: Callable[..., Any]) -> Callable[..., Any]:
+    """The same for `(params, state, q, k, v, ...) -> (state, out)`, which has no options."""
+    return jax.jit(extend, inline=EARLY)

@@ -94,7 +94,7 @@ def _arrays(
         log_decay = jnp.zeros_like(strength)
         if decay is not None:
             log_decay = decay(params["gate"], given.key)
-    return *shaped(q, k, v), given.shown(strength), given.shown(log_decay)
+    return *shaped(q, k, v), given.shown(strength), given.decay(log_decay)
 
 
 def finished(normalize: bool, given: Given, out: Array, *arrays: Array) -> Array:

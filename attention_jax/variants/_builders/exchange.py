@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
+from attention_jax.core import masks
 from attention_jax.core.types import Options
 from attention_jax.engine import context_neighbors
 from attention_jax.engine.context_layout import Layout, layout_of
@@ -28,8 +29,13 @@ def prepared(
       ValueError: as `keywise.prepare`; or the context has another strategy or order than states
         can honor.
     """
+    if options.context is not None and any(map(masks.is_documents, masks.conjuncts(options.mask))):
+        raise ValueError(
+            f"`context` must be None for packed documents of {name}, whose states begin anew with "
+            f"each; got {options.context!r}. Leave it out, or use scaled_dot."
+        )
     options, layout = _of_shard(name, options, q.shape[1], k.shape[1])
-    return _spoiled(layout, prepare(name, q, k, v, options)), options, layout
+    return _spoiled(layout, prepare(name, q, k, v, options, packs=True)), options, layout
 
 
 def _of_shard(

@@ -29,23 +29,30 @@ def guarded(variant: Variant) -> Variant:
         return variant
     given = inspect.signature(variant.attend).parameters
     alone = all(x in given and given[x].default is None for x in ("k", "v"))
+    takes_features = variant.features is not None
     # Parameters are compared with those of any layer, however wide its input is.
-    made = variant.init if variant.features is None else bind(_of_any_width, variant.init)
+    made = bind(_of_any_width, variant.init) if takes_features else variant.init
     attend = bind(
         _attend_alone if alone else _attend,
         made,
-        (variant.score is not None, variant.features is not None),
+        (variant.score is not None, takes_features),
         bind(divided, variant.attend, variant.divides),
     )
-    init = bind(_init, variant.init, variant.features is not None)
+    init = bind(_init, variant.init, takes_features)
     own = variant._replace(init=init, attend=attend)
-    start, step, cross_step = variant.start, variant.step, variant.cross_step
+    start, step, cross_step, extend = (
+        variant.start,
+        variant.step,
+        variant.cross_step,
+        variant.extend,
+    )
     if start is None:
         return own
     return own._replace(
         start=bind(_start, made, start),
-        step=None if step is None else bind(_step, made, variant.features is not None, start, step),
+        step=None if step is None else bind(_step, made, takes_features, start, step),
         cross_step=None if cross_step is None else bind(_cross_step, made, start, cross_step),
+        extend=None if extend is None else bind(_extend, made, takes_features, start, extend),
     )
 
 
@@ -175,6 +182,34 @@ def _step(
     arguments.check_features(takes_features, features, own[0].shape[:1])
     more = {} if features is None else {"features": features}
     return _next(init, start, partial(step, params, state, *own, **more), params, state, own, None)
+
+
+@clear_calls_of("extend", bound=4)
+def _extend(
+    init: Callable[..., Params],
+    takes_features: bool,
+    start: Callable[..., State],
+    extend: Callable[..., tuple[State, Array]],
+    params: Params,
+    state: State,
+    q: AnyArray,
+    k: AnyArray,
+    v: AnyArray,
+    *,
+    visible: AnyArray | None = None,
+    features: Any = None,
+) -> tuple[State, Array]:
+    query, key, value = own = _arrays(q, k, v)
+    checks.attention_arrays(*own, same_width=True)
+    arguments.check_positions(query, key, visible)
+    arguments.check_features(takes_features, features, query.shape[:2])
+    out = *query.shape[:3], value.shape[-1]
+    if not np.prod(out):
+        return state, jnp.zeros(out, query.dtype)
+    more = {"visible": visible, "features": features}
+    more = {name: x for name, x in more.items() if x is not None}
+    call = partial(extend, params, state, *own, **more)
+    return _next(init, start, call, params, state, own, None)
 
 
 @clear_calls_of("cross_step", bound=3)

@@ -1,12 +1,15 @@
-"""What a step of decoding keeps of each position: arrays [b s ...], written one place a step."""
+"""What decoding keeps of each position: arrays [b s ...], to which positions are added."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from attention_jax.core import checks
+from attention_jax.core import checks, masks
+from attention_jax.core.types import Params, State
 
 
 def empty(
@@ -19,14 +22,33 @@ def empty(
 
 
 def put(
-    arrays: Sequence[Array], new: Sequence[Array], at: Int[Array, " b"]
-) -> tuple[list[Array], Bool[Array, "b 1 1"]]:
-    """The arrays with a position more, and whether there was room for it.
+    arrays: Sequence[Array], new: Sequence[Array], first: Int[Array, " b"]
+) -> tuple[list[Array], Bool[Array, "b t 1 1"]]:
+    """The arrays with more positions, from `first` on, and whether there was room for each.
 
     Raises:
       ValueError: there is known to be none.
     """
-    room = checks.within(at, arrays[0].shape[1])[:, None, None]
-    rows = jnp.arange(len(at))
-    pairs = zip(arrays, new, strict=True)
+    at = first[:, None] + jnp.arange(new[0].shape[1], dtype=jnp.int32)[None]
+    room = checks.within(at, arrays[0].shape[1])[..., None, None]
+    rows, pairs = jnp.arange(len(at))[:, None], zip(arrays, new, strict=True)
     return [x.at[rows, at].set(y.astype(x.dtype)) for x, y in pairs], room
+
+
+def up_to(first: Int[Array, " b"]) -> masks.Mask:
+    """Query i of a sequence sees the keys up to the position `first` + i."""
+    return masks.Mask(lambda b, h, i, j: j <= first[b] + i)
+
+
+def step_of(extend: Callable[..., tuple[State, Array]]) -> Callable[..., tuple[State, Array]]:
+    """The step of one position, by a function of several."""
+
+    def step(
+        params: Params, state: State, q: Array, k: Array, v: Array, features: PyTree = None
+    ) -> tuple[Any, Float[Array, "b h e"]]:
+        own = jax.tree.map(lambda x: x[:, None], features)
+        more = {} if features is None else {"features": own}
+        state, out = extend(params, state, q[:, None], k[:, None], v[:, None], **more)
+        return state, out[:, 0]
+
+    return step

@@ -15,6 +15,7 @@ from attention_jax.core import checks, lookups, masks
 from attention_jax.core.jaxprs import depends_on
 from attention_jax.core.numerics import wide_dtype
 from attention_jax.core.types import MaskFunction, Options
+from attention_jax.variants._builders.documents import Runs, runs_of, seen_before, torn
 from attention_jax.variants._builders.options import refuse
 
 
@@ -24,14 +25,22 @@ class SplitMask(NamedTuple):
     Attributes:
       causal: whether each query sees itself and what came before only.
       keys: those that are seen at all; None for all of them.
+      documents: `masks.documents`, where it is one of the parts.
     """
 
     causal: bool
     keys: Bool[Array, "b s"] | None
+    documents: MaskFunction | None = None
 
 
 def split_mask(
-    name: str, mask: MaskFunction | None, *, batch: int, length: int, offset: int | Array = 0
+    name: str,
+    mask: MaskFunction | None,
+    *,
+    batch: int,
+    length: int,
+    offset: int | Array = 0,
+    packs: bool = False,
 ) -> SplitMask:
     """Reads a mask as `masks.causal` and masks of keys; a variant that sums keys takes no other.
 
@@ -40,21 +49,28 @@ def split_mask(
       mask: None, or a conjunction of `masks.causal` and masks that depend on b and j only.
       length: number of keys.
       offset: global position of the first key.
+      packs: whether a causal pass may be of packed documents.
 
     Raises:
       ValueError: another mask.
     """
+    causal, documents = is_causal(mask), None
     for part in masks.conjuncts(mask):
         _, by_h, by_i, _ = depends_on(part)
-        if part != masks.causal and (by_h or by_i):
+        if part == masks.causal or not (by_h or by_i):
+            continue
+        if packs and causal and masks.is_documents(part) and documents in (None, part):
+            documents = part
+        else:
             raise ValueError(
                 f"{name} takes in a key once for all queries, so `mask` may be `masks.causal`, a "
-                "mask that depends on b and j only, or both joined by `&`; got one that depends "
-                f"on {'h' if by_h else 'i'}. Use `masks.keys` or `masks.lengths` for padding, or "
-                "a variant that hides any pair, such as scaled_dot."
+                "mask that depends on b and j only, or both joined by `&`"
+                f"{', and with these `masks.documents` once' if packs else ''}; got one that "
+                f"depends on {'h' if by_h else 'i'}. Use `masks.keys` or `masks.lengths` for "
+                "padding, or a variant that hides any pair, such as scaled_dot."
             )
     keys = seen_keys(mask, batch=batch, length=length, offset=offset)
-    return SplitMask(is_causal(mask), keys)
+    return SplitMask(causal, keys, documents)
 
 
 def seen_keys(
@@ -156,6 +172,7 @@ class Prepared(NamedTuple):
       k, v: 0 where hidden, and where one of the two is not finite.
       visible: the keys that are seen.
       spoiled: the visible keys that are not finite, or whose values are not.
+      runs: the documents that are packed into a sequence, if any are.
     """
 
     causal: bool
@@ -164,6 +181,7 @@ class Prepared(NamedTuple):
     v: Float[Array, "b s g e"]
     visible: Bool[Array, "b s"]
     spoiled: Bool[Array, "b s g"]
+    runs: Runs | None = None
 
 
 def prepare(
@@ -172,8 +190,13 @@ def prepare(
     k: Array,
     v: Array,
     options: Options,
+    *,
+    packs: bool = False,
 ) -> Prepared:
     """Checks a request to a variant that sums keys, and makes hidden keys and values 0.
+
+    Args:
+      packs: whether a causal pass may be of packed documents.
 
     Raises:
       ValueError: an argument breaks its rule, or asks for what sums of keys cannot do.
@@ -190,26 +213,57 @@ def prepare(
     checks.position("query_offset", at[0], q.shape[1])
     checks.position("key_offset", at[1], k.shape[1])
     lookups.check("mask", options.mask, q, k, *at)
-    shown = split_mask(name, options.mask, batch=k.shape[0], length=k.shape[1], offset=at[1])
+    keys = {"batch": k.shape[0], "length": k.shape[1], "offset": at[1]}
+    shown = split_mask(name, options.mask, **keys, packs=packs)
     if shown.causal:
         aligned(name, q.shape[1], k.shape[1], *at)
-    visible = jnp.ones(k.shape[:2], bool) if shown.keys is None else shown.keys
+    visible, runs = shown.keys, None
+    if shown.documents is not None:
+        runs = runs_of(name, shown.documents, **keys, alone=visible is None)
+        inside = jnp.broadcast_to(runs.inside, k.shape[:2])
+        visible = inside if visible is None else visible & inside
+    got = taken(q, k, v, visible, dtype=wide_dtype(q, k, v), causal=shown.causal)
+    return got._replace(runs=runs)
+
+
+def taken(
+    q: Array,
+    k: Array,
+    v: Array,
+    visible: Bool[Array, "b s"] | None,
+    *,
+    dtype: DTypeLike,
+    causal: bool = True,
+) -> Prepared:
+    """The arrays in a dtype of their own, hidden keys and values 0; `visible` None for all."""
+    visible = jnp.ones(k.shape[:2], bool) if visible is None else visible
     fine = jnp.isfinite(k).all(-1) & jnp.isfinite(v).all(-1)
     taken = (visible[..., None] & fine)[..., None]
-    dtype = wide_dtype(q, k, v)
     k, v = (jnp.where(taken, x.astype(dtype), 0) for x in (k, v))
     spoiled = visible[..., None] & ~fine
-    return Prepared(shown.causal, q.astype(dtype), k, v, visible, spoiled)
+    return Prepared(causal, q.astype(dtype), k, v, visible, spoiled)
 
 
 def finalize(
     request: Prepared, out: Float[Array, "b t h e"], dtype: DTypeLike
 ) -> Float[Array, "b t h e"]:
-    """The output in the query's dtype; NaN in rows that see a key or value that is not finite."""
+    """The output in the query's dtype; NaN in rows that see a key or value that is not finite.
+
+    And in rows of a document that goes on after another, for the state has begun anew since.
+    """
     spoiled = request.spoiled
     if request.causal:
-        rows = jnp.cumsum(spoiled.astype(jnp.int32), axis=1) > 0
+        rows = seen_before(request.runs, spoiled)
+        if request.runs is not None:
+            rows = rows | torn(request.runs, request.visible)[..., None]
     else:
         rows = spoiled.any(1, keepdims=True)
     rows = jnp.repeat(rows, out.shape[2] // rows.shape[2], axis=2)
     return jnp.where(rows[..., None], jnp.nan, out).astype(dtype)
+
+
+def marked(request: Prepared, state: Float[Array, "b h d e"]) -> Float[Array, "b h d e"]:
+    """The state after a request: NaN in heads that took in what is not finite."""
+    spoiled = request.spoiled.any(1)
+    spoiled = jnp.repeat(spoiled, state.shape[1] // spoiled.shape[1], axis=1)
+    return jnp.where(spoiled[..., None, None], jnp.nan, state)

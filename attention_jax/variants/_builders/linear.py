@@ -15,7 +15,6 @@ from jaxtyping import Array, Float, Int
 
 from attention_jax.core.numerics import wide_dtype
 from attention_jax.core.types import ROLES, Options, Params, Variant, no_parameters
-from attention_jax.engine.context_layout import Layout
 from attention_jax.variants._builders import exchange
 from attention_jax.variants._builders.chunked_scan import (
     added,
@@ -23,8 +22,15 @@ from attention_jax.variants._builders.chunked_scan import (
     scan,
     step,
 )
-from attention_jax.variants._builders.compiled import compiled
-from attention_jax.variants._builders.keywise import finalize, only_causal
+from attention_jax.variants._builders.compiled import compiled, compiled_extension
+from attention_jax.variants._builders.documents import reset
+from attention_jax.variants._builders.keywise import (
+    Prepared,
+    finalize,
+    marked,
+    only_causal,
+    taken,
+)
 
 
 class LinearState(NamedTuple):
@@ -56,35 +62,76 @@ def from_features(
       roles: where the variant can stand, of `core.types.ROLES`.
     """
 
-    @compiled
-    def attend(params: Params, q: Array, k: Array, v: Array, options: Options = Options()) -> Array:
-        del params
-        got, options, layout = exchange.prepared(name, q, k, v, options)
-        queries = of_query(got.q, positions_from(options.query_offset, q.shape[1]))
-        keys = of_key(got.k, positions_from(options.key_offset, k.shape[1]))
-        keys = jnp.where(got.visible[:, :, None, None], keys, 0)
-        values = _counted(got.v)
-        if got.causal:
-            before = exchange.state_before(layout, added, keys, values)
-            sums = scan(queries, keys, values, start=before)
-        else:
-            sums = read(exchange.total(layout, added(keys, values)[1]), queries)
-        return finalize(got, _mean(sums), q.dtype)
-
-    def next_one(
-        params: Params, state: LinearState, q: Array, k: Array, v: Array
-    ) -> tuple[LinearState, Array]:
-        del params
-        at, dtype = state.position[:, None], state.sums.dtype
-        queries = of_query(q[:, None].astype(dtype), at)[:, 0]
-        keys = of_key(k[:, None].astype(dtype), at)[:, 0]
-        sums, out = step(state.sums, queries, keys, _counted(v.astype(dtype)))
-        return LinearState(sums, state.position + 1), _mean(out).astype(q.dtype)
-
-    start = partial(_feature_start, of_key)
+    of = _Features(name, of_query, of_key)
     return Variant(
-        no_parameters, attend, start, next_one, roles=roles, mask_kind="keywise", divides=True
+        no_parameters,
+        compiled(partial(_attend_by_features, of)),
+        partial(_feature_start, of_key),
+        partial(_step_by_features, of),
+        roles=roles,
+        mask_kind="keywise",
+        divides=True,
+        extend=compiled_extension(partial(_extend_by_features, of)),
     )
+
+
+class _Features(NamedTuple):
+    """The arguments of `from_features`."""
+
+    name: str
+    of_query: Feature
+    of_key: Feature
+
+    def taken_in(self, got: Prepared, of_queries: Array, of_keys: Array) -> tuple[Array, ...]:
+        """Features of queries and keys at these positions, and values."""
+        keys = self.of_key(got.k, of_keys)
+        keys = jnp.where(got.visible[:, :, None, None], keys, 0)
+        return self.of_query(got.q, of_queries), keys, _counted(got.v)
+
+
+def _attend_by_features(
+    of: _Features, params: Params, q: Array, k: Array, v: Array, options: Options = Options()
+) -> Float[Array, "b t h e"]:
+    del params
+    got, options, layout = exchange.prepared(of.name, q, k, v, options)
+    of_queries = positions_from(options.query_offset, q.shape[1])
+    of_keys = positions_from(options.key_offset, k.shape[1])
+    queries, keys, values = of.taken_in(got, of_queries, of_keys)
+    if got.causal:
+        still = jnp.zeros((*k.shape[:3], 1), keys.dtype)
+        decay = None if got.runs is None else reset(got.runs, still)
+        before = exchange.state_before(layout, added, keys, values)
+        _, sums = scan(queries, keys, values, decay, start=before)
+    else:
+        sums = read(exchange.total(layout, added(keys, values)[1]), queries)
+    return finalize(got, _mean(sums), q.dtype)
+
+
+def _extend_by_features(
+    of: _Features,
+    params: Params,
+    state: LinearState,
+    q: Array,
+    k: Array,
+    v: Array,
+    visible: Array | None = None,
+) -> tuple[LinearState, Float[Array, "b t h e"]]:
+    del params
+    got = taken(q, k, v, visible, dtype=state.sums.dtype)
+    at = _positions_after(state, q.shape[1])
+    sums, out = scan(*of.taken_in(got, at, at), start=state.sums)
+    return _moved(state, got, sums), finalize(got, _mean(out), q.dtype)
+
+
+def _step_by_features(
+    of: _Features, params: Params, state: LinearState, q: Array, k: Array, v: Array
+) -> tuple[LinearState, Float[Array, "b h e"]]:
+    del params
+    at, dtype = state.position[:, None], state.sums.dtype
+    queries = of.of_query(q[:, None].astype(dtype), at)[:, 0]
+    keys = of.of_key(k[:, None].astype(dtype), at)[:, 0]
+    sums, out = step(state.sums, queries, keys, _counted(v.astype(dtype)))
+    return LinearState(sums, state.position + 1), _mean(out).astype(q.dtype)
 
 
 def _feature_start(
@@ -133,42 +180,84 @@ def from_decay(
       normalize: whether each head's output is brought to mean 0 and variance 1; or what is done
         with the outputs of all heads instead, [..., h, e] each.
     """
-    finish = normalize if callable(normalize) else _NORMS[normalize]
-
-    @compiled
-    def attend(params: Params, q: Array, k: Array, v: Array, options: Options = Options()) -> Array:
-        got, options, layout = exchange.prepared(name, q, k, v, options)
-        only_causal(name, got.causal)
-        at = positions_from(options.key_offset, k.shape[1])
-        k, v = (spread(x, q.shape[2]) for x in (got.k, got.v))
-        queries, keys, log_decay = fade(params, got.q, k, at, got.visible)
-        return finalize(got, finish(_faded(layout, queries, keys, v, log_decay)), q.dtype)
-
-    def start(params: Params, batch: int, length: int, **sizes: Any) -> LinearState:
-        del params, length
-        dtype = wide_dtype(jnp.zeros((), sizes["dtype"]))
-        widths = sizes["head_width"], sizes["value_width"]
-        return empty_state(batch, sizes["heads"], *widths, dtype)
-
-    def next_one(
-        params: Params, state: LinearState, q: Array, k: Array, v: Array
-    ) -> tuple[LinearState, Array]:
-        at, dtype = state.position[:, None], state.sums.dtype
-        k, v = (spread(x[:, None].astype(dtype), q.shape[1]) for x in (k, v))
-        faded = fade(params, q[:, None].astype(dtype), k, at, jnp.ones((1, 1), bool))
-        queries, keys, log_decay = (x[:, 0] for x in faded)
-        sums, out = step(state.sums, queries, keys, v[:, 0], log_decay)
-        return LinearState(sums, state.position + 1), finish(out).astype(q.dtype)
-
+    of = _Decay(name, fade, normalize if callable(normalize) else _NORMS[normalize])
     return Variant(
-        init, attend, start, next_one, roles=("causal",), mask_kind="keywise", divides=True
+        init,
+        compiled(partial(_attend_by_decay, of)),
+        _decay_start,
+        partial(_step_by_decay, of),
+        roles=("causal",),
+        mask_kind="keywise",
+        divides=True,
+        extend=compiled_extension(partial(_extend_by_decay, of)),
     )
 
 
-def _faded(layout: Layout | None, q: Array, k: Array, v: Array, log_decay: Array) -> Array:
-    """The causal pass of one shard, from the state after those before it."""
-    before = exchange.state_before(layout, added, k, v, log_decay)
-    return scan(q, k, v, log_decay, start=before)
+class _Decay(NamedTuple):
+    """The arguments of `from_decay`."""
+
+    name: str
+    fade: Fade
+    finish: Callable[[Array], Array]
+
+    def taken_in(self, params: Params, got: Prepared, at: Array) -> tuple[Array, ...]:
+        """Queries, keys, values and log-decays of these positions, for each query head."""
+        k, v = (spread(x, got.q.shape[2]) for x in (got.k, got.v))
+        queries, keys, log_decay = self.fade(params, got.q, k, at, got.visible)
+        return queries, keys, v, reset(got.runs, log_decay)
+
+
+def _attend_by_decay(
+    of: _Decay, params: Params, q: Array, k: Array, v: Array, options: Options = Options()
+) -> Float[Array, "b t h e"]:
+    got, options, layout = exchange.prepared(of.name, q, k, v, options)
+    only_causal(of.name, got.causal)
+    arrays = of.taken_in(params, got, positions_from(options.key_offset, k.shape[1]))
+    _, out = scan(*arrays, start=exchange.state_before(layout, added, *arrays[1:]))
+    return finalize(got, of.finish(out), q.dtype)
+
+
+def _extend_by_decay(
+    of: _Decay,
+    params: Params,
+    state: LinearState,
+    q: Array,
+    k: Array,
+    v: Array,
+    visible: Array | None = None,
+) -> tuple[LinearState, Float[Array, "b t h e"]]:
+    got = taken(q, k, v, visible, dtype=state.sums.dtype)
+    arrays = of.taken_in(params, got, _positions_after(state, q.shape[1]))
+    sums, out = scan(*arrays, start=state.sums)
+    return _moved(state, got, sums), finalize(got, of.finish(out), q.dtype)
+
+
+def _decay_start(params: Params, batch: int, length: int, **sizes: Any) -> LinearState:
+    del params, length
+    dtype = wide_dtype(jnp.zeros((), sizes["dtype"]))
+    widths = sizes["head_width"], sizes["value_width"]
+    return empty_state(batch, sizes["heads"], *widths, dtype)
+
+
+def _step_by_decay(
+    of: _Decay, params: Params, state: LinearState, q: Array, k: Array, v: Array
+) -> tuple[LinearState, Float[Array, "b h e"]]:
+    at, dtype = state.position[:, None], state.sums.dtype
+    k, v = (spread(x[:, None].astype(dtype), q.shape[1]) for x in (k, v))
+    faded = of.fade(params, q[:, None].astype(dtype), k, at, jnp.ones((1, 1), bool))
+    queries, keys, log_decay = (x[:, 0] for x in faded)
+    sums, out = step(state.sums, queries, keys, v[:, 0], log_decay)
+    return LinearState(sums, state.position + 1), of.finish(out).astype(q.dtype)
+
+
+def _positions_after(state: LinearState, length: int) -> Int[Array, "b t"]:
+    """The next positions of each sequence."""
+    return state.position[:, None] + jnp.arange(length, dtype=jnp.int32)[None]
+
+
+def _moved(state: LinearState, got: Prepared, sums: Array) -> LinearState:
+    """The state after the positions of a request."""
+    return LinearState(marked(got, sums), state.position + got.q.shape[1])
 
 
 def empty_state(

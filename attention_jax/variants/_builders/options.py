@@ -29,6 +29,19 @@ def refuse(name: str, options: Options, *fields: str) -> None:
             )
 
 
+def refuse_hidden(name: str, visible: Array | None) -> None:
+    """Refuses hidden positions, where what is kept of each is read by all that come later.
+
+    Raises:
+      ValueError: `visible` is given.
+    """
+    if visible is not None:
+        raise ValueError(
+            f"`visible` must be None for {name}, whose state holds each position, to be seen by "
+            f"all later ones; got {visible.dtype}{list(visible.shape)}. Leave hidden positions out."
+        )
+
+
 def apply(change: Callable[[Array], Array], out: Output) -> Output:
     """`change` of the output; a log-sum-exp beside it stays as it is."""
     return (change(out[0]), out[1]) if isinstance(out, tuple) else change(out)

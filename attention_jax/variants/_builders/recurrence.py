@@ -1,6 +1,6 @@
 """States of one matrix a head, behind short convolutions: `from_recurrence` builds a variant."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,10 +10,16 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from attention_jax.core.numerics import wide_dtype
 from attention_jax.core.types import Options, Params, Variant
-from attention_jax.engine.context_layout import Layout
 from attention_jax.variants._builders import exchange
-from attention_jax.variants._builders.compiled import compiled
-from attention_jax.variants._builders.keywise import Prepared, finalize, only_causal
+from attention_jax.variants._builders.compiled import compiled, compiled_extension
+from attention_jax.variants._builders.documents import Runs, near, reset
+from attention_jax.variants._builders.keywise import (
+    Prepared,
+    finalize,
+    marked,
+    only_causal,
+    taken,
+)
 from attention_jax.variants._builders.linear import spread
 
 
@@ -40,12 +46,18 @@ class Given(NamedTuple):
       features: of the layer's input, or None.
       key: before the convolution.
       visible: the keys that are seen.
+      runs: the documents that are packed into a sequence, if any are.
     """
 
     params: Params
     features: Any
     key: Float[Array, "b t h d"]
     visible: Bool[Array, "#b t"]
+    runs: Runs | None = None
+
+    def decay(self, x: Float[Array, "b t *d"]) -> Float[Array, "b t *d"]:
+        """Log-decays, 0 at positions that are hidden, and lowest where a document begins."""
+        return reset(self.runs, self.shown(x))
 
     def shown(self, x: Float[Array, "b t *d"]) -> Float[Array, "b t *d"]:
         """The array, 0 at positions that are hidden."""
@@ -57,8 +69,9 @@ class Recurrence(NamedTuple):
 
     Attributes:
       arrays: `(given, q, k, v) -> arrays`, after convolutions: of each position, all that the
-        others need, the query first. A hidden position must leave the state as it is.
-      scan: `(*arrays, start=state) -> out [b t h e]`.
+        others need, the query first. A hidden position must leave the state as it is, and
+        log-decays be those of `given.decay`.
+      scan: `(*arrays, start=state) -> (state, out [b t h e])`.
       moved: `(*arrays but the query) -> moves, added`: by what all positions move the state before
         them, and what they add to it.
       before: of `exchange`: `state_before` where states fade, `delta_state_before` where a matrix
@@ -70,7 +83,7 @@ class Recurrence(NamedTuple):
     """
 
     arrays: Callable[..., tuple[Array, ...]]
-    scan: Callable[..., Array]
+    scan: Callable[..., tuple[Array, Array]]
     moved: Callable[..., tuple[Array, Array]]
     before: Callable[..., Array | None]
     step: Callable[..., tuple[Array, Array]]
@@ -97,50 +110,88 @@ def from_recurrence(
       convolution: positions that the causal convolutions of q, k and v span; None for none.
     """
 
-    @compiled
-    def attend(
-        params: Params,
-        q: Array,
-        k: Array,
-        v: Array,
-        options: Options = Options(),
-        features: PyTree = None,
-    ) -> Array:
-        got, _, layout = exchange.prepared(name, q, k, v, options)
-        only_causal(name, got.causal)
-        return finalize(got, _pass(of, params, features, got, layout), q.dtype)
-
-    def next_one(
-        params: Params,
-        state: RecurrentState,
-        q: Array,
-        k: Array,
-        v: Array,
-        features: PyTree = None,
-    ) -> tuple[RecurrentState, Array]:
-        own = jax.tree.map(lambda x: x[:, None], features)
-        state, out = _turn(of, params, own, state, (q, k, v))
-        return state, out.astype(q.dtype)
-
-    start = partial(_start, (convolution or 1) - 1, of.writes)
-    made = Variant(
-        init, attend, start, next_one, roles=("causal",), mask_kind="keywise", divides=True
+    back = (convolution or 1) - 1
+    return Variant(
+        init,
+        compiled(partial(_attend, name, of, back)),
+        partial(_start, back, of.writes),
+        partial(_step, of),
+        roles=("causal",),
+        mask_kind="keywise",
+        divides=True,
+        features=features,
+        extend=compiled_extension(partial(_extend, of, back)),
     )
-    return made._replace(features=features)
 
 
-def _pass(
-    of: Recurrence, params: Params, features: PyTree, got: Prepared, layout: Layout | None
+def _attend(
+    name: str,
+    of: Recurrence,
+    back: int,
+    params: Params,
+    q: Array,
+    k: Array,
+    v: Array,
+    options: Options = Options(),
+    features: PyTree = None,
 ) -> Float[Array, "b t h e"]:
-    """The output of all positions at once."""
+    got, _, layout = exchange.prepared(name, q, k, v, options)
+    only_causal(name, got.causal)
+    tail = partial(exchange.tail_before, layout, count=back)
+    given, arrays, _ = _taken_in(of, params, features, got, lambda now: map(tail, now))
+    _, out = of.scan(*arrays, start=of.before(layout, of.moved, *arrays[1:]))
+    return finalize(got, of.finish(given, out, *arrays), q.dtype)
+
+
+def _extend(
+    of: Recurrence,
+    back: int,
+    params: Params,
+    state: RecurrentState,
+    q: Array,
+    k: Array,
+    v: Array,
+    visible: Array | None = None,
+    features: PyTree = None,
+) -> tuple[RecurrentState, Float[Array, "b t h e"]]:
+    got = taken(q, k, v, visible, dtype=state.sums.dtype)
+    tails = lambda now: (x[:, ::-1] for x in state[1:])  # noqa: E731
+    given, arrays, reach = _taken_in(of, params, features, got, tails)
+    sums, out = of.scan(*arrays, start=state.sums)
+    last = (x[:, x.shape[1] - back :][:, ::-1] for x in reach)
+    out = finalize(got, of.finish(given, out, *arrays), q.dtype)
+    return RecurrentState(marked(got, sums), *last), out
+
+
+def _step(
+    of: Recurrence,
+    params: Params,
+    state: RecurrentState,
+    q: Array,
+    k: Array,
+    v: Array,
+    features: PyTree = None,
+) -> tuple[RecurrentState, Float[Array, "b h e"]]:
+    own = jax.tree.map(lambda x: x[:, None], features)
+    state, out = _turn(of, params, own, state, (q, k, v))
+    return state, out.astype(q.dtype)
+
+
+# The arrays of now -> of each, the positions before it to which a convolution reaches.
+Tails = Callable[[tuple[Array, ...]], Iterable[Array]]
+
+
+def _taken_in(
+    of: Recurrence, params: Params, features: PyTree, got: Prepared, tails: Tails
+) -> tuple[Given, tuple[Array, ...], tuple[Array, ...]]:
+    """What is given, the arrays of all positions, and what convolutions reach in their order."""
     own = tuple(spread(x, got.q.shape[2]) for x in (got.k, got.v))
-    given = Given(params, features, own[0], got.visible)
+    given = Given(params, features, own[0], got.visible, got.runs)
     k, v = _with_further(of, given, *own)
     # A hidden position's own query still reads, but no later one takes it in.
-    before = given.shown(got.q), k, v
-    arrays = of.arrays(given, *_convolved(params, (got.q, k, v), before, layout))
-    start = of.before(layout, of.moved, *arrays[1:])
-    return of.finish(given, of.scan(*arrays, start=start), *arrays)
+    later = given.shown(got.q), k, v
+    reach = tuple(jnp.concatenate(x, axis=1) for x in zip(tails(later), later, strict=True))
+    return given, of.arrays(given, *_convolved(given, (got.q, k, v), reach)), reach
 
 
 def _start(back: int, writes: int, params: Params, batch: int, length: int, **sizes: Any) -> Any:
@@ -212,19 +263,19 @@ def _taps_of(params: Params, value_width: int) -> tuple[Array, Array, Array]:
     return taps["q"], taps["k"], of_values
 
 
-def _convolved(
-    params: Params, now: tuple[Array, ...], before: tuple[Array, ...], layout: Layout | None
-) -> tuple[Array, ...]:
-    if "taps" not in params:
+def _convolved(given: Given, now: tuple[Array, ...], reach: tuple[Array, ...]) -> tuple[Array, ...]:
+    if "taps" not in given.params:
         return now
-    taps = _taps_of(params, now[2].shape[-1])
-    count = taps[0].shape[1] - 1
-    earlier = (jnp.concatenate([exchange.tail_before(layout, x, count), x], axis=1) for x in before)
-    return tuple(map(convolve, taps, now, earlier))
+    own = partial(convolve, runs=given.runs)
+    return tuple(map(own, _taps_of(given.params, now[2].shape[-1]), now, reach))
 
 
 def convolve(
-    taps: Float[Array, "h n #d"], now: Float[Array, "b t h d"], before: Float[Array, "b p h d"]
+    taps: Float[Array, "h n #d"],
+    now: Float[Array, "b t h d"],
+    before: Float[Array, "b p h d"],
+    *,
+    runs: Runs | None = None,
 ) -> Float[Array, "b t h d"]:
     """A causal convolution of each channel.
 
@@ -232,11 +283,12 @@ def convolve(
 
     Args:
       before: what later positions see of `now`, after the n - 1 positions before it.
+      runs: documents beyond which it does not reach.
     """
     n, t = taps.shape[1], now.shape[1]
     taps = taps.astype(now.dtype)
     out = taps[:, 0][None, None] * now
     for lag in range(1, n):
-        earlier = before[:, n - 1 - lag : n - 1 - lag + t]
+        earlier = near(runs, before[:, n - 1 - lag : n - 1 - lag + t], lag)
         out = out + taps[:, lag][None, None] * earlier
     return out

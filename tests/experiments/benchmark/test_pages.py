@@ -13,6 +13,7 @@ FILES = [
     *RESULTS.glob("*_speed*.json"),
     RESULTS / "weak_scaling.json",
     RESULTS / "mesh_memory.json",
+    RESULTS / "cache_bytes.json",
 ]
 RATIO = Ratio(1.5, 1.25, 2.0)
 

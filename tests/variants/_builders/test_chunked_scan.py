@@ -13,6 +13,15 @@ ODD = 35  # with chunks of 2: two blocks, the last of which is filled up
 DECAYS = (None, 1, 8)  # widths of the log-decay
 
 
+def scan(*inputs, **options):
+    """The outputs alone."""
+    return chunked_scan.scan(*inputs, **options)[1]
+
+
+def delta_scan(*inputs, **options):
+    return chunked_scan.delta_scan(*inputs, **options)[1]
+
+
 def decays(draw, width, length):
     """Log-decays from slight to hard."""
     return None if width is None else -jnp.exp(draw(2, length, 2, width))
@@ -78,7 +87,7 @@ def stepped(step, state, *inputs):
 @pytest.mark.parametrize("length", LENGTHS)
 def test_chunks_are_the_recurrence(draw, length, width):
     inputs = *arrays(draw, length), decays(draw, width, length)
-    got = jax.jit(functools.partial(chunked_scan.scan, chunk=4))(*inputs)
+    got = jax.jit(functools.partial(scan, chunk=4))(*inputs)
     np.testing.assert_allclose(got, oracle(*inputs), rtol=1e-5, atol=1e-5)
 
 
@@ -86,7 +95,7 @@ def test_chunks_are_the_recurrence(draw, length, width):
 @pytest.mark.parametrize("width", DECAYS)
 def test_blocks_are_the_recurrence(draw, width):
     inputs = *arrays(draw, ODD), decays(draw, width, ODD)
-    got = jax.jit(functools.partial(chunked_scan.scan, chunk=2))(*inputs)
+    got = jax.jit(functools.partial(scan, chunk=2))(*inputs)
     np.testing.assert_allclose(got, oracle(*inputs), rtol=1e-5, atol=1e-5)
 
 
@@ -94,7 +103,7 @@ def test_blocks_are_the_recurrence(draw, width):
 @pytest.mark.parametrize("width", DECAYS)
 def test_the_usual_chunks_are_the_recurrence(draw, width):
     inputs = *arrays(draw, 213), decays(draw, width, 213)
-    got = jax.jit(chunked_scan.scan)(*inputs)
+    got = jax.jit(scan)(*inputs)
     # Without decay the sums reach 50, and so their float32 is that much coarser.
     np.testing.assert_allclose(got, oracle(*inputs), rtol=1e-5, atol=5e-5)
 
@@ -112,7 +121,7 @@ def test_blocks_equal_steps_and_so_do_their_gradients(draw, width):
 
     everything = tuple(range(len(inputs)))
     plain = functools.partial(stepped, chunked_scan.step, jnp.zeros((2, 2, 8, 6)))
-    chunked = functools.partial(chunked_scan.scan, chunk=2)
+    chunked = functools.partial(scan, chunk=2)
     results = [
         jax.jit(jax.grad(functools.partial(loss, run), everything, has_aux=True))(*inputs)
         for run in (plain, chunked)
@@ -125,7 +134,7 @@ def test_blocks_equal_steps_and_so_do_their_gradients(draw, width):
 def test_hard_forgetting_neither_overflows_nor_blurs_what_follows(draw, width):
     q, k, v = arrays(draw, 12)
     log_decay = jnp.full((2, 12, 2, width), -0.01).at[:, 6].set(-1e6)
-    run = jax.jit(functools.partial(chunked_scan.scan, chunk=12))
+    run = jax.jit(functools.partial(scan, chunk=12))
     out = run(q, k, v, log_decay)
     fresh = run(*(x[:, 6:] for x in (q, k, v, log_decay)))
     close(out[:, 6:], fresh)
@@ -144,7 +153,7 @@ def delta_inputs(draw, length, gated):
 @pytest.mark.parametrize("length", LENGTHS)
 def test_chunks_are_the_delta_rule(draw, length, gated):
     inputs = delta_inputs(draw, length, gated)
-    got = jax.jit(functools.partial(chunked_scan.delta_scan, chunk=4))(*inputs)
+    got = jax.jit(functools.partial(delta_scan, chunk=4))(*inputs)
     close(got, delta_oracle(*inputs, *([] if gated else [None])))
 
 
@@ -152,22 +161,22 @@ def test_chunks_are_the_delta_rule(draw, length, gated):
 @pytest.mark.parametrize("gated", [False, True])
 def test_blocks_are_the_delta_rule(draw, gated):
     inputs = delta_inputs(draw, ODD, gated)
-    got = jax.jit(functools.partial(chunked_scan.delta_scan, chunk=2))(*inputs)
+    got = jax.jit(functools.partial(delta_scan, chunk=2))(*inputs)
     close(got, delta_oracle(*inputs, *([] if gated else [None])))
 
 
 def test_a_decay_to_nothing_leaves_nothing_and_is_no_nan(draw):
     q, k, v = arrays(draw, 12)
     log_decay = jnp.full((2, 12, 2, 1), -0.01).at[:, 6].set(-jnp.inf)
-    out = chunked_scan.scan(q, k, v, log_decay, chunk=4)
-    close(out[:, 6:], chunked_scan.scan(*(x[:, 6:] for x in (q, k, v, log_decay)), chunk=4))
+    out = scan(q, k, v, log_decay, chunk=4)
+    close(out[:, 6:], scan(*(x[:, 6:] for x in (q, k, v, log_decay)), chunk=4))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("gated", [False, True])
 def test_the_usual_chunks_are_the_delta_rule(draw, gated):
     inputs = delta_inputs(draw, 213, gated)
-    got = jax.jit(chunked_scan.delta_scan)(*inputs)
+    got = jax.jit(delta_scan)(*inputs)
     np.testing.assert_allclose(
         got, delta_oracle(*inputs, *([] if gated else [None])), rtol=1e-5, atol=5e-6
     )
@@ -184,7 +193,7 @@ def test_blocks_of_the_delta_rule_equal_steps_and_so_do_their_gradients(draw, ga
 
     everything = tuple(range(len(inputs)))
     plain = functools.partial(stepped, chunked_scan.delta_step, jnp.zeros((2, 2, 8, 6)))
-    chunked = functools.partial(chunked_scan.delta_scan, chunk=2)
+    chunked = functools.partial(delta_scan, chunk=2)
     results = [
         jax.jit(jax.grad(functools.partial(loss, run), everything, has_aux=True))(*inputs)
         for run in (plain, chunked)
@@ -195,7 +204,7 @@ def test_blocks_of_the_delta_rule_equal_steps_and_so_do_their_gradients(draw, ga
 @pytest.mark.slow
 def test_a_key_of_full_strength_holds_its_latest_value(draw):
     k, v = jnp.broadcast_to(unit(draw(8)), (1, 9, 1, 8)), draw(1, 9, 1, 6)
-    out = jax.jit(functools.partial(chunked_scan.delta_scan, chunk=4))(k, k, v, jnp.ones((1, 9, 1)))
+    out = jax.jit(functools.partial(delta_scan, chunk=4))(k, k, v, jnp.ones((1, 9, 1)))
     close(out, v)
 
 
@@ -207,9 +216,9 @@ def test_memory_of_a_training_step_grows_linearly_with_length_at_most():
         return loss.lower(*shapes).compile().memory_analysis().temp_size_in_bytes
 
     for run, widths in (
-        (chunked_scan.scan, ((16,), (16,), (16,), (1,))),
-        (chunked_scan.scan, ((16,), (16,), (16,), (16,))),
-        (chunked_scan.delta_scan, ((16,), (16,), (16,), (), ())),
+        (scan, ((16,), (16,), (16,), (1,))),
+        (scan, ((16,), (16,), (16,), (16,))),
+        (delta_scan, ((16,), (16,), (16,), (), ())),
     ):
         short, long = (used(run, length, *widths) for length in (4096, 16_384))
         # What is linear makes four times of it, beside one block; what is quadratic 16 times.

@@ -15,8 +15,8 @@ def seen(mask, **offset):
 
 
 def test_no_mask_shows_all():
-    assert seen(None) == (False, None)
-    assert seen(masks.causal) == (True, None)
+    assert seen(None) == (False, None, None)
+    assert seen(masks.causal) == (True, None, None)
 
 
 @pytest.mark.parametrize(
@@ -31,19 +31,19 @@ def test_no_mask_shows_all():
     ],
 )
 def test_causal_and_padding_are_told_apart(mask):
-    causal, keys = seen(mask)
+    causal, keys, _ = seen(mask)
     assert causal and keywise.is_causal(mask)
     np.testing.assert_array_equal(keys, PADDED)
 
 
 def test_masks_of_keys_are_joined():
-    causal, keys = seen(masks.keys(PADDED) & masks.lengths(jnp.array([3, 2])))
+    causal, keys, _ = seen(masks.keys(PADDED) & masks.lengths(jnp.array([3, 2])))
     assert not causal
     np.testing.assert_array_equal(keys, [[True, True, False], [True, False, False]])
 
 
 def test_keys_are_looked_up_at_their_global_positions():
-    _, keys = seen(masks.keys(jnp.pad(PADDED, ((0, 0), (4, 0)))), offset=4)
+    _, keys, _ = seen(masks.keys(jnp.pad(PADDED, ((0, 0), (4, 0)))), offset=4)
     np.testing.assert_array_equal(keys, PADDED)
     traced = jax.jit(lambda offset: seen(masks.lengths(jnp.array([5, 6])), offset=offset).keys)
     np.testing.assert_array_equal(traced(4), [[True, False, False], [True, True, False]])
