@@ -13,33 +13,61 @@ def made(**options):
     return variant, variant.init(jax.random.key(0), heads=4, kv_heads=2, head_width=8)
 
 
+def rotated(x, position):
+    """Each pair of channels, by the position over powers of 10,000."""
+    out = np.array(x)
+    for c in range(0, x.shape[-1], 2):
+        angle = position / 10_000 ** (c / x.shape[-1])
+        turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+        out[..., c : c + 2] = x[..., c : c + 2] @ turn
+    return out
+
+
 def oracle(params, q, k, v, causal, normalize=True):
-    """Equations 9 to 11 of arXiv:2405.04434: keys and values built again from the latents."""
+    """Equations 9 to 19 of arXiv:2405.04434: keys and values built again from the latents."""
     params = {name: np.asarray(x, np.float64) for name, x in params.items()}
     q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
     out = np.zeros((*q.shape[:-1], v.shape[-1]))
     for b in range(len(q)):
-        latents = np.zeros((k.shape[1], params["down_key"].shape[-1]))
+        latents, shared = np.zeros((k.shape[1], params["down_key"].shape[-1])), 0
         for h in range(q.shape[2]):
             at = h * k.shape[2] // q.shape[2]
             latents += k[b, :, at] @ params["down_key"][h]
             latents += v[b, :, at] @ params["down_value"][h][: v.shape[-1]]
+            if "down_rotary" in params:
+                shared = shared + k[b, :, at] @ params["down_rotary"][h]
         if normalize:
             latents /= np.sqrt((latents**2).mean(-1, keepdims=True) + 1e-5)
         for t, h in np.ndindex(q.shape[1:3]):
             seen = latents[: t + 1] if causal else latents
-            keys = seen @ params["up_key"][h].T
+            keys, query = seen @ params["up_key"][h].T, q[b, t, h]
+            if "down_query" in params:
+                down = sum(q[b, t, n] @ params["down_query"][n] for n in range(q.shape[2]))
+                query = params["up_query"][h] @ (down / np.sqrt((down**2).mean() + 1e-5))
+            if "down_rotary" in params:
+                turned = [rotated(shared[j], j) for j in range(len(seen))]
+                keys, r = np.concatenate([keys, turned], -1), shared.shape[-1]
+                query = np.concatenate([query[:-r], rotated(query[-r:], t)])
             values = seen @ params["up_value"][h].T[:, : v.shape[-1]]
-            weights = np.exp(keys @ q[b, t, h] / np.sqrt(q.shape[-1]))
+            weights = np.exp(keys @ query / np.sqrt(q.shape[-1]))
             out[b, t, h] = weights @ values / weights.sum()
     return out
 
 
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("latent_width, normalize", [(5, True), (None, True), (5, False)])
-def test_matches_equations_9_to_11(qkv, causal, latent_width, normalize):
-    variant, params = made(latent_width=latent_width, normalize=normalize)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"latent_width": 5, "rotary_width": 0},
+        {"latent_width": 5},
+        {"rotary_width": 4, "query_latent_width": 3},
+        {"latent_width": 5, "rotary_width": 0, "normalize": False},
+    ],
+)
+def test_matches_equations_9_to_19(qkv, causal, options):
+    variant, params = made(**options)
+    normalize = options.get("normalize", True)
     mask = masks.causal if causal else None
     got = jax.jit(lambda p, x: variant.attend(p, *x, Options(mask=mask)))(params, qkv)
     np.testing.assert_allclose(got, oracle(params, *qkv, causal, normalize), rtol=1e-5, atol=1e-6)
@@ -47,7 +75,7 @@ def test_matches_equations_9_to_11(qkv, causal, latent_width, normalize):
 
 @pytest.mark.slow
 def test_a_latent_that_holds_key_and_value_is_the_scaled_dot_product(draw):
-    variant = variants.get("latent", latent_width=16, normalize=False)
+    variant = variants.get("latent", latent_width=16, normalize=False, rotary_width=0)
     qkv = [draw(2, 5, 1, 8) for _ in range(3)]
     first, second = jnp.eye(16)[None, :8], jnp.eye(16)[None, 8:]
     params = {"down_key": first, "up_key": first, "down_value": second, "up_value": second}
@@ -57,14 +85,14 @@ def test_a_latent_that_holds_key_and_value_is_the_scaled_dot_product(draw):
 
 def test_a_latent_is_as_wide_as_four_heads():
     _, params = made()
-    assert params["up_key"].shape == (4, 8, 32)
+    assert params["up_key"].shape == (4, 6, 32)  # 2 of the 8 channels of a key are rotated
 
 
 def test_only_the_latents_are_kept():
     variant, params = made(latent_width=5)
     sizes = {"heads": 4, "kv_heads": 2, "head_width": 8, "value_width": 6}
     state = variant.start(params, 3, 7, **sizes, dtype=jnp.bfloat16)
-    assert [(x.shape, x.dtype) for x in state] == [((3, 7, 5), jnp.bfloat16), ((3,), jnp.int32)]
+    assert [(x.shape, x.dtype) for x in state] == [((3, 7, 5 + 2), jnp.bfloat16), ((3,), jnp.int32)]
 
 
 @pytest.mark.slow
