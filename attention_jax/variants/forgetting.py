@@ -1,19 +1,15 @@
 """Forgetting attention (FoX): a softmax whose scores are lowered by the forget gates between.
 
     score[i, j] = q_i . k_j / sqrt(d) + sum_(j < l <= i) log f_l
-    f_l = sigmoid(w_h . k_l + bias_h)
+    f_l = sigmoid(w_h . x_l + bias_h)                          x: the layer's input
 
-The paper computes the forget gate f_l from the layer's input x, as `gates="input"` does here:
-
-    f_l = sigmoid(w_h . x_l + bias_h)
-
-In the short form it comes from the head's key, a linear map of that input. Queries must stand
-within the positions of the keys, for gates beyond are not known. A key that the mask hides from all
-queries alike, such as padding, lowers no score.
+In the short form, `gates="key"`, the forget gate comes from the head's key, a linear map of that
+input; there queries must stand within the positions of the keys, for gates beyond are not known. A
+key that the mask hides from all queries alike, such as padding, lowers no score.
 
 Reference: Lin et al. 2025, arXiv:2503.02130, section 3.
-Cost: t s (d + e) products and t s look-ups a head, and s d for the gates, or s m with
-`gates="input"`, of an input of width m, whose state has a number a head beside keys and values.
+Cost: t s (d + e) products and t s look-ups a head, and s m for the gates, of an input of width m;
+state: keys and values, and a number a head of each position. With `gates="key"` s d for the gates.
 """
 
 from typing import Any
@@ -25,16 +21,17 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from attention_jax.core import checks
 from attention_jax.core.numerics import wide_dtype
 from attention_jax.core.types import Options, Output, Params, Variant
+from attention_jax.engine.context_layout import layout_of
 from attention_jax.variants._builders import forget_gates, inputs, kept, keywise
 
 ALIASES = ("fox",)
 
 
-def forgetting(*, gates: str = "key") -> Variant:
+def forgetting(*, gates: str = "input") -> Variant:
     """The scaled dot product, lowered by the forget gates between.
 
     Args:
-      gates: what gates are computed from: "input", of the layer, as in the paper, or "key".
+      gates: what gates are computed from: "input", of the layer, or "key".
     """
     checks.one_of("gates", gates, ("input", "key"))
     if gates == "key":
@@ -45,6 +42,7 @@ def forgetting(*, gates: str = "key") -> Variant:
         forget_gates.start,
         kept.step_of(forget_gates.extend),
         roles=("causal",),
+        divides=True,
         features=_of_input,
         extend=forget_gates.extend,
     )
@@ -65,6 +63,8 @@ def _attend_by_input(
     shown = _check(q, k, v, options)
     at = options.query_offset, options.key_offset
     keywise.aligned("forgetting", q.shape[1], k.shape[1], *at)
+    if options.context is not None:
+        features = layout_of(options.context).gathered(features)
     gates = features if shown is None else jnp.where(shown[..., None], features, 0)
     sums = jnp.cumsum(gates.transpose(0, 2, 1), axis=-1)
     return forget_gates.attend(sums, q, k, v, options)
@@ -75,6 +75,8 @@ def _check(q: Array, k: Array, v: Array, options: Options) -> Bool[Array, "b s"]
     checks.attention_arrays(q, k, v)
     keywise.only_causal("forgetting", keywise.is_causal(options.mask))
     b, s = k.shape[:2]
+    if options.context is not None:
+        s = layout_of(options.context).whole(s)
     return keywise.seen_keys(options.mask, batch=b, length=s, offset=options.key_offset)
 
 

@@ -1,16 +1,16 @@
-"""Gated attention: each head's output is multiplied by a sigmoid gate of its query.
-
-    out_i = sigmoid(w_h . q_i) sum_j softmax_j(q_i . k_j / sqrt(d)) v_j
-
-So a head that finds nothing need not send its share somewhere, such as to the first key. The paper
-computes the gate from the layer's input x, and prefers one for each channel, as `gates="input"`
-does here, in place of this one of the head's query, itself a linear map of x:
+"""Gated attention: each head's output is multiplied by a sigmoid gate of the layer's input.
 
     out_i = sigmoid(W_h x_i) * sum_j softmax_j(q_i . k_j / sqrt(d)) v_j
 
+So a head that finds nothing need not send its share somewhere, such as to the first key. The gate
+comes from the layer's input x, one for each channel, which the paper prefers. The short form,
+`gates="query"`, has one for each head, of its query, itself a linear map of x:
+
+    out_i = sigmoid(w_h . q_i) sum_j softmax_j(q_i . k_j / sqrt(d)) v_j
+
 Reference: Qiu et al. 2025, arXiv:2505.06708, section 2.2 (after the softmax).
-Cost: t s (d + e) + t d products a head; with `gates="input"` t m d for gates in place of t d, of an
-input of width m.
+Cost: t s (d + e) + t m d products a head, of an input of width m; with `gates="query"` t d in place
+of t m d.
 """
 
 import jax
@@ -24,12 +24,12 @@ from attention_jax.engine.api import attention
 from attention_jax.variants._builders.options import apply
 
 
-def gated(*, gates: str = "query") -> Variant:
+def gated(*, gates: str = "input") -> Variant:
     """The scaled dot product, times a gate.
 
     Args:
-      gates: what gates are computed from: "input", of the layer, one for each channel, as the
-        paper prefers; or "query", one for each head.
+      gates: what gates are computed from: "input", of the layer, one for each channel; or "query",
+        one for each head.
     """
     checks.one_of("gates", gates, ("input", "query"))
     if gates == "query":

@@ -1,17 +1,16 @@
-"""The gated delta rule: a state that decays by a gate of the key, and is corrected at each key.
+"""The gated delta rule: a state that decays by a gate of the input, and is corrected at each key.
 
-    S_j = a_j S_(j-1) + b_j k_j (v_j - a_j S_(j-1)^T k_j)^T    out_j = norm(S_j^T q_j)
-    a_j = exp(-rate softplus(u . k_j + bias))    b_j = sigmoid(w . k_j)    before convolution
+    S_j = a_j S_(j-1) + b_j k_j (v_j - a_j S_(j-1)^T k_j)^T    out_j = silu(G x_j) norm(S_j^T q_j)
+    a_j = exp(-rate softplus(U x_j + bias))    b_j = sigmoid(W x_j)    x: the layer's input
     q, k <- unit(silu(convolve(.)))    v <- silu(convolve(.))
 
-The paper computes a_j and b_j from the layer's input x, and multiplies the output of each channel
-by a gate of x, as `gates="input"` does here:
+In the short form, `gates="key"`, gates come from the head's key, a linear map of that input; there
+is no output gate, and the taps of a value are shared by the channels of its head:
 
-    a_j = exp(-rate softplus(U x_j + bias))    b_j = sigmoid(W x_j)    out_j <- silu(G x_j) out_j
+    a_j = exp(-rate softplus(u . k_j + bias))    b_j = sigmoid(w . k_j)    before convolution
 
-In the short form gates come from the head's key, a linear map of that input; there is no output
-gate, and the taps of a value are shared by the channels of its head. `norm` brings each head's
-output to mean square 1. A hidden key writes nothing, and does not let the state fade.
+`norm` brings each head's output to mean square 1. A hidden key writes nothing, and does not let the
+state fade.
 
 Reference: Yang et al. 2024, arXiv:2412.06464, equation 10; a_j: Dao and Gu 2024,
 arXiv:2405.21060.
@@ -31,7 +30,7 @@ ALIASES = ("gated_deltanet",)
 
 
 def gated_delta(
-    *, convolution: int | None = 4, normalize: bool = True, gates: str = "key"
+    *, convolution: int | None = 4, normalize: bool = True, gates: str = "input"
 ) -> Variant:
     """A state that fades and is corrected.
 
@@ -39,7 +38,7 @@ def gated_delta(
       convolution: positions that the short causal convolution of queries, keys and values spans;
         None for none.
       normalize: whether each head's output is brought to mean square 1.
-      gates: what gates are computed from: "input", of the layer, as in the paper, or "key".
+      gates: what gates are computed from: "input", of the layer, or "key".
     """
     checks.one_of("gates", gates, ("input", "key"))
     if convolution is not None:

@@ -24,7 +24,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from attention_jax.core import checks, lookups, numerics
 from attention_jax.core.types import Options, Output, Params, Variant
-from attention_jax.variants._builders import chosen_keys, inputs, kept, keywise
+from attention_jax.variants._builders import chosen_keys, exchange, inputs, kept, keywise
 from attention_jax.variants._builders.chosen_keys import Index
 from attention_jax.variants._builders.linear import root_mean_square_norm
 from attention_jax.variants._builders.options import refuse, refuse_hidden
@@ -58,6 +58,7 @@ def indexed_sparse(*, keys: int = 64, indexers: int = 4, width: int = 16) -> Var
         _start,
         kept.step_of(extend),
         roles=("causal",),
+        divides=True,
         features=_features,
         extend=extend,
     )
@@ -101,6 +102,12 @@ def _attend(
     lookups.check("mask", options.mask, q, k, *at)
     keywise.only_causal("indexed_sparse", keywise.is_causal(options.mask))
     keywise.aligned("indexed_sparse", q.shape[1], k.shape[1], *at)
+    if options.context is not None:
+        start = options.key_offset
+        options, layout = exchange.of_shard("indexed_sparse", options, q.shape[1], k.shape[1])
+        options = options._replace(key_offset=start)
+        k, v = layout.gathered(k), layout.gathered(v)
+        features = features._replace(key=layout.gathered(features.key))
     out, lse = chosen_keys.attend(count, q, k, v, features, options)
     return (out, lse) if options.return_lse else out
 

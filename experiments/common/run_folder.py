@@ -16,10 +16,10 @@ import jax
 import attention_jax
 from attention_jax import variants
 from attention_jax.core.files import write_whole
-from experiments.common import attention_files, flags, leftovers, places, seals
+from experiments.common import attention_files, flags, leftovers, old_forms, places, seals
 from experiments.common.experiment import Experiment
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 RECORD = "run.json"
 _FIRST_LINE = "# python -m experiments."
 
@@ -211,7 +211,17 @@ def read_config(experiment: Experiment, folder: Path) -> Any:
     seals.check_lines(folder / "run.flags", content, demanded=record.sealed)
     first = as_begun(experiment.config, record)
     found = flags.from_lines(first, kept, source=str(folder / "run.flags"))
-    return attention_files.inside(found, folder)
+    return attention_files.inside(_attentions_of(found, record), folder)
+
+
+def _attentions_of(config: Any, record: Record) -> Any:
+    """The configuration, whose attentions mean what they meant when the run began."""
+    if record.format_version > 1:
+        return config
+    known = flags.values(config)
+    texts = {name: known.get(name) for name in ("attention", "cross_attention")}
+    own = {name: old_forms.as_then(text) for name, text in texts.items() if text}
+    return flags.replace(config, **own)
 
 
 def as_begun(config: Any, record: Record) -> Any:

@@ -80,7 +80,8 @@ def test_what_attention_chooses_lowers(name):
     assert gradient.count("@tpu_custom_call") == 3 * kernels
 
 
-LINEAR = ("linear", "cosformer", "performer", "retention", "gated_linear", "delta", "gated_delta")
+LINEAR = ("linear", "cosformer", "performer", "retention", "gated_linear", "delta")
+LINEAR += ("gated_delta(gates='key')",)
 OF_INPUT = ("mamba2", "delta_product", "kda", "rwkv7")
 
 

@@ -11,6 +11,7 @@ from attention_jax.training.checkpoints import Checkpoints
 from experiments.common import attention_files, experiment, flags, run_folder
 from experiments.common.load_run import load_params, load_run, run_folder_of, save_params
 from experiments.common.train import _of_schedule, train
+from tests.support.sealed_runs import write_record
 
 OWN = """
 from attention_jax import from_score
@@ -76,13 +77,22 @@ def test_an_old_flagfile_names_the_file_by_another_flag(tmp_path, file):
     assert read.model.attention == str(folder / "mine.py")
 
 
+def test_attentions_of_an_earlier_format_keep_their_form(tmp_path):
+    folder = tmp_path / "run"
+    begun(folder, attention="[gated, alibi]")
+    assert run_folder.read_config(MEMORY, folder).model.attention == "[gated, alibi]"
+    write_record(folder, format_version=1)
+    kept = run_folder.read_config(MEMORY, folder).model.attention
+    assert kept == "[gated(gates='query'), alibi]"
+
+
 def test_a_record_says_what_the_folder_is(tmp_path):
     folder = tmp_path / "run"
     begun(folder)
     record = json.loads((folder / "run.json").read_text())
     own = record["id"]
     assert record == {
-        "format_version": 1,
+        "format_version": 2,
         "experiment": "memory",
         "id": own,
         "data": {},
@@ -92,7 +102,7 @@ def test_a_record_says_what_the_folder_is(tmp_path):
         "sealed": True,
         "sha256": record["sha256"],
     }
-    assert run_folder.read_record(folder) == run_folder.Record(1, "memory", own, sealed=True)
+    assert run_folder.read_record(folder) == run_folder.Record(2, "memory", own, sealed=True)
     begun(tmp_path / "other")
     assert run_folder.read_record(tmp_path / "other").id != own
 

@@ -12,7 +12,7 @@ from attention_jax.core.types import Options
 from attention_jax.models.language import TransformerLM
 from attention_jax.nn import MultiHeadAttention, TransformerConfig
 
-BY_INPUT = ("gated(gates='input')", "gated_delta(gates='input')")
+BY_INPUT = ("gated", "gated_delta", "forgetting", "indexed_sparse(keys=3)")
 WIDTH, LENGTH = 8, 7
 
 
@@ -68,7 +68,7 @@ def test_what_is_missing_or_too_much_is_told(qkv, draw):
     late = own.features(params, draw(2, 4, 12))
     with pytest.raises(ValueError, match=r"axes of the queries, \[2, 5\]; got .* float32\[2, 4"):
         own.attend(params, *qkv, features=late)
-    plain = variants.get("gated")
+    plain = variants.get("gated", gates="query")
     of_query = plain.init(jax.random.key(0), width=12, **sizes)  # which it does not need
     assert of_query["w"].shape == (4, 8)
     with pytest.raises(ValueError, match="`features` must be left out"):

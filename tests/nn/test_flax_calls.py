@@ -27,7 +27,7 @@ DECODES = {
     "learned_absolute": "learned_absolute(max_length=16)",
     "transformer_xl": "transformer_xl",
     "strided": "strided(stride=2)",
-    "forgetting": "forgetting",
+    "forgetting": "forgetting(gates='key')",
     "linear": "linear",
 }
 

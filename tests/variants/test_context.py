@@ -10,13 +10,15 @@ from attention_jax import masks, variants
 from attention_jax.core.types import Options
 from tests.support import shared_programs
 
-LINEAR = ("linear", "cosformer", "performer", "retention", "gated_linear", "delta", "gated_delta")
-LINEAR += ("based", "lightning", "hgrn2")
-OF_INPUT = ("gated_delta(gates='input')", "mamba2", "delta_product(gated=True)", "kda", "rwkv7")
+LINEAR = ("linear", "cosformer", "performer", "retention", "gated_linear", "delta")
+LINEAR += ("gated_delta(gates='key')", "based", "lightning", "hgrn2")
+OF_INPUT = ("gated_delta", "mamba2", "delta_product(gated=True)", "kda", "rwkv7")
 # Their queries depend on all before them, or on means of a whole sequence.
 REFUSED = ("coverage", "location_aware", "mocha", "monotonic", "neural_turing", "nystromformer")
 OTHERS = ("alibi", "rope", "t5_bias", "relative", "differential", "softmax_with_sink", "gated")
-OTHERS += ("gated(gates='input')", "sandwich", "exclusive", "softpick", "stick_breaking")
+OTHERS += ("gated(gates='query')", "forgetting", "content_bias", "latent(latent_width=5)")
+OTHERS += ("sandwich", "exclusive", "softpick", "stick_breaking")
+CHOOSE = ("moba(size=4)", "native_sparse(window=6)", "indexed_sparse(keys=5)")
 SAME = 1e-11  # in float64
 
 
@@ -41,7 +43,7 @@ def test_convolutions_reach_over_several_shards():
 
 @pytest.mark.slow
 def test_others_see_the_keys_of_all_shards():
-    check([[name, "gather", "natural", "jit"] for name in OTHERS])
+    check([[name, "gather", "natural", "jit"] for name in (*OTHERS, *CHOOSE)])
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from attention_jax import attention, variants
 from attention_jax.core import masks
 from attention_jax.core.types import Options
 
-VARIANT = variants.get("forgetting")
+VARIANT = variants.get("forgetting", gates="key")
 
 
 @pytest.fixture

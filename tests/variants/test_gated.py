@@ -10,7 +10,7 @@ from attention_jax.core.types import Options
 
 def test_matches_its_equation(qkv, draw):
     w = draw(4, 8)
-    got = jax.jit(variants.get("gated").attend)({"w": w}, *qkv)
+    got = jax.jit(variants.get("gated", gates="query").attend)({"w": w}, *qkv)
     q, k, v, w = (np.asarray(x, np.float64) for x in (*qkv, w))
     for b, t, h in np.ndindex(got.shape[:-1]):
         weights = np.exp(k[b, :, h // 2] @ q[b, t, h] / np.sqrt(8))
@@ -35,14 +35,14 @@ def test_gates_of_the_input_match_their_equation(qkv, draw):
 
 
 def test_a_gate_of_zeros_is_half_open(qkv):
-    got = jax.jit(variants.get("gated").attend)({"w": jnp.zeros((4, 8))}, *qkv)
+    got = jax.jit(variants.get("gated", gates="query").attend)({"w": jnp.zeros((4, 8))}, *qkv)
     expected = jax.jit(variants.get("scaled_dot").attend)({}, *qkv)
     np.testing.assert_allclose(2 * got, expected, rtol=1e-6)
 
 
 @pytest.mark.slow
 def test_the_log_sum_exp_is_that_of_the_softmax(qkv, draw):
-    gated, plain = (variants.get(name).attend for name in ("gated", "scaled_dot"))
+    gated, plain = (variants.resolve(x).attend for x in ("gated(gates='query')", "scaled_dot"))
     w = {"w": draw(4, 8)}
     out, lse = jax.jit(lambda *qkv: gated(w, *qkv, Options(return_lse=True)))(*qkv)
     _, expected = jax.jit(lambda *qkv: plain({}, *qkv, Options(return_lse=True)))(*qkv)
@@ -54,7 +54,7 @@ def test_the_log_sum_exp_is_that_of_the_softmax(qkv, draw):
 def test_a_query_that_sees_nothing_gives_zero_whatever_it_is(qkv, draw):
     q, k, v = qkv
     hidden = masks.Mask(lambda b, h, i, j: i != 1)
-    gated, w = variants.get("gated").attend, {"w": draw(4, 8)}
+    gated, w = variants.get("gated", gates="query").attend, {"w": draw(4, 8)}
     got = jax.jit(lambda *qkv: gated(w, *qkv, Options(mask=hidden)))(q.at[:, 1].set(jnp.nan), k, v)
     np.testing.assert_array_equal(got[:, 1], np.zeros((2, 4, 6)))
     assert jnp.isfinite(got).all()

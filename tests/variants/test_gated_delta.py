@@ -41,7 +41,7 @@ def convolved(params, name, x, h, t):
 
 
 def made(**options):
-    variant = variants.get("gated_delta", **options)
+    variant = variants.get("gated_delta", **{"gates": "key"} | options)
     return variant, variant.init(jax.random.key(0), heads=4, kv_heads=2, head_width=8)
 
 

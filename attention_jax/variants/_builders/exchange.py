@@ -34,13 +34,11 @@ def prepared(
             f"`context` must be None for packed documents of {name}, whose states begin anew with "
             f"each; got {options.context!r}. Leave it out, or use scaled_dot."
         )
-    options, layout = _of_shard(name, options, q.shape[1], k.shape[1])
+    options, layout = of_shard(name, options, q.shape[1], k.shape[1])
     return _spoiled(layout, prepare(name, q, k, v, options, packs=True)), options, layout
 
 
-def _of_shard(
-    name: str, options: Options, queries: int, keys: int
-) -> tuple[Options, Layout | None]:
+def of_shard(name: str, options: Options, queries: int, keys: int) -> tuple[Options, Layout | None]:
     """The options of one shard, with its own positions."""
     if options.context is None:
         return options, None

@@ -11,7 +11,7 @@ from attention_jax.core.types import Options
 from attention_jax.variants._builders import linear
 
 WITH_STATES = ("linear", "cosformer", "performer", "retention", "gated_linear", "delta")
-WITH_STATES += ("gated_delta",)
+WITH_STATES += ("gated_delta(gates='key')",)
 
 
 def made(name, **options):
