@@ -7,6 +7,8 @@ Each gives a batch and, for each prediction, how many positions back the needed 
     drawn.batch.tokens, drawn.batch.targets, drawn.batch.weights, drawn.distance
 """
 
+import functools
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -151,6 +153,47 @@ def induction(draw: np.random.Generator, rows: int, *, length: int, vocabulary: 
     answer = np.take_along_axis(tokens, first + 1, axis=1)
     at = np.full((rows, 1), length - 1)
     return _drawn(tokens, at, answer, at - first)
+
+
+@typed_calls
+def permutations(draw: np.random.Generator, rows: int, *, length: int, items: int = 5) -> Drawn:
+    """State tracking: the permutation that all tokens so far make, one after another.
+
+        target_t = token_1, then token_2, .. then token_t
+
+    Tokens are the permutations of some items in lexicographic order; token 0 changes nothing. Two
+    items make parity. All tokens up to a prediction are needed, the furthest of which its distance
+    tells. With five items it is a problem that constant depth is thought not to solve, unless
+    its width, or its depth, grows with the length.
+
+    Args:
+      draw: the random generator.
+      rows: number of sequences.
+      length: tokens of each sequence.
+      items: that change places, from 2 to 6.
+
+    Raises:
+      ValueError: a number is out of range.
+
+    Reference: Merrill et al. 2024, arXiv:2404.08819, section 5; parity: Hahn 2020,
+    arXiv:1906.06755.
+    """
+    plain_types.sizes(rows=rows, length=length)
+    if not 2 <= items <= 6:
+        raise ValueError(f"`items` must be from 2 to 6; got {items}.")
+    after = _products(items)
+    tokens = draw.integers(len(after), size=(rows, length))
+    states = list(itertools.accumulate(tokens.T, lambda state, token: after[state, token]))
+    at = np.broadcast_to(np.arange(length), tokens.shape)
+    return _drawn(tokens, at, np.stack(states, axis=1), at)
+
+
+@functools.cache
+def _products(items: int) -> np.ndarray:
+    """The number of the permutation that comes of one and then another."""
+    every = list(itertools.permutations(range(items)))
+    number = {one: n for n, one in enumerate(every)}
+    return np.array([[number[tuple(one[i] for i in then)] for then in every] for one in every])
 
 
 @typed_calls

@@ -1,4 +1,4 @@
-"""Memory: recall, copying, adding and induction, at the length of training and beyond."""
+"""Memory: recall, copying, induction, state tracking and adding, trained and at other lengths."""
 
 from experiments.common import pairings, scoring
 from experiments.common.experiment import Experiment

@@ -1,4 +1,4 @@
-"""Trains and tests memory, by its length and distance: recall, copying, adding, induction.
+"""Trains and tests memory, by its length and distance: recall, copying, state tracking and others.
 
     python -m experiments.memory --flagfile=experiments/presets/recall_64.flags
     python -m experiments.memory --flagfile=experiments/presets/recall_64.flags --model=rnn --attention=none

@@ -1,5 +1,6 @@
 """Configuration, sequences and model of a run about memory."""
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Literal, NamedTuple
@@ -17,7 +18,7 @@ from experiments.common.experiment import Build
 from experiments.common.flags import Flag, Only
 from experiments.common.timing import lengths
 
-PROBLEMS = ("associative", "copying", "induction", "adding")
+PROBLEMS = ("associative", "copying", "induction", "parity", "permutations", "adding")
 # Added to --seed, so that no batch of one of the three is drawn for another.
 VALIDATION_SEED, TEST_SEED = 2_000_000, 1_000_000
 VALIDATION_ROWS = 256
@@ -36,13 +37,16 @@ class DataFlags(NamedTuple):
       power: associative: power of the gaps; 1 makes them uniform.
       symbols: copying: symbols to copy.
       alphabet: copying: different symbols there are.
+      items: permutations: that change places; of 5 there are 120 permutations, each a token.
       shorter_lengths: train on sequences of these lengths too, one length a batch, all as likely;
         associative: with --pairs in proportion.
       test_lengths: lengths of tests beside --length. Default: its double and fourfold.
       test_rows: sequences of each test.
     """
 
-    problem: Literal["associative", "copying", "induction", "adding"] = "associative"
+    problem: Literal["associative", "copying", "induction", "parity", "permutations", "adding"] = (
+        "associative"
+    )
     length: Annotated[int, Flag(low=2)] = 64
     rows: Annotated[int, Flag(low=1)] = 64
     vocabulary: Annotated[int, Flag(low=3)] = 8192
@@ -50,6 +54,7 @@ class DataFlags(NamedTuple):
     power: float = 0.01
     symbols: Annotated[int, Flag(low=1)] = 10
     alphabet: Annotated[int, Flag(low=1)] = 8
+    items: Annotated[int, Flag(low=2, high=6)] = 5
     shorter_lengths: Annotated[tuple[str, ...], Flag(listed=True)] = ()
     test_lengths: Annotated[tuple[str, ...] | None, Flag(listed=True, may_change=True)] = None
     test_rows: Annotated[int, Flag(low=1, may_change=True)] = 1024
@@ -111,6 +116,8 @@ def problem(data: DataFlags, length: int, pairs: int | None = None) -> memory_ta
         "associative": (recall, gaps | tokens),
         "copying": (memory_tasks.copying, symbols),
         "induction": (memory_tasks.induction, tokens),
+        "parity": (memory_tasks.permutations, {"items": 2}),
+        "permutations": (memory_tasks.permutations, {"items": data.items}),
         "adding": (memory_tasks.adding, {}),
     }[data.problem]
     return partial(draw, length=length, **options)
@@ -162,7 +169,9 @@ def test_lengths(data: DataFlags) -> tuple[int, ...]:
 def build(config: MemoryConfig, max_length: int) -> Build:
     """`key -> model` for sequences up to a length."""
     own = config.data
-    tokens = {"copying": own.alphabet + 2, "adding": 1}.get(own.problem, own.vocabulary)
+    counts = {"copying": own.alphabet + 2, "adding": 1, "parity": 2}
+    counts["permutations"] = math.factorial(own.items)
+    tokens = counts.get(own.problem, own.vocabulary)
     network = config.model.network(tokens, max_length=max_length)
 
     def make(key: jax.Array) -> nnx.Module:

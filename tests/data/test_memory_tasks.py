@@ -1,6 +1,7 @@
 """Problems of memory: against their definitions, read token by token, and their distributions."""
 
 from functools import partial
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ PROBLEMS = {
     ),
     "copying": partial(memory_tasks.copying, length=25, symbols=5),
     "induction": partial(memory_tasks.induction, length=20),
+    "permutations": partial(memory_tasks.permutations, length=9),
     "adding": partial(memory_tasks.adding, length=11),
 }
 
@@ -77,6 +79,25 @@ def test_induction_asks_for_what_followed_the_mark(draw):
         assert last == 19 and weights[row].sum() == weights[row, 19] == 1
         assert targets[row, 19] == tokens[row, first + 1] and distance[row, 19] == 19 - first
     assert set(distance[:, 19]) == set(range(2, 20))
+
+
+@pytest.mark.parametrize("items", [2, 3, 5])
+def test_permutations_are_done_one_after_another(items, draw):
+    (tokens, targets, weights), distance = memory_tasks.permutations(
+        draw, 40, length=7, items=items
+    )
+    every = sorted(permutations(range(items)))
+    assert (weights == 1).all() and (distance == np.arange(7)).all()
+    for row, wanted in zip(tokens, targets, strict=True):
+        now = list(range(items))
+        for token, state in zip(row, wanted, strict=True):
+            now = [now[place] for place in every[token]]
+            assert tuple(now) == every[state]
+
+
+def test_two_items_are_parity(draw):
+    (tokens, targets, _), _ = memory_tasks.permutations(draw, 40, length=7, items=2)
+    np.testing.assert_array_equal(targets, tokens.cumsum(1) % 2)
 
 
 def test_two_numbers_of_two_halves_are_added(draw):
