@@ -152,7 +152,13 @@ class Embedding(nnx.Module):
         remedy = "For one text add a batch axis: `tokens[None]`."
         checks.shape("tokens", tokens, "b t", remedy=remedy)
         checks.whole("tokens", tokens)
-        return self.place(self.table(tokens) * self.scale, offset)
+        return self.place(self.vectors_of(tokens), offset)
+
+    def vectors_of(self, source: Int[Array, "b t"] | Float[Array, "b t f"]) -> Array:
+        """The vectors of tokens, without positions; vectors are what they are."""
+        if not jnp.issubdtype(source.dtype, jnp.integer):
+            return source
+        return self.table(source) * self.scale
 
     def place(self, x: Float[Array, "b t m"], offset: int | Array | None = None) -> Array:
         """Vectors with their positions added, from `offset` on; None for whole sequences."""
