@@ -5,7 +5,7 @@ arXiv:1409.0473; attentional vector and input feeding: Luong et al. 2015, arXiv:
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,45 +20,11 @@ from attention_jax.core.types import MaskFunction, Options, Score, State, Varian
 from attention_jax.engine.api import attention
 from attention_jax.nn import encoders
 from attention_jax.nn.attention import CrossAttentionCache, MultiHeadAttention
-from attention_jax.nn.attention_calls import AttentionCall
-from attention_jax.nn.caches import DotCache, KeyValueCache
+from attention_jax.nn.attention_calls import AttentionCall, record
 from attention_jax.nn.layers import Embedding, Linear, dropout, plain
 from attention_jax.nn.protocols import Encoder, EncoderOutput, PairInputs
 from attention_jax.nn.recurrent import CELLS, RNNConfig
-
-
-class RNNState(NamedTuple):
-    """Decoding state.
-
-    Attributes:
-      carries: of the cells.
-      fed: the last attentional vector.
-      memory: the source.
-      keys: what attention needs of each source position, computed once; with several heads those
-        of all, and values; None without attention.
-      aligned: the variant's own state, where it goes from query to query.
-    """
-
-    carries: list[State]
-    fed: Float[Array, "b m"]
-    memory: EncoderOutput
-    keys: Float[Array, "b s 1 d"] | KeyValueCache | None
-    aligned: State
-
-    def repeated(self, k: int) -> "RNNState":
-        """The state of k beams a row, which share the source where no query changes the next."""
-        shared: dict[str, Any] = {}
-        # Dot products of several heads read one source for several beams, other scores do not.
-        apart = isinstance(self.keys, KeyValueCache) and not isinstance(self.keys, DotCache)
-        if self.keys is not None and not apart and not jax.tree.leaves(self.aligned):
-            shared = {"memory": self.memory, "keys": self.keys}
-        nothing: dict[str, Any] = dict.fromkeys(shared)
-        many = jax.tree.map(lambda x: jnp.repeat(x, k, axis=0), self._replace(**nothing))
-        return many._replace(**shared)
-
-    def moved(self, before: "RNNState", move: Callable[[State, State], State]) -> "RNNState":
-        """The state where each row goes on from another, which `move` looks up."""
-        return cast(RNNState, move(self, before))
+from attention_jax.nn.rnn_state import RNNState
 
 
 class Seq2SeqRNN(nnx.Module):
@@ -103,6 +69,7 @@ class Seq2SeqRNN(nnx.Module):
         self.embedding = Embedding(config.vocabulary_size, width, dtype=dtype, rngs=rngs)
         self.reads = encoder is None  # tokens
         if encoder is None:
+            encoders.check_looked_at(config, self.attentive)
             self.encoders, self.self_attention = encoders.parts_of(config, rngs=rngs)
         else:
             self.encoder = encoder(rngs)
@@ -231,7 +198,11 @@ class Seq2SeqRNN(nnx.Module):
         return state._replace(carries=carries, fed=fed, aligned=aligned), hidden, attentional
 
     def attention_calls(self, batch: PairInputs) -> Iterator[AttentionCall]:
-        """The attention of all steps as one call, where there is one; the module is the model."""
+        """The attentions of the encoder, and that of all steps as one call, where there is one.
+
+        Of one head its module is the model.
+        """
+        yield from record(self, lambda model: model.encode(batch.source, batch.source_mask))
         if not self.attentive:
             return
         memory = self.encode(batch.source, batch.source_mask)

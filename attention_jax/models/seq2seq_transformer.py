@@ -145,6 +145,9 @@ class Seq2SeqTransformer(nnx.Module):
       encoder: makes another encoder, such as one of `models/speech.py`, which is called as
         `(source, source_mask, rngs=...)` and gives an `EncoderOutput`. None for one that reads
         tokens. Of tokens it is given the vectors of the same table, without positions.
+
+    Without attention between the two, the decoder's inputs are `E y_i + W s`, where s is the source
+    as one vector.
     """
 
     @clear_calls
@@ -162,10 +165,10 @@ class Seq2SeqTransformer(nnx.Module):
         stack = partial(transformer.stack, config=config, rngs=rngs)
         self.embedding = transformer.embedding_of(config, rngs=rngs)
         self.reads = encoder is None  # tokens
-        if self.reads and config.recurrence is None:
+        self.attends = config.cross_attention != ONE_VECTOR
+        if self.reads and self.attends and config.recurrence is None:
             self.sequence_context = config.context
         self.encoder: Any = stack(EncoderLayer) if encoder is None else encoder(rngs)
-        self.attends = config.cross_attention != ONE_VECTOR
         self.decoder = stack(DecoderLayer if self.attends else CausalLayer)
         if not self.attends:
             self.bridge = Linear(config.width, config.width, dtype=dtype, rngs=rngs)

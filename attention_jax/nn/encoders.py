@@ -96,6 +96,16 @@ class RNNEncoder(nnx.Module):
         return read(self.encoders, above, source, source_mask, dropout_rate=rate, rngs=rngs)
 
 
+def check_looked_at(encoder: RNNConfig, attentive: bool) -> None:
+    """Raises where self-attention above the cells would change nothing."""
+    if encoder.self_attention is not None and not attentive:
+        raise ValueError(
+            "`self_attention` must be None where the decoder does not attend: it knows the last "
+            f"states of cells alone; got {encoder.self_attention.layers} layers. Leave it out, or "
+            "give the decoder an attention."
+        )
+
+
 def parts_of(config: RNNConfig, *, rngs: nnx.Rngs) -> tuple[nnx.List, SelfAttention | None]:
     """The layers of cells of an RNN's encoder, and what is above them."""
     layers = [layer_of_cells(config, config.width, rngs=rngs) for _ in range(config.layers)]
