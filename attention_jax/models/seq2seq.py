@@ -11,7 +11,7 @@ recurrences in place of the decoder's self-attention: Kim et al. 2019, aclanthol
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flax import nnx
 
@@ -61,19 +61,20 @@ class Seq2SeqConfig(NamedTuple):
 def build(config: Side | Seq2SeqConfig, *, rngs: nnx.Rngs) -> Seq2SeqTransformer | Seq2SeqRNN:
     """The model of a configuration: of one for both sides, or of one for each."""
     plain_types.of_kind("config", config, TransformerConfig, RNNConfig, Seq2SeqConfig)
-    if not isinstance(config, Seq2SeqConfig):
-        return _kind(config)(config, rngs=rngs)
-    config.check()
-    return _kind(config.decoder)(config.decoder, encoder=_encoder(config.encoder), rngs=rngs)
+    encoder: Callable[[nnx.Rngs], Encoder] | None = None
+    decoder: Any = config
+    if isinstance(config, Seq2SeqConfig):
+        config.check()
+        encoder, decoder = _maker(config.encoder), config.decoder
+    if isinstance(decoder, RNNConfig):
+        return Seq2SeqRNN(decoder, encoder=encoder, rngs=rngs)
+    return Seq2SeqTransformer(decoder, encoder=encoder, rngs=rngs)
 
 
-def _kind(decoder: Side) -> type[Seq2SeqTransformer] | type[Seq2SeqRNN]:
-    return Seq2SeqRNN if isinstance(decoder, RNNConfig) else Seq2SeqTransformer
-
-
-def _encoder(config: Side) -> Callable[[nnx.Rngs], Encoder]:
-    kind = RNNEncoder if isinstance(config, RNNConfig) else TransformerEncoder
-    return lambda rngs: kind(config, rngs=rngs)
+def _maker(config: Side) -> Callable[[nnx.Rngs], Encoder]:
+    if isinstance(config, RNNConfig):
+        return lambda rngs: RNNEncoder(config, rngs=rngs)
+    return lambda rngs: TransformerEncoder(config, rngs=rngs)
 
 
 def _between(decoder: Side) -> object:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from attention_jax.core import checks
 from attention_jax.core.numerics import wide_dtype
@@ -60,9 +60,9 @@ class LinearCell(nnx.Module):
         self.inputs, self.width, self.dtype = inputs, width, jnp.dtype(dtype)
         self.learn(rngs)
 
-    def linear(self, inputs: int, outputs: int, rngs: nnx.Rngs, *, use_bias: bool = True) -> Linear:
+    def linear(self, inputs: int, outputs: int, rngs: nnx.Rngs, **options: object) -> Linear:
         """A linear map of the cell's dtype."""
-        return Linear(inputs, outputs, use_bias=use_bias, dtype=self.dtype, rngs=rngs)
+        return Linear(inputs, outputs, dtype=self.dtype, rngs=rngs, **options)
 
     def learn(self, rngs: nnx.Rngs) -> None:
         """Makes the parameters."""
@@ -199,7 +199,10 @@ class GriffinBlock(LinearCell):
         """The convolution where all its taps reach, the latest input last."""
         count = u.shape[1] - TAPS + 1
         taps = self.taps[...].astype(u.dtype)[:, None, None]
-        return sum(taps[lag] * u[:, TAPS - 1 - lag :][:, :count] for lag in range(TAPS))
+        out = taps[0] * u[:, TAPS - 1 :]
+        for lag in range(1, TAPS):
+            out = out + taps[lag] * u[:, TAPS - 1 - lag :][:, :count]
+        return out
 
     def _gated(self, x: Array, h: Array) -> Array:
         return self.project_out(jax.nn.gelu(self.gate(x)) * h)
@@ -238,9 +241,7 @@ class MLSTM(LinearCell):
             self.linear(self.inputs, self.width, rngs) for _ in range(4)
         )
         self.input_gate = self.linear(self.inputs, self.heads, rngs)
-        self.forget_gate = self.linear(self.inputs, self.heads, rngs)
-        # Heads forget at different rates at first, as in the paper's own code.
-        self.forget_gate.bias[...] = jnp.linspace(3.0, 6.0, self.heads)
+        self.forget_gate = self.linear(self.inputs, self.heads, rngs, bias_init=_spread_forgetting)
         self.project_out = self.linear(self.width, self.width, rngs)
 
     def start(self, batch: int) -> State:
@@ -301,6 +302,12 @@ def _shifted(
     """Keys times their gates, and logs of what is kept, once sums are divided by exp(highest)."""
     keys = k * jnp.exp(log_in - highest)[..., None]
     return keys, (log_kept + before - highest)[..., None]
+
+
+def _spread_forgetting(key: PRNGKeyArray, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+    """Biases of forget gates at first, as in the paper's own code: heads differ in what they keep."""
+    del key
+    return jnp.linspace(3.0, 6.0, shape[0], dtype=dtype)
 
 
 def _wide(x: Array) -> Array:
