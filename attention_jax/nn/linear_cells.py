@@ -305,7 +305,7 @@ def _shifted(
 
 
 def _spread_forgetting(key: PRNGKeyArray, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-    """Biases of forget gates at first, as in the paper's own code: heads differ in what they keep."""
+    """First biases of forget gates, as in the paper's own code: heads differ in what they keep."""
     del key
     return jnp.linspace(3.0, 6.0, shape[0], dtype=dtype)
 
