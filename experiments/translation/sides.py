@@ -33,11 +33,11 @@ class SideFlags(NamedTuple):
     Attributes:
       encoder: kind of the encoder: transformer; cells, gru or lstm; or a linear recurrence in place
         of a Transformer's self-attention, ssru, min_gru, rg_lru or mlstm. Default: that of --model.
-      decoder: kind of the decoder. Below cells --attention is that to the source, and
+      decoder: kind of the decoder. Of gru and lstm --attention is that to the source, and
         self-attention is scaled_dot, unless --cross_attention names the one to the source. With
         --cross_attention=none the decoder knows the source as one vector. Default: that of --model.
-      decoder_heads: of a gru or lstm decoder: heads with which it attends to the source. Several have
-        projections, and any attention that `attention-jax list` shows as cross.
+      decoder_heads: of a gru or lstm decoder: heads with which it attends to the source. Several
+        have projections, and any attention that `attention-jax list` shows as cross.
       encoder_attention_layers: of a gru or lstm encoder: layers of self-attention above its cells.
     """
 
