@@ -165,12 +165,12 @@ class Seq2SeqTransformer(nnx.Module):
         stack = partial(transformer.stack, config=config, rngs=rngs)
         self.embedding = transformer.embedding_of(config, rngs=rngs)
         self.reads = encoder is None  # tokens
-        self.attends = config.cross_attention != ONE_VECTOR
-        if self.reads and self.attends and config.recurrence is None:
+        self.attentive = config.cross_attention != ONE_VECTOR
+        if self.reads and self.attentive and config.recurrence is None:
             self.sequence_context = config.context
         self.encoder: Any = stack(EncoderLayer) if encoder is None else encoder(rngs)
-        self.decoder = stack(DecoderLayer if self.attends else CausalLayer)
-        if not self.attends:
+        self.decoder = stack(DecoderLayer if self.attentive else CausalLayer)
+        if not self.attentive:
             self.bridge = Linear(config.width, config.width, dtype=dtype, rngs=rngs)
         if self.reads:
             self.encoder_norm = transformer.last_norm(config, rngs=rngs)
@@ -207,7 +207,7 @@ class Seq2SeqTransformer(nnx.Module):
     ) -> Float[Array, "b t m"]:
         """States before the output layer, of which `decode` gives the logits."""
         x = self._embed(target, rngs)
-        if self.attends:
+        if self.attentive:
             return self.decoder_norm(self.decoder(x, memory, rngs=rngs))
         return self.decoder_norm(self.decoder(x + self._vector(memory), rngs=rngs))
 
@@ -224,7 +224,7 @@ class Seq2SeqTransformer(nnx.Module):
         """Empty caches for `max_length` tokens, and the source's keys and values."""
         plain_types.room(max_length=max_length)
         batch, layers = memory.states.shape[0], self.decoder.each()
-        looking = layers if self.attends else []
+        looking = layers if self.attentive else []
         return TransformerState(
             position=jnp.zeros(batch, jnp.int32),
             memory_mask=memory.mask,
@@ -233,7 +233,7 @@ class Seq2SeqTransformer(nnx.Module):
                 layer.cross_attention.init_cross_cache(memory.states) for layer in looking
             ],
             room=empty_room(batch, max_length),
-            vector=None if self.attends else self._vector(memory),
+            vector=None if self.attentive else self._vector(memory),
         )
 
     def step(
@@ -252,7 +252,7 @@ class Seq2SeqTransformer(nnx.Module):
         for number, (layer, cache) in enumerate(
             zip(self.decoder.each(), state.caches, strict=True)
         ):
-            if self.attends:
+            if self.attentive:
                 at, own = (position, state.memory_mask, held), state.cross_caches[number]
                 x, cache, own = layer.decode_step(x, cache, own, at)
                 cross_caches.append(own)
