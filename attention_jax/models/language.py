@@ -157,7 +157,7 @@ class RNNLM(nnx.Module):
         c_i = attend(h_i, h_1 .. h_i)     logits_i = E a_i + b
 
     Any variant that looks back serves, with one head. Without attention, `a_i = tanh(W h_i)`.
-    `bidirectional` and `input_feeding` of the configuration mean nothing here.
+    What the configuration says of encoders, and of how decoders attend, means nothing here.
 
     Raises:
       ValueError: the attention cannot look back only.

@@ -63,7 +63,7 @@ class Seq2SeqRNN(nnx.Module):
         width, dtype = config.width, jnp.dtype(config.dtype)
         self.config = config
         self.attentive = config.attention != "none"
-        self.heads = config.heads if self.attentive else 1
+        self.heads = config.decoder_heads if self.attentive else 1
         self.feeds = self.attentive and config.input_feeding
         self.aligns = self.draws = False  # until there is a variant that does
         self.embedding = Embedding(config.vocabulary_size, width, dtype=dtype, rngs=rngs)
@@ -87,7 +87,7 @@ class Seq2SeqRNN(nnx.Module):
             self._learn_attention(rngs)
 
     def _learn_attention(self, rngs: nnx.Rngs) -> None:
-        heads, width = self.config.heads, self.config.width
+        heads, width = self.config.decoder_heads, self.config.width
         self.variant = variants.resolve(self.config.attention)
         if not serves(self.variant, heads=heads):
             able = [name for name in variants.names() if serves(variants.get(name), heads=heads)]

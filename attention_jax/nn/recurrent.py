@@ -37,8 +37,8 @@ class RNNConfig(NamedTuple):
         faster.
       dropout_rate: on embeddings, between layers of the encoder, and on attentional vectors.
       dtype: of the computation: "float32" or "bfloat16". Parameters are float32.
-      heads: with which the decoder attends; of several each has projections of its own, and any
-        variant that serves between two sequences.
+      decoder_heads: heads with which the decoder attends; of several each has projections of its
+        own, and they take any variant that serves between two sequences.
       self_attention: layers of a Transformer above the cells of the encoder; None for none.
     """
 
@@ -52,15 +52,15 @@ class RNNConfig(NamedTuple):
     tied: bool = True
     dropout_rate: float = 0.1
     dtype: str = "float32"
-    heads: int = 1
+    decoder_heads: int = 1
     self_attention: TransformerConfig | None = None
 
     def check(self) -> None:
         """Raises ValueError where a field is of another type, or out of its range."""
         plain_types.check_fields(self)
-        for name in ("vocabulary_size", "width", "layers", "heads"):
+        for name in ("vocabulary_size", "width", "layers", "decoder_heads"):
             checks.positive(name, getattr(self, name))
-        checks.divides("heads", self.heads, "width", self.width)
+        checks.divides("decoder_heads", self.decoder_heads, "width", self.width)
         checks.fraction("dropout_rate", self.dropout_rate)
         checks.one_of("cell", self.cell, tuple(CELLS))
         checks.one_of("dtype", self.dtype, ("float32", "bfloat16"))

@@ -82,7 +82,7 @@ def network(
     for kind, own in made.items():
         if isinstance(own, RNNConfig):
             layers = _above(model, above, decoder, own, max_length=max_length) if above else None
-            made[kind] = own._replace(heads=sides.decoder_heads, self_attention=layers)
+            made[kind] = own._replace(decoder_heads=sides.decoder_heads, self_attention=layers)
         elif kind != "transformer":
             made[kind] = own._replace(recurrence=Recurrence(kind, model.bidirectional))
     return made[decoder] if encoder == decoder else Seq2SeqConfig(made[encoder], made[decoder])
@@ -90,7 +90,8 @@ def network(
 
 def described(config: Network) -> str | None:
     """A line that says what stands where; None of a model whose sides are of one usual kind."""
-    if isinstance(config, RNNConfig) and config.heads == 1 and config.self_attention is None:
+    usual = isinstance(config, RNNConfig) and config.self_attention is None
+    if usual and config.decoder_heads == 1:
         return None
     if isinstance(config, TransformerConfig) and config.recurrence is None:
         return None
@@ -104,10 +105,9 @@ def described(config: Network) -> str | None:
 def _look(decoder: TransformerConfig | RNNConfig) -> str:
     """How the decoder knows the source."""
     if isinstance(decoder, RNNConfig):
-        found = variants.label(decoder.attention)
+        found, heads = variants.label(decoder.attention), decoder.decoder_heads
     else:
-        found = name_at(decoder, "cross")
-    heads = decoder.heads
+        found, heads = name_at(decoder, "cross"), decoder.heads
     return "one vector" if found == ONE_VECTOR else f"{found}, {heads} head{'s' * (heads > 1)}"
 
 
@@ -177,11 +177,13 @@ def _check(model: ModelFlags, sides: SideFlags, encoder: str, decoder: str) -> N
     if sides == SideFlags():
         return
     to_source = _to_source(model, decoder)
-    if to_source == ONE_VECTOR and sides.decoder_heads > 1:
-        raise ValueError(
-            f"`--decoder_heads` needs a decoder that attends; got --decoder_heads="
-            f"{sides.decoder_heads} without attention. Name one by --cross_attention."
-        )
+    for name in ("decoder_heads", "encoder_attention_layers"):
+        got = getattr(sides, name)
+        if to_source == ONE_VECTOR and got != getattr(SideFlags(), name):
+            raise ValueError(
+                f"`--{name}` needs a decoder that attends; got --{name}={got} without attention. "
+                "Name one by --cross_attention."
+            )
     if model.attention == ONE_VECTOR and "transformer" in (encoder, decoder):
         raise ValueError(
             "`--attention=none` does not go with a transformer, which is its self-attention. For a "

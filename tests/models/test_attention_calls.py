@@ -57,7 +57,9 @@ CASES = {
         [],
     ),
     "rnn with heads, below self-attention": (
-        lambda rngs: models.Seq2SeqRNN(CELLS._replace(heads=2, self_attention=SIZES), rngs=rngs),
+        lambda rngs: models.Seq2SeqRNN(
+            CELLS._replace(decoder_heads=2, self_attention=SIZES), rngs=rngs
+        ),
         PAIRS,
         ["self_attention.layers.layers.0.attention encoder", "attention cross"],
     ),

@@ -27,8 +27,8 @@ RNNS = {
     "additive": {},
     "none": {"attention": "none"},
     "coverage": {"attention": "coverage"},
-    "heads of dot products": {"attention": "dot", "heads": 2},
-    "heads of another score": {"heads": 2},
+    "heads of dot products": {"attention": "dot", "decoder_heads": 2},
+    "heads of another score": {"decoder_heads": 2},
 }
 
 

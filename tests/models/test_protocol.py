@@ -59,10 +59,10 @@ RNNS = {
         "attention": "location_aware",
         "input_feeding": False,
     },
-    "gru, heads of a score": {"heads": 2},
-    "lstm, heads that mix": {"cell": "lstm", "heads": 2, "attention": "talking_heads"},
+    "gru, heads of a score": {"decoder_heads": 2},
+    "lstm, heads that mix": {"cell": "lstm", "decoder_heads": 2, "attention": "talking_heads"},
     "gru, heads with a state, without feeding": {
-        "heads": 2,
+        "decoder_heads": 2,
         "attention": "coverage",
         "input_feeding": False,
     },

@@ -41,7 +41,7 @@ BUILDS = {
     "gated": lm(activation="swiglu", scan=True),
     "gru": rnn(),
     "lstm": rnn(cell="lstm", tied=False),
-    "heads": rnn(heads=4),
+    "heads": rnn(decoder_heads=4),
     **{name: transformer(recurrence=Recurrence(name)) for name in CELLS},
 }
 
