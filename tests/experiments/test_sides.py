@@ -164,7 +164,7 @@ def test_every_kind_learns(pair):
     assert losses[2] < losses[1] < losses[0]
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more", [["--scan", "--layers=2"], ["--remat"], ["--dtype=bfloat16"]], ids=lambda more: more[0]
 )
