@@ -51,7 +51,15 @@ def flattened(step, state):
     return plain, leaves
 
 
-@pytest.mark.parametrize("name", [*TRANSFORMERS, *RNNS])
+# Others stand for these in the fast tests.
+LONG = ("a recurrence, one vector", "heads of dot products")
+ALL = [
+    pytest.param(name, marks=pytest.mark.slow) if name in LONG else name
+    for name in (*TRANSFORMERS, *RNNS)
+]
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_a_search_finds_what_it_finds_where_all_moves(name):
     model = build(name)
     source = jax.random.randint(jax.random.key(1), (3, 6), 3, TOKENS)
