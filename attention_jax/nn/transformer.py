@@ -127,15 +127,16 @@ class TransformerConfig(NamedTuple):
             contexts.checked(self.context)
         if self.recurrence is not None:
             self.recurrence.check(width=self.width, heads=self.heads, context=self.context)
-        for name, found in (
-            ("attention", variants.pattern(self.attention)),
-            ("cross_attention", self.cross_pattern),
-        ):
-            if self.scan and len(set(found)) > 1:
-                raise ValueError(
-                    "`scan` must be False where layers differ: it runs one compiled layer; got "
-                    f"`{name}` {variants.label(getattr(self, name))!r}. Leave `scan` out."
-                )
+        if self.scan:
+            self._check_alike("attention", variants.pattern(self.attention))
+            self._check_alike("cross_attention", self.cross_pattern)
+
+    def _check_alike(self, name: str, found: tuple[Variant | str, ...]) -> None:
+        if len(set(found)) > 1:
+            raise ValueError(
+                "`scan` must be False where layers differ: it runs one compiled layer; got "
+                f"`{name}` {variants.label(getattr(self, name))!r}. Leave `scan` out."
+            )
 
     @property
     def cross_pattern(self) -> tuple[Variant | str, ...]:
