@@ -69,7 +69,7 @@ class LinearCell(nnx.Module):
         raise NotImplementedError
 
     def gates(self, x: Float[Array, "*b i"]) -> tuple[Float[Array, "*b n"], Float[Array, "*b n"]]:
-        """What is kept of the state, and what is added to it."""
+        """The share of the state that is kept, and the addition to it."""
         raise NotImplementedError
 
     def output(self, h: Float[Array, "*b n"]) -> Float[Array, "*b n"]:

@@ -254,7 +254,7 @@ class Layer(nnx.Module):
         return self.around_attention.add(x, update, rngs)
 
     def init_cache(self, batch: int, length: int) -> State:
-        """What `self_attention_step` begins with, for at most `length` positions."""
+        """The first cache of `self_attention_step`, for at most `length` positions."""
         if self.recurrence is None:
             return self.attention.init_cache(batch, length)
         return self.recurrence.init_cache(batch)
