@@ -4,6 +4,7 @@ from attention_jax.models.image_cnn import CNN, CNNConfig
 from attention_jax.models.image_rnn import ImageRNN
 from attention_jax.models.image_transformer import VisionTransformer
 from attention_jax.models.language import RNNLM, SequenceRegressor, TransformerLM
+from attention_jax.models.seq2seq import Seq2SeqConfig
 from attention_jax.models.seq2seq_rnn import Seq2SeqRNN
 from attention_jax.models.seq2seq_transformer import Seq2SeqTransformer
 from attention_jax.models.speech import (
@@ -23,6 +24,7 @@ __all__ = [
     "ImageRNN",
     "PyramidalRNNEncoder",
     "RNNLM",
+    "Seq2SeqConfig",
     "Seq2SeqRNN",
     "Seq2SeqTransformer",
     "SequenceRegressor",

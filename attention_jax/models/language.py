@@ -26,6 +26,7 @@ from attention_jax.nn import transformer
 from attention_jax.nn.attention import MultiHeadAttention
 from attention_jax.nn.attention_calls import AttentionCall, record
 from attention_jax.nn.caches import spared
+from attention_jax.nn.causal_layer import CausalLayer
 from attention_jax.nn.layers import Embedding, Linear, dropout
 from attention_jax.nn.protocols import (
     TokenInputs,
@@ -35,7 +36,7 @@ from attention_jax.nn.protocols import (
     tokens_left,
 )
 from attention_jax.nn.recurrent import CELLS, RNNConfig, initial_carry
-from attention_jax.nn.transformer import Layer, TransformerConfig
+from attention_jax.nn.transformer import TransformerConfig
 
 
 class LMState(NamedTuple):
@@ -56,20 +57,6 @@ class LMState(NamedTuple):
         if self.room is None or self.past != ():
             return self
         return self._replace(layers=spared(self.layers, self.room, n))
-
-
-class CausalLayer(Layer):
-    """Self-attention to what came before, then feed-forward."""
-
-    role = "causal"
-
-    def __call__(self, x: Array, *, rngs: nnx.Rngs | None = None) -> Array:
-        return self.feed_forward_block(self.self_attention(x, masks.causal, rngs), rngs)
-
-    def decode_step(self, x: Array, cache: State, position: Array) -> tuple[Array, State]:
-        """The next positions, `x` [b t m]; reproduces the call."""
-        x, cache = self.self_attention_step(x, cache, position)
-        return self.feed_forward_block(x), cache
 
 
 class TransformerLM(nnx.Module):
@@ -124,7 +111,7 @@ class TransformerLM(nnx.Module):
         plain_types.room(batch=batch, max_length=max_length)
         if self.context is not None:
             checks.at_most("max_length", max_length, "context", self.context)
-        caches = [layer.attention.init_cache(batch, max_length) for layer in self.stack.each()]
+        caches = [layer.init_cache(batch, max_length) for layer in self.stack.each()]
         room = empty_room(batch, max_length)
         return LMState(jnp.zeros(batch, jnp.int32), caches, room=room)
 
@@ -170,7 +157,7 @@ class RNNLM(nnx.Module):
         c_i = attend(h_i, h_1 .. h_i)     logits_i = E a_i + b
 
     Any variant that looks back serves, with one head. Without attention, `a_i = tanh(W h_i)`.
-    `bidirectional` and `input_feeding` of the configuration mean nothing here.
+    What the configuration says of encoders, and of how decoders attend, means nothing here.
 
     Raises:
       ValueError: the attention cannot look back only.

@@ -5,7 +5,7 @@ arXiv:1409.0473; attentional vector and input feeding: Luong et al. 2015, arXiv:
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,46 +13,18 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from attention_jax import variants
-from attention_jax.core import checks, jaxprs, masks, plain_types
+from attention_jax.core import jaxprs, masks, plain_types
 from attention_jax.core.calls import clear_calls
 from attention_jax.core.jaxprs import hoist_invariant
 from attention_jax.core.types import MaskFunction, Options, Score, State, Variant
 from attention_jax.engine.api import attention
-from attention_jax.nn.attention_calls import AttentionCall
+from attention_jax.nn import encoders
+from attention_jax.nn.attention import CrossAttentionCache, MultiHeadAttention
+from attention_jax.nn.attention_calls import AttentionCall, record
 from attention_jax.nn.layers import Embedding, Linear, dropout, plain
 from attention_jax.nn.protocols import Encoder, EncoderOutput, PairInputs
-from attention_jax.nn.recurrent import CELLS, RNNConfig, scan_cell
-
-
-class RNNState(NamedTuple):
-    """Decoding state.
-
-    Attributes:
-      carries: of the cells.
-      fed: the last attentional vector.
-      memory: the source.
-      keys: what attention needs of each source position, computed once; None without attention.
-      aligned: the variant's own state, where it goes from query to query.
-    """
-
-    carries: list[State]
-    fed: Float[Array, "b m"]
-    memory: EncoderOutput
-    keys: Float[Array, "b s 1 d"] | None
-    aligned: State
-
-    def repeated(self, k: int) -> "RNNState":
-        """The state of k beams a row, which share the source where no query changes the next."""
-        shared: dict[str, Any] = {}
-        if self.keys is not None and not jax.tree.leaves(self.aligned):
-            shared = {"memory": self.memory, "keys": self.keys}
-        nothing: dict[str, Any] = dict.fromkeys(shared)
-        many = jax.tree.map(lambda x: jnp.repeat(x, k, axis=0), self._replace(**nothing))
-        return many._replace(**shared)
-
-    def moved(self, before: "RNNState", move: Callable[[State, State], State]) -> "RNNState":
-        """The state where each row goes on from another, which `move` looks up."""
-        return cast(RNNState, move(self, before))
+from attention_jax.nn.recurrent import CELLS, RNNConfig
+from attention_jax.nn.rnn_state import RNNState
 
 
 class Seq2SeqRNN(nnx.Module):
@@ -61,18 +33,21 @@ class Seq2SeqRNN(nnx.Module):
         h_i = cell([E y_i ; a_{i-1}], h_{i-1})        a_i = tanh(W [c_i ; h_i])
         c_i = sum_j softmax_j(score(h_i, m_j)) m_j    logits_i = E a_i
 
-    A variant that goes from query to query has weights of its own in place of the softmax.
-    Without attention, `a_i = tanh(W h_i)` and nothing is fed back.
+    A variant that goes from query to query has weights of its own in place of the softmax. Several
+    heads are those of `MultiHeadAttention`, with projections. Without attention,
+    `a_i = tanh(W h_i)` and nothing is fed back. Cells start from the encoder's last states; of an
+    encoder without cells, from the mean of its states.
 
     Args:
       config: sizes and choices.
       encoder: makes another encoder, such as one of `models/speech.py`, which is called as
         `(source, source_mask, rngs=...)` and gives an `EncoderOutput`, with a `summary` for each
         layer.
-        None for one that reads tokens.
+        None for one that reads tokens. Of tokens it is given the vectors of the same table.
 
     Raises:
-      ValueError: `attention` is neither the score of a pair, nor goes from query to query.
+      ValueError: `attention` is neither the score of a pair, nor goes from query to query; nor,
+        with several heads, serves between two sequences.
     """
 
     @clear_calls
@@ -88,12 +63,14 @@ class Seq2SeqRNN(nnx.Module):
         width, dtype = config.width, jnp.dtype(config.dtype)
         self.config = config
         self.attentive = config.attention != "none"
+        self.heads = config.decoder_heads if self.attentive else 1
         self.feeds = self.attentive and config.input_feeding
         self.aligns = self.draws = False  # until there is a variant that does
         self.embedding = Embedding(config.vocabulary_size, width, dtype=dtype, rngs=rngs)
         self.reads = encoder is None  # tokens
         if encoder is None:
-            self.encoders = nnx.List([self._encoder(rngs) for _ in range(config.layers)])
+            encoders.check_looked_at(config, self.attentive)
+            self.encoders, self.self_attention = encoders.parts_of(config, rngs=rngs)
         else:
             self.encoder = encoder(rngs)
         cell = CELLS[config.cell]
@@ -109,30 +86,27 @@ class Seq2SeqRNN(nnx.Module):
         if self.attentive:
             self._learn_attention(rngs)
 
-    def _encoder(self, rngs: nnx.Rngs) -> nnx.List:
-        """The cells of one layer: forwards, and backwards where both ways are read."""
-        config, ways = self.config, 2 if self.config.bidirectional else 1
-        checks.divides("directions", ways, "width", config.width)
-        dtype = jnp.dtype(config.dtype)
-        cell = CELLS[config.cell]
-        return nnx.List(
-            [cell(config.width, config.width // ways, dtype=dtype, rngs=rngs) for _ in range(ways)]
-        )
-
     def _learn_attention(self, rngs: nnx.Rngs) -> None:
+        heads, width = self.config.decoder_heads, self.config.width
         self.variant = variants.resolve(self.config.attention)
-        if not serves(self.variant):
-            able = [name for name in variants.names() if serves(variants.get(name))]
+        if not serves(self.variant, heads=heads):
+            able = [name for name in variants.names() if serves(variants.get(name), heads=heads)]
             got = variants.label(self.config.attention)
+            needed = "be the score of one query and one key, or go from one query to the next"
+            needed = needed if heads == 1 else "serve between two sequences, or be a score"
             raise ValueError(
-                "`attention` of an RNN decoder must be the score of one query and one key, or go "
-                f"from one query to the next; {got!r} does neither. Use {', '.join(able)}, or none."
+                f"`attention` of an RNN decoder must {needed}; {got!r} does neither. Use "
+                f"{', '.join(able)}, or none."
             )
-        self.aligns = self.variant.score is None
-        self.draws = self.aligns and self.variant.stochastic
-        learned = self.variant.init(
-            rngs.params(), heads=1, kv_heads=1, head_width=self.config.width
-        )
+        self.aligns = self.variant.cross_step is not None
+        self.draws = self.variant.stochastic and (self.aligns or heads > 1)
+        if heads > 1:
+            dtype = jnp.dtype(self.config.dtype)
+            self.attention = MultiHeadAttention(
+                width, heads=heads, variant=self.variant, dtype=dtype, rngs=rngs
+            )
+            return
+        learned = self.variant.init(rngs.params(), heads=1, kv_heads=1, head_width=width)
         self.learned = nnx.data(jax.tree.map(nnx.Param, learned))
 
     def encode(
@@ -144,18 +118,9 @@ class Seq2SeqRNN(nnx.Module):
     ) -> EncoderOutput:
         """States of the source, and the last state of each layer as `summary`."""
         if not self.reads:
-            return self.encoder(source, source_mask, rngs=rngs)
-        x, last = self.embedding(source), []
-        for cells in self.encoders:
-            x = dropout(x, self.config.dropout_rate, rngs)
-            ways = [
-                scan_cell(cell, x, source_mask, reverse=backwards)
-                for cell, backwards in zip(cells, (False, True), strict=False)
-            ]
-            carries, states = zip(*ways, strict=True)
-            last.append(jax.tree.map(lambda *way: jnp.concatenate(way, axis=-1), *carries))
-            x = jnp.concatenate(states, axis=-1)
-        return EncoderOutput(x, source_mask, last)
+            return self.encoder(self.embedding.vectors_of(source), source_mask, rngs=rngs)
+        x, above, rate = self.embedding(source), self.self_attention, self.config.dropout_rate
+        return encoders.read(self.encoders, above, x, source_mask, dropout_rate=rate, rngs=rngs)
 
     def decode(
         self, target: Int[Array, "b t"], memory: EncoderOutput, *, rngs: nnx.Rngs | None = None
@@ -193,11 +158,28 @@ class Seq2SeqRNN(nnx.Module):
     def start(self, memory: EncoderOutput, max_length: int) -> RNNState:
         """The decoder before its first token."""
         del max_length
-        carries = [jax.tree.map(lambda x: jnp.tanh(self.bridge(x)), c) for c in memory.summary]
+        carries = [
+            jax.tree.map(lambda x: jnp.tanh(self.bridge(x)), carry)
+            for carry in self._last_carries(memory)
+        ]
         fed = jnp.zeros((memory.states.shape[0], self.config.width), memory.states.dtype)
+        if self.heads > 1:
+            cache = self.attention.init_cross_cache(memory.states)
+            return RNNState(carries, fed, memory, cache.source, cache.state)
         keys = self._prepare_keys(memory.states) if self.attentive else None
         aligned = self._start_alignment(memory.states) if self.aligns else {}
         return RNNState(carries, fed, memory, keys, aligned)
+
+    def _last_carries(self, memory: EncoderOutput) -> list[State]:
+        """The encoder's last carries, as cells of this kind have them."""
+        found = memory.summary
+        if found is None:
+            found = [memory.vector] * self.config.layers
+        outputs = [jax.tree.leaves(carry)[-1] for carry in found]  # of the two of an LSTM
+        if self.config.cell != "lstm":
+            return outputs
+        pairs = zip(found, outputs, strict=True)
+        return [carry if isinstance(carry, tuple) else (own, own) for carry, own in pairs]
 
     def step(
         self, state: RNNState, token: Int[Array, " b"]
@@ -216,7 +198,11 @@ class Seq2SeqRNN(nnx.Module):
         return state._replace(carries=carries, fed=fed, aligned=aligned), hidden, attentional
 
     def attention_calls(self, batch: PairInputs) -> Iterator[AttentionCall]:
-        """The attention of all steps as one call, where there is one; the module is the model."""
+        """The attentions of the encoder, and that of all steps as one call, where there is one.
+
+        Of one head its module is the model.
+        """
+        yield from record(self, lambda model: model.encode(batch.source, batch.source_mask))
         if not self.attentive:
             return
         memory = self.encode(batch.source, batch.source_mask)
@@ -227,8 +213,8 @@ class Seq2SeqRNN(nnx.Module):
             return state, hidden
 
         _, hidden = jax.lax.scan(read, first, jnp.asarray(batch.target_in).T)
-        mask = masks.keys(memory.mask)
-        yield AttentionCall("attention", self, hidden.swapaxes(0, 1), memory.states, mask)
+        mask, module = masks.keys(memory.mask), self.attention if self.heads > 1 else self
+        yield AttentionCall("attention", module, hidden.swapaxes(0, 1), memory.states, mask)
 
     def queries(self, x: Float[Array, "b t m"]) -> Float[Array, "b t 1 m"]:
         """States of the decoder as queries of the one head."""
@@ -290,6 +276,9 @@ class Seq2SeqRNN(nnx.Module):
         """The variant's next state, and the context: the weighted mean of the source."""
         if not self.attentive:
             return state.aligned, None
+        if self.heads > 1:
+            fixed = self.attention, state.keys, state.memory.mask
+            return self._heads_step(fixed, state.aligned, hidden, None)
         values = state.memory.states[:, :, None]
         if not self.aligns:
             # Beams, which lie together, may share a source.
@@ -308,10 +297,30 @@ class Seq2SeqRNN(nnx.Module):
         aligned, out = cross_step(params, aligned, q, keys, values, visible=visible, **random)
         return aligned, out[:, 0]
 
+    def _heads_step(
+        self, fixed: tuple, aligned: State, hidden: Float[Array, "b m"], key: PRNGKeyArray | None
+    ) -> tuple[State, Float[Array, "b m"]]:
+        attention, source, visible = fixed
+        cache = CrossAttentionCache(source, aligned)
+        cache, out = attention.cross_step(hidden[:, None], cache, visible, key)
+        return cache.state, out[:, 0]
+
+    def _heads_step_of(self, state: RNNState, key: PRNGKeyArray | None) -> Callable[..., Any]:
+        graph, params = nnx.split(self.attention)
+
+        def step(fixed: tuple, *moving: Any) -> tuple[State, Array]:
+            params, *source = fixed
+            return self._heads_step((nnx.merge(graph, params), *source), *moving)
+
+        fixed = nnx.as_pure(params), state.keys, state.memory.mask
+        return hoist_invariant(step, fixed, state.aligned, state.fed, key)
+
     def _attention_step_of(
         self, state: RNNState, key: PRNGKeyArray | None
     ) -> Callable[..., tuple[State, Any]]:
         """`(aligned, hidden, key) -> (aligned, context)`, of one position after another."""
+        if self.heads > 1:
+            return self._heads_step_of(state, key)
         if not self.aligns:
             return lambda aligned, hidden, key: self._attention_step(hidden, state)
         fixed = plain(self.learned), state.keys, state.memory.states[:, :, None], state.memory.mask
@@ -323,6 +332,10 @@ class Seq2SeqRNN(nnx.Module):
         """The contexts of all positions, where none needs that of another."""
         if not self.attentive:
             return None
+        if self.heads > 1:
+            rngs, memory = None if key is None else nnx.Rngs(dropout=key), state.memory
+            mask = masks.keys(memory.mask)
+            return self.attention(hidden, memory.states, mask=mask, rngs=rngs)
         values = state.memory.states[:, :, None]
         return self._attend(hidden, state, values, key)
 
@@ -348,6 +361,7 @@ class Seq2SeqRNN(nnx.Module):
         return raw.astype(jnp.float32) + bias
 
 
-def serves(variant: Variant) -> bool:
-    """Tells whether a variant serves in an RNN decoder."""
-    return variant.score is not None or variant.cross_step is not None
+def serves(variant: Variant, *, heads: int = 1) -> bool:
+    """Tells whether a variant serves in an RNN decoder of so many heads."""
+    pairs = variant.score is not None or variant.cross_step is not None
+    return pairs or (heads > 1 and "cross" in variant.roles)

@@ -20,6 +20,7 @@ from attention_jax.nn import transformer
 from attention_jax.nn.attention import CrossAttentionCache
 from attention_jax.nn.attention_calls import AttentionCall, record
 from attention_jax.nn.caches import DotCache, ancestors, held_by_beams, resized, spared
+from attention_jax.nn.causal_layer import CausalLayer
 from attention_jax.nn.layers import Linear, dropout
 from attention_jax.nn.protocols import (
     Encoder,
@@ -30,6 +31,7 @@ from attention_jax.nn.protocols import (
     tokens_left,
 )
 from attention_jax.nn.transformer import (
+    ONE_VECTOR,
     EncoderLayer,
     Layer,
     Residual,
@@ -45,6 +47,7 @@ class TransformerState(NamedTuple):
     Attributes:
       room: for how many tokens it was started.
       held: in a search with beams, which beam of its sentence holds each position of a row.
+      vector: added to each input, where the decoder does not attend to the source.
     """
 
     position: Int[Array, " b"]
@@ -53,6 +56,7 @@ class TransformerState(NamedTuple):
     cross_caches: list[CrossAttentionCache]
     room: Bool[Array, "b n 0"] | None = None
     held: Bool[Array, "b k n"] | None = None
+    vector: Float[Array, "b 1 m"] | None = None
 
     @property
     def tokens_left(self) -> int | None:
@@ -140,7 +144,10 @@ class Seq2SeqTransformer(nnx.Module):
       config: sizes and choices.
       encoder: makes another encoder, such as one of `models/speech.py`, which is called as
         `(source, source_mask, rngs=...)` and gives an `EncoderOutput`. None for one that reads
-        tokens.
+        tokens. Of tokens it is given the vectors of the same table, without positions.
+
+    Without attention between the two, the decoder's inputs are `E y_i + W s`, where s is the source
+    as one vector.
     """
 
     @clear_calls
@@ -158,10 +165,13 @@ class Seq2SeqTransformer(nnx.Module):
         stack = partial(transformer.stack, config=config, rngs=rngs)
         self.embedding = transformer.embedding_of(config, rngs=rngs)
         self.reads = encoder is None  # tokens
-        if self.reads:
+        self.attentive = config.cross_attention != ONE_VECTOR
+        if self.reads and self.attentive and config.recurrence is None:
             self.sequence_context = config.context
         self.encoder: Any = stack(EncoderLayer) if encoder is None else encoder(rngs)
-        self.decoder = stack(DecoderLayer)
+        self.decoder = stack(DecoderLayer if self.attentive else CausalLayer)
+        if not self.attentive:
+            self.bridge = Linear(config.width, config.width, dtype=dtype, rngs=rngs)
         if self.reads:
             self.encoder_norm = transformer.last_norm(config, rngs=rngs)
         self.decoder_norm = transformer.last_norm(config, rngs=rngs)
@@ -182,7 +192,7 @@ class Seq2SeqTransformer(nnx.Module):
     ) -> EncoderOutput:
         """Contextual vectors of the source."""
         if not self.reads:
-            return self.encoder(source, source_mask, rngs=rngs)
+            return self.encoder(self.embedding.vectors_of(source), source_mask, rngs=rngs)
         x = self.encoder(self._embed(source, rngs), source_mask, rngs=rngs)
         return EncoderOutput(self.encoder_norm(x), source_mask)
 
@@ -196,8 +206,14 @@ class Seq2SeqTransformer(nnx.Module):
         self, target: Int[Array, "b t"], memory: EncoderOutput, *, rngs: nnx.Rngs | None = None
     ) -> Float[Array, "b t m"]:
         """States before the output layer, of which `decode` gives the logits."""
-        x = self.decoder(self._embed(target, rngs), memory, rngs=rngs)
-        return self.decoder_norm(x)
+        x = self._embed(target, rngs)
+        if self.attentive:
+            return self.decoder_norm(self.decoder(x, memory, rngs=rngs))
+        return self.decoder_norm(self.decoder(x + self._vector(memory), rngs=rngs))
+
+    def _vector(self, memory: EncoderOutput) -> Float[Array, "b 1 m"]:
+        """All that a decoder without attention knows of the source."""
+        return self.bridge(memory.vector)[:, None]
 
     def unembed(self, x: Float[Array, "b t m"]) -> Float[Array, "b t v"]:
         """The output layer: logits of states, position by position."""
@@ -208,14 +224,16 @@ class Seq2SeqTransformer(nnx.Module):
         """Empty caches for `max_length` tokens, and the source's keys and values."""
         plain_types.room(max_length=max_length)
         batch, layers = memory.states.shape[0], self.decoder.each()
+        looking = layers if self.attentive else []
         return TransformerState(
             position=jnp.zeros(batch, jnp.int32),
             memory_mask=memory.mask,
-            caches=[layer.attention.init_cache(batch, max_length) for layer in layers],
+            caches=[layer.init_cache(batch, max_length) for layer in layers],
             cross_caches=[
-                layer.cross_attention.init_cross_cache(memory.states) for layer in layers
+                layer.cross_attention.init_cross_cache(memory.states) for layer in looking
             ],
             room=empty_room(batch, max_length),
+            vector=None if self.attentive else self._vector(memory),
         )
 
     def step(
@@ -228,13 +246,19 @@ class Seq2SeqTransformer(nnx.Module):
         """
         position, held = state.position[0], state.held
         held = None if held is None else ancestors(held, position)
-        at = position, state.memory_mask, held
         x = self.embedding_norm(self.embedding(token[:, None], position))
+        x = x if state.vector is None else x + state.vector
         caches, cross_caches = [], []
-        for layer, *own in zip(self.decoder.each(), state.caches, state.cross_caches, strict=True):
-            x, cache, cross_cache = layer.decode_step(x, *own, at)
+        for number, (layer, cache) in enumerate(
+            zip(self.decoder.each(), state.caches, strict=True)
+        ):
+            if self.attentive:
+                at, own = (position, state.memory_mask, held), state.cross_caches[number]
+                x, cache, own = layer.decode_step(x, cache, own, at)
+                cross_caches.append(own)
+            else:
+                x, cache = layer.decode_step(x, cache, position, held)
             caches.append(cache)
-            cross_caches.append(cross_cache)
         logits = self.unembed(self.decoder_norm(x))[:, 0]
         logits = checked_logits(logits, state.room, state.position)
         state = state._replace(

@@ -15,7 +15,6 @@ et al. 2006, ICML.
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
@@ -23,13 +22,14 @@ from jaxtyping import Array, Bool, Float
 
 from attention_jax.core import checks, plain_types
 from attention_jax.core.calls import clear_calls, clear_fields
-from attention_jax.nn import spec_augment, transformer
+from attention_jax.nn import spec_augment
 from attention_jax.nn.attention_calls import AttentionCall, record
-from attention_jax.nn.layers import Linear, dropout, placed
+from attention_jax.nn.encoders import TransformerEncoder
+from attention_jax.nn.layers import Linear, dropout
 from attention_jax.nn.protocols import EncoderOutput, PairInputs
-from attention_jax.nn.recurrent import CELLS, RNNConfig, scan_cell
+from attention_jax.nn.recurrent import RNNConfig, layer_of_cells, read_layer
 from attention_jax.nn.spec_augment import Augment
-from attention_jax.nn.transformer import EncoderLayer, TransformerConfig
+from attention_jax.nn.transformer import TransformerConfig
 
 
 @clear_fields
@@ -90,7 +90,7 @@ class Subsampling(nnx.Module):
         return self.project(x), mask
 
 
-class SpeechTransformerEncoder(nnx.Module):
+class SpeechTransformerEncoder(TransformerEncoder):
     """Subsampling, positions, then the layers of a Transformer's encoder.
 
     Args:
@@ -105,37 +105,16 @@ class SpeechTransformerEncoder(nnx.Module):
         plain_types.of_kind("listening", listening, AudioFrontEnd)
         listening.check()
         dtype = jnp.dtype(config.dtype)
-        self.config, self.listening = config, listening
+        self.listening = listening
         self.subsampling = Subsampling(listening, config.width, dtype=dtype, rngs=rngs)
-        init = nnx.initializers.normal(config.width**-0.5)
-        self.learned = (
-            nnx.Embed(config.max_length, config.width, embedding_init=init, dtype=dtype, rngs=rngs)
-            if config.positions == "learned"
-            else None
-        )
-        self.layers = transformer.stack(EncoderLayer, config, rngs=rngs)
-        self.norm = transformer.last_norm(config, rngs=rngs)
-        self.embedding_norm = transformer.embedding_norm(config, rngs=rngs)
-
-    def __call__(
-        self,
-        source: Float[Array, "b s f"],
-        source_mask: Bool[Array, "b s"],
-        *,
-        rngs: nnx.Rngs | None = None,
-    ) -> EncoderOutput:
-        x, mask = self.embed(source, source_mask, rngs=rngs)
-        x = self.layers(x, mask, rngs=rngs)
-        return EncoderOutput(self.norm(x), mask)
+        super().__init__(config, rngs=rngs)
 
     def embed(
         self, source: Array, source_mask: Array, *, rngs: nnx.Rngs | None = None
     ) -> tuple[Float[Array, "b k m"], Bool[Array, "b k"]]:
         """The input of the first layer, and which of its positions are real."""
         x = augmented(source, source_mask, self.listening.augment, rngs)
-        x, mask = self.subsampling(x, source_mask)
-        x = self.embedding_norm(placed(x, self.config.positions, self.learned))
-        return dropout(x, self.config.dropout_rate, rngs), mask
+        return super().embed(*self.subsampling(x, source_mask), rngs=rngs)
 
 
 class PyramidalRNNEncoder(nnx.Module):
@@ -169,17 +148,9 @@ class PyramidalRNNEncoder(nnx.Module):
             )
         self.config, self.listening = config, listening
         width, dtype = config.width, jnp.dtype(config.dtype)
-        ways = 2 if config.bidirectional else 1
-        checks.divides("directions", ways, "width", width)
         self.subsampling = Subsampling(listening, width, dtype=dtype, rngs=rngs)
-        cell = CELLS[config.cell]
         inputs = [width, *[2 * width] * listening.pyramid]
-        self.layers = nnx.List(
-            [
-                nnx.List([cell(n, width // ways, dtype=dtype, rngs=rngs) for _ in range(ways)])
-                for n in inputs
-            ]
-        )
+        self.layers = nnx.List([layer_of_cells(config, n, rngs=rngs) for n in inputs])
 
     def __call__(
         self,
@@ -195,13 +166,8 @@ class PyramidalRNNEncoder(nnx.Module):
             if number:
                 x, mask = _pairs(jnp.where(mask[..., None], x, 0)), mask[:, ::2]
             x = dropout(x, self.config.dropout_rate, rngs)
-            ways = [
-                scan_cell(cell, x, mask, reverse=backwards)
-                for cell, backwards in zip(cells, (False, True), strict=False)
-            ]
-            carries, states = zip(*ways, strict=True)
-            last.append(jax.tree.map(lambda *way: jnp.concatenate(way, axis=-1), *carries))
-            x = jnp.concatenate(states, axis=-1)
+            carry, x = read_layer(cells, x, mask)
+            last.append(carry)
         return EncoderOutput(x, mask, last[-self.config.layers :])
 
 

@@ -9,6 +9,7 @@ from attention_jax.nn.layers import Embedding, Linear, Stack
 from attention_jax.nn.patches import ImageConfig
 from attention_jax.nn.pooling import AttentionPooling
 from attention_jax.nn.protocols import Classifier, EncoderOutput, Language, Seq2Seq
+from attention_jax.nn.recurrence import Recurrence
 from attention_jax.nn.recurrent import RNNConfig
 from attention_jax.nn.transformer import EncoderLayer, TransformerConfig
 
@@ -27,6 +28,7 @@ __all__ = [
     "Linear",
     "MultiHeadAttention",
     "RNNConfig",
+    "Recurrence",
     "Rotary",
     "Scaling",
     "Seq2Seq",

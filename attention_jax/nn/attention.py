@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from attention_jax import variants
 from attention_jax.core import checks, masks, plain_types
@@ -245,12 +245,16 @@ class MultiHeadAttention(nnx.Module):
         return CrossAttentionCache(self._cache(*caches.of_sequences(keys, values)), state)
 
     def cross_step(
-        self, x: Float[Array, "r 1 m"], cache: CrossAttentionCache, visible: Bool[Array, "b s"]
+        self,
+        x: Float[Array, "r 1 m"],
+        cache: CrossAttentionCache,
+        visible: Bool[Array, "b s"],
+        key: PRNGKeyArray | None = None,
     ) -> tuple[CrossAttentionCache, Float[Array, "r 1 m"]]:
         """Cross-attention of the next position, to the keys that are `visible`.
 
         The cache may hold each source once for several rows, which lie together, where dot
-        products read it.
+        products read it. With a `key` a variant draws that does so in training.
         """
         source, state = cache
         q, scale = self.queries(x), self.dot_scale
@@ -258,10 +262,14 @@ class MultiHeadAttention(nnx.Module):
             return cache, self.merge(caches.attend(q, source, visible, scale=scale))
         keys, values = source.sequences
         if self.variant.cross_step is None:
-            own = self.attend(q, keys, values, mask=masks.keys(visible), features=self.features(x))
+            rngs = None if key is None else nnx.Rngs(dropout=key)
+            seen, features = masks.keys(visible), self.features(x)
+            own = self.attend(q, keys, values, mask=seen, rngs=rngs, features=features)
             return cache, self.merge(own)
-        params = plain(self.learned)
-        state, out = self.variant.cross_step(params, state, q[:, 0], keys, values, visible=visible)
+        params, more = plain(self.learned), {} if key is None else {"dropout_key": key}
+        state, out = self.variant.cross_step(
+            params, state, q[:, 0], keys, values, visible=visible, **more
+        )
         return cache._replace(state=state), self.merge(out[:, None])
 
     @property

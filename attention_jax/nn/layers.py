@@ -18,6 +18,7 @@ from attention_jax.core.positions import sinusoidal
 from attention_jax.core.types import Context
 from attention_jax.engine.context_layout import layout_of, positions_of
 
+ONE_TEXT = "For one text add a batch axis: `tokens[None]`."
 FEW_ROWS = 4  # with more, turning the scores takes what packing the table does
 
 OutSharding = jax.sharding.NamedSharding | jax.sharding.PartitionSpec | None
@@ -149,10 +150,16 @@ class Embedding(nnx.Module):
         )
 
     def __call__(self, tokens: Int[Array, "b t"], offset: int | Array | None = None) -> Array:
-        remedy = "For one text add a batch axis: `tokens[None]`."
-        checks.shape("tokens", tokens, "b t", remedy=remedy)
+        checks.shape("tokens", tokens, "b t", remedy=ONE_TEXT)
         checks.whole("tokens", tokens)
-        return self.place(self.table(tokens) * self.scale, offset)
+        return self.place(self.vectors_of(tokens), offset)
+
+    def vectors_of(self, source: Int[Array, "b t"] | Float[Array, "b t f"]) -> Array:
+        """The vectors of tokens, without positions; vectors are what they are."""
+        if not jnp.issubdtype(source.dtype, jnp.integer):
+            return source
+        checks.shape("tokens", source, "b t", remedy=ONE_TEXT)
+        return self.table(source) * self.scale
 
     def place(self, x: Float[Array, "b t m"], offset: int | Array | None = None) -> Array:
         """Vectors with their positions added, from `offset` on; None for whole sequences."""

@@ -14,11 +14,25 @@ from attention_jax.core.types import Context, State
 
 
 class EncoderOutput(NamedTuple):
-    """States of an encoder, as its decoder reads them."""
+    """States of an encoder, as its decoder reads them.
+
+    Attributes:
+      states: of each position.
+      mask: which positions are real.
+      summary: the last states of the cells of each layer; None of an encoder that has none.
+    """
 
     states: Float[Array, "b s m"]
     mask: Bool[Array, "b s"]
-    summary: State = None  # the encoder's last state, where the decoder starts from it
+    summary: State = None
+
+    @property
+    def vector(self) -> Float[Array, "b m"]:
+        """The source as one vector: the last state of the last cells, or the mean of all states."""
+        if self.summary is not None:
+            return jax.tree.leaves(self.summary)[-1]  # of the two of an LSTM, the output
+        real = self.mask[..., None].astype(self.states.dtype)
+        return (self.states * real).sum(1) / jnp.maximum(real.sum(1), 1)
 
 
 @runtime_checkable

@@ -27,9 +27,11 @@ from attention_jax.nn.feed_forward import ACTIVATIONS, FeedForward
 from attention_jax.nn.heads import Heads
 from attention_jax.nn.layers import Embedding, Stack, dropout
 from attention_jax.nn.norms import EPSILON, NORMS, PLACEMENTS, LayerNorm, RMSNorm, norm_of
+from attention_jax.nn.recurrence import Recurrence, RecurrentSublayer
 
 POSITIONS = ("sinusoidal", "learned", "rope", "none")
 STAND_IN = "scaled_dot"  # where the named variant cannot serve
+ONE_VECTOR = "none"  # between two sequences: no attention
 
 
 @clear_fields
@@ -43,7 +45,8 @@ class TransformerConfig(NamedTuple):
         that must see all, and between the two for one that goes by distances, which mean nothing
         between two sentences. Layers that differ have a pattern, which is repeated over them, and
         cut off at the last: "[3*gated_delta, scaled_dot]", or a tuple.
-      cross_attention: another one, or another pattern, between decoder and encoder.
+      cross_attention: another one, or another pattern, between decoder and encoder; or "none": then
+        all that the decoder knows of the source is one vector, added to each of its inputs.
       positions: one of `POSITIONS`.
       norm: where norms stand: "pre", before each sub-layer, "post", after its shortcut's sum, or
         "sandwich", before and after each sub-layer.
@@ -70,6 +73,7 @@ class TransformerConfig(NamedTuple):
       value_width: of values of each head; None for as wide as keys.
       output_bias: whether logits of tokens have a learned bias, the table being tied or not; those
         of images always do.
+      recurrence: a linear recurrence in place of self-attention; None for self-attention.
     """
 
     vocabulary_size: int
@@ -101,6 +105,7 @@ class TransformerConfig(NamedTuple):
     output_bias: bool = False
     head_width: int | None = None
     value_width: int | None = None
+    recurrence: Recurrence | None = None
 
     def check(self) -> None:
         """Raises ValueError where a field is of another type, or out of its range."""
@@ -121,15 +126,25 @@ class TransformerConfig(NamedTuple):
         checks.one_of("dtype", self.dtype, ("float32", "bfloat16"))
         if self.context is not None:
             contexts.checked(self.context)
-        for name in ("attention", "cross_attention"):
-            attention = getattr(self, name)
-            if attention is None:
-                continue
-            if self.scan and len(set(variants.pattern(attention, argument=name))) > 1:
-                raise ValueError(
-                    "`scan` must be False where layers differ: it runs one compiled layer; got "
-                    f"`{name}` {variants.label(attention)!r}. Leave `scan` out."
-                )
+        if self.recurrence is not None:
+            self.recurrence.check(width=self.width, heads=self.heads, context=self.context)
+        if self.scan:
+            self._check_alike("attention", variants.pattern(self.attention))
+            self._check_alike("cross_attention", self.cross_pattern)
+
+    def _check_alike(self, name: str, found: tuple[Variant | str, ...]) -> None:
+        if len(set(found)) > 1:
+            raise ValueError(
+                "`scan` must be False where layers differ: it runs one compiled layer; got "
+                f"`{name}` {variants.label(getattr(self, name))!r}. Leave `scan` out."
+            )
+
+    @property
+    def cross_pattern(self) -> tuple[Variant | str, ...]:
+        """The pattern of `cross_attention`; empty where that of self-attention serves."""
+        if self.cross_attention in (None, ONE_VECTOR):
+            return (ONE_VECTOR,) if self.cross_attention else ()
+        return variants.pattern(self.cross_attention, argument="cross_attention")
 
     def at(self, layer: int) -> "TransformerConfig":
         """The configuration of one layer, whose attention is no pattern.
@@ -137,10 +152,8 @@ class TransformerConfig(NamedTuple):
         >>> TransformerConfig(10, attention="[2*alibi, scaled_dot]").at(5).attention
         'scaled_dot'
         """
-        own, cross = variants.pattern(self.attention), None
-        if self.cross_attention is not None:
-            found = variants.pattern(self.cross_attention, argument="cross_attention")
-            cross = found[layer % len(found)]
+        own, between = variants.pattern(self.attention), self.cross_pattern
+        cross = between[layer % len(between)] if between else None
         return self._replace(attention=own[layer % len(own)], cross_attention=cross)
 
 
@@ -189,7 +202,10 @@ def attention_of(
 
 
 class Layer(nnx.Module):
-    """Self-attention and feed-forward blocks, each with its norm and shortcut."""
+    """Self-attention and feed-forward blocks, each with its norm and shortcut.
+
+    A recurrence stands in place of the self-attention where the configuration has one.
+    """
 
     role: str  # of the self-attention
 
@@ -198,7 +214,9 @@ class Layer(nnx.Module):
         plain_types.of_kind("config", config, TransformerConfig)
         config.check()
         own, self.sequence_context = variant_at(config, self.role), config.context
-        self.attention = attention_of(config, own, rope=config.positions == "rope", rngs=rngs)
+        self.recurrence = self._recurrence(config, rngs)
+        if self.recurrence is None:
+            self.attention = attention_of(config, own, rope=config.positions == "rope", rngs=rngs)
         self.feed_forward = FeedForward(
             config.width,
             config.feed_forward,
@@ -211,20 +229,49 @@ class Layer(nnx.Module):
         self.around_attention = Residual(config, rngs=rngs)
         self.around_feed_forward = Residual(config, rngs=rngs)
 
+    def _recurrence(self, config: TransformerConfig, rngs: nnx.Rngs) -> RecurrentSublayer | None:
+        if config.recurrence is None:
+            return None
+        return RecurrentSublayer(
+            config.width,
+            recurrence=config.recurrence,
+            both_ways=self.role == "bidirectional",
+            heads=config.heads,
+            dtype=jnp.dtype(config.dtype),
+            rngs=rngs,
+        )
+
     def self_attention(
-        self, x: Array, mask: MaskFunction | None = None, rngs: nnx.Rngs | None = None
+        self,
+        x: Array,
+        mask: MaskFunction | None = None,
+        rngs: nnx.Rngs | None = None,
+        *,
+        real: Array | None = None,
     ) -> Array:
-        """The self-attention block."""
+        """The self-attention block; a recurrence passes over what is not `real` [b t]."""
         inside, context = self.around_attention.pre_norm(x), self.sequence_context
-        update = self.attention(inside, mask=mask, rngs=rngs, context=context)
+        if self.recurrence is None:
+            update = self.attention(inside, mask=mask, rngs=rngs, context=context)
+        else:
+            update = self.recurrence(inside, real)
         return self.around_attention.add(x, update, rngs)
+
+    def init_cache(self, batch: int, length: int) -> State:
+        """The first cache of `self_attention_step`, for at most `length` positions."""
+        if self.recurrence is None:
+            return self.attention.init_cache(batch, length)
+        return self.recurrence.init_cache(batch)
 
     def self_attention_step(
         self, x: Array, cache: State, position: Array, held: Array | None = None
     ) -> tuple[Array, State]:
         """The self-attention block of the next positions, `x` [b t m], where it is causal."""
         inside = self.around_attention.pre_norm(x)
-        cache, update = self.attention.decode_step(inside, cache, position, held)
+        if self.recurrence is None:
+            cache, update = self.attention.decode_step(inside, cache, position, held)
+        else:
+            cache, update = self.recurrence.decode_step(inside, cache)
         return self.around_attention.add(x, update), cache
 
     def feed_forward_block(self, x: Array, rngs: nnx.Rngs | None = None) -> Array:
@@ -241,7 +288,7 @@ class EncoderLayer(Layer):
     def __call__(self, x: Array, visible: Array, *, rngs: nnx.Rngs | None = None) -> Array:
         """Lets each position of `x` see those where `visible` [b s]."""
         seen = masks.keys(whole(visible, self.sequence_context))
-        return self.feed_forward_block(self.self_attention(x, seen, rngs), rngs)
+        return self.feed_forward_block(self.self_attention(x, seen, rngs, real=visible), rngs)
 
 
 def variant_at(config: TransformerConfig, role: str) -> Variant:
@@ -255,9 +302,7 @@ def variant_at(config: TransformerConfig, role: str) -> Variant:
 
 def name_at(config: TransformerConfig, role: str) -> str:
     """The text of the variants of all layers in a role: of one, where they are alike."""
-    count = len(variants.pattern(config.attention))
-    if config.cross_attention is not None:
-        count = math.lcm(count, len(variants.pattern(config.cross_attention)))
+    count = math.lcm(len(variants.pattern(config.attention)), len(config.cross_pattern) or 1)
     return in_turn([_chosen(config.at(n), role) for n in range(min(count, config.layers))])
 
 
@@ -275,9 +320,9 @@ def in_turn(attentions: Sequence[Variant | str]) -> str:
 
 def _chosen(config: TransformerConfig, role: str) -> Variant | str:
     """Of the first layer."""
-    if role == "cross" and config.cross_attention is not None:
-        cross = variants.pattern(config.cross_attention, argument="cross_attention")[0]
-        if "cross" not in variants.resolve(cross).roles:
+    if role == "cross" and config.cross_pattern:
+        cross = config.cross_pattern[0]
+        if cross != ONE_VECTOR and "cross" not in variants.resolve(cross).roles:
             raise ValueError(
                 "`cross_attention` must serve between two sequences, of which distances and a "
                 f"common order mean nothing; got {variants.label(cross)!r}. Use "

@@ -28,12 +28,13 @@ def divided(graphdef: nnx.GraphDef, params: Params, context: Context) -> nnx.Gra
 
     def model(params: Params) -> Any:
         whole = nnx.merge(graphdef, params)
-        parts = [part for _, part in nnx.iter_graph(whole) if isinstance(part, OverSequences)]
-        if not parts:
+        every = [part for _, part in nnx.iter_graph(whole)]
+        parts = [part for part in every if isinstance(part, OverSequences)]
+        if not parts or any(getattr(part, "one_after_another", False) for part in every):
             raise ValueError(
                 f"`mesh` may share positions by {context.axis} among devices where layers of a "
-                "Transformer attend along them; this model has none. Leave it out, and give its "
-                "devices to data or fsdp."
+                "Transformer attend along them; this model has none, or reads one after another. "
+                "Leave it out, and give its devices to data or fsdp."
             )
         for part in parts:
             part.sequence_context = context

@@ -161,6 +161,7 @@ class Experiment(NamedTuple):
       contents: `(data) -> ` its parts by name, as `core.files.content_hash` takes them, so that a
         run that goes on is known to have the same; empty where flags alone decide.
       folder_name: `(config, data) -> ` the task in the name of a run's folder.
+      named: `(config) -> ` its model in a word, and its attention.
       learn: `(config, data, folder) -> known`; a folder that holds it already is believed, or
         refused where the data say otherwise.
       keep: `(known, folder)` writes it, where it is not there yet.
@@ -205,7 +206,11 @@ class Experiment(NamedTuple):
     scorer: Callable[[Any, Any, Any], Scorer]
     measures: tuple[str, ...]
     why_not: Callable[[str, str], str]
-    models: Mapping[str, Mapping[str, str]] = {"transformer": {"model": "transformer"}} | RNNS
+    named: Callable[[Any], tuple[str, str]] = lambda config: (
+        config.model.model,
+        config.model.attention_text,
+    )
+    models: Mapping[str, Mapping[str, Any]] = {"transformer": {"model": "transformer"}} | RNNS
     has_positions: bool = True
     has_costs: bool = False
     seed_is_of_data: bool = False

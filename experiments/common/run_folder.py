@@ -107,8 +107,8 @@ def choose(
     Raises:
       ValueError: the folder is in use, or holds nothing to go on with or to delete.
     """
-    run, model = config.run, config.model
-    name = "-".join((task, model.model, variants.slug(model.attention_text)))
+    run, (model, attention) = config.run, experiment.named(config)
+    name = "-".join((task, model, variants.slug(attention)))
     folder = places.folder("run", run.run or Path("runs") / name)
     leftovers.put_back(folder)
     is_run = (folder / "run.flags").exists()

@@ -85,7 +85,7 @@ def train(experiment: Experiment, config: Any) -> Path:
     settings = config.training.settings(config.run.seed, config.mesh)
     settings.check()
     together.check_mesh(
-        settings.mesh, model=config.model.model, has_positions=experiment.has_positions
+        settings.mesh, model=experiment.named(config)[0], has_positions=experiment.has_positions
     )
     experiment.objective(config)
     data = experiment.load(config)
@@ -156,7 +156,7 @@ def _trained(start: _Start, settings: TrainConfig) -> tuple[Run, dict[str, Any]]
         )
     print(time_shares.in_one_line(result.time_shares))
     config = attention_files.inside(config, folder)
-    facts = end_training(config, result, folder, record)
+    facts = end_training(experiment.named(config), config, result, folder, record)
     if not processes.is_first():
         return None
     return Run(experiment, config, folder, known, result.graphdef, result.params), facts
@@ -234,14 +234,18 @@ def _accept(start: _Start, known: Any, batches: Batches, discard: Callable[[], N
 
 
 def end_training(
-    config: Any, result: Result, folder: Path, record: run_folder.Record
+    named: tuple[str, str],
+    config: Any,
+    result: Result,
+    folder: Path,
+    record: run_folder.Record,
 ) -> dict[str, Any]:
     """Keeps the parameters, and returns what result.json says of every run."""
     memory = peak_memory_bytes()
     save_params(folder, result.params, record.identity)
     return {
-        "model": config.model.model,
-        "attention": config.model.attention_text,
+        "model": named[0],
+        "attention": named[1],
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(result.params)),
         "steps": result.steps,
         "seconds": round(result.seconds, 1),

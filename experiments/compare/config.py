@@ -12,7 +12,7 @@ from experiments.compare import launch_local
 
 Match = Literal["parameters", "flops", "time", "steps"]
 # Flags of one candidate, and of one run.
-OF_CANDIDATES = ("model", "attention", "attention_file", "cell")
+OF_CANDIDATES = ("model", "attention", "attention_file", "cell", "encoder", "decoder")
 OF_RUNS = ("run", "resume", "overwrite")
 # Where things are: they may be elsewhere when a comparison goes on.
 PLACES = ("compile_cache", "data_dir")
@@ -25,7 +25,9 @@ class CompareConfig(NamedTuple):
       experiment: whose runs are compared. Its flags are those of all runs; --help of
         experiments.images, for instance, lists them.
       folder: folder of the comparison. Default: runs/compare-<task>.
-      models: some of transformer, gru, lstm, of images also cnn; each with each of --attentions.
+      models: some of transformer, gru, lstm, of images also cnn, of translation also gru_heads
+        (with 4), gru_self_attention (above its encoder, with 4 heads), and transformer_ssru or
+        another linear recurrence in the decoder; each with each of --attentions.
         One such as gru:none, with an attention, stands as it is.
       attentions: attentions by name, with options, as "sliding_window(size=64)", or from a file,
         as "mine.py:manhattan(p=2)"; for RNNs also none. Default: that of the model.

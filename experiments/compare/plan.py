@@ -4,6 +4,7 @@ Matching by parameters chooses widths, by operations or time the number of steps
 evaluations and checkpoints keep their share of the steps. The first candidate sets the measure.
 """
 
+import math
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -86,9 +87,11 @@ def make_plan(
 def _width(config: Any, target: int, program: Program) -> dict[str, Any]:
     """The width with as many parameters; a feed-forward layer keeps its share of it."""
     values = flags.values(config)
-    is_transformer = values["model"] == "transformer"
+    above = bool(values.get("encoder_attention_layers"))
+    is_transformer = values["model"] == "transformer" or above
     # Sinusoids and rotations take coordinates of a head in pairs, and an RNN reads two ways.
-    multiple = 2 * values["heads"] if is_transformer else 2
+    heads = values["heads"] if is_transformer else 1
+    multiple = 2 * math.lcm(heads, values.get("decoder_heads", 1))
     share = values["feed_forward"] / values["width"]
 
     def sizes(width: int) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from attention_jax.data import tasks
 from attention_jax.evaluation import text
 from attention_jax.training import objectives
 from experiments.common import pairings, vocabularies
-from experiments.common.experiment import Experiment
-from experiments.translation import config, evaluate, page, predict
+from experiments.common.experiment import RNNS, Experiment
+from experiments.translation import config, evaluate, page, predict, sides
 
 EXPERIMENT = Experiment(
     name="translation",
@@ -14,6 +14,7 @@ EXPERIMENT = Experiment(
     load=config.load,
     contents=lambda task: {"train": task.train, "validation": task.validation, **task.tests},
     folder_name=lambda own, task: own.data.preset or own.data.task,
+    named=config.named,
     learn=config.learn,
     keep=vocabularies.keep,
     recall=vocabularies.recall,
@@ -27,6 +28,7 @@ EXPERIMENT = Experiment(
     scorer=evaluate.scorer,
     measures=text.MEASURES,
     why_not=pairings.decode,
+    models={"transformer": {"model": "transformer"}} | RNNS | sides.MODELS,
     has_costs=True,
     predict=predict.predict,
     page=page.PAGE,

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-import jax
 from flax import nnx
 
 from attention_jax.data import tasks
@@ -16,10 +15,8 @@ from attention_jax.data.text_files import UNICODE_FORMS, unicode_form
 from attention_jax.data.tokenizer import KINDS, Tokenizer
 from attention_jax.data.types import UNKNOWN, Example, Task
 from attention_jax.evaluation.text import TOKENIZERS
-from attention_jax.models.seq2seq_rnn import Seq2SeqRNN
-from attention_jax.models.seq2seq_transformer import Seq2SeqTransformer
-from attention_jax.nn.recurrent import RNNConfig
-from attention_jax.nn.transformer import TransformerConfig
+from attention_jax.models import seq2seq
+from attention_jax.models.seq2seq import Seq2SeqConfig
 from experiments.common import vocabularies
 from experiments.common.config import (
     LOSSES,
@@ -34,6 +31,8 @@ from experiments.common.config import (
 from experiments.common.experiment import Build
 from experiments.common.flags import Flag, Only
 from experiments.common.samples import SampleFlags
+from experiments.translation import sides
+from experiments.translation.sides import SideFlags
 
 MEASURES = (*LOSSES, "exact_match", "bleu", "chrf")  # of validation
 
@@ -107,6 +106,7 @@ class TranslationConfig(NamedTuple):
     run: RunFlags = RunFlags()
     data: DataFlags = DataFlags()
     model: ModelFlags = ModelFlags()
+    sides: SideFlags = SideFlags()
     training: Annotated[TrainingFlags, Only(select=MEASURES)] = TrainingFlags()
     shown: SampleFlags = SampleFlags()
     decoding: DecodingFlags = DecodingFlags()
@@ -169,22 +169,22 @@ def _check_tokenizer(own: DataFlags) -> None:
             )
 
 
-def network(config: TranslationConfig, vocabulary: Tokenizer) -> TransformerConfig | RNNConfig:
+def named(config: TranslationConfig) -> tuple[str, str]:
+    """The model in a word, and its attention."""
+    return sides.named(config.model, config.sides)
+
+
+def network(config: TranslationConfig, vocabulary: Tokenizer) -> sides.Network:
     """Sizes and choices of the model."""
     # What is decoded may be longer than what was learned.
-    return config.model.network(vocabulary.size, max_length=4 * config.data.max_length)
+    length = 4 * config.data.max_length
+    return sides.network(config.model, config.sides, vocabulary.size, max_length=length)
 
 
 def build(config: TranslationConfig, vocabulary: Tokenizer) -> Build:
     """`key -> model`."""
     own = network(config, vocabulary)
-
-    def make(key: jax.Array) -> nnx.Module:
-        if isinstance(own, RNNConfig):
-            return Seq2SeqRNN(own, rngs=nnx.Rngs(key))
-        return Seq2SeqTransformer(own, rngs=nnx.Rngs(key))
-
-    return make
+    return lambda key: seq2seq.build(own, rngs=nnx.Rngs(key))
 
 
 def notes(config: TranslationConfig, task: Task, vocabulary: Tokenizer) -> Iterator[str]:
@@ -206,7 +206,10 @@ def notes(config: TranslationConfig, task: Task, vocabulary: Tokenizer) -> Itera
                 f"{alike} of {len(own)} sources of {name} are in training too, but for case, "
                 "spaces, punctuation and variants of characters"
             )
-    line = attention_line(config.model.network(1, max_length=1))
+    own = network(config, vocabulary)
+    line = sides.described(own)
+    if line is None and not isinstance(own, Seq2SeqConfig):
+        line = attention_line(own)
     if line:
         yield line
 

@@ -142,7 +142,7 @@ def closing_text(run: Run, summary: dict[str, Any], samples: Sequence[tuple[Exam
         lines.append(f"{name:<16}{scores['exact_match']:>12.2%}{own}")
     lines += ["", *(scores[f"{key}_signature"] for key in _COLUMNS.values())]
     lines.append(f"\n{summary['parameters']:,} parameters, {summary['seconds']:.0f} s of training")
-    attends = run.config.model.attention_text != "none"
+    attends = "none" not in (run.experiment.named(run.config)[1], run.config.model.cross_attention)
     drawn = [f"{run.folder}/curves.png", *([f"{run.folder}/attention_1.png"] if attends else [])]
     lines.append(f"figures: {' '.join(drawn)}")
     lines.append(next_command(run.folder, f"--text={samples[0][0].source}"))

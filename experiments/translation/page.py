@@ -15,9 +15,9 @@ ROWS = 8  # sentences translated at once
 
 def about(run: Run) -> str:
     """The model of a run, in a few words."""
-    own = run.config.model
-    line = described(own.model, own.attention_text)
-    if own.model == "transformer" and own.cross_attention:
+    own, name = run.config.model, run.experiment.named(run.config)
+    line = described(*name)
+    if name[0] == "transformer" and own.cross_attention:
         line += f", to the source {variants.slug(own.cross_attention)}"
     return line
 

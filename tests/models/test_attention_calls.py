@@ -56,6 +56,13 @@ CASES = {
         PAIRS,
         [],
     ),
+    "rnn with heads, below self-attention": (
+        lambda rngs: models.Seq2SeqRNN(
+            CELLS._replace(decoder_heads=2, self_attention=SIZES), rngs=rngs
+        ),
+        PAIRS,
+        ["self_attention.layers.layers.0.attention encoder", "attention cross"],
+    ),
     "ctc": (ctc, SPEECH, ["encoder.layers.layers.0.attention encoder"]),
     "language transformer": (
         lambda rngs: models.TransformerLM(SIZES._replace(scan=True), rngs=rngs),

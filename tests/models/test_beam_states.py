@@ -10,6 +10,7 @@ from attention_jax.decoding import search, stages
 from attention_jax.models.seq2seq_rnn import Seq2SeqRNN
 from attention_jax.models.seq2seq_transformer import Seq2SeqTransformer
 from attention_jax.nn.protocols import BeamState
+from attention_jax.nn.recurrence import Recurrence
 from attention_jax.nn.recurrent import RNNConfig
 from attention_jax.nn.transformer import TransformerConfig
 
@@ -20,8 +21,15 @@ TRANSFORMERS = {
     "distances": {"attention": "alibi"},
     "a state": {"attention": "linear"},
     "another between the sequences": {"cross_attention": "coverage"},
+    "a recurrence, one vector": {"recurrence": Recurrence("rg_lru"), "cross_attention": "none"},
 }
-RNNS = {"additive": {}, "none": {"attention": "none"}, "coverage": {"attention": "coverage"}}
+RNNS = {
+    "additive": {},
+    "none": {"attention": "none"},
+    "coverage": {"attention": "coverage"},
+    "heads of dot products": {"attention": "dot", "decoder_heads": 2},
+    "heads of another score": {"decoder_heads": 2},
+}
 
 
 def build(name):
@@ -43,7 +51,15 @@ def flattened(step, state):
     return plain, leaves
 
 
-@pytest.mark.parametrize("name", [*TRANSFORMERS, *RNNS])
+# Others stand for these in the fast tests.
+LONG = ("a recurrence, one vector", "heads of dot products")
+ALL = [
+    pytest.param(name, marks=pytest.mark.slow) if name in LONG else name
+    for name in (*TRANSFORMERS, *RNNS)
+]
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_a_search_finds_what_it_finds_where_all_moves(name):
     model = build(name)
     source = jax.random.randint(jax.random.key(1), (3, 6), 3, TOKENS)

@@ -9,8 +9,9 @@ from flax import nnx
 from attention_jax.analysis import attention_maps
 from attention_jax.core.types import ROLES
 from attention_jax.data.types import Seq2SeqBatch
-from attention_jax.models import seq2seq_rnn, seq2seq_transformer
-from attention_jax.nn import recurrent, transformer
+from attention_jax.models import seq2seq, seq2seq_rnn, seq2seq_transformer
+from attention_jax.nn import linear_cells, recurrent, transformer
+from attention_jax.nn.recurrence import Recurrence
 from tests.support.passes import forward_and_backward
 
 SIZES = {"vocabulary_size": 11, "width": 8, "layers": 2, "dropout_rate": 0.5}
@@ -42,6 +43,8 @@ TRANSFORMERS = {
     "additive": {"attention": "additive"},
     "coverage": {"attention": "coverage"},
     "linear": {"attention": "linear", "positions": "none"},
+    "one vector": {"cross_attention": "none"},
+    "scanned rg_lru, one way": {"scan": True, "recurrence": Recurrence("rg_lru", False)},
 }
 RNNS = {
     "gru": {},
@@ -58,12 +61,45 @@ RNNS = {
         "attention": "location_aware",
         "input_feeding": False,
     },
+    "gru, heads of a score": {"decoder_heads": 2},
+    "lstm, heads that mix": {"cell": "lstm", "decoder_heads": 2, "attention": "talking_heads"},
+    "gru, heads with a state, without feeding": {
+        "decoder_heads": 2,
+        "attention": "coverage",
+        "input_feeding": False,
+    },
+    "gru, self-attention above": {
+        "self_attention": transformer.TransformerConfig(11, 8, 1, 2, feed_forward=16)
+    },
+}
+# Encoder, decoder, and the attention between them.
+SIDES = {
+    "transformer, ssru": ("transformer", "ssru", None),
+    "min_gru, rg_lru": ("min_gru", "rg_lru", "additive"),
+    "gru, mlstm": ("gru", "mlstm", "coverage"),
+    "mlstm, lstm": ("mlstm", "lstm", "additive"),
+    "transformer, gru": ("transformer", "gru", "none"),
+    "lstm, transformer": ("lstm", "transformer", "none"),
+    "gru, lstm": ("gru", "lstm", "dot"),
+    "lstm, gru": ("lstm", "gru", "none"),
 }
 RECOMPUTED = {"recomputed": {"remat": True}}
 
 
+def side(kind, between):
+    if kind in recurrent.CELLS:
+        return recurrent.RNNConfig(**SIZES, cell=kind, attention=between or "additive")
+    config = transformer.TransformerConfig(**SIZES, heads=2, feed_forward=16)
+    own = Recurrence(kind) if kind in linear_cells.CELLS else None
+    return config._replace(recurrence=own, cross_attention=between)
+
+
 def build(name):
     rngs = nnx.Rngs(0)
+    if name in SIDES:
+        encoder, decoder, between = SIDES[name]
+        config = seq2seq.Seq2SeqConfig(side(encoder, None), side(decoder, between))
+        return seq2seq.build(config, rngs=rngs)
     if name in RNNS:
         return seq2seq_rnn.Seq2SeqRNN(recurrent.RNNConfig(**SIZES, **RNNS[name]), rngs=rngs)
     options = SIZES | {"heads": 2, "feed_forward": 16} | (TRANSFORMERS | RECOMPUTED)[name]
@@ -85,10 +121,16 @@ LONG = (
     "lstm, untied",
     "gru, coverage",
     "lstm, location aware, without feeding",
+    "one vector",
+    "scanned rg_lru, one way",
+    "lstm, heads that mix",
+    "gru, heads with a state, without feeding",
+    "gru, self-attention above",
+    *(name for name in SIDES if name != "transformer, ssru"),
 )
 ALL = [
     pytest.param(name, marks=pytest.mark.slow) if name in LONG else name
-    for name in (*TRANSFORMERS, *RNNS)
+    for name in (*TRANSFORMERS, *RNNS, *SIDES)
 ]
 
 

@@ -7,6 +7,8 @@ from flax import nnx
 from jax.sharding import PartitionSpec as P
 
 from attention_jax.models import language, seq2seq_rnn, seq2seq_transformer
+from attention_jax.nn.linear_cells import CELLS
+from attention_jax.nn.recurrence import Recurrence
 from attention_jax.nn.recurrent import RNNConfig
 from attention_jax.nn.transformer import TransformerConfig
 from attention_jax.parallel import heads_of, rules
@@ -39,6 +41,8 @@ BUILDS = {
     "gated": lm(activation="swiglu", scan=True),
     "gru": rnn(),
     "lstm": rnn(cell="lstm", tied=False),
+    "heads": rnn(decoder_heads=4),
+    **{name: transformer(recurrence=Recurrence(name)) for name in CELLS},
 }
 
 
