@@ -25,6 +25,7 @@ def marks(promise):
 
 # Those of the library, and forms of them that differ as much as others do.
 NAMES = [*variants.names(), "gated(gates='input')", "gated_delta(gates='input')"]
+NAMES += ["titans(batch=2)"]
 
 
 @pytest.fixture(params=NAMES, scope="module")
