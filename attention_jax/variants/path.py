@@ -121,8 +121,10 @@ def _directions(
     return unit(w)
 
 
-def _start(back: int, params: Params, batch: int, length: int, **sizes: Any) -> State:
-    del params
+def _start(
+    back: int, params: Params, batch: int, length: int, *, heads: int, **sizes: Any
+) -> State:
+    del params, heads
     cache = householder_cache.empty(batch, length, **sizes)
     shape = batch, back, sizes["kv_heads"], sizes["head_width"]
     return State(cache, jnp.zeros(shape, cache.keys.dtype))

@@ -1,9 +1,10 @@
 """Decoding of `householder`: keys that each step moves by its own map, all at once."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from attention_jax.core import checks, normalizers
@@ -24,14 +25,21 @@ class Cache(NamedTuple):
     position: Int[Array, " b"]
 
 
-def empty(batch: int, length: int, **sizes: Any) -> Cache:
-    """The cache before the first position; sizes are those of `Variant.start`."""
-    heads, width, value_width = (sizes[x] for x in ("kv_heads", "head_width", "value_width"))
+def empty(
+    batch: int,
+    length: int,
+    *,
+    kv_heads: int,
+    head_width: int,
+    value_width: int,
+    dtype: DTypeLike,
+) -> Cache:
+    """The cache before the first position."""
     # Moved at every step, keys would lose what a narrow dtype rounds away each time.
-    dtype = wide_dtype(jax.ShapeDtypeStruct((), sizes["dtype"]))
+    wide = wide_dtype(jax.ShapeDtypeStruct((), dtype))
     return Cache(
-        jnp.zeros((batch, length, heads, width), dtype),
-        jnp.zeros((batch, length, heads, value_width), sizes["dtype"]),
+        jnp.zeros((batch, length, kv_heads, head_width), wide),
+        jnp.zeros((batch, length, kv_heads, value_width), dtype),
         jnp.zeros(batch, jnp.int32),
     )
 
