@@ -97,7 +97,7 @@ def _far(
     sums: Float[Array, "b c h d e"],
     size: int,
 ) -> Float[Array, "b t h e"]:
-    """What queries in the second half of a piece of two sizes read of the first half."""
+    """The first half of each piece, as read by the queries in its second half."""
     t = q.shape[1]
     q, log_decay, weight = (_pieces(x, 2 * size)[:, :, size:] for x in (q, log_decay, weight))
     share = weight * jnp.exp(jnp.cumsum(log_decay, axis=2))

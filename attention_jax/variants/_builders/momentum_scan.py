@@ -52,7 +52,7 @@ class Shares(NamedTuple):
 
 
 def _shares(*gates: Float[Array, "b h c n 1"]) -> Shares:
-    """What is written at j is in S at m as momentum leaves it, and S at m in M at i as M fades."""
+    """Shares by way of S at each m: of writes at j by momentum until m, in M at i by what fades."""
     log_keep, log_momentum, adds = gates
     keep, momentum = (decay_of(x).factors() for x in (log_keep, log_momentum))
     fades = keep.between[..., 0] * adds.mT
