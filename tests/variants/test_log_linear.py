@@ -29,7 +29,7 @@ def pieces(t):
     return found
 
 
-def oracle(params, x, q, k, v):
+def oracle(params, x, q, k, v, hidden=()):
     """Equation 4 of arXiv:2506.04761 over the sums of Mamba-2, one position after another."""
     params = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
     x, q, k, v = (np.asarray(a, np.float64) for a in (x, q, k, v))
@@ -37,8 +37,10 @@ def oracle(params, x, q, k, v):
     for b, h in np.ndindex(q.shape[0], q.shape[2]):
         at = h * k.shape[2] // q.shape[2]
         heads = {"q": q[b, :, h], "k": k[b, :, at], "v": v[b, :, at]}
-        heads = {name: mixed(params, name, own, h) for name, own in heads.items()}
+        heads = {name: mixed(params, name, own, h, hidden) for name, own in heads.items()}
         steps = softplus(x[b] @ params["step"][:, h] + params["bias"][h])
+        for j in hidden:
+            steps[j], heads["v"][j] = 0, 0
         weights = softplus(params["scale"][h] * (x[b] @ params["weights"][:, h]))
         for t in range(q.shape[1]):
             y = params["skip"][h] * heads["v"][t]
@@ -51,10 +53,14 @@ def oracle(params, x, q, k, v):
     return out / np.sqrt((out**2).mean((2, 3), keepdims=True) + 1e-5)
 
 
-def mixed(params, name, x, h):
+def mixed(params, name, x, h, hidden):
+    """After the convolution, of which later positions see nothing of a hidden one."""
     taps, shift = (params[part][name][h] for part in ("taps", "shift"))
+    seen = np.where(np.isin(np.arange(len(x)), hidden)[:, None], 0, x)
+    now = x if name == "q" else seen
     rows = [
-        sum(taps[lag, : x.shape[1]] * x[t - lag] for lag in range(min(len(taps), t + 1)))
+        taps[0, : x.shape[1]] * now[t]
+        + sum(taps[lag, : x.shape[1]] * seen[t - lag] for lag in range(1, min(len(taps), t + 1)))
         for t in range(len(x))
     ]
     return silu(np.asarray(rows) + shift[: x.shape[1]])
@@ -64,9 +70,10 @@ def made(x, **options):
     variant = variants.get("log_linear", **options)
     params = variant.init(jax.random.key(0), heads=4, kv_heads=2, head_width=8, width=x.shape[-1])
     run = jax.jit(
-        lambda params, x, *qkv: variant.attend(
-            params, *qkv, CAUSAL, features=variant.features(params, x)
-        )
+        lambda params, x, *qkv, options=CAUSAL: variant.attend(
+            params, *qkv, options, features=variant.features(params, x)
+        ),
+        static_argnames="options",
     )
     return variant, params, run
 
@@ -75,6 +82,16 @@ def test_matches_the_equations(draw, qkv):
     x = draw(2, 5, 12)
     _, params, run = made(x)
     np.testing.assert_allclose(run(params, x, *qkv), oracle(params, x, *qkv), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_hidden_positions_keep_their_place_alone(draw, qkv):
+    x = draw(2, 5, 12)
+    _, params, run = made(x)
+    shown = masks.keys(jnp.asarray([[False, True, True, False, True]] * 2))
+    got = run(params, x, *qkv, options=Options(mask=masks.causal & shown))
+    expected = oracle(params, x, *qkv, hidden=(0, 3))
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.slow
