@@ -114,12 +114,27 @@ def family(variant: Variant, *, linear: bool) -> str:
         return "alignments"
     if variant.score is not None:
         return "scores of a pair"
-    if variant.mask_kind == "keywise":
+    if variant.mask_kind == "keywise" and not _keeps_positions(variant):
         return "sums and states"
     if not linear:
         return "all weights at once"
     # Where distances mean something, there is no place between two sequences.
     return "normalizers, gates and heads" if "cross" in variant.roles else "positions and patterns"
+
+
+def _keeps_positions(variant: Variant) -> bool:
+    """True if the state of decoding grows as the sequence does, so that it is no sum."""
+    start = by_queries(variant).start
+    if start is None:
+        return False
+    params = jax.eval_shape(lambda key: by_queries(variant).init(key, **SIZES), jax.random.key(0))
+    sizes = SIZES | {"value_width": SIZES["head_width"], "dtype": jnp.float32}
+
+    def numbers(length: int) -> int:
+        state = jax.eval_shape(lambda params: start(params, 1, length, **sizes), params)
+        return sum(x.size for x in jax.tree.leaves(state))
+
+    return numbers(LENGTHS[-1]) > 1.5 * numbers(LENGTHS[-1] // 2)
 
 
 def ways(variant: Variant) -> dict[str, MaskFunction | None]:

@@ -82,7 +82,7 @@ def test_what_attention_chooses_lowers(name):
 
 LINEAR = ("linear", "cosformer", "performer", "retention", "gated_linear", "delta")
 LINEAR += ("gated_delta(gates='key')",)
-OF_INPUT = ("mamba2", "delta_product", "kda", "rwkv7")
+OF_INPUT = ("mamba2", "delta_product", "kda", "rwkv7", "path", "log_linear", "ttt", "titans")
 
 
 @pytest.mark.parametrize("name", LINEAR + OF_INPUT)

@@ -28,6 +28,7 @@ def marks(promise):
 # Those of the library, and forms of them that differ as much as others do.
 NAMES = [*variants.names(), "gated(gates='query')", "gated_delta(gates='key')"]
 NAMES += ["forgetting(gates='key')", "latent(rotary_width=0, query_latent_width=5)"]
+NAMES += ["titans(batch=2)"]
 
 
 @pytest.fixture(params=NAMES, scope="module")

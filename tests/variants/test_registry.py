@@ -109,7 +109,7 @@ def test_a_file_that_was_changed_is_read_again(tmp_path):
         ("slidng_window", r"\. Did you mean sliding_window\?$"),
         ("scaled-dot", r"\. Did you mean scaled_dot\?$"),
         ("GQA", r"\. Did you mean gqa"),
-        ("telepathy", r"got 'telepathy'\.$"),
+        ("clairvoyance", r"got 'clairvoyance'\.$"),
     ],
 )
 def test_an_unknown_name_is_guessed(name, meant):

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 # Positions in a chunk, within which pairs are weighed. With a decay of its own for each channel, a
 # pair costs `d` exponentials, so these chunks are short; the delta rule solves a system in each.
@@ -116,8 +116,11 @@ def added(
 
 
 def by_blocks(
-    block: Callable[..., tuple[Array, Array]], start: Array, inputs: tuple[Array, ...], chunk: int
-) -> tuple[Array, Float[Array, "b t h e"]]:
+    block: Callable[..., tuple[PyTree, Array]],
+    start: PyTree,
+    inputs: tuple[Array, ...],
+    chunk: int,
+) -> tuple[PyTree, Float[Array, "b t h e"]]:
     """The last state and the outputs of `block(chunk, state, *inputs)`, one after another."""
     b, t, h, _ = inputs[0].shape
     chunk = max(1, min(chunk, t))
@@ -125,7 +128,7 @@ def by_blocks(
     # Blocks as long as each other, so that the last is not filled up in vain.
     size = chunk * max(1, -(-t // (chunk * count)))
 
-    def body(state: Array, each: tuple[Array, ...]) -> tuple[Array, Array]:
+    def body(state: PyTree, each: tuple[Array, ...]) -> tuple[PyTree, Array]:
         return block(chunk, state, *each)
 
     def parts(x: Array) -> Array:

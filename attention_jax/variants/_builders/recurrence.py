@@ -27,12 +27,12 @@ class RecurrentState(NamedTuple):
     """State of a recurrence.
 
     Attributes:
-      sums: the state of each head.
+      sums: the state of each head, one matrix or what `Recurrence.empty` makes.
       q, k, v: the last vectors that convolutions reach back to, the latest first; of keys and
         values n m heads, where a position writes m of them.
     """
 
-    sums: Float[Array, "b h d e"]
+    sums: PyTree
     q: Float[Array, "b n h d"]
     k: Float[Array, "b n hm d"]
     v: Float[Array, "b n hm e"]
@@ -71,23 +71,28 @@ class Recurrence(NamedTuple):
       arrays: `(given, q, k, v) -> arrays`, after convolutions: of each position, all that the
         others need, the query first. A hidden position must leave the state as it is, and
         log-decays be those of `given.decay`.
-      scan: `(*arrays, start=state) -> (state, out [b t h e])`.
-      moved: `(*arrays but the query) -> moves, added`: by what all positions move the state before
-        them, and what they add to it.
-      before: of `exchange`: `state_before` where states fade, `delta_state_before` where a matrix
-        moves them.
+      scan: `(*arrays, start=state) -> (state, out [b t h e])`, from zeros or `empty` where `start`
+        is None; where `moved` is, the state need not be known.
       step: `(state, *arrays of one position) -> (state, out [b h e])`.
       finish: `(given, out, *arrays) -> out`.
+      moved: `(*arrays but the query) -> moves, added`: by what all positions move the state before
+        them, and what they add to it; None where that is not known, so that no shard can go on
+        from the state of the one before.
+      before: of `exchange`: `state_before` where states fade, `delta_state_before` where a matrix
+        moves them; None where `moved` is.
+      empty: `(params, length, shape [b h d e], dtype) -> state` before the first position; None
+        for a matrix of zeros.
       writes: keys and values of a position.
       further: `(features) -> keys [b t h m-1 d], values`, where a position writes m of them.
     """
 
     arrays: Callable[..., tuple[Array, ...]]
-    scan: Callable[..., tuple[Array, Array]]
-    moved: Callable[..., tuple[Array, Array]]
-    before: Callable[..., Array | None]
-    step: Callable[..., tuple[Array, Array]]
+    scan: Callable[..., tuple[Array | None, Array]]
+    step: Callable[..., tuple[PyTree, Array]]
     finish: Callable[..., Array]
+    moved: Callable[..., tuple[Array, Array]] | None = None
+    before: Callable[..., Array | None] | None = None
+    empty: Callable[..., PyTree] | None = None
     writes: int = 1
     further: Callable[[PyTree], tuple[Array, Array]] | None = None
 
@@ -110,17 +115,17 @@ def from_recurrence(
       convolution: positions that the causal convolutions of q, k and v span; None for none.
     """
 
-    back = (convolution or 1) - 1
+    back, goes_on = (convolution or 1) - 1, of.moved is not None
     return Variant(
         init,
         compiled(partial(_attend, name, of, back)),
-        partial(_start, back, of.writes),
+        partial(_start, back, of),
         partial(_step, of),
         roles=("causal",),
         mask_kind="keywise",
-        divides=True,
+        divides=goes_on,
         features=features,
-        extend=compiled_extension(partial(_extend, of, back)),
+        extend=compiled_extension(partial(_extend, of, back)) if goes_on else None,
     )
 
 
@@ -135,11 +140,12 @@ def _attend(
     options: Options = Options(),
     features: PyTree = None,
 ) -> Float[Array, "b t h e"]:
-    got, _, layout = exchange.prepared(name, q, k, v, options)
+    got, _, layout = exchange.prepared(name, q, k, v, options, packs=of.moved is not None)
     only_causal(name, got.causal)
     tail = partial(exchange.tail_before, layout, count=back)
     given, arrays, _ = _taken_in(of, params, features, got, lambda now: map(tail, now))
-    _, out = of.scan(*arrays, start=of.before(layout, of.moved, *arrays[1:]))
+    start = None if of.before is None else of.before(layout, of.moved, *arrays[1:])
+    _, out = of.scan(*arrays, start=start)
     return finalize(got, of.finish(given, out, *arrays), q.dtype)
 
 
@@ -194,13 +200,16 @@ def _taken_in(
     return given, of.arrays(given, *_convolved(given, (got.q, k, v), reach)), reach
 
 
-def _start(back: int, writes: int, params: Params, batch: int, length: int, **sizes: Any) -> Any:
+def _start(
+    back: int, of: Recurrence, params: Params, batch: int, length: int, **sizes: Any
+) -> RecurrentState:
     """The state before the first position, whose convolutions reach `back` positions back."""
-    del params, length
     heads, width, value_width = (sizes[x] for x in ("heads", "head_width", "value_width"))
     dtype = wide_dtype(jnp.zeros((), sizes["dtype"]))
-    sums = jnp.zeros((batch, heads, width, value_width), dtype)
-    shapes = (heads, width), (heads * writes, width), (heads * writes, value_width)
+    shape = batch, heads, width, value_width
+    empty = of.empty
+    sums = jnp.zeros(shape, dtype) if empty is None else empty(params, length, shape, dtype)
+    shapes = (heads, width), (heads * of.writes, width), (heads * of.writes, value_width)
     return RecurrentState(sums, *(jnp.zeros((batch, back, *own), dtype) for own in shapes))
 
 
@@ -212,7 +221,7 @@ def _turn(
     qkv: tuple[Array, Array, Array],
 ) -> tuple[RecurrentState, Float[Array, "b h e"]]:
     """The state and the output of the next position."""
-    dtype, heads = state.sums.dtype, qkv[0].shape[1]
+    dtype, heads = state.q.dtype, qkv[0].shape[1]
     q, *own = (spread(x[:, None].astype(dtype), heads) for x in qkv)
     given = Given(params, features, own[0], jnp.ones((1, 1), bool))
     new = q, *_with_further(of, given, *own)

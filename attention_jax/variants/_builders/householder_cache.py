@@ -1,0 +1,66 @@
+"""Decoding of `householder`: keys that each step moves by its own map, all at once."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int
+
+from attention_jax.core import checks, normalizers
+from attention_jax.core.numerics import wide_dtype
+
+
+class Cache(NamedTuple):
+    """The positions so far.
+
+    Attributes:
+      keys: moved up to now.
+      values: as they were given.
+      position: of the next query.
+    """
+
+    keys: Float[Array, "b s g d"]
+    values: Float[Array, "b s g e"]
+    position: Int[Array, " b"]
+
+
+def empty(
+    batch: int,
+    length: int,
+    *,
+    kv_heads: int,
+    head_width: int,
+    value_width: int,
+    dtype: DTypeLike,
+) -> Cache:
+    """The cache before the first position."""
+    # Moved at every step, keys would lose what a narrow dtype rounds away each time.
+    wide = wide_dtype(jax.ShapeDtypeStruct((), dtype))
+    return Cache(
+        jnp.zeros((batch, length, kv_heads, head_width), wide),
+        jnp.zeros((batch, length, kv_heads, value_width), dtype),
+        jnp.zeros(batch, jnp.int32),
+    )
+
+
+def step(
+    cache: Cache,
+    q: Float[Array, "b h d"],
+    k: Float[Array, "b g d"],
+    v: Float[Array, "b g e"],
+    w: Float[Array, "b g d"],
+    strength: Float[Array, "b g"],
+) -> tuple[Cache, Float[Array, "b h e"]]:
+    """The next position, as `householder.mixed` has it; NaN where there is no room for it."""
+    dtype, at, length = cache.keys.dtype, cache.position, cache.keys.shape[1]
+    has_room, rows = checks.within(at, length), jnp.arange(len(at))
+    along = jnp.einsum("bsgd,bgd->bsg", cache.keys, w) * strength[:, None]
+    keys = (cache.keys - along[..., None] * w[:, None]).at[rows, at].set(k.astype(dtype))
+    values = cache.values.at[rows, at].set(v.astype(cache.values.dtype))
+    (b, h, d), g = q.shape, k.shape[1]
+    logits = jnp.einsum("bgrd,bsgd->bgrs", q.astype(dtype).reshape(b, g, h // g, d), keys)
+    seen = (jnp.arange(length)[None] <= at[:, None])[:, None, None]
+    weights = normalizers.softmax.weights(logits, seen)
+    out = jnp.einsum("bgrs,bsge->bgre", weights, values.astype(dtype)).reshape(b, h, -1)
+    return Cache(keys, values, at + 1), jnp.where(has_room[:, None, None], out, jnp.nan)
