@@ -26,7 +26,7 @@ HEADS, WIDTH = 8, 64
 
 
 class CacheCost(NamedTuple):
-    """What a layer holds.
+    """Bytes of the cache of a layer.
 
     Attributes:
       role: "causal" where tokens are those read and written so far, "cross" where they are those
@@ -97,7 +97,7 @@ def lines(variant: Variant) -> Iterator[str]:
     """The cost at each of `LENGTHS` as text; or a line that says why there is none."""
     try:
         found = cache_cost(variant, LENGTHS[0])
-    except ValueError as error:
+    except Exception as error:  # whatever a person's own variant raises
         yield f"Cache of a layer: {one_line(error)}"
         return
     what = "tokens" if found.role == "causal" else "tokens of the other sequence"
@@ -105,7 +105,7 @@ def lines(variant: Variant) -> Iterator[str]:
     for length in LENGTHS:
         try:
             own = cache_cost(variant, length)
-        except ValueError as error:
+        except Exception as error:
             yield f"  {length:>6,}: {one_line(error)}"
             continue
         yield f"  {length:>6,}: {own.bytes:>13,} bytes, of which a token {own.bytes_a_token:,}"

@@ -39,7 +39,9 @@ def lift(function: Callable | None, program: ClosedJaxpr | None) -> Lifted:
     held = values.arrays_of(function)
     if len(held) >= len(program.consts):
         empty = values.without_arrays(function)
-        return Lifted(held, lambda arrays: values.with_arrays(empty, arrays))
+        # What is one array stays one.
+        first = [next(i for i, x in enumerate(held) if x is own) for own in held]
+        return Lifted(held, lambda arrays: values.with_arrays(empty, [arrays[i] for i in first]))
     consts = [jnp.asarray(x) for x in program.consts]
 
     def bound(arrays: PyTree) -> Callable[..., Array]:

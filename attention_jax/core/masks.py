@@ -307,10 +307,17 @@ def keys(visible: Bool[AnyArray, "#b #s"]) -> Mask:
 
 @clear_calls
 def documents(query_ids: Int[AnyArray, "#b #t"], key_ids: Int[AnyArray, "#b #s"]) -> Mask:
-    """Document mask of packed sequences: `query_ids[b, i] == key_ids[b, j]`."""
+    """Document mask of packed sequences: `query_ids[b, i] == key_ids[b, j]`.
+
+    Variants with a state of their own take it beside `causal`, of one array for both, where each
+    document is a run of positions: their state begins anew with it.
+    """
     of_queries = Lookup.of("query_ids", query_ids, "b t", integers=True)
     of_keys = Lookup.of("key_ids", key_ids, "b s", integers=True)
-    return _mask(mask_rules.documents, query_ids, key_ids, arrays=(of_queries, of_keys))
+    # One value for both shows that they are the same, also where they are traced.
+    own = values.held(query_ids)
+    other = own if key_ids is query_ids else key_ids
+    return _mask(mask_rules.documents, own, other, arrays=(of_queries, of_keys))
 
 
 def is_documents(mask: MaskFunction) -> bool:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from attention_jax.core import checks
-from attention_jax.core.types import Like, Options, Params, State
+from attention_jax.core.types import AnyArray, Like, Options, Params, State
 
 _KEPT = 256  # sizes of variants
 _LENGTHS = 1, 5  # axes of a state that differ between these depend on its length
@@ -123,7 +123,7 @@ def check_features(takes: bool, features: PyTree, positions: tuple[int, ...]) ->
             )
 
 
-def check_positions(query: Like, key: Like, visible: Any) -> None:
+def check_positions(query: Like, key: Like, visible: AnyArray | None) -> None:
     """Raises unless there is a key for each query, and of each is told whether it is seen.
 
     Raises:

@@ -12,9 +12,10 @@ import jax
 from jaxtyping import Array
 
 from attention_jax.core import values
-from attention_jax.core.types import Options, Params
+from attention_jax.core.types import Options, Params, State
 
 Attend = Callable[..., Any]  # (params, q, k, v, options), and features of those that take them
+Extend = Callable[..., tuple[State, Array]]  # (params, state, q, k, v, visible), and features
 MOST_KEPT = 64
 MOVING = ("query_offset", "key_offset", "dropout_key")  # options that may be arrays
 # Written out while the caller is traced; before JAX 0.11 that was what True meant.
@@ -54,6 +55,6 @@ def compiled(attend: Attend) -> Attend:
     return whole
 
 
-def compiled_extension(extend: Callable[..., Any]) -> Callable[..., Any]:
+def compiled_extension(extend: Extend) -> Extend:
     """The same for `(params, state, q, k, v, ...) -> (state, out)`, which has no options."""
     return jax.jit(extend, inline=EARLY)

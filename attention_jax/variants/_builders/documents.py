@@ -111,12 +111,12 @@ def reset(runs: Runs | None, log_decay: Float[Array, "b t h *d"]) -> Float[Array
 
 
 def near(runs: Runs | None, x: Float[Array, "b t h d"], lag: int) -> Float[Array, "b t h d"]:
-    """What stands `lag` before each position, 0 where that is another document."""
+    """The vector `lag` before each position, 0 where that is another document."""
     return x if runs is None else jnp.where((runs.since >= lag)[:, :, None, None], x, 0)
 
 
 def seen_before(runs: Runs | None, marked: Bool[Array, "b t g"]) -> Bool[Array, "b t g"]:
-    """Whether a position that is marked stands at each or before it, in its document."""
+    """Tells where a marked position stands at each or before it, in its document."""
     each = marked.astype(jnp.int32)
     counts = jnp.cumsum(each, axis=1)
     if runs is not None:

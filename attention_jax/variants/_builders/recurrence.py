@@ -190,7 +190,7 @@ Tails = Callable[[tuple[Array, ...]], Iterable[Array]]
 def _taken_in(
     of: Recurrence, params: Params, features: PyTree, got: Prepared, tails: Tails
 ) -> tuple[Given, tuple[Array, ...], tuple[Array, ...]]:
-    """What is given, the arrays of all positions, and what convolutions reach in their order."""
+    """All that is given, the arrays of all positions, and what convolutions reach, in order."""
     own = tuple(spread(x, got.q.shape[2]) for x in (got.k, got.v))
     given = Given(params, features, own[0], got.visible, got.runs)
     k, v = _with_further(of, given, *own)

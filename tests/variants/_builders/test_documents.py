@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from attention_jax import masks, variants
+from attention_jax.core import checks, lifting
 from attention_jax.core.types import Options
 from attention_jax.variants._builders import documents, recurrence
 
@@ -96,6 +97,20 @@ def test_one_row_of_ids_serves_all_sequences(draw):
         for x in (ids, jnp.repeat(ids, 2, axis=0))
     )
     np.testing.assert_array_equal(one, many)
+
+
+@pytest.mark.parametrize("array", [jnp.asarray, np.asarray])
+def test_ids_stay_one_array_where_they_are_lifted(array):
+    """As for a mesh that types arrays; two arrays stay two."""
+    ids, other = array([[1, 1, 0]]), array([[1, 1, 0]])
+
+    def rebuilt(mask):
+        lifted, found = lifting.lift_mask(mask, [checks.mask_function(mask)]), []
+        jax.eval_shape(lambda arrays: found.append(lifted.bound(arrays)), lifted.arrays)
+        return found[0]
+
+    assert masks.common_ids(rebuilt(masks.documents(ids, ids))) is not None
+    assert masks.common_ids(rebuilt(masks.documents(ids, other))) is None
 
 
 def test_a_convolution_stays_in_its_document(draw):
