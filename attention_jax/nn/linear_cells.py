@@ -265,7 +265,7 @@ class MLSTM(LinearCell):
         highest = jax.lax.stop_gradient(running_maximum(log_kept, log_in))
         before = jnp.pad(highest, ((0, 0), (1, 0), (0, 0)))[:, :-1]
         keys, decay = _shifted(k, log_in, log_kept, before, highest)
-        return self._finished(x, chunked_scan.scan(q, keys, v, decay), highest)
+        return self._finished(x, chunked_scan.scan(q, keys, v, decay)[1], highest)
 
     def _arrays(self, x: Float[Array, "*b i"]) -> tuple[Array, ...]:
         """Queries, keys, values with a 1 beside each, and the logs of both gates."""

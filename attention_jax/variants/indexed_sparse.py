@@ -24,6 +24,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from attention_jax.core import checks, lookups, numerics
 from attention_jax.core.types import Options, Output, Params, Variant
+from attention_jax.engine.context_layout import layout_of
 from attention_jax.variants._builders import chosen_keys, exchange, inputs, kept, keywise
 from attention_jax.variants._builders.chosen_keys import Index
 from attention_jax.variants._builders.linear import root_mean_square_norm
@@ -103,11 +104,10 @@ def _attend(
     keywise.only_causal("indexed_sparse", keywise.is_causal(options.mask))
     keywise.aligned("indexed_sparse", q.shape[1], k.shape[1], *at)
     if options.context is not None:
-        start = options.key_offset
-        options, layout = exchange.of_shard("indexed_sparse", options, q.shape[1], k.shape[1])
-        options = options._replace(key_offset=start)
-        k, v = layout.gathered(k), layout.gathered(v)
-        features = features._replace(key=layout.gathered(features.key))
+        gathered, start = layout_of(options.context).gathered, options.key_offset
+        options, _ = exchange.of_shard("indexed_sparse", options, q.shape[1], k.shape[1])
+        k, v, options = gathered(k), gathered(v), options._replace(key_offset=start)
+        features = features._replace(key=gathered(features.key))
     out, lse = chosen_keys.attend(count, q, k, v, features, options)
     return (out, lse) if options.return_lse else out
 

@@ -16,8 +16,9 @@ Cost: t (`blocks` `size` + `window` + s / `stride`) (d + e) products a head, and
 e) / `stride` for summaries.
 """
 
+import functools
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -98,12 +99,13 @@ def _attend(
     choose = partial(_choose, sizes, k.shape[1], made)
     chosen = block_choice.in_turns(choose, q, block_choice.places(q.shape[1], options))
     near = options._replace(mask=masks.both(options.mask, masks.sliding_window(sizes.window)))
-    branches = (
+    parts: tuple[Any, ...] = (
         _over_summaries(sizes, q, made, options),
         block_choice.attend(q, k, v, chosen, sizes.size, options),
         attention(q, k, v, **near._asdict()),
     )
-    return sum(gates[..., n, None] * out for n, out in enumerate(branches)).astype(narrow)
+    out = (gates[..., n, None] * part for n, part in enumerate(parts))
+    return functools.reduce(jnp.add, out).astype(narrow)
 
 
 def _over_summaries(

@@ -87,7 +87,7 @@ class Recurrence(NamedTuple):
     """
 
     arrays: Callable[..., tuple[Array, ...]]
-    scan: Callable[..., tuple[Array | None, Array]]
+    scan: Callable[..., tuple[Any, Array]]
     step: Callable[..., tuple[PyTree, Array]]
     finish: Callable[..., Array]
     moved: Callable[..., tuple[Array, Array]] | None = None
