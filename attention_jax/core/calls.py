@@ -3,13 +3,14 @@
 import difflib
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Tuple = TypeVar("Tuple", bound=tuple)
 
+_LONGEST = 300  # characters of a signature
 # The words of other libraries for what `attention` takes.
 ATTENTION_WORDS = {
     "is_causal": "`mask=masks.causal`",
@@ -145,7 +146,7 @@ def misfit(
             if words and unknown[0] in words:
                 return f"`{name}` takes no `{unknown[0]}`; write {words[unknown[0]]}."
             return unknown_word(name, unknown[0], known)
-        shown = f"`{name}({', '.join(_shown(signature))})`"
+        shown = f"`{name}({_short(_shown(signature))})`"
         return f"A call of `{name}` does not fit: {error}. It is {shown}."
 
 
@@ -168,6 +169,12 @@ def name_of(function: Callable[..., object]) -> str:
     name = name.removesuffix(".__init__").removesuffix(".__call__")
     room = getattr(function, "__module__", "").split(".")[-1]
     return f"{room}.{name}" if room in ("masks", "normalizers", "positions", "scores") else name
+
+
+def _short(arguments: Iterable[str]) -> str:
+    """The first arguments, as many as a line bears; dots stand for the others."""
+    found = ", ".join(arguments)
+    return found if len(found) <= _LONGEST else f"{found[:_LONGEST].rpartition(', ')[0]}, ..."
 
 
 def _shown(signature: inspect.Signature) -> list[str]:

@@ -320,12 +320,14 @@ def documents(query_ids: Int[AnyArray, "#b #t"], key_ids: Int[AnyArray, "#b #s"]
     return _mask(mask_rules.documents, own, other, arrays=(of_queries, of_keys))
 
 
+@clear_calls
 def is_documents(mask: MaskFunction) -> bool:
     """Tells whether a mask is that of `documents`."""
     rule = getattr(mask, "function", None)
     return isinstance(rule, values.Bound) and rule.function is mask_rules.documents
 
 
+@clear_calls
 def common_ids(mask: MaskFunction) -> AnyArray | None:
     """The ids [#b #t] of `documents` that are known to be those of queries and keys alike."""
     rule: Any = getattr(mask, "function", None)

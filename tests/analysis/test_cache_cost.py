@@ -34,7 +34,7 @@ def test_states_do_not_grow(name, numbers):
 
 def test_a_latent_is_shared_by_all_heads():
     got = cache_cost(variants.get("latent"), 10)
-    assert got == ("causal", 10 * 4 * 4 * 64 + 4, 4 * 4 * 64)
+    assert got == ("causal", 10 * 4 * (4 * 64 + 20) + 4, 4 * (4 * 64 + 20))
 
 
 def test_an_alignment_holds_a_source_and_the_weights_on_it():

@@ -121,7 +121,7 @@ def test_a_run_of_a_later_version_is_refused(unpack):
     later = run_folder.FORMAT_VERSION + 1
     record = {"format_version": later, "experiment": "images"}
     (folder / run_folder.RECORD).write_text(json.dumps(record))
-    want = f"format version 1 or earlier; .* is of {later}. Update attention_jax, or train anew."
+    want = f"format version 2 or earlier; .* is of {later}. Update attention_jax, or train anew."
     with pytest.raises(ValueError, match=want) as caught:
         load_run(folder)
     assert "\n" not in str(caught.value)

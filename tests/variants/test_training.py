@@ -28,7 +28,12 @@ SMALL = (
 # One of each kind of cache, trained by the command that a user gives.
 BY_THE_FLAG = ("scaled_dot", "retention", "coverage", "talking_heads")
 # Other values of options, of which the first that a variant takes stands in for its default.
-TRIED = {bool: (True, False), int: (16, 3, 4, 2), float: (0.5, 2.0), str: ("input", "power")}
+TRIED = {
+    bool: (True, False),
+    int: (16, 3, 4, 2),
+    float: (0.5, 2.0),
+    str: ("input", "key", "query", "power"),
+}
 
 
 def changed(name):

@@ -20,7 +20,7 @@ WRONG = {
     str: (0, -1, 2.5, True, "x", [1], np.ones(3), jnp.ones(()), print),
 }
 FREE = {"bias"}  # options that any number suits
-FROM_ZERO = {"seed", "global_blocks", "random", "initial", "noise", "lower_bound"}
+FROM_ZERO = {"seed", "global_blocks", "random", "initial", "noise", "lower_bound", "rotary_width"}
 
 
 def options():

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from attention_jax.core.numerics import wide_dtype
@@ -32,7 +33,7 @@ def attend(sums: Float[Array, "b h s"], q: Array, k: Array, v: Array, options: O
 
 
 def start(
-    params: Params, batch: int, length: int, *, heads: int, dtype: Any, **sizes: int
+    params: Params, batch: int, length: int, *, heads: int, dtype: DTypeLike, **sizes: int
 ) -> Cache:
     """`start` of a variant whose features are the logarithms of its gates."""
     del params

@@ -1,4 +1,4 @@
-"""What decoding keeps of each position: arrays [b s ...], to which positions are added."""
+"""Arrays [b s ...] that decoding keeps of each position, and to which positions are added."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

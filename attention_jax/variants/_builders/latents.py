@@ -46,7 +46,7 @@ def init(
         "up_key": (head_width - r, n, n),
         "up_value": (head_width, n, n),
     }
-    if r:
+    if form.rotary_width != 0:
         maps["down_rotary"] = head_width, r, heads * head_width
     if form.query_latent_width is not None:
         maps["down_query"] = head_width, form.query_latent_width, heads * head_width
@@ -73,7 +73,7 @@ def of_keys(
     k, v = (jnp.where(jnp.isfinite(x), x.astype(dtype), 0) for x in (k, v))
     found = _joined(params["down_key"], k) + _joined(params["down_value"], v)
     found = root_mean_square_norm(found) if form.normalize else found
-    if "down_rotary" in params:
+    if "down_rotary" in params and params["down_rotary"].size:
         rotary = positions.rope(_joined(params["down_rotary"], k)[:, :, None], at, base=form.base)
         found = jnp.concatenate([found, rotary[:, :, 0]], axis=-1)
     return jnp.where(fine[..., None], found, jnp.nan)

@@ -27,7 +27,7 @@ def test_presets_are_read(preset):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--models=elman"], "`--models` must be among transformer, gru, lstm; got 'elman'."),
+        (["--models=elman"], "`--models` must be among transformer, gru, lstm, gru_heads"),
         (["--experiment", "images", "--models=elman"], "among transformer, gru, lstm, cnn; got"),
         (["--flagfile=FILE"], "among transformer, gru, lstm, cnn; got 'elman'"),
         (["--experiment=images", "--task=reverse"], "Unknown command line flag 'task'"),
