@@ -255,8 +255,10 @@ def _kept(init: Callable[..., Params], sizes: Sizes) -> _Wanted | None:
     )
     if made is None or larger is None:
         return None
-    pairs = zip(_named(made).items(), _named(larger).values(), strict=True)
-    axes = {name: _axes(x.shape, y.shape, where=operator.ne) for (name, x), y in pairs}
+    others = _named(larger)  # which may be more, or fewer, in larger heads
+    pairs = {name: (x, others.get(name, x)) for name, x in _named(made).items()}
+    pairs = {name: (x, y if x.ndim == y.ndim else x) for name, (x, y) in pairs.items()}
+    axes = {name: _axes(x.shape, y.shape, where=operator.ne) for name, (x, y) in pairs.items()}
     return _Wanted(jax.tree.structure(made), axes)
 
 
