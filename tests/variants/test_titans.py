@@ -122,7 +122,7 @@ def test_without_momentum_and_forgetting_it_is_the_delta_rule(draw):
     q, k, v = draw(1, 70, 2, 8), draw(1, 70, 2, 8) / 3, draw(1, 70, 2, 6)
     rate, zeros = jax.nn.sigmoid(draw(1, 70, 2)), jnp.zeros((1, 70, 2))
     got = momentum_scan.momentum_scan(q, k, v, rate, zeros, zeros - 1e4, zeros + 1)
-    expected = chunked_scan.delta_scan(q, k, v, 2 * rate)
+    _, expected = chunked_scan.delta_scan(q, k, v, 2 * rate)
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
 
 
