@@ -169,5 +169,6 @@ def test_every_kind_learns(pair):
     "more", [["--scan", "--layers=2"], ["--remat"], ["--dtype=bfloat16"]], ids=lambda more: more[0]
 )
 def test_a_transformer_with_a_recurrence_trains_like_others(more):
-    losses = trained(["--decoder=ssru", *more])
+    with jax.numpy_dtype_promotion("standard"):  # Flax's norms promote bfloat16 by it
+        losses = trained(["--decoder=ssru", *more])
     assert losses[2] < losses[1] < losses[0]
