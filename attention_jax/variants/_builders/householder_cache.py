@@ -2,13 +2,13 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from attention_jax.core import checks, normalizers
+from attention_jax.core import normalizers
 from attention_jax.core.numerics import wide_dtype
+from attention_jax.variants._builders import kept
 
 
 class Cache(NamedTuple):
@@ -25,23 +25,11 @@ class Cache(NamedTuple):
     position: Int[Array, " b"]
 
 
-def empty(
-    batch: int,
-    length: int,
-    *,
-    kv_heads: int,
-    head_width: int,
-    value_width: int,
-    dtype: DTypeLike,
-) -> Cache:
+def empty(batch: int, length: int, *, dtype: DTypeLike, **sizes: int) -> Cache:
     """The cache before the first position."""
+    keys, values, position = kept.empty(batch, length, dtype=dtype, **sizes)
     # Moved at every step, keys would lose what a narrow dtype rounds away each time.
-    wide = wide_dtype(jax.ShapeDtypeStruct((), dtype))
-    return Cache(
-        jnp.zeros((batch, length, kv_heads, head_width), wide),
-        jnp.zeros((batch, length, kv_heads, value_width), dtype),
-        jnp.zeros(batch, jnp.int32),
-    )
+    return Cache(keys.astype(wide_dtype(keys)), values, position)
 
 
 def step(
@@ -54,13 +42,12 @@ def step(
 ) -> tuple[Cache, Float[Array, "b h e"]]:
     """The next position, as `householder.mixed` has it; NaN where there is no room for it."""
     dtype, at, length = cache.keys.dtype, cache.position, cache.keys.shape[1]
-    has_room, rows = checks.within(at, length), jnp.arange(len(at))
     along = jnp.einsum("bsgd,bgd->bsg", cache.keys, w) * strength[:, None]
-    keys = (cache.keys - along[..., None] * w[:, None]).at[rows, at].set(k.astype(dtype))
-    values = cache.values.at[rows, at].set(v.astype(cache.values.dtype))
+    moved = cache.keys - along[..., None] * w[:, None]
+    (keys, values), room = kept.put([moved, cache.values], [k[:, None], v[:, None]], at)
     (b, h, d), g = q.shape, k.shape[1]
     logits = jnp.einsum("bgrd,bsgd->bgrs", q.astype(dtype).reshape(b, g, h // g, d), keys)
     seen = (jnp.arange(length)[None] <= at[:, None])[:, None, None]
     weights = normalizers.softmax.weights(logits, seen)
     out = jnp.einsum("bgrs,bsge->bgre", weights, values.astype(dtype)).reshape(b, h, -1)
-    return Cache(keys, values, at + 1), jnp.where(has_room[:, None, None], out, jnp.nan)
+    return Cache(keys, values, at + 1), jnp.where(room[:, 0], out, jnp.nan)
