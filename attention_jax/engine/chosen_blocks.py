@@ -140,17 +140,11 @@ def _group(sizes: _Sizes, pairs: Pairs, group: Any) -> tuple[Array, Array]:
     j = jnp.asarray(pairs.key_offset, jnp.int32) + jnp.minimum(key, sizes.keys - 1)
     real = (query < sizes.queries)[:, None, None] & (key < sizes.keys)[None, None]
     seen = real if pairs.mask is None else real & _seen(pairs.mask, b, h, i, j)
-    high = jax.lax.stop_gradient(jnp.where(seen, logits, -jnp.inf).max(-1, keepdims=True))
-    high = jnp.where(high == -jnp.inf, 0, high)
-    powers = jnp.where(seen, jnp.exp(jnp.where(seen, logits - high, 0)), 0)
-    total = powers.sum(-1, keepdims=True)
-    some = total != 0
-    total = jnp.where(some, total, 1)
+    weights, lse = reference.softmax(logits[None], seen[None])
     if pairs.dropout_rate and pairs.dropout_key is not None:
         at = b[None, None, None], h[None, :, None], i[:, None, None], j[None, None]
-        powers = dropped(powers, pairs.dropout_key, pairs.dropout_rate, at)
-    out = jnp.einsum("prs,se->pre", powers / total, v)
-    return out, jnp.where(some, high + jnp.log(total), -jnp.inf)[..., 0]
+        weights = dropped(weights[0], pairs.dropout_key, pairs.dropout_rate, at)[None]
+    return jnp.einsum("prs,se->pre", weights[0], v), lse[0]
 
 
 def _seen(mask: MaskFunction, b: Array, h: Array, i: Array, j: Array) -> Bool[Array, "p r s"]:
@@ -182,14 +176,10 @@ def _over_groups(of_group: Any, groups: Any) -> tuple[Array, Array]:
 
 def _merged(out: Float[Array, "m t n r e"], lse: Float[Array, "m t n r"]) -> tuple[Array, Array]:
     """The parts of each query as one."""
-    high = jax.lax.stop_gradient(lse.max(2, keepdims=True))
-    high = jnp.where(high == -jnp.inf, 0, high)
-    shares = jnp.where(lse == -jnp.inf, 0, jnp.exp(jnp.where(lse == -jnp.inf, 0, lse - high)))
-    total = shares.sum(2, keepdims=True)
-    some = total != 0
-    total = jnp.where(some, total, 1)
-    out = ((shares / total)[..., None] * jnp.where((lse == -jnp.inf)[..., None], 0, out)).sum(2)
-    return out, jnp.where(some, high + jnp.log(total), -jnp.inf)[:, :, 0]
+    there = lse != -jnp.inf
+    parts, seen = (x.swapaxes(2, 3) for x in (jnp.where(there, lse, 0), there))
+    shares, whole = reference.softmax(parts, seen)
+    return jnp.einsum("mtrn,mtnre->mtre", shares, jnp.where(there[..., None], out, 0)), whole
 
 
 def _first(x: Array, rows: int) -> Array:

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from attention_jax.core import captured_arrays
+from attention_jax.core import captured_arrays, normalizers
 from attention_jax.core.jaxprs import depends_on, hoist
 from attention_jax.core.numerics import dropped, wide_dtype
 from attention_jax.core.types import MaskFunction, Score
@@ -179,6 +179,14 @@ def _over_pairs(function: Callable, *, inner: tuple[int, ...] = ()) -> Callable:
         mapped = [0 if axis == position else None for position in range(4)]
         function = jax.vmap(function, (*inner, *mapped))
     return function
+
+
+def softmax(
+    logits: Float[Array, "b h t s"], visible: Bool[Array, "#b #h #t #s"]
+) -> tuple[Float[Array, "b h t s"], Float[Array, "b h t"]]:
+    """The weights of rows and their log-sum-exps, for what computes whole rows by itself."""
+    lse = cast(Callable[[Array, Array], Array], normalizers.softmax.lse)  # softmax has one
+    return normalizers.softmax.weights(logits, visible), lse(logits, visible)
 
 
 def finite(query: Array, key: Array, value: Array) -> tuple[Array, Array, Array, Array]:

@@ -6,18 +6,16 @@
 To the logits of what is chosen the score is added less itself, so that they stay and it learns.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from attention_jax.core import normalizers, numerics
+from attention_jax.core import numerics
 from attention_jax.core.types import Options
 from attention_jax.engine import reference
 
-_log_sum_exp = cast(Callable[[Array, Array], Array], normalizers.softmax.lse)  # softmax has one
 # So many numbers of chosen keys are held at once.
 HELD = 2**22
 
@@ -85,7 +83,7 @@ def _read(
     logits = jnp.einsum("btgrd,btmgd->bgrtm", q.reshape(b, t, g, -1, d) * d**-0.5, k)
     logits = (logits + of_key.transpose(0, 3, 1, 2)[:, :, None]).reshape(b, h, t, count)
     logits += of_query.swapaxes(1, 2)[..., None] + (bias - jax.lax.stop_gradient(bias))[:, None]
-    weights, lse = normalizers.softmax.weights(logits, seen), _log_sum_exp(logits, seen)
+    weights, lse = reference.softmax(logits, seen)
     if options.dropout_rate and options.dropout_key is not None:
         pairs = *jnp.ix_(*places[:3], jnp.zeros(1, int))[:3], (options.key_offset + at)[:, None]
         weights = numerics.dropped(weights, options.dropout_key, options.dropout_rate, pairs)
