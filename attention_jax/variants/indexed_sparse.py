@@ -22,13 +22,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from attention_jax.core import checks, lookups, numerics
+from attention_jax.core import checks, numerics
 from attention_jax.core.types import Options, Output, Params, Variant
 from attention_jax.engine.context_layout import layout_of
 from attention_jax.variants._builders import chosen_keys, exchange, inputs, kept, keywise
 from attention_jax.variants._builders.chosen_keys import Index
 from attention_jax.variants._builders.linear import root_mean_square_norm
-from attention_jax.variants._builders.options import refuse, refuse_hidden
+from attention_jax.variants._builders.options import check_request, refuse, refuse_hidden
 
 ALIASES = ("dsa", "deepseek_sparse")
 
@@ -94,13 +94,9 @@ def _attend(
     features: Index,
 ) -> Output:
     del params
-    checks.attention_arrays(q, k, v)
+    check_request(q, k, v, options)
     refuse("indexed_sparse", options, "implementation")
-    checks.dropout(options.dropout_rate, options.dropout_key)
     at = options.query_offset, options.key_offset
-    checks.position("query_offset", at[0], q.shape[1])
-    checks.position("key_offset", at[1], k.shape[1])
-    lookups.check("mask", options.mask, q, k, *at)
     keywise.only_causal("indexed_sparse", keywise.is_causal(options.mask))
     keywise.aligned("indexed_sparse", q.shape[1], k.shape[1], *at)
     if options.context is not None:

@@ -18,7 +18,7 @@ Cost: t s (d + e + 1) + 2 t n d products a head; with `values` t s (d + e) + 6 t
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,9 +27,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from attention_jax.core import (
     captured_arrays,
     checks,
-    lookups,
     masks,
-    normalizers,
     numerics,
     positions,
     scores,
@@ -38,11 +36,11 @@ from attention_jax.core.types import Options, Output, Params, Variant
 from attention_jax.engine import reference
 from attention_jax.engine.api import attention
 from attention_jax.variants._builders import banded
+from attention_jax.variants._builders.options import check_request
 
 ALIASES = ("shaw",)
 # With so many pairs of a query and a key or fewer, values are summed from all weights at once.
 _FEW_PAIRS = 2**14
-_log_sum_exp = cast(Callable[[Array, Array], Array], normalizers.softmax.lse)  # softmax has one
 
 
 def relative(*, max_distance: int = 16, values: bool = True) -> Variant:
@@ -92,11 +90,7 @@ def _with_values(
 
 
 def _check(params: Params, q: Array, k: Array, v: Array, options: Options) -> None:
-    checks.attention_arrays(q, k, v)
-    checks.position("query_offset", options.query_offset, q.shape[1])
-    checks.position("key_offset", options.key_offset, k.shape[1])
-    lookups.check("mask", options.mask, q, k, options.query_offset, options.key_offset)
-    checks.dropout(options.dropout_rate, options.dropout_key)
+    check_request(q, k, v, options)
     if v.shape[-1] > params["value"].shape[-1]:
         raise ValueError(
             f"`value` must be at most as wide as a head; got {v.shape[-1]} and "
@@ -123,7 +117,7 @@ def _at_once(
     added = jnp.take_along_axis(_added(params, q).swapaxes(1, 2), row[None, None], axis=-1)
     logits = reference.pair_scores(scores.scaled_dot, q, k) + added + poison
     seen = reference.visible_pairs(options.mask, at)
-    weights = normalizers.softmax.weights(logits, seen)
+    weights, lse = reference.softmax(logits, seen)
     if options.dropout_rate and options.dropout_key is not None:
         rate, key = options.dropout_rate, options.dropout_key
         weights = numerics.dropped(weights, key, rate, jnp.ix_(*at))
@@ -131,7 +125,7 @@ def _at_once(
     shares = shares.at[:, :, jnp.arange(t)[:, None], row].add(weights)
     of_rows = jnp.einsum("bhtr,re->bthe", shares, params["value"][:, : v.shape[-1]].astype(v.dtype))
     out = reference.weighted_sum(weights, v) + of_rows
-    return out, _log_sum_exp(logits, seen).swapaxes(1, 2)
+    return out, lse.swapaxes(1, 2)
 
 
 def _in_parts(
@@ -147,13 +141,13 @@ def _in_parts(
     logits = jnp.concatenate([ends[0], near, ends[1]], axis=-1)
     seen = logits != -jnp.inf
     logits = jnp.where(seen, logits, 0)
-    shares = normalizers.softmax.weights(logits, seen)
+    shares, lse = reference.softmax(logits, seen)
     of_before, of_after = shares[..., :1] * before.sums, shares[..., -1:] * after.sums
     kept = _dropped(shares[..., 1:-1], options)
     out = of_before[..., :-1] + banded.sums(kept, values) + of_after[..., :-1]
     kept = jnp.concatenate([of_before[..., -1:], kept, of_after[..., -1:]], axis=-1)
     table = params["value"][::-1, : v.shape[-1]].astype(kept.dtype)
-    return out + kept @ table, _log_sum_exp(logits, seen)
+    return out + kept @ table, lse
 
 
 class _Far(NamedTuple):

@@ -6,12 +6,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from attention_jax.core import checks, lookups
 from attention_jax.core.types import Options, Output
 from attention_jax.engine import chosen_blocks
 from attention_jax.engine.chosen_blocks import Pairs
 from attention_jax.variants._builders import keywise
-from attention_jax.variants._builders.options import refuse
+from attention_jax.variants._builders.options import check_request, refuse
 
 # So many queries choose at once.
 QUERIES = 512
@@ -23,12 +22,8 @@ def check(name: str, q: Array, k: Array, v: Array, options: Options) -> Bool[Arr
     Raises:
       ValueError: it is another call.
     """
-    checks.attention_arrays(q, k, v)
+    check_request(q, k, v, options)
     refuse(name, options, "implementation")
-    checks.dropout(options.dropout_rate, options.dropout_key)
-    checks.position("query_offset", options.query_offset, q.shape[1])
-    checks.position("key_offset", options.key_offset, k.shape[1])
-    lookups.check("mask", options.mask, q, k, options.query_offset, options.key_offset)
     b, s = k.shape[:2]
     shown = keywise.split_mask(name, options.mask, batch=b, length=s, offset=options.key_offset)
     keywise.only_causal(name, shown.causal)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from attention_jax.core import checks, lookups
 from attention_jax.core.types import Options, Output
 
 _DEFAULTS = Options()
@@ -40,6 +41,20 @@ def refuse_hidden(name: str, visible: Array | None) -> None:
             f"`visible` must be None for {name}, whose state holds each position, to be seen by "
             f"all later ones; got {visible.dtype}{list(visible.shape)}. Leave hidden positions out."
         )
+
+
+def check_request(q: Array, k: Array, v: Array, options: Options) -> None:
+    """Raises unless arrays and options are a request, which the engine has not checked yet.
+
+    Raises:
+      ValueError: an argument breaks its rule.
+    """
+    checks.attention_arrays(q, k, v)
+    at = options.query_offset, options.key_offset
+    checks.position("query_offset", at[0], q.shape[1])
+    checks.position("key_offset", at[1], k.shape[1])
+    lookups.check("mask", options.mask, q, k, *at)
+    checks.dropout(options.dropout_rate, options.dropout_key)
 
 
 def apply(change: Callable[[Array], Array], out: Output) -> Output:
