@@ -7,8 +7,8 @@ it would run, and `explain` shows every step of a small call. `variants` holds o
 literature a file; `scores`, `normalizers`, `masks` and `positions` are the parts they are made of.
 
 The other rooms are imported at first use, since they need Flax and the packages of extras:
-`aj.nn`, `aj.models`, `aj.parallel`, `aj.data`, `aj.decoding`, `aj.training`, `aj.evaluation`,
-`aj.analysis`.
+`aj.nn`, `aj.models`, `aj.parallel`, `aj.pretrained`, `aj.data`, `aj.decoding`, `aj.training`,
+`aj.evaluation`, `aj.analysis`.
 """
 
 import importlib
@@ -32,11 +32,22 @@ if TYPE_CHECKING:  # so that type checkers and editors know them
     from attention_jax import models as models
     from attention_jax import nn as nn
     from attention_jax import parallel as parallel
+    from attention_jax import pretrained as pretrained
     from attention_jax import training as training
 
 __version__ = "0.2.0"
 
-_ROOMS = ("analysis", "data", "decoding", "evaluation", "models", "nn", "parallel", "training")
+_ROOMS = (
+    "analysis",
+    "data",
+    "decoding",
+    "evaluation",
+    "models",
+    "nn",
+    "parallel",
+    "pretrained",
+    "training",
+)
 
 # The lazy rooms are left out: a star import should stay light too.
 __all__ = [

@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "decoding": "core data parallel nn/protocols",
     "training": "core data decoding parallel nn/protocols",
     "evaluation": "core data decoding parallel training nn/protocols",
+    "pretrained": "core variants nn models parallel data",
     "analysis": "core variants nn models data decoding evaluation",
 }
 # The one place that may import each; "" for none of the library.
@@ -39,6 +40,8 @@ OWNERS = {
     "sentencepiece": "data/tokenizer/backends",
     "sacrebleu": "evaluation/text",
     "rapidfuzz": "evaluation/error_rates",
+    "safetensors": "pretrained",
+    "gguf": "pretrained",
     "soundfile": "data/audio/wav",
 }
 FILES = sorted((ROOT / PACKAGE).rglob("*.py"))

@@ -165,6 +165,20 @@ class Tokenizer:
         return isinstance(self._pieces, given.Given)
 
     @property
+    def theirs(self) -> tuple[int | None, ...]:
+        """The id in its file of each token; None for a special token that it has not.
+
+        Raises:
+          ValueError: it was learned here, and has no other ids.
+        """
+        if not isinstance(self._pieces, given.Given):
+            raise ValueError(
+                "`theirs` must be asked of a tokenizer that was read from a file made elsewhere; "
+                "this one was learned here, and its ids are its own."
+            )
+        return tuple(self._pieces.theirs(range(self.size)))
+
+    @property
     def size(self) -> int:
         """Number of tokens, special ones included: one more than the largest id."""
         return self._pieces.size

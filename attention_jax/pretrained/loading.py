@@ -1,0 +1,197 @@
+"""Pretrained models as values: read from a folder, and written to one.
+
+loaded = load("opus-mt-en-de")
+model = loaded.model               # an `nn.protocols.Seq2Seq`, `Language` or `Classifier`
+save(loaded, "out")                # what the other library reads again
+"""
+
+import json
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding
+from jaxtyping import PyTree
+
+from attention_jax.core import checks
+from attention_jax.core.plain_types import typed_calls
+from attention_jax.data.tokenizer import Tokenizer
+from attention_jax.parallel import rules as sharding
+from attention_jax.parallel.mesh import shape_of
+from attention_jax.pretrained import families, table, tensors
+from attention_jax.pretrained.tensors import Tensors
+from attention_jax.pretrained.tokenizers import tokenizer_of
+from attention_jax.pretrained.types import (
+    Config,
+    Family,
+    Form,
+    Rule,
+    Settings,
+    Special,
+    Tensor,
+)
+from attention_jax.pretrained.vocabulary import Order, order_of, order_with
+
+CONFIG = "config.json"
+_BIAS = "output_bias"
+
+
+class Pretrained(NamedTuple):
+    """A model of another library.
+
+    Attributes:
+      family: how it is read and written.
+      config: our configuration of it.
+      graphdef, params: its two parts, as `nnx.merge` takes them.
+      tokenizer: with the same order of tokens; None where the folder has none.
+      order: where each of our tokens stands in theirs; None of a model without tokens.
+      settings: what its config.json says.
+    """
+
+    family: Family
+    config: Config
+    graphdef: nnx.GraphDef
+    params: PyTree
+    tokenizer: Tokenizer | None
+    order: Order | None
+    settings: dict[str, Any]
+
+    @property
+    def model(self) -> Any:
+        """The module, with its parameters."""
+        return nnx.merge(self.graphdef, self.params)
+
+
+@typed_calls
+def load(
+    path: str | PathLike[str],
+    *,
+    dtype: str = "float32",
+    mesh: Mesh | None = None,
+) -> Pretrained:
+    """Reads a model that another library wrote: config.json, its tensors, its tokenizer.
+
+    Each tensor is read, placed and forgotten before the next, so that a model is never twice in
+    memory.
+
+    Args:
+      path: a folder.
+      dtype: of the computation, "float32" or "bfloat16"; parameters are float32.
+      mesh: of `parallel.make_mesh`; parameters are divided over it as they come.
+
+    Raises:
+      FileNotFoundError: a file is missing.
+      ValueError: the family is not known, or the files are damaged, or do not fit each other.
+    """
+    folder = Path(path)
+    settings = read_settings(folder)
+    family = families.of_type(settings)
+    content = tensors.without(tensors.opened(folder), family.prefix)
+    tokenizer = tokenizer_of(folder)
+    config = family.config(settings)._replace(dtype=dtype)
+    order = _order(family.special(settings), config.vocabulary_size, tokenizer)
+    return assemble(
+        family, config, content, order, settings=settings, tokenizer=tokenizer, mesh=mesh
+    )
+
+
+def assemble(
+    family: Family,
+    config: Config,
+    content: Tensors,
+    order: Order,
+    *,
+    settings: Settings,
+    tokenizer: Tokenizer | None = None,
+    mesh: Mesh | None = None,
+) -> Pretrained:
+    """A model of tensors by the names of the family's table.
+
+    Raises:
+      ValueError: the tensors do not fit the configuration.
+    """
+    own = _silenced(config._replace(vocabulary_size=len(order.theirs)), family, order)
+    graphdef, abstract = shapes(family, own)
+    rules = rules_of(family, own, order)
+    table.check_all_used(rules, content.names, family.ignored)
+    made = {} if own == config else _made(rules, own, order)
+    params = table.read(rules, content, abstract, made=made, put=partial(_put, mesh=mesh))
+    return Pretrained(family, own, graphdef, params, tokenizer, order, dict(settings.values))
+
+
+def read_settings(folder: Path) -> Settings:
+    """What the config.json of a folder says.
+
+    Raises:
+      FileNotFoundError: there is none.
+      ValueError: it is no JSON.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"`path` must name a folder with {CONFIG} and the weights; {folder} is none."
+        )
+    if not (folder / CONFIG).is_file():
+        raise FileNotFoundError(
+            f"`path` must hold {CONFIG}; {folder} has none. Fetch it from where the weights came."
+        )
+    try:
+        values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        return Settings(dict(values), str(folder / CONFIG))
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"{folder / CONFIG} must be a JSON object; it is not ({checks.reason(error)}). Fetch "
+            "it anew."
+        ) from error
+
+
+def shapes(family: Family, config: Config) -> tuple[nnx.GraphDef, PyTree]:
+    """The graph of a model, and the shapes of its parameters; none is made."""
+    model = nnx.eval_shape(lambda: family.build(config, nnx.Rngs(0)))
+    graphdef, state = nnx.split(model)
+    return graphdef, nnx.as_pure(state)
+
+
+def _order(special: Special, size: int, tokenizer: Tokenizer | None) -> Order:
+    if tokenizer is None:
+        return order_of(special, size)
+    return order_with(tokenizer.theirs, special, size)
+
+
+def _silenced(config: Config, family: Family, order: Order) -> Config:
+    """With a bias of logits, where there are tokens that must not be written."""
+    if not (family.writes_tokens and order.silent):
+        return config
+    return config._replace(output_bias=True)
+
+
+def _made(rules: list[Rule], config: Config, order: Order) -> dict[str, np.ndarray]:
+    """Parameters that no tensor holds: the bias that silences tokens."""
+    known = {path for rule in rules for path in rule.paths}
+    if not getattr(config, _BIAS, False) or _BIAS in known:
+        return {}
+    return {_BIAS: order.silence(np.zeros(config.vocabulary_size, np.float32))}
+
+
+def rules_of(family: Family, config: Config, order: Order) -> list[Rule]:
+    """The table, with the rows of tokens in our order."""
+
+    def ordered(rule: Rule) -> Rule:
+        if rule.paths[0] not in family.rows:
+            return rule
+        rows = order.rows()
+        read = lambda x: rows.read(rule.form.read(x))  # noqa: E731
+        return rule._replace(form=Form(read, lambda x: rule.form.write(rows.write(x))))
+
+    return [ordered(rule) for rule in family.rules(config)]
+
+
+def _put(path: str, array: Tensor, *, mesh: Mesh | None) -> jax.Array:
+    if mesh is None:
+        return jnp.asarray(array)
+    spec = sharding.place(path, array.shape, shape_of(mesh)).spec
+    return jax.device_put(array, NamedSharding(mesh, spec))

@@ -1,0 +1,160 @@
+"""A family of pretrained models as data: a config, a model, and a table of names.
+
+A table is read in both directions: forwards it makes our parameters of another library's tensors,
+backwards it writes theirs from ours.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from flax import nnx
+from jaxtyping import Shaped
+
+from attention_jax.core import checks
+
+Tensor = Shaped[np.ndarray, "..."]
+Config = Any  # the configuration of one of our models
+Described = dict[str, Any]  # what a config.json says
+
+
+class Form(NamedTuple):
+    """How an array differs between two libraries, both ways; `write(read(x)) == x`."""
+
+    read: Callable[[Tensor], Tensor]
+    write: Callable[[Tensor], Tensor]
+
+
+SAME = Form(lambda x: x, lambda x: x)
+TRANSPOSED = Form(lambda x: x.T, lambda x: x.T)  # torch's Linear is [out in]
+
+
+def scaled(factor: float) -> Form:
+    """Ours is theirs times a factor, which another library multiplies by elsewhere."""
+    return Form(lambda x: x * factor, lambda x: x / factor)
+
+
+def shifted(number: float) -> Form:
+    """Ours is theirs plus a number, as of gains that are stored less 1."""
+    return Form(lambda x: x + number, lambda x: x - number)
+
+
+class Rule(NamedTuple):
+    """One tensor of theirs, and the parameter of ours that holds it.
+
+    Attributes:
+      theirs: its name.
+      ours: the path of the parameter, its keys separated by slashes; several where theirs holds
+        them side by side along the last axis, once it has been read.
+      form: how the arrays differ.
+    """
+
+    theirs: str
+    ours: str | tuple[str, ...]
+    form: Form = SAME
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The parameters as a tuple, even if there is one."""
+        return (self.ours,) if isinstance(self.ours, str) else self.ours
+
+
+class Settings:
+    """The content of a config.json, whose keys are asked for by name.
+
+    Args:
+      values: the content.
+      name: of the file, for errors.
+    """
+
+    def __init__(self, values: Mapping[str, Any], name: str = "config.json"):
+        self.values, self.name = values, name
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of a key, or the default where it is not there or null."""
+        found = self.values.get(key)
+        return default if found is None else found
+
+    def need(self, key: str) -> Any:
+        """The value of a key.
+
+        Raises:
+          ValueError: it is not there.
+        """
+        if self.values.get(key) is None:
+            raise ValueError(
+                f"{self.name} must say `{key}`, which it lacks. Fetch the file anew, from where "
+                "the weights came."
+            )
+        return self.values[key]
+
+    def choose(self, key: str, choices: Mapping[Any, Any], default: Any = None) -> Any:
+        """Our word for theirs.
+
+        Raises:
+          ValueError: theirs is none of those that are known here.
+        """
+        found = self.get(key, default)
+        try:
+            return choices[found]
+        except (KeyError, TypeError):
+            listed = ", ".join(json.dumps(x) for x in choices)
+            raise ValueError(
+                f"`{key}` of {self.name} must be one of {listed}; got {checks.said(found)}. "
+                "Models with another cannot be read yet."
+            ) from None
+
+    def refuse(self, key: str, allowed: Sequence[Any]) -> None:
+        """Raises ValueError where a key is there with a value that no model here has."""
+        if self.values.get(key) not in (None, *allowed):
+            self.choose(key, dict.fromkeys(allowed))
+
+
+class Special(NamedTuple):
+    """Another library's ids of the special tokens; None where there is none.
+
+    Attributes:
+      begin: with which a decoder begins, or a text.
+    """
+
+    padding: int | None = None
+    begin: int | None = None
+    end: int | None = None
+    unknown: int | None = None
+
+
+class Family(NamedTuple):
+    """Models that share a table of names.
+
+    Attributes:
+      name: in small letters.
+      model_types: `model_type` of the config.json of each.
+      config: our configuration of what a config.json says.
+      build: the model of a configuration.
+      rules: the table, for a configuration.
+      special: the special tokens.
+      described: what a config.json says of our configuration: the way back.
+      rows: paths of parameters with a row for each token, `[v m]` or `[v]`.
+      prefix: of names; some files leave it out. The table does.
+      bare: names of the table that never have it.
+      ignored: patterns of names that files hold and nobody needs.
+      writes_tokens: whether its logits are of tokens.
+    """
+
+    name: str
+    model_types: tuple[str, ...]
+    config: Callable[[Settings], Config]
+    build: Callable[[Config, nnx.Rngs], nnx.Module]
+    rules: Callable[[Config], list[Rule]]
+    special: Callable[[Settings], Special]
+    described: Callable[[Config], Described]
+    rows: tuple[str, ...] = ("embedding/table/embedding", "output_bias")
+    prefix: str = ""
+    bare: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    writes_tokens: bool = True
+
+    def full_name(self, theirs: str) -> str:
+        """A name of the table as files have it."""
+        return theirs if theirs in self.bare else self.prefix + theirs
