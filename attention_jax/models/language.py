@@ -147,7 +147,8 @@ class TransformerLM(nnx.Module):
     def unembed(self, x: Float[Array, "*b m"]) -> Float[Array, "*b v"]:
         """The output layer: logits of states, position by position."""
         raw = self.embedding.logits(x) if self.config.tied else self.output(x)
-        return transformer.with_bias(raw.astype(jnp.float32), self.output_bias)
+        bias, cap = self.output_bias, self.config.logit_cap
+        return transformer.finished(raw.astype(jnp.float32), bias, cap)
 
 
 class RNNLM(nnx.Module):

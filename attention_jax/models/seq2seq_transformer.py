@@ -218,7 +218,8 @@ class Seq2SeqTransformer(nnx.Module):
     def unembed(self, x: Float[Array, "b t m"]) -> Float[Array, "b t v"]:
         """The output layer: logits of states, position by position."""
         raw = self.embedding.logits(x) if self.config.tied else self.output(x)
-        return transformer.with_bias(raw.astype(jnp.float32), self.output_bias)
+        bias, cap = self.output_bias, self.config.logit_cap
+        return transformer.finished(raw.astype(jnp.float32), bias, cap)
 
     def start(self, memory: EncoderOutput, max_length: int) -> TransformerState:
         """Empty caches for `max_length` tokens, and the source's keys and values."""

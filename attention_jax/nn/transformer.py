@@ -64,7 +64,7 @@ class TransformerConfig(NamedTuple):
       biases: what adds learned vectors in layers: "all" linear maps and layer norms, the "qkv"
         projections alone, or "none".
       qk_norm: whether each head's queries and keys are normed by the root of their mean square.
-      rotary: how they turn, where `positions` is "rope".
+      rotary: how they turn, where `positions` is "rope"; a tuple is repeated over the layers.
       embedding_scale: of the vectors of tokens, and of learned positions beside them; None for the
         root of the width.
       embedding_norm: whether vectors are normed before the first layer, positions included.
@@ -73,6 +73,7 @@ class TransformerConfig(NamedTuple):
       value_width: of values of each head; None for as wide as keys.
       output_bias: whether logits of tokens have a learned bias, the table being tied or not; those
         of images always do.
+      logit_cap: c of the logits c tanh(x / c) of tokens; None for x.
       recurrence: a linear recurrence in place of self-attention; None for self-attention.
     """
 
@@ -99,10 +100,11 @@ class TransformerConfig(NamedTuple):
     norm_epsilon: float = EPSILON
     biases: str = "all"
     qk_norm: bool = False
-    rotary: Rotary = Rotary()
+    rotary: Rotary | tuple[Rotary, ...] = Rotary()
     embedding_scale: float | None = None
     embedding_norm: bool = False
     output_bias: bool = False
+    logit_cap: float | None = None
     head_width: int | None = None
     value_width: int | None = None
     recurrence: Recurrence | None = None
@@ -118,7 +120,10 @@ class TransformerConfig(NamedTuple):
         checks.one_of("positions", self.positions, POSITIONS)
         checks.one_of("norm", self.norm, PLACEMENTS)
         checks.one_of("norm_kind", self.norm_kind, NORMS)
-        self.rotary.check()
+        for own in _turns(self.rotary):
+            own.check()
+        if self.logit_cap is not None:
+            checks.above_zero("logit_cap", self.logit_cap, beside=", or None for no bound")
         if self.embedding_scale is not None:
             beside = ", or None for the root of the width"
             checks.above_zero("embedding_scale", self.embedding_scale, beside=beside)
@@ -131,12 +136,15 @@ class TransformerConfig(NamedTuple):
         if self.scan:
             self._check_alike("attention", variants.pattern(self.attention))
             self._check_alike("cross_attention", self.cross_pattern)
+            self._check_alike("rotary", _turns(self.rotary))
 
-    def _check_alike(self, name: str, found: tuple[Variant | str, ...]) -> None:
+    def _check_alike(self, name: str, found: tuple[Variant | str | Rotary, ...]) -> None:
         if len(set(found)) > 1:
+            own = getattr(self, name)
+            said = checks.said(own) if name == "rotary" else repr(variants.label(own))
             raise ValueError(
                 "`scan` must be False where layers differ: it runs one compiled layer; got "
-                f"`{name}` {variants.label(getattr(self, name))!r}. Leave `scan` out."
+                f"`{name}` {said}. Leave `scan` out."
             )
 
     @property
@@ -154,7 +162,21 @@ class TransformerConfig(NamedTuple):
         """
         own, between = variants.pattern(self.attention), self.cross_pattern
         cross = between[layer % len(between)] if between else None
-        return self._replace(attention=own[layer % len(own)], cross_attention=cross)
+        turns = _turns(self.rotary)
+        return self._replace(
+            attention=own[layer % len(own)],
+            cross_attention=cross,
+            rotary=turns[layer % len(turns)],
+        )
+
+
+def _turns(rotary: Rotary | tuple[Rotary, ...]) -> tuple[Rotary, ...]:
+    """The pattern of rotary positions; a `Rotary` is a tuple too."""
+    if isinstance(rotary, Rotary):
+        return (rotary,)
+    if not rotary:
+        raise ValueError("`rotary` must be a `Rotary`, or several; got (). Leave it out.")
+    return rotary
 
 
 def _heads(config: TransformerConfig) -> Heads:
@@ -388,11 +410,17 @@ def embedding_of(config: TransformerConfig, *, rngs: nnx.Rngs) -> Embedding:
     )
 
 
-def with_bias(logits: Array, bias: nnx.Param | None) -> Array:
-    """Logits plus the bias of each token, where there is one."""
+def finished(logits: Array, bias: nnx.Param | None, cap: float | None) -> Array:
+    """Logits within their bound, where there is one, plus the bias of each token, likewise.
+
+        c tanh(x / c) + b
+
+    Reference: Gemma Team 2024, arXiv:2408.00118, section 2.
+    """
+    bounded = logits if cap is None else cap * jnp.tanh(logits / cap)
     if bias is None:
-        return logits
-    return logits + bias[...].reshape((1,) * (logits.ndim - 1) + (-1,))
+        return bounded
+    return bounded + bias[...].reshape((1,) * (logits.ndim - 1) + (-1,))
 
 
 def _unchanged(x: Array) -> Array:

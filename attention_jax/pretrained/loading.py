@@ -29,11 +29,11 @@ from attention_jax.pretrained.tokenizers import tokenizer_of
 from attention_jax.pretrained.types import (
     Config,
     Family,
-    Form,
     Rule,
     Settings,
     Special,
     Tensor,
+    then,
 )
 from attention_jax.pretrained.vocabulary import Order, order_of, order_with
 
@@ -117,7 +117,8 @@ def assemble(
     """
     own = _silenced(config._replace(vocabulary_size=len(order.theirs)), family, order)
     graphdef, abstract = shapes(family, own)
-    rules = rules_of(family, own, order)
+    names = family.rules(own) if family.read_rules is None else family.read_rules(own, settings)
+    rules = ordered(names, family, order)
     table.check_all_used(rules, content.names, family.ignored)
     made = {} if own == config else _made(rules, own, order)
     params = table.read(rules, content, abstract, made=made, put=partial(_put, mesh=mesh))
@@ -177,17 +178,13 @@ def _made(rules: list[Rule], config: Config, order: Order) -> dict[str, np.ndarr
     return {_BIAS: order.silence(np.zeros(config.vocabulary_size, np.float32))}
 
 
-def rules_of(family: Family, config: Config, order: Order) -> list[Rule]:
-    """The table, with the rows of tokens in our order."""
-
-    def ordered(rule: Rule) -> Rule:
-        if rule.paths[0] not in family.rows:
-            return rule
-        rows = order.rows()
-        read = lambda x: rows.read(rule.form.read(x))  # noqa: E731
-        return rule._replace(form=Form(read, lambda x: rule.form.write(rows.write(x))))
-
-    return [ordered(rule) for rule in family.rules(config)]
+def ordered(rules: list[Rule], family: Family, order: Order) -> list[Rule]:
+    """A table, with the rows of tokens in our order."""
+    rows = order.rows()
+    return [
+        rule._replace(form=then(rows, rule.form)) if rule.paths[0] in family.rows else rule
+        for rule in rules
+    ]
 
 
 def _put(path: str, array: Tensor, *, mesh: Mesh | None) -> jax.Array:

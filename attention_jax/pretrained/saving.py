@@ -9,7 +9,7 @@ from pathlib import Path
 from attention_jax.core.extras import needed
 from attention_jax.core.plain_types import typed_calls
 from attention_jax.pretrained import table
-from attention_jax.pretrained.loading import CONFIG, Pretrained, rules_of
+from attention_jax.pretrained.loading import CONFIG, Pretrained, ordered
 from attention_jax.pretrained.tensors import WHOLE
 
 
@@ -37,7 +37,7 @@ def save(loaded: Pretrained, path: str | PathLike[str]) -> None:
     family, order = loaded.family, loaded.order
     own = loaded.config._replace(vocabulary_size=order.size)
     settings = loaded.settings | family.described(own)
-    found = table.write(rules_of(family, loaded.config, order), loaded.params)
+    found = table.write(ordered(family.rules(loaded.config), family, order), loaded.params)
     unfinished = folder.with_name(f"{folder.name}.{os.getpid()}.unfinished")
     unfinished.mkdir(parents=True)
     try:

@@ -40,6 +40,11 @@ def shifted(number: float) -> Form:
     return Form(lambda x: x + number, lambda x: x - number)
 
 
+def then(first: Form, second: Form) -> Form:
+    """One form after another, on the way to ours."""
+    return Form(lambda x: second.read(first.read(x)), lambda x: first.write(second.write(x)))
+
+
 class Rule(NamedTuple):
     """One tensor of theirs, and the parameter of ours that holds it.
 
@@ -135,6 +140,8 @@ class Family(NamedTuple):
       rules: the table, for a configuration.
       special: the special tokens.
       described: what a config.json says of our configuration: the way back.
+      read_rules: the table for what a config.json says, where parameters here hold numbers of it;
+        what is written says 1 of them.
       rows: paths of parameters with a row for each token, `[v m]` or `[v]`.
       prefix: of names; some files leave it out. The table does.
       bare: names of the table that never have it.
@@ -149,6 +156,7 @@ class Family(NamedTuple):
     rules: Callable[[Config], list[Rule]]
     special: Callable[[Settings], Special]
     described: Callable[[Config], Described]
+    read_rules: Callable[[Config, Settings], list[Rule]] | None = None
     rows: tuple[str, ...] = ("embedding/table/embedding", "output_bias")
     prefix: str = ""
     bare: tuple[str, ...] = ()

@@ -23,6 +23,7 @@ class LayerFlags(NamedTuple):
       head_width: of queries and keys of each head. Default: --width by --heads.
       value_width: of values of each head. Default: as wide as keys.
       output_bias: a learned bias of each token's logit.
+      logit_cap: c of logits c tanh(x / c). Default: no bound.
     """
 
     norm_kind: Annotated[str, Flag(choices=norms.NORMS)] = "layer"
@@ -34,6 +35,7 @@ class LayerFlags(NamedTuple):
     embedding_scale: Annotated[float | None, Flag(low=1e-6)] = None
     embedding_norm: bool = False
     output_bias: bool = False
+    logit_cap: Annotated[float | None, Flag(low=1e-6, also=("final_logit_softcapping",))] = None
     head_width: Annotated[int | None, Flag(low=1)] = None
     value_width: Annotated[int | None, Flag(low=1)] = None
 

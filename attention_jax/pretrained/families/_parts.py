@@ -1,11 +1,13 @@
-"""Shared pieces of families' tables: maps, norms, activations, and what a config.json cannot say."""
+"""Shared pieces of families' tables: maps, norms, activations, patterns of windows."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from attention_jax import variants
 from attention_jax.core import checks
-from attention_jax.pretrained.types import SAME, TRANSPOSED, Form, Rule
+from attention_jax.nn.transformer import in_turn
+from attention_jax.pretrained.types import SAME, TRANSPOSED, Described, Form, Rule, Settings
 
 # Activations by the names of `transformers`.
 ACTIVATIONS = {
@@ -16,6 +18,10 @@ ACTIVATIONS = {
     "silu": "swish",
     "swish": "swish",
 }
+
+
+WINDOW, WHOLE = "sliding_attention", "full_attention"
+_WINDOW = re.compile(r"sliding_window\(size=(\d+)\)")
 
 
 def linear(theirs: str, ours: str, *, bias: bool = True) -> list[Rule]:
@@ -54,12 +60,52 @@ def refused(config: Any, family: str, **wanted: Any) -> None:
             )
 
 
-def refused_attention(config: Any, family: str, *allowed: str) -> None:
-    """Raises ValueError where the attention of a configuration is none that a family knows."""
-    found = variants.label(config.attention)
-    if found not in allowed:
+def pattern(settings: Settings, *, default_window: bool) -> str:
+    """The attention of layers that see a window or all: one variant, or a pattern of them.
+
+    Args:
+      default_window: whether a window holds for all layers where nothing says of which.
+    """
+    size = settings.get("sliding_window")
+    count = settings.need("num_hidden_layers")
+    kinds = settings.get("layer_types")
+    if kinds is None:
+        near = default_window or settings.get("use_sliding_window", False)
+        first = settings.get("max_window_layers", 0) if not default_window else 0
+        kinds = [WINDOW if near and n >= first else WHOLE for n in range(count)]
+    if size is None or WINDOW not in kinds:
+        return "scaled_dot"
+    words = {WINDOW: f"sliding_window(size={size})", WHOLE: "scaled_dot"}
+    inner = Settings(dict(enumerate(kinds)), f"`layer_types` of {settings.name}")
+    return in_turn([inner.choose(n, words) for n in range(count)])
+
+
+def windows_of(config: Any, kind: str) -> tuple[str, Described]:
+    """A config.json's words for the windows of layers, and the kind of model that has them.
+
+    Raises:
+      ValueError: the layers have another attention, or windows of several sizes.
+    """
+    labels = [variants.label(config.at(n).attention) for n in range(config.layers)]
+    found = [(x, _WINDOW.fullmatch(x)) for x in labels]
+    sizes = {int(match[1]) for _, match in found if match}
+    other = [x for x, match in found if not match and x != "scaled_dot"]
+    if other or len(sizes) > 1:
         raise ValueError(
-            f"`attention` of a model must be one of {', '.join(allowed)} to be written as "
-            f"{family}; got {found!r}, which it does not know. `experiments.export` can write "
-            "programs of any."
+            "`attention` of a model must be scaled_dot, or sliding_window of one size in some "
+            f"layers, to be written as {kind}; got {variants.label(config.attention)!r}. "
+            "`experiments.export` can write programs of any."
         )
+    if not sizes:
+        return kind, {}
+    kind = "mistral" if kind == "llama" else kind
+    kinds = [WINDOW if match else WHOLE for _, match in found]
+    size = sizes.pop()
+    if kind != "mistral":
+        return kind, {"sliding_window": size, "layer_types": kinds, "use_sliding_window": True}
+    if WHOLE in kinds:
+        raise ValueError(
+            "`attention` of a model must be alike in all layers to be written as mistral; got "
+            f"{variants.label(config.attention)!r}. With `qk_norm` it could be written as qwen3."
+        )
+    return kind, {"sliding_window": size}
