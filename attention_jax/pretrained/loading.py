@@ -5,7 +5,6 @@ model = loaded.model               # an `nn.protocols.Seq2Seq`, `Language` or `C
 save(loaded, "out")                # what the other library reads again
 """
 
-import json
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -18,14 +17,13 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import PyTree
 
-from attention_jax.core import checks
 from attention_jax.core.plain_types import typed_calls
 from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.parallel import rules as sharding
 from attention_jax.parallel.mesh import shape_of
 from attention_jax.pretrained import families, table, tensors
+from attention_jax.pretrained.sources import source_of
 from attention_jax.pretrained.tensors import Tensors
-from attention_jax.pretrained.tokenizers import tokenizer_of
 from attention_jax.pretrained.types import (
     Config,
     Family,
@@ -37,7 +35,6 @@ from attention_jax.pretrained.types import (
 )
 from attention_jax.pretrained.vocabulary import Order, order_of, order_with
 
-CONFIG = "config.json"
 _BIAS = "output_bias"
 
 
@@ -80,7 +77,7 @@ def load(
     memory.
 
     Args:
-      path: a folder.
+      path: a folder with config.json, or a .gguf file, or a folder with one.
       dtype: of the computation, "float32" or "bfloat16"; parameters are float32.
       mesh: of `parallel.make_mesh`; parameters are divided over it as they come.
 
@@ -88,11 +85,9 @@ def load(
       FileNotFoundError: a file is missing.
       ValueError: the family is not known, or the files are damaged, or do not fit each other.
     """
-    folder = Path(path)
-    settings = read_settings(folder)
+    settings, found, tokenizer = source_of(Path(path))
     family = families.of_type(settings)
-    content = tensors.without(tensors.opened(folder), family.prefix)
-    tokenizer = tokenizer_of(folder)
+    content = tensors.without(found, family.prefix)
     config = family.config(settings)._replace(dtype=dtype)
     order = _order(family.special(settings), config.vocabulary_size, tokenizer)
     return assemble(
@@ -123,31 +118,6 @@ def assemble(
     made = {} if own == config else _made(rules, own, order)
     params = table.read(rules, content, abstract, made=made, put=partial(_put, mesh=mesh))
     return Pretrained(family, own, graphdef, params, tokenizer, order, dict(settings.values))
-
-
-def read_settings(folder: Path) -> Settings:
-    """What the config.json of a folder says.
-
-    Raises:
-      FileNotFoundError: there is none.
-      ValueError: it is no JSON.
-    """
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"`path` must name a folder with {CONFIG} and the weights; {folder} is none."
-        )
-    if not (folder / CONFIG).is_file():
-        raise FileNotFoundError(
-            f"`path` must hold {CONFIG}; {folder} has none. Fetch it from where the weights came."
-        )
-    try:
-        values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        return Settings(dict(values), str(folder / CONFIG))
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"{folder / CONFIG} must be a JSON object; it is not ({checks.reason(error)}). Fetch "
-            "it anew."
-        ) from error
 
 
 def shapes(family: Family, config: Config) -> tuple[nnx.GraphDef, PyTree]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from attention_jax.core.extras import needed
 from attention_jax.core.plain_types import typed_calls
 from attention_jax.pretrained import table
-from attention_jax.pretrained.loading import CONFIG, Pretrained, ordered
+from attention_jax.pretrained.loading import Pretrained, ordered
+from attention_jax.pretrained.sources import CONFIG
 from attention_jax.pretrained.tensors import WHOLE
 
 

@@ -128,6 +128,20 @@ class Tokenizer:
 
     @classmethod
     @typed_calls
+    def from_text(cls, text: str, *, name: str) -> "Tokenizer":
+        """Reads the text of a tokenizer.json, which another file holds, as `from_file`.
+
+        Args:
+          name: of the file, for errors.
+
+        Raises:
+          ValueError: the text is none.
+        """
+        options = given.Options()
+        return cls(given.read(text.encode(), options, name=name, argument="text"))
+
+    @classmethod
+    @typed_calls
     def load(cls, path: str | PathLike) -> "Tokenizer":
         """Loads a file written by `save`.
 

@@ -4,7 +4,6 @@ Reference: Radford et al. 2019, "Language Models are Unsupervised Multitask Lear
 names: `transformers`, `GPT2LMHeadModel`, whose maps are [in out].
 """
 
-
 from attention_jax.models.language import TransformerLM
 from attention_jax.nn.transformer import TransformerConfig
 from attention_jax.pretrained.families._parts import ACTIVATIONS, norm, refused, word

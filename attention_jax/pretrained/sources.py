@@ -1,0 +1,70 @@
+"""Where a pretrained model lies: a folder as `transformers` writes it, or one GGUF file."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from attention_jax.core import checks
+from attention_jax.data.tokenizer import Tokenizer
+from attention_jax.pretrained import gguf_files
+from attention_jax.pretrained.tensors import Tensors, opened
+from attention_jax.pretrained.tokenizers import tokenizer_of
+from attention_jax.pretrained.types import Settings
+
+CONFIG = "config.json"
+
+
+class Source(NamedTuple):
+    """What lies there.
+
+    Attributes:
+      settings: what its config.json says.
+      tensors: by the names of the file.
+      tokenizer: None where there is none.
+    """
+
+    settings: Settings
+    tensors: Tensors
+    tokenizer: Tokenizer | None
+
+
+def source_of(path: Path) -> Source:
+    """The model of a folder or file.
+
+    Raises:
+      FileNotFoundError: there is none, or a part is missing.
+      ValueError: a file is damaged, or of a form that is not read.
+    """
+    if path.is_dir() and not (path / CONFIG).is_file():
+        found = sorted(path.glob("*.gguf"))
+        if len(found) == 1:
+            path = found[0]
+    if path.suffix == ".gguf" and path.is_file():
+        return Source(*gguf_files.read(path))
+    if not path.is_dir():
+        raise FileNotFoundError(
+            f"`path` must name a folder with {CONFIG} and the weights, or a .gguf file; {path} is "
+            "neither."
+        )
+    return Source(settings_of(path), opened(path), tokenizer_of(path))
+
+
+def settings_of(folder: Path) -> Settings:
+    """What the config.json of a folder says.
+
+    Raises:
+      FileNotFoundError: there is none.
+      ValueError: it is no JSON object.
+    """
+    if not (folder / CONFIG).is_file():
+        raise FileNotFoundError(
+            f"`path` must hold {CONFIG}; {folder} has none. Fetch it from where the weights came."
+        )
+    try:
+        values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        return Settings(dict(values), str(folder / CONFIG))
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"{folder / CONFIG} must be a JSON object; it is not ({checks.reason(error)}). Fetch "
+            "it anew."
+        ) from error
