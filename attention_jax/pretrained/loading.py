@@ -31,13 +31,14 @@ from attention_jax.pretrained.types import (
     Family,
     Rule,
     Settings,
-    Special,
     Tensor,
+    replaced,
     then,
 )
 from attention_jax.pretrained.vocabulary import Order, order_of, order_with
 
 CONFIG = "config.json"
+BESIDE = ("preprocessor_config.json",)  # what families ask for besides
 _BIAS = "output_bias"
 
 
@@ -92,9 +93,10 @@ def load(
     settings = read_settings(folder)
     family = families.of_type(settings)
     content = tensors.without(tensors.opened(folder), family.prefix)
-    tokenizer = tokenizer_of(folder)
-    config = family.config(settings)._replace(dtype=dtype)
-    order = _order(family.special(settings), config.vocabulary_size, tokenizer)
+    content = tensors.renamed(content, family.older)
+    tokenizer = tokenizer_of(folder) if family.has_tokens else None
+    config = replaced(family.config(settings), dtype=dtype)
+    order = _order(family, settings, config, tokenizer)
     return assemble(
         family, config, content, order, settings=settings, tokenizer=tokenizer, mesh=mesh
     )
@@ -104,7 +106,7 @@ def assemble(
     family: Family,
     config: Config,
     content: Tensors,
-    order: Order,
+    order: Order | None,
     *,
     settings: Settings,
     tokenizer: Tokenizer | None = None,
@@ -115,12 +117,12 @@ def assemble(
     Raises:
       ValueError: the tensors do not fit the configuration.
     """
-    own = _silenced(config._replace(vocabulary_size=len(order.theirs)), family, order)
+    own = config if order is None else _silenced(config, family, order)
     graphdef, abstract = shapes(family, own)
     names = family.rules(own) if family.read_rules is None else family.read_rules(own, settings)
     rules = ordered(names, family, order)
     table.check_all_used(rules, content.names, family.ignored)
-    made = {} if own == config else _made(rules, own, order)
+    made = {} if order is None or own == config else _made(rules, own, order)
     params = table.read(rules, content, abstract, made=made, put=partial(_put, mesh=mesh))
     return Pretrained(family, own, graphdef, params, tokenizer, order, dict(settings.values))
 
@@ -140,13 +142,16 @@ def read_settings(folder: Path) -> Settings:
         raise FileNotFoundError(
             f"`path` must hold {CONFIG}; {folder} has none. Fetch it from where the weights came."
         )
+    beside = {name: _read_json(folder / name) for name in BESIDE if (folder / name).is_file()}
+    return Settings(_read_json(folder / CONFIG), str(folder / CONFIG), beside)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        return Settings(dict(values), str(folder / CONFIG))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise ValueError(
-            f"{folder / CONFIG} must be a JSON object; it is not ({checks.reason(error)}). Fetch "
-            "it anew."
+            f"{path} must be a JSON object; it is not ({checks.reason(error)}). Fetch it anew."
         ) from error
 
 
@@ -157,7 +162,12 @@ def shapes(family: Family, config: Config) -> tuple[nnx.GraphDef, PyTree]:
     return graphdef, nnx.as_pure(state)
 
 
-def _order(special: Special, size: int, tokenizer: Tokenizer | None) -> Order:
+def _order(
+    family: Family, settings: Settings, config: Config, tokenizer: Tokenizer | None
+) -> Order | None:
+    if not family.has_tokens:
+        return None
+    special, size = family.special(settings), config.vocabulary_size
     if tokenizer is None:
         return order_of(special, size)
     return order_with(tokenizer.theirs, special, size)
@@ -165,9 +175,10 @@ def _order(special: Special, size: int, tokenizer: Tokenizer | None) -> Order:
 
 def _silenced(config: Config, family: Family, order: Order) -> Config:
     """With a bias of logits, where there are tokens that must not be written."""
+    config = replaced(config, vocabulary_size=len(order.theirs))
     if not (family.writes_tokens and order.silent):
         return config
-    return config._replace(output_bias=True)
+    return replaced(config, output_bias=True)
 
 
 def _made(rules: list[Rule], config: Config, order: Order) -> dict[str, np.ndarray]:
@@ -178,8 +189,10 @@ def _made(rules: list[Rule], config: Config, order: Order) -> dict[str, np.ndarr
     return {_BIAS: order.silence(np.zeros(config.vocabulary_size, np.float32))}
 
 
-def ordered(rules: list[Rule], family: Family, order: Order) -> list[Rule]:
+def ordered(rules: list[Rule], family: Family, order: Order | None) -> list[Rule]:
     """A table, with the rows of tokens in our order."""
+    if order is None:
+        return rules
     rows = order.rows()
     return [
         rule._replace(form=then(rows, rule.form)) if rule.paths[0] in family.rows else rule

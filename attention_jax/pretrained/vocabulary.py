@@ -48,7 +48,8 @@ class Order(NamedTuple):
         """Rows of theirs as rows of ours; one that they have not is zero, or as a bias `NEVER`."""
         own = np.array([0 if i is None else i for i in self.theirs])
         missing = np.array([i for i, x in enumerate(self.theirs) if x is None], int)
-        kept = [i for i in range(len(self.theirs)) if i not in self.silent]
+        silent = set(self.silent)
+        kept = [i for i in range(len(self.theirs)) if i not in silent]
 
         def read(table: np.ndarray) -> np.ndarray:
             ours = np.array(table[own])
@@ -88,4 +89,5 @@ def order_with(tokens: tuple[int | None, ...], special: Special, size: int) -> O
         )
     head = [own if own is not None else other for own, other in zip(tokens, special, strict=False)]
     named = (*head, *tokens[UNKNOWN + 1 :])
-    return Order((*named, *(i for i in range(size) if i not in set(named))), size)
+    known = set(named)
+    return Order((*named, *(i for i in range(size) if i not in known)), size)
