@@ -14,6 +14,7 @@ from attention_jax.models.speech import (
     PyramidalRNNEncoder,
     SpeechTransformerEncoder,
 )
+from attention_jax.models.text_encoder import TextEncoder, TextEncoderConfig
 
 __all__ = [
     "AudioFrontEnd",
@@ -29,6 +30,8 @@ __all__ = [
     "Seq2SeqTransformer",
     "SequenceRegressor",
     "SpeechTransformerEncoder",
+    "TextEncoder",
+    "TextEncoderConfig",
     "TransformerLM",
     "VisionTransformer",
 ]

@@ -4,6 +4,7 @@ Reference: Dosovitskiy et al. 2021, arXiv:2010.11929.
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 import jax.numpy as jnp
 from flax import nnx
@@ -15,12 +16,15 @@ from attention_jax.core.rotary import Grid
 from attention_jax.nn import transformer
 from attention_jax.nn.attention_calls import AttentionCall, record
 from attention_jax.nn.layers import Linear, check_rngs, dropout
-from attention_jax.nn.patches import SPREAD, STEMS, ImageConfig, centered
+from attention_jax.nn.patches import SPREAD, STEMS, ImageConfig, Pixels
+from attention_jax.nn.place_grids import resized
 from attention_jax.nn.pooling import AttentionPooling
 from attention_jax.nn.protocols import ImageInputs
 from attention_jax.nn.transformer import Layer, TransformerConfig, variant_at
 
 POOLINGS = ("token", "attention", "mean")
+MORE_POOLINGS = ("both", "distilled")  # of pretrained models
+PLACES = ("axes", "each", "all")
 
 
 class PatchLayer(Layer):
@@ -39,21 +43,27 @@ class VisionTransformer(nnx.Module):
         logits = V pool(encoder(x))
 
     A place is its row in the first half of the channels and its column in the other, both as
-    sinusoids or both learned. `rope` turns queries and keys instead: by the position in reading
-    order, or with two `axes` of the `rotary` by the row and the column.
+    sinusoids or both learned; or learned for each patch by itself. `rope` turns queries and keys
+    instead: by the position in reading order, or with two `axes` of the `rotary` by the row and the
+    column. `model.pixels` says how pixels are scaled, of which others' models have rules.
 
     Args:
       image: sizes of the pictures and of a patch.
       config: sizes of the encoder; `vocabulary_size` is the number of classes.
       pooling: where the answer is read: at a class "token" before the patches, from "attention"
-        pooling of the patches, or from their "mean".
+        pooling of the patches, from their "mean", from "both" the token and the mean, side by side,
+        or "distilled", as the mean of two answers, at the token and at the first register.
       stem: what makes a vector of a patch: the "linear" map W, or "convolutional" layers, which
         learn more from few pictures.
       registers: learned vectors beside the class token, in which layers may keep what belongs to no
         patch; none is part of what is pooled.
+      places: where positions are learned, what has one: the "axes", rows and columns; "each" patch
+        by itself and the class token; or "all" of these and the registers.
+      head: whether there is a layer of logits; without it, `states` are all that is learned.
 
     References: Dosovitskiy et al. 2021, arXiv:2010.11929, section 3.1 and, of two-dimensional
-    places, appendix D.4; registers: Darcet et al. 2023, arXiv:2309.16588, section 2.2.
+    places, appendix D.4; registers: Darcet et al. 2023, arXiv:2309.16588, section 2.2; two answers:
+    Touvron et al. 2021, arXiv:2012.12877, section 4.
     """
 
     @clear_calls
@@ -65,9 +75,12 @@ class VisionTransformer(nnx.Module):
         pooling: str = "token",
         stem: str = "linear",
         registers: int = 0,
+        places: str = "axes",
+        head: bool = True,
         rngs: nnx.Rngs,
     ):
-        checks.one_of("pooling", pooling, POOLINGS)
+        checks.one_of("pooling", pooling, (*POOLINGS, *MORE_POOLINGS))
+        checks.one_of("places", places, PLACES)
         checks.one_of("stem", stem, tuple(STEMS))
         checks.natural("registers", registers)
         plain_types.of_kind("image", image, ImageConfig)
@@ -75,9 +88,11 @@ class VisionTransformer(nnx.Module):
         plain_types.of_kind("config", config, TransformerConfig)
         config.check()
         check_rngs(rngs)
-        self.image, self.config, self.pooling = image, config, pooling
-        self.register_count = registers
-        self.tokens = int(pooling == "token") + registers  # positions before the patches
+        _check_tokens(pooling, registers, places, config)
+        self.image, self.config, self.pooling, self.pixels = image, config, pooling, Pixels()
+        self.register_count, self.placed = registers, places
+        self.has_token = pooling in ("token", *MORE_POOLINGS)
+        self.tokens = int(self.has_token) + registers  # positions before the patches
         width, dtype = config.width, jnp.dtype(config.dtype)
         self.embed = STEMS[stem](image, width, dtype=config.dtype, rngs=rngs)
         self._learn_places(rngs)
@@ -87,7 +102,7 @@ class VisionTransformer(nnx.Module):
         self.encoder = transformer.stack(PatchLayer, config, rngs=rngs)
         self.norm = transformer.last_norm(config, rngs=rngs)
         self.embedding_norm = transformer.embedding_norm(config, rngs=rngs)
-        if pooling == "token":
+        if self.has_token:
             self.token = nnx.Param(SPREAD * rngs.params.normal((width,)))
         if registers:
             self.registers = nnx.Param(SPREAD * rngs.params.normal((registers, width)))
@@ -96,10 +111,17 @@ class VisionTransformer(nnx.Module):
             self.pool = AttentionPooling(
                 width, heads=config.heads, variant=variant, dtype=config.dtype, rngs=rngs
             )
-        self.head = Linear(width, config.vocabulary_size, dtype=dtype, rngs=rngs)
+        read, answer = width * (2 if pooling == "both" else 1), partial(Linear, dtype=dtype)
+        self.head = answer(read, config.vocabulary_size, rngs=rngs) if head else None
+        if pooling == "distilled" and head:
+            self.other_head = answer(read, config.vocabulary_size, rngs=rngs)
 
     def _learn_places(self, rngs: nnx.Rngs) -> None:
         config = self.config
+        if self.placed != "axes":
+            count = self._placed_tokens + self.image.grid[0] * self.image.grid[1]
+            self.each = nnx.Param(SPREAD * rngs.params.normal((count, config.width)))
+            return
         parts = {"sinusoidal": 4, "learned": 2}.get(config.positions, 1)
         if config.width % parts:
             raise ValueError(
@@ -114,6 +136,11 @@ class VisionTransformer(nnx.Module):
             )
 
     @property
+    def _placed_tokens(self) -> int:
+        """How many of the positions before the patches have learned places."""
+        return {"axes": 0, "each": int(self.has_token), "all": self.tokens}[self.placed]
+
+    @property
     def grid(self) -> tuple[int, int]:
         """Patches downwards and across."""
         return self.image.grid
@@ -121,6 +148,8 @@ class VisionTransformer(nnx.Module):
     def places(self) -> Float[Array, "n m"] | None:
         """Position embeddings that are added to patches; None where there are none."""
         half = self.config.width // 2
+        if self.placed != "axes":
+            return self.each[...][self._placed_tokens :]
         if self.config.positions == "sinusoidal":
             down, across = (positions.sinusoidal(n, half) for n in self.image.grid)
         elif self.config.positions == "learned":
@@ -136,7 +165,7 @@ class VisionTransformer(nnx.Module):
         self, images: Float[Array, "b y x c"], *, rngs: nnx.Rngs | None = None
     ) -> Float[Array, "b n m"]:
         """Embedded patches, with positions and the class token: the input of the encoder."""
-        x = self.embed(centered(images))
+        x = self.embed(self.pixels(images))
         places = self.places()
         x = x if places is None else x + places.astype(x.dtype)[None]
         if self.tokens:
@@ -148,22 +177,81 @@ class VisionTransformer(nnx.Module):
     def classify(
         self, images: Float[Array, "b y x c"], *, rngs: nnx.Rngs | None = None
     ) -> Float[Array, "b k"]:
-        """Logits of each class."""
-        x = self.norm(self.encoder(self.encoder_input(images, rngs=rngs), rngs=rngs))
-        if self.pooling == "token":
-            return self.head(x[:, 0]).astype(jnp.float32)
+        """Logits of each class.
+
+        Raises:
+          ValueError: the model has no head.
+        """
+        if self.head is None:
+            raise ValueError(
+                "`classify` needs a layer of logits, and the model has none. Use `states`, or make "
+                "the model with `head=True`."
+            )
+        x = self.states(images, rngs=rngs)
+        logits = self.head(self._pooled(x, rngs)).astype(jnp.float32)
+        if self.pooling == "distilled":
+            logits = (logits + self.other_head(x[:, 1]).astype(jnp.float32)) / 2
+        return logits
+
+    def states(
+        self, images: Float[Array, "b y x c"], *, rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "b n m"]:
+        """States of the class token, the registers and the patches."""
+        return self.norm(self.encoder(self.encoder_input(images, rngs=rngs), rngs=rngs))
+
+    def resized(self, image: ImageConfig, *, antialias: bool = False) -> "VisionTransformer":
+        """The model for pictures of another size: its learned places are interpolated by cubes.
+
+        Args:
+          antialias: blurs them first where there will be fewer.
+
+        Raises:
+          ValueError: its places are not learned for each patch.
+        """
+        plain_types.of_kind("image", image, ImageConfig)
+        image.check(cut=True)
+        if self.placed == "axes" or image[2:] != self.image[2:]:
+            raise ValueError(
+                "`image` must have the channels and patches of the model, whose places are learned "
+                f"for each patch; got {image}, and places of {self.placed!r}. Make a new model."
+            )
+        model: VisionTransformer = nnx.merge(*nnx.split(self))
+        first, table = self._placed_tokens, self.each[...]
+        moved = resized(table[first:], self.grid, image.grid, antialias=antialias)
+        model.each = nnx.Param(jnp.concatenate([table[:first], moved]))
+        model.image = model.embed.image = image
+        return model
+
+    def _pooled(self, x: Array, rngs: nnx.Rngs | None) -> Float[Array, "b p"]:
+        if self.pooling in ("token", "distilled"):
+            return x[:, 0]
         if self.pooling == "attention":
-            pooled = self.pool(x, first=self.tokens, rngs=rngs)
-        else:
-            pooled = x[:, self.tokens :].mean(axis=1)
-        return self.head(pooled).astype(jnp.float32)
+            return self.pool(x, first=self.tokens, rngs=rngs)
+        mean = x[:, self.tokens :].mean(axis=1)
+        return mean if self.pooling == "mean" else jnp.concatenate([x[:, 0], mean], axis=-1)
 
     def _before(self) -> Float[Array, "k m"]:
         """The class token, if there is one, then the registers."""
-        own = [self.token[...][None]] if self.pooling == "token" else []
+        own = [self.token[...][None]] if self.has_token else []
         own += [self.registers[...]] if self.register_count else []
-        return jnp.concatenate(own)
+        first = self._placed_tokens
+        found = jnp.concatenate(own)
+        return found.at[:first].add(self.each[...][:first]) if first else found
 
     def attention_calls(self, batch: ImageInputs) -> Iterator[AttentionCall]:
         """Every attention of a forward pass: the layers, then the pooling if it attends."""
         return record(self, lambda model: model.classify(batch.images))
+
+
+def _check_tokens(pooling: str, registers: int, places: str, config: TransformerConfig) -> None:
+    """Raises ValueError where the choices do not go together."""
+    if pooling == "distilled" and not registers:
+        raise ValueError(
+            "`registers` must be at least 1 where the answer is distilled: the other is read at "
+            "the first; got 0. Give `registers=1`."
+        )
+    if places != "axes" and config.positions != "learned":
+        raise ValueError(
+            f"`places` must be 'axes' where positions are not learned; got {places!r} with "
+            f'positions {config.positions!r}. Use `positions="learned"`.'
+        )

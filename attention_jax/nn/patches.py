@@ -133,6 +133,22 @@ def doubling(channels: int, width: int, count: int, *, name: str) -> list[tuple[
     return list(pairwise([channels, *(width // 2**i for i in reversed(range(count)))]))
 
 
+class Pixels(NamedTuple):
+    """How the pixels of each channel, from 0 to 1, are moved and scaled before they are read.
+
+    The default moves them to [-1, 1].
+    """
+
+    mean: tuple[float, ...] = (0.5,)
+    deviation: tuple[float, ...] = (0.5,)
+
+    def __call__(self, images: Array) -> Array:
+        if self == Pixels():
+            return centered(images)
+        mean, deviation = (jnp.asarray(x, images.dtype).reshape(1, 1, 1, -1) for x in self)
+        return (images - mean) / deviation
+
+
 def centered(images: Array) -> Array:
     """Pixels from [0, 1] moved to [-1, 1]."""
     return 2 * images - 1

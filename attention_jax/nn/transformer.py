@@ -75,6 +75,8 @@ class TransformerConfig(NamedTuple):
         of images always do.
       logit_cap: c of the logits c tanh(x / c) of tokens; None for x.
       recurrence: a linear recurrence in place of self-attention; None for self-attention.
+      layer_scale: the first value of learned gains of the channels of each sub-layer's output,
+        before its shortcut; None for no gains.
     """
 
     vocabulary_size: int
@@ -108,6 +110,7 @@ class TransformerConfig(NamedTuple):
     head_width: int | None = None
     value_width: int | None = None
     recurrence: Recurrence | None = None
+    layer_scale: float | None = None
 
     def check(self) -> None:
         """Raises ValueError where a field is of another type, or out of its range."""
@@ -127,6 +130,8 @@ class TransformerConfig(NamedTuple):
         if self.embedding_scale is not None:
             beside = ", or None for the root of the width"
             checks.above_zero("embedding_scale", self.embedding_scale, beside=beside)
+        if self.layer_scale is not None:
+            checks.above_zero("layer_scale", self.layer_scale, beside=", or None for no gains")
         checks.one_of("activation", self.activation, tuple(ACTIVATIONS))
         checks.one_of("dtype", self.dtype, ("float32", "bfloat16"))
         if self.context is not None:
@@ -187,6 +192,9 @@ class Residual(nnx.Module):
     """A sub-layer with its norms and shortcut.
 
     pre: x + f(norm(x))      post: norm(x + f(x))      sandwich: x + norm'(f(norm(x)))
+
+    With gains, f is multiplied by them, channel by channel: Touvron et al. 2021, arXiv:2103.17239,
+    section 2.
     """
 
     @clear_calls
@@ -195,6 +203,8 @@ class Residual(nnx.Module):
         self.norm = norm_at(config, rngs=rngs)
         if self.placement == "sandwich":
             self.norm_after = norm_at(config, rngs=rngs)
+        gains = config.layer_scale
+        self.gains = None if gains is None else nnx.Param(jnp.full(config.width, gains))
 
     def pre_norm(self, x: Array) -> Array:
         """The input of the sub-layer: normalized first, or as it is."""
@@ -204,6 +214,8 @@ class Residual(nnx.Module):
         """The shortcut plus the sub-layer's output, one of them or none normalized."""
         if self.placement == "sandwich":
             update = self.norm_after(update)
+        if self.gains is not None:
+            update = update * self.gains[...].astype(update.dtype).reshape(1, 1, -1)
         x = x + dropout(update, self.dropout_rate, rngs)
         return self.norm(x) if self.placement == "post" else x
 

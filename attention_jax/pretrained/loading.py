@@ -29,8 +29,8 @@ from attention_jax.pretrained.types import (
     Family,
     Rule,
     Settings,
-    Special,
     Tensor,
+    replaced,
     then,
 )
 from attention_jax.pretrained.vocabulary import Order, order_of, order_with
@@ -87,9 +87,10 @@ def load(
     """
     settings, found, tokenizer = source_of(Path(path))
     family = families.of_type(settings)
-    content = tensors.without(found, family.prefix)
-    config = family.config(settings)._replace(dtype=dtype)
-    order = _order(family.special(settings), config.vocabulary_size, tokenizer)
+    content = tensors.renamed(tensors.without(found, family.prefix), family.older)
+    tokenizer = tokenizer if family.has_tokens else None
+    config = replaced(family.config(settings), dtype=dtype)
+    order = _order(family, settings, config, tokenizer)
     return assemble(
         family, config, content, order, settings=settings, tokenizer=tokenizer, mesh=mesh
     )
@@ -99,7 +100,7 @@ def assemble(
     family: Family,
     config: Config,
     content: Tensors,
-    order: Order,
+    order: Order | None,
     *,
     settings: Settings,
     tokenizer: Tokenizer | None = None,
@@ -110,12 +111,12 @@ def assemble(
     Raises:
       ValueError: the tensors do not fit the configuration.
     """
-    own = _silenced(config._replace(vocabulary_size=len(order.theirs)), family, order)
+    own = config if order is None else _silenced(config, family, order)
     graphdef, abstract = shapes(family, own)
     names = family.rules(own) if family.read_rules is None else family.read_rules(own, settings)
     rules = ordered(names, family, order)
     table.check_all_used(rules, content.names, family.ignored)
-    made = {} if own == config else _made(rules, own, order)
+    made = {} if order is None or own == config else _made(rules, own, order)
     params = table.read(rules, content, abstract, made=made, put=partial(_put, mesh=mesh))
     return Pretrained(family, own, graphdef, params, tokenizer, order, dict(settings.values))
 
@@ -127,7 +128,12 @@ def shapes(family: Family, config: Config) -> tuple[nnx.GraphDef, PyTree]:
     return graphdef, nnx.as_pure(state)
 
 
-def _order(special: Special, size: int, tokenizer: Tokenizer | None) -> Order:
+def _order(
+    family: Family, settings: Settings, config: Config, tokenizer: Tokenizer | None
+) -> Order | None:
+    if not family.has_tokens:
+        return None
+    special, size = family.special(settings), config.vocabulary_size
     if tokenizer is None:
         return order_of(special, size)
     return order_with(tokenizer.theirs, special, size)
@@ -135,9 +141,10 @@ def _order(special: Special, size: int, tokenizer: Tokenizer | None) -> Order:
 
 def _silenced(config: Config, family: Family, order: Order) -> Config:
     """With a bias of logits, where there are tokens that must not be written."""
+    config = replaced(config, vocabulary_size=len(order.theirs))
     if not (family.writes_tokens and order.silent):
         return config
-    return config._replace(output_bias=True)
+    return replaced(config, output_bias=True)
 
 
 def _made(rules: list[Rule], config: Config, order: Order) -> dict[str, np.ndarray]:
@@ -148,8 +155,10 @@ def _made(rules: list[Rule], config: Config, order: Order) -> dict[str, np.ndarr
     return {_BIAS: order.silence(np.zeros(config.vocabulary_size, np.float32))}
 
 
-def ordered(rules: list[Rule], family: Family, order: Order) -> list[Rule]:
+def ordered(rules: list[Rule], family: Family, order: Order | None) -> list[Rule]:
     """A table, with the rows of tokens in our order."""
+    if order is None:
+        return rules
     rows = order.rows()
     return [
         rule._replace(form=then(rows, rule.form)) if rule.paths[0] in family.rows else rule

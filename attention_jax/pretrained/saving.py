@@ -12,6 +12,7 @@ from attention_jax.pretrained import table
 from attention_jax.pretrained.loading import Pretrained, ordered
 from attention_jax.pretrained.sources import CONFIG
 from attention_jax.pretrained.tensors import WHOLE
+from attention_jax.pretrained.types import replaced
 
 
 @typed_calls
@@ -36,7 +37,9 @@ def save(loaded: Pretrained, path: str | PathLike[str]) -> None:
     with needed("pretrained"):
         from safetensors.numpy import save_file
     family, order = loaded.family, loaded.order
-    own = loaded.config._replace(vocabulary_size=order.size)
+    own = loaded.config
+    if order is not None:
+        own = replaced(own, vocabulary_size=order.size)
     settings = loaded.settings | family.described(own)
     found = table.write(ordered(family.rules(loaded.config), family, order), loaded.params)
     unfinished = folder.with_name(f"{folder.name}.{os.getpid()}.unfinished")

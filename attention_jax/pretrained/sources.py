@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from attention_jax.core import checks
 from attention_jax.data.tokenizer import Tokenizer
@@ -12,6 +12,7 @@ from attention_jax.pretrained.tokenizers import tokenizer_of
 from attention_jax.pretrained.types import Settings
 
 CONFIG = "config.json"
+BESIDE = ("preprocessor_config.json",)  # what families ask for besides
 
 
 class Source(NamedTuple):
@@ -60,11 +61,14 @@ def settings_of(folder: Path) -> Settings:
         raise FileNotFoundError(
             f"`path` must hold {CONFIG}; {folder} has none. Fetch it from where the weights came."
         )
+    beside = {name: _read(folder / name) for name in BESIDE if (folder / name).is_file()}
+    return Settings(_read(folder / CONFIG), str(folder / CONFIG), beside)
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        return Settings(dict(values), str(folder / CONFIG))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise ValueError(
-            f"{folder / CONFIG} must be a JSON object; it is not ({checks.reason(error)}). Fetch "
-            "it anew."
+            f"{path} must be a JSON object; it is not ({checks.reason(error)}). Fetch it anew."
         ) from error

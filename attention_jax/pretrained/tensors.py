@@ -4,6 +4,7 @@ A pickle is code that runs when it is read, and is refused.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +39,18 @@ def from_mapping(arrays: Mapping[str, Tensor]) -> Tensors:
 def without(tensors: Tensors, prefix: str) -> Tensors:
     """The same under names without a prefix, where they have it."""
     full = {name.removeprefix(prefix): name for name in tensors.names}
+    return Tensors(tuple(full), lambda name: tensors.read(full[name]))
+
+
+def renamed(tensors: Tensors, older: Iterable[tuple[str, str]]) -> Tensors:
+    """The same by the names of today, where files have older ones."""
+
+    def today(name: str) -> str:
+        for pattern, own in older:
+            name = re.sub(pattern, own, name)
+        return name
+
+    full = {today(name): name for name in tensors.names}
     return Tensors(tuple(full), lambda name: tensors.read(full[name]))
 
 

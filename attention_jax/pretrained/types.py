@@ -71,10 +71,20 @@ class Settings:
     Args:
       values: the content.
       name: of the file, for errors.
+      beside: the content of other files of its folder, by their names.
     """
 
-    def __init__(self, values: Mapping[str, Any], name: str = "config.json"):
-        self.values, self.name = values, name
+    def __init__(
+        self,
+        values: Mapping[str, Any],
+        name: str = "config.json",
+        beside: Mapping[str, Mapping[str, Any]] | None = None,
+    ):
+        self.values, self.name, self._beside = values, name, beside or {}
+
+    def other(self, name: str) -> "Settings":
+        """The content of another file beside it, empty where there is none."""
+        return Settings(self._beside.get(name, {}), name)
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of a key, or the default where it is not there or null."""
@@ -116,6 +126,15 @@ class Settings:
             self.choose(key, dict.fromkeys(allowed))
 
 
+def replaced(config: Config, **changes: Any) -> Config:
+    """A configuration with fields changed: its own, or those of the `transformer` within it."""
+    own = {name: value for name, value in changes.items() if name in config._fields}
+    if len(own) < len(changes):
+        rest = {name: value for name, value in changes.items() if name not in own}
+        own["transformer"] = replaced(config.transformer, **rest)
+    return config._replace(**own)
+
+
 class Special(NamedTuple):
     """Another library's ids of the special tokens; None where there is none.
 
@@ -147,6 +166,8 @@ class Family(NamedTuple):
       bare: names of the table that never have it.
       ignored: patterns of names that files hold and nobody needs.
       writes_tokens: whether its logits are of tokens.
+      has_tokens: whether it has a vocabulary at all.
+      older: names of earlier files, each a pattern and what stands in place of it in the table.
     """
 
     name: str
@@ -162,6 +183,8 @@ class Family(NamedTuple):
     bare: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     writes_tokens: bool = True
+    has_tokens: bool = True
+    older: tuple[tuple[str, str], ...] = ()
 
     def full_name(self, theirs: str) -> str:
         """A name of the table as files have it."""

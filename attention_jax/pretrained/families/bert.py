@@ -1,0 +1,124 @@
+"""BERT and MiniLM: an encoder of texts, norm last, erf GELU, learned positions, types of tokens.
+
+Reference: Devlin et al. 2019, arXiv:1810.04805; names: `transformers`, `BertModel`. Heads above it,
+as of masked language models, are not read.
+"""
+
+from flax import nnx
+
+from attention_jax.models.text_encoder import TextEncoder, TextEncoderConfig
+from attention_jax.nn.transformer import TransformerConfig
+from attention_jax.pretrained.families._parts import (
+    ACTIVATIONS,
+    linear,
+    norm,
+    refused,
+    refused_attention,
+    word,
+)
+from attention_jax.pretrained.types import Described, Family, Rule, Settings, Special
+
+# `architectures` whose files have no pooler, or one that was not trained.
+WITHOUT_POOLER = {"BertForMaskedLM", "BertForTokenClassification", "BertForQuestionAnswering"}
+
+
+def config(settings: Settings) -> TextEncoderConfig:
+    """Our configuration of a config.json."""
+    settings.refuse("position_embedding_type", ("absolute",))
+    settings.refuse("is_decoder", (False,))
+    settings.refuse("add_cross_attention", (False,))
+    transformer = TransformerConfig(
+        settings.need("vocab_size"),
+        settings.need("hidden_size"),
+        layers=settings.need("num_hidden_layers"),
+        heads=settings.need("num_attention_heads"),
+        feed_forward=settings.need("intermediate_size"),
+        positions="learned",
+        norm="post",
+        max_length=settings.get("max_position_embeddings", 512),
+        activation=settings.choose("hidden_act", ACTIVATIONS, "gelu"),
+        norm_epsilon=settings.get("layer_norm_eps", 1e-12),
+        dropout_rate=settings.get("hidden_dropout_prob", 0.1),
+        attention_dropout_rate=settings.get("attention_probs_dropout_prob", 0.1),
+        embedding_scale=1.0,
+        embedding_norm=True,
+    )
+    kinds = set(settings.get("architectures", ()))
+    return TextEncoderConfig(
+        transformer,
+        token_types=settings.get("type_vocab_size", 2),
+        pooler=not kinds & WITHOUT_POOLER,
+    )
+
+
+def described(config: TextEncoderConfig) -> Described:
+    """The config.json of our configuration.
+
+    Raises:
+      ValueError: no BERT is so.
+    """
+    own = config.transformer
+    refused(own, "bert", norm="post", norm_kind="layer", biases="all", embedding_scale=1.0)
+    refused(own, "bert", positions="learned", embedding_norm=True, qk_norm=False, kv_heads=None)
+    refused(own, "bert", head_width=None, value_width=None, recurrence=None)
+    refused_attention(own, "bert", "scaled_dot")
+    return {
+        "model_type": "bert",
+        "architectures": ["BertModel" if config.pooler else "BertForMaskedLM"],
+        "vocab_size": own.vocabulary_size,
+        "hidden_size": own.width,
+        "num_hidden_layers": own.layers,
+        "num_attention_heads": own.heads,
+        "intermediate_size": own.feed_forward,
+        "max_position_embeddings": own.max_length,
+        "type_vocab_size": config.token_types,
+        "hidden_act": word(ACTIVATIONS, own.activation, "activation"),
+        "layer_norm_eps": own.norm_epsilon,
+        "hidden_dropout_prob": own.dropout_rate,
+        "attention_probs_dropout_prob": own.attention_dropout_rate,
+    }
+
+
+def rules(config: TextEncoderConfig) -> list[Rule]:
+    """The table of names."""
+    found = [
+        Rule("embeddings.word_embeddings.weight", "embedding/table/embedding"),
+        Rule("embeddings.position_embeddings.weight", "embedding/learned/embedding"),
+        *norm("embeddings.LayerNorm", "embedding_norm"),
+    ]
+    if config.token_types:
+        found.append(Rule("embeddings.token_type_embeddings.weight", "types/embedding"))
+    if config.pooler:
+        found += linear("pooler.dense", "pooler")
+    for n in range(config.transformer.layers):
+        theirs, ours = f"encoder.layer.{n}", f"stack/layers/{n}"
+        for part in ("query", "key", "value"):
+            found += linear(f"{theirs}.attention.self.{part}", f"{ours}/attention/{part}")
+        found += [
+            *linear(f"{theirs}.attention.output.dense", f"{ours}/attention/out"),
+            *norm(f"{theirs}.attention.output.LayerNorm", f"{ours}/around_attention/norm"),
+            *linear(f"{theirs}.intermediate.dense", f"{ours}/feed_forward/up"),
+            *linear(f"{theirs}.output.dense", f"{ours}/feed_forward/down"),
+            *norm(f"{theirs}.output.LayerNorm", f"{ours}/around_feed_forward/norm"),
+        ]
+    return found
+
+
+def special(settings: Settings) -> Special:
+    """Padding alone; a tokenizer says which tokens begin and end a text."""
+    return Special(settings.get("pad_token_id", 0))
+
+
+FAMILY = Family(
+    name="bert",
+    model_types=("bert",),
+    config=config,
+    build=lambda config, rngs: TextEncoder(config, rngs=rngs),
+    rules=rules,
+    special=special,
+    described=described,
+    prefix="bert.",
+    ignored=(r"embeddings\.position_ids", r"pooler\..*", r"cls\..*"),
+    older=((r"LayerNorm\.gamma$", "LayerNorm.weight"), (r"LayerNorm\.beta$", "LayerNorm.bias")),
+    writes_tokens=False,
+)

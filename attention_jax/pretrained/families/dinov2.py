@@ -1,0 +1,125 @@
+"""DINOv2, without registers and with them: a ViT with a gain of each sub-layer, perhaps gated.
+
+Its answer is read at the class token and at the mean of the patches. References: Oquab et al. 2023,
+arXiv:2304.07193; registers, which have no places: Darcet et al. 2023, arXiv:2309.16588; names:
+`transformers`, `Dinov2Model`, `Dinov2WithRegistersModel` and their `ForImageClassification`.
+"""
+
+from attention_jax.pretrained.families._parts import linear, norm
+from attention_jax.pretrained.families._vision import (
+    BATCHED,
+    HEADED,
+    IMAGENET,
+    VisionConfig,
+    build,
+    config_of,
+    described_of,
+    no_tokens,
+    rules_of,
+)
+from attention_jax.pretrained.types import TRANSPOSED, Described, Family, Rule, Settings
+
+PLAIN, REGISTERED = "dinov2", "dinov2_with_registers"
+
+
+def config(settings: Settings) -> VisionConfig:
+    """Our configuration of a config.json."""
+    found = config_of(settings, pixels=IMAGENET)
+    own, gated = found.transformer, settings.get("use_swiglu_ffn", False)
+    hidden = int(own.width * settings.get("mlp_ratio", 4))
+    own = own._replace(
+        feed_forward=_gated(hidden) if gated else hidden,
+        norm_epsilon=settings.get("layer_norm_eps", 1e-6),
+        layer_scale=settings.get("layerscale_value", 1.0),
+    )
+    count = settings.get("num_register_tokens", 4)
+    return found._replace(
+        transformer=own._replace(activation="swiglu") if gated else own,
+        pooling="both",
+        registers=count if settings.need("model_type") == REGISTERED else 0,
+    )
+
+
+def _gated(hidden: int) -> int:
+    """Hidden units of a gated layer that has as many numbers: a multiple of 8."""
+    return -(-int(hidden * 2 / 3) // 8) * 8
+
+
+def _ratio(hidden: int, width: int, *, gated: bool) -> int | None:
+    """The multiple of the width that gives these hidden units; None where there is none."""
+    units = _gated if gated else int
+    return next((n for n in range(1, 2 * hidden + 1) if units(n * width) == hidden), None)
+
+
+def described(config: VisionConfig) -> Described:
+    """The config.json of our configuration.
+
+    Raises:
+      ValueError: no DINOv2 is so.
+    """
+    own, name = config.transformer, REGISTERED if config.registers else PLAIN
+    found = described_of(config, name)
+    gated = own.activation == "swiglu"
+    ratio = _ratio(own.feed_forward, own.width, gated=gated)
+    if ratio is None or own.layer_scale is None:
+        raise ValueError(
+            "`feed_forward` must be a whole multiple of the width, two thirds of one where it is "
+            f"gated, and `layer_scale` a number, to be written as {name}; got {own.feed_forward} "
+            f"and {own.layer_scale}. Write it as vit."
+        )
+    base = "Dinov2WithRegisters" if config.registers else "Dinov2"
+    return found | {
+        "architectures": [f"{base}{HEADED if config.head else 'Model'}"],
+        "mlp_ratio": ratio,
+        "use_swiglu_ffn": gated,
+        "layerscale_value": own.layer_scale,
+        **({"num_register_tokens": config.registers} if config.registers else {}),
+        **({} if config.registers else {"use_mask_token": False}),
+    }
+
+
+def rules(config: VisionConfig) -> list[Rule]:
+    """The table of names."""
+    found = rules_of(config)
+    if config.registers:
+        found.append(Rule("embeddings.register_tokens", "registers", BATCHED))
+    if config.head:
+        found += linear("classifier", "head")
+    for n in range(config.transformer.layers):
+        theirs, ours = f"encoder.layer.{n}", f"encoder/layers/{n}"
+        found += [
+            *norm(f"{theirs}.norm1", f"{ours}/around_attention/norm"),
+            *norm(f"{theirs}.norm2", f"{ours}/around_feed_forward/norm"),
+            Rule(f"{theirs}.layer_scale1.lambda1", f"{ours}/around_attention/gains"),
+            Rule(f"{theirs}.layer_scale2.lambda1", f"{ours}/around_feed_forward/gains"),
+            *_feed_forward(f"{theirs}.mlp", f"{ours}/feed_forward", config),
+        ]
+    return found
+
+
+def _feed_forward(theirs: str, ours: str, config: VisionConfig) -> list[Rule]:
+    if config.transformer.activation != "swiglu":
+        return linear(f"{theirs}.fc1", f"{ours}/up") + linear(f"{theirs}.fc2", f"{ours}/down")
+    kernels, biases = ((f"{ours}/gate/{x}", f"{ours}/up/{x}") for x in ("kernel", "bias"))
+    return [
+        Rule(f"{theirs}.weights_in.weight", kernels, TRANSPOSED),
+        Rule(f"{theirs}.weights_in.bias", biases),
+        *linear(f"{theirs}.weights_out", f"{ours}/down"),
+    ]
+
+
+FAMILY = Family(
+    name="dinov2",
+    model_types=(PLAIN, REGISTERED),
+    config=config,
+    build=build,
+    rules=rules,
+    special=no_tokens,
+    described=described,
+    prefix="dinov2.",
+    bare=("classifier.weight", "classifier.bias"),
+    older=((r"^dinov2_with_registers\.", ""),),
+    ignored=(r"embeddings\.mask_token",),
+    writes_tokens=False,
+    has_tokens=False,
+)

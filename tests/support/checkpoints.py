@@ -1,0 +1,70 @@
+"""Checkpoints for tests: small random ones of peers, and of models of our own."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flax import nnx
+
+from attention_jax import pretrained
+from attention_jax.pretrained import families
+from attention_jax.pretrained.loading import Pretrained
+from attention_jax.pretrained.vocabulary import order_of
+
+
+def torch():
+    return pytest.importorskip("torch", reason="torch is not installed: the peer of this test")
+
+
+def transformers():
+    torch()
+    reason = "transformers is not installed: the peer of this test"
+    return pytest.importorskip("transformers", reason=reason)
+
+
+def shaken(model, folder: Path):
+    """A peer's model with weights far from their first values, biases and gains too, written."""
+    own = torch()
+    random = own.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        parameter.data += 0.2 * own.randn(parameter.shape, generator=random)
+    model.eval().save_pretrained(folder)
+    return model
+
+
+def own_ids(order, theirs):
+    """Our ids of theirs, of tokens that are not special; padding stays."""
+    found = {other: i for i, other in enumerate(order.theirs) if other is not None and i > 3}
+    found |= {other: i for i, other in enumerate(order.theirs[:4]) if other is not None}
+    return np.vectorize(found.get)(np.asarray(theirs))
+
+
+def written(name: str, config, model: nnx.Module, folder: Path, *, special=None) -> Pretrained:
+    """A model of our own, written as one of a family, with special tokens where ours stand."""
+    family = families.get(name)
+    graphdef, state = nnx.split(model)
+    order = None
+    if family.has_tokens:
+        size = config.vocabulary_size
+        order = order_of(families_special(size) if special is None else special, size)
+    made = Pretrained(family, config, graphdef, nnx.as_pure(state), None, order, {})
+    pretrained.save(made, folder)
+    return made
+
+
+def families_special(size: int):
+    from attention_jax.pretrained.types import Special
+
+    return Special(*range(min(size, 4)))
+
+
+def renamed(folder: Path, older: dict[str, str]) -> None:
+    """Gives the tensors of a folder other names."""
+    from safetensors.numpy import load_file, save_file
+
+    path, found = folder / "model.safetensors", {}
+    for name, tensor in load_file(path).items():
+        for own, other in older.items():
+            name = name.replace(own, other)
+        found[name] = tensor
+    save_file(found, path)
