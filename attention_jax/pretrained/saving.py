@@ -12,12 +12,14 @@ from attention_jax.pretrained import table
 from attention_jax.pretrained.loading import Pretrained, ordered
 from attention_jax.pretrained.sources import CONFIG
 from attention_jax.pretrained.tensors import WHOLE
-from attention_jax.pretrained.types import replaced
+from attention_jax.pretrained.types import Described, replaced
+
+SPECIAL = ("pad_token_id", "bos_token_id", "eos_token_id")
 
 
 @typed_calls
 def save(loaded: Pretrained, path: str | PathLike[str]) -> None:
-    """Writes a model as its family has it: config.json and model.safetensors.
+    """Writes a model as its family has it: config.json, model.safetensors and its tokenizer.
 
     What its config.json said before it still says, where our configuration does not say otherwise.
 
@@ -37,10 +39,7 @@ def save(loaded: Pretrained, path: str | PathLike[str]) -> None:
     with needed("pretrained"):
         from safetensors.numpy import save_file
     family, order = loaded.family, loaded.order
-    own = loaded.config
-    if order is not None:
-        own = replaced(own, vocabulary_size=order.size)
-    settings = loaded.settings | family.described(own)
+    settings = _settings(loaded)
     found = table.write(ordered(family.rules(loaded.config), family, order), loaded.params)
     unfinished = folder.with_name(f"{folder.name}.{os.getpid()}.unfinished")
     unfinished.mkdir(parents=True)
@@ -49,9 +48,21 @@ def save(loaded: Pretrained, path: str | PathLike[str]) -> None:
         save_file(named, unfinished / WHOLE, metadata={"format": "pt"})
         text = json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
         (unfinished / CONFIG).write_text(text, encoding="utf-8")
+        if loaded.tokenizer is not None:
+            name, content = loaded.tokenizer.file
+            (unfinished / name).write_bytes(content)
         if folder.exists():
             folder.rmdir()
         unfinished.replace(folder)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
+
+
+def _settings(loaded: Pretrained) -> Described:
+    """The content of config.json: special tokens, what it said before, what ours says."""
+    if loaded.order is None:
+        return loaded.settings | loaded.family.described(loaded.config)
+    own = replaced(loaded.config, vocabulary_size=loaded.order.size)
+    ids = dict(zip(SPECIAL, loaded.order.theirs, strict=False))
+    return ids | loaded.settings | loaded.family.described(own)

@@ -64,7 +64,17 @@ class Order(NamedTuple):
 
 
 def order_of(special: Special, size: int) -> Order:
-    """The order for special tokens by their ids: ours first, then all others as they stand."""
+    """The order for special tokens by their ids: they first, then all others as they stand.
+
+    Raises:
+      ValueError: the model has no such token.
+    """
+    for role, own in special._asdict().items():
+        if own is not None and not 0 <= own < size:
+            raise ValueError(
+                f"The {role} token must be one of the model's {size}; config.json says {own}. The "
+                "weights and their config.json are not a pair."
+            )
     first = tuple(special)
     return Order((*first, *(i for i in range(size) if i not in first)), size)
 

@@ -174,6 +174,13 @@ class Tokenizer:
         return self._pieces.to_text()
 
     @property
+    def file(self) -> tuple[str, bytes]:
+        """The name and content of the file that other libraries read."""
+        if isinstance(self._pieces, given.Given):
+            return self._pieces.file
+        return "tokenizer.json", self.to_text().encode()
+
+    @property
     def is_given(self) -> bool:
         """True for one that was read from a file made elsewhere."""
         return isinstance(self._pieces, given.Given)

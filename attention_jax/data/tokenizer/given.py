@@ -50,6 +50,12 @@ class Given:
         self._backend, self._content, self._options = backend, content, options
         self.kind, self.size = backend.kind, len(self._theirs)
 
+    @property
+    def file(self) -> tuple[str, bytes]:
+        """The file that it was read from, by the name that other libraries look for."""
+        own = _HUGGING_FACE if isinstance(self._backend, HuggingFace) else "tokenizer.model"
+        return own, self._content
+
     def theirs(self, ids: Sequence[int]) -> list[int | None]:
         """The file's own ids; None for special tokens that it has not."""
         return [self._theirs[i] for i in ids]

@@ -76,8 +76,9 @@ def pattern(settings: Settings, *, default_window: bool) -> str:
     if size is None or WINDOW not in kinds:
         return "scaled_dot"
     words = {WINDOW: f"sliding_window(size={size})", WHOLE: "scaled_dot"}
-    inner = Settings(dict(enumerate(kinds)), f"`layer_types` of {settings.name}")
-    return in_turn([inner.choose(n, words) for n in range(count)])
+    said = {str(n): kind for n, kind in enumerate(kinds)}
+    inner = Settings(said, f"`layer_types` of {settings.name}")
+    return in_turn([inner.choose(str(n), words) for n in range(count)])
 
 
 def windows_of(config: Any, kind: str) -> tuple[str, Described]:
@@ -109,3 +110,14 @@ def windows_of(config: Any, kind: str) -> tuple[str, Described]:
             f"{variants.label(config.attention)!r}. With `qk_norm` it could be written as qwen3."
         )
     return kind, {"sliding_window": size}
+
+
+def refused_attention(config: Any, family: str, *allowed: str) -> None:
+    """Raises ValueError where the attention of a configuration is none that a family knows."""
+    found = variants.label(config.attention)
+    if found not in allowed:
+        raise ValueError(
+            f"`attention` of a model must be one of {', '.join(allowed)} to be written as "
+            f"{family}; got {found!r}, which it does not know. `experiments.export` can write "
+            "programs of any."
+        )
