@@ -5,7 +5,8 @@
 So decoding, batching and tokenizers need not know from where a model came.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -15,7 +16,8 @@ from attention_jax.pretrained.types import Form, Special
 NEVER = -1e9  # the logit of a token that another library has not
 
 
-class Order(NamedTuple):
+@dataclass(frozen=True)
+class Order:
     """Where the tokens of ours stand in theirs.
 
     Attributes:
@@ -26,7 +28,7 @@ class Order(NamedTuple):
     theirs: tuple[int | None, ...]
     size: int
 
-    @property
+    @cached_property
     def silent(self) -> tuple[int, ...]:
         """Tokens that must not be written: those that they have not, and those that come twice."""
         seen: set[int] = set()
