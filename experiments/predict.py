@@ -7,6 +7,7 @@ echo "the queen sleeps." | python -m experiments.predict --run=...
 python -m experiments.predict --run=runs/tiny_shakespeare-transformer-scaled_dot --text="ROMEO:"
 python -m experiments.predict --run=runs/digits-transformer-scaled_dot --file=picture.png --scores
 python -m experiments.predict --run=runs/tones-rnn-additive --file=recording.wav --beam=5
+python -m experiments.predict --pretrained=opus-mt-en-de --text="The queen sleeps." --beam=4
 
 Sentences come by --text, from a file, from standard input, or as you type them. Images (PNG or
 JPEG) and recordings (WAV or FLAC) come by --file, one or a whole folder: then each line begins with
@@ -23,6 +24,7 @@ from experiments.common import flags, places, streams
 from experiments.common.config import DecodingFlags, DeviceFlags
 from experiments.common.ensembles import load_runs
 from experiments.common.experiment import PredictFlags
+from experiments.common.pretrained_runs import load_pretrained, one_source
 
 
 class PredictConfig(NamedTuple):
@@ -31,9 +33,12 @@ class PredictConfig(NamedTuple):
     Attributes:
       run: folder of the run; several runs of translation with one vocabulary, separated by commas,
         translate as one, by the average of their probabilities.
+      pretrained: a model of another library, instead of a run: a folder with config.json and
+        safetensors, or a .gguf file.
     """
 
     run: str | None = None
+    pretrained: str | None = None
     inputs: PredictFlags = PredictFlags()
     decoding: DecodingFlags = DecodingFlags()
     device: DeviceFlags = DeviceFlags()
@@ -44,7 +49,12 @@ def main(arguments: Sequence[str]) -> None:
     own = flags.config_from_flags(PredictConfig())
     if own.inputs.output is not None:
         places.file("output", own.inputs.output)
-    run = load_runs(own.run, arguments, beside=(PredictConfig(),))
+    one_source(own.run, own.pretrained)
+    beside = (PredictConfig(),)
+    if own.pretrained is None:
+        run = load_runs(own.run, arguments, beside=beside)
+    else:
+        run = load_pretrained(own.pretrained, arguments, member="predict", beside=beside)
     assert run.experiment.predict is not None  # or `load_runs` refuses
     with _written_to(own.inputs.output) as put:
         for line in run.experiment.predict(run, own.inputs):

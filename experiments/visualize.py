@@ -5,6 +5,7 @@ python -m experiments.visualize --run=... --file=sentences.txt --output=sentence
 python -m experiments.visualize --run=runs/a --other_run=runs/b --text="the queen sleeps."
 python -m experiments.visualize --run=runs/digits-transformer-scaled_dot --examples=6
 python -m experiments.visualize --run=runs/tones-rnn-additive --file=recording.wav
+python -m experiments.visualize --pretrained=opus-mt-en-de --text="The queen sleeps."
 
 It opens by a double click: every layer and head, the weights of each token, and the alternatives
 of the beam with their scores; two runs of one vocabulary stand side by side. Of a run of
@@ -22,6 +23,7 @@ from experiments.common import flags, places
 from experiments.common.config import DecodingFlags, DeviceFlags
 from experiments.common.experiment import Page, PageFlags, Run
 from experiments.common.load_run import load_run, run_folder_of
+from experiments.common.pretrained_runs import load_pretrained, one_source
 from experiments.common.run_folder import read_record
 
 
@@ -30,11 +32,14 @@ class VisualizeConfig(NamedTuple):
 
     Attributes:
       run: folder of the run.
+      pretrained: a model of another library, instead of a run: a folder with config.json and
+        safetensors.
       other_run: folder of a second run, to stand beside the first.
-      output: the page to write. Default: explorer.html in --run.
+      output: the page to write. Default: explorer.html in --run, or here with --pretrained.
     """
 
     run: str | None = None
+    pretrained: str | None = None
     other_run: str | None = None
     output: str | None = None
     inputs: PageFlags = PageFlags()
@@ -57,13 +62,11 @@ def write_page(own: VisualizeConfig, arguments: Sequence[str]) -> None:
       ValueError: a folder is none of a run that has a page, or flags do not go with one.
     """
     refuse_other_searches(own.decoding)
-    folders = [run_folder_of(own.run, "page")]
-    folders += [run_folder_of(own.other_run, "page")] if own.other_run else []
-    check_kinds(folders)
-    output = places.file("output", own.output or folders[0] / "explorer.html")
-    runs = [load_run(folder, arguments, beside=(VisualizeConfig(),)) for folder in folders]
+    one_source(own.run, own.pretrained)
+    output = places.file("output", own.output or Path(own.run or ".") / "explorer.html")
+    runs = runs_of(own, arguments)
     page = runs[0].experiment.page
-    assert page is not None  # or `run_folder_of` refuses
+    assert page is not None  # or `runs_of` refuses
     described = [explorer.Run(run.folder.resolve().name, page.about(run)) for run in runs]
     items = page.items(runs[0], own.inputs)
     page.check_alike(runs[0], runs[-1])
@@ -72,6 +75,26 @@ def write_page(own: VisualizeConfig, arguments: Sequence[str]) -> None:
     write_whole(output, text)
     noun = page.noun if len(items) == 1 else f"{page.noun}s"
     print(f"{output}: {len(items)} {noun}, {output.stat().st_size / 1e6:.2f} MB")
+
+
+def runs_of(own: VisualizeConfig, arguments: Sequence[str]) -> list[Run]:
+    """The runs of a call, or its pretrained model.
+
+    Raises:
+      ValueError: they are of two experiments, have no page, or do not go together.
+    """
+    beside = (VisualizeConfig(),)
+    if own.pretrained is not None:
+        if own.other_run is not None:
+            raise ValueError(
+                f"`--other_run` goes with --run; got --pretrained={own.pretrained} beside it. "
+                "Write a page of each."
+            )
+        return [load_pretrained(own.pretrained, arguments, member="page", beside=beside)]
+    folders = [run_folder_of(own.run, "page")]
+    folders += [run_folder_of(own.other_run, "page")] if own.other_run else []
+    check_kinds(folders)
+    return [load_run(folder, arguments, beside=beside) for folder in folders]
 
 
 def shown(

@@ -25,7 +25,9 @@ def test_each_new_vector_is_a_sum_of_sixteen(draw, after):
             for column in range(-3, 8):
                 held = grid[np.clip(row, 0, 2), np.clip(column, 0, 3)]
                 wanted[y, x] += cube(down - row) * cube(across - column) * held
-    np.testing.assert_allclose(resized(table, before, after), wanted.reshape(-1, 2), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        resized(table, before, after), wanted.reshape(-1, 2), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_the_same_size_changes_nothing(draw):

@@ -169,7 +169,7 @@ def test_names_of_earlier_files_are_read(tmp_path):
         ("hidden_size", 12, "must have shape"),
         ("num_hidden_layers", 2, r"must hold 'encoder\.layer\.1\.[^']*', which it lacks"),
         ("num_hidden_layers", None, "must say `num_hidden_layers`"),
-        ("position_embedding_type", "relative_key", "must be one of \"absolute\"; got 'relative"),
+        ("position_embedding_type", "relative_key", 'must be one of "absolute"; got \'relative'),
     ],
 )
 def test_a_config_that_does_not_fit_is_refused(tmp_path, key, value, said):

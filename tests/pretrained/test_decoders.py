@@ -22,7 +22,10 @@ NEAR = {"sliding_window": 5, "query_pre_attn_scalar": 20}
 BOUNDS = {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0}
 LAYERS = ["sliding_attention", "sliding_attention", "full_attention"]
 PEERS = {
-    "gpt2": ("GPT2", {"vocab_size": 61, "n_embd": 16, "n_layer": 2, "n_head": 4, "n_positions": 48}),
+    "gpt2": (
+        "GPT2",
+        {"vocab_size": 61, "n_embd": 16, "n_layer": 2, "n_head": 4, "n_positions": 48},
+    ),
     "llama": ("Llama", SIZES),
     "llama3": ("Llama", SIZES | {"rope_parameters": TURNS | BANDS | {"rope_type": "llama3"}}),
     "yarn": ("Llama", SIZES | {"rope_parameters": TURNS | {"rope_type": "yarn"}}),
@@ -101,7 +104,10 @@ YARN = Rotary(5e5, layout="halves", rates="share", scaling=Scaling("yarn", 4.0, 
 MODELS = {
     "gpt2": ("gpt2", OWN | {"positions": "learned", "activation": "gelu_tanh", "max_length": 20}),
     "llama": ("llama", LLAMA | {"tied": False, "rotary": YARN}),
-    "qwen3": ("llama", LLAMA | {"qk_norm": True, "attention": "[sliding_window(size=3), scaled_dot]"}),
+    "qwen3": (
+        "llama",
+        LLAMA | {"qk_norm": True, "attention": "[sliding_window(size=3), scaled_dot]"},
+    ),
     "gemma2": (
         "gemma",
         LLAMA

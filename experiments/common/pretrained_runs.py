@@ -1,0 +1,76 @@
+"""Models of other libraries, used as trained runs are: `--pretrained=FOLDER`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from attention_jax import pretrained, variants
+from attention_jax.pretrained.loading import Pretrained
+from experiments.common import flags
+from experiments.common.experiment import Experiment, Run, find
+
+# What a model answers to, and the experiment whose runs do, the first that fits.
+USES = {"decode": "translation", "logits": "language"}
+LONGEST = 1024  # tokens that a language model reads at once, where its own bound is higher
+
+
+def load_pretrained(
+    path: str | Path, arguments: Sequence[str], *, member: str, beside: Sequence[tuple] = ()
+) -> Run:
+    """A pretrained model as a run of the experiment that uses such models.
+
+    Args:
+      path: what `pretrained.load` takes.
+      arguments: flags of that experiment, such as `["--beam=5"]`.
+      member: of `Experiment`, which must not be None.
+      beside: groups whose flags may stand among the arguments too.
+
+    Raises:
+      FileNotFoundError: there is no such model.
+      ValueError: it cannot be read, or no experiment can use it so.
+    """
+    loaded = pretrained.load(path)
+    experiment = _experiment(loaded, member, path)
+    config, _ = flags.parse(_config(experiment, loaded), arguments, beside=beside)
+    if loaded.tokenizer is None:
+        raise ValueError(
+            f"`--pretrained` must hold a tokenizer beside its weights; {path} has none. Fetch "
+            "tokenizer.json, or the SentencePiece model, from where the weights came."
+        )
+    params = loaded.params
+    return Run(experiment, config, Path(path), loaded.tokenizer, loaded.graphdef, params)
+
+
+def one_source(run: str | None, given: str | None) -> None:
+    """Refuses a call that names no model, or two.
+
+    Raises:
+      ValueError: both flags are given, or none.
+    """
+    if (run is None) == (given is None):
+        raise ValueError(
+            f"`--run` or `--pretrained` must name a model; got --run={run}, --pretrained={given}. "
+            "Give one of the two."
+        )
+
+
+def _experiment(loaded: Pretrained, member: str, path: str | Path) -> Experiment:
+    kind = type(loaded.model)
+    name = next((use for method, use in USES.items() if hasattr(kind, method)), None)
+    if name is None or getattr(find(name), member) is None:
+        said = f"{loaded.family.name} model, of which `attention_jax.pretrained.load` gives the"
+        raise ValueError(
+            f"`--pretrained` must name a model that this command can use; {path} is a {said} value."
+        )
+    return find(name)
+
+
+def _config(experiment: Experiment, loaded: Pretrained) -> Any:
+    """The experiment's configuration, as far as it tells of such a model."""
+    config = experiment.config
+    attention = getattr(loaded.config, "attention", None)
+    if attention is not None:
+        config = flags.replace(config, attention=variants.label(attention))
+    if experiment.name == "language":
+        config = flags.replace(config, context=min(loaded.config.max_length, LONGEST))
+    return config
