@@ -79,6 +79,7 @@ CASES = [
 ]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_heads_attend_by_the_equations_and_so_do_their_steps(case, draw):
     layer, x = build(**case), draw(2, T, WIDTH)
