@@ -138,7 +138,7 @@ class Application:
             async with asyncio.timeout(seconds):
                 return await asyncio.gather(*map(asyncio.wrap_future, futures))
         except TimeoutError:
-            if any(future.running() or future.done() for future in futures):
+            if not all(future.cancelled() for future in futures):
                 raise Refused(
                     504, f"an answer took more than {seconds:g} s. Ask for less at once."
                 ) from None

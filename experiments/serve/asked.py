@@ -73,7 +73,9 @@ def translation(found: Mapping[str, Any], served: Served, limits: LimitFlags) ->
     """
     texts = _texts("texts", found["texts"], served, limits)
     beam = _option(found, "beam", served)
-    return Translation(texts, beam and _whole("beam", beam, 1, limits.most_beam))
+    if beam is not None:
+        beam = _whole("beam", beam, 1, limits.most_beam)
+    return Translation(texts, beam)
 
 
 def writing(
