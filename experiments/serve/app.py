@@ -138,7 +138,7 @@ class Application:
             async with asyncio.timeout(seconds):
                 return await asyncio.gather(*map(asyncio.wrap_future, futures))
         except TimeoutError:
-            if not all(future.cancelled() for future in futures):
+            if not all([future.cancel() for future in futures]):  # what waited is canceled
                 raise Refused(
                     504, f"an answer took more than {seconds:g} s. Ask for less at once."
                 ) from None
