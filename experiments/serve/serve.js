@@ -71,7 +71,7 @@ function draw() {
       const cell = row.insertCell();
       cell.style.setProperty("--w", weight);
       cell.title = `${rows[i]} \u2192 ${columns[j]}: ${weight.toFixed(3)}`;
-      cell.setAttribute("aria-label", weight.toFixed(2));
+      cell.textContent = weight.toFixed(2);  // for screen readers
     });
   });
 }
@@ -84,6 +84,8 @@ document.querySelector("form").addEventListener("submit", async event => {
   try {
     await answered(at("text").value);
   } catch (error) {
+    at("answer").textContent = "";
+    if (at("looked")) at("looked").hidden = true;
     at("wrong").textContent = error.message;
     at("wrong").hidden = false;
   }

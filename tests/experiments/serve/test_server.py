@@ -14,6 +14,7 @@ from experiments.benchmark.serving_load import BAD, HANGS_UP, Load, put_load
 from experiments.common import flags
 from experiments.serve.config import ServeConfig, check
 from experiments.serve.server import bound
+from tests.support.browser import PROGRAM, Browser
 from tests.support.scripts import ENVIRONMENT, script
 from tests.support.served_runs import TEXTS
 
@@ -125,3 +126,31 @@ def test_the_benchmark_writes_its_numbers(run_folders, tmp_path):
     assert row.case["clients"] == 2 and row.facts["wrong"] == 0
     assert row.ours_ms == row.facts["median_ms"] <= row.facts["p95_ms"] <= row.facts["most_ms"]
     assert len(row.facts["resident_bytes"]) == 3 and min(row.facts["resident_bytes"]) > 2**24
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(PROGRAM is None, reason="needs Chromium")
+def test_the_page_translates_by_keyboard(run_folders, runs, environment, tmp_path):
+    expected = expected_of(runs["translation"])
+    with serving.server(run_folders["translation"], ["--warm_up=8"]) as (_, address):
+        browser = Browser(tmp_path)
+        try:
+            browser.open(f"{address}/")
+            browser.wait("document.activeElement && document.readyState === 'complete'")
+            while browser.evaluate("document.activeElement.id") != "text":
+                browser.key("Tab")
+            browser.send("Input.insertText", text="3 1 2")
+            while browser.evaluate("document.activeElement.tagName") != "BUTTON":
+                browser.key("Tab")
+            browser.key("Enter")
+            browser.wait("!document.getElementById('looked').hidden", seconds=60)
+            shown = browser.evaluate("document.getElementById('answer').textContent")
+            rows_and_columns = browser.evaluate(
+                "['tr', 'tr:last-child td'].map(x => "
+                "document.querySelectorAll(`#matrix tbody ${x}`).length)"
+            )
+        finally:
+            browser.close()
+    assert shown == expected["3 1 2"] and rows_and_columns[1] == 4
+    assert rows_and_columns[0] >= len(shown.split())
+    assert not browser.errors and all(x.startswith(address) for x in browser.requests)
