@@ -129,6 +129,7 @@ PROMPTS = ["a", "bcd", "hgfedcba" * 2, "d\n", "abdabdabd"]
 DRAWS = [Draw(7, 0.7), Draw(0, 1.0), Draw(2**32 - 1, 2.0), Draw(7, 1.5), Draw(3, 0.1)]
 
 
+@pytest.mark.sampled(1)
 def test_several_texts_are_those_of_calls_by_themselves(model):
     """Prompts of all lengths, seeds and temperatures; a text that is longer than the context."""
     model, graphdef, params = model
@@ -141,6 +142,7 @@ def test_several_texts_are_those_of_calls_by_themselves(model):
         )
 
 
+@pytest.mark.sampled(1)
 def test_a_text_does_not_depend_on_those_beside_it_and_compiles_nothing(model):
     model, graphdef, params = model
     for search in ("sample", "greedy"):

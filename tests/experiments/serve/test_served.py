@@ -73,6 +73,7 @@ def test_attention_is_that_of_the_model(translation, runs):
     assert found.maps["cross"].shape == (1, 2, 3, 4)
 
 
+@pytest.mark.slow
 def test_attention_without_a_target_is_of_the_translation(translation):
     found = translation.attention(Pair("3 1 2"))
     assert found.target == translation.translate(["3 1 2"], None)[0]
@@ -88,6 +89,7 @@ def test_a_head_without_weights_is_null():
     assert found["target"] == "a" and found["source_tokens"] == ["a", "<eos>"]
 
 
+@pytest.mark.slow
 def test_texts_are_those_of_the_generator(language, runs):
     run = runs["language"]
     prompts = [Prompt(text, seed, 0.5 + seed) for seed, text in enumerate(PROMPTS)]
@@ -100,6 +102,7 @@ def test_texts_are_those_of_the_generator(language, runs):
     assert len(found[0]) == len("the") + 20
 
 
+@pytest.mark.slow
 def test_a_prompt_has_the_seed_and_temperature_of_the_run(runs):
     run = load_run(runs["language"].folder, ["--seed=5", "--temperature=0.3"])
     language = run.experiment.serve(run, 4)
@@ -123,6 +126,7 @@ def test_a_prompt_that_the_model_never_read_is_refused(language, text, said):
         language.length(text)
 
 
+@pytest.mark.slow
 def test_programs_are_compiled_for_each_bucket(translation, language):
     assert answers.warm_up(translation, tokens=16, written=0) == [1, 8, 16]
     (program,) = (translation._translators[beam]._decode._start for beam in (1,))
