@@ -18,7 +18,8 @@ from attention_jax.nn.layers import Linear, check_rngs, dropout
 from attention_jax.nn.patches import SPREAD, STEMS, ImageConfig, centered
 from attention_jax.nn.pooling import AttentionPooling
 from attention_jax.nn.protocols import ImageInputs
-from attention_jax.nn.transformer import Layer, TransformerConfig, variant_at
+from attention_jax.nn.transformer import TransformerConfig, variant_at
+from attention_jax.nn.transformer_layers import Layer
 
 POOLINGS = ("token", "attention", "mean")
 

@@ -30,15 +30,8 @@ from attention_jax.nn.protocols import (
     empty_room,
     tokens_left,
 )
-from attention_jax.nn.transformer import (
-    ONE_VECTOR,
-    EncoderLayer,
-    Layer,
-    Residual,
-    TransformerConfig,
-    attention_of,
-    variant_at,
-)
+from attention_jax.nn.transformer import ONE_VECTOR, TransformerConfig, variant_at
+from attention_jax.nn.transformer_layers import EncoderLayer, Layer, Residual, attention_of
 
 
 class TransformerState(NamedTuple):

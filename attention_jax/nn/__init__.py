@@ -11,7 +11,8 @@ from attention_jax.nn.pooling import AttentionPooling
 from attention_jax.nn.protocols import Classifier, EncoderOutput, Language, Seq2Seq
 from attention_jax.nn.recurrence import Recurrence
 from attention_jax.nn.recurrent import RNNConfig
-from attention_jax.nn.transformer import EncoderLayer, TransformerConfig
+from attention_jax.nn.transformer import TransformerConfig
+from attention_jax.nn.transformer_layers import EncoderLayer
 
 __all__ = [
     "AttentionPooling",

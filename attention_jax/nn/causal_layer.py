@@ -5,7 +5,7 @@ from jaxtyping import Array
 
 from attention_jax.core import masks
 from attention_jax.core.types import State
-from attention_jax.nn.transformer import Layer
+from attention_jax.nn.transformer_layers import Layer
 
 
 class CausalLayer(Layer):

@@ -1,0 +1,149 @@
+"""Layers of Transformers: attention or a recurrence, then feed-forward, with norms and shortcuts.
+
+References: Vaswani et al. 2017, arXiv:1706.03762; norm first: Xiong et al. 2020, arXiv:2002.04745;
+norms on both sides: Gemma Team 2024, arXiv:2408.00118, section 2.
+"""
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array
+
+from attention_jax.core import masks, plain_types
+from attention_jax.core.calls import clear_calls
+from attention_jax.core.types import MaskFunction, State, Variant
+from attention_jax.engine.context_layout import whole
+from attention_jax.nn.attention import MultiHeadAttention
+from attention_jax.nn.feed_forward import FeedForward
+from attention_jax.nn.layers import dropout
+from attention_jax.nn.recurrence import RecurrentSublayer
+from attention_jax.nn.transformer import TransformerConfig, heads_of, norm_at, variant_at
+
+
+class Residual(nnx.Module):
+    """A sub-layer with its norms and shortcut.
+
+    pre: x + f(norm(x))      post: norm(x + f(x))      sandwich: x + norm'(f(norm(x)))
+    """
+
+    @clear_calls
+    def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
+        self.placement, self.dropout_rate = config.norm, config.dropout_rate
+        self.norm = norm_at(config, rngs=rngs)
+        if self.placement == "sandwich":
+            self.norm_after = norm_at(config, rngs=rngs)
+
+    def pre_norm(self, x: Array) -> Array:
+        """The input of the sub-layer: normalized first, or as it is."""
+        return x if self.placement == "post" else self.norm(x)
+
+    def add(self, x: Array, update: Array, rngs: nnx.Rngs | None = None) -> Array:
+        """The shortcut plus the sub-layer's output, one of them or none normalized."""
+        if self.placement == "sandwich":
+            update = self.norm_after(update)
+        x = x + dropout(update, self.dropout_rate, rngs)
+        return self.norm(x) if self.placement == "post" else x
+
+
+def attention_of(
+    config: TransformerConfig, variant: Variant, *, rope: bool, rngs: nnx.Rngs
+) -> MultiHeadAttention:
+    """A variant in heads, of the sizes and choices of a configuration."""
+    return MultiHeadAttention(
+        config.width,
+        heads=heads_of(config),
+        variant=variant,
+        rope=rope and config.rotary,
+        dropout_rate=config.attention_dropout_rate,
+        dtype=jnp.dtype(config.dtype),
+        rngs=rngs,
+    )
+
+
+class Layer(nnx.Module):
+    """Self-attention and feed-forward blocks, each with its norm and shortcut.
+
+    A recurrence stands in place of the self-attention where the configuration has one.
+    """
+
+    role: str  # of the self-attention
+
+    @clear_calls
+    def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
+        plain_types.of_kind("config", config, TransformerConfig)
+        config.check()
+        own, self.sequence_context = variant_at(config, self.role), config.context
+        self.recurrence = self._recurrence(config, rngs)
+        if self.recurrence is None:
+            self.attention = attention_of(config, own, rope=config.positions == "rope", rngs=rngs)
+        self.feed_forward = FeedForward(
+            config.width,
+            config.feed_forward,
+            activation=config.activation,
+            bias=config.biases == "all",
+            dropout_rate=config.dropout_rate,
+            dtype=jnp.dtype(config.dtype),
+            rngs=rngs,
+        )
+        self.around_attention = Residual(config, rngs=rngs)
+        self.around_feed_forward = Residual(config, rngs=rngs)
+
+    def _recurrence(self, config: TransformerConfig, rngs: nnx.Rngs) -> RecurrentSublayer | None:
+        if config.recurrence is None:
+            return None
+        return RecurrentSublayer(
+            config.width,
+            recurrence=config.recurrence,
+            both_ways=self.role == "bidirectional",
+            heads=config.heads,
+            dtype=jnp.dtype(config.dtype),
+            rngs=rngs,
+        )
+
+    def self_attention(
+        self,
+        x: Array,
+        mask: MaskFunction | None = None,
+        rngs: nnx.Rngs | None = None,
+        *,
+        real: Array | None = None,
+    ) -> Array:
+        """The self-attention block; a recurrence passes over what is not `real` [b t]."""
+        inside, context = self.around_attention.pre_norm(x), self.sequence_context
+        if self.recurrence is None:
+            update = self.attention(inside, mask=mask, rngs=rngs, context=context)
+        else:
+            update = self.recurrence(inside, real)
+        return self.around_attention.add(x, update, rngs)
+
+    def init_cache(self, batch: int, length: int) -> State:
+        """The first cache of `self_attention_step`, for at most `length` positions."""
+        if self.recurrence is None:
+            return self.attention.init_cache(batch, length)
+        return self.recurrence.init_cache(batch)
+
+    def self_attention_step(
+        self, x: Array, cache: State, position: Array, held: Array | None = None
+    ) -> tuple[Array, State]:
+        """The self-attention block of the next positions, `x` [b t m], where it is causal."""
+        inside = self.around_attention.pre_norm(x)
+        if self.recurrence is None:
+            cache, update = self.attention.decode_step(inside, cache, position, held)
+        else:
+            cache, update = self.recurrence.decode_step(inside, cache)
+        return self.around_attention.add(x, update), cache
+
+    def feed_forward_block(self, x: Array, rngs: nnx.Rngs | None = None) -> Array:
+        """The feed-forward block."""
+        update = self.feed_forward(self.around_feed_forward.pre_norm(x), rngs=rngs)
+        return self.around_feed_forward.add(x, update, rngs)
+
+
+class EncoderLayer(Layer):
+    """Self-attention, then feed-forward."""
+
+    role = "bidirectional"
+
+    def __call__(self, x: Array, visible: Array, *, rngs: nnx.Rngs | None = None) -> Array:
+        """Lets each position of `x` see those where `visible` [b s]."""
+        seen = masks.keys(whole(visible, self.sequence_context))
+        return self.feed_forward_block(self.self_attention(x, seen, rngs, real=visible), rngs)
