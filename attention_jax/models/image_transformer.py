@@ -14,6 +14,7 @@ from attention_jax.core.calls import clear_calls
 from attention_jax.core.rotary import Grid
 from attention_jax.nn import transformer
 from attention_jax.nn.attention_calls import AttentionCall, record
+from attention_jax.nn.handed import Stream
 from attention_jax.nn.layers import Linear, check_rngs, dropout
 from attention_jax.nn.patches import SPREAD, STEMS, ImageConfig, centered
 from attention_jax.nn.pooling import AttentionPooling
@@ -29,7 +30,7 @@ class PatchLayer(Layer):
 
     role = "bidirectional"
 
-    def __call__(self, x: Float[Array, "b n m"], *, rngs: nnx.Rngs | None = None) -> Array:
+    def __call__(self, x: Stream, *, rngs: nnx.Rngs | None = None) -> Stream:
         return self.feed_forward_block(self.self_attention(x, rngs=rngs), rngs)
 
 

@@ -19,6 +19,7 @@ from attention_jax.core.types import Context, MaskFunction, Options, Params, Sta
 from attention_jax.engine.context_layout import positions_of
 from attention_jax.nn import caches, flax_calls
 from attention_jax.nn.caches import DotCache, KeyValueCache
+from attention_jax.nn.handed import KeysValues
 from attention_jax.nn.heads import Heads, heads_from, rotary_from
 from attention_jax.nn.layers import Linear, check_rngs, dropout_key, plain
 from attention_jax.nn.norms import RMSNorm
@@ -110,18 +111,20 @@ class MultiHeadAttention(nnx.Module):
         mask: MaskFunction | None = None,
         rngs: nnx.Rngs | None = None,
         context: Context | str | None = None,
+        given: KeysValues | None = None,
     ) -> Float[Array, "b t m"]:
         """Attends from `x` to `memory`, or to `x` itself.
 
         Args:
           context: the axis of the mesh over which the sequences are divided, or a `Context`; None
             where each device has whole ones.
+          given: keys and values, as `keys_values` makes them, in place of the module's own.
         """
-        for name, given in (("x", x), ("memory", x if memory is None else memory)):
+        for name, got in (("x", x), ("memory", x if memory is None else memory)):
             remedy = f"For one sequence add a batch axis: `{name}[None]`."
-            checks.shape(name, given, "b t m", remedy=remedy)
+            checks.shape(name, got, "b t m", remedy=remedy)
         source = x if memory is None else memory
-        keys, values = self.keys_values(source, context=context)
+        keys, values = self.keys_values(source, context=context) if given is None else given
         q, features = self.queries(x, context=context), self.features(x)
         out = self.attend(q, keys, values, mask=mask, rngs=rngs, context=context, features=features)
         return self.merge(out)
@@ -187,6 +190,8 @@ class MultiHeadAttention(nnx.Module):
         cache: State,
         position: Array,
         held: Bool[Array, "b k n"] | None = None,
+        *,
+        given: KeysValues | None = None,
     ) -> tuple[State, Float[Array, "b t m"]]:
         """Self-attention of the next positions; reproduces the causal call.
 
@@ -194,12 +199,14 @@ class MultiHeadAttention(nnx.Module):
           position: of the first.
           held: of a search with beams, which of them holds each position: `caches.ancestors`.
             Then there is one next position.
+          given: keys and values of the next positions, as the call takes them.
 
         Raises:
           ValueError: the cache is known to have no room for it; where only a run can tell, the
             output is NaN.
         """
-        q, (k, v) = self.queries(x, position), self.keys_values(x, position)
+        q = self.queries(x, position)
+        k, v = self.keys_values(x, position) if given is None else given
         if self.variant.step is not None:
             cache, out = self._steps(cache, self.features(x), q, k, v)
             return cache, self.merge(out)

@@ -20,6 +20,7 @@ from attention_jax.core import checks, contexts, plain_types
 from attention_jax.core.calls import clear_fields
 from attention_jax.core.rotary import Rotary
 from attention_jax.core.types import Context, Variant
+from attention_jax.nn import handed
 from attention_jax.nn.feed_forward import ACTIVATIONS
 from attention_jax.nn.heads import Heads
 from attention_jax.nn.layers import Embedding, Stack
@@ -71,6 +72,8 @@ class TransformerConfig(NamedTuple):
       output_bias: whether logits of tokens have a learned bias, the table being tied or not; those
         of images always do.
       recurrence: a linear recurrence in place of self-attention; None for self-attention.
+      value_residual: whether the values of each self-attention but the first are mixed with those
+        of the first, by two learned numbers a layer: Zhou et al. 2024, arXiv:2410.17897.
     """
 
     vocabulary_size: int
@@ -103,6 +106,7 @@ class TransformerConfig(NamedTuple):
     head_width: int | None = None
     value_width: int | None = None
     recurrence: Recurrence | None = None
+    value_residual: bool = False
 
     def check(self) -> None:
         """Raises ValueError where a field is of another type, or out of its range."""
@@ -125,6 +129,12 @@ class TransformerConfig(NamedTuple):
             contexts.checked(self.context)
         if self.recurrence is not None:
             self.recurrence.check(width=self.width, heads=self.heads, context=self.context)
+        handed.check(
+            layers=self.layers,
+            value_residual=self.value_residual,
+            scan=self.scan,
+            recurs=self.recurrence is not None,
+        )
         if self.scan:
             self._check_alike("attention", variants.pattern(self.attention))
             self._check_alike("cross_attention", self.cross_pattern)
@@ -202,9 +212,9 @@ def _chosen(config: TransformerConfig, role: str) -> Variant | str:
 
 
 def stack(layer: Callable[..., nnx.Module], config: TransformerConfig, *, rngs: nnx.Rngs) -> Stack:
-    """As many layers as the configuration says, built by `layer(config, rngs=rngs)`."""
+    """As many layers as the configuration says, built by `layer(config, number=n, rngs=rngs)`."""
     return Stack(
-        [partial(_built, layer, config.at(number)) for number in range(config.layers)],
+        [partial(_built, layer, config.at(number), number) for number in range(config.layers)],
         scan=config.scan,
         remat=config.remat,
         rngs=rngs,
@@ -212,9 +222,9 @@ def stack(layer: Callable[..., nnx.Module], config: TransformerConfig, *, rngs: 
 
 
 def _built(
-    layer: Callable[..., nnx.Module], config: TransformerConfig, rngs: nnx.Rngs
+    layer: Callable[..., nnx.Module], config: TransformerConfig, number: int, rngs: nnx.Rngs
 ) -> nnx.Module:
-    return layer(config, rngs=rngs)
+    return layer(config, number=number, rngs=rngs)
 
 
 def norm_at(config: TransformerConfig, *, rngs: nnx.Rngs) -> LayerNorm | RMSNorm:

@@ -8,12 +8,22 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
-from attention_jax.core import masks, plain_types
+from attention_jax.core import checks, masks, plain_types
 from attention_jax.core.calls import clear_calls
-from attention_jax.core.types import MaskFunction, State, Variant
+from attention_jax.core.types import Context, MaskFunction, State, Variant
 from attention_jax.engine.context_layout import whole
 from attention_jax.nn.attention import MultiHeadAttention
 from attention_jax.nn.feed_forward import FeedForward
+from attention_jax.nn.handed import (
+    SHARE,
+    Handed,
+    KeysValues,
+    Stream,
+    mixed,
+    opened,
+    place_of,
+    renewed,
+)
 from attention_jax.nn.layers import dropout
 from attention_jax.nn.recurrence import RecurrentSublayer
 from attention_jax.nn.transformer import TransformerConfig, heads_of, norm_at, variant_at
@@ -63,14 +73,20 @@ class Layer(nnx.Module):
     """Self-attention and feed-forward blocks, each with its norm and shortcut.
 
     A recurrence stands in place of the self-attention where the configuration has one.
+
+    Args:
+      config: of the stack, with the attention of this layer.
+      number: of the layer in the stack, from 0.
     """
 
     role: str  # of the self-attention
 
     @clear_calls
-    def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
+    def __init__(self, config: TransformerConfig, *, number: int = 0, rngs: nnx.Rngs):
         plain_types.of_kind("config", config, TransformerConfig)
         config.check()
+        checks.natural("number", number)
+        self.place = place_of(number, layers=config.layers, value_residual=config.value_residual)
         own, self.sequence_context = variant_at(config, self.role), config.context
         self.recurrence = self._recurrence(config, rngs)
         if self.recurrence is None:
@@ -86,6 +102,8 @@ class Layer(nnx.Module):
         )
         self.around_attention = Residual(config, rngs=rngs)
         self.around_feed_forward = Residual(config, rngs=rngs)
+        if self.place.mixes:
+            self.value_mix = nnx.Param(jnp.full(2, SHARE))
 
     def _recurrence(self, config: TransformerConfig, rngs: nnx.Rngs) -> RecurrentSublayer | None:
         if config.recurrence is None:
@@ -101,19 +119,37 @@ class Layer(nnx.Module):
 
     def self_attention(
         self,
-        x: Array,
+        x: Stream,
         mask: MaskFunction | None = None,
         rngs: nnx.Rngs | None = None,
         *,
         real: Array | None = None,
-    ) -> Array:
+    ) -> Stream:
         """The self-attention block; a recurrence passes over what is not `real` [b t]."""
-        inside, context = self.around_attention.pre_norm(x), self.sequence_context
+        below, context = opened(x), self.sequence_context
+        inside, given = self.around_attention.pre_norm(below.x), None
         if self.recurrence is None:
-            update = self.attention(inside, mask=mask, rngs=rngs, context=context)
+            given = self._keys_values(inside, below, context=context)
+            update = self.attention(inside, mask=mask, rngs=rngs, context=context, given=given)
         else:
             update = self.recurrence(inside, real)
-        return self.around_attention.add(x, update, rngs)
+        return self.place.onward(self.around_attention.add(below.x, update, rngs), below, given)
+
+    def _keys_values(
+        self,
+        inside: Array,
+        below: Handed,
+        offset: int | Array = 0,
+        *,
+        context: Context | str | None = None,
+    ) -> KeysValues | None:
+        """Keys and values with what was handed on; None where those of the attention serve."""
+        if self.place.alone:
+            return None
+        keys, values = self.attention.keys_values(inside, offset, context=context)
+        if self.place.mixes:
+            values = mixed(self.value_mix[...], below, values)
+        return keys, values
 
     def init_cache(self, batch: int, length: int) -> State:
         """The first cache of `self_attention_step`, for at most `length` positions."""
@@ -122,20 +158,23 @@ class Layer(nnx.Module):
         return self.recurrence.init_cache(batch)
 
     def self_attention_step(
-        self, x: Array, cache: State, position: Array, held: Array | None = None
-    ) -> tuple[Array, State]:
+        self, x: Stream, cache: State, position: Array, held: Array | None = None
+    ) -> tuple[Stream, State]:
         """The self-attention block of the next positions, `x` [b t m], where it is causal."""
-        inside = self.around_attention.pre_norm(x)
+        below = opened(x)
+        inside, given = self.around_attention.pre_norm(below.x), None
         if self.recurrence is None:
-            cache, update = self.attention.decode_step(inside, cache, position, held)
+            given = self._keys_values(inside, below, position)
+            cache, update = self.attention.decode_step(inside, cache, position, held, given=given)
         else:
             cache, update = self.recurrence.decode_step(inside, cache)
-        return self.around_attention.add(x, update), cache
+        return self.place.onward(self.around_attention.add(below.x, update), below, given), cache
 
-    def feed_forward_block(self, x: Array, rngs: nnx.Rngs | None = None) -> Array:
+    def feed_forward_block(self, x: Stream, rngs: nnx.Rngs | None = None) -> Stream:
         """The feed-forward block."""
-        update = self.feed_forward(self.around_feed_forward.pre_norm(x), rngs=rngs)
-        return self.around_feed_forward.add(x, update, rngs)
+        own = opened(x).x
+        update = self.feed_forward(self.around_feed_forward.pre_norm(own), rngs=rngs)
+        return renewed(x, self.around_feed_forward.add(own, update, rngs))
 
 
 class EncoderLayer(Layer):
@@ -143,7 +182,7 @@ class EncoderLayer(Layer):
 
     role = "bidirectional"
 
-    def __call__(self, x: Array, visible: Array, *, rngs: nnx.Rngs | None = None) -> Array:
+    def __call__(self, x: Stream, visible: Array, *, rngs: nnx.Rngs | None = None) -> Stream:
         """Lets each position of `x` see those where `visible` [b s]."""
         seen = masks.keys(whole(visible, self.sequence_context))
         return self.feed_forward_block(self.self_attention(x, seen, rngs, real=visible), rngs)

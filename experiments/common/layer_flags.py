@@ -23,6 +23,8 @@ class LayerFlags(NamedTuple):
       head_width: of queries and keys of each head. Default: --width by --heads.
       value_width: of values of each head. Default: as wide as keys.
       output_bias: a learned bias of each token's logit.
+      value_residual: mix the values of each self-attention with those of the first layer, by two
+        learned numbers a layer.
     """
 
     norm_kind: Annotated[str, Flag(choices=norms.NORMS)] = "layer"
@@ -36,6 +38,7 @@ class LayerFlags(NamedTuple):
     output_bias: bool = False
     head_width: Annotated[int | None, Flag(low=1)] = None
     value_width: Annotated[int | None, Flag(low=1)] = None
+    value_residual: bool = False
 
 
 class RotaryFlags(NamedTuple):
