@@ -1,6 +1,5 @@
-"""Multi-head attention as an NNX module, and an adapter for Flax's own."""
+"""Multi-head attention as an NNX module."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -17,7 +16,7 @@ from attention_jax.core.jaxprs import split_pair
 from attention_jax.core.rotary import Rotary, turned
 from attention_jax.core.types import Context, MaskFunction, Options, Params, State, Variant
 from attention_jax.engine.context_layout import positions_of
-from attention_jax.nn import caches, flax_calls
+from attention_jax.nn import caches
 from attention_jax.nn.caches import DotCache, KeyValueCache
 from attention_jax.nn.handed import KeysValues
 from attention_jax.nn.heads import Heads, heads_from, rotary_from
@@ -316,58 +315,3 @@ class MultiHeadAttention(nnx.Module):
 
 def _split(x: Array, heads: int) -> Array:
     return x.reshape(*x.shape[:-1], heads, -1)
-
-
-def attention_function(variant: Variant | str, params: Params = None) -> Callable[..., Array]:
-    """A variant as `attention_fn` of `flax.nnx.MultiHeadAttention`.
-
-    Flax hands on its mask as an array and no position. With `decode=True` that mask shows the keys
-    up to the query, so the query stands at the last of them; `input_positions` of the layer's call
-    say otherwise. A variant that needs its own state to decode refuses. With `sow_weights=True` the
-    weights are sown as Flax does, before dropout: NaN in a head whose output is no sum of values.
-
-    Args:
-      variant: a Variant, or a text that `variants.resolve` takes.
-      params: what `variant.init` returned; None where nothing is learned.
-
-    Raises:
-      ValueError: when called with `broadcast_dropout`: every pair is dropped by itself here; or
-        with `input_positions` that do not count up by 1, alike in all sequences.
-
-    >>> layer = nnx.MultiHeadAttention(
-    ...     num_heads=2, in_features=8, decode=False, rngs=nnx.Rngs(0),
-    ...     attention_fn=attention_function("alibi"),
-    ... )
-    >>> layer(jnp.ones((1, 5, 8))).shape
-    (1, 5, 8)
-    """
-    own, params = variants.resolve(variant, argument="variant"), {} if params is None else params
-
-    def attend(
-        query: Float[Array, "*b t h d"],
-        key: Float[Array, "*b s g d"],
-        value: Float[Array, "*b s g e"],
-        *,
-        mask: Array | None = None,
-        dropout_rng: Any = None,
-        dropout_rate: float = 0.0,
-        broadcast_dropout: bool = True,
-        deterministic: bool = False,
-        is_causal: bool = False,
-        module: nnx.Module | None = None,  # where to sow weights
-        input_positions: Array | None = None,
-        **unused: Any,  # dtype, precision
-    ) -> Float[Array, "*b t h e"]:
-        del unused
-        rate = 0.0 if deterministic else flax_calls.dropout_rate(dropout_rate, broadcast_dropout)
-        options = flax_calls.options(own, query, key, mask, input_positions, causal=is_causal)
-        batch = query.shape[:-3]
-        q, k, v = (x.reshape(-1, *x.shape[-3:]) for x in (query, key, value))
-        if module is not None:
-            flax_calls.sow_weights(module, lambda x: own.attend(params, q, k, x, options), v, batch)
-        if rate > 0:
-            options = options._replace(dropout_rate=rate, dropout_key=dropout_rng)
-        out = own.attend(params, q, k, v, options)
-        return out.reshape(*batch, *out.shape[1:])
-
-    return attend

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from attention_jax import variants
-from attention_jax.nn.attention import attention_function
+from attention_jax.nn.flax_calls import attention_function
 
 LENGTH = 6
 SOWS = pytest.mark.filterwarnings("ignore:Using 'Module.sow")  # without `nnx.capture`
