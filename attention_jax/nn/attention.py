@@ -14,9 +14,9 @@ from attention_jax.core import checks, masks, plain_types
 from attention_jax.core.calls import clear_calls
 from attention_jax.core.jaxprs import split_pair
 from attention_jax.core.rotary import Rotary, turned
-from attention_jax.core.types import Context, MaskFunction, Options, Params, State, Variant
+from attention_jax.core.types import Context, MaskFunction, Options, State, Variant
 from attention_jax.engine.context_layout import positions_of
-from attention_jax.nn import caches
+from attention_jax.nn import caches, handed
 from attention_jax.nn.caches import DotCache, KeyValueCache
 from attention_jax.nn.handed import KeysValues
 from attention_jax.nn.heads import Heads, heads_from, rotary_from
@@ -66,11 +66,13 @@ class MultiHeadAttention(nnx.Module):
         plain_types.rates(dropout_rate=dropout_rate)
         check_rngs(rngs)
         variant = variants.resolve(variant, argument="variant")
+        if own.shared_kv:
+            handed.check_keeps_keys("shared_kv", True, variant, off="False")
         self.heads, (self.head_width, self.value_width) = own.heads, own.widths(width)
         self.kv_heads = own.heads if own.kv_heads is None else own.kv_heads
         self.rope = rotary_from(rope, self.head_width)
         self.dtype = plain_types.float_dtype(dtype)
-        self.variant, self.dropout_rate = variant, dropout_rate
+        self.variant, self.dropout_rate, self.shared_kv = variant, dropout_rate, own.shared_kv
         self._project(width, own, rngs)
         sizes = {"heads": self.heads, "kv_heads": self.kv_heads, "head_width": self.head_width}
         if variant.features is not None:
@@ -93,13 +95,16 @@ class MultiHeadAttention(nnx.Module):
 
         inside = own.biases != "none"
         self.query = linear(width, self.heads * self.head_width, inside)
-        self.key = linear(width, self.kv_heads * self.head_width, inside)
-        self.value = linear(width, self.kv_heads * self.value_width, inside)
+        if not own.shared_kv:
+            self.key = linear(width, self.kv_heads * self.head_width, inside)
+            self.value = linear(width, self.kv_heads * self.value_width, inside)
         self.out = linear(self.heads * self.value_width, width, own.biases == "all")
         self.qk_norm = own.qk_norm
         if own.qk_norm:
             norm = partial(RMSNorm, self.head_width, epsilon=own.norm_epsilon, dtype=self.dtype)
-            self.query_norm, self.key_norm = norm(rngs=rngs), norm(rngs=rngs)
+            self.query_norm = norm(rngs=rngs)
+            if not own.shared_kv:
+                self.key_norm = norm(rngs=rngs)
 
     @clear_calls
     def __call__(
@@ -143,7 +148,16 @@ class MultiHeadAttention(nnx.Module):
     def keys_values(
         self, x: Array, offset: int | Array = 0, *, context: Context | str | None = None
     ) -> tuple[Float[Array, "b s g d"], Float[Array, "b s g e"]]:
-        """The keys and values of `x`, whose first position is `offset`."""
+        """The keys and values of `x`, whose first position is `offset`.
+
+        Raises:
+          ValueError: they are those of another layer.
+        """
+        if self.shared_kv:
+            raise ValueError(
+                "`given` must hold the keys and values of another layer, for `shared_kv` says that "
+                "there are no others; got None. Give what its `keys_values` makes."
+            )
         k = _split(self.key(x), self.kv_heads)
         keys = self._rotate(self.key_norm(k) if self.qk_norm else k, offset, context)
         return keys, _split(self.value(x), self.kv_heads)
@@ -175,8 +189,13 @@ class MultiHeadAttention(nnx.Module):
             return self.variant.attend(plain(self.learned), q, k, v, options, **more)
 
     def init_cache(self, batch: int, length: int) -> State:
-        """An empty cache of self-attention, for at most `length` positions."""
+        """An empty cache of self-attention, for at most `length` positions.
+
+        It holds nothing where keys and values are those of another layer.
+        """
         plain_types.room(batch=batch, length=length)
+        if self.shared_kv:
+            return ()
         if self.variant.start is not None:
             return self._init_state(batch, length)
         shape = batch, self.kv_heads, length
@@ -213,17 +232,32 @@ class MultiHeadAttention(nnx.Module):
         checks.within(last, length)  # wherever they begin
         has_room = checks.within(position + last, length)
         cache = caches.put(cache, k, v, position)
+        return cache, jnp.where(has_room, self._look_up(x, q, cache, position, held), jnp.nan)
+
+    def cached_step(
+        self,
+        x: Float[Array, "b t m"],
+        cache: KeyValueCache,
+        position: Array,
+        held: Bool[Array, "b k n"] | None = None,
+    ) -> Float[Array, "b t m"]:
+        """`decode_step` over a cache that has the keys and values of these positions already."""
+        return self._look_up(x, self.queries(x, position), cache, position, held)
+
+    def _look_up(
+        self, x: Array, q: Array, cache: KeyValueCache, position: Array, held: Array | None
+    ) -> Float[Array, "b t m"]:
         scale = self.dot_scale
         if scale is not None and x.shape[1] == 1:
-            seen = (jnp.arange(length) <= position)[None] if held is None else held
-            out = caches.attend(q, cache, seen, scale=scale)
-        else:
-            keys, values = cache.sequences
-            features, at = self.features(x), position
-            out = self.attend(
-                q, keys, values, mask=masks.causal, query_offset=at, features=features
-            )
-        return cache, jnp.where(has_room, self.merge(out), jnp.nan)
+            at = jnp.arange(cache.keys.shape[2])
+            seen = (at <= position)[None] if held is None else held
+            return self.merge(caches.attend(q, cache, seen, scale=scale))
+        keys, values = cache.sequences
+        features = self.features(x)
+        out = self.attend(
+            q, keys, values, mask=masks.causal, query_offset=position, features=features
+        )
+        return self.merge(out)
 
     def _steps(
         self, state: State, features: PyTree, *qkv: Array

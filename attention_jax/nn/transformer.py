@@ -74,6 +74,8 @@ class TransformerConfig(NamedTuple):
       recurrence: a linear recurrence in place of self-attention; None for self-attention.
       value_residual: whether the values of each self-attention but the first are mixed with those
         of the first, by two learned numbers a layer: Zhou et al. 2024, arXiv:2410.17897.
+      kv_sharing: self-attentions in a group, of which the first alone has projections to keys and
+        values, and a cache; the others use its: Brandon et al. 2024, arXiv:2405.12981.
     """
 
     vocabulary_size: int
@@ -107,6 +109,7 @@ class TransformerConfig(NamedTuple):
     value_width: int | None = None
     recurrence: Recurrence | None = None
     value_residual: bool = False
+    kv_sharing: int = 1
 
     def check(self) -> None:
         """Raises ValueError where a field is of another type, or out of its range."""
@@ -130,8 +133,10 @@ class TransformerConfig(NamedTuple):
         if self.recurrence is not None:
             self.recurrence.check(width=self.width, heads=self.heads, context=self.context)
         handed.check(
+            self.value_residual,
+            self.kv_sharing,
             layers=self.layers,
-            value_residual=self.value_residual,
+            attention=variants.pattern(self.attention),
             scan=self.scan,
             recurs=self.recurrence is not None,
         )
@@ -166,7 +171,8 @@ class TransformerConfig(NamedTuple):
 
 def heads_of(config: TransformerConfig) -> Heads:
     """The heads of each attention of a configuration."""
-    return Heads(**{name: getattr(config, name) for name in Heads._fields})
+    fields = set(Heads._fields) & set(config._fields)
+    return Heads(**{name: getattr(config, name) for name in fields})
 
 
 def variant_at(config: TransformerConfig, role: str) -> Variant:

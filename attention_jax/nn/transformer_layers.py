@@ -19,6 +19,7 @@ from attention_jax.nn.handed import (
     Handed,
     KeysValues,
     Stream,
+    handed_on,
     mixed,
     opened,
     place_of,
@@ -55,12 +56,17 @@ class Residual(nnx.Module):
 
 
 def attention_of(
-    config: TransformerConfig, variant: Variant, *, rope: bool, rngs: nnx.Rngs
+    config: TransformerConfig,
+    variant: Variant,
+    *,
+    rope: bool,
+    shared_kv: bool = False,
+    rngs: nnx.Rngs,
 ) -> MultiHeadAttention:
     """A variant in heads, of the sizes and choices of a configuration."""
     return MultiHeadAttention(
         config.width,
-        heads=heads_of(config),
+        heads=heads_of(config)._replace(shared_kv=shared_kv),
         variant=variant,
         rope=rope and config.rotary,
         dropout_rate=config.attention_dropout_rate,
@@ -86,11 +92,17 @@ class Layer(nnx.Module):
         plain_types.of_kind("config", config, TransformerConfig)
         config.check()
         checks.natural("number", number)
-        self.place = place_of(number, layers=config.layers, value_residual=config.value_residual)
+        self.place = place_of(
+            number,
+            layers=config.layers,
+            value_residual=config.value_residual,
+            kv_sharing=config.kv_sharing,
+        )
         own, self.sequence_context = variant_at(config, self.role), config.context
         self.recurrence = self._recurrence(config, rngs)
         if self.recurrence is None:
-            self.attention = attention_of(config, own, rope=config.positions == "rope", rngs=rngs)
+            rope, shared_kv = config.positions == "rope", self.place.shares
+            self.attention = attention_of(config, own, rope=rope, shared_kv=shared_kv, rngs=rngs)
         self.feed_forward = FeedForward(
             config.width,
             config.feed_forward,
@@ -133,7 +145,8 @@ class Layer(nnx.Module):
             update = self.attention(inside, mask=mask, rngs=rngs, context=context, given=given)
         else:
             update = self.recurrence(inside, real)
-        return self.place.onward(self.around_attention.add(below.x, update, rngs), below, given)
+        x = self.around_attention.add(below.x, update, rngs)
+        return self.place.onward(x, below, given)
 
     def _keys_values(
         self,
@@ -146,6 +159,8 @@ class Layer(nnx.Module):
         """Keys and values with what was handed on; None where those of the attention serve."""
         if self.place.alone:
             return None
+        if self.place.shares:
+            return handed_on("keys and values", below.source)
         keys, values = self.attention.keys_values(inside, offset, context=context)
         if self.place.mixes:
             values = mixed(self.value_mix[...], below, values)
@@ -161,14 +176,19 @@ class Layer(nnx.Module):
         self, x: Stream, cache: State, position: Array, held: Array | None = None
     ) -> tuple[Stream, State]:
         """The self-attention block of the next positions, `x` [b t m], where it is causal."""
-        below = opened(x)
-        inside, given = self.around_attention.pre_norm(below.x), None
-        if self.recurrence is None:
+        below, given, shown = opened(x), None, None
+        inside = self.around_attention.pre_norm(below.x)
+        if self.recurrence is not None:
+            cache, update = self.recurrence.decode_step(inside, cache)
+        elif self.place.shares:
+            shown = handed_on("cache", below.cache)
+            update = self.attention.cached_step(inside, shown, position, held)
+        else:
             given = self._keys_values(inside, below, position)
             cache, update = self.attention.decode_step(inside, cache, position, held, given=given)
-        else:
-            cache, update = self.recurrence.decode_step(inside, cache)
-        return self.place.onward(self.around_attention.add(below.x, update), below, given), cache
+            shown = cache
+        x = self.around_attention.add(below.x, update)
+        return self.place.onward(x, below, given, shown), cache
 
     def feed_forward_block(self, x: Stream, rngs: nnx.Rngs | None = None) -> Stream:
         """The feed-forward block."""

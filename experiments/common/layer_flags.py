@@ -25,6 +25,8 @@ class LayerFlags(NamedTuple):
       output_bias: a learned bias of each token's logit.
       value_residual: mix the values of each self-attention with those of the first layer, by two
         learned numbers a layer.
+      kv_sharing: self-attentions in a group, of which the first alone has keys and values, and a
+        cache; the others use its.
     """
 
     norm_kind: Annotated[str, Flag(choices=norms.NORMS)] = "layer"
@@ -39,6 +41,7 @@ class LayerFlags(NamedTuple):
     head_width: Annotated[int | None, Flag(low=1)] = None
     value_width: Annotated[int | None, Flag(low=1)] = None
     value_residual: bool = False
+    kv_sharing: Annotated[int, Flag(low=1)] = 1
 
 
 class RotaryFlags(NamedTuple):

@@ -20,6 +20,7 @@ TRANSFORMERS = {
     "heads that share keys": {"heads": 4, "kv_heads": 2, "positions": "rope"},
     "distances": {"attention": "alibi"},
     "a state": {"attention": "linear"},
+    "keys that layers share": {"kv_sharing": 2, "positions": "rope"},
     "another between the sequences": {"cross_attention": "coverage"},
     "a recurrence, one vector": {"recurrence": Recurrence("rg_lru"), "cross_attention": "none"},
 }
