@@ -40,6 +40,11 @@ def language(**changes):
     return begun(TransformerLM(config(**changes), rngs=nnx.Rngs(0)))
 
 
+@nnx.jit
+def whole(model, text):
+    return model.logits(text)
+
+
 @pytest.fixture
 def text():
     return jnp.asarray(np.random.default_rng(0).integers(0, 7, (2, T)), jnp.int32)
@@ -91,6 +96,7 @@ CASES = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", CASES)
 def test_the_logits_are_those_of_the_equations(name, text):
     """Zhou et al. 2024, arXiv:2410.17897: U_n = A_n (a_n V_1 + b_n V_n).
@@ -98,13 +104,15 @@ def test_the_logits_are_those_of_the_equations(name, text):
     Brandon et al. 2024, arXiv:2405.12981: K and V of the first layer of a group.
     """
     model = language(**CASES[name])
-    for tokens, found in zip(text, model.logits(text), strict=True):
+    logits = whole(model, text)
+    for tokens, found in zip(text, logits, strict=True):
         x = np.asarray(model.embedding(tokens[None])[0], np.float64)
         x = norm(model.norm, wanted_of(model.stack.each(), x, name, causal=True))
         wanted = x @ numbers(model.embedding.table.embedding).T
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", CASES)
 def test_encoders_of_pictures_hand_on_too(name):
     image = ImageConfig(4, 4, 1, patch=2)
@@ -113,7 +121,8 @@ def test_encoders_of_pictures_hand_on_too(name):
     x = np.asarray(model.encoder_input(images)[0], np.float64)
     states = wanted_of(model.encoder.each(), x, name, causal=False)
     wanted = linear(model.head, norm(model.norm, states[0]))
-    np.testing.assert_allclose(model.classify(images)[0], wanted, rtol=1e-4, atol=1e-5)
+    found = nnx.jit(lambda model: model.classify(images))(model)[0]
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
 
 
 ROPE = {"positions": "rope", "qk_norm": True, "norm": "post"}
@@ -129,11 +138,11 @@ STEPS = {
 }
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", STEPS)
 def test_steps_reproduce_the_whole(name, text):
     model = language(**STEPS[name])
-    logits = nnx.jit(lambda model: model.logits(text))(model)
+    logits = whole(model, text)
 
     @nnx.jit
     def stepwise(model):
@@ -144,21 +153,22 @@ def test_steps_reproduce_the_whole(name, text):
     np.testing.assert_allclose(stepwise(model), logits[:, 2:], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", CASES)
 def test_a_decoder_steps_as_it_reads(name, text):
     model = begun(Seq2SeqTransformer(config(**CASES[name]), rngs=nnx.Rngs(0)))
     mask = jnp.arange(T)[None] < jnp.array([[T], [4]])
-    memory = model.encode(text, mask)
-    state, found = model.start(memory, T), []
-    for token in text.T:
-        state, logits = model.step(state, token)
-        found.append(logits)
-    wanted = model.decode(text, memory)
-    np.testing.assert_allclose(jnp.stack(found, 1), wanted, rtol=1e-4, atol=1e-5)
+
+    @nnx.jit
+    def both(model):
+        memory = model.encode(text, mask)
+        _, steps = jax.lax.scan(model.step, model.start(memory, T), text.T)
+        return steps.swapaxes(0, 1), model.decode(text, memory)
+
+    np.testing.assert_allclose(*both(model), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", CASES)
 def test_gradients_reach_all_parameters_and_recomputing_changes_none(name, text):
     def gradients(remat):
@@ -235,6 +245,7 @@ def test_a_module_without_keys_says_so(text):
         MultiHeadAttention(8, heads=Heads(2, shared_kv=True), variant="linear", rngs=nnx.Rngs(0))
 
 
+@pytest.mark.slow
 def test_bfloat16_values_stay_so(text):
     model = language(**RESIDUAL, dtype="bfloat16", layers=2)
     with jax.numpy_dtype_promotion("standard"):  # Flax's own layer norm mixes the two types
