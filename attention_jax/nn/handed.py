@@ -48,7 +48,7 @@ Stream: TypeAlias = Array | Handed
 
 
 class Place(NamedTuple):
-    """What a layer takes from those below it, and hands on to those above.
+    """Exchange of a layer with those below it and above.
 
     Attributes:
       mixes: its values are mixed with the first layer's.
