@@ -159,7 +159,7 @@ def call_weights(call: AttentionCall) -> Weights:
     """The weights of one call: what its heads take from each key, for each query."""
     module, mask = call.module, call.mask
     q = module.queries(call.x)
-    k, v = module.keys_values(call.x if call.memory is None else call.memory)
+    k, v = call.keys_values
     more = {"features": module.features(call.x)} if isinstance(module, MultiHeadAttention) else {}
 
     def attend(values: Array) -> Array:

@@ -5,13 +5,16 @@ print(generate(params, "ROMEO:", 500))
 """
 
 import dataclasses
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import lax
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int, UInt32
 
 from attention_jax.core import checks
 from attention_jax.core.plain_types import typed_calls
@@ -22,7 +25,7 @@ from attention_jax.decoding import stages
 from attention_jax.decoding.batched import DecodingConfig
 from attention_jax.decoding.loops import Loop, run
 from attention_jax.decoding.options import DecodingOptions
-from attention_jax.decoding.search import greedy_loop, sample_loop
+from attention_jax.decoding.search import check_sampling, greedy_loop, sample_loop
 from attention_jax.nn.protocols import Language, ReadsOn
 from attention_jax.parallel.placement import fetch
 
@@ -56,6 +59,19 @@ def rounded(length: int) -> int:
     """
     multiple = max(8, 1 << max(length - 1, 0).bit_length() >> 3)
     return -(-length // multiple) * multiple
+
+
+class Draw(NamedTuple):
+    """How one text of several is drawn.
+
+    Attributes:
+      seed: below 2^32; a text depends on it and on its prompt.
+      temperature: divides the logits; below 1 it favors probable tokens. It means nothing to a
+        greedy search.
+    """
+
+    seed: int = 0
+    temperature: float = 1.0
 
 
 class TextGenerator:
@@ -94,6 +110,7 @@ class TextGenerator:
             raise ValueError(f"`context` must be at least 2 or None; got {context}.")
         self.graphdef, self.tokenizer, self.context = graphdef, tokenizer, context
         self._write = jax.jit(self._continue, static_argnames="max_length")
+        self._write_rows = jax.jit(self._continue_rows, static_argnames="max_length")
 
     def __call__(self, params: Params, prompt: str, length: int) -> str:
         """The prompt and `length` more tokens.
@@ -101,6 +118,62 @@ class TextGenerator:
         Raises:
           ValueError: the prompt is empty, or holds characters that the tokenizer does not know.
         """
+        ids, written = self._encoded(params, prompt, length), []
+        key = jax.random.key(self.config.seed)
+        for number in range(length):
+            if len(written) >= length:
+                break
+            read, most = self._next(ids, written, length)
+            own = jax.random.fold_in(key, number)
+            written += self._piece(params, read, own, min(most, length - len(written)), most)
+        return self.tokenizer.decode([*ids, *written])
+
+    def several(
+        self,
+        params: Params,
+        prompts: Sequence[str],
+        length: int,
+        *,
+        draws: Sequence[Draw],
+        rows: int,
+    ) -> list[str]:
+        """Each prompt and `length` more tokens, written together.
+
+        Programs have `rows` rows, however many prompts share them, so a text does not depend on the
+        others at all; but for rounding it is that of a call by itself with such a seed and
+        temperature. Seeds and temperatures compile nothing anew.
+
+        Args:
+          params: parameters of the model.
+          prompts: the texts to go on with.
+          length: tokens to write, of each.
+          draws: one for each prompt.
+          rows: texts that are written at once.
+
+        Raises:
+          ValueError: as a call, for any of the prompts; or a temperature is not above 0.
+        """
+        checks.positive("rows", rows)
+        for draw in draws:
+            check_sampling(draw.temperature, None, None)
+        texts = [
+            _Text(self._encoded(params, prompt, length), [], draw)
+            for prompt, draw in zip(prompts, draws, strict=True)
+        ]
+        number = 0
+        while left := [text for text in texts if len(text.written) < length]:
+            alike: dict[tuple[int, int], list[_Text]] = {}
+            for text in left:
+                read, most = self._next(text.ids, text.written, length)
+                alike.setdefault((rounded(len(read)), rounded(most)), []).append(text)
+            for own in alike.values():
+                for first in range(0, len(own), rows):
+                    self._pieces(params, own[first : first + rows], number, length, rows)
+            number += 1
+        return [self.tokenizer.decode([*text.ids, *text.written]) for text in texts]
+
+    def _encoded(self, params: Params, prompt: str, length: int) -> list[int]:
+        """The tokens of a prompt that can be gone on with."""
         if not isinstance(prompt, str):
             raise ValueError(f"`prompt` must be text; got {checks.said(prompt)}. Decode it first.")
         checks.natural("length", length)
@@ -116,21 +189,17 @@ class TextGenerator:
                 "`prompt` and `length` must fit the positions of the model without a `context`; "
                 f"got {len(ids)} and {length} tokens for {bound}. Set `context={bound}`."
             )
-        written: list[int] = []
-        key = jax.random.key(self.config.seed)
-        for number in range(length):
-            if len(written) >= length:
-                break
-            read, most = [*ids, *written], length
-            if self.context is not None:
-                read = read[-max(1, self.context // 2) :]
-                # The last piece is short: it is cut, so that the program of the others serves.
-                most = (
-                    self.context - len(read) if written else min(length, self.context - len(read))
-                )
-            own = jax.random.fold_in(key, number)
-            written += self._piece(params, read, own, min(most, length - len(written)), most)
-        return self.tokenizer.decode([*ids, *written])
+        return ids
+
+    def _next(self, ids: list[int], written: list[int], length: int) -> tuple[list[int], int]:
+        """The tokens that are read next, and how many at most are written after them."""
+        read = [*ids, *written]
+        if self.context is None:
+            return read, length
+        read = read[-max(1, self.context // 2) :]
+        # The last piece is short: it is cut, so that the program of the others serves.
+        room = self.context - len(read)
+        return read, room if written else min(length, room)
 
     def _piece(
         self, params: Params, read: list[int], key: Array, more: int, most: int
@@ -139,8 +208,44 @@ class TextGenerator:
         prompt = np.full((1, rounded(len(read))), PAD, np.int32)
         prompt[0, : len(read)] = read
         sizes = np.array([len(read), more], np.int32)
-        tokens = self._write(params, prompt, sizes, key, max_length=rounded(most))
+        temperature = np.float32(self.config.temperature)
+        tokens = self._write(params, prompt, sizes, key, temperature, max_length=rounded(most))
         return fetch(tokens)[0, :more].tolist()
+
+    def _pieces(
+        self, params: Params, texts: "list[_Text]", number: int, length: int, rows: int
+    ) -> None:
+        """Writes the next piece, of that number, of texts that share a program."""
+        nexts = [self._next(text.ids, text.written, length) for text in texts]
+        room, most = rounded(len(nexts[0][0])), rounded(nexts[0][1])
+        prompts = np.full((rows, 1, room), PAD, np.int32)
+        sizes = np.tile(np.array([1, 0], np.int32), (rows, 1))  # rows of no text write nothing
+        numbers = np.full((2, rows), number, np.uint32)
+        temperatures = np.ones(rows, np.float32)
+        for row, (text, (read, own)) in enumerate(zip(texts, nexts, strict=True)):
+            prompts[row, 0, : len(read)] = read
+            sizes[row] = len(read), min(own, length - len(text.written))
+            numbers[0, row], temperatures[row] = text.draw.seed, text.draw.temperature
+        found = self._write_rows(params, prompts, sizes, numbers, temperatures, max_length=most)
+        for text, tokens, (_, more) in zip(texts, fetch(found), sizes, strict=False):
+            text.written.extend(tokens[0, :more].tolist())
+
+    def _continue_rows(
+        self,
+        params: Params,
+        prompts: Int[Array, "b 1 s"],
+        sizes: Int[Array, "b 2"],
+        numbers: UInt32[Array, "2 b"],
+        temperatures: Float[Array, " b"],
+        *,
+        max_length: int,
+    ) -> Int[Array, "b 1 t"]:
+        """`_continue` of several prompts; `numbers` are seeds, and those of the pieces."""
+        keys = jax.vmap(lambda seed, number: jax.random.fold_in(jax.random.key(seed), number))(
+            *numbers
+        )
+        write = partial(self._continue, params, max_length=max_length)
+        return jax.vmap(write)(prompts, sizes, keys, temperatures)
 
     def _continue(
         self,
@@ -148,6 +253,7 @@ class TextGenerator:
         prompt: Int[Array, "1 s"],
         sizes: Int[Array, " 2"],
         key: Array,
+        temperature: Float[Array, ""],
         *,
         max_length: int,
     ) -> Int[Array, "1 t"]:
@@ -155,6 +261,7 @@ class TextGenerator:
 
         Args:
           sizes: number of tokens of the prompt, which PAD follows, and of tokens to write.
+          temperature: of sampling.
           max_length: largest number of tokens to write.
         """
         model, (length, more) = nnx.merge(self.graphdef, params), sizes
@@ -172,7 +279,10 @@ class TextGenerator:
             state, last = carry
             # Decoding begins with BOS, which no text holds: the prompt's last token replaces it.
             state, logits = model.step(state, jnp.where(token == BOS, last, token))
-            return (state, last), logits.at[:, : len(SPECIAL_TOKENS)].set(-jnp.inf)
+            logits = logits.at[:, : len(SPECIAL_TOKENS)].set(-jnp.inf)
+            if self.config.method == "sample":  # the rules' products commute with the division
+                logits = logits / temperature.astype(logits.dtype)
+            return (state, last), logits
 
         # PAD stands on the left for rules, and on the right for those who read.
         before = jnp.roll(prompt, prompt.shape[1] - length, axis=1)
@@ -185,11 +295,19 @@ class TextGenerator:
         return sample_loop(
             keys=jax.random.fold_in(key, 0)[None],
             max_length=max_length,
-            temperature=self.config.temperature,
+            temperature=1.0,  # the step has divided by it
             top_k=self.config.top_k,
             top_p=self.config.top_p,
             options=options,
         )
+
+
+class _Text(NamedTuple):
+    """A text of several: its prompt's tokens, those that are written, and how it is drawn."""
+
+    ids: list[int]
+    written: list[int]
+    draw: Draw
 
 
 def _after(

@@ -15,12 +15,14 @@ from attention_jax.core.calls import clear_calls
 from attention_jax.core.rotary import Grid
 from attention_jax.nn import transformer
 from attention_jax.nn.attention_calls import AttentionCall, record
+from attention_jax.nn.handed import Stream
 from attention_jax.nn.layers import Linear, check_rngs, dropout
 from attention_jax.nn.patches import SPREAD, STEMS, ImageConfig, Pixels
 from attention_jax.nn.place_grids import resized
 from attention_jax.nn.pooling import AttentionPooling
 from attention_jax.nn.protocols import ImageInputs
-from attention_jax.nn.transformer import Layer, TransformerConfig, variant_at
+from attention_jax.nn.transformer import TransformerConfig, variant_at
+from attention_jax.nn.transformer_layers import Layer
 
 POOLINGS = ("token", "attention", "mean")
 MORE_POOLINGS = ("both", "distilled")  # of pretrained models
@@ -32,7 +34,7 @@ class PatchLayer(Layer):
 
     role = "bidirectional"
 
-    def __call__(self, x: Float[Array, "b n m"], *, rngs: nnx.Rngs | None = None) -> Array:
+    def __call__(self, x: Stream, *, rngs: nnx.Rngs | None = None) -> Stream:
         return self.feed_forward_block(self.self_attention(x, rngs=rngs), rngs)
 
 

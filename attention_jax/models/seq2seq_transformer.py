@@ -21,6 +21,7 @@ from attention_jax.nn.attention import CrossAttentionCache
 from attention_jax.nn.attention_calls import AttentionCall, record
 from attention_jax.nn.caches import DotCache, ancestors, held_by_beams, resized, spared
 from attention_jax.nn.causal_layer import CausalLayer
+from attention_jax.nn.handed import Stream, opened, renewed
 from attention_jax.nn.layers import Linear, dropout
 from attention_jax.nn.protocols import (
     Encoder,
@@ -30,15 +31,8 @@ from attention_jax.nn.protocols import (
     empty_room,
     tokens_left,
 )
-from attention_jax.nn.transformer import (
-    ONE_VECTOR,
-    EncoderLayer,
-    Layer,
-    Residual,
-    TransformerConfig,
-    attention_of,
-    variant_at,
-)
+from attention_jax.nn.transformer import ONE_VECTOR, TransformerConfig, variant_at
+from attention_jax.nn.transformer_layers import EncoderLayer, Layer, Residual, attention_of
 
 
 class TransformerState(NamedTuple):
@@ -98,32 +92,34 @@ class DecoderLayer(Layer):
     role = "causal"
 
     @clear_calls
-    def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
-        super().__init__(config, rngs=rngs)
+    def __init__(self, config: TransformerConfig, *, number: int = 0, rngs: nnx.Rngs):
+        super().__init__(config, number=number, rngs=rngs)
         self.cross_attention = attention_of(
             config, variant_at(config, "cross"), rope=False, rngs=rngs
         )
         self.around_cross_attention = Residual(config, rngs=rngs)
 
-    def __call__(self, x: Array, memory: EncoderOutput, *, rngs: nnx.Rngs | None = None) -> Array:
+    def __call__(self, x: Stream, memory: EncoderOutput, *, rngs: nnx.Rngs | None = None) -> Stream:
         """Lets each position of `x` see those before it, and the source."""
         x = self.self_attention(x, masks.causal, rngs)
+        own = opened(x).x
         update = self.cross_attention(
-            self.around_cross_attention.pre_norm(x),
+            self.around_cross_attention.pre_norm(own),
             memory.states,
             mask=masks.keys(whole(memory.mask, self.sequence_context)),
             rngs=rngs,
             context=self.sequence_context,
         )
-        return self.feed_forward_block(self.around_cross_attention.add(x, update, rngs), rngs)
+        x = renewed(x, self.around_cross_attention.add(own, update, rngs))
+        return self.feed_forward_block(x, rngs)
 
     def decode_step(
         self,
-        x: Array,
+        x: Stream,
         cache: State,
         cross_cache: CrossAttentionCache,
         at: tuple[Array, Array, Array | None],
-    ) -> tuple[Array, State, CrossAttentionCache]:
+    ) -> tuple[Stream, State, CrossAttentionCache]:
         """The next position, `x` [b 1 m], and the caches after it; reproduces the call.
 
         Args:
@@ -131,9 +127,10 @@ class DecoderLayer(Layer):
         """
         position, visible, held = at
         x, cache = self.self_attention_step(x, cache, position, held)
-        inside = self.around_cross_attention.pre_norm(x)
+        own = opened(x).x
+        inside = self.around_cross_attention.pre_norm(own)
         cross_cache, update = self.cross_attention.cross_step(inside, cross_cache, visible)
-        x = self.around_cross_attention.add(x, update)
+        x = renewed(x, self.around_cross_attention.add(own, update))
         return self.feed_forward_block(x), cache, cross_cache
 
 

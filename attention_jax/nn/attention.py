@@ -1,6 +1,5 @@
-"""Multi-head attention as an NNX module, and an adapter for Flax's own."""
+"""Multi-head attention as an NNX module."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -15,10 +14,11 @@ from attention_jax.core import checks, masks, plain_types
 from attention_jax.core.calls import clear_calls
 from attention_jax.core.jaxprs import split_pair
 from attention_jax.core.rotary import Rotary, turned
-from attention_jax.core.types import Context, MaskFunction, Options, Params, State, Variant
+from attention_jax.core.types import Context, MaskFunction, Options, State, Variant
 from attention_jax.engine.context_layout import positions_of
-from attention_jax.nn import caches, flax_calls
+from attention_jax.nn import caches, handed
 from attention_jax.nn.caches import DotCache, KeyValueCache
+from attention_jax.nn.handed import KeysValues
 from attention_jax.nn.heads import Heads, heads_from, rotary_from
 from attention_jax.nn.layers import Linear, check_rngs, dropout_key, plain
 from attention_jax.nn.norms import RMSNorm
@@ -66,11 +66,13 @@ class MultiHeadAttention(nnx.Module):
         plain_types.rates(dropout_rate=dropout_rate)
         check_rngs(rngs)
         variant = variants.resolve(variant, argument="variant")
+        if own.shared_kv:
+            handed.check_keeps_keys("shared_kv", True, variant, off="False")
         self.heads, (self.head_width, self.value_width) = own.heads, own.widths(width)
         self.kv_heads = own.heads if own.kv_heads is None else own.kv_heads
         self.rope = rotary_from(rope, self.head_width)
         self.dtype = plain_types.float_dtype(dtype)
-        self.variant, self.dropout_rate = variant, dropout_rate
+        self.variant, self.dropout_rate, self.shared_kv = variant, dropout_rate, own.shared_kv
         self._project(width, own, rngs)
         sizes = {"heads": self.heads, "kv_heads": self.kv_heads, "head_width": self.head_width}
         if variant.features is not None:
@@ -93,13 +95,16 @@ class MultiHeadAttention(nnx.Module):
 
         inside = own.biases != "none"
         self.query = linear(width, self.heads * self.head_width, inside)
-        self.key = linear(width, self.kv_heads * self.head_width, inside)
-        self.value = linear(width, self.kv_heads * self.value_width, inside)
+        if not own.shared_kv:
+            self.key = linear(width, self.kv_heads * self.head_width, inside)
+            self.value = linear(width, self.kv_heads * self.value_width, inside)
         self.out = linear(self.heads * self.value_width, width, own.biases == "all")
         self.qk_norm = own.qk_norm
         if own.qk_norm:
             norm = partial(RMSNorm, self.head_width, epsilon=own.norm_epsilon, dtype=self.dtype)
-            self.query_norm, self.key_norm = norm(rngs=rngs), norm(rngs=rngs)
+            self.query_norm = norm(rngs=rngs)
+            if not own.shared_kv:
+                self.key_norm = norm(rngs=rngs)
 
     @clear_calls
     def __call__(
@@ -110,18 +115,20 @@ class MultiHeadAttention(nnx.Module):
         mask: MaskFunction | None = None,
         rngs: nnx.Rngs | None = None,
         context: Context | str | None = None,
+        given: KeysValues | None = None,
     ) -> Float[Array, "b t m"]:
         """Attends from `x` to `memory`, or to `x` itself.
 
         Args:
           context: the axis of the mesh over which the sequences are divided, or a `Context`; None
             where each device has whole ones.
+          given: keys and values, as `keys_values` makes them, in place of the module's own.
         """
-        for name, given in (("x", x), ("memory", x if memory is None else memory)):
+        for name, got in (("x", x), ("memory", x if memory is None else memory)):
             remedy = f"For one sequence add a batch axis: `{name}[None]`."
-            checks.shape(name, given, "b t m", remedy=remedy)
+            checks.shape(name, got, "b t m", remedy=remedy)
         source = x if memory is None else memory
-        keys, values = self.keys_values(source, context=context)
+        keys, values = self.keys_values(source, context=context) if given is None else given
         q, features = self.queries(x, context=context), self.features(x)
         out = self.attend(q, keys, values, mask=mask, rngs=rngs, context=context, features=features)
         return self.merge(out)
@@ -141,7 +148,16 @@ class MultiHeadAttention(nnx.Module):
     def keys_values(
         self, x: Array, offset: int | Array = 0, *, context: Context | str | None = None
     ) -> tuple[Float[Array, "b s g d"], Float[Array, "b s g e"]]:
-        """The keys and values of `x`, whose first position is `offset`."""
+        """The keys and values of `x`, whose first position is `offset`.
+
+        Raises:
+          ValueError: they are those of another layer.
+        """
+        if self.shared_kv:
+            raise ValueError(
+                "`given` must hold the keys and values of another layer, for `shared_kv` says that "
+                "there are no others; got None. Give what its `keys_values` makes."
+            )
         k = _split(self.key(x), self.kv_heads)
         keys = self._rotate(self.key_norm(k) if self.qk_norm else k, offset, context)
         return keys, _split(self.value(x), self.kv_heads)
@@ -173,8 +189,13 @@ class MultiHeadAttention(nnx.Module):
             return self.variant.attend(plain(self.learned), q, k, v, options, **more)
 
     def init_cache(self, batch: int, length: int) -> State:
-        """An empty cache of self-attention, for at most `length` positions."""
+        """An empty cache of self-attention, for at most `length` positions.
+
+        It holds nothing where keys and values are those of another layer.
+        """
         plain_types.room(batch=batch, length=length)
+        if self.shared_kv:
+            return ()
         if self.variant.start is not None:
             return self._init_state(batch, length)
         shape = batch, self.kv_heads, length
@@ -187,6 +208,8 @@ class MultiHeadAttention(nnx.Module):
         cache: State,
         position: Array,
         held: Bool[Array, "b k n"] | None = None,
+        *,
+        given: KeysValues | None = None,
     ) -> tuple[State, Float[Array, "b t m"]]:
         """Self-attention of the next positions; reproduces the causal call.
 
@@ -194,12 +217,14 @@ class MultiHeadAttention(nnx.Module):
           position: of the first.
           held: of a search with beams, which of them holds each position: `caches.ancestors`.
             Then there is one next position.
+          given: keys and values of the next positions, as the call takes them.
 
         Raises:
           ValueError: the cache is known to have no room for it; where only a run can tell, the
             output is NaN.
         """
-        q, (k, v) = self.queries(x, position), self.keys_values(x, position)
+        q = self.queries(x, position)
+        k, v = self.keys_values(x, position) if given is None else given
         if self.variant.step is not None:
             cache, out = self._steps(cache, self.features(x), q, k, v)
             return cache, self.merge(out)
@@ -207,17 +232,32 @@ class MultiHeadAttention(nnx.Module):
         checks.within(last, length)  # wherever they begin
         has_room = checks.within(position + last, length)
         cache = caches.put(cache, k, v, position)
+        return cache, jnp.where(has_room, self._look_up(x, q, cache, position, held), jnp.nan)
+
+    def cached_step(
+        self,
+        x: Float[Array, "b t m"],
+        cache: KeyValueCache,
+        position: Array,
+        held: Bool[Array, "b k n"] | None = None,
+    ) -> Float[Array, "b t m"]:
+        """`decode_step` over a cache that has the keys and values of these positions already."""
+        return self._look_up(x, self.queries(x, position), cache, position, held)
+
+    def _look_up(
+        self, x: Array, q: Array, cache: KeyValueCache, position: Array, held: Array | None
+    ) -> Float[Array, "b t m"]:
         scale = self.dot_scale
         if scale is not None and x.shape[1] == 1:
-            seen = (jnp.arange(length) <= position)[None] if held is None else held
-            out = caches.attend(q, cache, seen, scale=scale)
-        else:
-            keys, values = cache.sequences
-            features, at = self.features(x), position
-            out = self.attend(
-                q, keys, values, mask=masks.causal, query_offset=at, features=features
-            )
-        return cache, jnp.where(has_room, self.merge(out), jnp.nan)
+            at = jnp.arange(cache.keys.shape[2])
+            seen = (at <= position)[None] if held is None else held
+            return self.merge(caches.attend(q, cache, seen, scale=scale))
+        keys, values = cache.sequences
+        features = self.features(x)
+        out = self.attend(
+            q, keys, values, mask=masks.causal, query_offset=position, features=features
+        )
+        return self.merge(out)
 
     def _steps(
         self, state: State, features: PyTree, *qkv: Array
@@ -309,58 +349,3 @@ class MultiHeadAttention(nnx.Module):
 
 def _split(x: Array, heads: int) -> Array:
     return x.reshape(*x.shape[:-1], heads, -1)
-
-
-def attention_function(variant: Variant | str, params: Params = None) -> Callable[..., Array]:
-    """A variant as `attention_fn` of `flax.nnx.MultiHeadAttention`.
-
-    Flax hands on its mask as an array and no position. With `decode=True` that mask shows the keys
-    up to the query, so the query stands at the last of them; `input_positions` of the layer's call
-    say otherwise. A variant that needs its own state to decode refuses. With `sow_weights=True` the
-    weights are sown as Flax does, before dropout: NaN in a head whose output is no sum of values.
-
-    Args:
-      variant: a Variant, or a text that `variants.resolve` takes.
-      params: what `variant.init` returned; None where nothing is learned.
-
-    Raises:
-      ValueError: when called with `broadcast_dropout`: every pair is dropped by itself here; or
-        with `input_positions` that do not count up by 1, alike in all sequences.
-
-    >>> layer = nnx.MultiHeadAttention(
-    ...     num_heads=2, in_features=8, decode=False, rngs=nnx.Rngs(0),
-    ...     attention_fn=attention_function("alibi"),
-    ... )
-    >>> layer(jnp.ones((1, 5, 8))).shape
-    (1, 5, 8)
-    """
-    own, params = variants.resolve(variant, argument="variant"), {} if params is None else params
-
-    def attend(
-        query: Float[Array, "*b t h d"],
-        key: Float[Array, "*b s g d"],
-        value: Float[Array, "*b s g e"],
-        *,
-        mask: Array | None = None,
-        dropout_rng: Any = None,
-        dropout_rate: float = 0.0,
-        broadcast_dropout: bool = True,
-        deterministic: bool = False,
-        is_causal: bool = False,
-        module: nnx.Module | None = None,  # where to sow weights
-        input_positions: Array | None = None,
-        **unused: Any,  # dtype, precision
-    ) -> Float[Array, "*b t h e"]:
-        del unused
-        rate = 0.0 if deterministic else flax_calls.dropout_rate(dropout_rate, broadcast_dropout)
-        options = flax_calls.options(own, query, key, mask, input_positions, causal=is_causal)
-        batch = query.shape[:-3]
-        q, k, v = (x.reshape(-1, *x.shape[-3:]) for x in (query, key, value))
-        if module is not None:
-            flax_calls.sow_weights(module, lambda x: own.attend(params, q, k, x, options), v, batch)
-        if rate > 0:
-            options = options._replace(dropout_rate=rate, dropout_key=dropout_rng)
-        out = own.attend(params, q, k, v, options)
-        return out.reshape(*batch, *out.shape[1:])
-
-    return attend

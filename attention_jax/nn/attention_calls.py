@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from attention_jax.core import contexts, masks
 from attention_jax.core.types import Context, MaskFunction
 from attention_jax.nn.attention import MultiHeadAttention
+from attention_jax.nn.handed import KeysValues
 from attention_jax.nn.layers import Stack
 
 Model = TypeVar("Model", bound=nnx.Module)
@@ -42,6 +43,7 @@ class AttentionCall(NamedTuple):
       x: the vectors that queries are made of.
       memory: those that keys and values are made of; None where it is `x` itself.
       mask: as the module gets it.
+      given: keys and values, where they are not the module's own.
     """
 
     name: str
@@ -49,6 +51,14 @@ class AttentionCall(NamedTuple):
     x: Float[Array, "b t m"]
     memory: Float[Array, "b s m"] | None
     mask: MaskFunction | None
+    given: KeysValues | None = None
+
+    @property
+    def keys_values(self) -> KeysValues:
+        """The keys and values to which the call attends."""
+        if self.given is not None:
+            return self.given
+        return self.module.keys_values(self.x if self.memory is None else self.memory)
 
     @property
     def kind(self) -> str:
@@ -104,11 +114,12 @@ class _Recorder:
         mask: MaskFunction | None = None,
         rngs: nnx.Rngs | None = None,
         context: Context | str | None = None,
+        given: KeysValues | None = None,
     ) -> Array:
         if context is not None and contexts.checked(context).order != "natural":
             raise ValueError(
                 "Calls of attention are recorded in the natural order of positions; got `context` "
                 f"{context!r}. Give the model a config whose `context` is None."
             )
-        self.calls.append(AttentionCall(self.name, self.module, x, memory, mask))
-        return self.module(x, memory, mask=mask, rngs=rngs, context=context)
+        self.calls.append(AttentionCall(self.name, self.module, x, memory, mask, given))
+        return self.module(x, memory, mask=mask, rngs=rngs, context=context, given=given)

@@ -14,7 +14,8 @@ from attention_jax.nn import transformer
 from attention_jax.nn.layers import dropout, placed
 from attention_jax.nn.protocols import EncoderOutput
 from attention_jax.nn.recurrent import RNNConfig, layer_of_cells, read_layer
-from attention_jax.nn.transformer import EncoderLayer, TransformerConfig
+from attention_jax.nn.transformer import TransformerConfig
+from attention_jax.nn.transformer_layers import EncoderLayer
 
 
 class TransformerEncoder(nnx.Module):

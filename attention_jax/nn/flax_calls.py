@@ -1,6 +1,7 @@
-"""Calls of `attention_fn` by Flax's own layer: what queries see from where, and weights to sow."""
+"""Variants in Flax's own layer: what queries see from where, and weights to sow."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,14 +9,70 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
+from attention_jax import variants
 from attention_jax.core import checks, masks
-from attention_jax.core.types import Options, Variant
+from attention_jax.core.types import Options, Params, Variant
 
 # A weighted sum may differ from the output by rounding, as a share of the largest entry.
 ROUNDING = {2: 0.05, 4: 1e-4, 8: 1e-9}
 
 
-def options(
+def attention_function(variant: Variant | str, params: Params = None) -> Callable[..., Array]:
+    """A variant as `attention_fn` of `flax.nnx.MultiHeadAttention`.
+
+    Flax hands on its mask as an array and no position. With `decode=True` that mask shows the keys
+    up to the query, so the query stands at the last of them; `input_positions` of the layer's call
+    say otherwise. A variant that needs its own state to decode refuses. With `sow_weights=True` the
+    weights are sown as Flax does, before dropout: NaN in a head whose output is no sum of values.
+
+    Args:
+      variant: a Variant, or a text that `variants.resolve` takes.
+      params: what `variant.init` returned; None where nothing is learned.
+
+    Raises:
+      ValueError: when called with `broadcast_dropout`: every pair is dropped by itself here; or
+        with `input_positions` that do not count up by 1, alike in all sequences.
+
+    >>> layer = nnx.MultiHeadAttention(
+    ...     num_heads=2, in_features=8, decode=False, rngs=nnx.Rngs(0),
+    ...     attention_fn=attention_function("alibi"),
+    ... )
+    >>> layer(jnp.ones((1, 5, 8))).shape
+    (1, 5, 8)
+    """
+    own, params = variants.resolve(variant, argument="variant"), {} if params is None else params
+
+    def attend(
+        query: Float[Array, "*b t h d"],
+        key: Float[Array, "*b s g d"],
+        value: Float[Array, "*b s g e"],
+        *,
+        mask: Array | None = None,
+        dropout_rng: Any = None,
+        dropout_rate: float = 0.0,
+        broadcast_dropout: bool = True,
+        deterministic: bool = False,
+        is_causal: bool = False,
+        module: nnx.Module | None = None,  # where to sow weights
+        input_positions: Array | None = None,
+        **unused: Any,  # dtype, precision
+    ) -> Float[Array, "*b t h e"]:
+        del unused
+        rate = 0.0 if deterministic else rate_of(dropout_rate, broadcast_dropout)
+        options = options_of(own, query, key, mask, input_positions, causal=is_causal)
+        batch = query.shape[:-3]
+        q, k, v = (x.reshape(-1, *x.shape[-3:]) for x in (query, key, value))
+        if module is not None:
+            sow_weights(module, lambda x: own.attend(params, q, k, x, options), v, batch)
+        if rate > 0:
+            options = options._replace(dropout_rate=rate, dropout_key=dropout_rng)
+        out = own.attend(params, q, k, v, options)
+        return out.reshape(*batch, *out.shape[1:])
+
+    return attend
+
+
+def options_of(
     variant: Variant,
     query: Float[Array, "*b t h d"],
     key: Float[Array, "*b s g d"],
@@ -65,7 +122,7 @@ def offsets(
     return (last if isinstance(last, jax.core.Tracer) else int(last)), 0
 
 
-def dropout_rate(rate: float, broadcast: bool) -> float:
+def rate_of(rate: float, broadcast: bool) -> float:
     """The rate of dropout.
 
     Raises:

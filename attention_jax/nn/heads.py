@@ -25,10 +25,13 @@ class Heads(NamedTuple):
       norm_epsilon: of these norms.
       head_width: of queries and keys; None for `width` / `heads`.
       value_width: of values; None for as wide as keys. Some variants take no wider ones.
+      shared_kv: whether keys and values are those of another layer, which each call is given: then
+        there are no projections to them, and no cache.
 
     References: grouped heads: Ainslie et al. 2023, arXiv:2305.13245; "qkv": Bai et al. 2023,
     arXiv:2309.16609, section 2.3; norms: Dehghani et al. 2023, arXiv:2302.05442, section 2; Gemma
-    Team 2025, arXiv:2503.19786, section 2.
+    Team 2025, arXiv:2503.19786, section 2; shared keys and values: Brandon et al. 2024,
+    arXiv:2405.12981, section 3.
     """
 
     heads: int
@@ -38,6 +41,7 @@ class Heads(NamedTuple):
     norm_epsilon: float = EPSILON
     head_width: int | None = None
     value_width: int | None = None
+    shared_kv: bool = False
 
     def check(self, width: int) -> None:
         """Raises ValueError where a field is out of its range, for a model of this width."""
@@ -50,7 +54,7 @@ class Heads(NamedTuple):
                 plain_types.sizes(**{name: getattr(self, name)})
         checks.divides("kv_heads", kv_heads, "heads", self.heads)
         checks.one_of("biases", self.biases, BIASES)
-        plain_types.flags(qk_norm=self.qk_norm)
+        plain_types.flags(qk_norm=self.qk_norm, shared_kv=self.shared_kv)
         checks.above_zero("norm_epsilon", self.norm_epsilon)
 
     def widths(self, width: int) -> tuple[int, int]:

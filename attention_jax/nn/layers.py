@@ -196,7 +196,8 @@ class Stack(nnx.Module):
     """Layers of one kind, one after another.
 
     Args:
-      builds: `(rngs) -> layer` for each layer, which is called as `layer(x, *context, rngs=...)`.
+      builds: `(rngs) -> layer` for each layer, which is called as `layer(x, *context, rngs=...)`,
+        and gives the x of the next: between layers any tree of arrays.
       scan: runs one compiled layer in a loop, which compiles faster.
       remat: recomputes each layer in the backward pass, which saves memory.
     """
@@ -264,12 +265,12 @@ class Stack(nnx.Module):
         return graphdef, nnx.as_pure(state)
 
 
-def _applied(layer: Any, x: Array, context: tuple, rngs: nnx.Rngs | None) -> Array:
+def _applied(layer: Any, x: PyTree, context: tuple, rngs: nnx.Rngs | None) -> PyTree:
     """`layer(x, *context, rngs=rngs)`; in a program of training, layers that are alike share it.
 
     JAX traces and lowers it once for all of them; XLA takes it apart again.
     """
-    if rngs is None or not isinstance(x, jax.core.Tracer):
+    if rngs is None or not isinstance(jax.tree.leaves(x)[0], jax.core.Tracer):
         return layer(x, *context, rngs=rngs)
     graph, state = nnx.split((layer, rngs))
     try:
@@ -282,7 +283,7 @@ def _applied(layer: Any, x: Array, context: tuple, rngs: nnx.Rngs | None) -> Arr
 
 
 @partial(jax.jit, static_argnums=0)
-def _shared(graph: Any, state: Any, x: Array, context: tuple) -> tuple[Array, Any]:
+def _shared(graph: Any, state: Any, x: PyTree, context: tuple) -> tuple[PyTree, Any]:
     layer, rngs = nnx.merge(graph, state)
     return layer(x, *context, rngs=rngs), nnx.state(rngs)
 

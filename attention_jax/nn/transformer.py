@@ -1,9 +1,8 @@
-"""Shared parts of Transformers: config, blocks of a layer, variants by role.
+"""Shared parts of Transformers: config, stacks and norms, variants by role.
 
 The models of `models/` share these; none of them imports another.
 
-References: Vaswani et al. 2017, arXiv:1706.03762; norm first: Xiong et al. 2020, arXiv:2002.04745;
-norms on both sides: Gemma Team 2024, arXiv:2408.00118, section 2.
+Reference: Vaswani et al. 2017, arXiv:1706.03762.
 """
 
 import itertools
@@ -17,17 +16,16 @@ from flax import nnx
 from jaxtyping import Array
 
 from attention_jax import variants
-from attention_jax.core import checks, contexts, masks, plain_types
-from attention_jax.core.calls import clear_calls, clear_fields
+from attention_jax.core import checks, contexts, plain_types
+from attention_jax.core.calls import clear_fields
 from attention_jax.core.rotary import Rotary
-from attention_jax.core.types import Context, MaskFunction, State, Variant
-from attention_jax.engine.context_layout import whole
-from attention_jax.nn.attention import MultiHeadAttention
-from attention_jax.nn.feed_forward import ACTIVATIONS, FeedForward
+from attention_jax.core.types import Context, Variant
+from attention_jax.nn import handed
+from attention_jax.nn.feed_forward import ACTIVATIONS
 from attention_jax.nn.heads import Heads
-from attention_jax.nn.layers import Embedding, Stack, dropout
+from attention_jax.nn.layers import Embedding, Stack
 from attention_jax.nn.norms import EPSILON, NORMS, PLACEMENTS, LayerNorm, RMSNorm, norm_of
-from attention_jax.nn.recurrence import Recurrence, RecurrentSublayer
+from attention_jax.nn.recurrence import Recurrence
 
 POSITIONS = ("sinusoidal", "learned", "rope", "none")
 STAND_IN = "scaled_dot"  # where the named variant cannot serve
@@ -77,6 +75,10 @@ class TransformerConfig(NamedTuple):
       recurrence: a linear recurrence in place of self-attention; None for self-attention.
       layer_scale: the first value of learned gains of the channels of each sub-layer's output,
         before its shortcut; None for no gains.
+      value_residual: whether the values of each self-attention but the first are mixed with those
+        of the first, by two learned numbers a layer: Zhou et al. 2024, arXiv:2410.17897.
+      kv_sharing: self-attentions in a group, of which the first alone has projections to keys and
+        values, and a cache; the others use its: Brandon et al. 2024, arXiv:2405.12981.
     """
 
     vocabulary_size: int
@@ -111,13 +113,15 @@ class TransformerConfig(NamedTuple):
     value_width: int | None = None
     recurrence: Recurrence | None = None
     layer_scale: float | None = None
+    value_residual: bool = False
+    kv_sharing: int = 1
 
     def check(self) -> None:
         """Raises ValueError where a field is of another type, or out of its range."""
         plain_types.check_fields(self)
         for name in ("vocabulary_size", "width", "layers", "heads", "feed_forward", "max_length"):
             checks.positive(name, getattr(self, name))
-        _heads(self).check(self.width)
+        heads_of(self).check(self.width)
         for name in ("dropout_rate", "attention_dropout_rate"):
             checks.fraction(name, getattr(self, name))
         checks.one_of("positions", self.positions, POSITIONS)
@@ -138,6 +142,19 @@ class TransformerConfig(NamedTuple):
             contexts.checked(self.context)
         if self.recurrence is not None:
             self.recurrence.check(width=self.width, heads=self.heads, context=self.context)
+        handed.check(
+            self.value_residual,
+            self.kv_sharing,
+            layers=self.layers,
+            attention=variants.pattern(self.attention),
+            scan=self.scan,
+            recurs=self.recurrence is not None,
+        )
+        if self.kv_sharing > 1 and len(_turns(self.rotary)) > 1:
+            raise ValueError(
+                "`rotary` must be one where `kv_sharing` is above 1, for keys are turned once; got "
+                f"{len(self.rotary)}. Leave one of the two out."
+            )
         if self.scan:
             self._check_alike("attention", variants.pattern(self.attention))
             self._check_alike("cross_attention", self.cross_pattern)
@@ -184,145 +201,10 @@ def _turns(rotary: Rotary | tuple[Rotary, ...]) -> tuple[Rotary, ...]:
     return rotary
 
 
-def _heads(config: TransformerConfig) -> Heads:
-    return Heads(**{name: getattr(config, name) for name in Heads._fields})
-
-
-class Residual(nnx.Module):
-    """A sub-layer with its norms and shortcut.
-
-    pre: x + f(norm(x))      post: norm(x + f(x))      sandwich: x + norm'(f(norm(x)))
-
-    With gains, f is multiplied by them, channel by channel: Touvron et al. 2021, arXiv:2103.17239,
-    section 2.
-    """
-
-    @clear_calls
-    def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
-        self.placement, self.dropout_rate = config.norm, config.dropout_rate
-        self.norm = norm_at(config, rngs=rngs)
-        if self.placement == "sandwich":
-            self.norm_after = norm_at(config, rngs=rngs)
-        gains = config.layer_scale
-        self.gains = None if gains is None else nnx.Param(jnp.full(config.width, gains))
-
-    def pre_norm(self, x: Array) -> Array:
-        """The input of the sub-layer: normalized first, or as it is."""
-        return x if self.placement == "post" else self.norm(x)
-
-    def add(self, x: Array, update: Array, rngs: nnx.Rngs | None = None) -> Array:
-        """The shortcut plus the sub-layer's output, one of them or none normalized."""
-        if self.placement == "sandwich":
-            update = self.norm_after(update)
-        if self.gains is not None:
-            update = update * self.gains[...].astype(update.dtype).reshape(1, 1, -1)
-        x = x + dropout(update, self.dropout_rate, rngs)
-        return self.norm(x) if self.placement == "post" else x
-
-
-def attention_of(
-    config: TransformerConfig, variant: Variant, *, rope: bool, rngs: nnx.Rngs
-) -> MultiHeadAttention:
-    """A variant in heads, of the sizes and choices of a configuration."""
-    return MultiHeadAttention(
-        config.width,
-        heads=_heads(config),
-        variant=variant,
-        rope=rope and config.rotary,
-        dropout_rate=config.attention_dropout_rate,
-        dtype=jnp.dtype(config.dtype),
-        rngs=rngs,
-    )
-
-
-class Layer(nnx.Module):
-    """Self-attention and feed-forward blocks, each with its norm and shortcut.
-
-    A recurrence stands in place of the self-attention where the configuration has one.
-    """
-
-    role: str  # of the self-attention
-
-    @clear_calls
-    def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
-        plain_types.of_kind("config", config, TransformerConfig)
-        config.check()
-        own, self.sequence_context = variant_at(config, self.role), config.context
-        self.recurrence = self._recurrence(config, rngs)
-        if self.recurrence is None:
-            self.attention = attention_of(config, own, rope=config.positions == "rope", rngs=rngs)
-        self.feed_forward = FeedForward(
-            config.width,
-            config.feed_forward,
-            activation=config.activation,
-            bias=config.biases == "all",
-            dropout_rate=config.dropout_rate,
-            dtype=jnp.dtype(config.dtype),
-            rngs=rngs,
-        )
-        self.around_attention = Residual(config, rngs=rngs)
-        self.around_feed_forward = Residual(config, rngs=rngs)
-
-    def _recurrence(self, config: TransformerConfig, rngs: nnx.Rngs) -> RecurrentSublayer | None:
-        if config.recurrence is None:
-            return None
-        return RecurrentSublayer(
-            config.width,
-            recurrence=config.recurrence,
-            both_ways=self.role == "bidirectional",
-            heads=config.heads,
-            dtype=jnp.dtype(config.dtype),
-            rngs=rngs,
-        )
-
-    def self_attention(
-        self,
-        x: Array,
-        mask: MaskFunction | None = None,
-        rngs: nnx.Rngs | None = None,
-        *,
-        real: Array | None = None,
-    ) -> Array:
-        """The self-attention block; a recurrence passes over what is not `real` [b t]."""
-        inside, context = self.around_attention.pre_norm(x), self.sequence_context
-        if self.recurrence is None:
-            update = self.attention(inside, mask=mask, rngs=rngs, context=context)
-        else:
-            update = self.recurrence(inside, real)
-        return self.around_attention.add(x, update, rngs)
-
-    def init_cache(self, batch: int, length: int) -> State:
-        """The first cache of `self_attention_step`, for at most `length` positions."""
-        if self.recurrence is None:
-            return self.attention.init_cache(batch, length)
-        return self.recurrence.init_cache(batch)
-
-    def self_attention_step(
-        self, x: Array, cache: State, position: Array, held: Array | None = None
-    ) -> tuple[Array, State]:
-        """The self-attention block of the next positions, `x` [b t m], where it is causal."""
-        inside = self.around_attention.pre_norm(x)
-        if self.recurrence is None:
-            cache, update = self.attention.decode_step(inside, cache, position, held)
-        else:
-            cache, update = self.recurrence.decode_step(inside, cache)
-        return self.around_attention.add(x, update), cache
-
-    def feed_forward_block(self, x: Array, rngs: nnx.Rngs | None = None) -> Array:
-        """The feed-forward block."""
-        update = self.feed_forward(self.around_feed_forward.pre_norm(x), rngs=rngs)
-        return self.around_feed_forward.add(x, update, rngs)
-
-
-class EncoderLayer(Layer):
-    """Self-attention, then feed-forward."""
-
-    role = "bidirectional"
-
-    def __call__(self, x: Array, visible: Array, *, rngs: nnx.Rngs | None = None) -> Array:
-        """Lets each position of `x` see those where `visible` [b s]."""
-        seen = masks.keys(whole(visible, self.sequence_context))
-        return self.feed_forward_block(self.self_attention(x, seen, rngs, real=visible), rngs)
+def heads_of(config: TransformerConfig) -> Heads:
+    """The heads of each attention of a configuration."""
+    fields = set(Heads._fields) & set(config._fields)
+    return Heads(**{name: getattr(config, name) for name in fields})
 
 
 def variant_at(config: TransformerConfig, role: str) -> Variant:
@@ -368,9 +250,9 @@ def _chosen(config: TransformerConfig, role: str) -> Variant | str:
 
 
 def stack(layer: Callable[..., nnx.Module], config: TransformerConfig, *, rngs: nnx.Rngs) -> Stack:
-    """As many layers as the configuration says, built by `layer(config, rngs=rngs)`."""
+    """As many layers as the configuration says, built by `layer(config, number=n, rngs=rngs)`."""
     return Stack(
-        [partial(_built, layer, config.at(number)) for number in range(config.layers)],
+        [partial(_built, layer, config.at(number), number) for number in range(config.layers)],
         scan=config.scan,
         remat=config.remat,
         rngs=rngs,
@@ -378,9 +260,9 @@ def stack(layer: Callable[..., nnx.Module], config: TransformerConfig, *, rngs: 
 
 
 def _built(
-    layer: Callable[..., nnx.Module], config: TransformerConfig, rngs: nnx.Rngs
+    layer: Callable[..., nnx.Module], config: TransformerConfig, number: int, rngs: nnx.Rngs
 ) -> nnx.Module:
-    return layer(config, rngs=rngs)
+    return layer(config, number=number, rngs=rngs)
 
 
 def norm_at(config: TransformerConfig, *, rngs: nnx.Rngs) -> LayerNorm | RMSNorm:

@@ -24,6 +24,7 @@ from attention_jax.training.objectives import Objective
 from experiments.common.config import MODELS
 from experiments.common.flags import Flag, fields
 from experiments.common.scoring import Scorer
+from experiments.common.served import Served
 
 FOLDER = Path(__file__).parents[1]
 RNNS: dict[str, dict[str, str]] = {
@@ -186,6 +187,8 @@ class Experiment(NamedTuple):
         the run's record.
       predict: `(run, flags) -> ` lines of output; None where there is nothing to predict.
       page: its page; None where it has none.
+      serve: `(run, rows) -> ` the run as `experiments.serve` serves it, so many texts at once; None
+        where it serves none.
     """
 
     name: str
@@ -217,6 +220,7 @@ class Experiment(NamedTuple):
     left_out: Callable[[Any, Any], Mapping[str, int]] = lambda data, batches: {}
     predict: Callable[[Run, PredictFlags], Iterable[str]] | None = None
     page: Page | None = None
+    serve: Callable[[Run, int], Served] | None = None
 
     def hashes(self, data: Any) -> dict[str, str]:
         """The content hash of each part of its data."""

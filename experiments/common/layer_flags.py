@@ -24,6 +24,10 @@ class LayerFlags(NamedTuple):
       value_width: of values of each head. Default: as wide as keys.
       output_bias: a learned bias of each token's logit.
       logit_cap: c of logits c tanh(x / c). Default: no bound.
+      value_residual: mix the values of each self-attention with those of the first layer, by two
+        learned numbers a layer.
+      kv_sharing: self-attentions in a group, of which the first alone has keys and values, and a
+        cache; the others use its.
     """
 
     norm_kind: Annotated[str, Flag(choices=norms.NORMS)] = "layer"
@@ -38,6 +42,8 @@ class LayerFlags(NamedTuple):
     logit_cap: Annotated[float | None, Flag(low=1e-6, also=("final_logit_softcapping",))] = None
     head_width: Annotated[int | None, Flag(low=1)] = None
     value_width: Annotated[int | None, Flag(low=1)] = None
+    value_residual: bool = False
+    kv_sharing: Annotated[int, Flag(low=1)] = 1
 
 
 class RotaryFlags(NamedTuple):

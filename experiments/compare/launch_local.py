@@ -23,6 +23,7 @@ try:
 except ImportError:  # Windows has none; there two comparisons must not share a folder
     fcntl: Any = None
 
+_NEAR = 8  # lines before the end, within which an error is the last word
 _PAUSE = 0.05  # seconds between two looks at the jobs
 _LAUNCH = Path(__file__).parents[2] / "scripts" / "_launch.py"
 _HELD = "an earlier call still holds {}; waiting for it"
@@ -148,8 +149,10 @@ def last_words(log: Path, code: int | None = None) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
     # What starts several processes says which of them failed after that has said why.
     said = [x.strip() for x in lines if x.strip() and not x.startswith("scripts/launch")]
-    if said and said[-1].startswith("error: "):
-        return said[-1].removeprefix("error: ")
+    # Other processes of it may write a little after the one that failed.
+    errors = [x for x in said[-_NEAR:] if x.startswith("error: ")]
+    if errors:
+        return errors[-1].removeprefix("error: ")
     ended = "it did not finish" if code is None else f"it ended with code {code}"
     return f"{ended}; its last line: {said[-1]}" if said else f"{ended}, and said nothing"
 

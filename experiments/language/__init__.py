@@ -3,7 +3,7 @@
 from attention_jax.training import objectives
 from experiments.common import pairings, scoring, vocabularies
 from experiments.common.experiment import Experiment
-from experiments.language import config, evaluate, predict
+from experiments.language import config, evaluate, predict, serve
 
 EXPERIMENT = Experiment(
     name="language",
@@ -25,4 +25,5 @@ EXPERIMENT = Experiment(
     measures=("accuracy",),
     why_not=pairings.look_back,
     predict=predict.predict,
+    serve=serve.ServedLanguage,
 )

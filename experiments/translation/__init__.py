@@ -5,7 +5,7 @@ from attention_jax.evaluation import text
 from attention_jax.training import objectives
 from experiments.common import pairings, vocabularies
 from experiments.common.experiment import RNNS, Experiment
-from experiments.translation import config, evaluate, page, predict, sides
+from experiments.translation import config, evaluate, page, predict, serve, sides
 
 EXPERIMENT = Experiment(
     name="translation",
@@ -32,4 +32,5 @@ EXPERIMENT = Experiment(
     has_costs=True,
     predict=predict.predict,
     page=page.PAGE,
+    serve=serve.ServedTranslation,
 )

@@ -84,6 +84,8 @@ def network(
             layers = _above(model, above, decoder, own, max_length=max_length) if above else None
             made[kind] = own._replace(decoder_heads=sides.decoder_heads, self_attention=layers)
         elif kind != "transformer":
+            if "transformer" in made:  # which hands on by itself
+                own = own._replace(value_residual=False, kv_sharing=1)
             made[kind] = own._replace(recurrence=Recurrence(kind, model.bidirectional))
     return made[decoder] if encoder == decoder else Seq2SeqConfig(made[encoder], made[decoder])
 

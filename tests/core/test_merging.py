@@ -49,6 +49,7 @@ def halves(q, k, v, **options):
     return part(q, k[:, :3], v[:, :3], 0, **options), part(q, k[:, 3:], v[:, 3:], 3, **options)
 
 
+@pytest.mark.slow
 def test_softmaxes_merge_with_all_derivatives(arrays):
     """Also where a part sees nothing."""
     merged = lambda *x: tuple(merging.merged(*halves(*x)))  # noqa: E731

@@ -49,6 +49,7 @@ class Narrow(Table):
 SOURCE = jnp.full((1, 2), 3), jnp.ones((1, 2), bool)
 
 
+@pytest.mark.slow
 def test_probabilities_are_averaged_in_steps_and_at_once():
     ensemble = Ensemble([Table(0), Table(1), Table(2)])
     memory = ensemble.encode(*SOURCE)

@@ -10,6 +10,7 @@ from flax import nnx
 
 from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.decoding import DecodingConfig, TextGenerator
+from attention_jax.decoding.generate import Draw
 from attention_jax.models import language
 from attention_jax.nn.recurrent import RNNConfig
 from attention_jax.nn.transformer import TransformerConfig
@@ -122,3 +123,43 @@ def test_without_a_context_all_positions_of_the_model_serve():
     assert write(params, "abcd", 5) == VOCABULARY.decode(greedily(model, ids, 5, None))
     with pytest.raises(ValueError, match="got 4 and 6 tokens for 8. Set `context=8`."):
         write(params, "abcd", 6)
+
+
+PROMPTS = ["a", "bcd", "hgfedcba" * 2, "d\n", "abdabdabd"]
+DRAWS = [Draw(7, 0.7), Draw(0, 1.0), Draw(2**32 - 1, 2.0), Draw(7, 1.5), Draw(3, 0.1)]
+
+
+@pytest.mark.sampled(1)
+def test_several_texts_are_those_of_calls_by_themselves(model):
+    """Prompts of all lengths, seeds and temperatures; a text that is longer than the context."""
+    model, graphdef, params = model
+    writer = TextGenerator(graphdef, VOCABULARY, context=model.context)
+    found = writer.several(params, PROMPTS, 19, draws=DRAWS, rows=2)
+    for prompt, draw, text in zip(PROMPTS, DRAWS, found, strict=True):
+        own = DecodingConfig("sample", seed=draw.seed, temperature=draw.temperature)
+        assert text == TextGenerator(graphdef, VOCABULARY, own, context=model.context)(
+            params, prompt, 19
+        )
+
+
+@pytest.mark.sampled(1)
+def test_a_text_does_not_depend_on_those_beside_it_and_compiles_nothing(model):
+    model, graphdef, params = model
+    for search in ("sample", "greedy"):
+        writer = TextGenerator(graphdef, VOCABULARY, DecodingConfig(search), context=model.context)
+        together = writer.several(params, PROMPTS, 9, draws=DRAWS, rows=4)
+        program: Any = writer._write_rows
+        compiled = program._cache_size()
+        alone = [
+            writer.several(params, [prompt], 9, draws=[draw], rows=4)[0]
+            for prompt, draw in zip(PROMPTS, DRAWS, strict=True)
+        ]
+        assert alone == together and program._cache_size() == compiled
+
+
+def test_several_texts_are_refused_as_one_is(model):
+    writer = TextGenerator(model[1], VOCABULARY, context=8)
+    with pytest.raises(ValueError, match="`temperature` must be above 0 and finite; got 0.0"):
+        writer.several(model[2], ["a"], 3, draws=[Draw(0, 0.0)], rows=1)
+    with pytest.raises(ValueError, match="`prompt` must be text of the characters"):
+        writer.several(model[2], ["a", "?"], 3, draws=[Draw(), Draw()], rows=1)

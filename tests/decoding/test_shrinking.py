@@ -81,6 +81,7 @@ def shrunk(loop, step, state, count=ROWS, fewest=1):
     return shrinking.run(path, go_on, count=count, max_length=most, fewest=fewest), sizes
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(("model", "method"), CASES)
 def test_a_batch_that_shrinks_decodes_as_one_that_does_not(model, method):
     step, state = uneven(MODELS[model]())

@@ -37,7 +37,7 @@ def model(request, vocabulary):
     return nnx.split(seq2seq_rnn.Seq2SeqRNN(config, rngs=rngs))
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 def test_a_translation_does_not_depend_on_its_company(model, vocabulary):
     graphdef, params = model[0], nnx.as_pure(model[1])
     search = DecodingConfig("beam", beam_size=3, nbest=2)

@@ -148,6 +148,7 @@ def test_memory_of_derivatives_grows_with_the_length_and_not_its_square():
         assert sizes[1] < 2.3 * sizes[0] and sizes[2] < 2.3 * sizes[1]
 
 
+@pytest.mark.slow
 def test_gradients_of_queries_alone_where_devices_share_a_program(monkeypatch):
     monkeypatch.setattr(blockwise.partition, "devices", lambda: 4)
     table = jnp.linspace(-1.0, 1.0, 4)

@@ -70,6 +70,7 @@ def test_popular_blocks_take_more_than_a_group():
     np.testing.assert_allclose(out, oracle(q, k, v, chosen, 7)[0], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_many_turns_are_one(monkeypatch):
     q, k, v = inputs()
     chosen = choices(37, 6, 2, 3)
@@ -109,6 +110,7 @@ def test_gradients_are_those_of_a_softmax_over_the_chosen_keys():
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_dropout_goes_by_global_positions():
     q, k, v = inputs()
     chosen, key, rate = choices(37, 6, 2, 3), jax.random.key(3), 0.4
@@ -121,6 +123,7 @@ def test_dropout_goes_by_global_positions():
     np.testing.assert_allclose(out, want, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_key_that_is_not_finite_spoils_those_that_see_it():
     q, k, v = inputs()
     chosen = choices(37, 6, 2, 3)

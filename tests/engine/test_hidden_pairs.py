@@ -100,7 +100,7 @@ def factors_of_a_table(s, n, x):
     return s * factor + x["a"] * jnp.sqrt(factor)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("attend", [engine, one_tile, dense, kernels], ids=lambda x: x.__name__)
 def test_a_modifier_that_is_not_finite_at_hidden_pairs(attend):
     check(attend, modified(factors_of_a_table), second=attend is engine)
@@ -129,7 +129,7 @@ SCORES = {
 }
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", SCORES)
 @pytest.mark.parametrize("attend", [engine, dense], ids=lambda x: x.__name__)
 def test_a_score_that_is_not_finite_at_hidden_pairs(attend, name):

@@ -26,7 +26,7 @@ def test_dropout_drops_the_same_pairs_in_64_bit_mode():
         np.testing.assert_array_equal(kept(jnp.int64), narrow)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", EVERYWHERE)
 def test_64_bit_mode_changes_no_float32_result(implementation, qkv):
     """Also where positions are of 32 and 64 bits, and known before the run or not."""
@@ -69,7 +69,7 @@ MASKS = {
 }
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("implementation", EVERYWHERE)
 def test_a_call_runs_in_debug_modes_and_under_a_guard(implementation, mode, qkv):

@@ -195,6 +195,7 @@ def test_explicit_axes_divide_the_log_sum_exp_too(arrays):
     assert jax.typeof(lse).sharding.spec == P("x", None, "y")
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("entry", [attention, explain])
 def test_only_what_a_function_captures_is_divided(entry, arrays):
     """Query, key and value have no mesh, and none is set."""

@@ -91,7 +91,7 @@ def test_an_empty_batch_or_sequence_is_no_special_case(draw):
     np.testing.assert_array_equal(run(q, k[:, :0], v[:, :0]), np.zeros((2, 5, 4, 6)))
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("score", [scores.scaled_dot, scores.cosine()], ids=["dot", "cosine"])
 def test_hidden_keys_and_values_that_are_not_finite_reach_nothing(score, qkv):
     @jax.jit

@@ -47,6 +47,7 @@ def check(case, found):
     assert found["work"] <= 0.15 and found["memory"] <= memory, found
 
 
+@pytest.mark.slow
 def test_each_device_has_its_share_and_needs_no_other(measured):
     for name, found in zip(CASES, measured(list(CASES.values())), strict=True):
         check(CASES[name], found)

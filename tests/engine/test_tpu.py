@@ -85,6 +85,7 @@ LINEAR += ("gated_delta(gates='key')",)
 OF_INPUT = ("mamba2", "delta_product", "kda", "rwkv7", "path", "log_linear", "ttt", "titans")
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", LINEAR + OF_INPUT)
 def test_the_linear_family_lowers(name):
     """The whole sequence, its gradients, and a step of decoding."""

@@ -34,6 +34,8 @@ def test_without_flags_the_network_is_what_it_was():
         ("--output_bias", "output_bias", True),
         ("--head_width=5", "head_width", 5),
         ("--value_width=3", "value_width", 3),
+        ("--value_residual", "value_residual", True),
+        ("--kv_sharing=2", "kv_sharing", 2),
     ],
 )
 def test_a_flag_is_a_field(argument, field, value):

@@ -44,6 +44,8 @@ def test_each_side_has_its_kind():
     assert found.encoder.recurrence is None and found.encoder.attention == "alibi"
     assert found.decoder.recurrence == Recurrence("ssru")
     assert found == network("--decoder=ssru", "--attention=alibi")
+    found = network("--encoder=transformer", "--decoder=ssru", "--kv_sharing=2")
+    assert (found.encoder.kv_sharing, found.decoder.kv_sharing) == (2, 1)
     found = network("--model=rnn", "--cell=lstm", "--decoder=mlstm", "--nobidirectional")
     assert found.encoder.cell == "lstm" and not found.encoder.bidirectional
     assert found.decoder.recurrence == Recurrence("mlstm", bidirectional=False)

@@ -42,6 +42,7 @@ def trained(tmp_path_factory):
     return folder, done
 
 
+@pytest.mark.slow
 def test_samples_are_the_first_of_validation(trained):
     """Two of them, at the one validation of two steps, with sources and references in order."""
     lines = [re.split(" +", line, maxsplit=1) for line in trained[1].stderr.splitlines()]

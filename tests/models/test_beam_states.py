@@ -20,6 +20,7 @@ TRANSFORMERS = {
     "heads that share keys": {"heads": 4, "kv_heads": 2, "positions": "rope"},
     "distances": {"attention": "alibi"},
     "a state": {"attention": "linear"},
+    "keys that layers share": {"kv_sharing": 2, "positions": "rope"},
     "another between the sequences": {"cross_attention": "coverage"},
     "a recurrence, one vector": {"recurrence": Recurrence("rg_lru"), "cross_attention": "none"},
 }
@@ -59,6 +60,7 @@ ALL = [
 ]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ALL)
 def test_a_search_finds_what_it_finds_where_all_moves(name):
     model = build(name)
@@ -86,6 +88,7 @@ def test_a_search_finds_what_it_finds_where_all_moves(name):
     assert len({tuple(x) for x in np.asarray(found.tokens[0]).tolist()}) == 3
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", ["dot products", "distances"])
 def test_a_search_in_stages_finds_the_same(name, monkeypatch):
     model = build(name)

@@ -214,7 +214,7 @@ AT_ONCE = ["scaled_dot", "alibi", "linear", "sliding_window(size=3)", "kda", "de
 AT_ONCE += ["rnn none", "rnn additive", "rnn retention"]
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("attention", AT_ONCE)
 def test_tokens_read_at_once_are_those_read_one_by_one(attention):
     if attention.startswith("rnn "):

@@ -164,7 +164,7 @@ def stepwise(model, memory, target):
     return logits.swapaxes(0, 1)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 def test_steps_reproduce_the_teacher_forced_pass(model, passed, text):
     _, (whole, memory) = passed(*text)
     stepped = stepwise(model, memory, text[2])
@@ -180,7 +180,7 @@ def test_later_targets_do_not_leak(passed, text):
     assert not np.allclose(changed[:, 3:], whole[:, 3:])
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 def test_padding_of_the_source_changes_nothing(model, passed, text):
     source, mask, target = text
     _, (whole, _) = passed(source, mask, target)

@@ -22,6 +22,10 @@ def test_models_are_those_of_one_device(strategy, order, place):
             "qk_norm": True,
         }
     )
+    fields += [
+        {"positions": "rope", "value_residual": True},
+        {"positions": "rope", "kv_sharing": 2},
+    ]
     cases = [[own, strategy, order, place] for own in fields]
     for case, found in zip(cases, shared_programs.measured("context_layers", cases), strict=True):
         assert max(found) < 1e-5, (case, found)

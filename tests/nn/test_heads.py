@@ -11,7 +11,8 @@ from attention_jax.core import masks
 from attention_jax.core.rotary import Rotary
 from attention_jax.nn.attention import MultiHeadAttention
 from attention_jax.nn.heads import BIASES, Heads
-from attention_jax.nn.transformer import EncoderLayer, TransformerConfig
+from attention_jax.nn.transformer import TransformerConfig
+from attention_jax.nn.transformer_layers import EncoderLayer
 from tests.support.equations import numbers
 
 WIDTH, HEADS, KV_HEADS, T = 8, 2, 1, 5
@@ -79,6 +80,7 @@ CASES = [
 ]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_heads_attend_by_the_equations_and_so_do_their_steps(case, draw):
     layer, x = build(**case), draw(2, T, WIDTH)

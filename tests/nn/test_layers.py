@@ -9,7 +9,8 @@ from flax import nnx
 from attention_jax import variants
 from attention_jax.core import masks, scores
 from attention_jax.engine.api import attention
-from attention_jax.nn.attention import MultiHeadAttention, attention_function
+from attention_jax.nn.attention import MultiHeadAttention
+from attention_jax.nn.flax_calls import attention_function
 from attention_jax.nn.layers import Embedding, Stack, dropout
 
 

@@ -6,7 +6,8 @@ import pytest
 from flax import nnx
 
 from attention_jax.nn.norms import norm_of
-from attention_jax.nn.transformer import Residual, TransformerConfig, last_norm
+from attention_jax.nn.transformer import TransformerConfig, last_norm
+from attention_jax.nn.transformer_layers import Residual
 from tests.support.equations import numbers
 
 

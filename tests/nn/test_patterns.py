@@ -57,6 +57,7 @@ def test_each_layer_computes_by_its_own(text):
     np.testing.assert_allclose(mixed.logits(text), expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_recomputing_and_steps_reproduce_them(text):
     mixed = model()
     expected = mixed.logits(text)

@@ -45,6 +45,7 @@ def check(names, meshes, models):
         assert max(found) <= TOLERANCE, (case, found)
 
 
+@pytest.mark.slow
 def test_a_transformer_learns_the_same_on_three_axes():
     check(["transformer"], ["data=2,fsdp=2,tensor=2"], MODELS)
 

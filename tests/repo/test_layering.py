@@ -27,6 +27,7 @@ MAY_IMPORT = {
 # The one place that may import each; "" for none of the library.
 OWNERS = {
     "absl": "",
+    "aiohttp": "",
     "experiments": "",
     "matplotlib": "analysis/plots",
     "jinja2": "analysis/pages",

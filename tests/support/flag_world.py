@@ -150,8 +150,12 @@ class World:
             (folder / f"{i}.txt").write_text(["ab", "ba", "aab"][i % 3])
 
 
-def untrained(name: str, arguments: list[str]) -> None:
-    """The folder of a run with the parameters that training begins with."""
+def untrained(name: str, arguments: list[str], *, scale: float = 1.0) -> None:
+    """The folder of a run with the parameters that training begins with.
+
+    Args:
+      scale: of the parameters; larger ones make answers depend more on what is read.
+    """
     own = experiment.find(name)
     config: Any = flags.parse(own.config, arguments)[0]
     folder = Path(config.run.run)
@@ -161,4 +165,5 @@ def untrained(name: str, arguments: list[str]) -> None:
     run_folder.accept(own, config, known, folder, record)
     build = own.build(config, known)
     params = jax.jit(lambda: nnx.as_pure(nnx.split(build(jax.random.key(0)))[1]))()
+    params = jax.tree.map(lambda x: scale * x, params)
     save_params(folder, params, record.identity)

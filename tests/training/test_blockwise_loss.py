@@ -49,6 +49,7 @@ def at_once(targets, smoothing):
     return loss
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("positions", [1, 2, 5])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_loss_and_gradients_are_those_of_all_logits(case, smoothing, positions, monkeypatch):

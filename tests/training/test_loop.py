@@ -271,6 +271,7 @@ def test_all_of_the_time_is_told(undisturbed):
     assert shares["compilation"] > shares["updates"]
 
 
+@pytest.mark.slow
 def test_a_profiled_run_prints_and_keeps_its_table(tmp_path, capfd):
     fit(tmp_path / "run", steps=16, profile_steps=3, evaluate=None)
     table = (tmp_path / "run" / "profile" / "shares.txt").read_text()

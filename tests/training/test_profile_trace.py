@@ -47,6 +47,7 @@ def test_operations_are_those_of_the_programs_text(profiled):
         assert bool(found[name].inside) == (opcode == "fusion")
 
 
+@pytest.mark.slow
 def test_spans_are_runs_of_operations(profiled):
     spans = profile_trace.read(profile_trace.newest(profiled[0]))
     own = [span for span in spans if span.module == "jit_scored"]

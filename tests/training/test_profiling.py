@@ -50,6 +50,7 @@ def test_a_profile_ends_with_the_run(tmp_path, calls):
     assert calls == ["start", "stop"]
 
 
+@pytest.mark.slow
 def test_a_profile_leaves_a_table(tmp_path):
     @jax.jit
     def whole(x):

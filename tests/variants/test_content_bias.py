@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from attention_jax import variants
 from attention_jax.core import masks
@@ -40,6 +41,7 @@ def test_matches_the_equation(draw, qkv):
     np.testing.assert_allclose(out, oracle(params, x, *qkv, 3), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_later_query_has_its_own_features(draw, qkv):
     q, k, v = qkv
     x = draw(2, 5, 12)

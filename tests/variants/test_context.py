@@ -76,6 +76,7 @@ def refused(name, line, *context, length=64):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_what_a_variant_cannot_is_refused_in_one_line(eight):
     refused("retention", "`context` must have the strategy 'gather'.*got 'ring'", "ring")
     refused("linear", "the order 'natural'; got 'gather' and 'zigzag'", "gather", "zigzag")

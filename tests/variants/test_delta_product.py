@@ -98,6 +98,7 @@ def test_strong_decay_leaves_values_and_gradients_finite(draw, qkv, strong):
         assert jnp.isfinite(leaf).all()
 
 
+@pytest.mark.slow
 def test_two_full_steps_turn_what_the_state_holds():
     """Two reflections are a rotation: of a quarter, from (1, 0) to (0, 1), then to (-1, 0)."""
     rule = variants.get("delta_product", convolution=None, normalize=False)

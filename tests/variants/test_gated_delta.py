@@ -90,6 +90,7 @@ def test_gates_of_the_input_match_equation_10(qkv, draw):
     np.testing.assert_allclose(jax.jit(attend)(x, *qkv), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_strong_decay_leaves_gradients_finite(draw):
     """A gate may let the state fade by a factor of e^-200 at one position, and to nothing."""
     variant = variants.get("gated_delta", gates="input")

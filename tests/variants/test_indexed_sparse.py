@@ -74,6 +74,7 @@ def test_chooses_among_what_the_mask_shows(draw):
     np.testing.assert_allclose(out, want, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_indexer_learns_as_if_its_score_were_a_bias(draw):
     qkv, x = (draw(1, 9, 4, 8), draw(1, 9, 2, 8), draw(1, 9, 2, 6)), draw(1, 9, 12)
     variant, params = made(x, keys=4)

@@ -77,6 +77,7 @@ def test_strong_decay_leaves_values_and_gradients_finite(draw, qkv, strong):
         assert jnp.isfinite(leaf).all()
 
 
+@pytest.mark.slow
 def test_a_hidden_key_does_not_let_the_state_fade(draw, qkv):
     x = draw(2, 5, 12)
     variant, params, run = made(x, convolution=None)

@@ -46,6 +46,7 @@ def test_hidden_keys_have_no_part_in_means(draw):
     np.testing.assert_allclose(out, oracle(*qkv, 4, 2, shown), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_one_query_reads_a_cache(draw):
     q, k, v = draw(1, 23, 4, 8), draw(1, 23, 2, 8), draw(1, 23, 2, 6)
     variant = variants.get("moba", size=4, blocks=2)

@@ -96,6 +96,7 @@ def test_hidden_keys_add_nothing_to_summaries(draw):
     np.testing.assert_allclose(got, oracle(params, x, *qkv, shown, **SIZES), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_one_query_reads_a_cache(draw):
     (q, k, v), x = (draw(1, 23, 4, 8), draw(1, 23, 2, 8), draw(1, 23, 2, 6)), draw(1, 23, 12)
     params, run = made(x, **SIZES)

@@ -77,6 +77,7 @@ def test_the_ends_of_its_gates_leave_values_and_gradients_finite(draw, qkv, bias
         assert jnp.isfinite(leaf).all()
 
 
+@pytest.mark.slow
 def test_a_hidden_position_leaves_the_state_as_it_is(draw, qkv):
     x = draw(2, 5, 12)
     variant, params, run = made(x)

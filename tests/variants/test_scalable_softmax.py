@@ -27,6 +27,7 @@ def test_matches_its_equation(qkv, draw, causal):
         np.testing.assert_allclose(got[b, t, h], expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_margin_keeps_its_share_in_longer_contexts():
     """As figure 1 of arXiv:2501.19399: all keys score -2, but the last 3; s is 0.43."""
     shares = {}

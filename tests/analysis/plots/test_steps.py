@@ -12,6 +12,7 @@ def titles(figure):
     return [axes.get_title() for axes in figure.axes]
 
 
+@pytest.mark.slow
 def test_each_step_has_a_labeled_panel(draw, tmp_path):
     q, k, v = draw(1, 4, 2, 8), draw(1, 6, 2, 8), draw(1, 6, 2, 3)
     plain = plots.explanation(explain(q, k, v, mask=masks.causal, query_offset=2), h=1)

@@ -35,6 +35,7 @@ def test_variants_that_hold_as_much_share_a_line(tmp_path):
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_tokens_are_timed_in_turn():
     found = tuple(token_speed.measure(("scaled_dot", "linear"), 32, repeats=3))
     assert [row.case["variant"] for row in found] == ["scaled_dot", "linear"]

@@ -38,6 +38,14 @@ def test_a_job_of_several_processes_ends_with_the_words_of_the_one_that_failed(t
     assert ill.reason == "no such data"
 
 
+def test_an_error_is_the_last_word_even_if_another_process_writes_after_it(tmp_path):
+    log = tmp_path / "log"
+    log.write_text("error: too old\n" + "step\n" * 9 + "error: no such data\nI am 0\n")
+    assert launch_local.last_words(log, 1) == "no such data"
+    log.write_text("error: too old\n" + "step\n" * 9)
+    assert launch_local.last_words(log, 1) == "it ended with code 1; its last line: step"
+
+
 LAUNCH = """
 import sys
 from pathlib import Path

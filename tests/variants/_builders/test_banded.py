@@ -6,6 +6,7 @@ import pytest
 from attention_jax.variants._builders import banded
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("t", "s", "first", "width"), [(70, 70, -2, 5), (5, 9, 3, 1), (33, 40, -40, 37)]
 )

@@ -103,6 +103,7 @@ def test_positions_move_and_add_to_the_state_before_them(draw, erases):
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("decay", [-30.0, -1e4, -1e30])
 def test_strong_decay_leaves_values_and_gradients_finite(draw, decay):
     """Also where channels beside it, and positions after it, hardly decay."""

@@ -165,6 +165,7 @@ def test_blocks_are_the_delta_rule(draw, gated):
     close(got, delta_oracle(*inputs, *([] if gated else [None])))
 
 
+@pytest.mark.slow
 def test_a_decay_to_nothing_leaves_nothing_and_is_no_nan(draw):
     q, k, v = arrays(draw, 12)
     log_decay = jnp.full((2, 12, 2, 1), -0.01).at[:, 6].set(-jnp.inf)

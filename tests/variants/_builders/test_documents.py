@@ -46,7 +46,7 @@ NAMES = ["delta", "cosformer", "hgrn2", "rwkv7", "delta_product(gated=True, conv
 NAMES += ["mamba2", "retention", "performer", "based", "lightning", "gated_linear", "linear"]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_long_documents_are_apart(draw, name):
     """Over chunks, with hidden keys, one of them the first of its document."""

@@ -73,7 +73,7 @@ def test_what_is_not_finite_spoils_all_that_follows(draw):
     np.testing.assert_array_equal(bad, expected)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["linear", "delta"])
 def test_a_state_is_differentiated_through(draw, name):
     """The gradient of what the second piece gives reaches the first, as in one piece."""
@@ -126,6 +126,7 @@ def test_wrong_arguments_are_told_in_one_line(draw):
         variant.extend(params, state._replace(sums=state.sums[..., :3]), q, k, v)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ["local_monotonic(distance=2)", "latent"])
 def test_kept_positions_are_extended_in_pieces(draw, name):
     """Shorter and longer than a window, by steps between them."""
@@ -142,6 +143,7 @@ def test_kept_positions_are_extended_in_pieces(draw, name):
     np.testing.assert_allclose(jnp.concatenate(found, 1), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_more_positions_than_there_is_room_for_are_refused_or_nan(draw):
     for name in ("latent", "local_monotonic(distance=20)"):
         variant = variants.resolve(name)
