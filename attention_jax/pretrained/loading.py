@@ -77,7 +77,8 @@ def load(
     memory.
 
     Args:
-      path: a folder with config.json, or a .gguf file, or a folder with one.
+      path: a folder with config.json, or a .gguf file, or a folder with one, or with a binary file
+        of Marian and its vocabulary.
       dtype: of the computation, "float32" or "bfloat16"; parameters are float32.
       mesh: of `parallel.make_mesh`; parameters are divided over it as they come.
 
@@ -152,7 +153,7 @@ def _made(rules: list[Rule], config: Config, order: Order) -> dict[str, np.ndarr
     known = {path for rule in rules for path in rule.paths}
     if not getattr(config, _BIAS, False) or _BIAS in known:
         return {}
-    return {_BIAS: order.silence(np.zeros(config.vocabulary_size, np.float32))}
+    return {_BIAS: order.silence(np.zeros(len(order.theirs), np.float32))}
 
 
 def ordered(rules: list[Rule], family: Family, order: Order | None) -> list[Rule]:
@@ -161,7 +162,9 @@ def ordered(rules: list[Rule], family: Family, order: Order | None) -> list[Rule
         return rules
     rows = order.rows()
     return [
-        rule._replace(form=then(rows, rule.form)) if rule.paths[0] in family.rows else rule
+        rule._replace(form=then(then(rule.before, rows), rule.form))
+        if rule.paths[0] in family.rows
+        else rule
         for rule in rules
     ]
 

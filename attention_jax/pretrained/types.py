@@ -13,6 +13,7 @@ from flax import nnx
 from jaxtyping import Shaped
 
 from attention_jax.core import checks
+from attention_jax.models.seq2seq import Seq2SeqConfig
 
 Tensor = Shaped[np.ndarray, "..."]
 Config = Any  # the configuration of one of our models
@@ -53,11 +54,13 @@ class Rule(NamedTuple):
       ours: the path of the parameter, its keys separated by slashes; several where theirs holds
         them side by side along the last axis, once it has been read.
       form: how the arrays differ.
+      before: of a tensor with rows of tokens, what makes its first axis theirs.
     """
 
     theirs: str
     ours: str | tuple[str, ...]
     form: Form = SAME
+    before: Form = SAME
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -127,7 +130,12 @@ class Settings:
 
 
 def replaced(config: Config, **changes: Any) -> Config:
-    """A configuration with fields changed: its own, or those of the `transformer` within it."""
+    """A configuration with fields changed: its own, or those of the `transformer` within it.
+
+    Of an encoder and a decoder, those of both.
+    """
+    if isinstance(config, Seq2SeqConfig):
+        return Seq2SeqConfig(*(replaced(side, **changes) for side in config))
     own = {name: value for name, value in changes.items() if name in config._fields}
     if len(own) < len(changes):
         rest = {name: value for name, value in changes.items() if name not in own}

@@ -142,6 +142,36 @@ class Tokenizer:
 
     @classmethod
     @typed_calls
+    def from_pair(
+        cls,
+        source: str | PathLike,
+        target: str | PathLike,
+        vocabulary: str | PathLike,
+    ) -> "Tokenizer":
+        """Reads SentencePiece models of two languages over one vocabulary, as opus-mt has them.
+
+        `encode` splits text as the source's model does, `encode_target` as the target's, and
+        `decode` joins what the target's has split. The order of tokens is that of `from_file`.
+        Punctuation is left as it is, which `transformers` changes where sacremoses is installed.
+
+        Args:
+          source, target: the models, "source.spm" and "target.spm".
+          vocabulary: a JSON object, from each token to its id: "vocab.json".
+
+        Raises:
+          FileNotFoundError: there is no such file.
+          ModuleNotFoundError: sentencepiece is not installed.
+          ValueError: a file is damaged, or the vocabulary lacks an unknown token.
+        """
+        paths = {"source": source, "target": target, "vocabulary": vocabulary}
+        for name, path in paths.items():
+            if not os.path.isfile(path):
+                raise FileNotFoundError(f"`{name}` must name a file; {path} does not exist.")
+        files = (Path(path).read_bytes() for path in paths.values())
+        return cls(given.read_pair(*files, name=str(Path(source).parent)))
+
+    @classmethod
+    @typed_calls
     def load(cls, path: str | PathLike) -> "Tokenizer":
         """Loads a file written by `save`.
 
@@ -216,6 +246,12 @@ class Tokenizer:
                 f"`text` must be text; got {checks.said(text)}. For several use `encode_batch`."
             )
         return self._pieces.encode(text)
+
+    @typed_calls
+    def encode_target(self, text: str) -> list[int]:
+        """Ids of a text of the target language; those of `encode`, but for `from_pair`."""
+        own = self._pieces
+        return own.encode_target(text) if isinstance(own, given.Given) else self.encode(text)
 
     @typed_calls
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:

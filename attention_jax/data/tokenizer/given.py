@@ -7,12 +7,18 @@ from typing import NamedTuple
 
 from attention_jax.core import checks
 from attention_jax.data.text_files import unicode_form
-from attention_jax.data.tokenizer.backends import USUAL, HuggingFace, SentencePiece
+from attention_jax.data.tokenizer.backends import (
+    USUAL,
+    HuggingFace,
+    SentencePiece,
+    SentencePiecePair,
+)
 from attention_jax.data.tokenizer.types import SPECIAL_ROLES, Backend
 from attention_jax.data.types import EOS, SPECIAL_TOKENS, UNKNOWN
 
 _FORMAT = "format"  # key of a kept file that no tokenizer.json has
 _HUGGING_FACE, _SENTENCEPIECE = "tokenizer.json", "sentencepiece"
+_PAIR = "sentencepiece of two languages"
 
 
 class Options(NamedTuple):
@@ -67,6 +73,12 @@ class Given:
         found = self._backend.encode_batch([self._prepared(text) for text in texts])
         return [[self._ours[i] for i in ids] for ids in found]
 
+    def encode_target(self, text: str) -> list[int]:
+        """Ids of a text of the target language, where that has a model of its own."""
+        if not isinstance(self._backend, SentencePiecePair):
+            return self.encode(text)
+        return [self._ours[i] for i in self._backend.encode_target(self._prepared(text))]
+
     def decode(self, ids: Sequence[int]) -> str:
         theirs = self.theirs([i for i in ids if UNKNOWN < i < self.size])
         return self._backend.decode([i for i in theirs if i is not None])
@@ -85,6 +97,8 @@ class Given:
     def to_text(self) -> str:
         if isinstance(self._backend, HuggingFace):
             form, content = _HUGGING_FACE, json.loads(self._content.decode("utf-8-sig"))
+        elif isinstance(self._backend, SentencePiecePair):
+            form, content = _PAIR, json.loads(self._content)
         else:
             form, content = _SENTENCEPIECE, base64.b64encode(self._content).decode()
         kept = {_FORMAT: form, **self._options._asdict(), "content": content}
@@ -139,7 +153,39 @@ def restored(content: bytes) -> Given:
         own = base64.b64decode(kept["content"])
         return Given(SentencePiece(own), own, options)
     own = json.dumps(kept["content"], ensure_ascii=False).encode()
-    return Given(HuggingFace(own), own, options)
+    backend = SentencePiecePair if kept[_FORMAT] == _PAIR else HuggingFace
+    return Given(backend(own), own, options)
+
+
+def read_pair(source: bytes, target: bytes, vocabulary: bytes, *, name: str) -> Given:
+    """Pieces of two SentencePiece models over one vocabulary.
+
+    Args:
+      source, target: the models.
+      vocabulary: a JSON object, from each token to its id.
+      name: of the files' folder, for errors.
+
+    Raises:
+      ModuleNotFoundError: sentencepiece is not installed.
+      ValueError: one of them is damaged, or the vocabulary lacks an unknown token.
+    """
+    try:
+        kept = {
+            "source": base64.b64encode(source).decode(),
+            "target": base64.b64encode(target).decode(),
+            "vocabulary": {str(token): int(i) for token, i in json.loads(vocabulary).items()},
+        }
+        content = json.dumps(kept, ensure_ascii=False).encode()
+        backend = SentencePiecePair(content)
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:  # the libraries raise bare Exceptions
+        raise ValueError(
+            f"{name} must hold two SentencePiece models and a vocabulary with an unknown token; it "
+            f"does not ({checks.reason(error)}). Fetch the files anew."
+        ) from error
+    special = _special(backend, (), name=name, argument="path")
+    return Given(backend, content, Options(special))
 
 
 def _special(
