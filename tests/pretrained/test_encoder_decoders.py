@@ -127,6 +127,7 @@ def test_beams_of_four_are_theirs(pair):
 
 def test_what_is_saved_is_loaded_by_transformers(pair, tmp_path):
     pretrained.save(pair.ours, tmp_path / "ours")
-    again, told = type(pair.theirs).from_pretrained(tmp_path / "ours", output_loading_info=True)
+    read = transformers.AutoModelForSeq2SeqLM.from_pretrained
+    again, told = read(tmp_path / "ours", output_loading_info=True)
     assert not told["missing_keys"] and not told["unexpected_keys"]
     np.testing.assert_allclose(pair.their_logits(again.eval()), pair.their_logits(), atol=1e-5)

@@ -1,4 +1,4 @@
-"""Small random encoder-decoders of `transformers`, one or two a family; importing it needs torch."""
+"""Small random encoder-decoders of `transformers`; importing it needs torch."""
 
 import pytest
 
@@ -39,7 +39,26 @@ CASES = {
         BART | SPECIAL | {"activation_function": "relu", "forced_eos_token_id": None},
     ),
 }
+T5 = {
+    "vocab_size": 41,
+    "d_model": 16,
+    "d_kv": 6,
+    "d_ff": 24,
+    "num_layers": 3,
+    "num_decoder_layers": 2,
+    "num_heads": 2,
+    "decoder_start_token_id": 0,
+    "relative_attention_num_buckets": 8,
+    "relative_attention_max_distance": 20,
+}
+CASES |= {
+    "t5": ("T5", T5),
+    "t5, gated": ("T5", T5 | {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}),
+    "mt5": ("MT5", T5 | {"feed_forward_proj": "gated-gelu"}),
+}
 _CLASSES = {
+    "T5": ("T5Config", "T5ForConditionalGeneration"),
+    "MT5": ("MT5Config", "MT5ForConditionalGeneration"),
     "Marian": ("MarianConfig", "MarianMTModel"),
     "M2M100": ("M2M100Config", "M2M100ForConditionalGeneration"),
     "MBart": ("MBartConfig", "MBartForConditionalGeneration"),
@@ -51,7 +70,7 @@ def made(name: str):
     kind, settings = CASES[name]
     config, model = (getattr(transformers, x) for x in _CLASSES[kind])
     torch.manual_seed(0)
-    found = model(config(**settings, dropout=0.0)).eval()
+    found = model(config(**settings)).eval()
     with torch.no_grad():
         for parameter in found.parameters():
             if parameter.requires_grad:  # not sinusoids

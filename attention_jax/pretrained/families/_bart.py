@@ -20,7 +20,6 @@ from attention_jax.pretrained.families._parts import (
     linear,
     norm,
     refused,
-    refused_attention,
     word,
 )
 from attention_jax.pretrained.types import (
@@ -125,8 +124,7 @@ def described(kind: Kind, config: Seq2SeqConfig) -> Described:
     for side in config:
         refused(side, kind.name, **kind.shared, norm_kind="layer", biases="all", tied=True)
         refused(side, kind.name, qk_norm=False, kv_heads=None, head_width=None, value_width=None)
-        refused(side, kind.name, recurrence=None)
-        refused_attention(side, kind.name, "scaled_dot")
+        refused(side, kind.name, recurrence=None, attention="scaled_dot", cross_attention=None)
     own = config.decoder
     refused(config.encoder, kind.name, activation=own.activation, max_length=own.max_length)
     return {

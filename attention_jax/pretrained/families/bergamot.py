@@ -16,7 +16,7 @@ from attention_jax.models import seq2seq
 from attention_jax.models.seq2seq import Seq2SeqConfig
 from attention_jax.nn.recurrence import Recurrence
 from attention_jax.nn.transformer import TransformerConfig
-from attention_jax.pretrained.families._parts import refused, refused_attention, word
+from attention_jax.pretrained.families._parts import refused, word
 from attention_jax.pretrained.types import Described, Family, Rule, Settings, Special
 
 ALIGNMENT_HEAD = 0  # of the last layer's attention to the source
@@ -95,7 +95,7 @@ def described(config: Seq2SeqConfig) -> Described:
         refused(side, "bergamot", **_SHARED, norm_kind="layer", biases="all", tied=True)
         refused(side, "bergamot", embedding_norm=False, kv_heads=None, head_width=None)
         refused(side, "bergamot", value_width=None, qk_norm=False)
-        refused_attention(side, "bergamot", "scaled_dot")
+        refused(side, "bergamot", attention="scaled_dot", cross_attention=None)
     encoder, decoder = config
     refused(encoder, "bergamot", recurrence=None, activation=decoder.activation)
     refused(encoder, "bergamot", heads=decoder.heads)
