@@ -100,7 +100,8 @@ def _entries(data: np.ndarray) -> dict[str, Entry]:
     heads = [take("<QQQQ") for _ in range(count)]
     names = [take(f"<{head[0]}s")[0].rstrip(b"\0").decode() for head in heads]
     shapes = [take(f"<{head[2]}i") for head in heads]
-    at += take("<Q")[0]
+    (gap,) = take("<Q")
+    at += gap
     found = {}
     for name, (_, kind, _, size), shape in zip(names, heads, shapes, strict=True):
         entry = Entry(kind, shape, at, size)

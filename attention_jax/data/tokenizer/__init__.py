@@ -204,11 +204,11 @@ class Tokenizer:
         return self._pieces.to_text()
 
     @property
-    def file(self) -> tuple[str, bytes]:
-        """The name and content of the file that other libraries read."""
+    def files(self) -> dict[str, bytes]:
+        """The files that other libraries read, by their names."""
         if isinstance(self._pieces, given.Given):
-            return self._pieces.file
-        return "tokenizer.json", self.to_text().encode()
+            return self._pieces.files
+        return {"tokenizer.json": self.to_text().encode()}
 
     @property
     def is_given(self) -> bool:

@@ -57,10 +57,15 @@ class Given:
         self.kind, self.size = backend.kind, len(self._theirs)
 
     @property
-    def file(self) -> tuple[str, bytes]:
-        """The file that it was read from, by the name that other libraries look for."""
+    def files(self) -> dict[str, bytes]:
+        """The files that it was read from, by the names that other libraries look for."""
+        if isinstance(self._backend, SentencePiecePair):
+            kept = json.loads(self._content)
+            models = {f"{name}.spm": base64.b64decode(kept[name]) for name in ("source", "target")}
+            vocabulary = json.dumps(kept["vocabulary"], ensure_ascii=False)
+            return models | {"vocab.json": vocabulary.encode()}
         own = _HUGGING_FACE if isinstance(self._backend, HuggingFace) else "tokenizer.model"
-        return own, self._content
+        return {own: self._content}
 
     def theirs(self, ids: Sequence[int]) -> list[int | None]:
         """The file's own ids; None for special tokens that it has not."""
