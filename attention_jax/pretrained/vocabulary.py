@@ -57,6 +57,11 @@ class Order:
         kept = sorted(set(range(len(self.theirs))) - set(self.silent))
 
         def read(table: np.ndarray) -> np.ndarray:
+            if len(table) < self.size:
+                raise ValueError(
+                    f"A tensor must have a row for each of {self.size} tokens, as config.json says; "
+                    f"got shape {table.shape}. The weights and their config.json are not a pair."
+                )
             ours = np.array(table[own])
             ours[missing] = 0
             return self.silence(ours) if ours.ndim == 1 else ours

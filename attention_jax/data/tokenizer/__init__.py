@@ -170,6 +170,26 @@ class Tokenizer:
         files = (Path(path).read_bytes() for path in paths.values())
         return cls(given.read_pair(*files, name=str(Path(source).parent)))
 
+    @typed_calls
+    def of_languages(self, *, source: str = "", target: str = "") -> "Tokenizer":
+        """The same, whose sources and targets begin with tokens, as models of many languages ask.
+
+        `encode` puts the token of the source first, `encode_target` that of the target. A search
+        is given the latter as the first of its `DecodingOptions.prefix`.
+
+        Args:
+          source, target: names of tokens, such as "eng_Latn" and "fra_Latn"; "" for none.
+
+        Raises:
+          ValueError: there is no such token, or the tokenizer was learned here.
+        """
+        if not isinstance(self._pieces, given.Given):
+            raise ValueError(
+                "`of_languages` must be asked of a tokenizer that was read from a file made "
+                "elsewhere; this one was learned here, and has no tokens of languages."
+            )
+        return Tokenizer(self._pieces.of_languages(source, target))
+
     @classmethod
     @typed_calls
     def load(cls, path: str | PathLike) -> "Tokenizer":
@@ -249,7 +269,7 @@ class Tokenizer:
 
     @typed_calls
     def encode_target(self, text: str) -> list[int]:
-        """Ids of a text of the target language; those of `encode`, but for `from_pair`."""
+        """Ids of a text of the target language: those of `encode` where it is split alike."""
         own = self._pieces
         return own.encode_target(text) if isinstance(own, given.Given) else self.encode(text)
 

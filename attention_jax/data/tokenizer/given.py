@@ -19,6 +19,7 @@ from attention_jax.data.types import EOS, SPECIAL_TOKENS, UNKNOWN
 _FORMAT = "format"  # key of a kept file that no tokenizer.json has
 _HUGGING_FACE, _SENTENCEPIECE = "tokenizer.json", "sentencepiece"
 _PAIR = "sentencepiece of two languages"
+_LATER = ("source_token", "target_token")
 
 
 class Options(NamedTuple):
@@ -28,11 +29,15 @@ class Options(NamedTuple):
       special_tokens: names of padding, begin, end and unknown; () for those that it is known by.
       lowercase: text is lower-cased first.
       unicode: normal form in which text is put first.
+      source_token: with which each source begins, such as the name of its language; "" for none.
+      target_token: likewise each target.
     """
 
     special_tokens: tuple[str, ...] = ()
     lowercase: bool = False
     unicode: str = "none"
+    source_token: str = ""
+    target_token: str = ""
 
 
 class Given:
@@ -54,6 +59,7 @@ class Given:
             if theirs is not None
         }
         self._backend, self._content, self._options = backend, content, options
+        self._first = [self._ids_of(x) for x in (options.source_token, options.target_token)]
         self.kind, self.size = backend.kind, len(self._theirs)
 
     @property
@@ -71,18 +77,43 @@ class Given:
         """The file's own ids; None for special tokens that it has not."""
         return [self._theirs[i] for i in ids]
 
+    def of_languages(self, source: str, target: str) -> "Given":
+        """The same, whose sources and targets begin with a token; "" for none."""
+        options = self._options._replace(source_token=source, target_token=target)
+        return Given(self._backend, self._content, options)
+
+    def _ids_of(self, token: str) -> list[int]:
+        """Our id of a token by its name; none of none.
+
+        Raises:
+          ValueError: there is no such token.
+        """
+        if not token:
+            return []
+        theirs = self._backend.id_of(token)
+        if theirs is None:
+            raise ValueError(
+                f"`source` and `target` must name tokens of the file; it has no {token!r}. "
+                "`tokens(range(size))` lists them."
+            )
+        return [self._ours[theirs]]
+
     def encode(self, text: str) -> list[int]:
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        found = self._backend.encode_batch([self._prepared(text) for text in texts])
-        return [[self._ours[i] for i in ids] for ids in found]
+        return [[*self._first[0], *ids] for ids in self._bare([self._prepared(x) for x in texts])]
+
+    def _bare(self, prepared: Sequence[str]) -> list[list[int]]:
+        return [[self._ours[i] for i in ids] for ids in self._backend.encode_batch(prepared)]
 
     def encode_target(self, text: str) -> list[int]:
-        """Ids of a text of the target language, where that has a model of its own."""
+        """Ids of a text of the target language, which may have a model and a token of its own."""
+        prepared = self._prepared(text)
         if not isinstance(self._backend, SentencePiecePair):
-            return self.encode(text)
-        return [self._ours[i] for i in self._backend.encode_target(self._prepared(text))]
+            return [*self._first[1], *self._bare([prepared])[0]]
+        ids = self._backend.encode_target(prepared)
+        return [*self._first[1], *(self._ours[i] for i in ids)]
 
     def decode(self, ids: Sequence[int]) -> str:
         theirs = self.theirs([i for i in ids if UNKNOWN < i < self.size])
@@ -106,7 +137,11 @@ class Given:
             form, content = _PAIR, json.loads(self._content)
         else:
             form, content = _SENTENCEPIECE, base64.b64encode(self._content).decode()
-        kept = {_FORMAT: form, **self._options._asdict(), "content": content}
+        options = self._options._asdict()
+        for name in _LATER:
+            if not options[name]:  # as files were before there was such an option
+                del options[name]
+        kept = {_FORMAT: form, **options, "content": content}
         return json.dumps(kept, ensure_ascii=False) + "\n"
 
     def _prepared(self, text: str) -> str:
@@ -154,6 +189,7 @@ def restored(content: bytes) -> Given:
     """
     kept = json.loads(content)
     options = Options(tuple(kept["special_tokens"]), kept["lowercase"], kept["unicode"])
+    options = options._replace(**{name: kept[name] for name in _LATER if name in kept})
     if kept[_FORMAT] == _SENTENCEPIECE:
         own = base64.b64decode(kept["content"])
         return Given(SentencePiece(own), own, options)

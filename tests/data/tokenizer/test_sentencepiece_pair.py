@@ -111,6 +111,23 @@ def test_examples_are_encoded_side_by_side(tokenizer):
     assert target == tokenizer.encode_target("un gato corre")
 
 
+def test_languages_may_be_told_once(tokenizer, tmp_path):
+    both = tokenizer.of_languages(source=">>spa<<", target=">>spa<<")
+    first = tokenizer.encode(">>spa<<")
+    assert both.encode("the cat runs") == first + tokenizer.encode("the cat runs")
+    assert both.encode_target("un gato") == first + tokenizer.encode_target("un gato")
+    both.save(tmp_path / "kept.json")
+    assert Tokenizer.load(tmp_path / "kept.json").encode("the cat") == both.encode("the cat")
+    assert both.of_languages().to_text() == tokenizer.to_text()
+    with pytest.raises(ValueError, match="must name tokens of the file; it has no '>>deu<<'"):
+        tokenizer.of_languages(source=">>deu<<")
+
+
+def test_a_learned_tokenizer_has_no_languages():
+    with pytest.raises(ValueError, match="`of_languages` must be asked of a tokenizer that was"):
+        Tokenizer.learn(["un gato"], kind="word").of_languages(source="es")
+
+
 def test_other_tokenizers_have_one_side():
     tokenizer = Tokenizer.learn(["un gato corre"], kind="word")
     assert tokenizer.encode_target("un gato") == tokenizer.encode("un gato")
