@@ -90,6 +90,7 @@ def load(
     settings, found, tokenizer = source_of(located(path))
     family = families.of_type(settings)
     content = tensors.renamed(tensors.without(found, family.prefix), family.older)
+    settings = settings.of(content.names)
     tokenizer = tokenizer if family.has_tokens else None
     config = replaced(family.config(settings), dtype=dtype)
     order = _order(family, settings, config, tokenizer)

@@ -75,6 +75,7 @@ class Settings:
       values: the content.
       name: of the file, for errors.
       beside: the content of other files of its folder, by their names.
+      tensors: names of those that come with it, as the family's table has them.
     """
 
     def __init__(
@@ -82,8 +83,14 @@ class Settings:
         values: Mapping[str, Any],
         name: str = "config.json",
         beside: Mapping[str, Mapping[str, Any]] | None = None,
+        tensors: Sequence[str] = (),
     ):
         self.values, self.name, self._beside = values, name, beside or {}
+        self.tensors = frozenset(tensors)
+
+    def of(self, tensors: Sequence[str]) -> "Settings":
+        """The same, that comes with tensors of these names."""
+        return Settings(self.values, self.name, self._beside, tensors)
 
     def other(self, name: str) -> "Settings":
         """The content of another file beside it, empty where there is none."""

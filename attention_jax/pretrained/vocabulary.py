@@ -59,8 +59,8 @@ class Order:
         def read(table: np.ndarray) -> np.ndarray:
             if len(table) < self.size:
                 raise ValueError(
-                    f"A tensor must have a row for each of {self.size} tokens, as config.json says; "
-                    f"got shape {table.shape}. The weights and their config.json are not a pair."
+                    f"A tensor must have a row for each of {self.size} tokens, as config.json "
+                    f"says; got shape {table.shape}. The weights and their config.json are not a pair."
                 )
             ours = np.array(table[own])
             ours[missing] = 0

@@ -60,14 +60,14 @@ CONFIGS = {
         decoder=STUDENT.decoder._replace(recurrence=Recurrence("ssru"), feed_forward=5)
     ),
 }
-# As many as have tokens of their own; Bergamot has neither padding nor a first token.
+# Bergamot has neither padding nor a first token; T5 begins with padding.
 SPECIAL = {"bergamot": Special(end=0, unknown=1), "t5": Special(0, 0, 1, 2)}
 
 
 def made(name: str, folder):
     """A random model of ours, written as one of a family."""
     family = families.get(name.partition(",")[0])
-    order = order_of(SPECIAL.get(family.name, Special(*range(4))), SIZE)
+    order = order_of(SPECIAL.get(family.name, Special(0, 1, 2)), SIZE)
     config = replaced(CONFIGS[name], vocabulary_size=len(order.theirs))
     model = seq2seq.build(config, rngs=nnx.Rngs(0))
     random, state = np.random.default_rng(0), nnx.state(model, nnx.Param)

@@ -54,6 +54,7 @@ T5 = {
 CASES |= {
     "t5": ("T5", T5),
     "t5, gated": ("T5", T5 | {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}),
+    "t5, not tied": ("T5", T5 | {"feed_forward_proj": "gated-silu", "tie_word_embeddings": False}),
     "mt5": ("MT5", T5 | {"feed_forward_proj": "gated-gelu"}),
 }
 _CLASSES = {
@@ -72,6 +73,8 @@ def made(name: str):
     config, model = (getattr(transformers, x) for x in _CLASSES[kind])
     torch.manual_seed(0)
     found = model(config(**settings)).eval()
+    if "not tied" in name:
+        found.lm_head.weight = torch.nn.Parameter(found.shared.weight.clone())
     with torch.no_grad():
         for parameter in found.parameters():
             if parameter.requires_grad:  # not sinusoids

@@ -44,6 +44,7 @@ _ACTIVATIONS = {
 _GATED = ("geglu_tanh", "swiglu")
 _BUCKETS, _FARTHEST = "relative_attention_num_buckets", "relative_attention_max_distance"
 _BIAS = re.compile(r"t5_bias\(buckets=(\d+), max_distance=(\d+), bidirectional=(True|False)\)")
+_HEAD = "lm_head.weight"
 _PARTS = {"q": "query", "k": "key", "v": "value", "o": "out"}
 _SHARED: dict[str, Any] = {
     "norm": "pre",
@@ -77,7 +78,8 @@ def _side(settings: Settings, layers: int, *, both_ways: bool) -> TransformerCon
         cross_attention="scaled_dot",
         norm_epsilon=settings.get("layer_norm_epsilon", 1e-6),
         dropout_rate=settings.get("dropout_rate", 0.1),
-        tied=settings.get("tie_word_embeddings", True),
+        # What transformers writes says that all are tied, and has the other table if not.
+        tied=_HEAD not in settings.tensors,
         **_SHARED,
     )
 
@@ -128,9 +130,9 @@ def rules(config: Seq2SeqConfig) -> list[Rule]:
 
 
 def read_rules(config: Seq2SeqConfig, settings: Settings) -> list[Rule]:
-    """The table of names as files have it: not all that are tied divide the output."""
-    divided = settings.get("scale_decoder_outputs", settings.get("model_type") == "t5")
-    return _rules(config, divided=config.decoder.tied and divided)
+    """The table of names as files have it: T5's first models alone divide the output."""
+    first = settings.get("model_type") == "t5" and settings.get("tie_word_embeddings", True)
+    return _rules(config, divided=settings.get("scale_decoder_outputs", first))
 
 
 def _rules(config: Seq2SeqConfig, *, divided: bool) -> list[Rule]:
@@ -141,7 +143,7 @@ def _rules(config: Seq2SeqConfig, *, divided: bool) -> list[Rule]:
         *norm("decoder.final_layer_norm", "decoder_norm", bias=False, form=last),
     ]
     if not config.decoder.tied:
-        found += [Rule("lm_head.weight", "output/kernel", TRANSPOSED)]
+        found += [Rule(_HEAD, "output/kernel", TRANSPOSED)]
     for name, side, ours in (
         ("encoder", config.encoder, "encoder/layers/layers"),
         ("decoder", config.decoder, "decoder/layers"),
@@ -215,7 +217,6 @@ FAMILY = Family(
     read_rules=read_rules,
     ignored=(
         r"(encoder|decoder)\.embed_tokens\.weight",
-        r"lm_head\.weight",
         r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",
     ),
 )
