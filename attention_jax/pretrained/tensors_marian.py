@@ -29,8 +29,7 @@ SETTINGS = "special:model.yml"
 TABLES = ("Wemb", "encoder_Wemb", "decoder_Wemb")
 _VERSION = 1
 # Types by number: signed is 256, float 1024, and the bytes a number; intgemm's 8 bits are 16384 on.
-_PLAIN = {0x101: np.dtype("<i1"), 0x404: np.dtype("<f4"), 0x408: np.dtype("<f8")}
-_PLAIN |= {0x402: np.dtype("<f2"), 0x204: np.dtype("<u4"), 0x104: np.dtype("<i4")}
+_PLAIN = {0x101: "<i1", 0x104: "<i4", 0x204: "<u4", 0x402: "<f2", 0x404: "<f4", 0x408: "<f8"}
 _INT8 = (0x4101,)
 
 
@@ -115,7 +114,9 @@ def _least(entry: Entry) -> int:
     """Bytes that the numbers of a tensor take."""
     if entry.type in _INT8:
         return math.prod(entry.shape) + 4
-    return math.prod(entry.shape) * (_PLAIN[entry.type].itemsize if entry.type in _PLAIN else 0)
+    return math.prod(entry.shape) * (
+        np.dtype(_PLAIN[entry.type]).itemsize if entry.type in _PLAIN else 0
+    )
 
 
 def _raw(data: np.ndarray, entry: Entry) -> np.ndarray:

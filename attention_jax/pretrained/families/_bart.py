@@ -20,6 +20,7 @@ from attention_jax.pretrained.families._parts import (
     linear,
     norm,
     refused,
+    sides,
     word,
 )
 from attention_jax.pretrained.types import (
@@ -121,12 +122,12 @@ def described(kind: Kind, config: Seq2SeqConfig) -> Described:
     Raises:
       ValueError: no model of the family is so.
     """
-    for side in config:
+    encoder, own = both = sides(config, kind.name)
+    for side in both:
         refused(side, kind.name, **kind.shared, norm_kind="layer", biases="all", tied=True)
         refused(side, kind.name, qk_norm=False, kv_heads=None, head_width=None, value_width=None)
         refused(side, kind.name, recurrence=None, attention="scaled_dot", cross_attention=None)
-    own = config.decoder
-    refused(config.encoder, kind.name, activation=own.activation, max_length=own.max_length)
+    refused(encoder, kind.name, activation=own.activation, max_length=own.max_length)
     return {
         "model_type": kind.name,
         "architectures": [kind.architecture],
@@ -141,7 +142,7 @@ def described(kind: Kind, config: Seq2SeqConfig) -> Described:
         **dict(kind.fixed),
         **{
             f"{name}_{theirs}": getattr(side, ours)
-            for name, side in zip(SIDES, config, strict=True)
+            for name, side in zip(SIDES, both, strict=True)
             for theirs, ours in (
                 ("layers", "layers"),
                 ("attention_heads", "heads"),
@@ -161,12 +162,13 @@ def _is_scaled(kind: Kind, config: TransformerConfig) -> bool:
 
 def rules(kind: Kind, config: Seq2SeqConfig) -> list[Rule]:
     """The table of names."""
+    encoder, decoder = sides(config, kind.name)
     found = [Rule("shared.weight", "embedding/table/embedding")]
     if kind.output_bias:
         flat = Form(lambda x: x[0], lambda x: x[None])
         found += [Rule("final_logits_bias", "output_bias", before=flat)]
     if kind.positions == "learned":
-        scale = config.decoder.embedding_scale or config.decoder.width**0.5
+        scale = decoder.embedding_scale or decoder.width**0.5
         found += [
             Rule("encoder.embed_positions.weight", "encoder/learned/embedding", _after_offset(1.0)),
             Rule(
@@ -181,9 +183,9 @@ def rules(kind: Kind, config: Seq2SeqConfig) -> list[Rule]:
     if kind.norm == "pre":
         found += norm("encoder.layer_norm", "encoder/norm")
         found += norm("decoder.layer_norm", "decoder_norm")
-    for n in range(config.encoder.layers):
+    for n in range(encoder.layers):
         found += _layer(f"encoder.layers.{n}", f"encoder/layers/layers/{n}")
-    for n in range(config.decoder.layers):
+    for n in range(decoder.layers):
         theirs, ours = f"decoder.layers.{n}", f"decoder/layers/{n}"
         found += _layer(theirs, ours)
         found += _attention(theirs, ours, "encoder_attn", "cross_attention")

@@ -16,7 +16,7 @@ from attention_jax.models import seq2seq
 from attention_jax.models.seq2seq import Seq2SeqConfig
 from attention_jax.nn.recurrence import Recurrence
 from attention_jax.nn.transformer import TransformerConfig
-from attention_jax.pretrained.families._parts import refused, word
+from attention_jax.pretrained.families._parts import refused, sides, word
 from attention_jax.pretrained.types import Described, Family, Rule, Settings, Special
 
 ALIGNMENT_HEAD = 0  # of the last layer's attention to the source
@@ -91,12 +91,12 @@ def described(config: Seq2SeqConfig) -> Described:
     Raises:
       ValueError: no model of Marian is so.
     """
-    for side in config:
+    encoder, decoder = both = sides(config, "bergamot")
+    for side in both:
         refused(side, "bergamot", **_SHARED, norm_kind="layer", biases="all", tied=True)
         refused(side, "bergamot", embedding_norm=False, kv_heads=None, head_width=None)
         refused(side, "bergamot", value_width=None, qk_norm=False)
         refused(side, "bergamot", attention="scaled_dot", cross_attention=None)
-    encoder, decoder = config
     refused(encoder, "bergamot", recurrence=None, activation=decoder.activation)
     refused(encoder, "bergamot", heads=decoder.heads)
     if decoder.recurrence is not None:
@@ -118,16 +118,17 @@ def described(config: Seq2SeqConfig) -> Described:
 
 def rules(config: Seq2SeqConfig) -> list[Rule]:
     """The table of names."""
+    encoder, decoder = sides(config, "bergamot")
     found = [
         Rule("Wemb", "embedding/table/embedding"),
         Rule("decoder_ff_logit_out_b", "output_bias"),
     ]
-    for n in range(config.encoder.layers):
+    for n in range(encoder.layers):
         theirs, ours = f"encoder_l{n + 1}", f"encoder/layers/layers/{n}"
         found += _attention(f"{theirs}_self", ours, "attention") + _feed_forward(theirs, ours)
-    for n in range(config.decoder.layers):
+    for n in range(decoder.layers):
         theirs, ours = f"decoder_l{n + 1}", f"decoder/layers/{n}"
-        if config.decoder.recurrence is None:
+        if decoder.recurrence is None:
             found += _attention(f"{theirs}_self", ours, "attention")
         else:
             found += _recurrence(theirs, ours)

@@ -18,7 +18,7 @@ from attention_jax import variants
 from attention_jax.models import seq2seq
 from attention_jax.models.seq2seq import Seq2SeqConfig
 from attention_jax.nn.transformer import TransformerConfig
-from attention_jax.pretrained.families._parts import linear, norm, refused, word
+from attention_jax.pretrained.families._parts import linear, norm, refused, sides, word
 from attention_jax.pretrained.types import (
     SAME,
     TRANSPOSED,
@@ -94,10 +94,10 @@ def described(config: Seq2SeqConfig) -> Described:
     Raises:
       ValueError: no T5 is so.
     """
-    encoder, decoder = config
+    encoder, decoder = sides(config, "t5")
     found = _BIAS.fullmatch(variants.label(decoder.attention))
     buckets, farthest = found.groups()[:2] if found else (32, 128)
-    for side in config:
+    for side in (encoder, decoder):
         refused(side, "t5", **_SHARED, kv_heads=None, qk_norm=False, value_width=None)
         refused(side, "t5", embedding_norm=False, recurrence=None, heads=decoder.heads)
         refused(side, "t5", norm_epsilon=decoder.norm_epsilon, head_width=decoder.head_width)
@@ -126,7 +126,7 @@ def described(config: Seq2SeqConfig) -> Described:
 
 def rules(config: Seq2SeqConfig) -> list[Rule]:
     """The table of names as it is written: a tied table divides, in all readers of T5."""
-    return _rules(config, divided=config.decoder.tied)
+    return _rules(config, divided=sides(config, "t5")[1].tied)
 
 
 def read_rules(config: Seq2SeqConfig, settings: Settings) -> list[Rule]:
@@ -136,17 +136,18 @@ def read_rules(config: Seq2SeqConfig, settings: Settings) -> list[Rule]:
 
 
 def _rules(config: Seq2SeqConfig, *, divided: bool) -> list[Rule]:
-    last = scaled(config.decoder.width**-0.5) if divided else SAME
+    encoder, decoder = sides(config, "t5")
+    last = scaled(decoder.width**-0.5) if divided else SAME
     found = [
         Rule("shared.weight", "embedding/table/embedding"),
         *norm("encoder.final_layer_norm", "encoder/norm", bias=False),
         *norm("decoder.final_layer_norm", "decoder_norm", bias=False, form=last),
     ]
-    if not config.decoder.tied:
+    if not decoder.tied:
         found += [Rule(_HEAD, "output/kernel", TRANSPOSED)]
     for name, side, ours in (
-        ("encoder", config.encoder, "encoder/layers/layers"),
-        ("decoder", config.decoder, "decoder/layers"),
+        ("encoder", encoder, "encoder/layers/layers"),
+        ("decoder", decoder, "decoder/layers"),
     ):
         found += [_table(name, ours, side)]
         for n in range(side.layers):
