@@ -9,6 +9,7 @@ from attention_jax.data.tokenizer import Tokenizer, given
 FILES = ("tokenizer.json", "spiece.model", "tokenizer.model")
 PAIR = ("source.spm", "target.spm", "vocab.json")  # of opus-mt
 NAMED, MAP = "vocab.json", "special_tokens_map.json"
+SAID = "tokenizer_config.json"
 SHIFTED = "sentencepiece.bpe.model"  # whose own ids are not those of its models
 
 
@@ -23,6 +24,8 @@ def tokenizer_of(folder: Path) -> Tokenizer | None:
     for name in FILES:
         if (folder / name).is_file():
             return Tokenizer.from_file(folder / name)
+    if _says_bytes(folder / SAID):
+        return Tokenizer.of_bytes()
     if (folder / SHIFTED).is_file() and (folder / NAMED).is_file():
         return _of_many_languages(folder)
     if (folder / SHIFTED).is_file():
@@ -39,6 +42,14 @@ def tokenizer_of(folder: Path) -> Tokenizer | None:
             "read yet."
         )
     return Tokenizer.from_file(others[0]) if others else None
+
+
+def _says_bytes(path: Path) -> bool:
+    """Tells whether a folder has no file of tokens, for they are bytes, as those of ByT5 are."""
+    try:
+        return "ByT5Tokenizer" in path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return False
 
 
 def _of_many_languages(folder: Path) -> Tokenizer:

@@ -60,7 +60,7 @@ class Order:
             if len(table) < self.size:
                 raise ValueError(
                     f"A tensor must have a row for each of {self.size} tokens, as config.json "
-                    f"says; got shape {table.shape}. The weights and their config.json are not a pair."
+                    f"says; got shape {table.shape}. The two files are not a pair."
                 )
             ours = np.array(table[own])
             ours[missing] = 0

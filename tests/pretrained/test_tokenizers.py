@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.pretrained.tokenizers import tokenizer_of
 
 pieces = pytest.importorskip("sentencepiece", reason="sentencepiece is not installed")
@@ -49,6 +50,21 @@ def test_m2m_100_counts_languages_after_its_pieces(model, tmp_path):
     assert found.theirs[:4] == (1, 0, 2, 3)
     assert found.theirs[found.encode("the cat")[0]] == len(own)
     assert found.theirs[found.encode_target("the cat")[0]] == len(own) + 1
+
+
+def test_byt5_has_bytes(tmp_path):
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "ByT5Tokenizer"}')
+    found = tokenizer_of(tmp_path)
+    text = "¿Dónde está 東京?"
+    assert [found.theirs[i] for i in found.encode(text)] == [x + 3 for x in text.encode()]
+    assert found.decode(found.encode(text)) == text and found.unknown(text) == []
+    assert found.tokens([0, 1, 2, 3, *found.encode("aé")]) == [
+        *("<pad>", "<bos>", "</s>", "<unk>"),
+        *("a", "<0xC3>", "<0xA9>"),
+    ]
+    found.save(tmp_path / "kept.json")
+    assert Tokenizer.load(tmp_path / "kept.json").encode(text) == found.encode(text)
+    assert set(found.files) == {"tokenizer_config.json"}
 
 
 def test_pieces_without_their_ids_are_refused(model, tmp_path):

@@ -170,6 +170,16 @@ class Tokenizer:
         files = (Path(path).read_bytes() for path in paths.values())
         return cls(given.read_pair(*files, name=str(Path(source).parent)))
 
+    @classmethod
+    def of_bytes(cls) -> "Tokenizer":
+        """A tokenizer whose tokens are the bytes of UTF-8, with the ids of ByT5.
+
+        >>> tokenizer = Tokenizer.of_bytes()
+        >>> tokenizer.decode(tokenizer.encode("año")), len(tokenizer.encode("año"))
+        ('año', 4)
+        """
+        return cls(given.of_bytes())
+
     @typed_calls
     def of_languages(self, *, source: str = "", target: str = "") -> "Tokenizer":
         """The same, whose sources and targets begin with tokens, as models of many languages ask.

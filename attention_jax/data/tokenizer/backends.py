@@ -167,6 +167,39 @@ class SentencePiecePair:
         return self._target.decode_pieces(pieces).replace("▁", " ").strip()
 
 
+class Bytes:
+    """Bytes of UTF-8, as ByT5 has them: after padding, end and unknown.
+
+    Reference: Xue et al. 2022, arXiv:2105.13626, section 3.1.
+    """
+
+    kind, reads_all = "byte", True
+    special = {"padding": 0, "end": 1, "unknown": 2}
+    _NAMES = ("<pad>", "</s>", "<unk>")
+
+    def ids(self) -> list[int]:
+        return list(range(len(self._NAMES) + 256))
+
+    def id_of(self, token: str) -> int | None:
+        return next((i for i in self.ids() if self.label(i) == token), None)
+
+    def label(self, id: int) -> str | None:
+        byte = id - len(self._NAMES)
+        if byte < 0:
+            return self._NAMES[id]
+        return chr(byte) if 32 < byte < 127 else f"<0x{byte:02X}>"
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        return [[byte + len(self._NAMES) for byte in text.encode()] for text in texts]
+
+    def parts(self, text: str) -> list[tuple[int, str]]:
+        return [(i, str(self.label(i))) for i in self.encode_batch([text])[0]]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        first = len(self._NAMES)
+        return bytes(i - first for i in ids if i >= first).decode(errors="ignore")
+
+
 def _language(text: str) -> tuple[list[str], str]:
     """The language that a text begins with, if it does, and the rest."""
     end = text.find("<<")

@@ -9,6 +9,7 @@ from attention_jax.core import checks
 from attention_jax.data.text_files import unicode_form
 from attention_jax.data.tokenizer.backends import (
     USUAL,
+    Bytes,
     HuggingFace,
     SentencePiece,
     SentencePiecePair,
@@ -18,7 +19,7 @@ from attention_jax.data.types import EOS, SPECIAL_TOKENS, UNKNOWN
 
 _FORMAT = "format"  # key of a kept file that no tokenizer.json has
 _HUGGING_FACE, _SENTENCEPIECE = "tokenizer.json", "sentencepiece"
-_PAIR = "sentencepiece of two languages"
+_PAIR, _BYTES = "sentencepiece of two languages", "bytes"
 _LATER = ("source_token", "target_token")
 
 
@@ -70,6 +71,8 @@ class Given:
             models = {f"{name}.spm": base64.b64decode(kept[name]) for name in ("source", "target")}
             vocabulary = json.dumps(kept["vocabulary"], ensure_ascii=False)
             return models | {"vocab.json": vocabulary.encode()}
+        if isinstance(self._backend, Bytes):
+            return {"tokenizer_config.json": self._content}
         own = _HUGGING_FACE if isinstance(self._backend, HuggingFace) else "tokenizer.model"
         return {own: self._content}
 
@@ -135,6 +138,8 @@ class Given:
             form, content = _HUGGING_FACE, json.loads(self._content.decode("utf-8-sig"))
         elif isinstance(self._backend, SentencePiecePair):
             form, content = _PAIR, json.loads(self._content)
+        elif isinstance(self._backend, Bytes):
+            form, content = _BYTES, None
         else:
             form, content = _SENTENCEPIECE, base64.b64encode(self._content).decode()
         options = self._options._asdict()
@@ -193,9 +198,19 @@ def restored(content: bytes) -> Given:
     if kept[_FORMAT] == _SENTENCEPIECE:
         own = base64.b64decode(kept["content"])
         return Given(SentencePiece(own), own, options)
+    if kept[_FORMAT] == _BYTES:
+        return of_bytes(options)
     own = json.dumps(kept["content"], ensure_ascii=False).encode()
     backend = SentencePiecePair if kept[_FORMAT] == _PAIR else HuggingFace
     return Given(backend(own), own, options)
+
+
+def of_bytes(options: Options | None = None) -> Given:
+    """Pieces that are bytes, for which there is no file but a word of what they are."""
+    own, content = Bytes(), json.dumps({"tokenizer_class": "ByT5Tokenizer"}).encode()
+    if options is None:
+        options = Options(_special(own, (), name="ByT5", argument="path"))
+    return Given(own, content, options)
 
 
 def read_pair(source: bytes, target: bytes, vocabulary: bytes, *, name: str) -> Given:
