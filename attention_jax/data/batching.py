@@ -111,8 +111,9 @@ class Encoder(Protocol):
 @typed_calls
 def encode_examples(examples: Iterable[Example], tokenizer: Encoder) -> list[Pair]:
     """Ids of each source and of its first reference, without special tokens."""
+    encode_target = getattr(tokenizer, "encode_target", tokenizer.encode)
     return [
-        (tokenizer.encode(example.source), tokenizer.encode(example.references[0]))
+        (tokenizer.encode(example.source), encode_target(example.references[0]))
         for example in examples
     ]
 

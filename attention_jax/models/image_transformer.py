@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from attention_jax.core import checks, plain_types, positions
+from attention_jax.core import checks, plain_types, sinusoids
 from attention_jax.core.calls import clear_calls
 from attention_jax.core.rotary import Grid
 from attention_jax.nn import transformer
@@ -153,7 +153,8 @@ class VisionTransformer(nnx.Module):
         if self.placed != "axes":
             return self.each[...][self._placed_tokens :]
         if self.config.positions == "sinusoidal":
-            down, across = (positions.sinusoidal(n, half) for n in self.image.grid)
+            own = self.config.sinusoids
+            down, across = (sinusoids.table(jnp.arange(n), half, own) for n in self.image.grid)
         elif self.config.positions == "learned":
             down, across = self.rows[...], self.columns[...]
         else:

@@ -41,6 +41,16 @@ class Seq2SeqConfig(NamedTuple):
     encoder: Side
     decoder: Side
 
+    @property
+    def vocabulary_size(self) -> int:
+        """Tokens of the one table."""
+        return self.decoder.vocabulary_size
+
+    @property
+    def output_bias(self) -> bool:
+        """Whether logits have a learned bias, as those of an RNN always do."""
+        return isinstance(self.decoder, RNNConfig) or self.decoder.output_bias
+
     def check(self) -> None:
         """Raises ValueError where the two do not go together."""
         plain_types.check_fields(self)

@@ -2,6 +2,7 @@
 front ends."""
 
 from attention_jax.core.rotary import Grid, Rotary, Scaling
+from attention_jax.core.sinusoids import Sinusoids
 from attention_jax.nn.attention import CrossAttentionCache, MultiHeadAttention
 from attention_jax.nn.feed_forward import FeedForward
 from attention_jax.nn.flax_calls import attention_function
@@ -34,6 +35,7 @@ __all__ = [
     "Rotary",
     "Scaling",
     "Seq2Seq",
+    "Sinusoids",
     "Stack",
     "TransformerConfig",
     "attention_function",

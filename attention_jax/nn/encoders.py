@@ -55,7 +55,8 @@ class TransformerEncoder(nnx.Module):
         self, source: Array, source_mask: Array, *, rngs: nnx.Rngs | None = None
     ) -> tuple[Float[Array, "b k m"], Bool[Array, "b k"]]:
         """The input of the first layer, and which of its positions are real."""
-        x = self.embedding_norm(placed(source, self.config.positions, self.learned))
+        kind = transformer.added_positions(self.config)
+        x = self.embedding_norm(placed(source, kind, self.learned))
         return dropout(x, self.config.dropout_rate, rngs), source_mask
 
 

@@ -11,10 +11,10 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, PyTree
 
-from attention_jax.core import checks, contexts, plain_types
+from attention_jax.core import checks, contexts, plain_types, sinusoids
 from attention_jax.core.calls import clear_calls
 from attention_jax.core.numerics import kept_entries
-from attention_jax.core.positions import sinusoidal
+from attention_jax.core.sinusoids import Sinusoids
 from attention_jax.core.types import Context
 from attention_jax.engine.context_layout import layout_of, positions_of
 
@@ -75,7 +75,7 @@ class Linear(nnx.Linear):
 
 def placed(
     x: Float[Array, "b t m"],
-    kind: str,
+    kind: str | Sinusoids,
     learned: nnx.Embed | None = None,
     *,
     offset: int | Array = 0,
@@ -85,7 +85,7 @@ def placed(
     """Vectors with their positions added, the first of which is `offset`.
 
     Args:
-      kind: "sinusoidal", or another that adds nothing by itself.
+      kind: "sinusoidal", or how, by a `Sinusoids`; or another that adds nothing by itself.
       learned: vectors of positions, where they are learned; they count `scale` times.
       context: what divides the sequence over an axis of the mesh, if anything does.
 
@@ -98,8 +98,9 @@ def placed(
         whole = length if context is None else layout_of(context).whole(length)
         checks.at_most("length", whole, "max_length", learned.num_embeddings)
         return x + learned(at)[None] * scale
-    if kind == "sinusoidal":
-        added = sinusoidal(at, width)
+    if kind == "sinusoidal" or isinstance(kind, Sinusoids):
+        own = kind if isinstance(kind, Sinusoids) else Sinusoids()
+        added = sinusoids.table(at, width, own)
         return x + added.astype(x.dtype)[None]
     return x
 
@@ -111,8 +112,8 @@ class Embedding(nnx.Module):
 
     Args:
       scale: of the vectors of tokens and of learned positions; None for the root of the width.
-      positions: "sinusoidal", "learned" (up to `max_length`, scaled likewise, so that they weigh
-        as much as the tokens), or "none".
+      positions: "sinusoidal", or how, by a `Sinusoids`; "learned" (up to `max_length`, scaled
+        likewise, so that they weigh as much as the tokens), or "none".
       context: the axis of the mesh over which sequences are divided, or a `Context`; None where
         each device has whole ones, as those have that begin at an offset.
     """
@@ -123,7 +124,7 @@ class Embedding(nnx.Module):
         vocabulary_size: int,
         width: int,
         *,
-        positions: str = "none",
+        positions: str | Sinusoids = "none",
         max_length: int = 0,
         scale: float | None = None,
         dtype: DTypeLike = jnp.float32,
@@ -132,7 +133,10 @@ class Embedding(nnx.Module):
     ):
         plain_types.sizes(vocabulary_size=vocabulary_size, width=width)
         self.sequence_context = None if context is None else contexts.checked(context)
-        checks.one_of("positions", positions, ("sinusoidal", "learned", "none"))
+        if isinstance(positions, Sinusoids):
+            positions.check()
+        else:
+            checks.one_of("positions", positions, ("sinusoidal", "learned", "none"))
         if positions == "learned":
             plain_types.sizes(max_length=max_length)
         if scale is not None:

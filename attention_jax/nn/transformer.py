@@ -19,6 +19,7 @@ from attention_jax import variants
 from attention_jax.core import checks, contexts, plain_types
 from attention_jax.core.calls import clear_fields
 from attention_jax.core.rotary import Rotary
+from attention_jax.core.sinusoids import Sinusoids
 from attention_jax.core.types import Context, Variant
 from attention_jax.nn import handed
 from attention_jax.nn.feed_forward import ACTIVATIONS
@@ -72,6 +73,7 @@ class TransformerConfig(NamedTuple):
       output_bias: whether logits of tokens have a learned bias, the table being tied or not; those
         of images always do.
       logit_cap: c of the logits c tanh(x / c) of tokens; None for x.
+      sinusoids: their layout and rates, where `positions` is "sinusoidal".
       recurrence: a linear recurrence in place of self-attention; None for self-attention.
       layer_scale: the first value of learned gains of the channels of each sub-layer's output,
         before its shortcut; None for no gains.
@@ -115,6 +117,7 @@ class TransformerConfig(NamedTuple):
     layer_scale: float | None = None
     value_residual: bool = False
     kv_sharing: int = 1
+    sinusoids: Sinusoids = Sinusoids()
 
     def check(self) -> None:
         """Raises ValueError where a field is of another type, or out of its range."""
@@ -129,6 +132,7 @@ class TransformerConfig(NamedTuple):
         checks.one_of("norm_kind", self.norm_kind, NORMS)
         for own in _turns(self.rotary):
             own.check()
+        self.sinusoids.check()
         if self.logit_cap is not None:
             checks.above_zero("logit_cap", self.logit_cap, beside=", or None for no bound")
         if self.embedding_scale is not None:
@@ -295,13 +299,20 @@ def embedding_of(config: TransformerConfig, *, rngs: nnx.Rngs) -> Embedding:
     return Embedding(
         config.vocabulary_size,
         config.width,
-        positions="none" if config.positions == "rope" else config.positions,
+        positions=added_positions(config),
         max_length=config.max_length,
         scale=config.embedding_scale,
         dtype=jnp.dtype(config.dtype),
         context=config.context,
         rngs=rngs,
     )
+
+
+def added_positions(config: TransformerConfig) -> str | Sinusoids:
+    """What is added to the vectors of a configuration, as `Embedding` takes it."""
+    if config.positions == "sinusoidal":
+        return config.sinusoids
+    return "none" if config.positions == "rope" else config.positions
 
 
 def finished(logits: Array, bias: nnx.Param | None, cap: float | None) -> Array:

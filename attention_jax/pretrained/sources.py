@@ -1,4 +1,4 @@
-"""Where a pretrained model lies: a folder as `transformers` writes it, or one GGUF file."""
+"""Where a pretrained model lies: a folder of `transformers` or Marian, or one GGUF file."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from attention_jax.core import checks
 from attention_jax.data.tokenizer import Tokenizer
-from attention_jax.pretrained import gguf_files
+from attention_jax.pretrained import gguf_files, marian_folder
 from attention_jax.pretrained.tensors import Tensors, opened
 from attention_jax.pretrained.tokenizers import tokenizer_of
 from attention_jax.pretrained.types import Settings
@@ -40,6 +40,9 @@ def source_of(path: Path) -> Source:
         found = sorted(path.glob("*.gguf"))
         if len(found) == 1:
             path = found[0]
+        marian = marian_folder.opened(path)
+        if marian is not None:
+            return Source(*marian, tokenizer_of(path))
     if path.suffix == ".gguf" and path.is_file():
         return Source(*gguf_files.read(path))
     if not path.is_dir():

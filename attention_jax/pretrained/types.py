@@ -13,6 +13,7 @@ from flax import nnx
 from jaxtyping import Shaped
 
 from attention_jax.core import checks
+from attention_jax.models.seq2seq import Seq2SeqConfig
 
 Tensor = Shaped[np.ndarray, "..."]
 Config = Any  # the configuration of one of our models
@@ -53,11 +54,13 @@ class Rule(NamedTuple):
       ours: the path of the parameter, its keys separated by slashes; several where theirs holds
         them side by side along the last axis, once it has been read.
       form: how the arrays differ.
+      before: of a tensor with rows of tokens, what makes its first axis theirs.
     """
 
     theirs: str
     ours: str | tuple[str, ...]
     form: Form = SAME
+    before: Form = SAME
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -72,6 +75,7 @@ class Settings:
       values: the content.
       name: of the file, for errors.
       beside: the content of other files of its folder, by their names.
+      tensors: names of those that come with it, as the family's table has them.
     """
 
     def __init__(
@@ -79,8 +83,14 @@ class Settings:
         values: Mapping[str, Any],
         name: str = "config.json",
         beside: Mapping[str, Mapping[str, Any]] | None = None,
+        tensors: Sequence[str] = (),
     ):
         self.values, self.name, self._beside = values, name, beside or {}
+        self.tensors = frozenset(tensors)
+
+    def of(self, tensors: Sequence[str]) -> "Settings":
+        """The same, that comes with tensors of these names."""
+        return Settings(self.values, self.name, self._beside, tensors)
 
     def other(self, name: str) -> "Settings":
         """The content of another file beside it, empty where there is none."""
@@ -127,7 +137,12 @@ class Settings:
 
 
 def replaced(config: Config, **changes: Any) -> Config:
-    """A configuration with fields changed: its own, or those of the `transformer` within it."""
+    """A configuration with fields changed: its own, or those of the `transformer` within it.
+
+    Of an encoder and a decoder, those of both.
+    """
+    if isinstance(config, Seq2SeqConfig):
+        return Seq2SeqConfig(*(replaced(side, **changes) for side in config))
     own = {name: value for name, value in changes.items() if name in config._fields}
     if len(own) < len(changes):
         rest = {name: value for name, value in changes.items() if name not in own}

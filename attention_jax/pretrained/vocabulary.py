@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from attention_jax.data.types import EOS, UNKNOWN
+from attention_jax.data.types import BOS, EOS, PAD, UNKNOWN
 from attention_jax.pretrained.types import Form, Special
 
 NEVER = -1e9  # the logit of a token that another library has not
@@ -30,10 +30,14 @@ class Order:
 
     @cached_property
     def silent(self) -> tuple[int, ...]:
-        """Tokens that must not be written: those that they have not, and those that come twice."""
+        """Tokens that must not be written: those that they have not, and those that come twice.
+
+        Of two that are one of theirs the end stays, and the first input before padding, which no
+        model reads.
+        """
         seen: set[int] = set()
         found = []
-        for ours in sorted(range(len(self.theirs)), key=lambda i: (i < EOS, i)):
+        for ours in (*range(EOS, len(self.theirs)), BOS, PAD):
             theirs = self.theirs[ours]
             if theirs is None or theirs in seen:
                 found.append(ours)
@@ -53,6 +57,11 @@ class Order:
         kept = sorted(set(range(len(self.theirs))) - set(self.silent))
 
         def read(table: np.ndarray) -> np.ndarray:
+            if len(table) < self.size:
+                raise ValueError(
+                    f"A tensor must have a row for each of {self.size} tokens, as config.json "
+                    f"says; got shape {table.shape}. The two files are not a pair."
+                )
             ours = np.array(table[own])
             ours[missing] = 0
             return self.silence(ours) if ours.ndim == 1 else ours

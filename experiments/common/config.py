@@ -11,7 +11,7 @@ from attention_jax.decoding.translate import DecodingConfig
 from attention_jax.nn import norms, recurrent, transformer
 from attention_jax.training.config import TrainConfig
 from experiments.common.flags import Flag
-from experiments.common.layer_flags import LayerFlags, RotaryFlags
+from experiments.common.layer_flags import LayerFlags, RotaryFlags, SinusoidFlags
 
 MODELS = ("transformer", "rnn")
 LOSSES = ("loss", "perplexity", "accuracy")  # of `evaluation.losses`
@@ -122,6 +122,7 @@ class ModelFlags(NamedTuple):
       dtype: type of the computation.
       layer_options: Transformer: further ones.
       rotary_options: Transformer: rotary positions.
+      sinusoid_options: Transformer: sines and cosines of positions.
     """
 
     model: Annotated[str, Flag(choices=MODELS)] = "transformer"
@@ -146,6 +147,7 @@ class ModelFlags(NamedTuple):
     dtype: Literal["float32", "bfloat16"] = "float32"
     layer_options: LayerFlags = LayerFlags()
     rotary_options: RotaryFlags = RotaryFlags()
+    sinusoid_options: SinusoidFlags = SinusoidFlags()
 
     @property
     def attention_text(self) -> str:
@@ -171,15 +173,21 @@ class ModelFlags(NamedTuple):
         if self.model == "rnn":
             return recurrent.RNNConfig(**shared(recurrent.RNNConfig, self) | own)
         own |= {"attention_dropout_rate": self.attention_dropout, "max_length": max_length}
-        if self.rotary_options != RotaryFlags() and self.positions != "rope":
-            raise ValueError(
-                f"Flags that begin with --rope go with --positions=rope; got {self.positions}. "
-                "Add it, or leave them out."
-            )
+        self._check_goes_with("rope", self.rotary_options, "rope")
+        self._check_goes_with("sinusoid", self.sinusoid_options, "sinusoidal")
         own["rotary"] = self.rotary_options.value()
+        own["sinusoids"] = self.sinusoid_options.value()
         for group in (self, self.layer_options):
             own = shared(transformer.TransformerConfig, group) | own
         return transformer.TransformerConfig(**own)
+
+    def _check_goes_with(self, prefix: str, group: tuple, positions: str) -> None:
+        """Raises ValueError where flags of other positions are given."""
+        if group != type(group)() and self.positions != positions:
+            raise ValueError(
+                f"Flags that begin with --{prefix} go with --positions={positions}; got "
+                f"{self.positions}. Add it, or leave them out."
+            )
 
 
 class TrainingFlags(NamedTuple):

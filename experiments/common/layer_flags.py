@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, NamedTuple
 
-from attention_jax.core import rotary
+from attention_jax.core import rotary, sinusoids
 from attention_jax.nn import heads, norms
 from experiments.common.flags import Flag
 
@@ -97,6 +97,24 @@ class RotaryFlags(NamedTuple):
         made = rotary.Rotary(**own, scaling=found)
         made.check()
         return made
+
+
+class SinusoidFlags(NamedTuple):
+    """Sines and cosines of positions, of --positions=sinusoidal.
+
+    Attributes:
+      sinusoid_layout: pairs of a sine and a cosine, or all sines before all cosines.
+      sinusoid_rates: those of the paper, or of its authors' code, whose slowest is 1 / 10000.
+      sinusoid_offset: number of the first position.
+    """
+
+    sinusoid_layout: Annotated[str, Flag(choices=sinusoids.LAYOUTS)] = "pairs"
+    sinusoid_rates: Annotated[str, Flag(choices=sinusoids.RATES)] = "vaswani"
+    sinusoid_offset: Annotated[int, Flag(low=0)] = 0
+
+    def value(self) -> sinusoids.Sinusoids:
+        """The sinusoids."""
+        return sinusoids.Sinusoids(*self)
 
 
 def _default(name: str) -> Any:

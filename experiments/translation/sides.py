@@ -155,6 +155,7 @@ def _above(
         layers=layers,
         positions="none",
         rotary_options=ModelFlags().rotary_options,
+        sinusoid_options=ModelFlags().sinusoid_options,
         attention=_itself(model, decoder),
         cross_attention=None,
     )

@@ -3,6 +3,7 @@
 import pytest
 
 from attention_jax.core.rotary import Rotary, Scaling
+from attention_jax.core.sinusoids import Sinusoids
 from attention_jax.nn.transformer import TransformerConfig
 from experiments.common import flags
 from experiments.common.config import ModelFlags
@@ -61,9 +62,18 @@ def test_rotary_flags_make_a_rotary():
     assert found.rotary == Rotary(500_000.0, "halves", 0.5, "share", scaling, axes=2)
 
 
+def test_sinusoid_flags_make_sinusoids():
+    given = "--sinusoid_layout=halves", "--sinusoid_rates=tensor2tensor", "--sinusoid_offset=2"
+    assert network(*given).sinusoids == Sinusoids("halves", "tensor2tensor", 2)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (
+            ["--positions=rope", "--sinusoid_offset=2"],
+            "--sinusoid go with --positions=sinusoidal; got rope",
+        ),
         (["--rope_base=5"], "go with --positions=rope; got sinusoidal"),
         (["--positions=rope", "--rope_factor=2"], "--rope_factor goes with --rope_scaling"),
         (

@@ -142,6 +142,66 @@ class Tokenizer:
 
     @classmethod
     @typed_calls
+    def from_pair(
+        cls,
+        source: str | PathLike,
+        target: str | PathLike,
+        vocabulary: str | PathLike,
+    ) -> "Tokenizer":
+        """Reads SentencePiece models of two languages over one vocabulary, as opus-mt has them.
+
+        `encode` splits text as the source's model does, `encode_target` as the target's, and
+        `decode` joins what the target's has split. The order of tokens is that of `from_file`.
+        Punctuation is left as it is, which `transformers` changes where sacremoses is installed.
+
+        Args:
+          source, target: the models, "source.spm" and "target.spm".
+          vocabulary: a JSON object, from each token to its id: "vocab.json".
+
+        Raises:
+          FileNotFoundError: there is no such file.
+          ModuleNotFoundError: sentencepiece is not installed.
+          ValueError: a file is damaged, or the vocabulary lacks an unknown token.
+        """
+        paths = {"source": source, "target": target, "vocabulary": vocabulary}
+        for name, path in paths.items():
+            if not os.path.isfile(path):
+                raise FileNotFoundError(f"`{name}` must name a file; {path} does not exist.")
+        files = (Path(path).read_bytes() for path in paths.values())
+        return cls(given.read_pair(*files, name=str(Path(source).parent)))
+
+    @classmethod
+    def of_bytes(cls) -> "Tokenizer":
+        """A tokenizer whose tokens are the bytes of UTF-8, with the ids of ByT5.
+
+        >>> tokenizer = Tokenizer.of_bytes()
+        >>> tokenizer.decode(tokenizer.encode("año")), len(tokenizer.encode("año"))
+        ('año', 4)
+        """
+        return cls(given.of_bytes())
+
+    @typed_calls
+    def of_languages(self, *, source: str = "", target: str = "") -> "Tokenizer":
+        """The same, whose sources and targets begin with tokens, as models of many languages ask.
+
+        `encode` puts the token of the source first, `encode_target` that of the target. A search
+        is given the latter as the first of its `DecodingOptions.prefix`.
+
+        Args:
+          source, target: names of tokens, such as "eng_Latn" and "fra_Latn"; "" for none.
+
+        Raises:
+          ValueError: there is no such token, or the tokenizer was learned here.
+        """
+        if not isinstance(self._pieces, given.Given):
+            raise ValueError(
+                "`of_languages` must be asked of a tokenizer that was read from a file made "
+                "elsewhere; this one was learned here, and has no tokens of languages."
+            )
+        return Tokenizer(self._pieces.of_languages(source, target))
+
+    @classmethod
+    @typed_calls
     def load(cls, path: str | PathLike) -> "Tokenizer":
         """Loads a file written by `save`.
 
@@ -174,11 +234,11 @@ class Tokenizer:
         return self._pieces.to_text()
 
     @property
-    def file(self) -> tuple[str, bytes]:
-        """The name and content of the file that other libraries read."""
+    def files(self) -> dict[str, bytes]:
+        """The files that other libraries read, by their names."""
         if isinstance(self._pieces, given.Given):
-            return self._pieces.file
-        return "tokenizer.json", self.to_text().encode()
+            return self._pieces.files
+        return {"tokenizer.json": self.to_text().encode()}
 
     @property
     def is_given(self) -> bool:
@@ -216,6 +276,12 @@ class Tokenizer:
                 f"`text` must be text; got {checks.said(text)}. For several use `encode_batch`."
             )
         return self._pieces.encode(text)
+
+    @typed_calls
+    def encode_target(self, text: str) -> list[int]:
+        """Ids of a text of the target language: those of `encode` where it is split alike."""
+        own = self._pieces
+        return own.encode_target(text) if isinstance(own, given.Given) else self.encode(text)
 
     @typed_calls
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:

@@ -1,5 +1,6 @@
 """Tokenizers of other libraries behind one interface, `types.Backend`."""
 
+import base64
 import json
 from collections.abc import Sequence
 
@@ -107,3 +108,101 @@ class SentencePiece:
 
     def decode(self, ids: Sequence[int]) -> str:
         return self._processor.decode_ids(list(ids))
+
+
+class SentencePiecePair:
+    """SentencePiece models of a source and a target language, over one vocabulary, as opus-mt has.
+
+    Pieces of the source's model are tokens of the vocabulary where it has them, and unknown where
+    not. A source that begins with a language, as ">>fra<< Good day.", begins with its token.
+
+    Args:
+      content: a JSON object with both models in base64, and the id of each token.
+
+    Raises:
+      ModuleNotFoundError: sentencepiece is not installed.
+      Exception: it holds no such models.
+    """
+
+    kind, reads_all = "sentencepiece", False
+
+    def __init__(self, content: bytes):
+        kept = json.loads(content)
+        models = (base64.b64decode(kept[name]) for name in ("source", "target"))
+        self._source, self._target = (SentencePiece(x)._processor for x in models)
+        self._ids: dict[str, int] = kept["vocabulary"]
+        self._labels = {i: token for token, i in self._ids.items()}
+        found = {role: [self._ids.get(name) for name in names] for role, names in USUAL.items()}
+        firsts = {
+            role: next((i for i in ids if i is not None), None) for role, ids in found.items()
+        }
+        self.special = {role: i for role, i in firsts.items() if i is not None}
+        self._unknown = self.special["unknown"]
+
+    def ids(self) -> list[int]:
+        return sorted(self._labels)
+
+    def id_of(self, token: str) -> int | None:
+        return self._ids.get(token)
+
+    def label(self, id: int) -> str | None:
+        return self._labels.get(id)
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        return [[i for i, _ in self.parts(text)] for text in texts]
+
+    def encode_target(self, text: str) -> list[int]:
+        """Ids of a text of the target language."""
+        return [
+            self._ids.get(piece, self._unknown) for piece in self._target.encode_as_pieces(text)
+        ]
+
+    def parts(self, text: str) -> list[tuple[int, str]]:
+        language, rest = _language(text)
+        pieces = [*language, *self._source.encode_as_pieces(rest)]
+        return [(self._ids.get(piece, self._unknown), piece) for piece in pieces]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        pieces = [self._labels[i] for i in ids]
+        return self._target.decode_pieces(pieces).replace("▁", " ").strip()
+
+
+class Bytes:
+    """Bytes of UTF-8, as ByT5 has them: after padding, end and unknown.
+
+    Reference: Xue et al. 2022, arXiv:2105.13626, section 3.1.
+    """
+
+    kind, reads_all = "byte", True
+    special = {"padding": 0, "end": 1, "unknown": 2}
+    _NAMES = ("<pad>", "</s>", "<unk>")
+
+    def ids(self) -> list[int]:
+        return list(range(len(self._NAMES) + 256))
+
+    def id_of(self, token: str) -> int | None:
+        return next((i for i in self.ids() if self.label(i) == token), None)
+
+    def label(self, id: int) -> str | None:
+        byte = id - len(self._NAMES)
+        if byte < 0:
+            return self._NAMES[id]
+        return chr(byte) if 32 < byte < 127 else f"<0x{byte:02X}>"
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        return [[byte + len(self._NAMES) for byte in text.encode()] for text in texts]
+
+    def parts(self, text: str) -> list[tuple[int, str]]:
+        return [(i, str(self.label(i))) for i in self.encode_batch([text])[0]]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        first = len(self._NAMES)
+        return bytes(i - first for i in ids if i >= first).decode(errors="ignore")
+
+
+def _language(text: str) -> tuple[list[str], str]:
+    """The language that a text begins with, if it does, and the rest."""
+    end = text.find("<<")
+    if not text.startswith(">>") or end < 0:
+        return [], text
+    return [text[: end + 2]], text[end + 2 :]

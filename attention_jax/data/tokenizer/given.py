@@ -7,12 +7,20 @@ from typing import NamedTuple
 
 from attention_jax.core import checks
 from attention_jax.data.text_files import unicode_form
-from attention_jax.data.tokenizer.backends import USUAL, HuggingFace, SentencePiece
+from attention_jax.data.tokenizer.backends import (
+    USUAL,
+    Bytes,
+    HuggingFace,
+    SentencePiece,
+    SentencePiecePair,
+)
 from attention_jax.data.tokenizer.types import SPECIAL_ROLES, Backend
 from attention_jax.data.types import EOS, SPECIAL_TOKENS, UNKNOWN
 
 _FORMAT = "format"  # key of a kept file that no tokenizer.json has
 _HUGGING_FACE, _SENTENCEPIECE = "tokenizer.json", "sentencepiece"
+_PAIR, _BYTES = "sentencepiece of two languages", "bytes"
+_LATER = ("source_token", "target_token")
 
 
 class Options(NamedTuple):
@@ -22,11 +30,15 @@ class Options(NamedTuple):
       special_tokens: names of padding, begin, end and unknown; () for those that it is known by.
       lowercase: text is lower-cased first.
       unicode: normal form in which text is put first.
+      source_token: with which each source begins, such as the name of its language; "" for none.
+      target_token: likewise each target.
     """
 
     special_tokens: tuple[str, ...] = ()
     lowercase: bool = False
     unicode: str = "none"
+    source_token: str = ""
+    target_token: str = ""
 
 
 class Given:
@@ -48,24 +60,63 @@ class Given:
             if theirs is not None
         }
         self._backend, self._content, self._options = backend, content, options
+        self._first = [self._ids_of(x) for x in (options.source_token, options.target_token)]
         self.kind, self.size = backend.kind, len(self._theirs)
 
     @property
-    def file(self) -> tuple[str, bytes]:
-        """The file that it was read from, by the name that other libraries look for."""
+    def files(self) -> dict[str, bytes]:
+        """The files that it was read from, by the names that other libraries look for."""
+        if isinstance(self._backend, SentencePiecePair):
+            kept = json.loads(self._content)
+            models = {f"{name}.spm": base64.b64decode(kept[name]) for name in ("source", "target")}
+            vocabulary = json.dumps(kept["vocabulary"], ensure_ascii=False)
+            return models | {"vocab.json": vocabulary.encode()}
+        if isinstance(self._backend, Bytes):
+            return {"tokenizer_config.json": self._content}
         own = _HUGGING_FACE if isinstance(self._backend, HuggingFace) else "tokenizer.model"
-        return own, self._content
+        return {own: self._content}
 
     def theirs(self, ids: Sequence[int]) -> list[int | None]:
         """The file's own ids; None for special tokens that it has not."""
         return [self._theirs[i] for i in ids]
 
+    def of_languages(self, source: str, target: str) -> "Given":
+        """The same, whose sources and targets begin with a token; "" for none."""
+        options = self._options._replace(source_token=source, target_token=target)
+        return Given(self._backend, self._content, options)
+
+    def _ids_of(self, token: str) -> list[int]:
+        """Our id of a token by its name; none of none.
+
+        Raises:
+          ValueError: there is no such token.
+        """
+        if not token:
+            return []
+        theirs = self._backend.id_of(token)
+        if theirs is None:
+            raise ValueError(
+                f"`source` and `target` must name tokens of the file; it has no {token!r}. "
+                "`tokens(range(size))` lists them."
+            )
+        return [self._ours[theirs]]
+
     def encode(self, text: str) -> list[int]:
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        found = self._backend.encode_batch([self._prepared(text) for text in texts])
-        return [[self._ours[i] for i in ids] for ids in found]
+        return [[*self._first[0], *ids] for ids in self._bare([self._prepared(x) for x in texts])]
+
+    def _bare(self, prepared: Sequence[str]) -> list[list[int]]:
+        return [[self._ours[i] for i in ids] for ids in self._backend.encode_batch(prepared)]
+
+    def encode_target(self, text: str) -> list[int]:
+        """Ids of a text of the target language, which may have a model and a token of its own."""
+        prepared = self._prepared(text)
+        if not isinstance(self._backend, SentencePiecePair):
+            return [*self._first[1], *self._bare([prepared])[0]]
+        ids = self._backend.encode_target(prepared)
+        return [*self._first[1], *(self._ours[i] for i in ids)]
 
     def decode(self, ids: Sequence[int]) -> str:
         theirs = self.theirs([i for i in ids if UNKNOWN < i < self.size])
@@ -85,9 +136,17 @@ class Given:
     def to_text(self) -> str:
         if isinstance(self._backend, HuggingFace):
             form, content = _HUGGING_FACE, json.loads(self._content.decode("utf-8-sig"))
+        elif isinstance(self._backend, SentencePiecePair):
+            form, content = _PAIR, json.loads(self._content)
+        elif isinstance(self._backend, Bytes):
+            form, content = _BYTES, None
         else:
             form, content = _SENTENCEPIECE, base64.b64encode(self._content).decode()
-        kept = {_FORMAT: form, **self._options._asdict(), "content": content}
+        options = self._options._asdict()
+        for name in _LATER:
+            if not options[name]:  # as files were before there was such an option
+                del options[name]
+        kept = {_FORMAT: form, **options, "content": content}
         return json.dumps(kept, ensure_ascii=False) + "\n"
 
     def _prepared(self, text: str) -> str:
@@ -135,11 +194,54 @@ def restored(content: bytes) -> Given:
     """
     kept = json.loads(content)
     options = Options(tuple(kept["special_tokens"]), kept["lowercase"], kept["unicode"])
+    options = options._replace(**{name: kept[name] for name in _LATER if name in kept})
     if kept[_FORMAT] == _SENTENCEPIECE:
         own = base64.b64decode(kept["content"])
         return Given(SentencePiece(own), own, options)
+    if kept[_FORMAT] == _BYTES:
+        return of_bytes(options)
     own = json.dumps(kept["content"], ensure_ascii=False).encode()
-    return Given(HuggingFace(own), own, options)
+    backend = SentencePiecePair if kept[_FORMAT] == _PAIR else HuggingFace
+    return Given(backend(own), own, options)
+
+
+def of_bytes(options: Options | None = None) -> Given:
+    """Pieces that are bytes, for which there is no file but a word of what they are."""
+    own, content = Bytes(), json.dumps({"tokenizer_class": "ByT5Tokenizer"}).encode()
+    if options is None:
+        options = Options(_special(own, (), name="ByT5", argument="path"))
+    return Given(own, content, options)
+
+
+def read_pair(source: bytes, target: bytes, vocabulary: bytes, *, name: str) -> Given:
+    """Pieces of two SentencePiece models over one vocabulary.
+
+    Args:
+      source, target: the models.
+      vocabulary: a JSON object, from each token to its id.
+      name: of the files' folder, for errors.
+
+    Raises:
+      ModuleNotFoundError: sentencepiece is not installed.
+      ValueError: one of them is damaged, or the vocabulary lacks an unknown token.
+    """
+    try:
+        kept = {
+            "source": base64.b64encode(source).decode(),
+            "target": base64.b64encode(target).decode(),
+            "vocabulary": {str(token): int(i) for token, i in json.loads(vocabulary).items()},
+        }
+        content = json.dumps(kept, ensure_ascii=False).encode()
+        backend = SentencePiecePair(content)
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:  # the libraries raise bare Exceptions
+        raise ValueError(
+            f"{name} must hold two SentencePiece models and a vocabulary with an unknown token; it "
+            f"does not ({checks.reason(error)}). Fetch the files anew."
+        ) from error
+    special = _special(backend, (), name=name, argument="path")
+    return Given(backend, content, Options(special))
 
 
 def _special(

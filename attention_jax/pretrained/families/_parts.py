@@ -6,7 +6,8 @@ from typing import Any
 
 from attention_jax import variants
 from attention_jax.core import checks
-from attention_jax.nn.transformer import in_turn
+from attention_jax.models.seq2seq import Seq2SeqConfig
+from attention_jax.nn.transformer import TransformerConfig, in_turn
 from attention_jax.pretrained.types import SAME, TRANSPOSED, Described, Form, Rule, Settings
 
 # Activations by the names of `transformers`.
@@ -110,6 +111,21 @@ def windows_of(config: Any, kind: str) -> tuple[str, Described]:
             f"{variants.label(config.attention)!r}. With `qk_norm` it could be written as qwen3."
         )
     return kind, {"sliding_window": size}
+
+
+def sides(config: Seq2SeqConfig, family: str) -> tuple[TransformerConfig, TransformerConfig]:
+    """The encoder's and the decoder's configuration.
+
+    Raises:
+      ValueError: one of them is none of a Transformer.
+    """
+    encoder, decoder = config
+    if not (isinstance(encoder, TransformerConfig) and isinstance(decoder, TransformerConfig)):
+        raise ValueError(
+            f"Both sides of a model must be Transformers to be written as {family}; got "
+            f"{type(encoder).__name__} and {type(decoder).__name__}. Export a program of it."
+        )
+    return encoder, decoder
 
 
 def refused_attention(config: Any, family: str, *allowed: str) -> None:
