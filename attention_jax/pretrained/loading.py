@@ -5,6 +5,7 @@ model = loaded.model               # an `nn.protocols.Seq2Seq`, `Language` or `C
 save(loaded, "out")                # what the other library reads again
 """
 
+from collections.abc import Mapping
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -68,6 +69,8 @@ class Pretrained(NamedTuple):
 def load(
     path: str | PathLike[str],
     *,
+    family: str | None = None,
+    settings: Mapping[str, object] | None = None,
     dtype: str = "float32",
     mesh: Mesh | None = None,
 ) -> Pretrained:
@@ -77,7 +80,10 @@ def load(
     memory.
 
     Args:
-      path: a folder with config.json, or a .gguf file, or a folder with one.
+      path: a folder with config.json, or a .gguf file, or a folder with one; or a file of weights,
+        where the family is named.
+      family: one of `families.names()`, for weights without config.json; None for what that says.
+      settings: what a config.json would say for the family, beside its defaults.
       dtype: of the computation, "float32" or "bfloat16"; parameters are float32.
       mesh: of `parallel.make_mesh`; parameters are divided over it as they come.
 
@@ -85,15 +91,13 @@ def load(
       FileNotFoundError: a file is missing.
       ValueError: the family is not known, or the files are damaged, or do not fit each other.
     """
-    settings, found, tokenizer = source_of(Path(path))
-    family = families.of_type(settings)
-    content = tensors.renamed(tensors.without(found, family.prefix), family.older)
-    tokenizer = tokenizer if family.has_tokens else None
-    config = replaced(family.config(settings), dtype=dtype)
-    order = _order(family, settings, config, tokenizer)
-    return assemble(
-        family, config, content, order, settings=settings, tokenizer=tokenizer, mesh=mesh
-    )
+    said, found, tokenizer = source_of(Path(path), family, settings)
+    own = families.of_type(said) if family is None else families.get(family)
+    content = tensors.renamed(tensors.without(found, own.prefix), own.older)
+    tokenizer = tokenizer if own.has_tokens else None
+    config = replaced(own.config(said), dtype=dtype)
+    order = _order(own, said, config, tokenizer)
+    return assemble(own, config, content, order, settings=said, tokenizer=tokenizer, mesh=mesh)
 
 
 def assemble(

@@ -7,14 +7,7 @@ from flax import nnx
 from attention_jax.models.image_transformer import VisionTransformer
 from attention_jax.nn.patches import ImageConfig, Pixels
 from attention_jax.nn.transformer import TransformerConfig
-from attention_jax.pretrained.families._parts import (
-    ACTIVATIONS,
-    linear,
-    norm,
-    refused,
-    refused_attention,
-    word,
-)
+from attention_jax.pretrained.families._parts import ACTIVATIONS, linear, norm, refused, word
 from attention_jax.pretrained.types import Described, Form, Rule, Settings, Special
 
 HEADED = "ForImageClassification"
@@ -88,7 +81,7 @@ def described_of(config: VisionConfig, family: str) -> Described:
     refused(own, family, norm="pre", norm_kind="layer", biases="all", positions="learned")
     refused(own, family, qk_norm=False, kv_heads=None, head_width=None, embedding_norm=False)
     refused(own, family, value_width=None, recurrence=None)
-    refused_attention(own, family, "scaled_dot")
+    refused(own, family, attention="scaled_dot")
     found = {
         "model_type": family,
         "hidden_size": own.width,
