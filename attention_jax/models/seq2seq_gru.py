@@ -140,9 +140,7 @@ class Seq2SeqGRU(nnx.Module):
         self.writer = GRU(inputs, width, dtype=dtype, rngs=rngs)
         size = width * (2 if config.attentive else 1)
         self.output = Linear(size, config.vocabulary_size, dtype=dtype, rngs=rngs)
-        self.vector = (
-            nnx.Param(SPREAD * rngs.params.normal((width,))) if config.attentive else None
-        )
+        self.vector = nnx.Param(SPREAD * rngs.params.normal((width,))) if config.attentive else None
 
     def encode(
         self,

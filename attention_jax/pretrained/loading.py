@@ -121,6 +121,7 @@ def assemble(
     rules = ordered(names, family, order)
     table.check_all_used(rules, content.names, family.ignored)
     made = {} if order is None or own == config else _made(rules, own, order)
+    made |= table.zeros([] if family.zeros is None else family.zeros(own), abstract)
     params = table.read(rules, content, abstract, made=made, put=partial(_put, mesh=mesh))
     return Pretrained(family, own, graphdef, params, tokenizer, order, dict(settings.values))
 
@@ -154,7 +155,7 @@ def _silenced(config: Config, family: Family, order: Order) -> Config:
 def _made(rules: list[Rule], config: Config, order: Order) -> dict[str, np.ndarray]:
     """Parameters that no tensor holds: the bias that silences tokens."""
     known = {path for rule in rules for path in rule.paths}
-    if not getattr(config, _BIAS, False) or _BIAS in known:
+    if not getattr(getattr(config, "transformer", config), _BIAS, False) or _BIAS in known:
         return {}
     return {_BIAS: order.silence(np.zeros(config.vocabulary_size, np.float32))}
 

@@ -167,6 +167,7 @@ class Family(NamedTuple):
       ignored: patterns of names that files hold and nobody needs.
       writes_tokens: whether its logits are of tokens.
       has_tokens: whether it has a vocabulary at all.
+      zeros: paths of parameters that are zeros, and that no tensor holds.
       older: names of earlier files, each a pattern and what stands in place of it in the table.
     """
 
@@ -184,6 +185,7 @@ class Family(NamedTuple):
     ignored: tuple[str, ...] = ()
     writes_tokens: bool = True
     has_tokens: bool = True
+    zeros: Callable[[Config], list[str]] | None = None
     older: tuple[tuple[str, str], ...] = ()
 
     def full_name(self, theirs: str) -> str:

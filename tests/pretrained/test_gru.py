@@ -36,10 +36,10 @@ WORDS = (
 KHMER = (
     "sokha srolanh khnhom bong oun phnom penh siem reap battambang kampot kep takeo kandal prey "
     "veng svay rieng kratie mondulkiri ratanakiri pursat pailin chan dara bopha sophea vanna rith "
-    "sopheap sreymom kunthea makara meas ream kosal vuthy piseth sambath narin chenda devi leakhena "
-    "mealea nary phalla ratha samnang theary vicheka visal borey chantrea kalyan malis oudom "
-    "pheakdey rachana sovann tola veasna baksey chamkar domrey krabei kro saing moan tea trei "
-    "psar salarean wat phteah tonle mekong sap bassac angkor bayon banteay ta prohm neak pean "
+    "sopheap sreymom kunthea makara meas ream kosal vuthy piseth sambath narin chenda devi "
+    "leakhena mealea nary phalla ratha samnang theary vicheka visal borey chantrea kalyan malis "
+    "oudom pheakdey rachana sovann tola veasna baksey chamkar domrey krabei kro saing moan tea "
+    "trei psar salarean wat phteah tonle mekong sap bassac angkor bayon banteay ta prohm neak pean "
     "preah khan sra srang mebon roluos lolei bakong preap thom touch laor sab baay teuk sach"
 ).split()
 
@@ -148,9 +148,7 @@ def their_writing(weights, source, *, begin, end, most):
 
 def test_khmer_of_words_is_that_of_the_equations():
     h5py = pytest.importorskip("h5py", reason="h5py is not installed: it reads Keras' weights")
-    path = installed(
-        "khmer_transliterator", "weights/bi_gru_attention_khmer_transliterator.keras"
-    )
+    path = installed("khmer_transliterator", "weights/bi_gru_attention_khmer_transliterator.keras")
     with zipfile.ZipFile(path) as archive:
         file = h5py.File(io.BytesIO(archive.read("model.weights.h5")), "r")
     weights = {}

@@ -11,6 +11,7 @@ from attention_jax.pretrained.families._parts import ACTIVATIONS, linear, norm, 
 from attention_jax.pretrained.types import Described, Form, Rule, Settings, Special
 
 HEADED = "ForImageClassification"
+CENTERED = Pixels()
 IMAGENET = Pixels((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 PROCESSOR = "preprocessor_config.json"
 
@@ -29,7 +30,7 @@ class VisionConfig(NamedTuple):
     registers: int = 0
     places: str = "each"
     head: bool = True
-    pixels: Pixels = Pixels()
+    pixels: Pixels = CENTERED
 
 
 def build(config: VisionConfig, rngs: nnx.Rngs) -> VisionTransformer:

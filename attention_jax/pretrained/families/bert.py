@@ -4,8 +4,6 @@ Reference: Devlin et al. 2019, arXiv:1810.04805; names: `transformers`, `BertMod
 as of masked language models, are not read.
 """
 
-from flax import nnx
-
 from attention_jax.models.text_encoder import TextEncoder, TextEncoderConfig
 from attention_jax.nn.transformer import TransformerConfig
 from attention_jax.pretrained.families._parts import ACTIVATIONS, linear, norm, refused, word

@@ -8,11 +8,9 @@ Reference: Park and Kim 2019, the package g2p-en 2.1.0 on PyPI.
 
 from collections.abc import Iterable
 
-from flax import nnx
-
 from attention_jax.data.types import EOS, UNKNOWN
 from attention_jax.models.seq2seq_gru import GRUConfig, Seq2SeqGRU
-from attention_jax.pretrained.families._parts import linear, refused
+from attention_jax.pretrained.families._parts import refused
 from attention_jax.pretrained.types import (
     TRANSPOSED,
     Described,

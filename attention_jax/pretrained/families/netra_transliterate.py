@@ -8,8 +8,6 @@ its positions are real. Reference: Nhem 2025, the package netra-transliterate 1.
 Keras.
 """
 
-from flax import nnx
-
 from attention_jax.models.seq2seq_gru import GRUConfig, Seq2SeqGRU
 from attention_jax.pretrained.families._parts import refused
 from attention_jax.pretrained.types import Described, Family, Form, Rule, Settings, Special, Tensor
