@@ -53,8 +53,9 @@ class WhisperConfig(NamedTuple):
         """Raises ValueError where a field is of another type, or out of its range."""
         plain_types.check_fields(self)
         self.transformer.check()
+        for name in ("features", "layers", "heads", "feed_forward", "positions"):
+            checks.positive(name, getattr(self, name))
         self.encoder.check()
-        checks.positive("features", self.features)
 
 
 class WhisperEncoder(TransformerEncoder):

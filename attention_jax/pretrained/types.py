@@ -78,7 +78,7 @@ class Settings:
         self,
         values: Mapping[str, Any],
         name: str = "config.json",
-        beside: Mapping[str, Mapping[str, Any]] | None = None,
+        beside: Mapping[str, Mapping[str, object]] | None = None,
     ):
         self.values, self.name, self._beside = values, name, beside or {}
 
@@ -126,7 +126,7 @@ class Settings:
             self.choose(key, dict.fromkeys(allowed))
 
 
-def replaced(config: Config, **changes: Any) -> Config:
+def replaced(config: Config, **changes: object) -> Config:
     """A configuration with fields changed: its own, or those of the `transformer` within it."""
     own = {name: value for name, value in changes.items() if name in config._fields}
     if len(own) < len(changes):

@@ -42,7 +42,7 @@ def build(config: VisionConfig, rngs: nnx.Rngs) -> VisionTransformer:
 
 
 def config_of(settings: Settings, *, pixels: Pixels) -> VisionConfig:
-    """What all of them say; `pixels` where the folder does not say how they are scaled."""
+    """The configuration that all share; `pixels` where the folder says nothing of them."""
     settings.refuse("qkv_bias", (True,))
     head = any(HEADED in kind for kind in settings.get("architectures", ()))
     classes = settings.get("num_labels", len(settings.get("id2label", (0, 1))))
@@ -73,7 +73,7 @@ def _pixels(settings: Settings, usual: Pixels) -> Pixels:
 
 
 def described_of(config: VisionConfig, family: str) -> Described:
-    """What all of them say of our configuration.
+    """The config.json that all share, of our configuration.
 
     Raises:
       ValueError: none of the family is so.

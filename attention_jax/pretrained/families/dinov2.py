@@ -56,7 +56,7 @@ def described(config: VisionConfig) -> Described:
 
 
 def described_as(config: VisionConfig, name: str) -> Described:
-    """What both kinds say, without registers and with them."""
+    """The config.json of both kinds, without registers and with them."""
     own = config.transformer
     refused(config, name, pooling="both", places="each")
     found = described_of(config, name)
