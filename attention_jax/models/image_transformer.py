@@ -85,6 +85,7 @@ class VisionTransformer(nnx.Module):
         checks.one_of("places", places, PLACES)
         checks.one_of("stem", stem, tuple(STEMS))
         checks.natural("registers", registers)
+        plain_types.flags(head=head)
         plain_types.of_kind("image", image, ImageConfig)
         image.check(cut=True)
         plain_types.of_kind("config", config, TransformerConfig)
@@ -95,8 +96,7 @@ class VisionTransformer(nnx.Module):
         self.register_count, self.placed = registers, places
         self.has_token = pooling in ("token", *MORE_POOLINGS)
         self.tokens = int(self.has_token) + registers  # positions before the patches
-        width, dtype = config.width, jnp.dtype(config.dtype)
-        self.embed = STEMS[stem](image, width, dtype=config.dtype, rngs=rngs)
+        self.embed = STEMS[stem](image, config.width, dtype=config.dtype, rngs=rngs)
         self._learn_places(rngs)
         if config.rotary.axes == 2:
             grid = Grid(image.grid[1], first=self.tokens)
@@ -104,10 +104,16 @@ class VisionTransformer(nnx.Module):
         self.encoder = transformer.stack(PatchLayer, config, rngs=rngs)
         self.norm = transformer.last_norm(config, rngs=rngs)
         self.embedding_norm = transformer.embedding_norm(config, rngs=rngs)
+        self._learn_answer(head, rngs)
+
+    def _learn_answer(self, head: bool, rngs: nnx.Rngs) -> None:
+        """Makes what stands before the patches, and what reads the answer."""
+        config, pooling, count = self.config, self.pooling, self.register_count
+        width, dtype = config.width, jnp.dtype(config.dtype)
         if self.has_token:
             self.token = nnx.Param(SPREAD * rngs.params.normal((width,)))
-        if registers:
-            self.registers = nnx.Param(SPREAD * rngs.params.normal((registers, width)))
+        if count:
+            self.registers = nnx.Param(SPREAD * rngs.params.normal((count, width)))
         if pooling == "attention":
             variant = variant_at(config, "cross")
             self.pool = AttentionPooling(

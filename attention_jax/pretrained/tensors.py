@@ -1,10 +1,12 @@
-"""Tensors by name, read one at a time: safetensors, whole or in parts, and numpy's .npz.
+"""Tensors by name, read one at a time: safetensors, whole or in parts, numpy's .npz, and Keras.
 
 A pickle is code that runs when it is read, and is refused.
 """
 
+import io
 import json
 import re
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +18,7 @@ from attention_jax.core.extras import needed
 from attention_jax.pretrained.types import Tensor
 
 INDEX, WHOLE = "model.safetensors.index.json", "model.safetensors"
+KERAS, WEIGHTS = (".keras", ".h5"), "model.weights.h5"  # the second within the first
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
@@ -69,11 +72,13 @@ def opened(path: Path) -> Tensors:
         raise FileNotFoundError(f"`path` must name a checkpoint; {path} does not exist.")
     if path.suffix == ".npz":
         return _of_npz(path)
+    if path.suffix in KERAS:
+        return _of_keras(path)
     if path.suffix == ".safetensors":
         return _of_safetensors([path])
     raise ValueError(
-        f"`path` must name a .safetensors or .npz file, or a folder with one; got {path}. Convert "
-        "the weights with the library that wrote them."
+        f"`path` must name a .safetensors, .npz, .keras or .h5 file, or a folder with the first; "
+        f"got {path}. Convert the weights with the library that wrote them."
     )
 
 
@@ -135,6 +140,25 @@ def _of_npz(path: Path) -> Tensors:
             "Fetch it anew."
         ) from error
     return Tensors(names, lambda name: content[name])
+
+
+def _of_keras(path: Path) -> Tensors:
+    """The arrays of an HDF5 file, by their paths; a .keras file is an archive that holds one."""
+    with needed("keras"):
+        import h5py
+    try:
+        source: Any = path
+        if path.suffix == ".keras":
+            with zipfile.ZipFile(path) as archive:
+                source = io.BytesIO(archive.read(WEIGHTS))
+        file, names = h5py.File(source, "r"), []
+        file.visititems(lambda n, x: names.append(n) if isinstance(x, h5py.Dataset) else None)
+    except Exception as error:  # zipfile and h5py raise each their own
+        raise ValueError(
+            f"{path} must be a file of Keras with weights; it cannot be read "
+            f"({checks.reason(error)}). Fetch it anew."
+        ) from error
+    return Tensors(tuple(names), lambda name: np.asarray(file[name]))
 
 
 def _pickled(path: Path) -> ValueError:

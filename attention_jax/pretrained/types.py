@@ -82,7 +82,7 @@ class Settings:
         self,
         values: Mapping[str, Any],
         name: str = "config.json",
-        beside: Mapping[str, Mapping[str, Any]] | None = None,
+        beside: Mapping[str, Mapping[str, object]] | None = None,
         tensors: Sequence[str] = (),
     ):
         self.values, self.name, self._beside = values, name, beside or {}
@@ -136,7 +136,7 @@ class Settings:
             self.choose(key, dict.fromkeys(allowed))
 
 
-def replaced(config: Config, **changes: Any) -> Config:
+def replaced(config: Config, **changes: object) -> Config:
     """A configuration with fields changed: its own, or those of the `transformer` within it.
 
     Of an encoder and a decoder, those of both.
@@ -182,6 +182,7 @@ class Family(NamedTuple):
       ignored: patterns of names that files hold and nobody needs.
       writes_tokens: whether its logits are of tokens.
       has_tokens: whether it has a vocabulary at all.
+      zeros: paths of parameters that are zeros, and that no tensor holds.
       older: names of earlier files, each a pattern and what stands in place of it in the table.
     """
 
@@ -199,6 +200,7 @@ class Family(NamedTuple):
     ignored: tuple[str, ...] = ()
     writes_tokens: bool = True
     has_tokens: bool = True
+    zeros: Callable[[Config], list[str]] | None = None
     older: tuple[tuple[str, str], ...] = ()
 
     def full_name(self, theirs: str) -> str:

@@ -63,6 +63,16 @@ CASES = {
         PAIRS,
         ["self_attention.layers.layers.0.attention encoder", "attention cross"],
     ),
+    "seq2seq gru": (
+        lambda rngs: models.Seq2SeqGRU(models.GRUConfig(9, 9, 8, 8), rngs=rngs),
+        PAIRS,
+        ["attention cross"],
+    ),
+    "text encoder": (
+        lambda rngs: models.TextEncoder(models.TextEncoderConfig(SIZES), rngs=rngs),
+        PAIRS,
+        ["stack.layers.0.attention encoder"],
+    ),
     "ctc": (ctc, SPEECH, ["encoder.layers.layers.0.attention encoder"]),
     "language transformer": (
         lambda rngs: models.TransformerLM(SIZES._replace(scan=True), rngs=rngs),

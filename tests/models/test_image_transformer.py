@@ -8,17 +8,17 @@ from flax import nnx
 
 from attention_jax.core.rotary import Rotary
 from attention_jax.models.image_transformer import VisionTransformer
-from attention_jax.nn.patches import ImageConfig
-from attention_jax.nn.transformer import TransformerConfig
+from attention_jax.nn.patches import ImageConfig, Pixels
+from attention_jax.nn.transformer import Residual, TransformerConfig
 from tests.support.equations import linear, norm, numbers
 
 IMAGE = ImageConfig(6, 4, 1, patch=2)
 SIZES = {"vocabulary_size": 5, "width": 8, "layers": 2, "heads": 2, "feed_forward": 16}
 
 
-def build(pooling="token", stem="linear", registers=0, **changes):
+def build(pooling="token", stem="linear", registers=0, places="axes", **changes):
     config = TransformerConfig(**(SIZES | changes))
-    own = {"pooling": pooling, "stem": stem, "registers": registers}
+    own = {"pooling": pooling, "stem": stem, "registers": registers, "places": places}
     return VisionTransformer(IMAGE, config, **own, rngs=nnx.Rngs(0))
 
 
@@ -195,3 +195,81 @@ def test_half_the_precision_is_close(images):
 def test_what_cannot_be_built_is_named(wrong, message):
     with pytest.raises(ValueError, match=message):
         build(**wrong)
+
+
+def test_places_of_each_patch_are_added_and_registers_have_none(images):
+    for places, count in (("each", 7), ("all", 9)):
+        model = build(registers=2, positions="learned", places=places)
+        assert model.each.shape == (count, 8)
+        found = np.asarray(model.encoder_input(images), np.float64)
+        first = count - 6
+        own = numbers(model.each)
+        plain = np.asarray(model.embed(2 * images - 1), np.float64)
+        np.testing.assert_allclose(found[:, 3:], plain + own[first:], rtol=1e-5, atol=1e-6)
+        before = np.concatenate([numbers(model.token)[None], numbers(model.registers)])
+        before[:first] += own[:first]
+        np.testing.assert_allclose(found[:, :3], np.stack([before] * 3), rtol=1e-5, atol=1e-6)
+
+
+def test_two_answers_are_averaged_and_two_vectors_stand_side_by_side(images):
+    model = build(pooling="distilled", registers=1)
+    states = np.asarray(model.states(images), np.float64)
+    wanted = (linear(model.head, states[:, 0]) + linear(model.other_head, states[:, 1])) / 2
+    np.testing.assert_allclose(model.classify(images), wanted, rtol=1e-5, atol=1e-6)
+    model = build(pooling="both", registers=1)
+    states = np.asarray(model.states(images), np.float64)
+    joined = np.concatenate([states[:, 0], states[:, 2:].mean(1)], axis=-1)
+    np.testing.assert_allclose(
+        model.classify(images), linear(model.head, joined), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_pixels_are_scaled_by_channel(images):
+    model = build()
+    model.pixels = Pixels((0.3,), (0.2,))
+    other = build()
+    wanted = other.classify(((images - 0.3) / 0.2 + 1) / 2)
+    np.testing.assert_allclose(model.classify(images), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_resized_model_keeps_all_but_its_places(images):
+    model = build(positions="learned", places="each")
+    same = model.resized(IMAGE)
+    np.testing.assert_allclose(same.classify(images), model.classify(images), rtol=1e-5, atol=1e-6)
+    larger = model.resized(ImageConfig(8, 6, 1, patch=2))
+    assert larger.classify(jnp.ones((1, 8, 6, 1))).shape == (1, 5)
+    np.testing.assert_array_equal(larger.each[...][0], model.each[...][0])
+    assert model.each.shape == (7, 8)
+
+
+@pytest.mark.parametrize(
+    ("choices", "said"),
+    [
+        ({"pooling": "distilled"}, "`registers` must be at least 1"),
+        ({"places": "each"}, "`places` must be 'axes' where positions are not learned"),
+        ({"places": "some"}, "`places` must be one of 'axes', 'each', 'all'"),
+    ],
+)
+def test_choices_that_do_not_go_together_are_refused(choices, said):
+    with pytest.raises(ValueError, match=said):
+        build(**choices)
+
+
+def test_only_places_of_each_patch_are_resized():
+    with pytest.raises(ValueError, match="`image` must have the channels and patches"):
+        build(positions="learned").resized(ImageConfig(8, 6, 1, patch=2))
+
+
+def test_a_gain_of_each_channel_stands_before_the_shortcut(draw):
+    config = TransformerConfig(5, 8, layers=1, heads=2, feed_forward=12, layer_scale=0.5)
+    plain, scaled = (
+        Residual(own, rngs=nnx.Rngs(0)) for own in (config._replace(layer_scale=None), config)
+    )
+    x, update = draw(1, 3, 8), draw(1, 3, 8)
+    gains = draw(8)
+    scaled.gains[...] = gains
+    wanted = np.asarray(x, np.float64) + np.asarray(gains) * np.asarray(update)
+    np.testing.assert_allclose(scaled.add(x, update), wanted, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(plain.add(x, update), x + update, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="`layer_scale` must be"):
+        config._replace(layer_scale=0.0).check()

@@ -20,7 +20,9 @@ def test_each_new_vector_is_a_sum_of_sixteen(draw, after):
     grid = np.asarray(table, np.float64).reshape(*before, 2)
     wanted = np.zeros((*after, 2))
     for y, x in np.ndindex(*after):
-        down, across = ((i + 0.5) * n / k - 0.5 for i, n, k in zip((y, x), before, after))
+        down, across = (
+            (i + 0.5) * n / k - 0.5 for i, n, k in zip((y, x), before, after, strict=True)
+        )
         for row in range(-3, 7):
             for column in range(-3, 8):
                 held = grid[np.clip(row, 0, 2), np.clip(column, 0, 3)]

@@ -32,6 +32,22 @@ def vit(image=None, **given):
     return models.VisionTransformer(image, nn.TransformerConfig(**TRANSFORMER), rngs=RNGS, **given)
 
 
+def text(**given):
+    return models.TextEncoder(models.TextEncoderConfig(**given), rngs=RNGS)
+
+
+def gru(**given):
+    return models.Seq2SeqGRU(models.GRUConfig(**given), rngs=RNGS)
+
+
+def whisper(**given):
+    return models.whisper.whisper(models.WhisperConfig(**given), rngs=RNGS)
+
+
+def vectors(**given):
+    return models.VectorTransformer(models.VectorConfig(**given), rngs=RNGS)
+
+
 def cnn(**given):
     return models.CNN(nn.ImageConfig(8, 8), models.CNNConfig(**given), rngs=RNGS)
 
@@ -44,7 +60,7 @@ def speech(**given):
 TRANSFORMER = nn.TransformerConfig(9, 4, 1, 2, 1, 4)._asdict()
 RATES = {"dropout_rate": (0,), "attention_dropout_rate": (0,)}
 OPTIONAL = RATES | {"kv_heads": (None,), "cross_attention": (None,), "context": ("x",)}
-OPTIONAL |= {"norm_epsilon": (2.5,), "embedding_scale": (None,)}
+OPTIONAL |= {"norm_epsilon": (2.5,), "embedding_scale": (None,), "layer_scale": (2.5, None)}
 VARIANT = {"variant": "attention", "cross_attention": "attention"}
 ROWS = {
     "MultiHeadAttention": Row(
@@ -101,7 +117,23 @@ ROWS = {
     "TransformerConfig of a pair": Row(pair, TRANSFORMER, OPTIONAL, VARIANT),
     "RNNConfig": Row(rnn, nn.RNNConfig(9, 4)._asdict(), RATES),
     "VisionTransformer": Row(
-        vit, {"pooling": "mean", "stem": "linear", "registers": 1}, {"registers": (0,)}
+        vit,
+        {"pooling": "mean", "stem": "linear", "registers": 1, "places": "axes", "head": False},
+        {"registers": (0,)},
+    ),
+    "TextEncoderConfig": Row(
+        text,
+        {"transformer": nn.TransformerConfig(**TRANSFORMER), "token_types": 1, "pooler": False},
+        {"token_types": (0,)},
+    ),
+    "GRUConfig": Row(gru, models.GRUConfig(9, 9, 4, 4)._asdict() | {"attentive": True}),
+    "WhisperConfig": Row(
+        whisper, models.WhisperConfig(nn.TransformerConfig(**TRANSFORMER), 4, 1, 2, 4, 3)._asdict()
+    ),
+    "VectorConfig": Row(
+        vectors,
+        {"transformer": nn.TransformerConfig(**TRANSFORMER), "decoder_layers": 1},
+        {"decoder_layers": (None,)},
     ),
     "ImageConfig": Row(
         lambda **given: vit(nn.ImageConfig(**given)),

@@ -9,6 +9,7 @@ from flax import nnx
 from attention_jax import pretrained
 from attention_jax.pretrained import families
 from attention_jax.pretrained.loading import Pretrained
+from attention_jax.pretrained.types import Special
 from attention_jax.pretrained.vocabulary import order_of
 
 
@@ -40,22 +41,15 @@ def own_ids(order, theirs):
 
 
 def written(name: str, config, model: nnx.Module, folder: Path, *, special=None) -> Pretrained:
-    """A model of our own, written as one of a family, with special tokens where ours stand."""
+    """A model of our own, written as one of a family; special tokens stand first there too."""
     family = families.get(name)
     graphdef, state = nnx.split(model)
     order = None
     if family.has_tokens:
-        size = config.vocabulary_size
-        order = order_of(families_special(size) if special is None else special, size)
+        order = order_of(special or Special(*range(4)), config.vocabulary_size)
     made = Pretrained(family, config, graphdef, nnx.as_pure(state), None, order, {})
     pretrained.save(made, folder)
     return made
-
-
-def families_special(size: int):
-    from attention_jax.pretrained.types import Special
-
-    return Special(*range(min(size, 4)))
 
 
 def renamed(folder: Path, older: dict[str, str]) -> None:

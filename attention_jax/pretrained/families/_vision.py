@@ -7,17 +7,11 @@ from flax import nnx
 from attention_jax.models.image_transformer import VisionTransformer
 from attention_jax.nn.patches import ImageConfig, Pixels
 from attention_jax.nn.transformer import TransformerConfig
-from attention_jax.pretrained.families._parts import (
-    ACTIVATIONS,
-    linear,
-    norm,
-    refused,
-    refused_attention,
-    word,
-)
+from attention_jax.pretrained.families._parts import ACTIVATIONS, linear, norm, refused, word
 from attention_jax.pretrained.types import Described, Form, Rule, Settings, Special
 
 HEADED = "ForImageClassification"
+CENTERED = Pixels()
 IMAGENET = Pixels((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 PROCESSOR = "preprocessor_config.json"
 
@@ -36,7 +30,7 @@ class VisionConfig(NamedTuple):
     registers: int = 0
     places: str = "each"
     head: bool = True
-    pixels: Pixels = Pixels()
+    pixels: Pixels = CENTERED
 
 
 def build(config: VisionConfig, rngs: nnx.Rngs) -> VisionTransformer:
@@ -48,7 +42,7 @@ def build(config: VisionConfig, rngs: nnx.Rngs) -> VisionTransformer:
 
 
 def config_of(settings: Settings, *, pixels: Pixels) -> VisionConfig:
-    """What all of them say; `pixels` where the folder does not say how they are scaled."""
+    """The configuration that all share; `pixels` where the folder says nothing of them."""
     settings.refuse("qkv_bias", (True,))
     head = any(HEADED in kind for kind in settings.get("architectures", ()))
     classes = settings.get("num_labels", len(settings.get("id2label", (0, 1))))
@@ -79,7 +73,7 @@ def _pixels(settings: Settings, usual: Pixels) -> Pixels:
 
 
 def described_of(config: VisionConfig, family: str) -> Described:
-    """What all of them say of our configuration.
+    """The config.json that all share, of our configuration.
 
     Raises:
       ValueError: none of the family is so.
@@ -88,7 +82,7 @@ def described_of(config: VisionConfig, family: str) -> Described:
     refused(own, family, norm="pre", norm_kind="layer", biases="all", positions="learned")
     refused(own, family, qk_norm=False, kv_heads=None, head_width=None, embedding_norm=False)
     refused(own, family, value_width=None, recurrence=None)
-    refused_attention(own, family, "scaled_dot")
+    refused(own, family, attention="scaled_dot")
     found = {
         "model_type": family,
         "hidden_size": own.width,

@@ -4,18 +4,9 @@ Reference: Devlin et al. 2019, arXiv:1810.04805; names: `transformers`, `BertMod
 as of masked language models, are not read.
 """
 
-from flax import nnx
-
 from attention_jax.models.text_encoder import TextEncoder, TextEncoderConfig
 from attention_jax.nn.transformer import TransformerConfig
-from attention_jax.pretrained.families._parts import (
-    ACTIVATIONS,
-    linear,
-    norm,
-    refused,
-    refused_attention,
-    word,
-)
+from attention_jax.pretrained.families._parts import ACTIVATIONS, linear, norm, refused, word
 from attention_jax.pretrained.types import Described, Family, Rule, Settings, Special
 
 # `architectures` whose files have no pooler, or one that was not trained.
@@ -61,7 +52,7 @@ def described(config: TextEncoderConfig) -> Described:
     refused(own, "bert", norm="post", norm_kind="layer", biases="all", embedding_scale=1.0)
     refused(own, "bert", positions="learned", embedding_norm=True, qk_norm=False, kv_heads=None)
     refused(own, "bert", head_width=None, value_width=None, recurrence=None)
-    refused_attention(own, "bert", "scaled_dot")
+    refused(own, "bert", attention="scaled_dot")
     return {
         "model_type": "bert",
         "architectures": ["BertModel" if config.pooler else "BertForMaskedLM"],

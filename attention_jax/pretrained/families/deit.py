@@ -11,11 +11,9 @@ from attention_jax.pretrained.families._vision import (
     HEADED,
     IMAGENET,
     VisionConfig,
-    build,
-    no_tokens,
     rules_of,
 )
-from attention_jax.pretrained.types import Described, Family, Rule, Settings
+from attention_jax.pretrained.types import Described, Rule, Settings
 
 TAUGHT = f"DeiT{HEADED}WithTeacher"
 

@@ -1,11 +1,10 @@
-"""DINOv2, without registers and with them: a ViT with a gain of each sub-layer, perhaps gated.
+"""DINOv2: a ViT with a gain of each sub-layer, perhaps gated.
 
-Its answer is read at the class token and at the mean of the patches. References: Oquab et al. 2023,
-arXiv:2304.07193; registers, which have no places: Darcet et al. 2023, arXiv:2309.16588; names:
-`transformers`, `Dinov2Model`, `Dinov2WithRegistersModel` and their `ForImageClassification`.
+Its answer is read at the class token and at the mean of the patches. Reference: Oquab et al. 2023,
+arXiv:2304.07193; names: `transformers`, `Dinov2Model` and `Dinov2ForImageClassification`.
 """
 
-from attention_jax.pretrained.families._parts import linear, norm
+from attention_jax.pretrained.families._parts import linear, norm, refused
 from attention_jax.pretrained.families._vision import (
     BATCHED,
     HEADED,
@@ -19,8 +18,6 @@ from attention_jax.pretrained.families._vision import (
 )
 from attention_jax.pretrained.types import TRANSPOSED, Described, Family, Rule, Settings
 
-PLAIN, REGISTERED = "dinov2", "dinov2_with_registers"
-
 
 def config(settings: Settings) -> VisionConfig:
     """Our configuration of a config.json."""
@@ -32,12 +29,8 @@ def config(settings: Settings) -> VisionConfig:
         norm_epsilon=settings.get("layer_norm_eps", 1e-6),
         layer_scale=settings.get("layerscale_value", 1.0),
     )
-    count = settings.get("num_register_tokens", 4)
-    return found._replace(
-        transformer=own._replace(activation="swiglu") if gated else own,
-        pooling="both",
-        registers=count if settings.need("model_type") == REGISTERED else 0,
-    )
+    own = own._replace(activation="swiglu") if gated else own
+    return found._replace(transformer=own, pooling="both")
 
 
 def _gated(hidden: int) -> int:
@@ -57,7 +50,15 @@ def described(config: VisionConfig) -> Described:
     Raises:
       ValueError: no DINOv2 is so.
     """
-    own, name = config.transformer, REGISTERED if config.registers else PLAIN
+    refused(config, "dinov2", registers=0)
+    kinds = [f"Dinov2{HEADED if config.head else 'Model'}"]
+    return described_as(config, "dinov2") | {"architectures": kinds, "use_mask_token": False}
+
+
+def described_as(config: VisionConfig, name: str) -> Described:
+    """The config.json of both kinds, without registers and with them."""
+    own = config.transformer
+    refused(config, name, pooling="both", places="each")
     found = described_of(config, name)
     gated = own.activation == "swiglu"
     ratio = _ratio(own.feed_forward, own.width, gated=gated)
@@ -67,15 +68,8 @@ def described(config: VisionConfig) -> Described:
             f"gated, and `layer_scale` a number, to be written as {name}; got {own.feed_forward} "
             f"and {own.layer_scale}. Write it as vit."
         )
-    base = "Dinov2WithRegisters" if config.registers else "Dinov2"
-    return found | {
-        "architectures": [f"{base}{HEADED if config.head else 'Model'}"],
-        "mlp_ratio": ratio,
-        "use_swiglu_ffn": gated,
-        "layerscale_value": own.layer_scale,
-        **({"num_register_tokens": config.registers} if config.registers else {}),
-        **({} if config.registers else {"use_mask_token": False}),
-    }
+    more = {"mlp_ratio": ratio, "use_swiglu_ffn": gated, "layerscale_value": own.layer_scale}
+    return found | more
 
 
 def rules(config: VisionConfig) -> list[Rule]:
@@ -110,7 +104,7 @@ def _feed_forward(theirs: str, ours: str, config: VisionConfig) -> list[Rule]:
 
 FAMILY = Family(
     name="dinov2",
-    model_types=(PLAIN, REGISTERED),
+    model_types=("dinov2",),
     config=config,
     build=build,
     rules=rules,
@@ -118,7 +112,6 @@ FAMILY = Family(
     described=described,
     prefix="dinov2.",
     bare=("classifier.weight", "classifier.bias"),
-    older=((r"^dinov2_with_registers\.", ""),),
     ignored=(r"embeddings\.mask_token",),
     writes_tokens=False,
     has_tokens=False,

@@ -7,6 +7,7 @@ Reference: Dosovitskiy et al. 2021, arXiv:2010.11929; names: `transformers`,
 from attention_jax.nn.patches import Pixels
 from attention_jax.pretrained.families._parts import linear, norm
 from attention_jax.pretrained.families._vision import (
+    CENTERED,
     HEADED,
     VisionConfig,
     build,
@@ -18,7 +19,7 @@ from attention_jax.pretrained.families._vision import (
 from attention_jax.pretrained.types import Described, Family, Rule, Settings
 
 
-def config(settings: Settings, *, pixels: Pixels = Pixels()) -> VisionConfig:
+def config(settings: Settings, *, pixels: Pixels = CENTERED) -> VisionConfig:
     """Our configuration of a config.json."""
     found = config_of(settings, pixels=pixels)
     transformer = found.transformer._replace(
