@@ -227,7 +227,8 @@ class TextGenerator:
             sizes[row] = len(read), min(own, length - len(text.written))
             numbers[0, row], temperatures[row] = text.draw.seed, text.draw.temperature
         found = self._write_rows(params, prompts, sizes, numbers, temperatures, max_length=most)
-        for text, tokens, (_, more) in zip(texts, fetch(found), sizes, strict=False):
+        many = sizes[:, 1].tolist()
+        for text, tokens, more in zip(texts, fetch(found), many, strict=False):
             text.written.extend(tokens[0, :more].tolist())
 
     def _continue_rows(
