@@ -98,9 +98,10 @@ class VisionTransformer(nnx.Module):
         self.tokens = int(self.has_token) + registers  # positions before the patches
         self.embed = STEMS[stem](image, config.width, dtype=config.dtype, rngs=rngs)
         self._learn_places(rngs)
-        if config.rotary.axes == 2:
+        turns = config.first_rotary
+        if turns.axes == 2:
             grid = Grid(image.grid[1], first=self.tokens)
-            config = config._replace(rotary=config.rotary._replace(grid=grid))
+            config = config._replace(rotary=turns._replace(grid=grid))
         self.encoder = transformer.stack(PatchLayer, config, rngs=rngs)
         self.norm = transformer.last_norm(config, rngs=rngs)
         self.embedding_norm = transformer.embedding_norm(config, rngs=rngs)

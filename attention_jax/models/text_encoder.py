@@ -22,7 +22,8 @@ from attention_jax.nn.attention_calls import AttentionCall, record
 from attention_jax.nn.layers import Linear, dropout
 from attention_jax.nn.patches import SPREAD
 from attention_jax.nn.protocols import EncoderOutput, PairInputs
-from attention_jax.nn.transformer import EncoderLayer, TransformerConfig
+from attention_jax.nn.transformer import TransformerConfig
+from attention_jax.nn.transformer_layers import EncoderLayer
 
 POOLINGS = ("mean", "first", "pooler")
 

@@ -18,7 +18,8 @@ from attention_jax.models.seq2seq_transformer import DecoderLayer
 from attention_jax.nn import transformer
 from attention_jax.nn.attention_calls import AttentionCall, record
 from attention_jax.nn.protocols import EncoderOutput
-from attention_jax.nn.transformer import EncoderLayer, TransformerConfig
+from attention_jax.nn.transformer import TransformerConfig
+from attention_jax.nn.transformer_layers import EncoderLayer
 
 
 @clear_fields

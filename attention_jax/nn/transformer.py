@@ -180,6 +180,11 @@ class TransformerConfig(NamedTuple):
             return (ONE_VECTOR,) if self.cross_attention else ()
         return variants.pattern(self.cross_attention, argument="cross_attention")
 
+    @property
+    def first_rotary(self) -> Rotary:
+        """The rotary positions of the first layer: of `at(n)`, those of layer n."""
+        return _turns(self.rotary)[0]
+
     def at(self, layer: int) -> "TransformerConfig":
         """The configuration of one layer, whose attention is no pattern.
 

@@ -75,7 +75,7 @@ def attention_of(
         config.width,
         heads=heads_of(config)._replace(shared_kv=shared_kv),
         variant=variant,
-        rope=rope and config.rotary,
+        rope=rope and config.first_rotary,
         dropout_rate=config.attention_dropout_rate,
         dtype=jnp.dtype(config.dtype),
         rngs=rngs,

@@ -154,10 +154,10 @@ def _layers(config: TransformerConfig, kind: str) -> Described:
     if kind != "gemma" and not said:
         said = {"layer_types": [WHOLE] * config.layers}
     kinds = said.get("layer_types", [WHOLE] * config.layers)
-    turns = dict(zip(kinds, (x.rotary for x in own), strict=True))
+    turns = dict(zip(kinds, (x.first_rotary for x in own), strict=True))
     alike = kind == "gemma3_text" or len(set(turns.values())) == 1
-    if not alike or any(turns[x] != y.rotary for x, y in zip(kinds, own, strict=True)):
-        refused(config, kind, rotary=own[0].rotary)
+    if not alike or any(turns[x] != y.first_rotary for x, y in zip(kinds, own, strict=True)):
+        refused(config, kind, rotary=own[0].first_rotary)
     words = {x: _rotary.described(y) for x, y in turns.items()}
     rope = words if kind == "gemma3_text" else words[kinds[0]]
     cap = {} if kind == "gemma" else {"attn_logit_softcapping": caps[0]}

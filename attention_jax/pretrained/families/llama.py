@@ -69,6 +69,7 @@ def described(config: TransformerConfig) -> Described:
     if config.biases == "qkv":
         refused(config, "qwen2", qk_norm=False)
     kind, windows = windows_of(config, kind)
+    refused(config, kind, rotary=config.first_rotary)
     names = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3"}
     refused(config, kind, activation="swiglu")
     heads = config.heads
@@ -84,7 +85,7 @@ def described(config: TransformerConfig) -> Described:
         "intermediate_size": config.feed_forward,
         "hidden_act": "silu",
         "rms_norm_eps": config.norm_epsilon,
-        "rope_parameters": _rotary.described(config.rotary),
+        "rope_parameters": _rotary.described(config.first_rotary),
         "max_position_embeddings": config.max_length,
         "tie_word_embeddings": config.tied,
         "attention_dropout": config.attention_dropout_rate,
