@@ -48,7 +48,7 @@ class Seq2SeqConfig(NamedTuple):
 
     @property
     def output_bias(self) -> bool:
-        """Whether logits have a learned bias, as those of an RNN always do."""
+        """True where logits have a learned bias, as those of an RNN always do."""
         return isinstance(self.decoder, RNNConfig) or self.decoder.output_bias
 
     def check(self) -> None:

@@ -31,6 +31,19 @@ from attention_jax.nn.recurrence import Recurrence
 POSITIONS = ("sinusoidal", "learned", "rope", "none")
 STAND_IN = "scaled_dot"  # where the named variant cannot serve
 ONE_VECTOR = "none"  # between two sequences: no attention
+_CHOICES = {
+    "positions": POSITIONS,
+    "norm": PLACEMENTS,
+    "norm_kind": NORMS,
+    "activation": tuple(ACTIVATIONS),
+    "dtype": ("float32", "bfloat16"),
+}
+# Fields that are None or above 0, and what None stands for.
+_ABOVE_ZERO = {
+    "embedding_scale": "the root of the width",
+    "logit_cap": "no bound",
+    "layer_scale": "no gains",
+}
 
 
 @clear_fields
@@ -127,25 +140,22 @@ class TransformerConfig(NamedTuple):
         heads_of(self).check(self.width)
         for name in ("dropout_rate", "attention_dropout_rate"):
             checks.fraction(name, getattr(self, name))
-        checks.one_of("positions", self.positions, POSITIONS)
-        checks.one_of("norm", self.norm, PLACEMENTS)
-        checks.one_of("norm_kind", self.norm_kind, NORMS)
+        for name, choices in _CHOICES.items():
+            checks.one_of(name, getattr(self, name), choices)
+        for name, beside in _ABOVE_ZERO.items():
+            if getattr(self, name) is not None:
+                checks.above_zero(name, getattr(self, name), beside=f", or None for {beside}")
         for own in _turns(self.rotary):
             own.check()
         self.sinusoids.check()
-        if self.logit_cap is not None:
-            checks.above_zero("logit_cap", self.logit_cap, beside=", or None for no bound")
-        if self.embedding_scale is not None:
-            beside = ", or None for the root of the width"
-            checks.above_zero("embedding_scale", self.embedding_scale, beside=beside)
-        if self.layer_scale is not None:
-            checks.above_zero("layer_scale", self.layer_scale, beside=", or None for no gains")
-        checks.one_of("activation", self.activation, tuple(ACTIVATIONS))
-        checks.one_of("dtype", self.dtype, ("float32", "bfloat16"))
         if self.context is not None:
             contexts.checked(self.context)
         if self.recurrence is not None:
             self.recurrence.check(width=self.width, heads=self.heads, context=self.context)
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Raises ValueError where what layers hand on, or a loop over them, cannot be."""
         handed.check(
             self.value_residual,
             self.kv_sharing,

@@ -27,6 +27,7 @@ from attention_jax.pretrained.sources import source_of
 from attention_jax.pretrained.tensors import Tensors
 from attention_jax.pretrained.types import (
     Config,
+    Described,
     Family,
     Rule,
     Settings,
@@ -57,10 +58,10 @@ class Pretrained(NamedTuple):
     params: PyTree
     tokenizer: Tokenizer | None
     order: Order | None
-    settings: dict[str, Any]
+    settings: Described
 
     @property
-    def model(self) -> Any:
+    def model(self) -> nnx.Module:
         """The module, with its parameters."""
         return nnx.merge(self.graphdef, self.params)
 

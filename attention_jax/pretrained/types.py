@@ -17,7 +17,8 @@ from attention_jax.models.seq2seq import Seq2SeqConfig
 
 Tensor = Shaped[np.ndarray, "..."]
 Config = Any  # the configuration of one of our models
-Described = dict[str, Any]  # what a config.json says
+Json = Any  # a value of a JSON file
+Described = dict[str, Json]  # the content of a config.json
 
 
 class Form(NamedTuple):
@@ -80,7 +81,7 @@ class Settings:
 
     def __init__(
         self,
-        values: Mapping[str, Any],
+        values: Mapping[str, Json],
         name: str = "config.json",
         beside: Mapping[str, Mapping[str, object]] | None = None,
         tensors: Sequence[str] = (),
@@ -96,12 +97,12 @@ class Settings:
         """The content of another file beside it, empty where there is none."""
         return Settings(self._beside.get(name, {}), name)
 
-    def get(self, key: str, default: Any = None) -> Any:
+    def get(self, key: str, default: Json = None) -> Json:
         """The value of a key, or the default where it is not there or null."""
         found = self.values.get(key)
         return default if found is None else found
 
-    def need(self, key: str) -> Any:
+    def need(self, key: str) -> Json:
         """The value of a key.
 
         Raises:
@@ -114,7 +115,7 @@ class Settings:
             )
         return self.values[key]
 
-    def choose(self, key: str, choices: Mapping[Any, Any], default: Any = None) -> Any:
+    def choose(self, key: str, choices: Mapping[Json, Json], default: Json = None) -> Json:
         """Our word for theirs.
 
         Raises:
@@ -130,7 +131,7 @@ class Settings:
                 "Models with another cannot be read yet."
             ) from None
 
-    def refuse(self, key: str, allowed: Sequence[Any]) -> None:
+    def refuse(self, key: str, allowed: Sequence[Json]) -> None:
         """Raises ValueError where a key is there with a value that no model here has."""
         if self.values.get(key) not in (None, *allowed):
             self.choose(key, dict.fromkeys(allowed))

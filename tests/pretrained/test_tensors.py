@@ -78,5 +78,5 @@ def test_nothing_to_read_is_told(tmp_path):
     with pytest.raises(FileNotFoundError, match="does not exist"):
         tensors.opened(tmp_path / "x.safetensors")
     (tmp_path / "x.txt").write_text("")
-    with pytest.raises(ValueError, match=r"\.safetensors or \.npz"):
+    with pytest.raises(ValueError, match=r"\.safetensors, \.npz"):
         tensors.opened(tmp_path / "x.txt")

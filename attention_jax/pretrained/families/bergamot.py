@@ -86,7 +86,7 @@ def _number(settings: Settings, key: str, default: str | None = None) -> int:
 
 
 def described(config: Seq2SeqConfig) -> Described:
-    """What a file says of our configuration.
+    """The words of a file for our configuration.
 
     Raises:
       ValueError: no model of Marian is so.
