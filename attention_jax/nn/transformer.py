@@ -324,7 +324,7 @@ def embedding_of(config: TransformerConfig, *, rngs: nnx.Rngs) -> Embedding:
 
 
 def added_positions(config: TransformerConfig) -> str | Sinusoids:
-    """What is added to the vectors of a configuration, as `Embedding` takes it."""
+    """The positions that are added to the vectors of a configuration, as `Embedding` takes it."""
     if config.positions == "sinusoidal":
         return config.sinusoids
     return "none" if config.positions == "rope" else config.positions

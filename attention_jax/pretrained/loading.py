@@ -8,7 +8,7 @@ save(loaded, "out")                # what the other library reads again
 from collections.abc import Mapping
 from functools import partial
 from os import PathLike
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp

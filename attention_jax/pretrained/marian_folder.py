@@ -14,7 +14,7 @@ _BIAS, _TABLE = "decoder_ff_logit_out_b", "Wemb"
 
 
 def opened(folder: Path) -> tuple[Settings, Tensors] | None:
-    """What a folder's model says of itself, and its tensors; None where there is no such model.
+    """The settings and tensors of a folder's model; None where there is no such model.
 
     Raises:
       ValueError: there are several, or the file is damaged, or says nothing.

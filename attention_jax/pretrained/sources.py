@@ -17,7 +17,7 @@ BESIDE = ("preprocessor_config.json",)  # what families ask for besides
 
 
 class Source(NamedTuple):
-    """What lies there.
+    """A model as it lies there.
 
     Attributes:
       settings: what its config.json says.
@@ -70,7 +70,7 @@ def source_of(
 
 
 def settings_of(folder: Path) -> Settings:
-    """What the config.json of a folder says.
+    """The content of the config.json of a folder.
 
     Raises:
       FileNotFoundError: there is none.

@@ -9,7 +9,8 @@ from flax import nnx
 from attention_jax.core.rotary import Rotary
 from attention_jax.models.image_transformer import VisionTransformer
 from attention_jax.nn.patches import ImageConfig, Pixels
-from attention_jax.nn.transformer import Residual, TransformerConfig
+from attention_jax.nn.transformer import TransformerConfig
+from attention_jax.nn.transformer_layers import Residual
 from tests.support.equations import linear, norm, numbers
 
 IMAGE = ImageConfig(6, 4, 1, patch=2)

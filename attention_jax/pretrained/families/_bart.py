@@ -1,4 +1,4 @@
-"""What Marian, M2M-100 and mBART share: the names of BART, for an encoder and a decoder.
+"""Parts that Marian, M2M-100 and mBART share: the names of BART, for an encoder and a decoder.
 
 They differ in where norms stand, and in their positions.
 
