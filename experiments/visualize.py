@@ -69,7 +69,8 @@ def write_page(own: VisualizeConfig, arguments: Sequence[str]) -> None:
     assert page is not None  # or `runs_of` refuses
     described = [explorer.Run(run.folder.resolve().name, page.about(run)) for run in runs]
     items = page.items(runs[0], own.inputs)
-    page.check_alike(runs[0], runs[-1])
+    if len(runs) > 1:
+        page.check_alike(*runs)
     output.parent.mkdir(parents=True, exist_ok=True)
     text = explorer.page(described, shown(page, runs, items, own.inputs), of=page.noun)
     write_whole(output, text)
