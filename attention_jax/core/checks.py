@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Callable, Hashable, Sequence
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr
@@ -269,7 +270,10 @@ def within(position: ArrayLike, length: int) -> Array:
     Raises:
       ValueError: a position is known to be beyond.
     """
-    if not isinstance(position, jax.core.Tracer) and (np.asarray(position) >= length).any():
+    # Of symbolic lengths, as exported programs have, nothing is known.
+    is_open = any(map(jax.export.is_symbolic_dim, (position, length)))
+    is_open = is_open or isinstance(position, jax.core.Tracer)
+    if not is_open and (np.asarray(position) >= length).any():
         raise ValueError(
             f"A step at position {int(np.asarray(position).max())} finds no room: the state was "
             f"started for {length} positions, from 0. Start it for more."
