@@ -5,6 +5,7 @@ and of checkpoints. Barriers to XLA's optimization, which mean nothing elsewhere
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -24,7 +25,7 @@ def inlined(program: ClosedJaxpr, first: Sequence[Array] = ()) -> ClosedJaxpr:
       first: arrays that its first inputs are from now on.
     """
 
-    def run(*arguments: Array) -> list[Array]:
+    def run(*arguments: Any) -> list[Any]:
         return _evaluated(program.jaxpr, program.consts, (*first, *arguments))
 
     return jax.make_jaxpr(run)(*list(_shapes(program))[len(first) :])
@@ -36,7 +37,7 @@ def _shapes(program: ClosedJaxpr) -> Iterator[jax.ShapeDtypeStruct]:
         yield jax.ShapeDtypeStruct(x.shape, x.dtype, weak_type=weak)
 
 
-def _evaluated(jaxpr: Jaxpr, consts: Sequence[Array], arguments: Sequence[Array]) -> list[Array]:
+def _evaluated(jaxpr: Jaxpr, consts: Sequence[Any], arguments: Sequence[Any]) -> list[Any]:
     held = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *arguments), strict=True))
     for equation in jaxpr.eqns:
         given = [_literal(x) if isinstance(x, Literal) else held[x] for x in equation.invars]
@@ -44,7 +45,7 @@ def _evaluated(jaxpr: Jaxpr, consts: Sequence[Array], arguments: Sequence[Array]
     return [_literal(x) if isinstance(x, Literal) else held[x] for x in jaxpr.outvars]
 
 
-def _applied(equation: JaxprEqn, given: list[Array]) -> list[Array]:
+def _applied(equation: JaxprEqn, given: list[Any]) -> list[Any]:
     """The outputs of one operation."""
     name, params = equation.primitive.name, equation.params
     if name == _PASSES_ON:
@@ -60,8 +61,8 @@ def _applied(equation: JaxprEqn, given: list[Array]) -> list[Array]:
 
 
 def _from_the_front(
-    equation: JaxprEqn, given: list[Array], params: dict[str, object]
-) -> list[Array]:
+    equation: JaxprEqn, given: list[Any], params: dict[str, object]
+) -> list[Any]:
     """A loop from the last position to the first, as one over sequences that are turned around."""
     body = equation.params["jaxpr"]
     turned = map(_turned, given, equation.invars, body.jaxpr.invars)
@@ -69,7 +70,7 @@ def _from_the_front(
     return list(map(_turned, out, equation.outvars, body.jaxpr.outvars))
 
 
-def _turned(x: Array, outside: Var | Literal, inside: Var | Literal) -> Array:
+def _turned(x: Any, outside: Var | Literal, inside: Var | Literal) -> Any:
     """An array with its first axis turned around, where the body of a loop sees less of it."""
     return x if len(outside.aval.shape) == len(inside.aval.shape) else lax.rev(x, (0,))
 

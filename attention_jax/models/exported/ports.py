@@ -6,12 +6,13 @@ which a cache has room.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.export
+import jax.numpy as jnp
 from flax import nnx
-from jax.extend.core import ClosedJaxpr, Jaxpr, Var, jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var, jaxpr_as_fun
 from jaxtyping import Array, PyTree
 
 from attention_jax.core import checks, jaxprs
@@ -110,11 +111,11 @@ class Program(NamedTuple):
         return [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in self.jaxpr.in_avals]
 
 
-def named(prefix: str, tree: PyTree) -> dict[str, Array]:
-    """The leaves of a tree by their paths, which begin with a prefix.
+def named(prefix: str, tree: PyTree) -> dict[str, Like]:
+    """The leaves of a tree, arrays or their shapes, by their paths, which begin with a prefix.
 
-    >>> named("x", {"a": [1, 2]})
-    {'x.a.0': 1, 'x.a.1': 2}
+    >>> list(named("x", {"a": [jax.numpy.zeros(2), jax.numpy.ones(3)]}))
+    ['x.a.0', 'x.a.1']
     """
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     name = lambda path: jax.tree_util.keystr(path, simple=True, separator=".")  # noqa: E731
@@ -123,7 +124,8 @@ def named(prefix: str, tree: PyTree) -> dict[str, Array]:
 
 def weights_of(model: nnx.Module) -> dict[str, Array]:
     """The parameters of a model by their names."""
-    return named("", nnx.as_pure(nnx.split(model)[1]))
+    found: Any = named("", nnx.as_pure(nnx.split(model)[1]))
+    return found
 
 
 def trace(
@@ -148,7 +150,7 @@ def trace(
     given = [x for key, own in inputs.items() for x in named(key, own)]
     made: list[str] = []
 
-    def flat(*leaves: Array) -> list[Array]:
+    def flat(*leaves: Like) -> list[Like]:
         params, rest = jax.tree.unflatten(tree, leaves)
         found = call(nnx.merge(graph, params), *rest)
         outputs = {x: y for key, own in found.items() for x, y in named(key, own).items()}
@@ -186,13 +188,13 @@ def _pruned(name: str, whole: ClosedJaxpr, names: tuple[list[str], list[str], li
     own = Jaxpr(
         jaxpr.constvars, inputs, [x for _, x in kept], jaxpr.eqns, jaxpr.effects, jaxpr.debug_info
     )
-    outputs = tuple(port(x, y.aval) for x, y in kept)
-    ports = tuple(port(x, y.aval) for x, y in zip(given, inside, strict=True))
+    outputs = tuple(_port(x, y) for x, y in kept)
+    ports = tuple(_port(x, y) for x, y in zip(given, inside, strict=True))
     same = {x: names_of[y] for x, y in results if is_same(y)}
     return Program(name, ClosedJaxpr(own, consts), tuple(needed), ports, outputs, same)
 
 
-def port(name: str, like: Like) -> Port:
-    """The port of an array."""
-    shape = tuple(n if isinstance(n, int) else str(n) for n in like.shape)
-    return Port(name, shape, jax.numpy.dtype(like.dtype).name)
+def _port(name: str, value: Var | Literal) -> Port:
+    """The port of an input or an output."""
+    shape = tuple(n if isinstance(n, int) else str(n) for n in value.aval.shape)
+    return Port(name, shape, jnp.dtype(value.aval.dtype).name)

@@ -67,9 +67,9 @@ def calls(folder: Path, own: Manifest) -> dict[str, ports.Call]:
       ValueError: JAX does not read them any more, or not yet.
       ModuleNotFoundError: the package flatbuffers is missing.
     """
+    _check_version(folder, own)
     with extras.needed("export"):
         import flatbuffers  # noqa: F401
-    _check_version(folder, own)
     with np.load(folder / WEIGHTS) as stored:
         weights = {name: jax.numpy.asarray(stored[name]) for name in stored.files}
     found = {}

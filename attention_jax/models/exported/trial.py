@@ -1,6 +1,7 @@
 """A trial of exported programs beside JAX: random inputs, through all programs in turn."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -29,7 +30,7 @@ def differences(own: Manifest, wanted: Mapping[str, Call], got: Mapping[str, Cal
     found: dict[str, str] = {}
 
     def both(name: str) -> Call:
-        def call(*inputs: Array) -> Sequence[Array]:
+        def call(*inputs: Any) -> Sequence[Any]:
             want = wanted[name](*inputs)
             if name not in found and (why := _difference(want, got[name], inputs)):
                 found[name] = f"`{name}` {why}"
@@ -44,7 +45,7 @@ def differences(own: Manifest, wanted: Mapping[str, Call], got: Mapping[str, Cal
     return list(found.values())
 
 
-def _difference(want: Sequence[Array], tried: Call, inputs: Sequence[Array]) -> str:
+def _difference(want: Sequence[Any], tried: Call, inputs: Sequence[Any]) -> str:
     """How the outputs of a call differ; empty where they do not."""
     try:
         got = tried(*inputs)
