@@ -6,6 +6,7 @@ They look at shapes and dtypes only, so they cost nothing inside `jit`.
 import functools
 import inspect
 from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
 import jax
 import jax.export
@@ -271,7 +272,8 @@ def within(position: ArrayLike, length: int) -> Array:
       ValueError: a position is known to be beyond.
     """
     # Of symbolic lengths, as exported programs have, nothing is known.
-    is_open = any(map(jax.export.is_symbolic_dim, (position, length)))
+    places: Any = (position, length)
+    is_open = any(map(jax.export.is_symbolic_dim, places))
     is_open = is_open or isinstance(position, jax.core.Tracer)
     if not is_open and (np.asarray(position) >= length).any():
         raise ValueError(

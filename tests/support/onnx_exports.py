@@ -64,7 +64,11 @@ def shortened(said):
 
 
 def main():
-    print("| attention | model | any batch and length | any batch | fixed sizes |\n|---|---|---|---|---|")
+    print(
+        "| attention | model | any batch and length | any batch | fixed sizes |",
+        "|---|---|---|---|---|",
+        sep="\n",
+    )
     for kind, cases in KINDS.items():
         for case in cases:
             found = endings(case, kind)

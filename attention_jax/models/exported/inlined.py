@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax import lax
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 from jaxtyping import Array
 
 _CALLS = ("jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call")
@@ -60,9 +60,7 @@ def _applied(equation: JaxprEqn, given: list[Any]) -> list[Any]:
     return list(out) if equation.primitive.multiple_results else [out]
 
 
-def _from_the_front(
-    equation: JaxprEqn, given: list[Any], params: dict[str, object]
-) -> list[Any]:
+def _from_the_front(equation: JaxprEqn, given: list[Any], params: dict[str, object]) -> list[Any]:
     """A loop from the last position to the first, as one over sequences that are turned around."""
     body = equation.params["jaxpr"]
     turned = map(_turned, given, equation.invars, body.jaxpr.invars)
@@ -70,12 +68,12 @@ def _from_the_front(
     return list(map(_turned, out, equation.outvars, body.jaxpr.outvars))
 
 
-def _turned(x: Any, outside: Var | Literal, inside: Var | Literal) -> Any:
+def _turned(x: Any, outside: Any, inside: Any) -> Any:
     """An array with its first axis turned around, where the body of a loop sees less of it."""
     return x if len(outside.aval.shape) == len(inside.aval.shape) else lax.rev(x, (0,))
 
 
-def _within(value: object) -> object:
+def _within(value: Any) -> Any:
     """A parameter of an operation, whose programs have no calls either."""
     if isinstance(value, tuple):
         own = [_within(x) for x in value]

@@ -136,7 +136,8 @@ def _parsed(path: Path) -> Manifest:
             )
         if sealed == _digest(raw):
             programs = {name: _entry(one) for name, one in raw.pop("programs").items()}
-            return Manifest(**raw | {"programs": programs, "sizes": Sizes(**raw["sizes"])})
+            raw |= {"programs": programs, "sizes": Sizes(**raw["sizes"])}
+            return Manifest(**raw)
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError):
         raise _damaged(path) from None
     raise _damaged(path)

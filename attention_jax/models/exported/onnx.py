@@ -6,9 +6,10 @@ traced before, and a process that has written ONNX had better not trace models a
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.export
@@ -20,7 +21,7 @@ from jaxtyping import Array
 from attention_jax.models.exported import manifest, parts, ports, trial
 from attention_jax.models.exported.inlined import inlined
 from attention_jax.models.exported.manifest import Entry, Manifest
-from attention_jax.models.exported.ports import Call, Program, Sizes
+from attention_jax.models.exported.ports import ANY, Call, Program, Sizes
 
 FORMAT = "onnx"
 OPSET = 23
@@ -29,7 +30,7 @@ _ERRORS_ALONE = 3  # of ONNX Runtime's severities
 
 
 def write(
-    model: nnx.Module, folder: Path, sizes: Sizes = Sizes(), *, about: Mapping[str, object]
+    model: nnx.Module, folder: Path, sizes: Sizes = ANY, *, about: Mapping[str, object]
 ) -> Manifest:
     """Writes a model's programs into a folder, which is there, and tries them.
 
@@ -92,7 +93,7 @@ def _later(opened: Callable[[], Callable[..., list[np.ndarray]]], one: Entry) ->
     """A program that is opened when it is first called."""
     held: list[Callable[..., list[np.ndarray]]] = []
 
-    def call(*inputs: Array) -> Sequence[np.ndarray]:
+    def call(*inputs: Array) -> Any:
         if not held:
             held.append(opened())
         named = zip((port.name for port in one.inputs), map(np.asarray, inputs), strict=True)
@@ -128,7 +129,9 @@ def _refusing(program: Program, model: nnx.Module) -> Iterator[None]:
 
 def _remedy(sizes: Sizes) -> str:
     fixed = sizes.batch is not None and sizes.length is not None
-    return "Export it as stablehlo" + ("." if fixed else ", or for fixed sizes (`batch`, `length`).")
+    return "Export it as stablehlo" + (
+        "." if fixed else ", or for fixed sizes (`batch`, `length`)."
+    )
 
 
 @contextlib.contextmanager

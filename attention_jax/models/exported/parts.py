@@ -19,7 +19,7 @@ from jaxtyping import Array, PyTree
 
 from attention_jax import variants
 from attention_jax.core.types import Length, State
-from attention_jax.models.exported.ports import Program, Sizes, trace
+from attention_jax.models.exported.ports import ANY, Program, Sizes, trace
 from attention_jax.nn import protocols
 from attention_jax.nn.protocols import EncoderOutput
 
@@ -56,7 +56,7 @@ def kind_of(model: nnx.Module) -> Kind:
     )
 
 
-def programs_of(model: nnx.Module, sizes: Sizes = Sizes()) -> list[Program]:
+def programs_of(model: nnx.Module, sizes: Sizes = ANY) -> list[Program]:
     """The programs of a model, for given sizes.
 
     Raises:
@@ -70,7 +70,7 @@ def programs_of(model: nnx.Module, sizes: Sizes = Sizes()) -> list[Program]:
 def bound_of(model: nnx.Module) -> int | None:
     """The most positions that learned places leave room for; None where there are none."""
     parts = [getattr(model, "encoder", None), getattr(model, "body", None), model]
-    configs = [getattr(part, "config", None) for part in parts]
+    configs: list[Any] = [getattr(part, "config", None) for part in parts]
     found = [x.max_length for x in configs if getattr(x, "positions", "") == "learned"]
     return min(found, default=None)
 

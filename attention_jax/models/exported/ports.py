@@ -63,8 +63,12 @@ class Sizes(NamedTuple):
         fixed = {"b": self.batch} | dict.fromkeys("stn", self.length)
         free = [x for x in letters if fixed[x] is None]
         most = [f"{x} <= {self.longest}" for x in free if x != "b" and self.longest is not None]
-        symbols = jax.export.symbolic_shape(", ".join(free), constraints=most) if free else ()
-        return {x: fixed[x] for x in letters} | dict(zip(free, symbols, strict=True))
+        symbols: Any = jax.export.symbolic_shape(", ".join(free), constraints=most) if free else ()
+        given = {x: n for x in letters if (n := fixed[x]) is not None}
+        return given | dict(zip(free, symbols, strict=True))
+
+
+ANY = Sizes()
 
 
 class Port(NamedTuple):
@@ -172,7 +176,9 @@ def trace(
     return _pruned(name, whole, (list(weights_of(model)), given, made))
 
 
-def _pruned(name: str, whole: ClosedJaxpr, names: tuple[list[str], list[str], list[str]]) -> Program:
+def _pruned(
+    name: str, whole: ClosedJaxpr, names: tuple[list[str], list[str], list[str]]
+) -> Program:
     """The program without weights that it does not need, and outputs that only pass through."""
     weights, given, made = names
     jaxpr, consts = whole.jaxpr, whole.consts
@@ -180,8 +186,8 @@ def _pruned(name: str, whole: ClosedJaxpr, names: tuple[list[str], list[str], li
     names_of = dict(zip(inside, given, strict=True))
     named_next = [f"{NEXT}{x}" if x in given else x for x in made]
     results = list(zip(named_next, jaxpr.outvars, strict=True))
-    is_same = lambda x: isinstance(x, Var) and x in names_of  # noqa: E731
-    kept = [(x, y) for x, y in results if not is_same(y)]
+    same = {x: names_of[y] for x, y in results if isinstance(y, Var) and y in names_of}
+    kept = [(x, y) for x, y in results if x not in same]
     used = dict(zip(weights, jaxprs.inputs_used(jaxpr), strict=False))
     needed = [x for x in weights if used[x]]
     inputs = [x for n, x in enumerate(jaxpr.invars) if n >= len(weights) or used[weights[n]]]
@@ -190,11 +196,11 @@ def _pruned(name: str, whole: ClosedJaxpr, names: tuple[list[str], list[str], li
     )
     outputs = tuple(_port(x, y) for x, y in kept)
     ports = tuple(_port(x, y) for x, y in zip(given, inside, strict=True))
-    same = {x: names_of[y] for x, y in results if is_same(y)}
     return Program(name, ClosedJaxpr(own, consts), tuple(needed), ports, outputs, same)
 
 
 def _port(name: str, value: Var | Literal) -> Port:
     """The port of an input or an output."""
-    shape = tuple(n if isinstance(n, int) else str(n) for n in value.aval.shape)
-    return Port(name, shape, jnp.dtype(value.aval.dtype).name)
+    like: Any = value.aval
+    shape = tuple(n if isinstance(n, int) else str(n) for n in like.shape)
+    return Port(name, shape, jnp.dtype(like.dtype).name)

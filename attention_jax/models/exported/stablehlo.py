@@ -5,9 +5,10 @@ lasts.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.export
@@ -18,7 +19,7 @@ from jaxtyping import Array
 from attention_jax.core import extras
 from attention_jax.models.exported import manifest, parts, ports
 from attention_jax.models.exported.manifest import Manifest
-from attention_jax.models.exported.ports import Sizes
+from attention_jax.models.exported.ports import ANY, Sizes
 
 FORMAT = "stablehlo"
 WEIGHTS = "weights.npz"
@@ -28,7 +29,7 @@ _VERSION = "calling_convention"
 
 
 def write(
-    model: nnx.Module, folder: Path, sizes: Sizes = Sizes(), *, about: Mapping[str, object]
+    model: nnx.Module, folder: Path, sizes: Sizes = ANY, *, about: Mapping[str, object]
 ) -> Manifest:
     """Writes a model's programs into a folder, which is there.
 
@@ -52,7 +53,8 @@ def write(
         file = f"{program.name}.stablehlo"
         (folder / file).write_bytes(exported(*program.shapes).serialize())
         entries[program.name] = manifest.entry(program, file, weights=True)
-    np.savez(folder / WEIGHTS, **{x: np.asarray(y) for x, y in ports.weights_of(model).items()})
+    weights: Any = {name: np.asarray(x) for name, x in ports.weights_of(model).items()}
+    np.savez(folder / WEIGHTS, **weights)
     versions = manifest.versions_of(manifest.PACKAGES)
     versions[_VERSION] = jax.export.maximum_supported_calling_convention_version
     found = Manifest(FORMAT, kind, entries, sizes, {}, versions, about)
@@ -76,14 +78,15 @@ def calls(folder: Path, own: Manifest) -> dict[str, ports.Call]:
     for name, one in own.programs.items():
         try:
             program = jax.export.deserialize(bytearray((folder / one.file).read_bytes()))
-        except ValueError as error:
+            program.mlir_module()  # or what is too old is found only where it is called
+        except Exception as error:  # of readers of bytes, whose errors have no common class
             raise _unread(folder / one.file, own, str(error)) from None
         given = [weights[x] for x in one.weights]
         found[name] = partial(_called, jax.jit(program.call), given)
     return found
 
 
-def _called(program: ports.Call, weights: list[Array], *inputs: Array) -> list[Array]:
+def _called(program: ports.Call, weights: list[Array], *inputs: Array) -> Sequence[Array]:
     return program(*weights, *inputs)
 
 

@@ -85,14 +85,12 @@ def _write(step: Callable, state: tuple, fill: Callable[[str], Array], length: i
         state, _ = step(state, fill("token"))
 
 
-def _filled(
-    own: Manifest, port: Port, rows: int, length: int, draw: np.random.Generator
-) -> Array:
+def _filled(own: Manifest, port: Port, rows: int, length: int, draw: np.random.Generator) -> Array:
     """A random array for a port: ids of tokens, or numbers from 0 to 1."""
     letters = {"b": rows, "s": length, "t": length}
     shape = [letters[n] if isinstance(n, str) else n for n in port.shape]
     if port.dtype != "int32":
         return jnp.asarray(draw.random(shape).astype(port.dtype))
     outputs = [x for one in own.programs.values() for x in one.outputs]
-    tokens = next(x.shape[-1] for x in outputs if x.name == "logits")
+    tokens: Any = next(x.shape[-1] for x in outputs if x.name == "logits")
     return jnp.asarray(draw.integers(0, tokens, shape), jnp.int32)

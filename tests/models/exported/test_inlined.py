@@ -50,7 +50,9 @@ def test_the_same_is_computed_without_calls(function, draw):
     program = inlined(jax.make_jaxpr(function)(x))
     names = {one.primitive.name for one in walk(program.jaxpr)}
     assert not names & CALLS and "optimization_barrier" not in names
-    assert not any(one.params.get("reverse") for one in walk(program.jaxpr) if "jaxpr" in one.params)
+    assert not any(
+        one.params.get("reverse") for one in walk(program.jaxpr) if "jaxpr" in one.params
+    )
     got, want = jax.extend.core.jaxpr_as_fun(program)(x), jax.tree.leaves(function(x))
     for one, other in zip(got, want, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)

@@ -11,6 +11,9 @@ from attention_jax.models import TransformerLM
 from attention_jax.models.exported import Sizes, parts, ports
 from tests.support.export_cases import config, language, translator
 
+# Symbols stand where most signatures say `int`.
+pytestmark = pytest.mark.usefixtures("users_errors")
+
 
 def test_a_translator_has_three_programs():
     encode, start, step = parts.programs_of(translator("grouped_heads"))
@@ -26,7 +29,11 @@ def test_a_translator_has_three_programs():
     assert step.same["next.state.cross_caches.0.source.keys"] == "state.cross_caches.0.source.keys"
     assert any("encoder" in x for x in encode.weights)
     assert not any("encoder" in x for x in step.weights)
-    assert set(start.weights) < {*encode.weights, *step.weights, *ports.weights_of(translator("rope"))}
+    assert set(start.weights) < {
+        *encode.weights,
+        *step.weights,
+        *ports.weights_of(translator("rope")),
+    }
 
 
 def test_a_program_is_a_function_of_its_weights():
