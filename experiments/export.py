@@ -107,7 +107,7 @@ def export(own: ExportConfig) -> list[str]:
 
 
 def about(run: Run) -> dict[str, object]:
-    """What a manifest says of a run: its experiment and flags, its tokenizer and special ids."""
+    """The words of a manifest about a run: experiment and flags, tokenizer and special ids."""
     found: dict[str, object] = {"experiment": run.experiment.name, "run": run.folder.name}
     found["flags"] = sorted(flags.lines(run.config).values())
     if isinstance(run.known, Tokenizer):

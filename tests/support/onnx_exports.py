@@ -59,8 +59,10 @@ def shortened(said):
     program = re.search(r"`(encode|start|step|logits)`", said)
     why = re.search(r"\((.*)\)\. Export|than is known \((.*)\)|(differs from JAX by \S+);?", said)
     reason = next((x for x in why.groups() if x), said) if why else said
-    reason = reason.partition("Status Message: ")[2].rpartition(" ")[2] or reason
-    return f"{program[1] if program else ''}: {reason[:110]}"
+    if "[ONNXRuntimeError]" in reason:
+        reason = "ONNX Runtime fails"
+    reason = re.sub(r" used in a context.*", " is asked for its number", reason)
+    return f"`{program[1]}`: {reason[:110]}" if program else reason[:110]
 
 
 def main():

@@ -111,7 +111,7 @@ class Program(NamedTuple):
 
     @property
     def shapes(self) -> list[jax.ShapeDtypeStruct]:
-        """What the function takes."""
+        """The inputs of the function."""
         return [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in self.jaxpr.in_avals]
 
 

@@ -64,7 +64,7 @@ class Exported:
         return list(self._calls[name](*inputs))
 
     def named(self, name: str, *inputs: Array) -> dict[str, Array]:
-        """What a program gives by its names, inputs that it leaves unchanged included.
+        """The outputs of a program by their names, and inputs that it leaves unchanged.
 
         Raises:
           ValueError: as `call`.
@@ -81,7 +81,7 @@ class Exported:
 
 
 class Stepping(Exported):
-    """What exported models share that write token by token."""
+    """The part that exported models share which write token by token."""
 
     def step(
         self, state: ExportedState, token: Int[Array, " b"]
