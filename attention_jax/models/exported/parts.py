@@ -19,7 +19,7 @@ from jaxtyping import Array, PyTree
 
 from attention_jax import variants
 from attention_jax.core.types import Length, State
-from attention_jax.models.exported.ports import ANY, Program, Sizes, trace
+from attention_jax.models.exported.ports import ANY, Program, Sizes, shapes_of, trace
 from attention_jax.nn import protocols
 from attention_jax.nn.protocols import EncoderOutput
 
@@ -85,7 +85,7 @@ def described(model: nnx.Module) -> str:
 def _seq2seq(model: Any, sizes: Sizes) -> list[Program]:
     dims = sizes.dims("bsn")
     memory, room = _memory(model, sizes, dims), Shape((dims["b"], dims["n"]), jnp.bool_)
-    state = jax.eval_shape(lambda *given: _started(model, *given), memory, room)
+    state = shapes_of("start", lambda *given: _started(model, *given), memory, room)
     start = lambda model, *given: {"state": _started(model, *given)}  # noqa: E731
     opened = {"memory": memory, "room": room}
     aligns = [_align(model, sizes)] if isinstance(model, protocols.Aligned) else []
@@ -109,7 +109,7 @@ def _language(model: Any, sizes: Sizes) -> list[Program]:
     def start(model: Any, room: Array) -> State:
         return _without_room(model.start(*room.shape))
 
-    state = jax.eval_shape(lambda room: start(model, room), room)
+    state = shapes_of("start", lambda room: start(model, room), room)
     return [
         trace("logits", lambda model, x: {"logits": model.logits(x)}, model, {"tokens": tokens}),
         trace("start", lambda *given: {"state": start(*given)}, model, {"room": room}),
@@ -157,7 +157,7 @@ def _encode(model: Any, sizes: Sizes) -> Program:
 def _memory(model: Any, sizes: Sizes, dims: dict[str, Length]) -> EncoderOutput:
     """Shapes of the encoder's output, whose positions are `s` even where it shortens a source."""
     own = sizes.dims("bs")
-    found = jax.eval_shape(model.encode, *_source(model, own).values())
+    found = shapes_of("encode", model.encode, *_source(model, own).values())
 
     def renamed(n: Length) -> Length:
         return n if isinstance(n, int) else dims["b" if str(n) == str(own["b"]) else "s"]

@@ -5,7 +5,8 @@ is a number, or a letter for any: b sequences, s positions of the source, t toke
 which a cache has room.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -162,17 +163,8 @@ def trace(
         return list(outputs.values())
 
     shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in leaves]
-    try:
+    with _refusing(name, shapes):
         whole = jax.make_jaxpr(flat)(*shapes)
-    except _UNKNOWN as error:
-        if all(isinstance(n, int) for x in shapes for n in x.shape):
-            raise
-        why = str(error).strip().partition("\n")[0].partition(". ")[0]
-        raise ValueError(
-            f"`{name}` of this model must be exported for sizes that are numbers, or at most some "
-            f"`longest`; got symbols, of which its attention asks more than is known ({why}). "
-            "Give `length` and `batch`, or `longest`."
-        ) from error
     return _pruned(name, whole, (list(weights_of(model)), given, made))
 
 
