@@ -168,6 +168,32 @@ def trace(
     return _pruned(name, whole, (list(weights_of(model)), given, made))
 
 
+def shapes_of(name: str, call: Callable[..., PyTree], *inputs: PyTree) -> PyTree:
+    """The shapes of what a function gives, which a program of that name will take.
+
+    Raises:
+      ValueError: it cannot be traced where sizes are symbols.
+    """
+    with _refusing(name, jax.tree.leaves(inputs)):
+        return jax.eval_shape(call, *inputs)
+
+
+@contextlib.contextmanager
+def _refusing(name: str, shapes: Sequence[jax.ShapeDtypeStruct]) -> Iterator[None]:
+    """Turns the errors of symbols whose numbers are asked for into one line."""
+    try:
+        yield
+    except _UNKNOWN as error:
+        if all(isinstance(n, int) for x in shapes for n in x.shape):
+            raise
+        why = str(error).strip().partition("\n")[0].partition(". ")[0].rstrip(".")
+        raise ValueError(
+            f"`{name}` of this model must be exported for sizes that are numbers, or at most some "
+            f"`longest`; got symbols, of which its attention asks more than is known ({why}). "
+            "Give `length` and `batch`, or `longest`."
+        ) from error
+
+
 def _pruned(
     name: str, whole: ClosedJaxpr, names: tuple[list[str], list[str], list[str]]
 ) -> Program:
