@@ -113,6 +113,7 @@ class ExportedSeq2Seq(Stepping):
         made = self.named("encode", source, source_mask)
         reader = "start" if "start" in self.manifest.programs else "align"
         states, mask, *summary = (made[name] for name in self.taken(reader, "memory"))
+        # Flat: `start` takes its leaves, whatever pairs they were.
         return EncoderOutput(states, mask, tuple(summary) or None)
 
     def start(self, memory: EncoderOutput, max_length: int) -> ExportedState:

@@ -72,7 +72,7 @@ def test_a_translator_at_any_size(case, tmp_path):
         mask = jnp.arange(length)[None] < jnp.arange(rows)[:, None] + length - rows + 1
         memory, own = exported.encode(source, mask), encode(source, mask)
         close(memory.states, own.states)
-    got, want = (greedy(one, memory, length) for one in (exported, model))
+    got, want = (greedy(one, own, length) for one in (exported, model))
     assert (got.tokens == want.tokens).all()
     close(got.scores, want.scores)
 
@@ -129,8 +129,8 @@ def speech(loss):
 @pytest.mark.parametrize("loss", ["ctc", "joint"])
 def test_speech_whose_encoder_shortens_it(loss, tmp_path):
     model = speech(loss)
-    exported = reread(model, tmp_path)
-    for rows, length in SIZES:
+    exported = reread(model, tmp_path, Sizes(length=6))
+    for rows, length in ((1, 6), (3, 6)):
         frames, mask = jax.random.normal(jax.random.key(0), (rows, length, 5)), jnp.ones((1, 1))
         mask = jnp.broadcast_to(mask > 0, (rows, length))
         memory, own = exported.encode(frames, mask), model.encode(frames, mask)
@@ -138,7 +138,7 @@ def test_speech_whose_encoder_shortens_it(loss, tmp_path):
         assert (memory.mask == own.mask).all()
         close(exported.aligner(memory), model.aligner(own))
         if loss == "joint":
-            got, want = (greedy(one, own, 4).tokens for one in (exported, model))
+            got, want = (greedy(one, own, 6).tokens for one in (exported, model))
             assert (got == want).all()
 
 
