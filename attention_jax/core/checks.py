@@ -6,8 +6,10 @@ They look at shapes and dtypes only, so they cost nothing inside `jit`.
 import functools
 import inspect
 from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr
@@ -269,7 +271,11 @@ def within(position: ArrayLike, length: int) -> Array:
     Raises:
       ValueError: a position is known to be beyond.
     """
-    if not isinstance(position, jax.core.Tracer) and (np.asarray(position) >= length).any():
+    # Of symbolic lengths, as exported programs have, nothing is known.
+    places: Any = (position, length)
+    is_open = any(map(jax.export.is_symbolic_dim, places))
+    is_open = is_open or isinstance(position, jax.core.Tracer)
+    if not is_open and (np.asarray(position) >= length).any():
         raise ValueError(
             f"A step at position {int(np.asarray(position).max())} finds no room: the state was "
             f"started for {length} positions, from 0. Start it for more."

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Generator, Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -48,6 +49,40 @@ def whole(path: str | os.PathLike[str]) -> Generator[IO[bytes], None, None]:
         with contextlib.suppress(OSError):
             unfinished.unlink()
         raise
+
+
+@contextlib.contextmanager
+def whole_folder(path: str | os.PathLike[str]) -> Generator[Path, None, None]:
+    """A new folder that is filled under another name, and appears whole or not at all.
+
+    Raises:
+      ValueError: there is something at that place already, other than an empty folder.
+      OSError: the disk is full, or a folder may not be written.
+    """
+    path = Path(path).absolute()
+    require_empty("path", path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
+    try:
+        unfinished.mkdir()
+        yield unfinished
+        unfinished.replace(path)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+
+
+def require_empty(name: str, path: str | os.PathLike[str]) -> None:
+    """Raises ValueError unless there is nothing at a path but perhaps an empty folder.
+
+    Args:
+      name: of the argument that it is.
+    """
+    if os.path.lexists(path) and not (os.path.isdir(path) and not os.listdir(path)):
+        raise ValueError(
+            f"`{name}` must be a new or an empty folder; {path} is in use. Name another, or move "
+            "it away."
+        )
 
 
 def content_hash(value: object) -> str:

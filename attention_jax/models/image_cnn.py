@@ -82,7 +82,7 @@ class CNN(nnx.Module):
             x = nnx.relu(convolution(x))
             sides = tuple(2 if n > 3 else 1 for n in x.shape[1:3])
             x = nnx.max_pool(x, sides, strides=sides)
-        x = dropout(x.reshape(len(x), -1), self.config.dropout_rate, rngs)
+        x = dropout(x.reshape(x.shape[0], -1), self.config.dropout_rate, rngs)
         return self.head(x).astype(jnp.float32)
 
     def attention_calls(self, batch: ImageInputs) -> Iterator[AttentionCall]:

@@ -180,7 +180,7 @@ class VisionTransformer(nnx.Module):
         x = x if places is None else x + places.astype(x.dtype)[None]
         if self.tokens:
             before = self._before().astype(x.dtype)[None]
-            before = jnp.broadcast_to(before, (len(x), *before.shape[1:]))
+            before = jnp.broadcast_to(before, (x.shape[0], *before.shape[1:]))
             x = jnp.concatenate([before, x], axis=1)
         return dropout(self.embedding_norm(x), self.config.dropout_rate, rngs)
 

@@ -282,8 +282,8 @@ class Seq2SeqRNN(nnx.Module):
         values = state.memory.states[:, :, None]
         if not self.aligns:
             # Beams, which lie together, may share a source.
-            own = hidden.reshape(len(values), -1, hidden.shape[-1])
-            return state.aligned, self._attend(own, state, values).reshape(len(hidden), -1)
+            own = hidden.reshape(values.shape[0], -1, hidden.shape[-1])
+            return state.aligned, self._attend(own, state, values).reshape(hidden.shape[0], -1)
         fixed = plain(self.learned), state.keys, values, state.memory.mask
         return self._cross_step(fixed, state.aligned, hidden, None)
 

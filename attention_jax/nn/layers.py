@@ -176,7 +176,9 @@ class Embedding(nnx.Module):
     def logits(self, x: Array) -> Array:
         """Scores of all tokens, from the same table."""
         flat = x.reshape(-1, self.width)
-        if flat.dtype == jnp.float32 and len(flat) <= FEW_ROWS and jax.default_backend() == "cpu":
+        # Of a symbolic number, as exported programs have, nothing is known.
+        is_few = isinstance(flat.shape[0], int) and flat.shape[0] <= FEW_ROWS
+        if is_few and flat.dtype == jnp.float32 and jax.default_backend() == "cpu":
             flat = _of_few_rows(flat, self.table.embedding[...])
         else:
             flat = self.table.attend(flat)

@@ -114,7 +114,7 @@ class ConvolutionalStem(nnx.Module):
         x = images
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             x = nnx.relu(norm(convolution(x)))
-        return self.out(x.reshape(len(x), -1, x.shape[-1]))
+        return self.out(x.reshape(x.shape[0], -1, x.shape[-1]))
 
 
 STEMS = {"linear": LinearStem, "convolutional": ConvolutionalStem}

@@ -56,7 +56,7 @@ def _attend(
     own, of_queries = _split(options)
     dtype = wide_dtype(q, k, v)
     points = jnp.broadcast_to(
-        params["points"].astype(dtype)[None], (len(q), *params["points"].shape)
+        params["points"].astype(dtype)[None], (q.shape[0], *params["points"].shape)
     )
     read: Any = attention(
         points,

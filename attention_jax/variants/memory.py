@@ -62,7 +62,7 @@ def _attend(
     of_input, of_slots = _split(options)
     wide = q.astype(wide_dtype(q, k, v))
     slots = (
-        x.astype(wide.dtype)[None].repeat(len(q), 0)
+        x.astype(wide.dtype)[None].repeat(q.shape[0], 0)
         for x in (params["key"], params["value"][..., :width])
     )
     read, total = attention(wide, k, v, **of_input._asdict())

@@ -104,7 +104,7 @@ def _attend(
     shown = got.visible[..., None, None]
     w = jnp.where(shown, w, 0)
     back = params["taps"].shape[1] - 1 if "taps" in params else 0
-    before = jnp.zeros((len(w), back, *w.shape[2:]), w.dtype)
+    before = jnp.zeros((w.shape[0], back, *w.shape[2:]), w.dtype)
     w = jnp.where(shown, _directions(params, before, w), 0)
     arrays = got.q * q.shape[-1] ** -0.5, got.k, got.v, w, strength
     out = householder.mixed(*arrays, visible=got.visible, options=options)

@@ -81,7 +81,7 @@ def _dense(
     ends = ends.at[at_k].get(**OUTSIDE)
     return {
         "query": hidden,
-        "key": jnp.broadcast_to(ends[None], (len(q), *ends.shape)),
+        "key": jnp.broadcast_to(ends[None], (q.shape[0], *ends.shape)),
         "value": jnp.repeat(v, q.shape[2] // v.shape[2], axis=2),
         "score": scores.dot,
     }

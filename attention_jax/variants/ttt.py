@@ -112,7 +112,7 @@ def _scan(batch: int, *arrays: Array, start: None) -> tuple[None, Float[Array, "
     del start
     q, k, v, rate, *rest = arrays
     weights, bias, scale, shift = (x[0, 0] for x in rest)
-    many = lambda x: jnp.broadcast_to(x, (len(q), *x.shape))  # noqa: E731
+    many = lambda x: jnp.broadcast_to(x, (q.shape[0], *x.shape))  # noqa: E731
     model, norm = (many(weights), many(bias)), Norm(scale, shift)
     trained = inner_scan(model, norm, q, k, _target(k, v), rate, batch=batch)
     return None, _answer(norm, q, trained)

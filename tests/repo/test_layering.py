@@ -44,6 +44,8 @@ OWNERS = {
     "safetensors": "pretrained",
     "gguf": "pretrained",
     "soundfile": "data/audio/wav",
+    "jax2onnx": "models/exported/onnx",
+    "onnxruntime": "models/exported/onnx",
 }
 FILES = sorted((ROOT / PACKAGE).rglob("*.py"))
 

@@ -59,7 +59,7 @@ def channel_scan(
     decays inside its products as of Kimi Team 2025, arXiv:2510.26692, section 3.
     """
     if start is None:
-        start = jnp.zeros((len(v), k.shape[2], k.shape[-1], v.shape[-1]), q.dtype)
+        start = jnp.zeros((v.shape[0], k.shape[2], k.shape[-1], v.shape[-1]), q.dtype)
     more = () if erases is None else (erases,)
     return by_blocks(_block, start, (q, k, v, log_decay, reads, *more), chunk)
 

@@ -19,6 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from attention_jax.core.types import Length
+
 # Positions in a chunk, within which pairs are weighed. With a decay of its own for each channel, a
 # pair costs `d` exponentials, so these chunks are short; the delta rule solves a system in each.
 CHUNK, SHORT_CHUNK, DELTA_CHUNK = 32, 8, 64
@@ -93,7 +95,7 @@ def scan(
     """
     short = log_decay is not None and log_decay.shape[-1] > 1
     if start is None:
-        start = jnp.zeros((len(v), k.shape[2], q.shape[-1], v.shape[-1]), q.dtype)
+        start = jnp.zeros((v.shape[0], k.shape[2], q.shape[-1], v.shape[-1]), q.dtype)
     inputs = q, k, v, *([] if log_decay is None else [log_decay])
     return by_blocks(_block, start, inputs, chunk or (SHORT_CHUNK if short else CHUNK))
 
@@ -108,7 +110,7 @@ def added(
     S_after = exp(whole) S_before + sum_j exp(after_j) k_j v_j^T
     """
     if log_decay is None:
-        return jnp.ones((len(k), k.shape[2], 1), k.dtype), jnp.einsum("btgd,btge->bgde", k, v)
+        return jnp.ones((k.shape[0], k.shape[2], 1), k.dtype), jnp.einsum("btgd,btge->bgde", k, v)
     log_decay = jnp.maximum(log_decay, LOWEST)
     until = jnp.cumsum(log_decay[:, ::-1], axis=1)[:, ::-1]
     after = jnp.concatenate([until[:, 1:], jnp.zeros_like(until[:, :1])], axis=1)
@@ -123,10 +125,7 @@ def by_blocks(
 ) -> tuple[PyTree, Float[Array, "b t h e"]]:
     """The last state and the outputs of `block(chunk, state, *inputs)`, one after another."""
     b, t, h, _ = inputs[0].shape
-    chunk = max(1, min(chunk, t))
-    count = max(1, -(-t // (chunk * CHUNKS_OF_BLOCK)))
-    # Blocks as long as each other, so that the last is not filled up in vain.
-    size = chunk * max(1, -(-t // (chunk * count)))
+    chunk, count, size = _sizes(t, chunk)
 
     def body(state: PyTree, each: tuple[Array, ...]) -> tuple[PyTree, Array]:
         return block(chunk, state, *each)
@@ -139,6 +138,16 @@ def by_blocks(
         jax.checkpoint(body, prevent_cse=False), start, tuple(map(parts, inputs))
     )
     return last, out.swapaxes(0, 1).reshape(b, count * size, h, -1)[:, :t]
+
+
+def _sizes(t: Length, chunk: int) -> tuple[int, Length, int]:
+    """Positions in a chunk, blocks, and positions in a block."""
+    if not isinstance(t, int):  # symbolic: a block is a chunk, so that short texts stay short
+        return chunk, -(-t // chunk), chunk
+    chunk = max(1, min(chunk, t))
+    count = max(1, -(-t // (chunk * CHUNKS_OF_BLOCK)))
+    # Blocks as long as each other, so that the last is not filled up in vain.
+    return chunk, count, chunk * max(1, -(-t // (chunk * count)))
 
 
 def _block(

@@ -96,7 +96,7 @@ def total(layout: Layout | None, x: Array) -> Array:
 def tail_before(layout: Layout | None, x: Array, count: int) -> Array:
     """The last positions before this shard; zeros before the sequence."""
     if layout is None or not count:
-        return jnp.zeros((len(x), count, *x.shape[2:]), x.dtype)
+        return jnp.zeros((x.shape[0], count, *x.shape[2:]), x.dtype)
     given = context_neighbors.steps(count, x.shape[1], layout.shards)
     found = context_neighbors.with_neighbors(x, layout, given, [])[:, : sum(given)]
     found = jnp.pad(found, ((0, 0), (count - sum(given), 0), (0, 0), (0, 0)))

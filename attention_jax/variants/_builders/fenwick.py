@@ -102,7 +102,7 @@ def _far(
     share = weight * jnp.exp(jnp.cumsum(log_decay, axis=2))
     out = jnp.einsum("bcnhd,bchde->bcnhe", share * q, sums)
     out = jnp.pad(out, ((0, 0), (0, 0), (size, 0), (0, 0), (0, 0)))
-    return out.reshape(len(out), -1, *out.shape[3:])[:, :t]
+    return out.reshape(out.shape[0], -1, *out.shape[3:])[:, :t]
 
 
 def _pieces(x: Float[Array, "b t h d"], size: int) -> Float[Array, "b c n h d"]:

@@ -55,7 +55,7 @@ def extend(
     """`extend` of such a variant."""
     del params
     refuse_hidden("forgetting", visible)
-    first, rows = state.position, jnp.arange(len(q))
+    first, rows = state.position, jnp.arange(q.shape[0])
     before = state.sums[rows, jnp.maximum(first - 1, 0)]
     before = jnp.where(first[:, None] > 0, before, 0)
     sums = before[:, None] + jnp.cumsum(features.astype(before.dtype), axis=1)

@@ -94,7 +94,7 @@ def mixed(
       options: of which dropout of the weights is honored here.
     """
     (b, t, h, _), e = q.shape, v.shape[-1]
-    chunk = min(chunk, t)
+    chunk = min(chunk, t) if isinstance(t, int) else chunk
     count = -(-t // chunk)
 
     def filled(x: Array) -> Array:
@@ -135,7 +135,7 @@ def _logits(
         place, k, moves = one
         return jnp.where(place < number, q @ moves, q), q @ k.mT
 
-    places = jnp.arange(len(found.k))
+    places = jnp.arange(found.k.shape[0])
     _, each = jax.lax.scan(turn, q, (places, found.k, found.moves), reverse=True)
     each = jnp.where((places == number)[:, None, None, None, None], own[None], each)
     return jnp.moveaxis(each, 0, 3).reshape(*q.shape[:3], -1)

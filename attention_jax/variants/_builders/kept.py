@@ -31,7 +31,7 @@ def put(
     """
     at = first[:, None] + jnp.arange(new[0].shape[1], dtype=jnp.int32)[None]
     room = checks.within(at, arrays[0].shape[1])[..., None, None]
-    rows, pairs = jnp.arange(len(at))[:, None], zip(arrays, new, strict=True)
+    rows, pairs = jnp.arange(at.shape[0])[:, None], zip(arrays, new, strict=True)
     return [x.at[rows, at].set(y.astype(x.dtype)) for x, y in pairs], room
 
 

@@ -87,7 +87,7 @@ def momentum_scan(
       gates: rate, log_keep, log_momentum and adds; of the two logarithms none above 0.
       batch: positions whose gradients are taken at one M; None for each at the M before it.
     """
-    shape = len(v), k.shape[2], k.shape[-1], v.shape[-1]
+    shape = v.shape[0], k.shape[2], k.shape[-1], v.shape[-1]
     start = jnp.zeros(shape, q.dtype), jnp.zeros(shape, q.dtype)
     inputs = q, k, v, *(x[..., None] for x in gates)
     return by_blocks(partial(_block, batch is None), start, inputs, batch or CHUNK)[1]
