@@ -6,6 +6,7 @@ Reference: Radford et al. 2023, arXiv:2212.04356, section 2.2.
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
@@ -63,7 +64,8 @@ class WhisperEncoder(TransformerEncoder):
 
         y[i] = gelu(W [x[s i - 1]; x[s i]; x[s i + 1]] + b)        s = 1, then 2
 
-    Beyond both ends, and in padding, there are zeros. Then positions and layers follow.
+    Beyond both ends, and in padding, there are zeros. Then positions and layers follow; learned
+    positions begin as `sines`.
 
     Args:
       config: of the layers.
@@ -74,6 +76,8 @@ class WhisperEncoder(TransformerEncoder):
     def __init__(self, config: TransformerConfig, features: int, *, rngs: nnx.Rngs):
         plain_types.sizes(features=features)
         super().__init__(config, rngs=rngs)
+        if self.learned is not None:
+            self.learned.embedding[...] = sines(config.max_length, config.width)
         dtype, inputs = jnp.dtype(config.dtype), (features, config.width)
         self.convolutions = nnx.List(
             [Linear(3 * n, config.width, dtype=dtype, rngs=rngs) for n in inputs]
@@ -88,6 +92,26 @@ class WhisperEncoder(TransformerEncoder):
             x, mask = _taps(jnp.where(mask[..., None], x, 0), stride), mask[:, ::stride]
             x = gelu(convolution(x))
         return super().embed(x, mask, rngs=rngs)
+
+
+def sines(length: int, width: int) -> Float[Array, "s m"]:
+    """Sines of all rates, then their cosines; the last rate is 1 / 10,000.
+
+        x[i, c] = sin(i r_c)        x[i, k + c] = cos(i r_c)        r_c = 10000^(-c / (k - 1))
+
+    k is half the width.
+
+    Raises:
+      ValueError: the width is odd, or below 4.
+    """
+    if width % 2 or width < 4:
+        raise ValueError(
+            f"`width` must be even and at least 4, for half of it are sines; got {width}. The "
+            f"nearest above is {max(4, width + width % 2)}."
+        )
+    half = width // 2
+    angles = np.arange(length)[:, None] * 10_000.0 ** (-np.arange(half) / (half - 1))
+    return jnp.asarray(np.concatenate([np.sin(angles), np.cos(angles)], axis=1), jnp.float32)
 
 
 def whisper(config: WhisperConfig, *, rngs: nnx.Rngs) -> Seq2SeqTransformer:

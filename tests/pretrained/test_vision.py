@@ -64,7 +64,7 @@ def test_answers_are_those_of_transformers_and_written_files_are_read(tmp_path, 
     np.testing.assert_array_equal(their_answer(read, loaded.config.pixels, images), wanted)
 
 
-@pytest.mark.parametrize("name", [x for x in PEERS if not x.startswith("DeiT")])
+@pytest.mark.parametrize("name", PEERS)
 def test_places_are_interpolated_for_other_sizes(tmp_path, name):
     model, images = peer(name, tmp_path), pictures(8, 20)
     loaded = pretrained.load(tmp_path)

@@ -10,7 +10,7 @@ from flax import nnx
 
 from attention_jax import decoding, pretrained
 from attention_jax.data.types import EOS
-from attention_jax.models.whisper import WhisperConfig, whisper
+from attention_jax.models.whisper import WhisperConfig, sines, whisper
 from attention_jax.nn.transformer import TransformerConfig
 from tests.support import checkpoints
 
@@ -38,7 +38,14 @@ def peer(folder):
     """A small random model of `transformers`, written to a folder."""
     transformers = checkpoints.transformers()
     config = transformers.WhisperConfig(**SIZES)
-    return checkpoints.shaken(transformers.WhisperForConditionalGeneration(config), folder)
+    model = checkpoints.shaken(transformers.WhisperForConditionalGeneration(config), folder)
+    # So that what is written hangs on positions and on what is heard.
+    decoder = model.model.decoder
+    decoder.embed_positions.weight.data *= 10
+    for part in ("out_proj", "q_proj"):
+        getattr(decoder.layers[0].encoder_attn, part).weight.data *= 8
+    model.save_pretrained(folder)
+    return model
 
 
 def frames(rows=3):
@@ -83,9 +90,10 @@ def test_what_is_written_is_what_transformers_writes(tmp_path):
 
     found = decoding.greedy(own.step, own.start(memory, 12), max_length=12)
     order = np.array([-1 if x is None else x for x in loaded.order.theirs])
-    np.testing.assert_array_equal(
-        order[np.asarray(found.tokens[:, 0])], their_writing(model, source, 12)
-    )
+    theirs = their_writing(model, source, 12)
+    np.testing.assert_array_equal(order[np.asarray(found.tokens[:, 0])], theirs)
+    assert len(np.unique(theirs, axis=0)) == 3
+    assert len(np.unique(theirs)) > 5
 
 
 def test_transformers_reads_what_is_written(tmp_path):
@@ -95,6 +103,24 @@ def test_transformers_reads_what_is_written(tmp_path):
     target = np.random.default_rng(1).integers(0, 41, (3, 7))
     first, second = (their_logits(x, source, target) for x in (model, read))
     np.testing.assert_array_equal(first, second)
+
+
+def test_positions_begin_as_those_of_transformers_do():
+    transformers = checkpoints.transformers()
+    fresh = transformers.WhisperModel(transformers.WhisperConfig(**SIZES))
+    theirs = fresh.encoder.embed_positions.weight.detach().numpy()
+    np.testing.assert_allclose(sines(10, 16), theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_positions_begin_as_sines_and_cosines():
+    _, model = random_model()
+    wanted = np.zeros((FRAMES // 2, 8))
+    for i, c in np.ndindex(FRAMES // 2, 4):
+        angle = i / 10_000 ** (c / 3)
+        wanted[i, c], wanted[i, 4 + c] = np.sin(angle), np.cos(angle)
+    np.testing.assert_allclose(model.encoder.learned.embedding[...], wanted, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="`width` must be even and at least 4"):
+        sines(3, 5)
 
 
 def random_model(**changes):
