@@ -3,12 +3,14 @@
 python -m experiments.export --run=runs/mine
 python -m experiments.export --run=runs/mine --format=onnx --output=served
 python -m experiments.export --run=runs/mine --format=onnx --batch=1 --length=64
+python -m experiments.export --run=runs/mine --format=safetensors --family=marian
 
 Of a run of translation or speech it writes the encoder, the opening of the caches of a source and
 the decoder's step; of a language model the logits of a whole text, the opening and the step; of
 images the classifier; of the adding problem the predictor. Beside them lie manifest.json, which
 says what each takes and gives, the tokenizer or the classes, and run.flags. The folder appears
-whole or not at all. `attention_jax.models.exported.load_exported(folder)` reads it.
+whole or not at all. `attention_jax.models.exported.load_exported(folder)` reads it. Weights alone,
+for libraries that know such models, are written by --format=safetensors.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +23,7 @@ from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.data.types import BOS, EOS, PAD, UNKNOWN
 from attention_jax.models.exported import Sizes, onnx, stablehlo
 from attention_jax.models.exported.ports import NEXT, Port
-from experiments.common import flags, places
+from experiments.common import as_pretrained, flags, places
 from experiments.common.config import DeviceFlags
 from experiments.common.experiment import Run
 from experiments.common.flags import Flag
@@ -29,12 +31,29 @@ from experiments.common.load_run import load_run, run_folder_of
 from experiments.common.vocabularies import VOCABULARY
 
 _FLAGS = "run.flags"
-# A run, an empty folder and the sizes that programs take -> lines that are printed.
-Write = Callable[[Run, Path, Sizes], list[str]]
+# A run, an empty folder, the sizes that programs take and a family -> lines that are printed.
+Write = Callable[[Run, Path, Sizes, str | None], list[str]]
 
 
-def _write_programs(write: Callable, run: Run, folder: Path, sizes: Sizes) -> list[str]:
+def _write_weights(run: Run, folder: Path, sizes: Sizes, family: str | None) -> list[str]:
+    """Writes the weights of a run as another library has them."""
+    if sizes != Sizes():
+        raise ValueError(
+            "`--batch`, `--length` and `--longest` are of programs; weights have no such sizes. "
+            "Leave them out."
+        )
+    return as_pretrained.write(run, folder, family)
+
+
+def _write_programs(
+    write: Callable, run: Run, folder: Path, sizes: Sizes, family: str | None
+) -> list[str]:
     """Writes the programs of a run, with what it knows of the data beside them."""
+    if family is not None:
+        raise ValueError(
+            f"`--family` goes with --format=safetensors; got {family}. Leave it out: programs "
+            "are of any model."
+        )
     run.experiment.keep(run.known, folder)
     write_whole(folder / _FLAGS, (run.folder / _FLAGS).read_bytes())
     found = write(run.model, folder, sizes, about=about(run))
@@ -53,6 +72,7 @@ def _parts(ports: Sequence[Port]) -> str:
 FORMATS: Mapping[str, Write] = {
     stablehlo.FORMAT: partial(_write_programs, stablehlo.write),
     onnx.FORMAT: partial(_write_programs, onnx.write),
+    "safetensors": _write_weights,
 }
 
 
@@ -61,7 +81,10 @@ class ExportConfig(NamedTuple):
 
     Attributes:
       run: folder of the run.
-      format: stablehlo for JAX on any device, or onnx for ONNX Runtime and others.
+      format: stablehlo for JAX on any device, onnx for ONNX Runtime and others, safetensors for
+        libraries that know the model.
+      family: of --format=safetensors: the model of other libraries that it is written as. Default:
+        the first that has the words for it.
       output: the folder to write, new or empty. Default: one named by --format in --run.
       batch: sequences or images of a call. Default: any number.
       length: positions of a source (of speech its frames), a text and a cache. Default: any.
@@ -71,6 +94,7 @@ class ExportConfig(NamedTuple):
 
     run: str | None = None
     format: Annotated[str, Flag(choices=tuple(FORMATS))] = stablehlo.FORMAT
+    family: str | None = None
     output: str | None = None
     batch: Annotated[int | None, Flag(low=1)] = None
     length: Annotated[int | None, Flag(low=1)] = None
@@ -101,7 +125,7 @@ def export(own: ExportConfig) -> list[str]:
     require_empty("--output", output)
     run = load_run(folder)
     with whole_folder(output) as unfinished:
-        lines = FORMATS[own.format](run, unfinished, sizes)
+        lines = FORMATS[own.format](run, unfinished, sizes, own.family)
     size = sum(path.stat().st_size for path in output.iterdir())
     return [f"{output}: {own.format}, {size / 1e6:.2f} MB", *lines]
 

@@ -27,7 +27,7 @@ def trained(tmp_path_factory):
 
 
 def test_each_format_has_a_writer():
-    assert set(FORMATS) == {"stablehlo", "onnx"} == set(exported.reading.READERS)
+    assert set(FORMATS) - {"safetensors"} == {"stablehlo", "onnx"} == set(exported.reading.READERS)
 
 
 def test_what_cannot_be_written_is_refused_first(tmp_path):
