@@ -6,7 +6,7 @@ model.enpt.intgemm.alphas.bin, vocab.enpt.spm     as Bergamot's students come
 from pathlib import Path
 
 from attention_jax.core import checks
-from attention_jax.pretrained import tensors_marian
+from attention_jax.pretrained import tensors, tensors_marian
 from attention_jax.pretrained.tensors import Tensors
 from attention_jax.pretrained.types import Settings
 
@@ -45,9 +45,10 @@ def opened(folder: Path) -> tuple[Settings, Tensors] | None:
 def _models(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(
-        x
-        for x in folder.iterdir()
-        if (x.suffix == ".bin" and tensors_marian.is_marian(x))
-        or (x.suffix == ".npz" and x.name.startswith("model"))
-    )
+    return sorted(x for x in folder.iterdir() if _is_model(x))
+
+
+def _is_model(path: Path) -> bool:
+    if path.suffix == ".npz":
+        return tensors_marian.SETTINGS in tensors.opened(path).names
+    return path.suffix == ".bin" and tensors_marian.is_marian(path)

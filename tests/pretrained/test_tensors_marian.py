@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attention_jax import pretrained
-from attention_jax.pretrained import tensors, tensors_marian
+from attention_jax.pretrained import marian_folder, tensors, tensors_marian
 from tests.pretrained.test_seq2seq_families import made
 from tests.support import marian_files
 
@@ -95,6 +95,11 @@ def test_a_folder_of_marian_is_the_model_that_was_written(int8, tmp_path):
     wanted = ours.model.decoder.layers[1].recurrence.ways[0].forget_gate.kernel[...]
     largest = np.abs(wanted).max()
     np.testing.assert_allclose(kernel, wanted, atol=largest / 127 * 0.51 if int8 else 0)
+
+
+def test_an_npz_of_others_is_no_model_of_marian(arrays, tmp_path):
+    np.savez(tmp_path / "model.npz", **arrays)
+    assert marian_folder.opened(tmp_path) is None
 
 
 def test_two_models_in_a_folder_are_refused(arrays, tmp_path):
