@@ -1,13 +1,13 @@
 """Models written as another library reads them: the tables of names backwards."""
 
 import json
-import os
-import shutil
 from os import PathLike
 from pathlib import Path
 
 from attention_jax.core.extras import needed
+from attention_jax.core.files import require_empty, whole_folder
 from attention_jax.core.plain_types import typed_calls
+from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.data.types import BOS
 from attention_jax.models.seq2seq import Seq2SeqConfig
 from attention_jax.pretrained import table
@@ -16,6 +16,7 @@ from attention_jax.pretrained.sources import CONFIG
 from attention_jax.pretrained.tensors import WHOLE
 from attention_jax.pretrained.types import Described, replaced
 
+ROLES = ("pad_token", "bos_token", "eos_token", "unk_token")
 SPECIAL = ("pad_token_id", "bos_token_id", "eos_token_id")
 START = "decoder_start_token_id"
 
@@ -31,35 +32,35 @@ def save(loaded: Pretrained, path: str | PathLike[str]) -> None:
       path: a folder, which must not exist, or be empty.
 
     Raises:
-      FileExistsError: the folder holds something.
-      ValueError: the family has no word for a choice of the configuration.
+      ValueError: the folder holds something, or the family has no word for a choice of the
+        configuration.
     """
-    folder = Path(path)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(
-            f"`path` must be a new folder, or an empty one; {folder} is neither. Give another."
-        )
+    require_empty("path", path)
     with needed("pretrained"):
         from safetensors.numpy import save_file
     family, order = loaded.family, loaded.order
     settings = _settings(loaded)
     found = table.write(ordered(family.rules(loaded.config), family, order), loaded.params)
-    unfinished = folder.with_name(f"{folder.name}.{os.getpid()}.unfinished")
-    unfinished.mkdir(parents=True)
-    try:
+    with whole_folder(path) as folder:
         named = {family.full_name(name): x for name, x in found.items()}
-        save_file(named, unfinished / WHOLE, metadata={"format": "pt"})
-        text = json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
-        (unfinished / CONFIG).write_text(text, encoding="utf-8")
+        save_file(named, folder / WHOLE, metadata={"format": "pt"})
+        _write_json(folder / CONFIG, settings)
         if loaded.tokenizer is not None:
-            for name, content in loaded.tokenizer.files.items():
-                (unfinished / name).write_bytes(content)
-        if folder.exists():
-            folder.rmdir()
-        unfinished.replace(folder)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
+            _write_tokenizer(loaded.tokenizer, folder)
+
+
+def _write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    """Writes a tokenizer, and for `transformers` the names of its special tokens."""
+    for name, content in tokenizer.files.items():
+        (folder / name).write_bytes(content)
+    if set(tokenizer.files) == {"tokenizer.json"}:
+        names = tokenizer.tokens(range(len(ROLES)))
+        said = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
+        _write_json(folder / "tokenizer_config.json", said | dict(zip(ROLES, names, strict=True)))
+
+
+def _write_json(path: Path, content: Described) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _settings(loaded: Pretrained) -> Described:
