@@ -15,6 +15,7 @@ from attention_jax.pretrained.loading import Pretrained, ordered
 from attention_jax.pretrained.sources import CONFIG
 from attention_jax.pretrained.tensors import WHOLE
 from attention_jax.pretrained.types import Described, replaced
+from attention_jax.pretrained.vocabulary import Order
 
 ROLES = ("pad_token", "bos_token", "eos_token", "unk_token")
 SPECIAL = ("pad_token_id", "bos_token_id", "eos_token_id")
@@ -46,17 +47,31 @@ def save(loaded: Pretrained, path: str | PathLike[str]) -> None:
         save_file(named, folder / WHOLE, metadata={"format": "pt"})
         _write_json(folder / CONFIG, settings)
         if loaded.tokenizer is not None:
-            _write_tokenizer(loaded.tokenizer, folder)
+            _write_tokenizer(loaded.tokenizer, loaded.order, folder)
 
 
-def _write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+def _write_tokenizer(tokenizer: Tokenizer, order: Order | None, folder: Path) -> None:
     """Writes a tokenizer, and for `transformers` the names of its special tokens."""
-    for name, content in tokenizer.files.items():
+    files = dict(tokenizer.files)
+    if not tokenizer.is_given and order is not None:
+        files = {name: _in_order(content, order) for name, content in files.items()}
+    for name, content in files.items():
         (folder / name).write_bytes(content)
-    if set(tokenizer.files) == {"tokenizer.json"}:
+    if set(files) == {"tokenizer.json"}:
         names = tokenizer.tokens(range(len(ROLES)))
         said = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
         _write_json(folder / "tokenizer_config.json", said | dict(zip(ROLES, names, strict=True)))
+
+
+def _in_order(content: bytes, order: Order) -> bytes:
+    """A tokenizer.json that was learned here, with the ids that its tokens have there."""
+    whole = json.loads(content)
+    words = whole["model"]["vocab"]
+    whole["model"]["vocab"] = {word: order.theirs[i] for word, i in words.items()}
+    for token in whole["added_tokens"]:
+        token["id"] = order.theirs[token["id"]]
+    whole["added_tokens"].sort(key=lambda token: token["id"])
+    return json.dumps(whole, ensure_ascii=False).encode()
 
 
 def _write_json(path: Path, content: Described) -> None:

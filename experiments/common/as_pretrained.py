@@ -16,6 +16,7 @@ from attention_jax.pretrained.types import Special
 from attention_jax.pretrained.vocabulary import order_of
 from experiments.common.experiment import Run
 
+_SPECIAL = {"m2m_100": Special(padding=1, begin=0, end=2, unknown=3)}  # all others as here
 # Families that may have a run's model, the first that has the words for it.
 CANDIDATES = {
     "translation": ("marian", "m2m_100", "mbart", "t5"),
@@ -61,7 +62,7 @@ def as_pretrained(run: Run, name: str) -> Pretrained:
         config, params = _two_sides(config, params)
     size = words.size if isinstance(words, Tokenizer) else config.vocabulary_size
     graphdef, _ = nnx.split(nnx.eval_shape(lambda: family.build(config, nnx.Rngs(0))))
-    order = order_of(Special(*range(len(Special._fields))), size)
+    order = order_of(_SPECIAL.get(name, Special(*range(len(Special._fields)))), size)
     return Pretrained(family, config, graphdef, params, words, order, {})
 
 

@@ -11,6 +11,9 @@ from attention_jax import pretrained
 from attention_jax.core.rotary import Rotary
 from attention_jax.core.sinusoids import Sinusoids
 from attention_jax.data.tokenizer import Tokenizer
+from attention_jax.data.types import EOS
+from attention_jax.decoding.batched import DecodingConfig
+from attention_jax.decoding.translate import Translator
 from attention_jax.models.language import TransformerLM
 from attention_jax.models.seq2seq_transformer import Seq2SeqTransformer
 from attention_jax.nn.transformer import TransformerConfig
@@ -58,20 +61,56 @@ def test_what_is_written_is_read_as_the_same_model(tmp_path, name):
     loaded = pretrained.load(tmp_path)
     ids = jnp.asarray([run.tokenizer.encode("fox the")])
     assert loaded.tokenizer.encode("fox the") == ids[0].tolist()
+    assert loaded.tokenizer.theirs[:4] == ((1, 0, 2, 3) if name == "m2m_100" else (0, 1, 2, 3))
     np.testing.assert_allclose(logits(loaded.model, ids), logits(run.model, ids), atol=1e-6)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("marian", "MarianMTModel"), ("llama", "Llama")])
-def test_transformers_has_the_same_logits(tmp_path, name, kind):
+PEERS = {
+    "marian": "MarianMTModel",
+    "m2m_100": "M2M100ForConditionalGeneration",
+    "llama": "LlamaForCausalLM",
+}
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_transformers_has_the_same_logits_and_tokens(tmp_path, name):
     transformers, torch = checkpoints.transformers(), checkpoints.torch()
     run = run_of(name)
     as_pretrained.write(run, tmp_path, name)
-    made = getattr(transformers, kind if name == "marian" else f"{kind}ForCausalLM")
-    model, ids = made.from_pretrained(tmp_path).eval(), [run.tokenizer.encode("fox the")]
-    more = {"decoder_input_ids": torch.tensor(ids)} if name == "marian" else {}
+    words = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    ids = words("fox the", add_special_tokens=False)["input_ids"]
+    order = as_pretrained.as_pretrained(run, name).order.theirs
+    assert ids == [order[i] for i in run.tokenizer.encode("fox the")]
+    model = getattr(transformers, PEERS[name]).from_pretrained(tmp_path).eval()
+    more = {} if name == "llama" else {"decoder_input_ids": torch.tensor([ids])}
     with torch.no_grad():
-        wanted = model(torch.tensor(ids), **more).logits.numpy()
-    np.testing.assert_allclose(logits(run.model, jnp.asarray(ids)), wanted, atol=1e-5)
+        wanted = model(torch.tensor([ids]), **more).logits.numpy()[..., list(order)]
+    got = logits(run.model, jnp.asarray([run.tokenizer.encode("fox the")]))
+    np.testing.assert_allclose(got, wanted, atol=1e-5)
+
+
+def test_ctranslate2_translates_as_we_do(tmp_path):
+    """It begins with the token that config.json names, and hides none by itself."""
+    transformers = checkpoints.transformers()
+    ctranslate2 = pytest.importorskip("ctranslate2", reason="ctranslate2 is not installed")
+    run, texts = run_of("m2m_100"), ["the fox", "quick brown", "jumps fox the"]
+    as_pretrained.write(run, tmp_path / "written", "m2m_100")
+    words = transformers.AutoTokenizer.from_pretrained(tmp_path / "written")
+    converter = ctranslate2.converters.TransformersConverter(str(tmp_path / "written"))
+    converter.convert(str(tmp_path / "converted"))
+    theirs = ctranslate2.Translator(str(tmp_path / "converted"), device="cpu")
+    sources = [[*words.tokenize(x), "<eos>"] for x in texts]
+    hidden = [["<bos>"], ["<pad>"]]
+    order = as_pretrained.as_pretrained(run, "m2m_100").order.theirs
+    for method, beams in (("greedy", 1), ("beam", 3)):
+        found = theirs.translate_batch(
+            sources, beam_size=beams, max_decoding_length=12, suppress_sequences=hidden
+        )
+        search = DecodingConfig(method, beam_size=beams)
+        ours = Translator(run.graphdef, run.tokenizer, search)(run.params, texts)
+        for one, other in zip(found, ours, strict=True):
+            tokens = [order[i] for i in other[0].tokens if i != EOS][:12]
+            assert words.convert_tokens_to_ids(one.hypotheses[0]) == tokens
 
 
 def test_what_no_family_has_words_for_is_refused_and_nothing_is_written(tmp_path):
