@@ -86,4 +86,11 @@ def _settings(loaded: Pretrained) -> Described:
     ids = dict(zip(SPECIAL, loaded.order.theirs, strict=False))
     if isinstance(own, Seq2SeqConfig):
         ids[START] = loaded.order.theirs[BOS]
-    return ids | loaded.settings | loaded.family.described(own)
+    said = loaded.family.described(own)
+    for name in SPECIAL:
+        if name in said and said[name] != ids[name]:
+            raise ValueError(
+                f"`{name}` of a model must be {said[name]} to be written as {loaded.family.name}; "
+                f"got {ids[name]}. Give `order` with `order_of(Special(...), size)`."
+            )
+    return ids | loaded.settings | said

@@ -11,7 +11,7 @@ Cost: t s (d + e) products and t s hyperbolic tangents a head.
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from attention_jax.core import masks, scores
+from attention_jax.core import checks, masks, scores
 from attention_jax.core.types import Options, Output, Params, Variant, no_parameters
 from attention_jax.engine.api import attention
 from attention_jax.variants._builders.pair import from_score
@@ -35,6 +35,7 @@ def soft_cap(*, cap: float = 50.0, window: int | None = None) -> Variant:
 
     if window is None:
         return from_score(lambda params: score)
+    checks.positive("window", window, remedy="Leave it out to see all keys.")
     near = masks.sliding_window(window)
 
     def attend(

@@ -248,7 +248,7 @@ def test_predict_and_visualize_show_their_own_flags_and_those_of_decoding():
         ("translation", ["--attention=alibbi"], "alibi"),
         ("translation", ["--attention=sliding_window(size=x)"], "must be a number, text in"),
         ("translation", ["--attention=mine.py:manhattan(p=2)"], "mine.py"),
-        ("predict", ["--text=a"], "`--run` must name"),
+        ("predict", ["--text=a"], "`--run` or `--pretrained` must name"),
         ("predict", ["--run=nowhere", "--text=a"], "nowhere holds no run.flags"),
     ],
 )

@@ -74,7 +74,7 @@ def test_two_runs_read_the_same_file(runs, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "`--run` must name"),
+        ([], "`--run` or `--pretrained` must name"),
         (["--run=nowhere", "--text=a"], "nowhere holds no run.flags"),
     ],
 )

@@ -61,6 +61,7 @@ CONFIGS = {
 }
 # Bergamot has neither padding nor a first token; T5 begins with padding.
 SPECIAL = {"bergamot": Special(end=0, unknown=1), "t5": Special(0, 0, 1, 2)}
+SPECIAL["m2m_100"] = Special(padding=1, begin=0, end=2)  # positions are counted by padding
 
 
 def made(name: str, folder):

@@ -53,7 +53,7 @@ def read_out(ids: Iterable[int]) -> list[str]:
     """The phonemes of our ids, up to the end.
 
     >>> read_out([15, 16, 2, 0])
-    ['AW2', 'AY0']
+    ['AO2', 'AW0']
     """
     names, found = phonemes(), []
     for i in ids:
