@@ -20,7 +20,7 @@ from attention_jax.core import checks
 from attention_jax.core.plain_types import typed_calls
 from attention_jax.core.types import Params, State
 from attention_jax.data.tokenizer import Tokenizer
-from attention_jax.data.types import BOS, PAD, SPECIAL_TOKENS
+from attention_jax.data.types import BOS, EOS, PAD, SPECIAL_TOKENS
 from attention_jax.decoding import stages
 from attention_jax.decoding.batched import DecodingConfig
 from attention_jax.decoding.loops import Loop, run
@@ -34,7 +34,7 @@ CHUNKS = (512, 64, 8, 1)  # tokens of a prompt that are read at once
 
 
 def check_options(options: DecodingOptions) -> None:
-    """Refuses options that text generation, which writes as many tokens as are asked for, lacks.
+    """Refuses options that text generation, which goes on with a prompt, lacks.
 
     Raises:
       ValueError: one is set.
@@ -44,7 +44,7 @@ def check_options(options: DecodingOptions) -> None:
         "prefix",
         "length_form",
         "words",
-        search="text generation, which writes as many tokens as are asked for",
+        search="text generation, which goes on with a prompt",
         remedy="Leave it out; the prompt is the beginning.",
     )
 
@@ -88,6 +88,8 @@ class TextGenerator:
       config: "sample" (the default), with its temperature, top_k, top_p and seed, or "greedy"; of
         its options min-p, and the repetition penalty and n-grams, which see the text that is read.
       context: largest number of tokens read at once, as in training; None for no bound.
+      stop_at_end: a text ends where the model writes EOS, as models do that were trained with ends
+        of texts. Default: EOS is never written, for others never learned what it is.
 
     Raises:
       ValueError: another search method or option, or a context below 2.
@@ -101,6 +103,7 @@ class TextGenerator:
         config: DecodingConfig | None = None,
         *,
         context: int | None,
+        stop_at_end: bool = False,
     ):
         self.config = DecodingConfig("sample") if config is None else config
         self.config.check()
@@ -109,11 +112,14 @@ class TextGenerator:
         if context is not None and context < 2:
             raise ValueError(f"`context` must be at least 2 or None; got {context}.")
         self.graphdef, self.tokenizer, self.context = graphdef, tokenizer, context
+        self.stop_at_end = stop_at_end
+        may_be = {EOS} if stop_at_end else set()
+        self._never = np.array(sorted(set(range(len(SPECIAL_TOKENS))) - may_be))
         self._write = jax.jit(self._continue, static_argnames="max_length")
         self._write_rows = jax.jit(self._continue_rows, static_argnames="max_length")
 
     def __call__(self, params: Params, prompt: str, length: int) -> str:
-        """The prompt and `length` more tokens.
+        """The prompt and `length` more tokens, or fewer where the text ends.
 
         Raises:
           ValueError: the prompt is empty, or holds characters that the tokenizer does not know.
@@ -121,7 +127,7 @@ class TextGenerator:
         ids, written = self._encoded(params, prompt, length), []
         key = jax.random.key(self.config.seed)
         for number in range(length):
-            if len(written) >= length:
+            if not _goes_on(written, length):
                 break
             read, most = self._next(ids, written, length)
             own = jax.random.fold_in(key, number)
@@ -137,7 +143,7 @@ class TextGenerator:
         draws: Sequence[Draw],
         rows: int,
     ) -> list[str]:
-        """Each prompt and `length` more tokens, written together.
+        """Each prompt and `length` more tokens, or fewer where a text ends, written together.
 
         Programs have `rows` rows, however many prompts share them, so a text does not depend on the
         others at all; but for rounding it is that of a call by itself with such a seed and
@@ -146,7 +152,7 @@ class TextGenerator:
         Args:
           params: parameters of the model.
           prompts: the texts to go on with.
-          length: tokens to write, of each.
+          length: tokens to write, of each, at most.
           draws: one for each prompt.
           rows: texts that are written at once.
 
@@ -161,7 +167,7 @@ class TextGenerator:
             for prompt, draw in zip(prompts, draws, strict=True)
         ]
         number = 0
-        while left := [text for text in texts if len(text.written) < length]:
+        while left := [text for text in texts if _goes_on(text.written, length)]:
             alike: dict[tuple[int, int], list[_Text]] = {}
             for text in left:
                 read, most = self._next(text.ids, text.written, length)
@@ -210,7 +216,7 @@ class TextGenerator:
         sizes = np.array([len(read), more], np.int32)
         temperature = np.float32(self.config.temperature)
         tokens = self._write(params, prompt, sizes, key, temperature, max_length=rounded(most))
-        return fetch(tokens)[0, :more].tolist()
+        return _until_end(fetch(tokens)[0, :more].tolist())
 
     def _pieces(
         self, params: Params, texts: "list[_Text]", number: int, length: int, rows: int
@@ -229,7 +235,7 @@ class TextGenerator:
         found = self._write_rows(params, prompts, sizes, numbers, temperatures, max_length=most)
         many = sizes[:, 1].tolist()
         for text, tokens, more in zip(texts, fetch(found), many, strict=False):
-            text.written.extend(tokens[0, :more].tolist())
+            text.written.extend(_until_end(tokens[0, :more].tolist()))
 
     def _continue_rows(
         self,
@@ -280,7 +286,7 @@ class TextGenerator:
             state, last = carry
             # Decoding begins with BOS, which no text holds: the prompt's last token replaces it.
             state, logits = model.step(state, jnp.where(token == BOS, last, token))
-            logits = logits.at[:, : len(SPECIAL_TOKENS)].set(-jnp.inf)
+            logits = logits.at[:, self._never].set(-jnp.inf)
             if self.config.method == "sample":  # the rules' products commute with the division
                 logits = logits / temperature.astype(logits.dtype)
             return (state, last), logits
@@ -309,6 +315,16 @@ class _Text(NamedTuple):
     ids: list[int]
     written: list[int]
     draw: Draw
+
+
+def _goes_on(written: list[int], length: int) -> bool:
+    """Tells whether more tokens are to be written after some."""
+    return len(written) < length and written[-1:] != [EOS]
+
+
+def _until_end(tokens: list[int]) -> list[int]:
+    """The tokens up to the end of the text, with it, if there is one."""
+    return tokens[: tokens.index(EOS) + 1] if EOS in tokens else tokens
 
 
 def _after(

@@ -49,6 +49,8 @@ class DataFlags(NamedTuple):
       context: characters, or tokens of --tokenizer_file, of a training window.
       windows: windows a batch.
       characters: characters, or tokens of --tokenizer_file, to write.
+      stop_at_end: end a text where the model writes its end, for --tokenizer_file and texts that
+        have ends, as those of pretrained models do.
     """
 
     text_file: Annotated[str | None, Flag(data=True)] = None
@@ -61,6 +63,7 @@ class DataFlags(NamedTuple):
     context: Annotated[int, Flag(low=2)] = 64
     windows: Annotated[int, Flag(low=1)] = 12
     characters: Annotated[int, Flag(low=1, may_change=True)] = 500
+    stop_at_end: Annotated[bool, Flag(may_change=True)] = False
 
 
 class LanguageConfig(NamedTuple):
@@ -184,4 +187,5 @@ def writer(config: LanguageConfig, vocabulary: Tokenizer, graphdef: nnx.GraphDef
             "the most probable."
         )
     context = None if config.model.model == "rnn" else config.data.context
-    return TextGenerator(graphdef, vocabulary, search, context=context)
+    ends = config.data.stop_at_end
+    return TextGenerator(graphdef, vocabulary, search, context=context, stop_at_end=ends)

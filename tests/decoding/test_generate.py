@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 
 from attention_jax.data.tokenizer import Tokenizer
+from attention_jax.data.types import EOS
 from attention_jax.decoding import DecodingConfig, TextGenerator
 from attention_jax.decoding.generate import Draw
 from attention_jax.models import language
@@ -35,8 +36,8 @@ def model(request):
     return nnx.merge(graphdef, moved), graphdef, moved
 
 
-def greedily(model, ids, length, context):
-    """By the definition: the whole window anew for each token."""
+def greedily(model, ids, length, context, stop_at_end=False):
+    """By the definition: the whole window anew for each token, until the text ends, if it may."""
     ids, start = list(ids), 0
     # What is read ends with padding, so that one program reads all lengths: a model of language
     # does not look ahead.
@@ -48,6 +49,8 @@ def greedily(model, ids, length, context):
         read = np.zeros(longest, np.int32)
         read[: len(ids) - start] = ids[start:]
         logits = np.asarray(logits_of(model, jnp.asarray(read)))[len(ids) - start - 1]
+        if stop_at_end and logits[EOS] > logits[4:].max():
+            break
         ids.append(4 + int(logits[4:].argmax()))
     return ids
 
@@ -155,6 +158,34 @@ def test_a_text_does_not_depend_on_those_beside_it_and_compiles_nothing(model):
             for prompt, draw in zip(PROMPTS, DRAWS, strict=True)
         ]
         assert alone == together and program._cache_size() == compiled
+
+
+def test_texts_end_where_the_definition_ends_them(model):
+    """By themselves and together; some end at once, some in a later piece, some not at all."""
+    model, graphdef, params = model
+    search, length = DecodingConfig("greedy"), 19
+    write = TextGenerator(graphdef, VOCABULARY, search, context=8, stop_at_end=True)
+    prompts = [*PROMPTS, *"abcdefgh"]
+    wanted = [greedily(model, VOCABULARY.encode(x), length, 8, stop_at_end=True) for x in prompts]
+    added = {len(ids) - len(x) for ids, x in zip(wanted, prompts, strict=True)}
+    assert min(added) < length == max(added)
+    together = write.several(params, prompts, length, draws=[Draw()] * len(prompts), rows=3)
+    assert together == [VOCABULARY.decode(ids) for ids in wanted]
+    assert [write(params, x, length) for x in prompts[:5]] == together[:5]
+
+
+@pytest.mark.sampled(1)
+def test_samples_end_alike_by_themselves_and_together(model):
+    model, graphdef, params = model
+    params = jax.tree.map(lambda x: x / 4, params)  # so that any token may come, and the end
+    settings: dict[str, Any] = {"context": model.context, "stop_at_end": True}
+    write = TextGenerator(graphdef, VOCABULARY, **settings)
+    found = write.several(params, PROMPTS, 30, draws=DRAWS, rows=2)
+    for prompt, draw, text in zip(PROMPTS, DRAWS, found, strict=True):
+        own = DecodingConfig("sample", seed=draw.seed, temperature=draw.temperature)
+        assert text == TextGenerator(graphdef, VOCABULARY, own, **settings)(params, prompt, 30)
+    lengths = [len(text) - len(prompt) for text, prompt in zip(found, PROMPTS, strict=True)]
+    assert min(lengths) < 8
 
 
 def test_several_texts_are_refused_as_one_is(model):
