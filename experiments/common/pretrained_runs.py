@@ -72,5 +72,6 @@ def _config(experiment: Experiment, loaded: Pretrained) -> Any:
     if attention is not None:
         config = flags.replace(config, attention=variants.label(attention))
     if experiment.name == "language":
-        config = flags.replace(config, context=min(loaded.config.max_length, LONGEST))
+        most = min(loaded.config.max_length, LONGEST)
+        config = flags.replace(config, context=most, stop_at_end=True)
     return config

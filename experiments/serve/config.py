@@ -55,12 +55,15 @@ class ServeConfig(NamedTuple):
 
     Attributes:
       run: folder of the run, of experiments.translation or experiments.language.
+      pretrained: a model of another library, instead of a run: a folder with config.json and
+        safetensors, a .gguf file, or an installed package that carries one.
       host: address to listen at; others than this machine's own let others in.
       port: port to listen at; 0 for any that is free.
       log: print a line for each request, on standard error.
     """
 
     run: str | None = None
+    pretrained: str | None = None
     host: str = "127.0.0.1"
     port: Annotated[int, Flag(low=0, high=65535)] = 8000
     log: bool = False

@@ -50,7 +50,7 @@ class ServedTranslation:
         """The weights of all layers and heads."""
         vocabulary = self._run.tokenizer
         text = self.translate([pair.source], None)[0] if pair.target is None else pair.target
-        source, target = vocabulary.encode(pair.source), [*vocabulary.encode(text), EOS]
+        source, target = vocabulary.encode(pair.source), [*vocabulary.encode_target(text), EOS]
         maps = attention_maps.sentence(self._model, source, target)
         labels = [vocabulary.tokens(ids) for ids in ([*source, EOS], target)]
         return Attention(text, *labels, {name: _weights(own) for name, own in maps.items()})

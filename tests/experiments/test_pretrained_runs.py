@@ -1,43 +1,42 @@
 """Models of other libraries from the command line."""
 
 import pytest
-from flax import nnx
 
-from attention_jax import pretrained
-from attention_jax.data.tokenizer import Tokenizer
-from attention_jax.models.language import TransformerLM
-from attention_jax.nn.transformer import TransformerConfig
-from attention_jax.pretrained import families
-from attention_jax.pretrained.loading import Pretrained
-from attention_jax.pretrained.types import Special
-from attention_jax.pretrained.vocabulary import order_with
+from attention_jax.decoding import DecodingConfig, TextGenerator
 from experiments.common.experiment import PredictFlags
 from experiments.common.pretrained_runs import load_pretrained, one_source
+from experiments.common.served import Prompt
 from experiments.predict import PredictConfig
+from experiments.serve import answers
+from experiments.serve.config import ServeConfig
+from tests.support import pretrained_folders
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """A small random GPT-2 with a tokenizer, as `save` writes it."""
     pytest.importorskip("safetensors", reason="safetensors is not installed")
-    Tokenizer.learn(["abc abd"], kind="character").save(tmp_path / "own.json")
-    words = Tokenizer.from_file(tmp_path / "own.json")
-    own = {"layers": 1, "heads": 2, "feed_forward": 8, "positions": "learned", "max_length": 24}
-    own |= {"embedding_scale": 1.0, "activation": "gelu_tanh"}
-    config = TransformerConfig(words.size, 8, **own)
-    graphdef, state = nnx.split(TransformerLM(config, rngs=nnx.Rngs(0)))
-    order = order_with(words.theirs, Special(), words.size)
-    made = Pretrained(families.get("gpt2"), config, graphdef, nnx.as_pure(state), words, order, {})
-    pretrained.save(made, tmp_path / "model")
-    return tmp_path / "model"
+    return pretrained_folders.gpt2(tmp_path)
 
 
 def test_a_language_model_goes_on_with_a_text(folder):
-    arguments = ["--characters=5", "--nosample", f"--pretrained={folder}"]
+    arguments = ["--characters=5", "--nosample", "--nostop_at_end", f"--pretrained={folder}"]
     run = load_pretrained(folder, arguments, member="predict", beside=(PredictConfig(),))
     (text,) = run.experiment.predict(run, PredictFlags(text="ab"))
     assert text.startswith("ab") and len(text) == 7
     assert run.config.data.context == 24
+
+
+def test_a_language_model_is_served(folder):
+    """Its texts are those of the generator, which ends them where the model does."""
+    arguments = ["--nosample", "--characters=9", f"--pretrained={folder}"]
+    run = load_pretrained(folder, arguments, member="serve", beside=(ServeConfig(),))
+    served = run.experiment.serve(run, 2)
+    assert answers.endpoints(served) == ("generate",) and served.written == 9
+    prompts = ["ab", "c", "abd abc"]
+    search = DecodingConfig("greedy")
+    write = TextGenerator(run.graphdef, run.tokenizer, search, context=24, stop_at_end=True)
+    found = served.generate([Prompt(text) for text in prompts], 9)
+    assert found == [write(run.params, text, 9) for text in prompts]
 
 
 def test_what_cannot_be_used_is_told_in_one_line(folder):

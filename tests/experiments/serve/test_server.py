@@ -55,7 +55,9 @@ def test_settings_that_contradict_each_other_are_refused(changes, said):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "`--run` must name the folder of a run; got none."),
+        ([], "`--run` or `--pretrained` must name a model; got --run=None"),
+        (["--run=FOLDER", "--pretrained=a"], "Give one of the two."),
+        (["--pretrained=missing"], "missing"),
         (["--run=FOLDER", "--port=70000"], "port"),
         (["--run=FOLDER", "--host=no..host"], "must be an address to listen at"),
         (["--run=FOLDER", "--rows=0"], "rows"),
