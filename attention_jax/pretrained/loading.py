@@ -19,6 +19,7 @@ from jaxtyping import PyTree
 
 from attention_jax.core.plain_types import typed_calls
 from attention_jax.data.tokenizer import Tokenizer
+from attention_jax.data.types import EOS, UNKNOWN
 from attention_jax.parallel import rules as sharding
 from attention_jax.parallel.mesh import shape_of
 from attention_jax.pretrained import families, table, tensors
@@ -98,7 +99,7 @@ def load(
     own = families.of_type(said) if family is None else families.get(family)
     content = tensors.renamed(tensors.without(found, own.prefix), own.older)
     said = said.of(content.names)
-    tokenizer = tokenizer if own.has_tokens else None
+    tokenizer = _ended(tokenizer, own.special(said).end) if own.has_tokens else None
     config = replaced(own.config(said), dtype=dtype)
     order = _order(own, said, config, tokenizer)
     return assemble(own, config, content, order, settings=said, tokenizer=tokenizer, mesh=mesh)
@@ -135,6 +136,14 @@ def shapes(family: Family, config: Config) -> tuple[nnx.GraphDef, PyTree]:
     model = nnx.eval_shape(lambda: family.build(config, nnx.Rngs(0)))
     graphdef, state = nnx.split(model)
     return graphdef, nnx.as_pure(state)
+
+
+def _ended(tokenizer: Tokenizer | None, end: int | None) -> Tokenizer | None:
+    """The tokenizer with the model's end of a text, where its own is another."""
+    if tokenizer is None or end not in tokenizer.theirs:
+        return tokenizer
+    own = tokenizer.theirs[EOS], tokenizer.theirs[UNKNOWN]
+    return tokenizer if end is None or end in own else tokenizer.ending_with(end)
 
 
 def _order(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from attention_jax import pretrained
+from attention_jax.data.types import EOS, UNKNOWN
 from attention_jax.pretrained import gguf_files
 
 TOKENS = ["<|end|>", "<|begin|>", "a", "b", "Ġ", "ab", "Ġa", "1", "2"]
@@ -53,7 +54,7 @@ def side_by_side(weight, heads):
     return weight[rows]
 
 
-def written(path, gguf, *, quantized=False, **changes):
+def written(path, gguf, *, quantized=False, tokens=TOKENS, **changes):
     writer = gguf.GGUFWriter(path, "llama")
     said = {"block_count": 2, "context_length": 48, "embedding_length": WIDTH}
     said |= {"feed_forward_length": HIDDEN, "attention.head_count": HEADS}
@@ -64,7 +65,7 @@ def written(path, gguf, *, quantized=False, **changes):
     writer.add_float32("llama.rope.freq_base", 5e4)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("smollm")
-    writer.add_token_list(TOKENS)
+    writer.add_token_list(tokens)
     writer.add_token_types([3, 3, *[1] * (len(TOKENS) - 2)])
     writer.add_token_merges(MERGES)
     writer.add_bos_token_id(1)
@@ -129,6 +130,15 @@ def test_the_tokenizer_cuts_digits_and_merges_pairs(tmp_path, gguf):
     ids = loaded.tokenizer.encode("ab a12<|end|>"[:6])
     assert [loaded.order.theirs[i] for i in ids] == [5, 6, 7, 8]
     assert loaded.tokenizer.decode(ids) == "ab a12"
+
+
+def test_the_end_is_that_of_the_model(tmp_path, gguf):
+    """Not the token by whose name one would know an end, which the tokenizer has too."""
+    usual = [*TOKENS[:1], "</s>", *TOKENS[2:]]
+    written(tmp_path / "x.gguf", gguf, tokens=usual)
+    loaded = pretrained.load(tmp_path / "x.gguf")
+    assert loaded.tokenizer.theirs[EOS] == loaded.order.theirs[EOS] == 0
+    assert EOS not in loaded.order.silent and 1 in loaded.tokenizer.theirs[UNKNOWN + 1 :]
 
 
 def test_files_that_cannot_be_read_are_refused_in_one_line(tmp_path, gguf):

@@ -200,6 +200,26 @@ class Tokenizer:
             )
         return Tokenizer(self._pieces.of_languages(source, target))
 
+    @typed_calls
+    def ending_with(self, theirs: int) -> "Tokenizer":
+        """The same with another token of its file as EOS, for a model whose texts end with it.
+
+        A tokenizer.json does not say which token ends a text, and files of chats have several.
+
+        Args:
+          theirs: the token's id in the file.
+
+        Raises:
+          ValueError: there is no such token, it is the unknown one, or the tokenizer was learned
+            here.
+        """
+        if not isinstance(self._pieces, given.Given):
+            raise ValueError(
+                "`ending_with` must be asked of a tokenizer that was read from a file made "
+                "elsewhere; this one was learned here, and has its end."
+            )
+        return Tokenizer(self._pieces.ending_with(theirs))
+
     @classmethod
     @typed_calls
     def load(cls, path: str | PathLike) -> "Tokenizer":

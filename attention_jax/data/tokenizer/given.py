@@ -85,6 +85,20 @@ class Given:
         options = self._options._replace(source_token=source, target_token=target)
         return Given(self._backend, self._content, options)
 
+    def ending_with(self, theirs: int) -> "Given":
+        """The same, whose EOS is another token of the file; where that was special, none is now."""
+        label = self._backend.label(theirs) if theirs in self._theirs else None
+        names = ["" if name == label else name for name in self._options.special_tokens]
+        if label is None or not names[UNKNOWN] and self._theirs[UNKNOWN] is not None:
+            raise ValueError(
+                "`theirs` must be the id of a token of the file, and not of its unknown one; got "
+                f"{theirs}. `theirs` lists them."
+            )
+        names[EOS] = label
+        return Given(
+            self._backend, self._content, self._options._replace(special_tokens=tuple(names))
+        )
+
     def _ids_of(self, token: str) -> list[int]:
         """Our id of a token by its name; none of none.
 

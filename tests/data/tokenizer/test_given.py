@@ -193,6 +193,35 @@ def test_special_tokens_may_have_other_names():
     assert pieces.theirs(range(4)) == [2, 3, 0, 1] and pieces.labels([0, 3]) == ["<2>", "<1>"]
 
 
+def test_another_token_may_end_texts(tmp_path):
+    """A token of chats in place of the usual one, which is text then; and one that was special."""
+    made = byte_pairs(["<s>", "</s>", "<|turn|>"])
+    made.save(str(tmp_path / "own.json"))
+    tokenizer = Tokenizer.from_file(tmp_path / "own.json")
+    end, turn, begin = (made.token_to_id(name) for name in ("</s>", "<|turn|>", "<s>"))
+    own = tokenizer.ending_with(turn)
+    own.save(tmp_path / "kept.json")
+    assert Tokenizer.load(tmp_path / "kept.json").theirs == own.theirs
+    assert own.theirs[:4] == (None, begin, turn, None) and end in own.theirs[4:]
+    assert sorted(own.theirs[4:]) == sorted({*range(made.get_vocab_size())} - {begin, turn})
+    for text in TEXTS:
+        assert own.decode([*own.encode(text), EOS]) == text
+        assert [own.theirs[i] for i in own.encode(text)] == made.encode(text).ids
+    assert tokenizer.ending_with(begin).theirs[:4] == (None, None, begin, None)
+    assert tokenizer.ending_with(end).theirs == tokenizer.theirs
+
+
+def test_what_cannot_end_texts_is_refused(tmp_path):
+    made = byte_pairs()
+    made.save(str(tmp_path / "own.json"))
+    tokenizer = Tokenizer.from_file(tmp_path / "own.json")
+    for theirs in (made.token_to_id("<unk>"), -1, made.get_vocab_size()):
+        with pytest.raises(ValueError, match=f"not of its unknown one; got {theirs}"):
+            tokenizer.ending_with(theirs)
+    with pytest.raises(ValueError, match="this one was learned here, and has its end"):
+        Tokenizer.learn(TEXTS, kind="word").ending_with(2)
+
+
 def test_the_unknown_token_is_the_models_own():
     content = word_pieces(("[PAD]", "[UNK]", "[CLS]", "[SEP]", "<unk>")).to_str().encode()
     pieces = given.read(content, given.Options(), name="x", argument="y")
