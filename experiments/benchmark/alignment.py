@@ -98,7 +98,7 @@ def measure(loaded: Pretrained, pairs: Sequence[Pair]) -> tuple[Row, ...]:
     sure, possible = [pair.sure for pair in pairs], [pair.possible for pair in pairs]
 
     def row(layer: int, head: int | str) -> Row:
-        own = [m[layer].mean(axis=0) if head == MEAN else m[layer, head] for m in maps]
+        own = [m[layer].mean(axis=0) if isinstance(head, str) else m[layer, head] for m in maps]
         facts = {
             name: error_rate(
                 [links(one, both_ways=both) for one in own], sure=sure, possible=possible
@@ -118,12 +118,14 @@ def word_maps(loaded: Pretrained, pair: Pair) -> Float[np.ndarray, "l h j i"]:
       ValueError: as `measure`.
     """
     tokenizer, model = loaded.tokenizer, loaded.model
-    if tokenizer is None or not hasattr(model, "decode"):
+    reads = isinstance(model, attention_maps.Attentive) and hasattr(model, "decode")
+    if tokenizer is None or not reads:
         raise ValueError(
             "`--pretrained` must name a translation model with its tokenizer; got one of the "
             f"family {loaded.family.name}. Name another."
         )
     source, target = tokenizer.encode(pair.source), [*tokenizer.encode_target(pair.target), EOS]
+    assert isinstance(model, attention_maps.Attentive)
     found = attention_maps.sentence(model, source, target).get("cross")
     if found is None or not found.is_exact.all():
         raise ValueError(
