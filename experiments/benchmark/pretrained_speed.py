@@ -5,6 +5,8 @@
 Both sides have the same weights, read from the same file, in float32; each writes --tokens tokens
 after --text, one text at a time, and does not end before. They take turns in one process. A row is
 a number of tokens; of it, beside times, how many of the other's tokens spell what ours begins with.
+On a machine with other work the threads of the other side wait for each other, and its times are
+many times those of an idle one: measure where nothing else runs.
 """
 
 import importlib.util
