@@ -8,7 +8,7 @@ from attention_jax.core import checks, plain_types
 from attention_jax.core.calls import clear_fields
 from attention_jax.core.types import Strategy
 from attention_jax.parallel.mesh import parse
-from attention_jax.training import optimizers
+from attention_jax.training import freezing, optimizers
 
 
 @clear_fields
@@ -48,6 +48,8 @@ class TrainConfig(NamedTuple):
         one device.
       context_strategy: how attention reaches the keys that other devices of `context` hold, see
         `core.types.Context`.
+      freeze: regular expressions; parameters in whose path one occurs, such as
+        "encoder/stack/layers/0/attention/query/kernel", stay as they begin, and have no optimizer.
     """
 
     steps: int
@@ -75,6 +77,7 @@ class TrainConfig(NamedTuple):
     tensorboard: bool = False
     mesh: str | None = None
     context_strategy: Strategy = "gather"
+    freeze: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Raises ValueError if a number is out of range."""
@@ -102,6 +105,7 @@ class TrainConfig(NamedTuple):
         checks.one_of("context_strategy", self.context_strategy, get_args(Strategy))
         if self.mesh:
             parse(self.mesh)
+        freezing.check_patterns(self.freeze)
         self.transform()  # refuses what the optimizer and its schedule cannot do
 
     def rate(self) -> optimizers.Schedule:
@@ -115,8 +119,8 @@ class TrainConfig(NamedTuple):
         )
 
     def transform(self) -> optax.GradientTransformation:
-        """Optimizer with its schedule and gradient clipping."""
-        return optimizers.optimizer(
+        """Optimizer with its schedule and gradient clipping, of the parameters that are trained."""
+        own = optimizers.optimizer(
             self.optimizer,
             learning_rate=self.rate(),
             weight_decay=self.weight_decay,
@@ -124,3 +128,4 @@ class TrainConfig(NamedTuple):
             b1=self.adam_b1,
             b2=self.adam_b2,
         )
+        return freezing.spared(own, self.freeze)

@@ -12,7 +12,7 @@ from attention_jax.nn.protocols import OverSequences
 from attention_jax.parallel import mesh, plans
 from attention_jax.parallel.layout import Layout, heads_of
 from attention_jax.parallel.placement import Tree
-from attention_jax.training import contexts, objectives
+from attention_jax.training import contexts, freezing, objectives
 from attention_jax.training.config import TrainConfig
 from attention_jax.training.objectives import Objective
 from attention_jax.training.step import Build, Steps, TrainState, begin, compile_steps, start
@@ -40,9 +40,11 @@ def prepare(
     """Model, state and steps of a training.
 
     Raises:
-      ValueError: the mesh does not use the devices that are here.
+      ValueError: the mesh does not use the devices that are here, or the model has nothing that is
+        to be frozen.
     """
     layout = layout_of(build, config)
+    _check_frozen(build, config)
     graphdef, state = start(build, config.transform(), config.seed, layout)
     return Prepared(graphdef, state, _steps(graphdef, config, objective, layout), layout)
 
@@ -103,6 +105,7 @@ def plan(
     layout = layout_of(build, config)
     if layout is None:
         return None
+    _check_frozen(build, config)
     graphdef, make = begin(build, config.transform(), config.seed)
     shapes = jax.eval_shape(make)
     state = laid_out(shapes, layout)
@@ -115,6 +118,13 @@ def _on(x: Any, sharding: jax.sharding.Sharding) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
 
 
+def _check_frozen(build: Build, config: TrainConfig) -> None:
+    """Refuses patterns of parameters that a model does not have."""
+    if config.freeze:
+        model = nnx.eval_shape(lambda: build(jax.random.key(0)))
+        freezing.check(nnx.as_pure(nnx.split(model)[1]), config.freeze)
+
+
 def _steps(
     graphdef: nnx.GraphDef, config: TrainConfig, objective: Objective, layout: Layout | None
 ) -> Steps:
@@ -125,4 +135,5 @@ def _steps(
         label_smoothing=config.label_smoothing,
         accumulate=config.accumulate,
         layout=layout,
+        freeze=config.freeze,
     )

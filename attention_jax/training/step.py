@@ -1,6 +1,6 @@
 """Training step: one update of the parameters, as pure functions on a pytree."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -8,17 +8,36 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from jax.tree_util import tree_leaves_with_path
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt32
 
 from attention_jax.core.types import Params
 from attention_jax.parallel.layout import Layout
-from attention_jax.training import contexts, objectives
+from attention_jax.parallel.rules import path_name
+from attention_jax.training import contexts, freezing, objectives
 from attention_jax.training.objectives import Objective
 
 # This generator gives the same numbers on every device; on CPU no other is faster.
 GENERATOR = "threefry2x32"
 
 Build = Callable[[PRNGKeyArray], object]  # random key -> model, an nnx.Module
+
+
+class Given(NamedTuple):
+    """A build whose model begins with parameters that are there, in place of random ones.
+
+        fit(Given(build, params), batches, evaluate, "run", config)
+
+    Attributes:
+      build: makes the model from a random key.
+      params: its first parameters, which stay as they are: training has a copy.
+    """
+
+    build: Build
+    params: Params
+
+    def __call__(self, key: PRNGKeyArray) -> object:
+        return self.build(key)
 
 
 class Totals(NamedTuple):
@@ -75,17 +94,54 @@ def start(
     programs: as one program, as on a mesh, they compile three times as long, and are the same.
 
     Args:
-      build: makes the model from a random key.
+      build: makes the model from a random key; or `Given`, with its first parameters.
       transform: the optimizer.
       seed: seed of the parameters and of dropout.
       layout: where the state lies; by default on one device. The numbers are the same.
+
+    Raises:
+      ValueError: parameters that are given are not those of the model.
     """
+    if isinstance(build, Given):
+        return _start_with(build, transform, seed, layout)
     if layout is None:
         graphdef, variables = nnx.split(build(jax.random.key(seed, impl=GENERATOR)))
         params = nnx.as_pure(variables)
         return graphdef, _first_state(params, jax.jit(transform.init)(params), seed)
     graphdef, state = begin(build, transform, seed)
     return graphdef, jax.jit(state, out_shardings=layout.shardings(jax.eval_shape(state)))()
+
+
+def _start_with(
+    given: Given, transform: optax.GradientTransformation, seed: int, layout: Layout | None
+) -> tuple[nnx.GraphDef, TrainState]:
+    """As `start`, with parameters as an argument: a constant would be a part of the program."""
+    graphdef, state = begin(given, transform, seed)
+    shapes = jax.eval_shape(state)
+    _check_alike(given.params, shapes.params)
+
+    def first(params: Params) -> TrainState:
+        return _first_state(params, transform.init(params), seed)
+
+    if layout is None:
+        params = jax.tree.map(jnp.array, given.params)
+        return graphdef, _first_state(params, jax.jit(transform.init)(params), seed)
+    shardings = layout.shardings(shapes)
+    return graphdef, jax.jit(first, out_shardings=shardings)(layout.put(given.params))
+
+
+def _check_alike(params: Params, wanted: Params) -> None:
+    """Raises ValueError where parameters are not of the shapes of a model's."""
+    own, other = (
+        {path_name(path): (x.shape, str(x.dtype)) for path, x in tree_leaves_with_path(tree)}
+        for tree in (params, wanted)
+    )
+    if differ := sorted(name for name in own | other if own.get(name) != other.get(name)):
+        name = differ[0]
+        raise ValueError(
+            f"`params` must be those of the model; {name} is {own.get(name, 'missing')}, and "
+            f"{other.get(name, 'no parameter')} in the model. Build the model that they are of."
+        )
 
 
 def begin(
@@ -114,6 +170,7 @@ def compile_steps(
     label_smoothing: float = 0.0,
     accumulate: int = 1,
     layout: Layout | None = None,
+    freeze: Sequence[str] = (),
 ) -> Steps:
     """Compiled updates `params - optimizer(d loss / d params)` of the mean loss per prediction.
 
@@ -127,6 +184,7 @@ def compile_steps(
       label_smoothing: probability spread evenly over all tokens.
       accumulate: batches accumulated into one update.
       layout: of state and batches on a mesh; by default they lie on one device.
+      freeze: regular expressions; parameters in whose path one occurs stay as they are.
     """
 
     if layout is not None and layout.context is not None:
@@ -143,12 +201,15 @@ def compile_steps(
         key = jax.random.wrap_key_data(state.key, impl=GENERATOR)
         key = jax.random.fold_in(key, state.step * accumulate + index)
         sums, new = gradient_of(state.params, batch, key)
+        new = freezing.without(new, freeze)
         added = jax.tree.map(_as_float32, Totals(*sums, jnp.zeros_like(sums.loss)))
         with jax.named_scope("optimizer"):
             return optax.tree.add(gradient, new), optax.tree.add(totals, added)
 
     def update(state, gradient, totals):
-        return _updated(transform, state, gradient, totals)
+        found, sums = _updated(transform, state, gradient, totals)
+        params = freezing.kept(state.params, found.params, freeze)
+        return found._replace(params=params), sums
 
     def whole(state, batch):
         return update(state, *gather(state, batch, 0, zeros(state.params), Totals.zero()))

@@ -205,6 +205,8 @@ class TrainingFlags(NamedTuple):
       clip_norm: bound of the gradient's norm; 0 for none.
       label_smoothing: share of the target spread over all tokens.
       accumulate: batches a step.
+      freeze: parameters that stay as they begin: a regular expression that occurs in their paths,
+        such as ^encoder/ or embedding; may be repeated.
       evaluate_every: steps between evaluations.
       log_every: steps between two rows of the log.
       evaluate_sentences: validation sentences, or recordings, decoded at each evaluation.
@@ -230,6 +232,7 @@ class TrainingFlags(NamedTuple):
     clip_norm: Annotated[float, Flag(low=0.0)] = 1.0
     label_smoothing: Annotated[float, Flag(low=0.0, high=0.99)] = 0.0
     accumulate: Annotated[int, _COUNT] = 1
+    freeze: tuple[str, ...] = ()
     evaluate_every: Annotated[int, Flag(low=1, may_change=True)] = 250
     log_every: Annotated[int, Flag(low=1, may_change=True)] = 50
     evaluate_sentences: Annotated[int, _COUNT] = 200

@@ -30,6 +30,7 @@ LEARNED = {
     "forgetting": ["language", ["--attention=forgetting"]],
     "sink": ["translation", ["--attention=softmax_with_sink"]],
     "muon": ["language", ["--optimizer=muon"]],
+    "frozen": ["language", ["--optimizer=muon", "--freeze=embedding", "--freeze=out/kernel"]],
     "accumulated": ["translation", ["--accumulate=2"]],
 }
 TOLERANCE = 1e-5
@@ -60,6 +61,12 @@ def test_every_experiment_learns_the_same_on_every_mesh(name):
 @pytest.mark.parametrize("name", LEARNED)
 def test_stacks_learned_parts_and_optimizers_too(name):
     check([name], ["fsdp=8", "data=2,fsdp=2,tensor=2"], LEARNED)
+
+
+@pytest.mark.slow
+def test_parameters_that_are_given_lie_on_the_mesh_as_they_are():
+    for found in measured(*(["given", *MODELS["language"], mesh] for mesh in MESHES)):
+        assert found == {"same": True, "frozen": True, "moved": True}
 
 
 SEQUENCES = ("transformer", "language", "speech", "joint speech transformer", "memory", "adding")

@@ -11,9 +11,10 @@ from attention_jax.data.batching import pipeline
 from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.decoding.translate import DecodingConfig, Translator
 from attention_jax.training import loop
+from attention_jax.training.digests import by_path
 from attention_jax.training.evaluate import loss_evaluator
 from attention_jax.training.prepare import plan, prepare
-from attention_jax.training.step import Totals
+from attention_jax.training.step import Given, Totals
 from experiments.common import flags
 from experiments.common.experiment import find
 from tests.support import shared_programs
@@ -81,6 +82,21 @@ def followed(build, batches, objective, settings):
     few = type("Few", (), {"epoch": lambda self: seen[:3]})()
     evaluated = list(loss_evaluator(graphdef, objective)(params, few).values())
     return {"sums": np.array(sums)}, jax.device_get(gradient), {"scores": np.array(evaluated)}
+
+
+def given(build, batches, objective, settings, mesh):
+    """Says where a state on a mesh begins with parameters of another seed, and what moves."""
+    first = jax.device_get(prepare(build, settings._replace(seed=7), objective).state.params)
+    own = settings._replace(mesh=mesh, freeze=("embedding",))
+    _, state, steps, layout = prepare(Given(build, first), own, objective)
+    own, before = by_path(first), by_path(jax.device_get(state.params))
+    after = by_path(jax.device_get(steps.whole(state, layout.place(batches[0]))[0].params))
+    still = {name: bool((x == after[name]).all()) for name, x in own.items()}
+    return {
+        "same": all((x == before[name]).all() for name, x in own.items()),
+        "frozen": all(same for name, same in still.items() if "embedding" in name),
+        "moved": not any(same for name, same in still.items() if "kernel" in name),
+    }
 
 
 def updated(steps, state, batches):
