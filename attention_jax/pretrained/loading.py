@@ -19,10 +19,10 @@ from jaxtyping import PyTree
 
 from attention_jax.core.plain_types import typed_calls
 from attention_jax.data.tokenizer import Tokenizer
-from attention_jax.data.types import EOS, UNKNOWN
 from attention_jax.parallel import rules as sharding
 from attention_jax.parallel.mesh import shape_of
-from attention_jax.pretrained import families, table, tensors
+from attention_jax.pretrained import table
+from attention_jax.pretrained.outline import opened, silenced
 from attention_jax.pretrained.packages import located
 from attention_jax.pretrained.sources import source_of
 from attention_jax.pretrained.tensors import Tensors
@@ -36,7 +36,7 @@ from attention_jax.pretrained.types import (
     replaced,
     then,
 )
-from attention_jax.pretrained.vocabulary import Order, order_of, order_with
+from attention_jax.pretrained.vocabulary import Order
 
 _BIAS = "output_bias"
 
@@ -95,13 +95,9 @@ def load(
       FileNotFoundError: a file is missing.
       ValueError: the family is not known, or the files are damaged, or do not fit each other.
     """
-    said, found, tokenizer = source_of(located(path), family, settings)
-    own = families.of_type(said) if family is None else families.get(family)
-    content = tensors.renamed(tensors.without(found, own.prefix), own.older)
-    said = said.of(content.names)
-    tokenizer = _ended(tokenizer, own.special(said).end) if own.has_tokens else None
-    config = replaced(own.config(said), dtype=dtype)
-    order = _order(own, said, config, tokenizer)
+    found, content = opened(source_of(located(path), family, settings), family)
+    own, config, order, tokenizer, said = found
+    config = replaced(config, dtype=dtype)
     return assemble(own, config, content, order, settings=said, tokenizer=tokenizer, mesh=mesh)
 
 
@@ -120,7 +116,7 @@ def assemble(
     Raises:
       ValueError: the tensors do not fit the configuration.
     """
-    own = config if order is None else _silenced(config, family, order)
+    own = config if order is None else silenced(config, family, order)
     graphdef, abstract = shapes(family, own)
     names = family.rules(own) if family.read_rules is None else family.read_rules(own, settings)
     rules = ordered(names, family, order)
@@ -136,33 +132,6 @@ def shapes(family: Family, config: Config) -> tuple[nnx.GraphDef, PyTree]:
     model = nnx.eval_shape(lambda: family.build(config, nnx.Rngs(0)))
     graphdef, state = nnx.split(model)
     return graphdef, nnx.as_pure(state)
-
-
-def _ended(tokenizer: Tokenizer | None, end: int | None) -> Tokenizer | None:
-    """The tokenizer with the model's end of a text, where its own is another."""
-    if tokenizer is None or end not in tokenizer.theirs:
-        return tokenizer
-    own = tokenizer.theirs[EOS], tokenizer.theirs[UNKNOWN]
-    return tokenizer if end is None or end in own else tokenizer.ending_with(end)
-
-
-def _order(
-    family: Family, settings: Settings, config: Config, tokenizer: Tokenizer | None
-) -> Order | None:
-    if not family.has_tokens:
-        return None
-    special, size = family.special(settings), config.vocabulary_size
-    if tokenizer is None:
-        return order_of(special, size)
-    return order_with(tokenizer.theirs, special, size)
-
-
-def _silenced(config: Config, family: Family, order: Order) -> Config:
-    """With a bias of logits, where there are tokens that must not be written."""
-    config = replaced(config, vocabulary_size=len(order.theirs))
-    if not (family.writes_tokens and order.silent):
-        return config
-    return replaced(config, output_bias=True)
 
 
 def _made(rules: list[Rule], config: Config, order: Order) -> dict[str, np.ndarray]:
