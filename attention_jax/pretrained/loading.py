@@ -22,7 +22,7 @@ from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.parallel import rules as sharding
 from attention_jax.parallel.mesh import shape_of
 from attention_jax.pretrained import table
-from attention_jax.pretrained.outline import opened, silenced
+from attention_jax.pretrained.outline import Outline, opened, silenced
 from attention_jax.pretrained.packages import located
 from attention_jax.pretrained.sources import source_of
 from attention_jax.pretrained.tensors import Tensors
@@ -125,6 +125,15 @@ def assemble(
     made |= table.zeros([] if family.zeros is None else family.zeros(own), abstract)
     params = table.read(rules, content, abstract, made=made, put=partial(_put, mesh=mesh))
     return Pretrained(family, own, graphdef, params, tokenizer, order, dict(settings.values))
+
+
+def of_outline(found: Outline, params: PyTree) -> Pretrained:
+    """The model of an outline, with parameters such as trained ones."""
+    graphdef, _ = shapes(found.family, found.network)
+    said = dict(found.settings.values)
+    return Pretrained(
+        found.family, found.network, graphdef, params, found.tokenizer, found.order, said
+    )
 
 
 def shapes(family: Family, config: Config) -> tuple[nnx.GraphDef, PyTree]:

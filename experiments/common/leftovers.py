@@ -12,7 +12,7 @@ from pathlib import Path
 from experiments.common import run_lock
 
 # What a run writes under its lock before run.flags, the file with which it begins.
-_FIRST = {"run.json", "environment.json", "vocabulary.json", "pictures.json"}
+_FIRST = {"run.json", "environment.json", "vocabulary.json", "pictures.json", "init.json"}
 _UNFINISHED = re.compile(r".+\.\d+\.unfinished")
 _ASIDE = "replaced"
 

@@ -16,7 +16,7 @@ import jax
 import attention_jax
 from attention_jax import variants
 from attention_jax.core.files import write_whole
-from experiments.common import attention_files, flags, leftovers, old_forms, places, seals
+from experiments.common import attention_files, flags, initial, leftovers, old_forms, places, seals
 from experiments.common.experiment import Experiment
 
 FORMAT_VERSION = 2
@@ -176,13 +176,14 @@ def _write(
     files = attention_files.keep(config, folder)
     others = set(os.listdir(folder))
     experiment.keep(known, folder)
+    initial.keep(config, folder)
     hashes = record.known
     if is_new:
         hashes = seals.hashes_of(folder, set(os.listdir(folder)) - others)
     write_whole(folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
     record = record._replace(files=files, known=hashes, sealed=True)
     own = {
-        "run.flags": seals.sealed_lines(text(experiment, attention_files.inside(config, folder))),
+        "run.flags": seals.sealed_lines(text(experiment, inside(config, folder))),
         RECORD: seals.sealed_record(record._asdict()),
     }
     for name in sorted(own, reverse=is_new):
@@ -192,6 +193,11 @@ def _write(
 def text(experiment: Experiment, config: Any) -> str:
     """All flags that decide the result, one a line, as `--flagfile=` reads them."""
     return "\n".join([f"{_FIRST_LINE}{experiment.name}", *sorted(flags.lines(config).values()), ""])
+
+
+def inside(config: Any, folder: Path) -> Any:
+    """The configuration with the files that it names as the folder keeps them."""
+    return initial.inside(attention_files.inside(config, folder), folder)
 
 
 def read_config(experiment: Experiment, folder: Path) -> Any:
@@ -211,7 +217,7 @@ def read_config(experiment: Experiment, folder: Path) -> Any:
     seals.check_lines(folder / "run.flags", content, demanded=record.sealed)
     first = as_begun(experiment.config, record)
     found = flags.from_lines(first, kept, source=str(folder / "run.flags"))
-    return attention_files.inside(_attentions_of(found, record), folder)
+    return inside(_attentions_of(found, record), folder)
 
 
 def _attentions_of(config: Any, record: Record) -> Any:
@@ -275,7 +281,7 @@ def _check_same_run(
     rules: Mapping[str, Any] = {n: f.rules for n, f in flags.fields(config).items()}
     attention_files.check_kept(config, folder, record.files)
     seals.check_files(folder, record.known)
-    found = changes(read_config(experiment, folder), attention_files.inside(config, folder))
+    found = changes(read_config(experiment, folder), inside(config, folder))
     # What names the data may change where the data are known to be the same.
     free = {name for name, rule in rules.items() if rule.may_change or (rule.data and record.data)}
     changed = [both for name, both in found.items() if name not in free]

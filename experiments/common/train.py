@@ -5,7 +5,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -15,6 +15,7 @@ import jax
 from flax import nnx
 
 from attention_jax.core.files import write_whole
+from attention_jax.core.types import Params
 from attention_jax.data.batching import Batches, pipeline
 from attention_jax.evaluation import budgets
 from attention_jax.parallel import plans, processes
@@ -23,8 +24,10 @@ from attention_jax.training import loop, prepare, time_shares
 from attention_jax.training.config import TrainConfig
 from attention_jax.training.objectives import Objective
 from attention_jax.training.result import Owner, Result
+from attention_jax.training.step import Given
 from experiments.common import (
     attention_files,
+    first_weights,
     flags,
     leftovers,
     run_folder,
@@ -59,6 +62,7 @@ class _Start(NamedTuple):
 
     Attributes:
       record: its record, that of the folder where the run goes on.
+      first: the parameters that it begins with; None for random ones.
       locks: closed when the run ends.
     """
 
@@ -67,6 +71,7 @@ class _Start(NamedTuple):
     data: Any
     folder: Path
     record: run_folder.Record
+    first: Params | None
     locks: contextlib.ExitStack
 
 
@@ -79,7 +84,7 @@ def train(experiment: Experiment, config: Any) -> Path:
       ValueError: a value that cannot be honored, or a folder that is in use.
       TrainingDiverged: a number is no longer finite.
     """
-    config = attention_files.check(config)
+    config = attention_files.check(first_weights.resolved(experiment, config))
     if config.run.resume and config.run.run and os.path.exists(Path(config.run.run, "run.flags")):
         config = run_folder.as_begun(config, run_folder.read_record(Path(config.run.run)))
     settings = config.training.settings(config.run.seed, config.mesh)
@@ -89,9 +94,11 @@ def train(experiment: Experiment, config: Any) -> Path:
     )
     experiment.objective(config)
     data = experiment.load(config)
+    first = first_weights.read(experiment, config)
+    contents = experiment.hashes(data) | first_weights.hashes(config, first)
     with contextlib.ExitStack() as locks:
-        folder, record = _chosen(experiment, config, data, locks)
-        start = _Start(experiment, config, data, folder, record, locks)
+        folder, record = _chosen(experiment, config, data, contents, locks)
+        start = _Start(experiment, config, data, folder, record, first, locks)
         trained = _trained(start, settings)
         if trained is None:
             return folder
@@ -104,13 +111,16 @@ def train(experiment: Experiment, config: Any) -> Path:
 
 
 def _chosen(
-    experiment: Experiment, config: Any, data: Any, locks: contextlib.ExitStack
+    experiment: Experiment,
+    config: Any,
+    data: Any,
+    contents: Mapping[str, str],
+    locks: contextlib.ExitStack,
 ) -> tuple[Path, run_folder.Record]:
     """The folder of a run, locked where it is there, and its record.
 
     Of several processes the first chooses and locks it; all have its record.
     """
-    contents = experiment.hashes(data)
     records = [run_folder.new_record(experiment, contents)]
 
     def choose() -> dict[str, Any]:
@@ -130,9 +140,10 @@ def _chosen(
 
 def _trained(start: _Start, settings: TrainConfig) -> tuple[Run, dict[str, Any]] | None:
     """The run after its last step, and what result.json says of every run; None of a dry run."""
-    experiment, config, data, folder, record, _ = start
+    experiment, config, data, folder, record, first, _ = start
     known = experiment.learn(config, data, folder if config.run.resume else None)
     build = experiment.build(config, known)
+    build = build if first is None else Given(build, first)
     batches = experiment.batches(config, data, known)
     validate = experiment.validate(config, data, known, structure(build))
     objective, notes = experiment.objective(config), experiment.notes(config, data, known)
@@ -155,7 +166,7 @@ def _trained(start: _Start, settings: TrainConfig) -> tuple[Run, dict[str, Any]]
             owner=Owner(partial(_accept, start, known, batches, discard), record.identity),
         )
     print(time_shares.in_one_line(result.time_shares))
-    config = attention_files.inside(config, folder)
+    config = run_folder.inside(config, folder)
     facts = end_training(experiment.named(config), config, result, folder, record)
     if not processes.is_first():
         return None
@@ -223,7 +234,7 @@ def _of_positions(batch: Any, plan: plans.Plan) -> Iterator[str]:
 
 def _accept(start: _Start, known: Any, batches: Batches, discard: Callable[[], None]) -> None:
     """Makes the folder a run, which is locked from its first file on."""
-    experiment, config, data, folder, record, locks = start
+    experiment, config, data, folder, record, _, locks = start
     if not config.run.resume:
         locks.enter_context(run_lock.held(folder))
         if (folder / "run.flags").exists():

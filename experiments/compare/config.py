@@ -12,7 +12,7 @@ from experiments.compare import launch_local
 
 Match = Literal["parameters", "flops", "time", "steps"]
 # Flags of one candidate, and of one run.
-OF_CANDIDATES = ("model", "attention", "attention_file", "cell", "encoder", "decoder")
+OF_CANDIDATES = ("model", "attention", "attention_file", "cell", "encoder", "decoder", "init_from")
 OF_RUNS = ("run", "resume", "overwrite")
 # Where things are: they may be elsewhere when a comparison goes on.
 PLACES = ("compile_cache", "data_dir")

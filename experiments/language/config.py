@@ -14,7 +14,7 @@ from attention_jax.data.text_windows import RandomWindows
 from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.decoding.generate import TextGenerator, check_options
 from attention_jax.models import language
-from experiments.common import vocabularies
+from experiments.common import initial, vocabularies
 from experiments.common.config import (
     DecodingFlags,
     DeviceFlags,
@@ -25,6 +25,7 @@ from experiments.common.config import (
 )
 from experiments.common.experiment import Build
 from experiments.common.flags import Flag
+from experiments.common.initial import InitFlags
 from experiments.common.samples import SampleFlags
 
 PRESETS = {"tiny_shakespeare": "tinyshakespeare/input.txt"}
@@ -72,6 +73,7 @@ class LanguageConfig(NamedTuple):
     run: RunFlags = RunFlags()
     data: DataFlags = DataFlags()
     model: ModelFlags = ModelFlags(positions="learned")
+    init: InitFlags = InitFlags()
     training: TrainingFlags = TrainingFlags()
     shown: SampleFlags = SampleFlags()
     decoding: DecodingFlags = DecodingFlags(sample=True)
@@ -101,7 +103,8 @@ def load(config: LanguageConfig) -> Text:
     text = text_of(config.data, path)
     parts = text[: int(TRAINING_SHARE * len(text))], text[int(TRAINING_SHARE * len(text)) :]
     begun = Path(config.run.run) if config.run.resume and config.run.run else None
-    given = vocabularies.of_file(config.data, begun)
+    given = initial.tokenizer(config.init.init_from, begun)
+    given = given or vocabularies.of_file(config.data, begun)
     vocabulary = given or Tokenizer.learn([text], kind="character")
     ids = [np.asarray(vocabulary.encode(part), np.int32) for part in parts]
     if min(map(len, ids)) <= context:
@@ -147,7 +150,8 @@ def text_path(data: DataFlags) -> Path:
 
 def learn(config: LanguageConfig, text: Text, folder: Path | None) -> Tokenizer:
     """The tokenizer given, or the characters of the text: those of a folder that has some."""
-    given = vocabularies.of_file(config.data, folder)
+    given = initial.tokenizer(config.init.init_from, folder)
+    given = given or vocabularies.of_file(config.data, folder)
     return given or vocabularies.same(text.vocabulary, folder)
 
 
@@ -165,6 +169,9 @@ def batches(config: LanguageConfig, text: Text, vocabulary: Tokenizer) -> Random
 
 def build(config: LanguageConfig, vocabulary: Tokenizer) -> Build:
     """`key -> model`."""
+    given = initial.with_flags(config.init.init_from, config.model)
+    if given is not None:
+        return given.build
     network = config.model.network(vocabulary.size, max_length=config.data.context)
 
     def make(key: jax.Array) -> nnx.Module:

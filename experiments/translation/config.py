@@ -17,7 +17,7 @@ from attention_jax.data.types import UNKNOWN, Example, Task
 from attention_jax.evaluation.text import TOKENIZERS
 from attention_jax.models import seq2seq
 from attention_jax.models.seq2seq import Seq2SeqConfig
-from experiments.common import vocabularies
+from experiments.common import initial, vocabularies
 from experiments.common.config import (
     LOSSES,
     DecodingFlags,
@@ -30,6 +30,7 @@ from experiments.common.config import (
 )
 from experiments.common.experiment import Build
 from experiments.common.flags import Flag, Only
+from experiments.common.initial import InitFlags
 from experiments.common.samples import SampleFlags
 from experiments.translation import sides
 from experiments.translation.sides import SideFlags
@@ -107,6 +108,7 @@ class TranslationConfig(NamedTuple):
     data: DataFlags = DataFlags()
     model: ModelFlags = ModelFlags()
     sides: SideFlags = SideFlags()
+    init: InitFlags = InitFlags()
     training: Annotated[TrainingFlags, Only(select=MEASURES)] = TrainingFlags()
     shown: SampleFlags = SampleFlags()
     decoding: DecodingFlags = DecodingFlags()
@@ -146,6 +148,8 @@ def load(config: TranslationConfig) -> Task:
 def learn(config: TranslationConfig, task: Task, folder: Path | None) -> Tokenizer:
     """The vocabulary: given, or learned from the training sentences; then read from the folder."""
     own = config.data
+    if (found := initial.tokenizer(config.init.init_from, folder)) is not None:
+        return found
     given = vocabularies.of_file(own, folder, lowercase=task.lowercase, unicode=own.unicode)
     found = given or vocabularies.kept(folder)
     if found is not None:
@@ -176,6 +180,9 @@ def named(config: TranslationConfig) -> tuple[str, str]:
 
 def network(config: TranslationConfig, vocabulary: Tokenizer) -> sides.Network:
     """Sizes and choices of the model."""
+    given = initial.with_flags(config.init.init_from, config.model)
+    if given is not None:
+        return given.network
     # What is decoded may be longer than what was learned.
     length = 4 * config.data.max_length
     return sides.network(config.model, config.sides, vocabulary.size, max_length=length)
@@ -183,6 +190,9 @@ def network(config: TranslationConfig, vocabulary: Tokenizer) -> sides.Network:
 
 def build(config: TranslationConfig, vocabulary: Tokenizer) -> Build:
     """`key -> model`."""
+    given = initial.with_flags(config.init.init_from, config.model)
+    if given is not None:
+        return given.build
     own = network(config, vocabulary)
     return lambda key: seq2seq.build(own, rngs=nnx.Rngs(key))
 

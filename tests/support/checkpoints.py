@@ -7,10 +7,12 @@ import pytest
 from flax import nnx
 
 from attention_jax import pretrained
+from attention_jax.data.tokenizer import Tokenizer
+from attention_jax.nn.transformer import TransformerConfig
 from attention_jax.pretrained import families
 from attention_jax.pretrained.loading import Pretrained
 from attention_jax.pretrained.types import Special
-from attention_jax.pretrained.vocabulary import order_of
+from attention_jax.pretrained.vocabulary import order_of, order_with
 
 
 def torch():
@@ -53,6 +55,30 @@ def written(name: str, config, model: nnx.Module, folder: Path, *, special=None)
     made = Pretrained(family, config, graphdef, nnx.as_pure(state), None, order, {})
     pretrained.save(made, folder)
     return made
+
+
+def small(name: str, config, texts, folder: Path, *, kind: str = "character") -> Pretrained:
+    """A random model of a family with a tokenizer of texts, written to `folder / "model"`.
+
+    Args:
+      config: `(number of tokens) -> ` its configuration.
+    """
+    pytest.importorskip("safetensors", reason="safetensors is not installed")
+    Tokenizer.learn(texts, kind=kind).save(folder / "own.json")
+    words, family = Tokenizer.from_file(folder / "own.json"), families.get(name)
+    own = config(words.size)
+    graphdef, state = nnx.split(family.build(own, nnx.Rngs(0)))
+    order = order_with(words.theirs, Special(), words.size)
+    made = Pretrained(family, own, graphdef, nnx.as_pure(state), words, order, {})
+    pretrained.save(made, folder / "model")
+    return made
+
+
+def gpt2(size: int) -> TransformerConfig:
+    """A small GPT-2 of so many tokens."""
+    own = {"layers": 1, "heads": 2, "feed_forward": 8, "positions": "learned", "max_length": 24}
+    own |= {"embedding_scale": 1.0, "activation": "gelu_tanh"}
+    return TransformerConfig(size, 8, **own)
 
 
 def renamed(folder: Path, older: dict[str, str]) -> None:
