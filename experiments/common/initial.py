@@ -8,14 +8,16 @@ import json
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from attention_jax.core.files import write_whole
 from attention_jax.data.tokenizer import Tokenizer
+from attention_jax.nn.lora import ATTENTIONS
 from attention_jax.pretrained.outline import Outline, outline, restored
 from attention_jax.pretrained.types import replaced
 from experiments.common import flags, vocabularies
 from experiments.common.config import ModelFlags
+from experiments.common.flags import Flag
 
 FILE = "init.json"
 
@@ -28,9 +30,16 @@ class InitFlags(NamedTuple):
         run of this experiment, or a model of another library as --pretrained of
         experiments.predict takes it. Flags of rates of dropout, --dtype and --remat go with it,
         others of models and tokenizers do not. Default: random weights.
+      lora_rank: train low-rank adapters of this rank instead of the weights, which they are added
+        to at the end of the run. Default: train the weights.
+      lora_alpha: how much an adapter counts: it is multiplied by alpha / rank. Default: the rank.
+      lora_targets: a regular expression that occurs in the paths of the kernels with an adapter.
     """
 
     init_from: str | None = None
+    lora_rank: Annotated[int | None, Flag(low=1)] = None
+    lora_alpha: float | None = None
+    lora_targets: str = ATTENTIONS
 
 
 def place(config: Any) -> str | None:

@@ -12,7 +12,7 @@ from attention_jax.core.types import Params
 from attention_jax.parallel import placement, processes
 from attention_jax.training.checkpoints import CheckpointDamaged, Checkpoints
 from attention_jax.training.shared_checkpoints import SharedCheckpoints
-from experiments.common import flags, run_folder, seals
+from experiments.common import flags, low_rank, run_folder, seals
 from experiments.common.config import SAMPLING, DecodingFlags
 from experiments.common.experiment import (
     Build,
@@ -51,7 +51,7 @@ def load_run(
     seals.check_files(folder, record.known)
     known = experiment.recall(config, folder)
     build = experiment.build(config, known)
-    params = load_params(folder, build, record.identity)
+    params = load_params(folder, build, record.identity, adapters=low_rank.of(config))
     return Run(experiment, config, folder, known, structure(build), params)
 
 
@@ -137,7 +137,13 @@ def save_params(folder: Path, params: Params, identity: Mapping[str, str]) -> No
     kept.save(0, {"params": placement.everywhere(params) if processes.several() else params})
 
 
-def load_params(folder: Path, build: Build, identity: Mapping[str, str] | None = None) -> Params:
+def load_params(
+    folder: Path,
+    build: Build,
+    identity: Mapping[str, str] | None = None,
+    *,
+    adapters: low_rank.Adapters | None = None,
+) -> Params:
     """The parameters that a run ended with; until then, those of its best checkpoint.
 
     Where `final/` is damaged or not there yet, the best checkpoint serves, and a line on standard
@@ -145,26 +151,33 @@ def load_params(folder: Path, build: Build, identity: Mapping[str, str] | None =
 
     Args:
       identity: of the run, which its checkpoints must have; None where any will do.
+      adapters: that the run trains, which are merged where it has not ended.
 
     Raises:
       CheckpointForeign: a checkpoint is of another run.
       CheckpointDamaged: all of them are damaged.
       ValueError: the run has saved none yet, or they are of another model.
     """
-    template = nnx.as_pure(nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))[1])
-    like = {"params": template}
     final, kept = (Checkpoints(folder / name, identity=identity) for name in (FINAL, "checkpoints"))
     try:
-        found, damaged = final.restore_latest(like), None
+        found, damaged = final.restore_latest(_template(build)), None
     except CheckpointDamaged as error:
         found, damaged = None, error
-    if found is None:
-        found = kept.restore_best(like) or kept.restore_latest(like)
-        if found is None and damaged is not None:
-            raise damaged
-        if found is not None:
-            why = damaged or f"{folder} has not finished."
-            print(f"{why} The checkpoint of step {found.step} is taken.", file=sys.stderr)
+    if found is not None:
+        return found.tree["params"]
+    like = _template(build if adapters is None else adapters.build(build))
+    found = kept.restore_best(like) or kept.restore_latest(like)
+    if found is None and damaged is not None:
+        raise damaged
     if found is None:
         raise ValueError(f"`--run` must hold a trained model; {folder} has no checkpoint yet.")
-    return found.tree["params"]
+    why = damaged or f"{folder} has not finished."
+    print(f"{why} The checkpoint of step {found.step} is taken.", file=sys.stderr)
+    params = found.tree["params"]
+    return params if adapters is None else adapters.merged(params)
+
+
+def _template(build: Build) -> dict[str, Params]:
+    """What a checkpoint of a model holds, as shapes."""
+    model = nnx.eval_shape(lambda: build(jax.random.key(0)))
+    return {"params": nnx.as_pure(nnx.split(model)[1])}

@@ -30,6 +30,7 @@ from experiments.common import (
     first_weights,
     flags,
     leftovers,
+    low_rank,
     run_folder,
     run_lock,
     together,
@@ -88,6 +89,8 @@ def train(experiment: Experiment, config: Any) -> Path:
     if config.run.resume and config.run.run and os.path.exists(Path(config.run.run, "run.flags")):
         config = run_folder.as_begun(config, run_folder.read_record(Path(config.run.run)))
     settings = config.training.settings(config.run.seed, config.mesh)
+    if (adapters := low_rank.of(config)) is not None:
+        settings = settings._replace(freeze=(*settings.freeze, *adapters.freeze))
     settings.check()
     together.check_mesh(
         settings.mesh, model=experiment.named(config)[0], has_positions=experiment.has_positions
@@ -142,8 +145,8 @@ def _trained(start: _Start, settings: TrainConfig) -> tuple[Run, dict[str, Any]]
     """The run after its last step, and what result.json says of every run; None of a dry run."""
     experiment, config, data, folder, record, first, _ = start
     known = experiment.learn(config, data, folder if config.run.resume else None)
-    build = experiment.build(config, known)
-    build = build if first is None else Given(build, first)
+    plain, adapters = experiment.build(config, known), low_rank.of(config)
+    build = _begun(plain, adapters, first, config.run.seed)
     batches = experiment.batches(config, data, known)
     validate = experiment.validate(config, data, known, structure(build))
     objective, notes = experiment.objective(config), experiment.notes(config, data, known)
@@ -165,12 +168,25 @@ def _trained(start: _Start, settings: TrainConfig) -> tuple[Run, dict[str, Any]]
             resume=config.run.resume,
             owner=Owner(partial(_accept, start, known, batches, discard), record.identity),
         )
+    if adapters is not None:
+        params = adapters.merged(result.params)
+        result = result._replace(graphdef=structure(plain), params=params)
     print(time_shares.in_one_line(result.time_shares))
     config = run_folder.inside(config, folder)
     facts = end_training(experiment.named(config), config, result, folder, record)
     if not processes.is_first():
         return None
     return Run(experiment, config, folder, known, result.graphdef, result.params), facts
+
+
+def _begun(
+    plain: Build, adapters: low_rank.Adapters | None, first: Params | None, seed: int
+) -> Build:
+    """What is trained: the model as it is or with adapters, and the parameters it begins with."""
+    build = plain if adapters is None else adapters.build(plain)
+    if first is None:
+        return build
+    return Given(build, first if adapters is None else adapters.first(plain, first, seed))
 
 
 def _of_schedule(experiment: Experiment, config: Any, folder: Path) -> Iterator[str]:

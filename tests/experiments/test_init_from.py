@@ -153,10 +153,48 @@ def test_tokens_that_are_never_written_forbid_smoothing(place, language, tmp_pat
     (unknown,) = [x for x in content["added_tokens"] if x["id"] == 3]
     content["added_tokens"].remove(unknown)
     del content["model"]["vocab"][unknown["content"]]
-    content["model"]["unk_token"] = None
+    content["model"]["unk_token"] = "[none]"
     (words / "tokenizer.json").write_text(json.dumps(content))
     own = [f"--init_from={words}", f"--run={tmp_path / 'new'}", "--label_smoothing=0.1"]
     assert "`--label_smoothing` must be 0" in refusal("language", *language, *own)
+
+
+@pytest.fixture(scope="module")
+def low_rank_run(place, language):
+    own = [f"--init_from={place / 'model'}", "--lora_rank=2", "--lora_alpha=8"]
+    return go("language", *language, *own, "--learning_rate=0.05", f"--run={place / 'lora'}")
+
+
+def test_adapters_move_queries_and_values_by_two_ranks(place, low_rank_run):
+    before, after = (
+        leaves(params) for params in (pretrained.load(place / "model").params, low_rank_run.params)
+    )
+    assert before.keys() == after.keys()
+    ranks = {
+        name: np.linalg.matrix_rank(after[name] - before[name], tol=1e-5)
+        for name in before
+        if not np.array_equal(before[name], after[name])
+    }
+    assert len(ranks) == 2 and set(ranks.values()) == {2}
+    assert all("['query']['kernel']" in x or "['value']['kernel']" in x for x in ranks)
+
+
+@pytest.mark.slow
+def test_a_run_of_adapters_goes_on_and_is_read_before_its_end(place, language, low_rank_run):
+    own = [*language, f"--init_from={place / 'model'}", "--lora_rank=2", "--lora_alpha=8"]
+    own += ["--learning_rate=0.05", f"--run={place / 'cut'}"]
+    go("language", *own, "--steps=1")
+    again = go("language", *own, "--resume")
+    assert all(same(again.params, low_rank_run.params).values())
+    shutil.rmtree(again.folder / "final")
+    unfinished = load_run(again.folder)
+    assert all(same(unfinished.params, again.params).values())
+
+
+def test_flags_of_adapters_go_together(language, tmp_path):
+    new = [*language, f"--run={tmp_path / 'new'}"]
+    assert refusal("language", *new, "--lora_rank=2").startswith("`--lora_rank` goes with --init")
+    assert "`--lora_alpha` goes with --lora_rank" in refusal("language", *new, "--lora_alpha=2")
 
 
 @pytest.mark.slow
