@@ -105,10 +105,14 @@ def merged(params: Params, *, scale: float) -> Params:
       params: of the adapted model.
       scale: alpha / r.
     """
-    if not isinstance(params, Mapping):
-        return params
-    own: dict[Any, Any] = {name: merged(child, scale=scale) for name, child in params.items()}
+    return type(params)(_plain(params, scale))
+
+
+def _plain(tree: Any, scale: float) -> Any:
+    if not isinstance(tree, Mapping):
+        return tree
+    own: dict[Any, Any] = {name: _plain(child, scale) for name, child in tree.items()}
     if DOWN in own:
         added = scale * (own.pop(DOWN) @ own.pop(UP))
         own["kernel"] = own["kernel"] + added.astype(own["kernel"].dtype)
-    return type(params)(own)  # ty: ignore[too-many-positional-arguments]
+    return own

@@ -49,7 +49,7 @@ class Outline(NamedTuple):
         return self.family.build(self.network, nnx.Rngs(key))
 
     def described(self) -> Described:
-        """What `restored` makes the outline of again, beside the tokenizer."""
+        """Values of which `restored` makes the outline again, with the tokenizer."""
         return {
             "family": self.family.name,
             "settings": dict(self.settings.values),

@@ -33,10 +33,10 @@ class Given(NamedTuple):
       params: its first parameters, which stay as they are: training has a copy.
     """
 
-    build: Build
+    build: Callable[[PRNGKeyArray], nnx.Module]
     params: Params
 
-    def __call__(self, key: PRNGKeyArray) -> object:
+    def __call__(self, key: PRNGKeyArray) -> nnx.Module:
         return self.build(key)
 
 

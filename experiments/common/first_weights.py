@@ -35,17 +35,16 @@ def resolved(experiment: Experiment, config: Any) -> Any:
       ValueError: flags contradict it, or it is of another experiment.
     """
     named, begun = initial.place(config), _begun(config)
-    goes_on = begun is not None and os.path.exists(begun / initial.FILE)
-    if named is None and not goes_on:
-        return config
-    if goes_on:
+    if begun is not None and os.path.exists(begun / initial.FILE):
         _check_same_place(named, begun)
-        config = flags.replace(config, init_from=str(begun / initial.FILE))
+        named = str(begun / initial.FILE)
         source = run_folder.read_config(experiment, begun)
-    else:
+    elif named is not None:
         named = initial.origin(named)
-        config = flags.replace(config, init_from=named)
         source = _config_of(experiment, named)
+    else:
+        return config
+    config = flags.replace(config, init_from=named)
     taken = _taken(config, source)
     _check_flags(experiment, config, taken, named)
     return flags.replace(config, **taken)

@@ -156,8 +156,8 @@ def _trained(start: _Start, settings: TrainConfig) -> tuple[Run, dict[str, Any]]
         print(_a_step(build, batches, settings, objective))
         print(f"--dry_run: nothing is trained; the run would stand in {folder}")
         return None
-    anew = config.run.overwrite and not config.run.resume and processes.is_first()
-    with leftovers.set_aside(folder, where=anew) as discard:
+    anew = config.run.overwrite and not config.run.resume
+    with leftovers.set_aside(folder, where=anew and processes.is_first()) as discard:
         result = loop.fit(
             build,
             batches,
@@ -168,10 +168,8 @@ def _trained(start: _Start, settings: TrainConfig) -> tuple[Run, dict[str, Any]]
             resume=config.run.resume,
             owner=Owner(partial(_accept, start, known, batches, discard), record.identity),
         )
-    if adapters is not None:
-        params = adapters.merged(result.params)
-        result = result._replace(graphdef=structure(plain), params=params)
     print(time_shares.in_one_line(result.time_shares))
+    result = _plain(result, plain, adapters)
     config = run_folder.inside(config, folder)
     facts = end_training(experiment.named(config), config, result, folder, record)
     if not processes.is_first():
@@ -182,11 +180,18 @@ def _trained(start: _Start, settings: TrainConfig) -> tuple[Run, dict[str, Any]]
 def _begun(
     plain: Build, adapters: low_rank.Adapters | None, first: Params | None, seed: int
 ) -> Build:
-    """What is trained: the model as it is or with adapters, and the parameters it begins with."""
+    """The model that is trained, as it is or with adapters, and the parameters it begins with."""
     build = plain if adapters is None else adapters.build(plain)
     if first is None:
         return build
     return Given(build, first if adapters is None else adapters.first(plain, first, seed))
+
+
+def _plain(result: Result, plain: Build, adapters: low_rank.Adapters | None) -> Result:
+    """The result with parameters of the plain model, into which adapters are merged."""
+    if adapters is None:
+        return result
+    return result._replace(graphdef=structure(plain), params=adapters.merged(result.params))
 
 
 def _of_schedule(experiment: Experiment, config: Any, folder: Path) -> Iterator[str]:
