@@ -11,9 +11,11 @@ from attention_jax.data.tokenizer import Tokenizer
 from attention_jax.models.seq2seq import Seq2SeqConfig
 from attention_jax.nn.transformer import TransformerConfig
 from attention_jax.pretrained import families
-from attention_jax.pretrained.loading import Pretrained
+from attention_jax.pretrained.loading import Pretrained, of_outline
+from attention_jax.pretrained.outline import Outline
 from attention_jax.pretrained.types import Special
 from attention_jax.pretrained.vocabulary import order_of
+from experiments.common import initial
 from experiments.common.experiment import Run
 
 _SPECIAL = {"m2m_100": Special(padding=1, begin=0, end=2, unknown=3)}  # all others as here
@@ -30,11 +32,14 @@ def write(run: Run, folder: Path, name: str | None) -> list[str]:
     Args:
       run: of translation or language.
       folder: empty.
-      name: of the family; None for the first that has the words.
+      name: of the family; None for that with which the run began, or the first that has the words.
 
     Raises:
       ValueError: no family has the words for the model; each says which it lacks.
     """
+    begun = initial.given_outline(initial.place(run.config))
+    if begun is not None:
+        return _written_back(run, begun, folder, name)
     known = CANDIDATES.get(run.experiment.name, ())
     if not known or (name is not None and name not in known):
         listed = "; ".join(f"{kind}: {', '.join(own)}" for kind, own in CANDIDATES.items())
@@ -49,8 +54,24 @@ def write(run: Run, folder: Path, name: str | None) -> list[str]:
         except ValueError as error:
             refusals[one] = str(error)
             continue
-        return [f"{path.name}: {one}" for path in sorted(folder.iterdir())]
+        return _lines(folder, one)
     raise ValueError(" ".join(f"{one}: {why}" for one, why in refusals.items()))
+
+
+def _written_back(run: Run, begun: Outline, folder: Path, name: str | None) -> list[str]:
+    """Writes a run that began with a model of another library as that library has it."""
+    own = begun.family.name
+    if name not in (None, own):
+        raise ValueError(
+            f"`--family` must be that with which {run.folder} began, {own}; got {name}. Leave it "
+            "out."
+        )
+    pretrained.save(of_outline(begun, run.params), folder)
+    return _lines(folder, own)
+
+
+def _lines(folder: Path, name: str) -> list[str]:
+    return [f"{path.name}: {name}" for path in sorted(folder.iterdir())]
 
 
 def as_pretrained(run: Run, name: str) -> Pretrained:

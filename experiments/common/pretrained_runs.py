@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from attention_jax import pretrained, variants
-from attention_jax.pretrained.loading import Pretrained, of_outline
-from experiments.common import flags, initial
+from attention_jax.pretrained.loading import Pretrained
+from experiments.common import flags
 from experiments.common.experiment import Experiment, Run, find
 
 # What a model answers to, and the experiment whose runs do, the first that fits.
@@ -39,21 +39,6 @@ def load_pretrained(
         )
     params = loaded.params
     return Run(experiment, config, Path(path), loaded.tokenizer, loaded.graphdef, params)
-
-
-def as_pretrained(run: Run) -> Pretrained:
-    """The model of a run that began with one of another library, as `pretrained.save` takes it.
-
-    Raises:
-      ValueError: the run began with none.
-    """
-    found = initial.given_outline(initial.place(run.config))
-    if found is None:
-        raise ValueError(
-            f"`run` must have begun with a model of another library; {run.folder} did not. Begin "
-            "one with --init_from."
-        )
-    return of_outline(found, run.params)
 
 
 def one_source(run: str | None, given: str | None) -> None:

@@ -12,10 +12,10 @@ from attention_jax import pretrained
 from attention_jax.data.text_windows import AllWindows
 from attention_jax.training import objectives
 from attention_jax.training.evaluate import loss_evaluator
-from experiments.common import first_weights, flags, initial
+from experiments.common import as_pretrained, first_weights, flags, initial
 from experiments.common.experiment import PredictFlags, find
 from experiments.common.load_run import load_run
-from experiments.common.pretrained_runs import as_pretrained, load_pretrained
+from experiments.common.pretrained_runs import load_pretrained
 from experiments.common.train import train
 from experiments.language import evaluate
 from tests.support.checkpoints import gpt2, small
@@ -102,12 +102,15 @@ def test_a_run_is_whole_without_the_place_that_it_began_with(tuned, tmp_path):
 
 
 def test_a_run_goes_back_to_the_library_that_it_came_from(tuned, tmp_path):
-    pretrained.save(as_pretrained(tuned), tmp_path / "back")
+    said = as_pretrained.write(tuned, tmp_path / "back", None)
+    assert "model.safetensors: gpt2" in said
     again = load_pretrained(
         tmp_path / "back", ["--nosample", "--characters=8"], member="predict", beside=()
     )
     assert all(same(again.params, tuned.params).values())
     assert write("1 and", again) == write("1 and", tuned)
+    with pytest.raises(ValueError, match="`--family` must be that with which .* began, gpt2"):
+        as_pretrained.write(tuned, tmp_path / "other", "llama")
 
 
 def test_the_first_loss_is_that_of_the_model(place, language, tmp_path):
