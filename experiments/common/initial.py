@@ -43,7 +43,7 @@ class InitFlags(NamedTuple):
 
 
 def place(config: Any) -> str | None:
-    """What --init_from of a configuration names; None of an experiment without the flag."""
+    """The place that --init_from names; None of an experiment without the flag."""
     return flags.values(config).get("init_from")
 
 

@@ -178,6 +178,6 @@ def load_params(
 
 
 def _template(build: Build) -> dict[str, Params]:
-    """What a checkpoint of a model holds, as shapes."""
+    """The content of a checkpoint of a model, as shapes."""
     model = nnx.eval_shape(lambda: build(jax.random.key(0)))
     return {"params": nnx.as_pure(nnx.split(model)[1])}

@@ -143,21 +143,20 @@ def _chosen(
 
 def _trained(start: _Start, settings: TrainConfig) -> tuple[Run, dict[str, Any]] | None:
     """The run after its last step, and what result.json says of every run; None of a dry run."""
-    experiment, config, data, folder, record, first, _ = start
+    experiment, config, data, folder, record, *_ = start
     known = experiment.learn(config, data, folder if config.run.resume else None)
-    plain, adapters = experiment.build(config, known), low_rank.of(config)
-    build = _begun(plain, adapters, first, config.run.seed)
+    build = _build(start, known)
     batches = experiment.batches(config, data, known)
     validate = experiment.validate(config, data, known, structure(build))
     objective, notes = experiment.objective(config), experiment.notes(config, data, known)
     on_mesh = _on_mesh(build, batches, settings, objective)
     print(*chain(notes, [_extent(build, batches, settings)], on_mesh), sep="\n")
     if config.run.dry_run:
-        print(_a_step(build, batches, settings, objective))
-        print(f"--dry_run: nothing is trained; the run would stand in {folder}")
+        ending = f"--dry_run: nothing is trained; the run would stand in {folder}"
+        print(_a_step(build, batches, settings, objective), ending, sep="\n")
         return None
-    anew = config.run.overwrite and not config.run.resume
-    with leftovers.set_aside(folder, where=anew and processes.is_first()) as discard:
+    anew = config.run.overwrite and not config.run.resume and processes.is_first()
+    with leftovers.set_aside(folder, where=anew) as discard:
         result = loop.fit(
             build,
             batches,
@@ -169,7 +168,7 @@ def _trained(start: _Start, settings: TrainConfig) -> tuple[Run, dict[str, Any]]
             owner=Owner(partial(_accept, start, known, batches, discard), record.identity),
         )
     print(time_shares.in_one_line(result.time_shares))
-    result = _plain(result, plain, adapters)
+    result = _plain(start, known, result)
     config = run_folder.inside(config, folder)
     facts = end_training(experiment.named(config), config, result, folder, record)
     if not processes.is_first():
@@ -177,21 +176,22 @@ def _trained(start: _Start, settings: TrainConfig) -> tuple[Run, dict[str, Any]]
     return Run(experiment, config, folder, known, result.graphdef, result.params), facts
 
 
-def _begun(
-    plain: Build, adapters: low_rank.Adapters | None, first: Params | None, seed: int
-) -> Build:
+def _build(start: _Start, known: Any) -> Build:
     """The model that is trained, as it is or with adapters, and the parameters it begins with."""
-    build = plain if adapters is None else adapters.build(plain)
-    if first is None:
-        return build
-    return Given(build, first if adapters is None else adapters.first(plain, first, seed))
+    plain, adapters = start.experiment.build(start.config, known), low_rank.of(start.config)
+    build, first = plain if adapters is None else adapters.build(plain), start.first
+    if first is not None and adapters is not None:
+        first = adapters.first(plain, first, start.config.run.seed)
+    return build if first is None else Given(build, first)
 
 
-def _plain(result: Result, plain: Build, adapters: low_rank.Adapters | None) -> Result:
+def _plain(start: _Start, known: Any, result: Result) -> Result:
     """The result with parameters of the plain model, into which adapters are merged."""
+    adapters = low_rank.of(start.config)
     if adapters is None:
         return result
-    return result._replace(graphdef=structure(plain), params=adapters.merged(result.params))
+    graphdef = structure(start.experiment.build(start.config, known))
+    return result._replace(graphdef=graphdef, params=adapters.merged(result.params))
 
 
 def _of_schedule(experiment: Experiment, config: Any, folder: Path) -> Iterator[str]:

@@ -177,7 +177,20 @@ MODELS = (
 )
 SCORES = ("exact_match", "bleu", "wer", "accuracy", "loss", "", "foo", "\u6587")
 PATHS = frozenset(
-    "run other_run file pairs text_file data_dir data sounds folder output compile_cache".split()
+    "run other_run init_from file pairs text_file data_dir data sounds folder output".split()
+    + ["compile_cache"]
+)
+PATTERNS = (
+    "kernel",
+    "bias$",
+    "embedding",
+    "(query|value)/kernel",
+    "^x",
+    "",
+    ".",
+    "(",
+    "a{2,1}",
+    "\u6587",
 )
 ATTENTION_FLAGS = ("attention", "cross_attention", "attentions", "attention_file")
 # What is drawn for flags that hold text, by their names; texts and paths for all others.
@@ -192,6 +205,8 @@ OF_NAMES: Mapping[str, Sequence[str]] = {
     "preset": ("multi30k_de_en", "tatoeba_en_es", "tiny_shakespeare", "foo", ""),
     "fields": ("1,2", "2,1", "0,1", "1", "a,b", "en,de", "", ",", "1,2,3", "1,1", "-1,2"),
     "ray_address": ("",),
+    "freeze": PATTERNS,
+    "lora_targets": PATTERNS,
 }
 JUNK = (
     "--widht=3",
