@@ -168,8 +168,7 @@ def _trained(start: _Start, settings: TrainConfig) -> tuple[Run, dict[str, Any]]
             owner=Owner(partial(_accept, start, known, batches, discard), record.identity),
         )
     print(time_shares.in_one_line(result.time_shares))
-    result = _plain(start, known, result)
-    config = run_folder.inside(config, folder)
+    result, config = _plain(start, known, result), run_folder.inside(config, folder)
     facts = end_training(experiment.named(config), config, result, folder, record)
     if not processes.is_first():
         return None
