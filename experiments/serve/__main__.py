@@ -21,11 +21,12 @@ from experiments.common.experiment import Run
 from experiments.common.load_run import load_run, run_folder_of
 from experiments.common.pretrained_runs import load_pretrained, one_source
 from experiments.serve.config import ServeConfig, check
-from experiments.serve.server import serve
 
 
 def main(arguments: Sequence[str]) -> None:
     """Loads the model, and serves it."""
+    from experiments.serve.server import serve  # so that --help needs no aiohttp
+
     own = flags.config_from_flags(ServeConfig())
     check(own)
     one_source(own.run, own.pretrained)
