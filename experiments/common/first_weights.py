@@ -8,7 +8,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from attention_jax import pretrained, variants
+from attention_jax import pretrained
 from attention_jax.core.types import Params
 from attention_jax.nn.transformer import TransformerConfig
 from attention_jax.pretrained.outline import Outline
@@ -17,7 +17,7 @@ from attention_jax.training.checkpoints import Checkpoints
 from experiments.common import flags, initial, run_folder
 from experiments.common.experiment import Experiment
 from experiments.common.load_run import load_run
-from experiments.common.pretrained_runs import USES
+from experiments.common.pretrained_runs import attention_flag, use_of
 
 NAME = "init_from"  # of the flag, and of its part of a run's data
 FREE = ("dropout", "attention_dropout", "dtype", "remat")  # flags that a model may have anew
@@ -117,15 +117,12 @@ def _config_of(experiment: Experiment, named: str) -> Any:
     config = found.network
     sides = config if isinstance(config, tuple) and not hasattr(config, "width") else (config,)
     model = nnx.eval_shape(lambda: found.build(jax.random.key(0)))
-    use = next((use for method, use in USES.items() if hasattr(model, method)), None)
-    if use != experiment.name or not all(isinstance(x, TransformerConfig) for x in sides):
+    if use_of(model) != experiment.name or not all(isinstance(x, TransformerConfig) for x in sides):
         raise ValueError(
             f"`--init_from` must name a model that experiments.{experiment.name} can train; "
             f"{named} is a {found.family.name} model."
         )
-    attention = getattr(config, "attention", None)
-    changes = {} if attention is None else {"attention": variants.label(attention)}
-    return flags.replace(experiment.config, init_from=named, **changes)
+    return flags.replace(experiment.config, init_from=named, **attention_flag(config))
 
 
 def _taken(config: Any, source: Any) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from flax import nnx
+
 from attention_jax import pretrained, variants
 from attention_jax.pretrained.loading import Pretrained
 from experiments.common import flags
@@ -54,9 +56,19 @@ def one_source(run: str | None, given: str | None) -> None:
         )
 
 
+def use_of(model: nnx.Module) -> str | None:
+    """The experiment whose runs have such a model; None where none has."""
+    return next((use for method, use in USES.items() if hasattr(model, method)), None)
+
+
+def attention_flag(network: Any) -> dict[str, str]:
+    """The flag that says a network's attention; none where each side has its own."""
+    attention = getattr(network, "attention", None)
+    return {} if attention is None else {"attention": variants.label(attention)}
+
+
 def _experiment(loaded: Pretrained, member: str, path: str | Path) -> Experiment:
-    kind = type(loaded.model)
-    name = next((use for method, use in USES.items() if hasattr(kind, method)), None)
+    name = use_of(loaded.model)
     if name is None or getattr(find(name), member) is None:
         said = f"{loaded.family.name} model, of which `attention_jax.pretrained.load` gives the"
         raise ValueError(
@@ -67,10 +79,7 @@ def _experiment(loaded: Pretrained, member: str, path: str | Path) -> Experiment
 
 def _config(experiment: Experiment, loaded: Pretrained) -> Any:
     """The experiment's configuration, as far as it tells of such a model."""
-    config = experiment.config
-    attention = getattr(loaded.config, "attention", None)
-    if attention is not None:
-        config = flags.replace(config, attention=variants.label(attention))
+    config = flags.replace(experiment.config, **attention_flag(loaded.config))
     if experiment.name == "language":
         most = min(loaded.config.max_length, LONGEST)
         config = flags.replace(config, context=most, stop_at_end=True)

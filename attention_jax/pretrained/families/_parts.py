@@ -126,14 +126,3 @@ def sides(config: Seq2SeqConfig, family: str) -> tuple[TransformerConfig, Transf
             f"{type(encoder).__name__} and {type(decoder).__name__}. Export a program of it."
         )
     return encoder, decoder
-
-
-def refused_attention(config: Any, family: str, *allowed: str) -> None:
-    """Raises ValueError where the attention of a configuration is none that a family knows."""
-    found = variants.label(config.attention)
-    if found not in allowed:
-        raise ValueError(
-            f"`attention` of a model must be one of {', '.join(allowed)} to be written as "
-            f"{family}; got {found!r}, which it does not know. `experiments.export` can write "
-            "programs of any."
-        )

@@ -4,19 +4,18 @@ Its answer is read at the class token and at the mean of the patches. Reference:
 arXiv:2304.07193; names: `transformers`, `Dinov2Model` and `Dinov2ForImageClassification`.
 """
 
+from attention_jax.pretrained.families import vit
 from attention_jax.pretrained.families._parts import linear, norm, refused
 from attention_jax.pretrained.families._vision import (
     BATCHED,
     HEADED,
     IMAGENET,
     VisionConfig,
-    build,
     config_of,
     described_of,
-    no_tokens,
     rules_of,
 )
-from attention_jax.pretrained.types import TRANSPOSED, Described, Family, Rule, Settings
+from attention_jax.pretrained.types import TRANSPOSED, Described, Rule, Settings
 
 
 def config(settings: Settings) -> VisionConfig:
@@ -102,17 +101,12 @@ def _feed_forward(theirs: str, ours: str, config: VisionConfig) -> list[Rule]:
     ]
 
 
-FAMILY = Family(
+FAMILY = vit.FAMILY._replace(
     name="dinov2",
     model_types=("dinov2",),
     config=config,
-    build=build,
     rules=rules,
-    special=no_tokens,
     described=described,
     prefix="dinov2.",
-    bare=("classifier.weight", "classifier.bias"),
     ignored=(r"embeddings\.mask_token",),
-    writes_tokens=False,
-    has_tokens=False,
 )

@@ -101,8 +101,8 @@ def rules(config: TransformerConfig) -> list[Rule]:
     if not config.tied:
         found += linear("lm_head", "output", bias=False)
     for n in range(config.layers):
-        found += layer(f"layers.{n}", f"stack/layers/{n}", config)
         theirs, ours = f"layers.{n}", f"stack/layers/{n}"
+        found += layer(theirs, ours, config)
         found += norm(f"{theirs}.input_layernorm", f"{ours}/around_attention/norm", bias=False)
         found += norm(
             f"{theirs}.post_attention_layernorm", f"{ours}/around_feed_forward/norm", bias=False
