@@ -2,6 +2,7 @@
 
 import collections
 import gc
+import math
 import os
 import tempfile
 import zlib
@@ -35,21 +36,48 @@ collect_ignore = ["repo/user_programs"]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Of the cases of a test marked `sampled(n)`, all but n are slow.
+    """Marks the cases that are `slow`, and of these the ones that are `exhaustive`.
 
-    These n are spread evenly, from a place that depends on the name, so that tests beside each
-    other try different ones. `--all` tries every case.
+    Of the cases of a test marked `sampled(n)`, all but n are slow. Of N slow cases of one test,
+    all but the root of N, rounded up, are exhaustive: `--all` tries the root, `--every` tries N.
     """
+    for cases in _grouped(items, _sample_of):
+        if sampled := cases[0].get_closest_marker("sampled"):
+            _mark_the_rest(cases, "slow", sampled.args[0])
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    for cases in _grouped(slow, _test_of):
+        _mark_the_rest(cases, "exhaustive", math.ceil(math.sqrt(len(cases))))
+
+
+def _grouped(items, key):
     groups = collections.defaultdict(list)
     for item in items:
-        marker = item.get_closest_marker("sampled")
-        if marker and not item.get_closest_marker("slow"):
-            groups[marker.args[0], id(marker)].append(item)
-    for (count, _), cases in groups.items():
-        phase = zlib.crc32(cases[0].nodeid.encode()) / 2**32
-        fast = {int((i + phase) * len(cases) / count) for i in range(count)}
-        for i in set(range(len(cases))) - fast:
-            cases[i].add_marker(pytest.mark.slow)
+        groups[key(item)].append(item)
+    return groups.values()
+
+
+def _test_of(item):
+    return item.nodeid.partition("[")[0]
+
+
+def _sample_of(item):
+    """What its cases are sampled together with: those under one marker."""
+    slow = item.get_closest_marker("slow") is not None
+    return _test_of(item), id(item.get_closest_marker("sampled")), slow
+
+
+def _mark_the_rest(cases, marker, count):
+    """Marks all cases but `count`, which are spread evenly.
+
+    They begin at a place that depends on the name, so that tests beside each other try different
+    ones.
+    """
+    if len(cases) <= count:
+        return
+    phase = zlib.crc32(cases[0].nodeid.encode()) / 2**32
+    kept = {int((i + phase) * len(cases) / count) for i in range(count)}
+    for i in set(range(len(cases))) - kept:
+        cases[i].add_marker(getattr(pytest.mark, marker))
 
 
 @pytest.fixture
