@@ -79,7 +79,9 @@ def imported(node: ast.AST) -> set[str]:
 def test_an_extra_brings_what_is_imported_under_its_name():
     for path in (ROOT / "attention_jax").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.With) and "needed(" in ast.unparse(node.items[0]):
+            if isinstance(node, ast.With) and re.match(
+                r"(extras\.)?needed\(", ast.unparse(node)[5:]
+            ):
                 (extra,) = node.items[0].context_expr.args
                 brought = re.findall(r"^([\w-]+)", extras()[extra.value], re.MULTILINE)
                 wanted = {NAMES.get(name, name) for name in imported(node) - BROUGHT}
