@@ -76,11 +76,13 @@ const Recurrent = (() => {
     return {states: vectors, summary};
   }
 
+  let bridged = null;
+
   /** The decoder's first carries: tanh of a map of the encoder's last ones. */
   function first(own, bridge, memory) {
-    const map = Engine.compile((p, x) => o.tanh(linear(p, x)));
+    bridged ??= Engine.compile((p, x) => o.tanh(linear(p, x)));
     const through = x => {
-      const given = Engine.array(x, [1, x.length]), found = Engine.numbers(map(bridge, given));
+      const given = Engine.array(x, [1, x.length]), found = Engine.numbers(bridged(bridge, given));
       Engine.free(given);
       return found;
     };

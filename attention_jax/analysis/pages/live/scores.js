@@ -22,7 +22,8 @@ const Scores = (() => {
   }
 
   const cosine = temperature => (q, k) => o.divide(o.dot(unit(q), unit(k)), temperature);
-  const general = w => (q, k) => o.dot(o.dot(q, w), k);
+  // A sum of products, for jax-js 0.1.25 mistakes the axes of a dot product of a dot product.
+  const general = w => (q, k) => o.sum(o.multiply(o.dot(o.transpose(w), q), k));
   const additive = ({w_q, w_k, w}) => (q, k) =>
     o.dot(w, o.tanh(o.add(o.dot(w_q, q), o.dot(w_k, k))));
 

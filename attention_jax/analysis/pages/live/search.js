@@ -1,13 +1,9 @@
 "use strict";
 // Greedy decoding and a small beam, as the library's own: from BOS to EOS, never PAD or BOS.
 const Search = (() => {
-  const limit = source => 2 * roundedUp(source) + 16;
+  /** How many tokens a translation may have, as the library's `Translator` says it. */
+  const limit = source => 2 * 8 * Math.ceil(source / 8) + 16;
 
-  /** A padded length as the library has it: what a translation is cut at follows from it. */
-  function roundedUp(length) {
-    const step = [[32, 4], [64, 8], [128, 16], [256, 32]].find(([most]) => length <= most)?.[1] ?? 64;
-    return Math.ceil(length / step) * step;
-  }
 
   function best(logits) {
     let at = EOS;
