@@ -6,11 +6,15 @@ python -m experiments.visualize --run=runs/a --other_run=runs/b --text="the quee
 python -m experiments.visualize --run=runs/digits-transformer-scaled_dot --examples=6
 python -m experiments.visualize --run=runs/tones-rnn-additive --file=recording.wav
 python -m experiments.visualize --pretrained=opus-mt-en-de --text="The queen sleeps."
+python -m experiments.visualize --live --run=runs/spanish-transformer-scaled_dot
 
 It opens by a double click: every layer and head, the weights of each token, and the alternatives
 of the beam with their scores; two runs of one vocabulary stand side by side. Of a run of
 experiments.images it shows patches of images and the most probable classes, of one of
 experiments.speech moments of a spectrogram: those of the test, or what --file names.
+
+With --live the model itself computes in the page: sentences are typed there, heads switched off,
+weights dragged, and every number of a step is shown.
 """
 
 from collections.abc import Sequence
@@ -35,13 +39,17 @@ class VisualizeConfig(NamedTuple):
       pretrained: a model of another library, instead of a run: a folder with config.json and
         safetensors.
       other_run: folder of a second run, to stand beside the first.
-      output: the page to write. Default: explorer.html in --run, or here with --pretrained.
+      output: the page to write. Default: explorer.html in --run, or here with --pretrained;
+        live.html with --live.
+      live: write the page in which the model of --run computes, whatever is typed; of
+        experiments.translation.
     """
 
     run: str | None = None
     pretrained: str | None = None
     other_run: str | None = None
     output: str | None = None
+    live: bool = False
     inputs: PageFlags = PageFlags()
     decoding: DecodingFlags = DecodingFlags()
     device: DeviceFlags = DeviceFlags()
@@ -61,6 +69,8 @@ def write_page(own: VisualizeConfig, arguments: Sequence[str]) -> None:
     Raises:
       ValueError: a folder is none of a run that has a page, or flags do not go with one.
     """
+    if own.live:
+        return write_live_page(own, arguments)
     refuse_other_searches(own.decoding)
     one_source(own.run, own.pretrained)
     output = places.file("output", own.output or Path(own.run or ".") / "explorer.html")
@@ -76,6 +86,34 @@ def write_page(own: VisualizeConfig, arguments: Sequence[str]) -> None:
     write_whole(output, text)
     noun = page.noun if len(items) == 1 else f"{page.noun}s"
     print(f"{output}: {len(items)} {noun}, {output.stat().st_size / 1e6:.2f} MB")
+
+
+def write_live_page(own: VisualizeConfig, arguments: Sequence[str]) -> None:
+    """Writes the live page of a call.
+
+    Args:
+      arguments: flags that change the configuration of the run.
+
+    Raises:
+      ValueError: the run has no such page, or flags do not go with it.
+    """
+    for name in ("pretrained", "other_run"):
+        if getattr(own, name) is not None:
+            raise ValueError(
+                f"`--{name}` does not go with --live, which is of one run; leave it out."
+            )
+    folder = run_folder_of(own.run, "page")
+    run = load_run(folder, arguments, beside=(VisualizeConfig(),))
+    page = run.experiment.page
+    if page is None or page.live is None:
+        raise ValueError(
+            "`--live` needs a run of experiments.translation; got one of "
+            f"experiments.{run.experiment.name}. Leave --live out."
+        )
+    output = places.file("output", own.output or folder / "live.html")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(output, page.live(run, own.inputs))
+    print(f"{output}: {output.stat().st_size / 1e6:.2f} MB")
 
 
 def runs_of(own: VisualizeConfig, arguments: Sequence[str]) -> list[Run]:

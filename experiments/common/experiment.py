@@ -127,6 +127,7 @@ class Page(NamedTuple):
       items: `(run, flags) -> ` what flags name, with titles.
       check_alike: `(first, other)` refuses runs that cannot stand side by side.
       read: `(run, items, flags) -> ` what the run makes of each.
+      live: `(run, flags) -> ` the page in which its model computes; None where it has none.
     """
 
     noun: str
@@ -134,6 +135,7 @@ class Page(NamedTuple):
     items: Callable[[Run, PageFlags], Items]
     check_alike: Callable[[Run, Run], None]
     read: Callable[[Run, Items, PageFlags], list[explorer.Reading]]
+    live: Callable[[Run, PageFlags], str] | None = None
 
 
 class Outcome(NamedTuple):
