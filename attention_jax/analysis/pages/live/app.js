@@ -18,9 +18,10 @@ const App = (() => {
     const ids = tokenizer.encode(text).map((id, i) => changes?.tokens[i] ?? id);
     if (!ids.length) return null;
     const memory = model.encode(ids, changes);
-    const {ids: target, found} = Search.greedy(model, memory);
+    const {ids: target, rows, found} = Search.greedy(model, memory);
     return {
       text: tokenizer.decode(target), ids: target, memory,
+      sure: target.map((id, i) => Math.exp(Search.logProbabilities(rows[i])[id])),
       source: [...ids, EOS].map(id => tokenizer.label(id)),
       target: target.map(id => tokenizer.label(id)),
       maps: {encoder: memory.encoder, decoder: found.decoder, cross: found.cross},
@@ -93,9 +94,15 @@ const App = (() => {
   /** Holds a weight of the head that is looked at; null lets it go. */
   function pin(column, weight) {
     const {place, layer, head, row} = state;
-    edits.pins = edits.pins.filter(x => x.place !== place || x.layer !== layer || x.head !== head
-      || x.row !== row || x.column !== column);
-    if (weight !== null) edits.pins.push({place, layer, head, row, column, weight});
+    const isOfRow = x => x.place === place && x.layer === layer && x.head === head && x.row === row;
+    edits.pins = edits.pins.filter(x => !isOfRow(x) || x.column !== column);
+    if (weight !== null) {
+      // A row has no more than 1 to give: those held before make room.
+      const held = edits.pins.filter(isOfRow).reduce((sum, x) => sum + x.weight, 0);
+      if (held > 1 - weight) edits.pins = edits.pins.map(x =>
+        isOfRow(x) ? {...x, weight: x.weight * (1 - weight) / held} : x);
+      edits.pins.push({place, layer, head, row, column, weight});
+    }
     schedule();
   }
 

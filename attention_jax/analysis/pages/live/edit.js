@@ -1,14 +1,24 @@
 "use strict";
 // Change something: a token, a head, the temperature, a weight. What differs is marked.
 const Edit = (() => {
-  const {edits, own, state} = App;
+  const {edits, own} = App;
+
+  const MOVED = .01;  // of a probability, from which on it is marked
+
+  /** A token of the output with its probability. */
+  function chip(reading, other, i) {
+    const token = plainToken(reading.target[i]), share = percent(reading.sure[i], 1);
+    const isSame = !other || other.ids[i] === reading.ids[i];
+    const hasMoved = other && isSame && Math.abs(other.sure[i] - reading.sure[i]) >= MOVED;
+    return make("span", {class: isSame ? "chip" : "chip differs"}, token,
+      make("small", {class: hasMoved ? "moved" : ""}, share));
+  }
 
   function compare() {
     const {base, edited} = own;
-    const marked = (reading, other) => reading.target.map((label, i) =>
-      Look.chip(label, !other || other.ids[i] === reading.ids[i], i));
-    $("before").replaceChildren(...marked(base, null));
-    $("after").replaceChildren(...marked(edited ?? base, base));
+    const chips = (reading, other) => reading.target.map((_, i) => chip(reading, other, i));
+    $("before").replaceChildren(...chips(base, null));
+    $("after").replaceChildren(...chips(edited ?? base, base));
     const count = edited ? Math.max(base.ids.length, edited.ids.length)
       - base.ids.filter((id, i) => id === edited.ids[i]).length : 0;
     $("difference").textContent = !edited ? say("noEdits")
@@ -16,16 +26,27 @@ const Edit = (() => {
     $("reset").disabled = !edited;
   }
 
+  const isOn = (place, layer, head) => !edits.off.some(x =>
+    x.place === place && x.layer === layer && x.head === head);
+
+  /** A box that switches heads of a layer. */
+  function box(place, layer, which, label, name, mark) {
+    const isOfAll = which.every(head => isOn(place, layer, head));
+    return make("label", {}, make("input", {type: "checkbox", checked: isOfAll, "data-head": mark,
+      "aria-label": name, onchange: event => turn(place, layer, which, event.target.checked)}), label);
+  }
+
   function heads(reading) {
-    const isOn = (place, layer, head) => !edits.off.some(x =>
-      x.place === place && x.layer === layer && x.head === head);
-    const box = (place, layer, head) => make("label", {}, make("input", {type: "checkbox",
-      checked: isOn(place, layer, head), "data-head": `${place},${layer},${head}`,
-      "aria-label": say("headOf", {place: say(place), layer: layer + 1, head: head + 1}),
-      onchange: event => turn({place, layer, head}, event.target.checked)}), String(head + 1));
-    const rows = App.PLACES.flatMap(place => (reading.maps[place] ?? []).map((found, layer) =>
-      make("div", {class: "heads"}, make("span", {}, `${say(place)}, ${say("layer")} ${layer + 1}`),
-        Array.from({length: found.weights.shape[0]}, (_, head) => box(place, layer, head)))));
+    const rows = App.PLACES.flatMap(place => (reading.maps[place] ?? []).map((found, layer) => {
+      const all = Array.from({length: found.weights.shape[0]}, (_, head) => head);
+      const values = {place: say(place), layer: layer + 1};
+      return make("div", {class: "heads"},
+        make("span", {}, `${say(place)}, ${say("layer")} ${layer + 1}`),
+        all.map(head => box(place, layer, [head], String(head + 1),
+          say("headOf", {...values, head: head + 1}), `${place},${layer},${head}`)),
+        all.length > 1
+          ? box(place, layer, all, say("all"), say("allOf", values), `${place},${layer},all`) : null);
+    }));
     keeping($("heads"), "data-head", rows);
   }
 
@@ -36,10 +57,10 @@ const Edit = (() => {
     if (held !== null) node.querySelector(`[${mark}="${held}"]`)?.focus();
   }
 
-  function turn(which, isOn) {
-    edits.off = edits.off.filter(x => x.place !== which.place || x.layer !== which.layer
-      || x.head !== which.head);
-    if (!isOn) edits.off.push(which);
+  function turn(place, layer, heads, willBeOn) {
+    edits.off = edits.off.filter(x => x.place !== place || x.layer !== layer
+      || !heads.includes(x.head));
+    if (!willBeOn) edits.off.push(...heads.map(head => ({place, layer, head})));
     App.schedule();
   }
 

@@ -6,11 +6,6 @@ const Look = (() => {
 
   // ---- The sentence and its translation ----------------------------------------------------------
 
-  function chip(label, wasThere, index) {
-    return make("span", {class: wasThere ? "chip" : "chip differs", "data-index": index},
-      plainToken(label));
-  }
-
   function sentence(reading) {
     $("translation").replaceChildren(...(reading ? [reading.text] : [say("empty")]));
     if (!own.model || !reading) {
@@ -197,5 +192,5 @@ const Look = (() => {
     });
   }
 
-  return {start, chip};
+  return {start};
 })();

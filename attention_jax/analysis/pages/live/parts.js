@@ -22,7 +22,7 @@ const svg = (tag, attributes = {}) => {
 
 const plainToken = token => token.replace(/[▁Ġ]/gu, " ").trim() || "␣";
 const fixed = (x, digits = 2) => x.toFixed(digits).replace(/^-(0\.?0*)$/, "$1");
-const percent = x => `${Math.round(100 * x)} %`;
+const percent = (x, digits = 0) => `${(100 * x).toFixed(digits)} %`;
 
 /** The color of a weight from 0 to 1, over the ground of a cell. */
 const shade = weight =>

@@ -10,8 +10,10 @@ from attention_jax.analysis import attention_maps
 from attention_jax.analysis.pages import live
 from attention_jax.core.rotary import Rotary, Scaling
 from attention_jax.core.sinusoids import Sinusoids
+from attention_jax.data.batching import pad
 from attention_jax.data.tokenizer import Tokenizer
-from attention_jax.decoding.search import beam, greedy
+from attention_jax.data.types import EOS
+from attention_jax.decoding.search import beam
 from attention_jax.models import seq2seq
 from attention_jax.models.seq2seq import Seq2SeqConfig
 from attention_jax.nn.recurrence import Recurrence
@@ -24,7 +26,8 @@ SIZE, LENGTH = TOKENIZER.size, 12
 TINY = TransformerConfig(SIZE, width=16, layers=2, heads=4, feed_forward=24, dropout_rate=0.0)
 CELLS = RNNConfig(SIZE, width=16, layers=2, dropout_rate=0.0)
 OPTIONS = {"sliding_window": "size=3", "top_k": "k=2", "soft_cap": "cap=2.0, window=4"}
-SOURCES = [[5, 9, 4, 12, 7], [8], [4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 9, 8, 7, 6, 5]]
+SOURCES = [[5, 9, 4, 12, 7], [8], [4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]]
+BEAMS = ("transformer, scaled_dot", "gru")
 
 
 def texts():
@@ -72,12 +75,21 @@ MODELS = {
 
 def made(config, seed=0):
     """A model whose every parameter is random and rounded as the page's, gains and biases too."""
-    model = seq2seq.build(config, rngs=nnx.Rngs(seed))
-    graph, params, rest = nnx.split(model, nnx.Param, ...)
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(seed), len(leaves))
-    noisy = [x + 0.3 * jax.random.normal(key, x.shape) for x, key in zip(leaves, keys, strict=True)]
-    return nnx.merge(graph, live.rounded(jax.tree.unflatten(tree, noisy)), rest)
+    abstract = nnx.eval_shape(lambda: seq2seq.build(config, rngs=nnx.Rngs(0)))
+    graph, params, rest = nnx.split(abstract, nnx.Param, ...)
+    draw = np.random.default_rng(seed)
+
+    def drawn(path, x):
+        is_gain = "scale" in str(path[-1]) or "scale" in str(path[-2:])
+        fan = x.shape[0] if len(x.shape) > 1 else 4
+        values = is_gain + draw.normal(size=x.shape) * 1.2 * fan**-0.5
+        return jnp.asarray(values, jnp.float16).astype(jnp.float32)
+
+    return nnx.merge(graph, jax.tree_util.tree_map_with_path(drawn, params), rest)
+
+
+def padded(source, target=()):
+    return jax.tree.map(jnp.asarray, pad([(tuple(source), tuple(target))], rows=1, length=16))
 
 
 CODE = """
@@ -117,22 +129,62 @@ class _NONE:
 
 
 @node.needs_node
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", MODELS)
 def test_the_page_writes_as_the_model_does(name, found):
     model = made(MODELS[name])
     for ids, own in zip(SOURCES, found[name], strict=True):
-        source = jnp.asarray([[*ids, 2]])
-        memory = model.encode(source, jnp.ones(source.shape, bool))
-        out = greedy(model.step, model.start(memory, LENGTH), max_length=LENGTH)
-        tokens = out.tokens[0, 0, : int(out.lengths[0, 0])].tolist()
-        assert own["out"] == tokens
-        before = jnp.asarray([[1, *tokens[:-1]]])
-        np.testing.assert_allclose(own["logits"], model.decode(before, memory)[0], atol=1e-4)
-        maps = attention_maps.sentence(model, ids, tokens)
+        tokens, s = own["out"], len(ids) + 1
+        batch = padded(ids, tokens[:-1])
+        memory = model.encode(batch.source, batch.source_mask)
+        logits = np.array(model.decode(batch.target_in, memory)[0, : len(tokens)])
+        np.testing.assert_allclose(own["logits"], logits, atol=1e-4)
+        # Greedy: each token is the best of the true model's logits, and EOS ends.
+        logits[:, :EOS] = -np.inf
+        assert tokens == logits.argmax(axis=1).tolist()
+        assert EOS not in tokens[:-1] and (tokens[-1] == EOS or len(tokens) == LENGTH)
+        maps = attention_maps.attention_maps(
+            model, batch, source_length=s, target_length=len(tokens)
+        )
         for place in ("encoder", "decoder", "cross"):
-            assert bool(own[place]) == (place in maps), place
-            for layer, weights in enumerate(own[place]):
-                s, t = len(ids) + 1, len(tokens)
-                size = (s, s) if place == "encoder" else (t, t if place == "decoder" else s)
-                got = np.reshape(weights["data"], weights["shape"])[:, : size[0], : size[1]]
-                np.testing.assert_allclose(got, maps[place].weights[layer], atol=1e-4)
+            expected = maps[place].weights if place in maps else []
+            assert len(own[place]) == len(expected), place
+            for weights, layer in zip(own[place], expected, strict=True):
+                _, t, s = layer.shape
+                got = np.reshape(weights["data"], weights["shape"])[:, :t, :s]
+                np.testing.assert_allclose(got, layer, atol=1e-4)
+
+
+@node.needs_node
+@pytest.mark.parametrize("name", BEAMS)
+def test_the_beam_is_that_of_the_library(name, found):
+    model = made(MODELS[name])
+    for ids, own in zip(SOURCES, found[name], strict=True):
+        batch = padded(ids)
+        state = model.start(model.encode(batch.source, batch.source_mask), LENGTH)
+        expected = beam(model.step, state, max_length=LENGTH, beam_size=3, nbest=3)
+        for rank, one in enumerate(own["beams"]):
+            length = int(expected.lengths[0, rank])
+            assert one["ids"] == expected.tokens[0, rank, :length].tolist()
+            np.testing.assert_allclose(one["score"], expected.scores[0, rank], atol=1e-4)
+
+
+def test_the_variants_of_the_page_are_those_of_its_script(tmp_path):
+    if node.PROGRAM is None:
+        pytest.skip("node is not installed")
+    assert node.run(tmp_path, "return Scores.LIVE;", {}) == list(live.LIVE)
+
+
+def test_a_model_that_the_page_cannot_compute_says_why():
+    why = {
+        "linformer": TINY._replace(attention="linformer"),
+        "min_gru": TINY._replace(recurrence=Recurrence("min_gru")),
+        "kv_sharing": TINY._replace(kv_sharing=2),
+        "bfloat16": TINY._replace(dtype="bfloat16"),
+        "coverage": CELLS._replace(attention="coverage"),
+    }
+    for name, config in why.items():
+        found = live.why_recorded(made(config), TOKENIZER)
+        assert name in [got for _, got in found]
+        with pytest.raises(ValueError, match="must be one that the page can compute"):
+            live.describe(made(config), TOKENIZER)
