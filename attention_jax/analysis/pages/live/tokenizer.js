@@ -22,7 +22,8 @@ class Tokenizer {
     if (!text) return [];
     if (this.own.kind === "character") return [...text];
     const spaced = text.replaceAll(" ", "▁");
-    const letter = "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}]";
+    // What the library's regular expressions call a letter of a word.
+    const letter = "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}²³¹¼½¾]";
     const words = new RegExp(`▁?${letter}+|▁?(?:(?!${letter})[^▁])|▁`, "gsu");
     return (spaced.startsWith("▁") ? spaced : `▁${spaced}`).match(words) ?? [];
   }
