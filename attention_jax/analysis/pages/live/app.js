@@ -15,7 +15,7 @@ const App = (() => {
   /** What the model reads and writes; null of an empty sentence. */
   function read(text, changes = null, {model, tokenizer} = own) {
     const begun = performance.now();
-    const ids = tokenizer.encode(text).map((id, i) => changes?.tokens[i] ?? id);
+    const ids = tokenizer.encode(text.trim()).map((id, i) => changes?.tokens[i] ?? id);
     if (!ids.length) return null;
     const memory = model.encode(ids, changes);
     const {ids: target, rows, found} = Search.greedy(model, memory);

@@ -17,7 +17,7 @@ const Look = (() => {
     $("translation").textContent = base.text;
     $("timing").textContent = say("timing", {ms: Math.round(base.ms), tokens: base.ids.length})
       + (isCut ? ` ${say("cut")}` : "");
-    const never = own.tokenizer.pieces(state.text).filter(({id}) => id === UNKNOWN)
+    const never = own.tokenizer.pieces(state.text.trim()).filter(({id}) => id === UNKNOWN)
       .map(({text}) => `“${plainToken(text)}”`);
     $("unknown").textContent = never.length ? say("unknown", {words: never.join(", ")}) : "";
     if ($("alternatives").open) alternatives();

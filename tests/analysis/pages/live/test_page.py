@@ -11,8 +11,8 @@ from attention_jax.analysis.pages.live import demo
 from tests.support.browser import PROGRAM, Browser
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Chromium or Chrome is installed")
-READY = "document.body.dataset.ready == 'yes'"
-LIGHTEST = "the queen does not sleep."
+READY = "document.body?.dataset.ready == 'yes'"
+SENTENCE = "the queen does not sleep."
 
 
 def text(name):
@@ -36,13 +36,18 @@ def browser(tmp_path_factory, address):
 @pytest.fixture
 def page(browser, address):
     """The page anew, which has asked for nothing but itself and said no error at the end."""
+    open_anew(browser, address)
+    write(browser, SENTENCE)
+    yield browser
+    assert browser.requests == [address] and browser.errors == []
+
+
+def open_anew(browser, address):
+    browser.evaluate("document.body?.removeAttribute('data-ready')")  # of the page before
     browser.requests.clear()
     browser.open(address)
     browser.wait(READY, seconds=60)
     speak(browser, "en")
-    write(browser, LIGHTEST)
-    yield browser
-    assert browser.requests == [address] and browser.errors == []
 
 
 def speak(page, code):
@@ -191,10 +196,7 @@ def test_a_model_without_a_form_shows_recorded_maps(browser, tmp_path):
     shown = live.Shown("run", "transformer", [("attention", "linformer")])
     file = tmp_path / "recorded.html"
     file.write_text(live.page(shown, None, recorded=[own]), encoding="utf-8")
-    browser.requests.clear()
-    browser.open(file.as_uri())
-    browser.wait(READY)
-    speak(browser, "en")
+    open_anew(browser, file.as_uri())
     said = browser.evaluate(text("recorded"))
     assert said.startswith("Recorded only: the attention linformer has no form in this page.")
     assert browser.evaluate("document.querySelectorAll('#matrix tr').length") == 3
