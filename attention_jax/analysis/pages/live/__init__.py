@@ -22,6 +22,7 @@ from attention_jax.analysis.pages.live.describe import (
     Json,
     Reason,
     describe,
+    packed,
     parameters,
     rounded,
     why_recorded,
@@ -32,9 +33,13 @@ __all__ = [
     "LIVE",
     "MODEL",
     "PANELS",
+    "Checkpoint",
+    "More",
+    "Other",
     "Recorded",
     "Shown",
     "describe",
+    "packed",
     "page",
     "parameters",
     "rounded",
@@ -50,7 +55,18 @@ MODEL = tuple(
     for name in ("engine", "scores", "transformer", "recurrent", "model", "search", "tokenizer")
 )
 PANELS = tuple(
-    _FOLDER / f"{name}.js" for name in ("words", "parts", "app", "look", "steps", "edit", "start")
+    _FOLDER / f"{name}.js"
+    for name in (
+        "words",
+        "parts",
+        "app",
+        "look",
+        "steps",
+        "edit",
+        "replay",
+        "growth",
+        "start",
+    )
 )
 
 
@@ -86,12 +102,42 @@ class Recorded(NamedTuple):
     maps: Mapping[str, Map]
 
 
+class Checkpoint(NamedTuple):
+    """The weights of the model at a step of its training, as `packed` gives them."""
+
+    step: int
+    weights: str
+
+
+class Other(NamedTuple):
+    """Another model of the same vocabulary, by its description."""
+
+    name: str
+    about: str
+    model: dict[str, Json]
+
+
+class More(NamedTuple):
+    """What a page shows beside its model.
+
+    Attributes:
+      checkpoints: of its training, in order; at least two are shown.
+      curve: its loss at steps of training.
+      others: models that translate beside it a sentence that grows.
+    """
+
+    checkpoints: Sequence[Checkpoint] = ()
+    curve: Sequence[tuple[int, float]] = ()
+    others: Sequence[Other] = ()
+
+
 def page(
     shown: Shown,
     model: dict[str, Json] | None,
     *,
     examples: Sequence[str] = (),
     recorded: Sequence[Recorded] = (),
+    more: More = More(),
 ) -> str:
     """HTML page of a model.
 
@@ -100,6 +146,7 @@ def page(
       model: its description, by `describe`; None where the page cannot compute it.
       examples: sentences that are offered; the first is read at once.
       recorded: translations that are shown where there is no description.
+      more: what is shown beside it.
 
     Raises:
       ValueError: there is neither a description nor a recorded translation.
@@ -113,6 +160,9 @@ def page(
         "model": model,
         "examples": list(examples),
         "recorded": [_reading(own) for own in recorded],
+        "checkpoints": [own._asdict() for own in more.checkpoints],
+        "curve": [list(point) for point in more.curve],
+        "others": [own._asdict() for own in more.others],
     }
     scripts = [file.relative_to(_FOLDER).as_posix() for file in (ENGINE, *MODEL, *PANELS)]
     return pages.render(_FOLDER / "live.html", title="Attention, live", data=data, scripts=scripts)

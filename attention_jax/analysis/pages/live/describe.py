@@ -83,7 +83,7 @@ def describe(model: Translator, tokenizer: Tokenizer) -> dict[str, Json]:
         "output": _output(model),
         "tokenizer": vocabulary(tokenizer),
         "shapes": [[path, list(array.shape)] for path, array in arrays.items()],
-        "weights": packed(arrays),
+        "weights": packed(model),
     }
 
 
@@ -107,8 +107,9 @@ def rounded(params: Params) -> Params:
     return jax.tree.map(lambda x: x.astype(jnp.float16).astype(jnp.float32), params)
 
 
-def packed(arrays: dict[str, np.ndarray]) -> str:
-    """Numbers of all arrays, one after another, as base64."""
+def packed(model: Translator) -> str:
+    """The parameters of a model as the page reads them: one after another, as base64."""
+    arrays = parameters(model)
     return base64.b64encode(b"".join(x.astype("<f2").tobytes() for x in arrays.values())).decode()
 
 

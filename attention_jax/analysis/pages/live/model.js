@@ -22,18 +22,7 @@ const padded = length => [16, 32, 64, 128, 256].find(size => length <= size) ?? 
 class Model {
   constructor(description) {
     this.own = description;
-    const all = halves(description.weights);
-    this.tree = {};
-    let at = 0;
-    for (const [path, shape] of description.shapes) {
-      const size = shape.reduce((a, b) => a * b, 1);
-      const values = all.subarray(at, at + size);
-      at += size;
-      if (path === description.embedding.table) this.table = values;
-      if (path === description.encoder.learned) this.sourcePlaces = values;
-      if (path === description.decoder.learned) this.targetPlaces = values;
-      this.put(path, Engine.array(values, shape));
-    }
+    this.take(description.weights);
     this.reads = Engine.compile((p, x, given) => Transformer.encode(
       this.under(p, this.own.encoder.layers), this.under(p, this.own.encoder.norm),
       this.entered(p, x, this.own.encoder), this.own.encoder.own, this.withFrames(given)));
@@ -48,6 +37,29 @@ class Model {
       whole: Engine.compile((...given) => this[writes](...given)),
     };
     this.neutral = new Map();
+  }
+
+  /** Takes the numbers of all parameters, in the order of the description. */
+  take(weights) {
+    const all = halves(weights), {shapes, embedding, encoder, decoder} = this.own;
+    this.tree = {};
+    let at = 0;
+    for (const [path, shape] of shapes) {
+      const size = shape.reduce((a, b) => a * b, 1);
+      const values = all.subarray(at, at + size);
+      at += size;
+      if (path === embedding.table) this.table = values;
+      if (path === encoder.learned) this.sourcePlaces = values;
+      if (path === decoder.learned) this.targetPlaces = values;
+      this.put(path, Engine.array(values, shape));
+    }
+  }
+
+  /** The same model with other numbers: what is compiled is shared. */
+  with(weights) {
+    const other = Object.create(this);
+    other.take(weights);
+    return other;
   }
 
   put(path, array) {

@@ -53,7 +53,8 @@ const Page = (() => {
     App.compute();
     // The first reading compiles; the second says how long one takes.
     App.compute();
-    for (const panel of [globalThis.startReplay, globalThis.startGrowth]) panel?.();
+    Replay.start();
+    Growth.start();
   }
 
   async function start() {

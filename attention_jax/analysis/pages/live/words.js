@@ -62,10 +62,14 @@ const WORDS = {
     remove: "Let go", tokens: "Exchange a token", replace: "Replace “{token}” by",
     lab: "5. Train one here",
     replay: "6. How it learned", replayLead: "The same sentence at each checkpoint that was kept.",
-    replayStep: "Training step", loss: "loss", replayAt: "Step {step}: {text}",
+    replayStep: "Training step", loss: "Loss on the training data by step",
+    replayAt: "Step {step}", replayMap: "The head chosen above, at this step",
     growth: "7. Why one vector falls short",
-    growthLead: "One sentence that grows, in {count} models.",
-    length: "Words", growthRun: "Model", right: "same as the first model's",
+    growthLead: "The sentence above grows word by word in {count} models. Where one vector must hold "
+      + "all of it, the end of a long sentence is lost first. Tokens that differ from those of the "
+      + "first model are marked.",
+    length: "Words read", growthRun: "Model", agreement: "Share of tokens as the first model has them, "
+      + "by words read",
     recorded: "Recorded only: ",
     reasons: {
       attention: "the attention {name} has no form in this page.",
@@ -139,10 +143,14 @@ const WORDS = {
     remove: "Soltar", tokens: "Cambia un símbolo", replace: "Cambiar «{token}» por",
     lab: "5. Entrena uno aquí",
     replay: "6. Cómo aprendió", replayLead: "La misma frase en cada punto guardado del entrenamiento.",
-    replayStep: "Paso de entrenamiento", loss: "pérdida", replayAt: "Paso {step}: {text}",
+    replayStep: "Paso de entrenamiento", loss: "Pérdida con los datos de entrenamiento, por paso",
+    replayAt: "Paso {step}", replayMap: "La cabeza elegida arriba, en este paso",
     growth: "7. Por qué un vector no basta",
-    growthLead: "Una frase que crece, en {count} modelos.",
-    length: "Palabras", growthRun: "Modelo", right: "igual que el primer modelo",
+    growthLead: "La frase de arriba crece palabra a palabra en {count} modelos. Donde un solo vector "
+      + "debe contenerla entera, lo primero que se pierde es el final de una frase larga. Los símbolos "
+      + "que difieren de los del primer modelo quedan marcados.",
+    length: "Palabras leídas", growthRun: "Modelo", agreement: "Parte de los símbolos que coinciden "
+      + "con los del primer modelo, según las palabras leídas",
     recorded: "Solo grabado: ",
     reasons: {
       attention: "la atención {name} no tiene forma en esta página.",
