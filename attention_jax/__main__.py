@@ -121,7 +121,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="attention-jax", description="Lists, explains, draws and tries variants of attention."
     )
-    verbs = parser.add_subparsers(metavar="list | show | draw | try | gallery | lesson", required=True)
+    verbs = parser.add_subparsers(
+        metavar="list | show | draw | try | gallery | lesson", required=True
+    )
 
     def verb(name: str, run: object, words: str) -> argparse.ArgumentParser:
         made = verbs.add_parser(name, help=words)

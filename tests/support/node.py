@@ -23,7 +23,9 @@ def run(folder, code, data, *, scripts=live.MODEL, seconds=300):
     """
     (folder / "data.json").write_text(json.dumps(data))
     parts = [file.read_text(encoding="utf-8") for file in (live.ENGINE, *scripts)]
-    program = "\n".join(parts) + f"""
+    program = (
+        "\n".join(parts)
+        + f"""
 (async () => {{
   const data = JSON.parse(require("fs").readFileSync({json.dumps(str(folder / "data.json"))}));
   await Engine.start();
@@ -31,6 +33,7 @@ def run(folder, code, data, *, scripts=live.MODEL, seconds=300):
 }})().then(found => process.stdout.write(JSON.stringify(found)))
   .catch(error => {{ console.error(error); process.exit(1); }});
 """
+    )
     file = folder / "program.js"
     file.write_text(program, encoding="utf-8")
     done = subprocess.run([PROGRAM, file], capture_output=True, text=True, timeout=seconds)

@@ -131,13 +131,16 @@ class More(NamedTuple):
     others: Sequence[Other] = ()
 
 
+_NOTHING = More()
+
+
 def page(
     shown: Shown,
     model: dict[str, Json] | None,
     *,
     examples: Sequence[str] = (),
     recorded: Sequence[Recorded] = (),
-    more: More = More(),
+    more: More = _NOTHING,
 ) -> str:
     """HTML page of a model.
 

@@ -186,18 +186,26 @@ def _is_live(text: str) -> bool:
     return not spec.is_file and variants.canonical_name(spec.source) in LIVE
 
 
+def _reader(model: Translator) -> Translator | TransformerEncoder | RNNEncoder:
+    """The model itself, or the encoder of another kind that reads for it."""
+    if model.reads:
+        return model
+    encoder = model.encoder
+    assert isinstance(encoder, (TransformerEncoder, RNNEncoder))  # of `seq2seq.build`
+    return encoder
+
+
 def _configs(model: Translator) -> list[TransformerConfig | RNNConfig]:
     found: list[TransformerConfig | RNNConfig] = [model.config]
-    encoder = None if model.reads else model.encoder
-    if isinstance(encoder, (TransformerEncoder, RNNEncoder)):
-        found.append(encoder.config)
+    if not model.reads:
+        found.append(_reader(model).config)
     above = [x.self_attention for x in found if isinstance(x, RNNConfig)]
     return [*found, *(x for x in above if x is not None)]
 
 
 def _attentions(model: Translator) -> tuple[list[str], list[str]]:
     """Texts of the attentions of encoder and decoder, those that there are."""
-    reads = model.config if model.reads else model.encoder.config
+    reads = _reader(model).config
     above = reads.self_attention if isinstance(reads, RNNConfig) else reads
     encoder = [] if above is None else _texts(above, "bidirectional")
     if isinstance(model, Seq2SeqRNN):
@@ -275,8 +283,7 @@ def _side(config: TransformerConfig, **paths: str | None) -> dict[str, Json]:
 
 
 def _encoder(model: Translator) -> dict[str, Json]:
-    inside = model if model.reads else model.encoder
-    config, at = inside.config, "" if model.reads else "encoder/"
+    config, at = _reader(model).config, "" if model.reads else "encoder/"
     if isinstance(config, RNNConfig):
         above = config.self_attention
         layers = "self_attention/layers/layers"

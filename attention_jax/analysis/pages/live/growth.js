@@ -39,7 +39,7 @@ const Growth = (() => {
     const all = words().map((_, n) => readings(upTo(n + 1)));
     $("agreement").replaceChildren(...models.slice(1).map(({name}, n) => make("div", {},
       make("p", {}, name), Replay.chart(all.map((found, at) =>
-        [at + 1, agreement(found[0], found[n + 1])])))));
+        [at + 1, agreement(found[0], found[n + 1])]), {top: 1}))));
   }
 
   function render() {

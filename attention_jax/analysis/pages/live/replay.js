@@ -10,10 +10,10 @@ const Replay = (() => {
     return models.get(n);
   }
 
-  /** Numbers over steps as a line in a box with its least and largest at the axes. */
-  function chart(points, mark) {
-    const xs = points.map(([x]) => x), ys = points.map(([, y]) => y);
-    const [left, right, high] = [Math.min(...xs), Math.max(...xs), Math.max(...ys)];
+  /** Numbers over steps as a line in a box from 0 to `top`, or to the largest. */
+  function chart(points, {mark, top} = {}) {
+    const xs = points.map(([x]) => x), high = top ?? Math.max(...points.map(([, y]) => y));
+    const [left, right] = [Math.min(...xs), Math.max(...xs)];
     const x = value => 100 * (value - left) / (right - left || 1);
     const y = value => 100 - 96 * value / (high || 1);
     const picture = svg("svg", {viewBox: "0 0 100 100", preserveAspectRatio: "none", role: "img",
@@ -46,7 +46,7 @@ const Replay = (() => {
     $("replay-text").replaceChildren(...reading.target.map((label, i) => make("span",
       {class: reading.ids[i] === own.base.ids[i] ? "chip" : "chip differs"}, plainToken(label))));
     $("replay-map").replaceChildren(...smallMap(reading));
-    $("curve").replaceChildren(...(own.data.curve.length ? [chart(own.data.curve, step)] : []));
+    $("curve").replaceChildren(...(own.data.curve.length ? [chart(own.data.curve, {mark: step})] : []));
     reading.memory.free();
   }
 

@@ -62,8 +62,10 @@ def settled(page, act):
 
 
 def write(page, sentence):
-    page.evaluate("(() => { const field = document.getElementById('text'); field.value = ''; "
-                  "field.focus(); })()")
+    page.evaluate(
+        "(() => { const field = document.getElementById('text'); field.value = ''; "
+        "field.focus(); })()"
+    )
     settled(page, lambda: page.send("Input.insertText", text=sentence))
 
 
@@ -93,8 +95,11 @@ def test_attention_is_shown_as_lines_and_as_a_matrix(page):
     assert page.evaluate(text("row-title")) == "Weights of “reina”"
     labels = "[...document.querySelectorAll('#bars small')].map(x => parseFloat(x.textContent))"
     assert sum(page.evaluate(labels)) == pytest.approx(100, abs=4)
-    settled(page, lambda: page.evaluate("""(() => { const own = document.getElementById('place');
-      own.value = 'encoder'; own.dispatchEvent(new Event('change')); })()"""))
+    settled(
+        page,
+        lambda: page.evaluate("""(() => { const own = document.getElementById('place');
+      own.value = 'encoder'; own.dispatchEvent(new Event('change')); })()"""),
+    )
     assert page.evaluate(rows) == 8
 
 
@@ -111,9 +116,8 @@ def test_a_token_is_stepped_through(page):
     scores, weights = np.array(columns).T
     powers = np.exp(scores)
     np.testing.assert_allclose(weights, powers / powers.sum(), atol=6e-3)
-    values = np.array(page.evaluate(
-        f"{read}.map(row => [...row[6].querySelectorAll('.strip > *')].map(x => +x.textContent))"
-    ))
+    cells = "[...row[6].querySelectorAll('.strip > *')].map(x => +x.textContent)"
+    values = np.array(page.evaluate(f"{read}.map(row => {cells})"))
     out = page.evaluate(
         "[...document.querySelectorAll('#step-body > .vector .strip > *')].map(x => +x.textContent)"
     )
@@ -133,10 +137,15 @@ def test_heads_are_switched_off_and_differences_marked(page):
 
 
 def test_a_token_is_exchanged(page):
-    settled(page, lambda: page.evaluate("""(() => { const field =
+    settled(
+        page,
+        lambda: page.evaluate("""(() => { const field =
       document.querySelector('[data-token="1"]'); field.value = 'king';
-      field.dispatchEvent(new Event('change')); })()"""))
-    after = page.evaluate("[...document.querySelectorAll('#after .differs')].map(x => x.firstChild.data)")
+      field.dispatchEvent(new Event('change')); })()"""),
+    )
+    after = page.evaluate(
+        "[...document.querySelectorAll('#after .differs')].map(x => x.firstChild.data)"
+    )
     assert after == ["el", "rey"]
 
 
@@ -159,7 +168,8 @@ def test_a_weight_is_dragged_and_held_by_keys(page):
 
 
 def test_the_softmax_is_sharpened(page):
-    peak = "Math.max(...[...document.querySelectorAll('#bars [role=slider]')].map(x => +x.ariaValueNow))"
+    bars = "[...document.querySelectorAll('#bars [role=slider]')]"
+    peak = f"Math.max(...{bars}.map(x => +x.ariaValueNow))"
     settled(page, lambda: page.evaluate("document.querySelectorAll('#lines button')[4].click()"))
     before = page.evaluate(peak)
     for exponent, is_sharper in ((-3, True), (3, False)):
@@ -180,7 +190,11 @@ def test_the_page_speaks_spanish(page):
 
 def test_nothing_is_wider_than_a_phone(page):
     page.send(
-        "Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=1, mobile=True
+        "Emulation.setDeviceMetricsOverride",
+        width=390,
+        height=844,
+        deviceScaleFactor=1,
+        mobile=True,
     )
     try:
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
