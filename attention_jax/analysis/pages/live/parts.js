@@ -30,7 +30,7 @@ const shade = weight =>
 
 /** The color of a number of either sign, `most` being full. */
 const signed = (x, most) => `color-mix(in srgb, var(${x < 0 ? "--less" : "--more"}) `
-  + `${Math.round(60 * Math.min(Math.abs(x) / (most || 1), 1))}%, var(--card))`;
+  + `${Math.round(40 * Math.min(Math.abs(x) / (most || 1), 1))}%, var(--card))`;
 
 /** Numbers as a strip of colored cells, each of which says its number. */
 function strip(numbers, most = Math.max(...numbers.map(Math.abs))) {
