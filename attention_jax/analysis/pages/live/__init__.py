@@ -118,7 +118,7 @@ class Other(NamedTuple):
 
 
 class More(NamedTuple):
-    """What a page shows beside its model.
+    """Further contents of a page, beside its model.
 
     Attributes:
       checkpoints: of its training, in order; at least two are shown.

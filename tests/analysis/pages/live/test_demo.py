@@ -11,8 +11,9 @@ from flax import nnx
 from attention_jax.analysis import attention_maps
 from attention_jax.analysis.pages.live import demo
 from attention_jax.data import tasks
-from attention_jax.data.batching import pad
+from attention_jax.data.batching import pad, rounded_up
 from attention_jax.data.tokenizer import Tokenizer
+from attention_jax.data.types import EOS
 from attention_jax.decoding.search import greedy
 from attention_jax.models import seq2seq
 from attention_jax.nn.transformer import TransformerConfig
@@ -29,7 +30,7 @@ return data.texts.map(text => {
     encoder: of(memory.encoder), decoder: of(found.decoder), cross: of(found.cross)}};
 });
 """
-ROWS = 50
+ROWS, LONGEST = 50, 80  # sentences at once, and their tokens
 
 
 def sentences():
@@ -77,13 +78,14 @@ def test_200_sentences_are_those_of_the_model_in_jax(tmp_path):
     for first in range(0, len(texts), ROWS):
         group = found[first : first + ROWS]
         pairs = [(tuple(one["ids"]), tuple(one["out"][:-1])) for one in group]
-        batch = jax.tree.map(jnp.asarray, pad(pairs, rows=ROWS, length=32))
-        state = model.start(model.encode(batch.source, batch.source_mask), 48)
-        written = jax.jit(lambda state: greedy(model.step, state, max_length=48))(state)
+        batch = jax.tree.map(jnp.asarray, pad(pairs, rows=ROWS, length=LONGEST))
+        state = model.start(model.encode(batch.source, batch.source_mask), LONGEST)
+        written = jax.jit(lambda state: greedy(model.step, state, max_length=LONGEST))(state)
         weights = attention_maps.weights_of(model, batch)
         for row, one in enumerate(group):
-            t, s = int(written.lengths[row, 0]), len(one["ids"]) + 1
+            t, s = len(one["out"]), len(one["ids"]) + 1
             assert one["out"] == written.tokens[row, 0, :t].tolist()
+            assert one["out"][-1] == EOS or t == 2 * rounded_up(s) + 16
             sizes = {"encoder": (s, s), "decoder": (t, t), "cross": (t, s)}
             for place, (rows, columns) in sizes.items():
                 for layer, own in enumerate(one["maps"][place]):

@@ -12,6 +12,8 @@ from tests.support.browser import PROGRAM, Browser
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Chromium or Chrome is installed")
 READY = "document.body?.dataset.ready == 'yes'"
+AS_AT_FIRST = """Object.assign(App.edits, {off: [], pins: [], sharpness: 1, tokens: {}});
+  Object.assign(App.state, {place: 'cross', layer: 0, head: 0, row: 0, column: 0, step: 0})"""
 SENTENCE = "the queen does not sleep."
 
 
@@ -27,19 +29,26 @@ def address(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory, address):
+def browser(tmp_path_factory):
     own = Browser(tmp_path_factory.mktemp("profile"))
     yield own
     own.close()
 
 
-@pytest.fixture
-def page(browser, address):
-    """The page anew, which has asked for nothing but itself and said no error at the end."""
+@pytest.fixture(scope="module")
+def lesson(browser, address):
     open_anew(browser, address)
-    write(browser, SENTENCE)
-    yield browser
-    assert browser.requests == [address] and browser.errors == []
+    return browser
+
+
+@pytest.fixture
+def page(lesson, address):
+    """The page with nothing changed, which asks for itself alone and has said no error."""
+    lesson.evaluate(AS_AT_FIRST)
+    speak(lesson, "en")
+    write(lesson, SENTENCE)
+    yield lesson
+    assert lesson.requests == [address] and lesson.errors == []
 
 
 def open_anew(browser, address):
@@ -58,7 +67,7 @@ def settled(page, act):
     """Does something, and waits until the page has been drawn anew."""
     count = page.evaluate("Number(document.body.dataset.count)")
     act()
-    page.wait(f"Number(document.body.dataset.count) > {count}")
+    page.wait(f"Number(document.body.dataset.count) > {count}", seconds=60)
 
 
 def write(page, sentence):
@@ -105,7 +114,7 @@ def test_attention_is_shown_as_lines_and_as_a_matrix(page):
 
 def test_a_token_is_stepped_through(page):
     name = text("step-name")
-    page.wait("document.querySelectorAll('#step-body .strip').length == 1")
+    page.wait("document.querySelectorAll('#step-body .strip').length == 1", seconds=60)
     assert page.evaluate(name) == "Step 1 of 7: query"
     for number in range(2, 8):
         page.evaluate("document.getElementById('next').click()")
