@@ -1,10 +1,11 @@
-"""Lists, explains, draws and tries variants of attention.
+"""Lists, explains, draws and tries variants of attention; shows a trained model at work.
 
 attention-jax list                                   all of the library, by family
 attention-jax show sliding_window                    one in full
 attention-jax draw "sliding_window(size=8)"          where it looks, as a figure
 attention-jax try mine.py                            your own file: promises, figure, cost
 attention-jax gallery --output=gallery.html          all of them, as one page
+attention-jax lesson --output=lesson.html            a trained translator to type to and look into
 
 `python -m attention_jax` does the same.
 """
@@ -86,6 +87,13 @@ def _gallery(flags: argparse.Namespace) -> None:
     print(flags.output)
 
 
+def _lesson(flags: argparse.Namespace) -> None:
+    from attention_jax.analysis.pages.live import demo
+
+    write_whole(flags.output, demo.page())
+    print(flags.output)
+
+
 def _try(flags: argparse.Namespace) -> None:
     from attention_jax.analysis import variant_trial
 
@@ -113,7 +121,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="attention-jax", description="Lists, explains, draws and tries variants of attention."
     )
-    verbs = parser.add_subparsers(metavar="list | show | draw | try | gallery", required=True)
+    verbs = parser.add_subparsers(
+        metavar="list | show | draw | try | gallery | lesson", required=True
+    )
 
     def verb(name: str, run: object, words: str) -> argparse.ArgumentParser:
         made = verbs.add_parser(name, help=words)
@@ -132,6 +142,8 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--output", metavar="FILE", help="the figure")
     made = verb("gallery", _gallery, "all variants as one HTML page")
     made.add_argument("--output", metavar="FILE", default="gallery.html", help="the page")
+    made = verb("lesson", _lesson, "a page in which a trained translator computes, to look into")
+    made.add_argument("--output", metavar="FILE", default="lesson.html", help="the page")
     # For those who work on the library; without help it is not listed.
     verbs.add_parser("record").set_defaults(run=_record)
     return parser

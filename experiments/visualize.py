@@ -6,11 +6,15 @@ python -m experiments.visualize --run=runs/a --other_run=runs/b --text="the quee
 python -m experiments.visualize --run=runs/digits-transformer-scaled_dot --examples=6
 python -m experiments.visualize --run=runs/tones-rnn-additive --file=recording.wav
 python -m experiments.visualize --pretrained=opus-mt-en-de --text="The queen sleeps."
+python -m experiments.visualize --live --run=runs/spanish-transformer-scaled_dot
 
 It opens by a double click: every layer and head, the weights of each token, and the alternatives
 of the beam with their scores; two runs of one vocabulary stand side by side. Of a run of
 experiments.images it shows patches of images and the most probable classes, of one of
 experiments.speech moments of a spectrogram: those of the test, or what --file names.
+
+With --live the model itself computes in the page: sentences are typed there, heads switched off,
+weights dragged, and every number of a step is shown.
 """
 
 from collections.abc import Sequence
@@ -21,7 +25,7 @@ from attention_jax.analysis.pages import explorer
 from attention_jax.core.files import write_whole
 from experiments.common import flags, places
 from experiments.common.config import DecodingFlags, DeviceFlags
-from experiments.common.experiment import Page, PageFlags, Run
+from experiments.common.experiment import LivePage, Page, PageFlags, Run
 from experiments.common.load_run import load_run, run_folder_of
 from experiments.common.pretrained_runs import load_pretrained, one_source
 from experiments.common.run_folder import read_record
@@ -34,14 +38,20 @@ class VisualizeConfig(NamedTuple):
       run: folder of the run.
       pretrained: a model of another library, instead of a run: a folder with config.json and
         safetensors.
-      other_run: folder of a second run, to stand beside the first.
-      output: the page to write. Default: explorer.html in --run, or here with --pretrained.
+      other_run: folder of a second run, to stand beside the first; with --live, may be repeated.
+      output: the page to write. Default: explorer.html in --run, or here with --pretrained;
+        live.html with --live.
+      live: write the page in which the model of --run computes, whatever is typed; of
+        experiments.translation.
+      replay: with --live: also show each checkpoint that the run has kept.
     """
 
     run: str | None = None
     pretrained: str | None = None
-    other_run: str | None = None
+    other_run: tuple[str, ...] = ()
     output: str | None = None
+    live: bool = False
+    replay: bool = False
     inputs: PageFlags = PageFlags()
     decoding: DecodingFlags = DecodingFlags()
     device: DeviceFlags = DeviceFlags()
@@ -61,6 +71,14 @@ def write_page(own: VisualizeConfig, arguments: Sequence[str]) -> None:
     Raises:
       ValueError: a folder is none of a run that has a page, or flags do not go with one.
     """
+    if own.live:
+        return write_live_page(own, arguments)
+    if own.replay:
+        raise ValueError("`--replay` goes with --live; add it, or leave --replay out.")
+    if len(own.other_run) > 1:
+        raise ValueError(
+            f"`--other_run` may be repeated with --live alone; got {len(own.other_run)}. Give one."
+        )
     refuse_other_searches(own.decoding)
     one_source(own.run, own.pretrained)
     output = places.file("output", own.output or Path(own.run or ".") / "explorer.html")
@@ -78,6 +96,36 @@ def write_page(own: VisualizeConfig, arguments: Sequence[str]) -> None:
     print(f"{output}: {len(items)} {noun}, {output.stat().st_size / 1e6:.2f} MB")
 
 
+def write_live_page(own: VisualizeConfig, arguments: Sequence[str]) -> None:
+    """Writes the live page of a call.
+
+    Args:
+      arguments: flags that change the configuration of the run.
+
+    Raises:
+      ValueError: the run has no such page, or flags do not go with it.
+    """
+    if own.pretrained is not None:
+        raise ValueError(
+            "`--live` needs a run of experiments.translation; got --pretrained="
+            f"{own.pretrained}. Leave --live out."
+        )
+    runs = runs_of(own, arguments)
+    page = runs[0].experiment.page
+    assert page is not None  # or `runs_of` refuses
+    if page.live is None:
+        raise ValueError(
+            "`--live` needs a run of experiments.translation; got one of "
+            f"experiments.{runs[0].experiment.name}. Leave --live out."
+        )
+    for other in runs[1:]:
+        page.check_alike(runs[0], other)
+    output = places.file("output", own.output or runs[0].folder / "live.html")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(output, page.live(LivePage(runs[0], own.inputs, runs[1:], own.replay)))
+    print(f"{output}: {output.stat().st_size / 1e6:.2f} MB")
+
+
 def runs_of(own: VisualizeConfig, arguments: Sequence[str]) -> list[Run]:
     """The runs of a call, or its pretrained model.
 
@@ -86,14 +134,14 @@ def runs_of(own: VisualizeConfig, arguments: Sequence[str]) -> list[Run]:
     """
     beside = (VisualizeConfig(),)
     if own.pretrained is not None:
-        if own.other_run is not None:
+        if own.other_run:
             raise ValueError(
                 f"`--other_run` goes with --run; got --pretrained={own.pretrained} beside it. "
                 "Write a page of each."
             )
         return [load_pretrained(own.pretrained, arguments, member="page", beside=beside)]
     folders = [run_folder_of(own.run, "page")]
-    folders += [run_folder_of(own.other_run, "page")] if own.other_run else []
+    folders += [run_folder_of(other, "page") for other in own.other_run]
     check_kinds(folders)
     return [load_run(folder, arguments, beside=beside) for folder in folders]
 

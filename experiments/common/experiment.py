@@ -118,6 +118,22 @@ class PageFlags(NamedTuple):
 Items = list[tuple[str, Any]]  # titles, and what is read
 
 
+class LivePage(NamedTuple):
+    """A call for the page in which a model computes.
+
+    Attributes:
+      run: whose model it is.
+      inputs: sentences that the page offers.
+      others: runs that translate beside it.
+      replay: whether the checkpoints that the run has kept are shown too.
+    """
+
+    run: Run
+    inputs: PageFlags
+    others: Sequence[Run] = ()
+    replay: bool = False
+
+
 class Page(NamedTuple):
     """The page of `experiments.visualize` about runs of an experiment.
 
@@ -127,6 +143,7 @@ class Page(NamedTuple):
       items: `(run, flags) -> ` what flags name, with titles.
       check_alike: `(first, other)` refuses runs that cannot stand side by side.
       read: `(run, items, flags) -> ` what the run makes of each.
+      live: the page in which its model computes; None where it has none.
     """
 
     noun: str
@@ -134,6 +151,7 @@ class Page(NamedTuple):
     items: Callable[[Run, PageFlags], Items]
     check_alike: Callable[[Run, Run], None]
     read: Callable[[Run, Items, PageFlags], list[explorer.Reading]]
+    live: Callable[[LivePage], str] | None = None
 
 
 class Outcome(NamedTuple):

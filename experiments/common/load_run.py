@@ -1,7 +1,7 @@
 """Trained runs, read from their folders: `run = load_run("runs/mine")`."""
 
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +175,18 @@ def load_params(
     print(f"{why} The checkpoint of step {found.step} is taken.", file=sys.stderr)
     params = found.tree["params"]
     return params if adapters is None else adapters.merged(params)
+
+
+def kept_params(run: Run) -> Iterator[tuple[int, Params]]:
+    """The steps at which a run has kept checkpoints, in order, each with its parameters."""
+    identity = run_folder.read_record(run.folder).identity
+    build = run.experiment.build(run.config, run.known)
+    adapters = low_rank.of(run.config)
+    like = _template(build if adapters is None else adapters.build(build))
+    kept = Checkpoints(run.folder / "checkpoints", identity=identity)
+    for step in kept.steps(scheduled=True):
+        params = kept.restore(step, like).tree["params"]
+        yield step, params if adapters is None else adapters.merged(params)
 
 
 def _template(build: Build) -> dict[str, Params]:

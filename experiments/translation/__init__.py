@@ -5,7 +5,7 @@ from attention_jax.evaluation import text
 from attention_jax.training import objectives
 from experiments.common import pairings, vocabularies
 from experiments.common.experiment import RNNS, Experiment
-from experiments.translation import config, evaluate, page, predict, serve, sides
+from experiments.translation import config, evaluate, live, page, predict, serve, sides
 
 EXPERIMENT = Experiment(
     name="translation",
@@ -31,6 +31,6 @@ EXPERIMENT = Experiment(
     models={"transformer": {"model": "transformer"}} | RNNS | sides.MODELS,
     has_costs=True,
     predict=predict.predict,
-    page=page.PAGE,
+    page=page.PAGE._replace(live=live.write),
     serve=serve.ServedTranslation,
 )

@@ -71,9 +71,45 @@ def test_two_runs_read_the_same_file(runs, tmp_path):
         assert all(all(row) for one in second["maps"].values() for row in one["exact"])
 
 
+@pytest.mark.slow
+def test_a_live_page_holds_the_models_and_their_checkpoints(runs, tmp_path):
+    rnn, transformer = runs
+    output = tmp_path / "live.html"
+    own = f"--run={transformer}", f"--other_run={rnn}", "--text=3 4 5", f"--output={output}"
+    done = run("visualize", "--live", *own)
+    assert done.returncode == 0, done.stderr
+    data = data_of(output)
+    assert data["name"] == "transformer" and data["examples"] == ["3 4 5"]
+    assert data["model"]["decoder"]["kind"] == "transformer" and data["reasons"] == []
+    assert [one["about"] for one in data["others"]] == ["rnn, attention additive"]
+    assert data["others"][0]["model"]["decoder"]["kind"] == "rnn" and data["checkpoints"] == []
+    done = run("visualize", "--live", "--replay", *own)
+    kept = len(list((transformer / "checkpoints").glob("step_*")))
+    if kept < 2:
+        assert f"needs at least two checkpoints; {transformer} has kept {kept}" in done.stderr
+    else:
+        steps = [one["step"] for one in data_of(output)["checkpoints"]]
+        assert len(steps) == kept and steps == sorted(steps)
+
+
+@pytest.mark.slow
+def test_a_model_that_the_page_cannot_compute_has_recorded_maps(tmp_path):
+    folder = train(tmp_path / "linformer", "--attention=linformer")
+    done = run("visualize", "--live", f"--run={folder}", "--text=3 4 5")
+    assert done.returncode == 0, done.stderr
+    data = data_of(folder / "live.html")
+    assert data["model"] is None and ["attention", "linformer"] in data["reasons"]
+    (one,) = data["recorded"]
+    assert one["text"] == "3 4 5" and one["reading"]["source"][-1] == "<eos>"
+    assert one["reading"]["maps"]["cross"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--replay", "--run=x"], "`--replay` goes with --live"),
+        (["--run=x", "--other_run=y", "--other_run=z"], "may be repeated with --live alone; got 2"),
+        (["--live", "--pretrained=x"], "`--live` needs a run of experiments.translation"),
         ([], "`--run` or `--pretrained` must name"),
         (["--run=nowhere", "--text=a"], "nowhere holds no run.flags"),
     ],

@@ -1,0 +1,333 @@
+"use strict";
+// A trained model from its description (`describe.py`): parameters, and what reads and writes one
+// sentence. Lengths are padded, so that few programs are compiled.
+const PAD = 0, BOS = 1, EOS = 2, UNKNOWN = 3;
+
+/** Float16 numbers, as base64 of little-endian bytes. */
+function halves(text) {
+  const bytes = Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
+  const codes = new Uint16Array(bytes.buffer), out = new Float32Array(codes.length);
+  for (let n = 0; n < codes.length; n++) {
+    const code = codes[n], sign = code & 0x8000 ? -1 : 1;
+    const exponent = code >> 10 & 31, fraction = code & 1023;
+    out[n] = sign * (exponent === 0 ? fraction * 2 ** -24
+      : exponent === 31 ? (fraction ? NaN : Infinity)
+        : (1 + fraction / 1024) * 2 ** (exponent - 15));
+  }
+  return out;
+}
+
+const padded = length => [16, 32, 64, 128, 256].find(size => length <= size) ?? length;
+
+class Model {
+  constructor(description) {
+    this.own = description;
+    this.take(description.weights);
+    this.reads = Engine.compile((p, x, given) => Transformer.encode(
+      this.under(p, this.own.encoder.layers), this.under(p, this.own.encoder.norm),
+      this.entered(p, x, this.own.encoder), this.own.encoder.own, this.withFrames(given)));
+    this.readsAbove = Engine.compile((p, x, given) => {
+      const {layers, norm, own} = this.own.encoder.above;
+      return Transformer.encode(this.under(p, layers), this.under(p, norm), x, own,
+        this.withFrames(given));
+    });
+    const writes = this.own.decoder.kind === "rnn" ? "recur" : "write";
+    this.writes = {
+      brief: Engine.compile((...given) => brief(this[writes](...given))),
+      whole: Engine.compile((...given) => this[writes](...given)),
+    };
+    this.neutral = new Map();
+  }
+
+  /** Takes the numbers of all parameters, in the order of the description. */
+  take(weights) {
+    const all = halves(weights), {shapes, embedding, encoder, decoder} = this.own;
+    this.tree = {};
+    let at = 0;
+    for (const [path, shape] of shapes) {
+      const size = shape.reduce((a, b) => a * b, 1);
+      const values = all.subarray(at, at + size);
+      at += size;
+      if (path === embedding.table) this.table = values;
+      if (path === encoder.learned) this.sourcePlaces = values;
+      if (path === decoder.learned) this.targetPlaces = values;
+      this.put(path, Engine.array(values, shape));
+    }
+  }
+
+  /** The same model with other numbers: what is compiled is shared. */
+  with(weights) {
+    const other = Object.create(this);
+    other.take(weights);
+    return other;
+  }
+
+  put(path, array) {
+    const names = path.split("/"), last = names.pop();
+    let node = this.tree;
+    for (const name of names) node = node[name] ??= {};
+    node[last] = array;
+  }
+
+  under(p, path) {
+    return path ? path.split("/").reduce((node, name) => node?.[name], p) : undefined;
+  }
+
+  free() {
+    Engine.free(this.tree);
+    for (const own of this.neutral.values()) Engine.free(own);
+  }
+
+  // ---- Vectors of tokens -------------------------------------------------------------------------
+
+  /** Vectors [length m] of ids, with the positions of a side; zeros where there is no id. */
+  vectors(ids, side, length) {
+    const {width, scale} = this.own.embedding, places = this.own[side].positions;
+    const learned = side === "encoder" ? this.sourcePlaces : this.targetPlaces;
+    const out = new Float32Array(length * width);
+    ids.forEach((id, i) => {
+      for (let c = 0; c < width; c++) out[i * width + c] = this.table[id * width + c] * scale;
+      if (places) addSinusoids(out, i, width, places);
+      if (learned) for (let c = 0; c < width; c++) {
+        out[i * width + c] += learned[i * width + c] * this.own[side].learned_scale;
+      }
+    });
+    return out;
+  }
+
+  entered(p, x, side) {
+    return side.embedding_norm
+      ? Transformer.norm(this.under(p, side.embedding_norm), x, side.own) : x;
+  }
+
+  // ---- Edits -------------------------------------------------------------------------------------
+
+  /** Edits of all layers of a place as arrays; `given` is null, or {off, sharpness, pins}. */
+  editsOf(place, layers, heads, t, s, given) {
+    const own = given && {
+      sharpness: given.sharpness ?? 1,
+      off: (given.off ?? []).filter(x => x.place === place),
+      pins: (given.pins ?? []).filter(x => x.place === place),
+    };
+    const isPlain = !own || (own.sharpness === 1 && !own.off.length && !own.pins.length);
+    const name = [place, layers, heads, t, s].join();
+    if (isPlain && this.neutral.has(name)) return {edits: this.neutral.get(name), isKept: true};
+    const edits = Array.from({length: layers}, (_, layer) => {
+      const gate = new Float32Array(heads).fill(1);
+      const is = new Float32Array(heads * t * s), value = new Float32Array(heads * t * s);
+      if (!isPlain) {
+        for (const x of own.off) if (x.layer === layer) gate[x.head] = 0;
+        for (const x of own.pins) {
+          if (x.layer !== layer || x.row >= t || x.column >= s) continue;
+          const at = (x.head * t + x.row) * s + x.column;
+          [is[at], value[at]] = [1, x.weight];
+        }
+      }
+      return {gate: Engine.array(gate), sharpness: Engine.array([isPlain ? 1 : own.sharpness], []),
+        is: Engine.array(is, [heads, t, s]), value: Engine.array(value, [heads, t, s])};
+    });
+    if (isPlain) this.neutral.set(name, edits);
+    return {edits, isKept: isPlain};
+  }
+
+  /** Frames as functions that are traced have them: numbers above 0 are true. */
+  withFrames(given) {
+    const framed = frame => frame && {
+      visible: Engine.ops.greater(frame.visible, 0), apart: frame.apart};
+    return {...given, frame: framed(given.frame), crossFrame: framed(given.crossFrame)};
+  }
+
+  // ---- Reading -----------------------------------------------------------------------------------
+
+  /** Reads ids without EOS: a memory, which `free` lets go. */
+  encode(ids, edits = null) {
+    const source = [...ids, EOS], {encoder} = this.own, length = padded(source.length);
+    const memory = {source, length, states: null, summary: null, encoder: [], seen: new Map(),
+      edits};
+    if (encoder.kind === "rnn") this.readCells(memory);
+    else this.readLayers(this.reads, memory, this.vectors(source, "encoder", length), encoder.own);
+    memory.vector = this.vectorOf(memory);
+    memory.array = Engine.array(memory.states, [length, this.own.embedding.width]);
+    memory.free = () => Engine.free(memory.array);
+    return memory;
+  }
+
+  readCells(memory) {
+    const {encoder} = this.own, {width} = this.own.embedding;
+    const x = this.vectors(memory.source, "encoder", memory.source.length);
+    const rows = memory.source.map((_, i) => x.subarray(i * width, (i + 1) * width));
+    const {states, summary} = Recurrent.read(encoder.cell, this.under(this.tree, encoder.cells), rows);
+    memory.summary = summary;
+    memory.states = new Float32Array(memory.length * width);
+    memory.states.set(Recurrent.joined(states));
+    if (encoder.above) this.readLayers(this.readsAbove, memory, memory.states, encoder.above.own);
+  }
+
+  readLayers(compiled, memory, x, own) {
+    const s = memory.length, layers = own.attention.length;
+    const {edits, isKept} = this.editsOf("encoder", layers, own.heads, s, s, memory.edits);
+    const given = {x: Engine.array(x, [s, this.own.embedding.width]), more: {
+      frame: frameOf(s, s, (i, j) => j < memory.source.length),
+      real: Engine.array(Float32Array.from({length: s}, (_, j) => j < memory.source.length ? 1 : 0),
+        [s, 1]),
+      edits}};
+    const found = compiled(this.tree, given.x, given.more);
+    if (isKept) delete given.more.edits;
+    Engine.free(given);
+    memory.states = Engine.numbers(found.states);
+    memory.encoder = found.encoder.map(numbersOf);
+  }
+
+  /** The source as one vector: the last state of the last cells, or the mean of all. */
+  vectorOf({summary, states, source}) {
+    if (summary) return summary[summary.length - 1].h;
+    const {width} = this.own.embedding;
+    return Float32Array.from({length: width}, (_, c) =>
+      source.reduce((sum, _, i) => sum + states[i * width + c], 0) / source.length);
+  }
+
+  // ---- Writing -----------------------------------------------------------------------------------
+
+  /**
+   * Logits of the token after a prefix of ids, which begins with BOS, and what attention found in
+   * writing it: {logits, decoder, cross}; the whole of it, queries and keys too, if asked.
+   */
+  next(memory, prefix, {whole = false} = {}) {
+    return this.own.decoder.kind === "rnn" ? this.nextOfCells(memory, prefix, whole)
+      : this.nextOfLayers(memory, prefix, whole);
+  }
+
+  unembed(p, states) {
+    const {output} = this.own, o = Engine.ops;
+    const row = o.reshape(states, [-1]);
+    let logits = output.tied ? o.dot(this.under(p, this.own.embedding.table), row)
+      : o.dot(row, p.output.kernel);
+    if (output.cap) logits = o.multiply(o.tanh(o.divide(logits, output.cap)), output.cap);
+    return p.output_bias ? o.add(logits, p.output_bias) : logits;
+  }
+
+  write(p, x, memory, given) {
+    const {decoder} = this.own, more = this.withFrames(given), o = Engine.ops;
+    let inside = this.entered(p, x, decoder);
+    if (decoder.bridge) {
+      inside = o.add(inside, Transformer.linear(p.bridge, given.vector));
+    }
+    const found = Transformer.decode(this.under(p, decoder.layers), this.under(p, decoder.norm),
+      inside, memory, decoder.own, more);
+    return {logits: this.unembed(p, o.matmul(given.at, found.states)),
+      decoder: found.decoder, cross: found.cross};
+  }
+
+  nextOfLayers(memory, prefix, whole) {
+    const {own} = this.own.decoder, t = padded(prefix.length), s = memory.length;
+    const width = this.own.embedding.width, count = own.attention.length;
+    const self = this.editsOf("decoder", count, own.heads, t, t, memory.edits);
+    const cross = this.editsOf("cross", count, own.heads, t, s, memory.edits);
+    const given = {
+      x: Engine.array(this.vectors(prefix, "decoder", t), [t, width]),
+      more: {
+        frame: frameOf(t, t, (i, j) => j <= i),
+        crossFrame: frameOf(t, s, (i, j) => j < memory.source.length),
+        real: Engine.array(new Float32Array(t).fill(1), [t, 1]),
+        at: Engine.array(Float32Array.from({length: t}, (_, i) => i === prefix.length - 1 ? 1 : 0),
+          [1, t]),
+        vector: Engine.array(memory.vector, [1, width]),
+        edits: {decoder: self.edits, cross: cross.edits},
+      },
+    };
+    const found = this.writes[whole ? "whole" : "brief"](this.tree, given.x, memory.array, given.more);
+    if (self.isKept) delete given.more.edits.decoder;
+    if (cross.isKept) delete given.more.edits.cross;
+    Engine.free(given);
+    return {logits: Engine.numbers(found.logits), decoder: found.decoder.map(numbersOf),
+      cross: found.cross.map(numbersOf)};
+  }
+
+  recur(p, moving, memory, given) {
+    const {frame, edits} = this.withFrames(given);
+    const found = Recurrent.decode(p, this.own.decoder, moving, memory, {frame, edits: edits?.[0]});
+    return {logits: this.unembed(p, found.states), carries: found.carries, fed: found.fed,
+      decoder: [], cross: found.cross};
+  }
+
+  nextOfCells(memory, prefix, whole) {
+    const name = prefix.join(), before = prefix.slice(0, -1), {width} = this.own.embedding;
+    const depth = whole ? "whole" : "brief", kept = memory.seen.get(name);
+    if (kept && (kept.depth === "whole" || !whole)) return kept.found;
+    const state = prefix.length > 1 ? (this.nextOfCells(memory, before, whole),
+      memory.seen.get(before.join()).state) : this.firstState(memory);
+    const s = memory.length, {decoder} = this.own;
+    // A row of the map at a time: pins of other rows are not of this one.
+    const row = prefix.length - 1, edits = memory.edits && {...memory.edits, pins: (
+      memory.edits.pins ?? []).filter(pin => pin.row === row).map(pin => ({...pin, row: 0}))};
+    const own = this.editsOf("cross", 1, decoder.heads, 1, s, edits);
+    const given = {
+      moving: {carries: state.carries.map(one => Object.fromEntries(Object.entries(one).map(
+        ([part, x]) => [part, Engine.array(x, [1, x.length])]))),
+      fed: Engine.array(state.fed, [1, width]),
+      x: Engine.array(this.vectors(prefix.slice(-1), "decoder", 1), [1, width])},
+      more: {frame: frameOf(1, s, (i, j) => j < memory.source.length), edits: own.edits},
+    };
+    const found = this.writes[depth](this.tree, given.moving, memory.array, given.more);
+    if (own.isKept) delete given.more.edits;
+    Engine.free(given);
+    const next = {carries: found.carries.map(one => Object.fromEntries(
+      Object.entries(one).map(([part, x]) => [part, Engine.numbers(x)]))),
+    fed: Engine.numbers(found.fed)};
+    const rows = [...(memory.seen.get(before.join())?.rows ?? []), found.cross.map(numbersOf)];
+    const cross = decoder.attention ? [stackedRows(rows.map(one => one[0]))] : [];
+    const result = {logits: Engine.numbers(found.logits), decoder: [], cross};
+    memory.seen.set(name, {state: next, rows, found: result, depth});
+    return result;
+  }
+
+  firstState(memory) {
+    const {decoder} = this.own, {width} = this.own.embedding;
+    return {carries: Recurrent.first(decoder, this.tree.bridge, memory),
+      fed: new Float32Array(width)};
+  }
+}
+
+/** The weights alone of what attention found. */
+function brief(found) {
+  const own = list => list.map(({weights}) => ({weights}));
+  return {...found, decoder: own(found.decoder), cross: own(found.cross)};
+}
+
+/** Arrays [h t s] or [h t d] as numbers with their shapes. */
+const numbersOf = found => Object.fromEntries(Object.entries(found).filter(([name]) => name !== "out")
+  .map(([name, x]) => {
+    const shape = [...x.shape];
+    return [name, {shape, data: Engine.numbers(x)}];
+  }));
+
+/** Rows [h 1 s] of one position after another as one [h t s]; keys and values are those of all. */
+function stackedRows(rows) {
+  return Object.fromEntries(Object.keys(rows[0]).map(name => {
+    if (name === "k" || name === "v") return [name, rows[0][name]];
+    const [h, , s] = rows[0][name].shape, t = rows.length, data = new Float32Array(h * t * s);
+    rows.forEach((row, i) => {
+      for (let head = 0; head < h; head++) {
+        data.set(row[name].data.subarray(head * s, (head + 1) * s), (head * t + i) * s);
+      }
+    });
+    return [name, {shape: [h, t, s], data}];
+  }));
+}
+
+/** Which of t x s pairs may be seen, and how far apart they are, as numbers. */
+function frameOf(t, s, sees) {
+  const numbers = f => Engine.array(Float32Array.from({length: t * s}, (_, n) =>
+    f(Math.floor(n / s), n % s)), [t, s]);
+  return {visible: numbers((i, j) => sees(i, j) ? 1 : 0), apart: numbers((i, j) => Math.abs(i - j))};
+}
+
+function addSinusoids(out, i, width, {rates, layout, offset}) {
+  const pairs = rates.length;
+  rates.forEach((rate, c) => {
+    const angle = (i + offset) * rate;
+    const [sin, cos] = layout === "pairs" ? [2 * c, 2 * c + 1] : [c, pairs + c];
+    out[i * width + sin] += Math.sin(angle);
+    out[i * width + cos] += Math.cos(angle);
+  });
+}
