@@ -70,12 +70,15 @@
     return f.one && given.length === 1 ? f.one(...given) : f.array(...given, at);
   }
 
-  /** The known name with the fewest letters changed, if that is two at most; or "". */
+  /** The known name that was likely meant, or "". */
   function nearest(name) {
+    const letters = text => [...text].sort().join("");
     const known = [...Object.keys(FUNCTIONS), ...Object.keys(ALSO), "d"];
+    const turned = known.find(one => letters(one) === letters(name));
+    if (turned) return turned;
     const far = Object.fromEntries(known.map(one => [one, changes(name, one)]));
     const best = known.reduce((a, b) => far[b] < far[a] ? b : a);
-    return far[best] <= Math.min(2, name.length - 1) ? best : "";
+    return far[best] <= (name.length - 1) / 2 && far[best] <= 2 ? best : "";
   }
 
   function changes(a, b) {
