@@ -35,7 +35,7 @@
     return found;
   }
 
-  const WIDTH = 420, HEIGHT = 230, LEFT = 44, RIGHT = 112, TOP = 10, BOTTOM = 36;
+  const WIDTH = 420, HEIGHT = 230, LEFT = 44, RIGHT = 124, TOP = 10, BOTTOM = 36;
 
   /**
    * Curves with their names at their ends.
@@ -58,7 +58,7 @@
     svg.append(part("text", {x: (LEFT + WIDTH - RIGHT) / 2, y: HEIGHT - 4, "text-anchor": "middle"}, xName));
     if (mark) {
       svg.append(part("line", {class: "mark", x1: across(mark.x), x2: across(mark.x), y1: TOP, y2: HEIGHT - BOTTOM}),
-        part("text", {x: across(mark.x) + 4, y: HEIGHT - BOTTOM - 6}, mark.text));
+        part("text", {x: across(mark.x) + 5, y: TOP + 10}, mark.text));
     }
     const shown = series.filter(({points}) => points.length);
     for (const {kind, points} of shown) {
@@ -91,16 +91,18 @@
     return sorted;
   }
 
-  const CELL = 22;
+  const CELL = 22, SIDE = 34;
 
   /** A matrix of weights, white at 0 and full at 1. */
   function matrix(element, {rows, columns, weights, kind, label, number}) {
-    const svg = picture((columns.length + 1) * CELL + 2, (rows.length + 1) * CELL + 2, label);
-    const middle = at => (at + 1.5) * CELL;
-    columns.forEach((text, at) => svg.append(part("text", {x: middle(at), y: CELL - 6, "text-anchor": "middle"}, text)));
-    rows.forEach((text, at) => svg.append(part("text", {x: CELL - 6, y: middle(at) + 4, "text-anchor": "end"}, text)));
+    const svg = picture(SIDE + columns.length * CELL + 8, (rows.length + 1) * CELL + 2, label);
+    const left = at => SIDE + at * CELL, top = at => (at + 1) * CELL;
+    columns.forEach((text, at) => svg.append(
+      part("text", {x: left(at + 0.5), y: CELL - 6, "text-anchor": "middle"}, text)));
+    rows.forEach((text, at) => svg.append(
+      part("text", {x: SIDE - 6, y: top(at + 0.5) + 4, "text-anchor": "end"}, text)));
     weights.forEach((row, t) => row.forEach((weight, s) => {
-      const place = {x: (s + 1) * CELL, y: (t + 1) * CELL, width: CELL - 1, height: CELL - 1};
+      const place = {x: left(s), y: top(t), width: CELL - 1, height: CELL - 1};
       svg.append(part("rect", {...place, class: "cell"}));
       const cell = part("rect", {...place, class: `weight ${kind}`, "fill-opacity": weight.toFixed(3)});
       cell.append(part("title", {}, `${rows[t]} ← ${columns[s]}: ${number(weight, 2)}`));

@@ -57,6 +57,7 @@
   // By which names else people call them.
   const ALSO = {matmul: "dot", subtract: "sub", multiply: "mul", divide: "div", power: "pow",
     maximum: "max", minimum: "min", absolute: "abs"};
+  const usual = name => Object.hasOwn(ALSO, name) ? ALSO[name] : name;
   const OPERATORS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "**": "pow"};
 
   function call(name, given, at, shown = name) {
@@ -100,7 +101,7 @@
     const find = node => {
       if ("number" in node) return node.number;
       if (node.operator) return call(OPERATORS[node.operator], [find(node.left), find(node.right)], node.at, node.operator);
-      if (node.call) return call(ALSO[node.call] ?? node.call, node.given.map(find), node.at, node.call);
+      if (node.call) return call(usual(node.call), node.given.map(find), node.at, node.call);
       if (node.member) return member(node);
       if (node.name === ofLearned) throw new Mistake("bare", {name: node.name, at: node.at});
       if (Object.hasOwn(known, node.name)) return known[node.name];

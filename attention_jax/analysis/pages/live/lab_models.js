@@ -18,7 +18,9 @@
       made[name] = Lab.array(random.normals(shape.reduce((a, b) => a * b), scale), shape);
     const same = (name, size, value) => made[name] = Lab.array(new Float32Array(size).fill(value), [size]);
     function attention(name) {
-      for (const part of ["q", "k", "v"]) normal(`${name}.${part}`, [width, width]);
+      // Small queries and keys, so that an unscaled score starts far from 0 and 1 too.
+      for (const part of ["q", "k"]) normal(`${name}.${part}`, [width, width], 0.5 * width ** -0.5);
+      normal(`${name}.v`, [width, width]);
       // A tree without leaves is none to jax-js.
       if (score.learned.length) made[`${name}.score`] = Lab.score.startOf(score, width, random);
     }

@@ -69,7 +69,7 @@
     mistakes: {
       empty: "The line is empty. Begin with (q, k) =>.",
       arrow: "Begin with the names of a query and a key: (q, k) => …",
-      count: "The score takes (q, k) or (q, k, p); the line names {count} values.",
+      count: "The score takes (q, k) or (q, k, p); values named here: {count}.",
       twice: "{name} names two of the values; each needs its own name.",
       character: "Place {at}: {found} has no meaning here.",
       expected: "Place {at}: {wanted} should stand here, not {found}.",
@@ -159,7 +159,7 @@
     mistakes: {
       empty: "La línea está vacía. Empieza por (q, k) =>.",
       arrow: "Empieza por los nombres de una consulta y una clave: (q, k) => …",
-      count: "La puntuación toma (q, k) o (q, k, p); la línea nombra {count} valores.",
+      count: "La puntuación toma (q, k) o (q, k, p); valores nombrados aquí: {count}.",
       twice: "{name} nombra dos de los valores; cada uno necesita su nombre.",
       character: "Posición {at}: {found} no tiene sentido aquí.",
       expected: "Posición {at}: aquí debería haber {wanted}, no {found}.",
