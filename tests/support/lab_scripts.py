@@ -15,9 +15,12 @@ _FRAME = """
 (async () => {
   const data = JSON.parse(require("fs").readFileSync(process.argv[2], "utf-8"));
   await Lab.open();
-  const plain = async tree => Lab.isArray(tree)
-    ? {shape: tree.shape, values: Array.from(await tree.ref.data())}
-    : Object.fromEntries(await Promise.all(Object.entries(tree).map(async ([k, v]) => [k, await plain(v)])));
+  const plain = async tree => {
+    if (Lab.isArray(tree)) return {shape: tree.shape, values: Array.from(await tree.ref.data())};
+    const found = {};
+    for (const name in tree) found[name] = await plain(tree[name]);
+    return found;
+  };
   %s
 })().then(found => process.stdout.write(JSON.stringify(found)))
   .catch(error => { console.error(error); process.exit(1); });

@@ -21,7 +21,10 @@ MODEL = tuple(
     _FOLDER / f"lab_{name}.js"
     for name in ("engine", "score", "functions", "lists", "check", "models", "training", "words")
 )
-SCRIPTS = (*MODEL, *(_FOLDER / f"lab_{name}.js" for name in ("draw", "run", "paint", "lengths", "page")))
+SCRIPTS = (
+    *MODEL,
+    *(_FOLDER / f"lab_{name}.js" for name in ("draw", "run", "paint", "lengths", "page")),
+)
 
 
 @typed_calls

@@ -9,7 +9,7 @@
     dot: "(q, k) => dot(q, k)",
     scaled: "(q, k) => dot(q, k) / sqrt(d)",
     additive: "(q, k, p) => dot(p.v, tanh(q + k))",
-    distance: "(q, k) => -sum((q - k) ** 2)",
+    distance: "(q, k) => -sum((q - k) ** 2) / sqrt(d)",
     cosine: "(q, k) => 10 * dot(q, k) / (norm(q) * norm(k))",
   };
 

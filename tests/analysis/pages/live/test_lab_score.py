@@ -81,13 +81,16 @@ def values(tmp_path_factory):
     given["W"] = random.normal(size=(8, 8))
     code = """
     const {lines, given} = data, found = [];
-    const array = name => Lab.array(Float32Array.from(given[name].flat()), name === "W" ? [8, 8] : [8]);
+    const shape = name => name === "W" ? [8, 8] : [8];
+    const array = name => Lab.array(Float32Array.from(given[name].flat()), shape(name));
     for (const line of lines) {
       const score = await Lab.score.check(line, 8);
       const f = tree => Lab.score.value(score.tree, tree.q, tree.k, tree);
-      const tree = Object.fromEntries(["q", "k", ...score.learned].map(name => [name, array(name)]));
+      const tree = {};
+      for (const name of ["q", "k", ...score.learned]) tree[name] = array(name);
       const [value, slopes] = Lab.compile(jaxjs.valueAndGrad(f))(tree);
-      found.push({learned: score.learned, value: (await value.data())[0], slopes: await plain(slopes)});
+      found.push({learned: score.learned, value: (await value.data())[0],
+        slopes: await plain(slopes)});
     }
     return found;
     """
@@ -161,7 +164,8 @@ def test_a_line_that_is_no_score_is_refused_with_its_reason(line, refusals):
 def test_a_score_that_ignores_the_key_says_so(tmp_path):
     code = """
     const uses = async line => (await Lab.score.check(line, 8)).uses;
-    return [await uses("(q, k) => sum(q)"), await uses("(q, k) => 1"), await uses("(q, k) => dot(q, k)")];
+    const lines = ["(q, k) => sum(q)", "(q, k) => 1", "(q, k) => dot(q, k)"];
+    return Promise.all(lines.map(uses));
     """
     assert lab_scripts.run(tmp_path, code) == [[True, False], [False, False], [True, True]]
 

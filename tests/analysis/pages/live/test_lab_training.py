@@ -97,7 +97,7 @@ def loss(p, name, lists):
     losses = optax.softmax_cross_entropy_with_integer_labels(
         run(p, source, written, counts), target
     )
-    return (losses * counts).sum() / counts.sum()
+    return losses.sum(where=counts) / np.float32(counts.sum())
 
 
 # ---- The same steps -----------------------------------------------------------------------------
@@ -154,7 +154,9 @@ def test_a_step_is_that_of_jax(name, steps):
         np.testing.assert_allclose(got, want, atol=1e-4, err_msg=str(path))
     moved = max(
         float(jnp.abs(a - b).max())
-        for a, b in zip(jax.tree.leaves(p), jax.tree.leaves(tree(steps[name]["before"])), strict=True)
+        for a, b in zip(
+            jax.tree.leaves(p), jax.tree.leaves(tree(steps[name]["before"])), strict=True
+        )
     )
     assert moved > 1e-2  # so that 1e-4 says something
 
@@ -168,13 +170,16 @@ def test_the_slope_of_each_parameter_is_that_of_differences(name, tmp_path):
     const p = Lab.models.start(name, score, Lab.random(3), data.width);
     const given = Lab.lists.batch(data.lists, data.longest);
     const loss = Lab.compile((p, given) => Lab.training.loss(name, score, p, given));
-    const slope = Lab.compile((p, given) => jaxjs.grad(p => Lab.training.loss(name, score, p, given))(p));
+    const cost = given => p => Lab.training.loss(name, score, p, given);
+    const slope = Lab.compile((p, given) => jaxjs.grad(cost(given))(p));
     const at = await plain(p), up = await plain(slope(p, given)), found = {};
     const made = tree => "values" in tree ? Lab.array(Float32Array.from(tree.values), tree.shape)
       : Object.fromEntries(Object.entries(tree).map(([key, x]) => [key, made(x)]));
     const walk = async (at, up, path, put) => {
       if (!("values" in at)) {
-        for (const key in at) await walk(at[key], up[key], `${path}/${key}`, x => put({...at, [key]: x}));
+        for (const key in at) {
+          await walk(at[key], up[key], `${path}/${key}`, x => put({...at, [key]: x}));
+        }
         return;
       }
       const size = Math.hypot(...up.values), ends = [];
