@@ -18,9 +18,11 @@ const Lab = {};
   const isArray = x => x !== null && typeof x === "object" && "ref" in x;
   const keep = x => isArray(x) ? x.ref : Array.isArray(x) ? x.map(keep) : x;
 
+  let opening = null;
   /** Starts jax-js in WebAssembly, once; every browser has it, and node. */
-  async function open() {
-    if (ops.add) return;
+  const open = () => opening ??= opened();
+
+  async function opened() {
     await jaxjs.init("wasm", "cpu");
     jaxjs.defaultDevice("wasm");
     const lifted = f => (...given) => f(...given.map(keep));

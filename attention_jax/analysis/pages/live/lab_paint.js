@@ -4,7 +4,7 @@
   const {make, curves, matrix} = Lab.draw;
   const {NAMES, WIDTH} = Lab.models;
   const {SETTINGS} = Lab.training;
-  const {EXAMPLE, FRESH} = Lab.run;
+  const {EXAMPLE, FRESH, MOST} = Lab.run;
 
   /** `refresh`, at most four times a second. */
   function redraw(state) {
@@ -17,7 +17,7 @@
     const {parts, say: {text, number}} = state;
     const {phase, steps, seed} = state, isRunning = phase === "training";
     parts.train.textContent = text(isRunning ? "stop" : state.models.length ? "go" : "train");
-    parts.train.disabled = phase === "failed" || (!state.models.length && (!state.score || !anyChosen(state)));
+    parts.train.disabled = phase === "failed" || steps >= MOST || (!state.models.length && (!state.score || !anyChosen(state)));
     parts.again.disabled = !state.models.length || !state.score || !anyChosen(state);
     const values = {steps, seed, seconds: number(state.seconds, 0), message: state.failure};
     set(parts.status, text(isRunning && !steps ? "starting" : phase, values));

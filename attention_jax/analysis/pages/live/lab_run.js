@@ -97,5 +97,5 @@
   }
 
   Lab.pause = pause;
-  Lab.run = {EXAMPLE, FRESH, begin, halt, restart};
+  Lab.run = {EXAMPLE, FRESH, MOST, begin, halt, restart};
 })();

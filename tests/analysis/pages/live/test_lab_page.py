@@ -90,8 +90,13 @@ def test_the_lab_trains_stops_goes_on_and_measures(browser, tmp_path):
     browser.wait(f"{LAB}.steps > {steps}", seconds=120)
     browser.evaluate(click("#lab-again"))
     browser.wait(f"{LAB}.seed === 2 && {LAB}.steps > 0 && {LAB}.steps < {steps}", seconds=300)
+    # A loss that is no number stops its model alone.
+    browser.evaluate(f"{LAB}.models[2].trainee.step = async () => NaN")
+    browser.wait(f"{LAB}.models[2].broken", seconds=120)
     browser.evaluate(click("#lab-train"))
     browser.evaluate(f"{LAB}.loop")
+    assert "ya no es un número" in browser.evaluate(text(".cards .gru .now"))
+    assert browser.evaluate(f"{LAB}.models.map(model => model.broken)") == [False, False, True]
     assert browser.errors == []
     assert browser.requests == [address]
 
