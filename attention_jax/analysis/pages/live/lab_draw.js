@@ -55,10 +55,12 @@
     for (const x of ticks(most)) {
       svg.append(part("text", {x: across(x), y: HEIGHT - BOTTOM + 16, "text-anchor": "middle"}, x));
     }
-    svg.append(part("text", {x: (LEFT + WIDTH - RIGHT) / 2, y: HEIGHT - 4, "text-anchor": "middle"}, xName));
+    const middle = (LEFT + WIDTH - RIGHT) / 2;
+    svg.append(part("text", {x: middle, y: HEIGHT - 4, "text-anchor": "middle"}, xName));
     if (mark) {
-      svg.append(part("line", {class: "mark", x1: across(mark.x), x2: across(mark.x), y1: TOP, y2: HEIGHT - BOTTOM}),
-        part("text", {x: across(mark.x) + 5, y: TOP + 10}, mark.text));
+      const at = across(mark.x);
+      svg.append(part("line", {class: "mark", x1: at, x2: at, y1: TOP, y2: HEIGHT - BOTTOM}),
+        part("text", {x: at + 5, y: TOP + 10}, mark.text));
     }
     const shown = series.filter(({points}) => points.length);
     for (const {kind, points} of shown) {

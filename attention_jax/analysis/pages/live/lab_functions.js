@@ -10,7 +10,8 @@
   function fit(name, at, ...values) {
     const full = values.filter(x => shape(x).length);
     for (const x of full) {
-      if (said(x) !== said(full[0])) throw new Mistake("shapes", {name, at, left: said(full[0]), right: said(x)});
+      if (said(x) === said(full[0])) continue;
+      throw new Mistake("shapes", {name, at, left: said(full[0]), right: said(x)});
     }
   }
 
@@ -63,8 +64,9 @@
   function call(name, given, at, shown = name) {
     const f = Object.hasOwn(FUNCTIONS, name) ? FUNCTIONS[name] : null;
     if (!f) throw new Mistake("unknown", {name: shown, at, near: nearest(name)});
-    if (![f.count].flat().includes(given.length)) {
-      throw new Mistake("given", {name: shown, at, count: [f.count].flat().join("–"), got: given.length});
+    const counts = [f.count].flat();
+    if (!counts.includes(given.length)) {
+      throw new Mistake("given", {name: shown, at, count: counts.join("–"), got: given.length});
     }
     if (f.fit) fit(shown, at, ...given);
     if (f.number && given.every(x => typeof x === "number")) return f.number(...given);
@@ -100,12 +102,17 @@
     const known = {d, PI: Math.PI, E: Math.E, [ofQuery]: q, [ofKey]: k};
     const find = node => {
       if ("number" in node) return node.number;
-      if (node.operator) return call(OPERATORS[node.operator], [find(node.left), find(node.right)], node.at, node.operator);
+      if (node.operator) {
+        const both = [find(node.left), find(node.right)];
+        return call(OPERATORS[node.operator], both, node.at, node.operator);
+      }
       if (node.call) return call(usual(node.call), node.given.map(find), node.at, node.call);
       if (node.member) return member(node);
       if (node.name === ofLearned) throw new Mistake("bare", {name: node.name, at: node.at});
       if (Object.hasOwn(known, node.name)) return known[node.name];
-      if (Object.hasOwn(FUNCTIONS, node.name)) throw new Mistake("uncalled", {name: node.name, at: node.at});
+      if (Object.hasOwn(FUNCTIONS, node.name)) {
+        throw new Mistake("uncalled", {name: node.name, at: node.at});
+      }
       throw new Mistake("unknown", {name: node.name, at: node.at, near: nearest(node.name)});
     };
     const member = node => {

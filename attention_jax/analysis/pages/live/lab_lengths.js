@@ -32,7 +32,8 @@
     try {
       await Lab.pause();
       for (const {name, trainee, broken} of models) {
-        if (!broken && state.models === models) found.push({name, ...await measured(trainee, Lab.random(9))});
+        if (broken || state.models !== models) continue;
+        found.push({name, ...await measured(trainee, Lab.random(9))});
       }
       if (state.models === models) state.lengths = {steps, found};
     } catch (error) {
@@ -49,7 +50,8 @@
     const button = make("button", {type: "button", id: "lab-measure"}, text("measure"));
     const status = make("output", {id: "lab-lengths-status"});
     const figure = make("figure"), table = make("div", {className: "grown"});
-    const slider = make("input", {id: "lab-grow", type: "range", min: 1, max: LONGEST, value: state.grown ?? SETTINGS.longest});
+    const value = state.grown ?? SETTINGS.longest;
+    const slider = make("input", {id: "lab-grow", type: "range", min: 1, max: LONGEST, value});
     const shown = make("output", {htmlFor: "lab-grow"});
     const grow = make("label", {}, `${text("grow")} `, slider, shown);
     const after = make("p", {}, text("lengthsAfter", {longest: SETTINGS.longest}));
@@ -79,12 +81,15 @@
     const series = lengths.found.map(({name, shares}) => ({name: text(`short.${name}`), kind: name,
       points: shares.map((share, at) => [at + 1, 100 * share])}));
     const place = make("div"), title = text("curveLengths");
-    const label = text("curveSays", {title, x: text("length"), last: lengths.found.map(({name, shares}) =>
-      `${text(`short.${name}`)} ${shares.map(share => number(100 * share)).join(" ")}`).join("; ")});
-    curves(place, series, {x: text("length"), most: LONGEST, top: 100, number: y => number(y), dots: true,
-      label, mark: {x: SETTINGS.longest, text: text("trained")}});
+    const last = lengths.found.map(({name, shares}) =>
+      `${text(`short.${name}`)} ${shares.map(share => number(100 * share)).join(" ")}`).join("; ");
+    curves(place, series, {x: text("length"), most: LONGEST, top: 100, dots: true,
+      number: y => number(y), label: text("curveSays", {title, x: text("length"), last}),
+      mark: {x: SETTINGS.longest, text: text("trained")}});
     figure.replaceChildren(make("figcaption", {}, title), place);
   }
+
+  const sign = symbol => symbol === undefined ? "·" : symbol === Lab.lists.BEGIN ? "?" : symbol;
 
   /** The list as long as the slider says, and what each model writes, mistakes marked. */
   function paintList(state) {
@@ -99,7 +104,7 @@
       const digits = [];
       let wrong = 0;
       for (let at = 0; at < size; at++) {
-        const isRight = found[at] === wanted[at], digit = found[at] === undefined ? "·" : found[at] === Lab.lists.BEGIN ? "?" : found[at];
+        const isRight = found[at] === wanted[at], digit = sign(found[at]);
         wrong += !isRight;
         digits.push(isRight ? `${digit} ` : make("mark", {}, String(digit)), isRight ? "" : " ");
       }

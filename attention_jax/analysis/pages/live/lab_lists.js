@@ -40,10 +40,13 @@
    */
   function batch(all, longest, written = all.map(one => [...one].reverse())) {
     const places = longest + 1, shape = [all.length, places, SYMBOLS];
-    const [source, input, target] = [0, 1, 2].map(() => new Float32Array(all.length * places * SYMBOLS));
+    const blank = () => new Float32Array(all.length * places * SYMBOLS);
+    const source = blank(), input = blank(), target = blank();
     const visible = new Float32Array(all.length * places);
     all.forEach((one, b) => {
-      if (one.length > longest) throw new Error(`a list has ${one.length} digits; room is for ${longest}`);
+      if (one.length > longest) {
+        throw new Error(`a list must have ${longest} digits at most; got ${one.length}`);
+      }
       for (let s = 0; s < places; s++) {
         const at = (b * places + s) * SYMBOLS;
         source[at + (one[s] ?? END)] = 1;

@@ -16,7 +16,8 @@
     const made = {};
     const normal = (name, shape, scale = shape[0] ** -0.5) =>
       made[name] = Lab.array(random.normals(shape.reduce((a, b) => a * b), scale), shape);
-    const same = (name, size, value) => made[name] = Lab.array(new Float32Array(size).fill(value), [size]);
+    const same = (name, size, value) =>
+      made[name] = Lab.array(new Float32Array(size).fill(value), [size]);
     function attention(name) {
       // Small queries and keys, so that an unscaled score starts far from 0 and 1 too.
       for (const part of ["q", "k"]) normal(`${name}.${part}`, [width, width], 0.5 * width ** -0.5);
@@ -100,7 +101,8 @@
 
   // ---- Models: (score, p, batch) -> {logits [b t symbols], weights [b t s] or none} -----------------
 
-  const GAINS = ["read.self", "read.inner", "read.end", "write.self", "write.cross", "write.inner", "write.end"];
+  const GAINS = ["read.self", "read.inner", "read.end",
+    "write.self", "write.cross", "write.inner", "write.end"];
   const FAR = -1e9;
 
   /** 0 where the source may be seen, [b 1 s]. */

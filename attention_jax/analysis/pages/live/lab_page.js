@@ -28,10 +28,12 @@
 
   function build(state) {
     const {text} = state.say;
-    const preset = make("select", {id: "lab-preset"}, ...[...Object.keys(Lab.score.PRESETS), "own"].map(name =>
-      make("option", {value: name, selected: name === state.preset}, text(`presets.${name}`))));
-    const line = make("input", {id: "lab-line", type: "text", value: state.text, maxLength: 300, spellcheck: false,
-      autocomplete: "off", autocapitalize: "off", "aria-describedby": "lab-message"});
+    const options = [...Object.keys(Lab.score.PRESETS), "own"].map(name =>
+      make("option", {value: name, selected: name === state.preset}, text(`presets.${name}`)));
+    const preset = make("select", {id: "lab-preset"}, ...options);
+    const line = make("input", {id: "lab-line", type: "text", value: state.text, maxLength: 300,
+      spellcheck: false, autocomplete: "off", autocapitalize: "off",
+      "aria-describedby": "lab-message"});
     const message = make("output", {id: "lab-message", htmlFor: "lab-line"});
     const train = make("button", {type: "submit", id: "lab-train"});
     const again = make("button", {type: "button", id: "lab-again"}, text("again"));

@@ -17,8 +17,9 @@
     const {parts, say: {text, number}} = state;
     const {phase, steps, seed} = state, isRunning = phase === "training";
     parts.train.textContent = text(isRunning ? "stop" : state.models.length ? "go" : "train");
-    parts.train.disabled = phase === "failed" || steps >= MOST || (!state.models.length && (!state.score || !anyChosen(state)));
-    parts.again.disabled = !state.models.length || !state.score || !anyChosen(state);
+    const begins = state.models.length > 0, may = state.score && anyChosen(state);
+    parts.train.disabled = phase === "failed" || steps >= MOST || (!begins && !may);
+    parts.again.disabled = !begins || !may;
     const values = {steps, seed, seconds: number(state.seconds, 0), message: state.failure};
     set(parts.status, text(isRunning && !steps ? "starting" : phase, values));
     remark(state);
@@ -45,13 +46,16 @@
     set(message, isOther ? `${said} ${say.text("other", {text: state.trained})}` : said);
   }
 
+  const blankCard = () => make("article", {}, make("h3"),
+    ...["about", "exact", "now"].map(className => make("p", {className})), make("figure"));
+
   function paintCards(state) {
     const {parts, say: {text, number, percent}} = state;
-    const shown = state.models.length ? state.models : NAMES.filter(name => state.chosen[name]).map(name => ({name}));
+    const chosen = NAMES.filter(name => state.chosen[name]).map(name => ({name}));
+    const shown = state.models.length ? state.models : chosen;
     while (parts.cards.children.length > shown.length) parts.cards.lastChild.remove();
     shown.forEach((model, at) => {
-      const card = parts.cards.children[at] ?? parts.cards.appendChild(make("article", {},
-        make("h3"), make("p", {className: "about"}), make("p", {className: "exact"}), make("p", {className: "now"}), make("figure")));
+      const card = parts.cards.children[at] ?? parts.cards.appendChild(blankCard());
       const [title, about, exact, now, figure] = card.children;
       card.className = model.name;
       set(title, text(`names.${model.name}`));
@@ -86,7 +90,8 @@
   function paintCurves(state) {
     const {parts, say: {text, number}} = state;
     const most = Math.max(100, state.steps);
-    for (const [part, what, top, scale, digits] of [["loss", "losses", 2.5, 1, 1], ["exact", "exact", 100, 100, 0]]) {
+    const both = [["loss", "losses", 2.5, 1, 1], ["exact", "exact", 100, 100, 0]];
+    for (const [part, what, top, scale, digits] of both) {
       const title = text(what === "losses" ? "curveLoss" : "curveExact");
       const series = state.models.map(model => ({name: text(`short.${model.name}`), kind: model.name,
         points: model[what].map(([x, y]) => [x, scale * y])}));

@@ -30,8 +30,9 @@
     const size = o.sqrt(leaves(slopes).map(x => o.sum(o.square(x))).reduce((a, b) => o.add(a, b)));
     const share = o.divide(clip, o.maximum(size, clip));
     const g = walk(x => o.multiply(x, share), slopes);
-    const m = walk((a, b) => o.add(o.multiply(a, first), o.multiply(b, 1 - first)), state.m, g);
-    const v = walk((a, b) => o.add(o.multiply(a, second), o.multiply(o.square(b), 1 - second)), state.v, g);
+    const mixed = (a, b, share) => o.add(o.multiply(a, share), o.multiply(b, 1 - share));
+    const m = walk((a, b) => mixed(a, b, first), state.m, g);
+    const v = walk((a, b) => mixed(a, o.square(b), second), state.v, g);
     const p = walk((x, a, b) => o.subtract(x, o.multiply(rate, o.divide(o.multiply(a, ofFirst),
       o.add(o.sqrt(o.multiply(b, ofSecond)), tiny)))), state.p, m, v);
     return {p, m, v};
@@ -104,7 +105,8 @@
 
     /** Weights of writing the reverse of the first list: rows of written symbols, then the end. */
     async function look(lists, longest) {
-      const weights = (await passed(lists, longest))[1], places = longest + 1, size = lists[0].length + 1;
+      const weights = (await passed(lists, longest))[1];
+      const places = longest + 1, size = lists[0].length + 1;
       return weights && Array.from({length: size}, (_, t) =>
         Array.from(weights.subarray(t * places, t * places + size)));
     }
