@@ -17,6 +17,7 @@ import numpy as np
 
 from attention_jax.analysis import pages
 from attention_jax.analysis.attention_maps import Map
+from attention_jax.analysis.pages.live import lab
 from attention_jax.analysis.pages.live.describe import (
     LIVE,
     Json,
@@ -167,7 +168,9 @@ def page(
         "curve": [list(point) for point in more.curve],
         "others": [own._asdict() for own in more.others],
     }
-    scripts = [file.relative_to(_FOLDER).as_posix() for file in (ENGINE, *MODEL, *PANELS)]
+    scripts = [
+        file.relative_to(_FOLDER).as_posix() for file in (ENGINE, *MODEL, *lab.SCRIPTS, *PANELS)
+    ]
     return pages.render(_FOLDER / "live.html", title="Attention, live", data=data, scripts=scripts)
 
 
