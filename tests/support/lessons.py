@@ -21,7 +21,7 @@ from tests.support.paths import ROOT
 
 FOLDER = ROOT / "docs" / "lessons"
 _CELL = re.compile(r"^```\{code-cell\}[^\n]*\n((?::[^\n]*\n)*)(.*?)^```$", re.DOTALL | re.MULTILINE)
-_ANSWER = re.compile(r"^:::\{dropdown\} Answer\n(.*?)^:::$", re.DOTALL | re.MULTILINE)
+ANSWER = re.compile(r"^:::\{dropdown\} Answer\n(.*?)^:::$", re.DOTALL | re.MULTILINE)
 _SOLUTION = re.compile(r"^```\{code-block\} python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -72,7 +72,7 @@ def read(path: Path) -> Lesson:
     if not text.startswith("---\n") or "\n---\n" not in text:
         raise ValueError(f"`path` must be a page with a header between lines of ---; got {path}.")
     header, _, body = text.removeprefix("---\n").partition("\n---\n")
-    answers = _ANSWER.findall(text)
+    answers = ANSWER.findall(text)
     return Lesson(
         header=yaml.safe_load(header),
         body=body,
@@ -80,7 +80,7 @@ def read(path: Path) -> Lesson:
         answers=answers,
         solutions=[
             _code(text, found, 1)
-            for hidden in _ANSWER.finditer(text)
+            for hidden in ANSWER.finditer(text)
             for found in _SOLUTION.finditer(text, *hidden.span())
         ],
     )
