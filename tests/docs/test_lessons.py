@@ -73,16 +73,27 @@ def test_lines_of_prose_are_no_longer_than_the_page(path):
     assert max(map(len, lessons.read(path).body.splitlines())) <= 160
 
 
-@by_lesson
-@pytest.mark.slow
-def test_it_runs_and_ends_in_its_number(path, tmp_path):
-    """In a process of its own, without the strictness of other tests, as a reader runs it."""
-    environment = {key: x for key, x in os.environ.items() if key != "XLA_FLAGS"}
-    environment |= {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-P", "-m", "tests.support.lessons", str(path)]
-    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    number = json.loads(done.stdout.splitlines()[-1])["answer"]
-    low, high = lessons.read(path).range
-    assert low <= number <= high
-    assert not list(tmp_path.iterdir())
+def ending_of(path):
+    """The test that a lesson runs and ends in its number."""
+
+    @pytest.mark.slow
+    def test(tmp_path):
+        # In a process of its own, without the strictness of other tests, as a reader runs it.
+        environment = {key: x for key, x in os.environ.items() if key != "XLA_FLAGS"}
+        environment |= {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+        command = [sys.executable, "-P", "-m", "tests.support.lessons", str(path)]
+        done = subprocess.run(
+            command, env=environment, cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        number = json.loads(done.stdout.splitlines()[-1])["answer"]
+        low, high = lessons.read(path).range
+        assert low <= number <= high
+        assert not list(tmp_path.iterdir())
+
+    return test
+
+
+# A test for each: of the cases of one slow test, `scripts/test --all` runs but a few.
+for _path in PATHS:
+    globals()[f"test_lesson_{_path.stem}_ends_in_its_number"] = ending_of(_path)
