@@ -21,7 +21,9 @@ from tests.support.paths import ROOT
 
 FOLDER = ROOT / "docs" / "lessons"
 _CELL = re.compile(r"^```\{code-cell\}[^\n]*\n((?::[^\n]*\n)*)(.*?)^```$", re.DOTALL | re.MULTILINE)
-ANSWER = re.compile(r"^:::\{admonition\} Answer\n:class: dropdown\n(.*?)^:::$", re.DOTALL | re.MULTILINE)
+ANSWER = re.compile(
+    r"^:::\{admonition\} Answer\n:class: dropdown\n(.*?)^:::$", re.DOTALL | re.MULTILINE
+)
 _SOLUTION = re.compile(r"^```\{code-block\} python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 

@@ -142,8 +142,8 @@ def _checked_weights(weights: ArrayLike, t: int, s: int) -> np.ndarray:
     shape = np.shape(weights)
     if len(shape) not in (2, 3, 4) or shape[-2:] != (t, s):
         raise ValueError(
-            f"`weights` must have shape [t s], [h t s] or [l h t s] with t={t} target tokens and s={s} "
-            f"source tokens; got {shape}. Cut off padding and name every token."
+            f"`weights` must have shape [t s], [h t s] or [l h t s] with t={t} target tokens and "
+            f"s={s} source tokens; got {shape}. Cut off padding and name every token."
         )
     if 0 in shape:
         raise ValueError(f"`weights` must not be empty; got shape {shape}.")

@@ -142,9 +142,7 @@ def _is_uniform(found: dict[str, np.ndarray]) -> bool:
 
 
 @typed_calls
-def draw(
-    found: Patterns, path: str | PathLike[str] | None = None, *, title: str = ""
-) -> Figure:
+def draw(found: Patterns, path: str | PathLike[str] | None = None, *, title: str = "") -> Figure:
     """Draw all heads: equal scores on the left, random ones on the right, a row for each mask.
 
     Args:
