@@ -9,6 +9,7 @@ would have ended undisturbed.
 import contextlib
 import math
 import os
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -51,7 +52,7 @@ def fit(
     build: Build,
     batches: Batches,
     evaluate: Evaluate | None,
-    folder: str | os.PathLike,
+    folder: str | os.PathLike | None,
     config: TrainConfig,
     *,
     objective: Objective = objectives.translation,
@@ -65,7 +66,7 @@ def fit(
       batches: training batches, as the objective reads them.
       evaluate: metrics of given parameters, such as loss and BLEU; None for no evaluation. It
         must not keep the parameters, which the next update overwrites.
-      folder: folder of metrics.jsonl and checkpoints/.
+      folder: folder of metrics.jsonl and checkpoints/; None for one that is deleted at the end.
       config: the training configuration.
       objective: minimized.
       resume: continues from the folder's newest whole checkpoint, or from the beginning if it has
@@ -77,8 +78,13 @@ def fit(
       TrainingDiverged: a number is no longer finite; the last good checkpoint stays.
       Preempted: SIGTERM, SIGINT or SIGHUP arrived; a checkpoint was saved first. SIGUSR1 saves
         one, and training goes on.
-      ValueError: the checkpoint is of another model or of other data.
+      ValueError: the checkpoint is of another model or of other data; or there is no folder to
+        resume.
     """
+    if folder is None:
+        _check_alone(resume)
+        with tempfile.TemporaryDirectory() as made:
+            return fit(build, batches, evaluate, made, config, objective=objective, owner=owner)
     folder = Path(folder)
     config.check()
     checks.called_with("build", build, "(key)")
@@ -108,6 +114,14 @@ def stepper(
     """
     ready = prepare(build, config, objective)
     return ready.state, ready.steps.whole
+
+
+def _check_alone(resume: bool) -> None:
+    """Raises ValueError where a run needs a folder that stays, or that several processes see."""
+    if resume or processes.several():
+        raise ValueError(
+            "`folder` must be given to resume a run, or to train in several processes; got None."
+        )
 
 
 def _used(folder: Path) -> list[str]:

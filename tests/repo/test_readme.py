@@ -148,7 +148,9 @@ def test_links_and_images_resolve(page):
 def test_every_page_is_reached_from_the_index(page):
     if page == "index.md":
         return
-    indices = {name: TEXTS[f"docs/{name}"] for name in ("index.md", "results/index.md")}
+    indices = {
+        name: TEXTS[f"docs/{name}"] for name in ("index.md", "results/index.md", "lessons/index.md")
+    }
     linked = {
         (Path(name).parent / target).as_posix()
         for name, text in indices.items()

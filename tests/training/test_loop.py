@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -128,6 +129,15 @@ def assert_same_end(folder, undisturbed):
     assert_same(tree, want)
     assert (extra, step) == (want_extra, want_step)
     assert rows(folder) == rows(undisturbed.folder)
+
+
+def test_without_a_folder_it_trains_the_same_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    without = fit(None, steps=4)
+    assert not list(tmp_path.iterdir())
+    assert_same(without.params, fit(tmp_path / "run", steps=4).params)
+    with pytest.raises(ValueError, match="`folder` must be given to resume"):
+        fit(None, resume=True)
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])

@@ -28,8 +28,8 @@ def overview(
     titles: Sequence[str],
     weights: Mapping[str, Float[np.ndarray, "n rows columns"]],
     lost: Float[np.ndarray, "n rows columns"],
-    path: str | PathLike[str],
-) -> None:
+    path: str | PathLike[str] | None = None,
+) -> Figure:
     """One column for each image: the image, its attention maps, its occlusion map.
 
     Weights are shown from 0 to the largest of their image. In the occlusion map, red patches speak
@@ -42,7 +42,7 @@ def overview(
       weights: by what is written beside their row; there may be none. What a star after it
         means is written below.
       lost: as `image_attribution.occlusion` gives it.
-      path: the file to write; its suffix names the format.
+      path: the file to write, whose suffix names the format; None to write none.
     """
     rows = 2 + len(weights)
     size = len(images) * _INCHES + 0.6, rows * (_INCHES + 0.1) + 0.4
@@ -58,24 +58,24 @@ def overview(
         _lay_over(panels[-1, column], lost[column], image, diverging=True)
         _frame(panels[-1, column], lost[column], image)
     _explain(figure, weights)
-    style.save(figure, path)
+    return style.drawn(figure, path)
 
 
 @typed_calls
 def heads(
     image: UInt8[np.ndarray, "y x c"],
     weights: Float[np.ndarray, "l h rows columns"],
-    path: str | PathLike[str],
+    path: str | PathLike[str] | None = None,
     *,
     names: Sequence[str],
     title: str = "",
-) -> None:
+) -> Figure:
     """Attention maps over an image, one row for each layer and one column for each head.
 
     Args:
       image: from 0 to 255.
       weights: as `image_attribution.heads` gives them.
-      path: the file to write; its suffix names the format.
+      path: the file to write, whose suffix names the format; None to write none.
       names: of the layers. What a star after one means is written below.
       title: shown above all.
     """
@@ -88,7 +88,7 @@ def heads(
         _lay_over(panel, weights[layer, head], image)
     style.headline(figure, title)
     _explain(figure, names)
-    style.save(figure, path)
+    return style.drawn(figure, path)
 
 
 @typed_calls

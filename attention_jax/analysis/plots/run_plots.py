@@ -16,6 +16,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
@@ -42,10 +43,10 @@ def attention_heatmap(
     weights: Float[np.ndarray | Array, "... t s"],
     source_tokens: Sequence[str],
     target_tokens: Sequence[str],
-    path: str | PathLike[str],
+    path: str | PathLike[str] | None = None,
     *,
     title: str = "",
-) -> None:
+) -> Figure:
     """Heatmaps of attention weights, target tokens by source tokens, a panel for each head.
 
     Rows of panels are layers and columns are heads; all share one color scale, which starts at 0.
@@ -53,10 +54,10 @@ def attention_heatmap(
     shows as `␣`.
 
     Args:
-      weights: [l h t s], or [h t s] for a single layer.
+      weights: [l h t s]; [h t s] for a single layer, [t s] for a single head.
       source_tokens: the s tokens that are looked at, along the horizontal axis.
       target_tokens: the t tokens that look, downwards.
-      path: the file to write; its suffix names the format.
+      path: the file to write, whose suffix names the format; None to write none.
       title: shown above all panels.
 
     Raises:
@@ -73,8 +74,7 @@ def attention_heatmap(
     for layer, head in np.ndindex(layers, heads):
         panel = panels[layer, head]
         image = panel.imshow(numbers[layer, head], cmap="Blues", vmin=low, vmax=high, aspect="auto")
-        of_layer = "" if np.ndim(weights) == 3 else f"layer {layer + 1}, "
-        name = f"{of_layer}head {head + 1}"
+        name = ", ".join((f"layer {layer + 1}", f"head {head + 1}")[4 - np.ndim(weights) :])
         panel.set_title(name, fontsize=style.TEXT_POINTS, color=style.INK)
         _draw_cells(panel, *numbers.shape[2:])
     _write_tokens(panels, source_tokens, target_tokens)
@@ -83,11 +83,13 @@ def attention_heatmap(
     bar.ax.tick_params(labelsize=style.SMALL_POINTS, color=style.FAINT)
     bar.outline.set_visible(False)
     style.headline(figure, title)
-    style.save(figure, path)
+    return style.drawn(figure, path)
 
 
 @typed_calls
-def curves(metrics_jsonl_path: str | PathLike[str], path: str | PathLike[str]) -> None:
+def curves(
+    metrics_jsonl_path: str | PathLike[str], path: str | PathLike[str] | None = None
+) -> Figure:
     """Learning curves: loss, accuracy and other metrics against the steps of a run.
 
     A metric that no row has gets no panel, and rows without a metric are skipped, as is a last
@@ -96,7 +98,7 @@ def curves(metrics_jsonl_path: str | PathLike[str], path: str | PathLike[str]) -
     Args:
       metrics_jsonl_path: one JSON object a line, with `step`, `split` (train or validation) and
         any of `loss`, `accuracy`, `bleu`, `exact_match`, `cer` and `wer`.
-      path: the file to write; its suffix names the format.
+      path: the file to write, whose suffix names the format; None to write none.
 
     Raises:
       ValueError: a line is no such object, or no row has a metric to draw.
@@ -122,7 +124,7 @@ def curves(metrics_jsonl_path: str | PathLike[str], path: str | PathLike[str]) -
     for panel in panels[max(0, len(names) - columns) : len(names)]:
         panel.set_xlabel("step")
         panel.tick_params(labelbottom=True)
-    style.save(figure, path)
+    return style.drawn(figure, path)
 
 
 def _draw_curves(panel: Axes, points_of: dict[str, list[tuple[int, float]]]) -> None:
@@ -138,10 +140,10 @@ def _draw_curves(panel: Axes, points_of: dict[str, list[tuple[int, float]]]) -> 
 def _checked_weights(weights: ArrayLike, t: int, s: int) -> np.ndarray:
     """The weights as [l h t s] in float32."""
     shape = np.shape(weights)
-    if len(shape) not in (3, 4) or shape[-2:] != (t, s):
+    if len(shape) not in (2, 3, 4) or shape[-2:] != (t, s):
         raise ValueError(
-            f"`weights` must have shape [h t s] or [l h t s] with t={t} target tokens and s={s} "
-            f"source tokens; got {shape}. Cut off padding and name every token."
+            f"`weights` must have shape [t s], [h t s] or [l h t s] with t={t} target tokens and "
+            f"s={s} source tokens; got {shape}. Cut off padding and name every token."
         )
     if 0 in shape:
         raise ValueError(f"`weights` must not be empty; got shape {shape}.")
@@ -152,7 +154,7 @@ def _checked_weights(weights: ArrayLike, t: int, s: int) -> np.ndarray:
             f"`weights` must be finite; got {numbers[tuple(bad[0])]} at {bad[0].tolist()}, "
             f"{len(bad)} such in all. Give weights after the normalizer, not masked scores."
         )
-    return numbers.reshape(-1, *shape[-3:])
+    return numbers.reshape(*(1,) * (4 - len(shape)), *shape)
 
 
 def _draw_cells(panel: Axes, t: int, s: int) -> None:

@@ -6,6 +6,7 @@ from os import PathLike
 import numpy as np
 from jaxtyping import Array, Float
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from attention_jax.analysis.plots import style
 from attention_jax.core import checks, plain_types
@@ -17,12 +18,12 @@ def alignment(
     frames: Float[np.ndarray | Array, "s f"],
     weights: Float[np.ndarray | Array, "l h t k"],
     tokens: Sequence[str],
-    path: str | PathLike[str],
+    path: str | PathLike[str] | None = None,
     *,
     frames_per_position: int,
     seconds_per_frame: float,
     title: str = "",
-) -> None:
+) -> Figure:
     """A spectrogram, and below it the attention of each token: mean of the heads, and sharpest.
 
     The first panel of weights is the mean over layers and heads; the second, where there are more
@@ -32,7 +33,7 @@ def alignment(
       frames: of the recording, without padding.
       weights: of each position in each token.
       tokens: what was written, downwards.
-      path: the file to write; its suffix names the format.
+      path: the file to write, whose suffix names the format; None to write none.
       frames_per_position: how many frames a position stands for.
       seconds_per_frame: from one frame to the next.
       title: above all.
@@ -69,7 +70,7 @@ def alignment(
     for panel in (sound, *panels):
         panel.tick_params(colors=style.FAINT, labelsize=style.TEXT_POINTS)
     style.headline(figure, title)
-    style.save(figure, path)
+    return style.drawn(figure, path)
 
 
 @typed_calls

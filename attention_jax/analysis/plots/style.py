@@ -6,7 +6,8 @@
     style.legend(panels[0, 0])
     style.save(figure, "loss.png")
 
-Figures are Matplotlib's `Figure` itself, without pyplot: no window, no global state.
+Figures are Matplotlib's own, without pyplot: no window, no global state. A notebook shows one that
+is the last value of a cell.
 """
 
 import io
@@ -63,6 +64,13 @@ DARK = Theme(
 )
 
 
+class NotebookFigure(Figure):
+    """A figure that notebooks show without pyplot and its backends."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
 @typed_calls
 def figure(
     rows: int = 1,
@@ -86,7 +94,7 @@ def figure(
     """
     plain_types.sizes(rows=rows, columns=columns)
     width, height = size or (4.6 * columns, 3.4 * rows)
-    made = Figure((width, height), facecolor=theme.ground, layout="constrained")
+    made = NotebookFigure((width, height), facecolor=theme.ground, layout="constrained")
     shares: dict[str, Any] = {"sharex": share_x, "sharey": share_y}
     ratios: dict[str, Any] = {"height_ratios": heights, "width_ratios": widths}
     return made, made.subplots(rows, columns, squeeze=False, **shares, **ratios)
@@ -178,6 +186,14 @@ def save(figure: Figure, path: str | PathLike[str]) -> None:
             f"`path` must end in a format of figures ({', '.join(sorted(known))}); got {path}."
         )
     figure.savefig(path, **_options(figure))
+
+
+@typed_calls
+def drawn(figure: Figure, path: str | PathLike[str] | None) -> Figure:
+    """The figure itself, after `save` where there is a path."""
+    if path is not None:
+        save(figure, path)
+    return figure
 
 
 @typed_calls

@@ -5,6 +5,7 @@ batch = batches[1000]           # a Seq2SeqBatch whose source is [b s f]
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import jax
 import numpy as np
@@ -139,7 +140,6 @@ class Collate:
         if target_length is not None:
             checks.positive("target_length", target_length)
         self.settings, self.target_length = settings, target_length
-        self._frames = jax.jit(self._spectrogram)
 
     @typed_calls
     def __call__(self, items: Sequence[Item], *, rows: int, length: int) -> Seq2SeqBatch:
@@ -165,13 +165,16 @@ class Collate:
             target_in[row, : len(ids) + 1] = BOS, *ids
             target_out[row, : len(ids) + 1] = *ids, EOS
             weights[row, : len(ids) + 1] = 1.0
-        frames = np.asarray(self._frames(samples, mask))
+        frames = np.asarray(_frames(settings, samples, mask))
         return Seq2SeqBatch(frames, mask, target_in, target_out, weights)
 
-    def _spectrogram(
-        self, samples: Float[Array, "b n"], mask: Bool[Array, "b s"]
-    ) -> Float[Array, "b s f"]:
-        return spectrogram.normalized(spectrogram.log_mel(samples, self.settings), mask)
+
+# Of the module, so that another `Collate` of the same settings compiles nothing anew.
+@partial(jax.jit, static_argnums=0)
+def _frames(
+    settings: Spectrogram, samples: Float[Array, "b n"], mask: Bool[Array, "b s"]
+) -> Float[Array, "b s f"]:
+    return spectrogram.normalized(spectrogram.log_mel(samples, settings), mask)
 
 
 @typed_calls

@@ -164,3 +164,13 @@ def test_curves_refuse_lines_that_are_no_rows(line, tmp_path):
     path.write_text('{"step": 1, "split": "train", "loss": 1.0}\n' + line + "\n")
     with pytest.raises(ValueError, match="must be a JSON object with step and split; .* in line 2"):
         run_plots.curves(path, tmp_path / "curves.png")
+
+
+def test_without_a_path_the_figure_draws_itself_in_a_notebook(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    weights = attention(4, 5)
+    figure = run_plots.attention_heatmap(weights, SOURCE, TARGET)
+    np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), weights)
+    assert figure.axes[0].get_title() == ""
+    assert figure._repr_png_()[1:4] == b"PNG"
+    assert not list(tmp_path.iterdir())
