@@ -132,9 +132,7 @@ def difference(first: Interval, second: Interval) -> Interval:
     return Interval(mean, mean - below, mean + above, count)
 
 
-def _quantile(
-    of_runs: float, runs: int, of_items: float, items: int, confidence: float
-) -> float:
+def _quantile(of_runs: float, runs: int, of_items: float, items: int, confidence: float) -> float:
     """Student's, with the degrees of freedom of a sum of two variances."""
     total = of_runs + of_items
     if not total:

@@ -162,6 +162,15 @@ def headline(figure: Figure, text: str) -> None:
 
 
 @typed_calls
+def wrapped(text: str, letters: int) -> str:
+    """Text in lines of so many letters at most; its own line breaks stay."""
+    plain_types.sizes(letters=letters)
+    return "\n".join(
+        part for line in text.splitlines() for part in textwrap.wrap(line, letters) or [""]
+    )
+
+
+@typed_calls
 def save(figure: Figure, path: str | PathLike[str]) -> None:
     """Write a figure, cut to what is drawn; the suffix of `path` names the format.
 
