@@ -216,7 +216,7 @@ def _colors(found: dict[str, Any], theme: Theme) -> dict[str, str]:
 
 
 def _spent(found: dict[str, Any], name: str) -> dict[str, Any] | None:
-    """The training's cost of a candidate: seconds, or operations where all have the same seconds."""
+    """Cost of training: seconds, or operations where all have the same seconds."""
     own = found["candidates"][name]
     if found["options"]["match"] != "time":
         return own["seconds"]

@@ -41,7 +41,7 @@ def options(comparison: Comparison) -> Options:
     """The options of a comparison."""
     own = comparison.own
     tried = [rate_text(rate) for rate in comparison.rates]
-    return Options(own.match, comparison.score, own.confidence, own.seeds, tried)
+    return Options(comparison.match, comparison.score, own.confidence, own.seeds, tried)
 
 
 def collect(

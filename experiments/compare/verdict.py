@@ -13,8 +13,8 @@ UNITS = {
 RULE = (
     "A model has learned where the interval of its score is better than that of a guess that never "
     "reads its input: the answer that is most frequent in training or, of text, the better of that "
-    "and a random answer of training. One is ranked above another where their intervals do not meet, and one "
-    "of the two has learned."
+    "and a random answer of training. One is ranked above another where their intervals do not "
+    "meet, and one of the two has learned."
 )
 
 
@@ -91,11 +91,10 @@ def _bar(found: dict[str, Any], test: dict[str, Any]) -> str:
 def _won(found: dict[str, Any], test: dict[str, Any], where: str, pair: dict[str, Any]) -> str:
     margin = pair["margin"]
     low, high = sorted(abs(margin[x]) for x in ("low", "high"))
-    side = "ahead of" if test["learned"][pair["second"]] else "from"
     second = pair["second"] + ("" if test["learned"][pair["second"]] else " (learned nothing)")
     return (
         f"{pair['first']} is best {where}, with {_said(found, test, pair['first'])}: "
-        f"{abs(margin['mean']):.1f} points ({low:.1f} to {high:.1f}) {side} the next, {second}."
+        f"{abs(margin['mean']):.1f} points ({low:.1f} to {high:.1f}) ahead of the next, {second}."
     )
 
 

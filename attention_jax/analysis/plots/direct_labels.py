@@ -112,11 +112,8 @@ def name_points(
             )
             found.set_parse_math(False)
             box = found.get_window_extent()
-            fits = (
-                inside.x0 <= box.x0 <= box.x1 <= inside.x1 + 60
-                and inside.y0 <= box.y0
-                and box.y1 <= inside.y1
-            )
+            across = inside.x0 <= box.x0 <= box.x1 <= inside.x1 + 60
+            fits = across and inside.y0 <= box.y0 <= box.y1 <= inside.y1
             if fits and not any(box.overlaps(other) for other in taken):
                 break
         if found is not None:
