@@ -109,7 +109,7 @@ def item_variance(
 
 @typed_calls
 def difference(first: Interval, second: Interval) -> Interval:
-    """First minus second, with an interval made of both (the method of variance estimates recovery).
+    """First minus second, with an interval recovered from those of both.
 
         low  = d - sqrt((m1 - low1)^2 + (high2 - m2)^2)
         high = d + sqrt((high1 - m1)^2 + (m2 - low2)^2)

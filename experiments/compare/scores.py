@@ -62,7 +62,7 @@ def spread(
 
 def scored(counts: np.ndarray, score: Score, options: Options) -> dict[str, Any]:
     """The score of a candidate's runs [r n c] with its interval over runs and items."""
-    items = counts.shape[1]
+    counts, items = counts.astype(float), counts.shape[1]
     variance = ranged_intervals.item_variance(counts, score) if items > 1 else 0.0
     values = score(counts.sum(axis=1)).tolist()
     ends = range_of(options.score)
@@ -82,7 +82,11 @@ def compare(
       options: how runs are scored.
     """
     is_error = options.score in scoring.ERRORS
-    stacked = {name: np.stack([run[test] for run in runs]) for name, runs in counts.items() if runs}
+    stacked = {
+        name: np.stack([run[test] for run in runs]).astype(float)
+        for name, runs in counts.items()
+        if runs
+    }
     own = {name: scored(x, score, options) for name, x in stacked.items()}
     order = sorted(own, key=lambda name: own[name]["mean"], reverse=not is_error)
     items = max((x.shape[1] for x in stacked.values()), default=0)
