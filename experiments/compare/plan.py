@@ -70,7 +70,8 @@ def make_plan(
     seconds = seconds_of_step(config, program) if match == "time" else None
     if comparison.varied and comparison.varied[0] in BATCHES and first is not None:
         name = comparison.varied[0]
-        changes |= _stretched(shared, first["flags"][name] / changes[name])
+        steps = comparison.values["steps"] * first["flags"][name] / changes[name]
+        changes |= _stretched(shared, steps)
     if match == "flops" and first is not None:
         changes |= _stretched(shared, first["flops"] / operations)
     if seconds is not None:
