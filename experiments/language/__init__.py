@@ -3,7 +3,7 @@
 from attention_jax.training import objectives
 from experiments.common import guesses, pairings, scoring, vocabularies
 from experiments.common.experiment import Experiment
-from experiments.language import config, evaluate, predict, serve
+from experiments.language import config, evaluate, page, predict, serve
 
 EXPERIMENT = Experiment(
     name="language",
@@ -28,5 +28,6 @@ EXPERIMENT = Experiment(
     measures=("accuracy",),
     why_not=pairings.look_back,
     predict=predict.predict,
+    page=page.PAGE,
     serve=serve.ServedLanguage,
 )
