@@ -30,6 +30,7 @@ class Panel {
     const before = reading.target.slice(0, -1);
     this.tokens = place === "encoder" || data.of === "text" ? [reading.source, reading.source]
       : [reading.target, place === "cross" ? reading.source : ["<bos>", ...before]];
+    this.counts = this.tokens.map(counted);
     this.seen = this.tokens.map(visible);
     this.hiddenCount = this.tokens[0].length + this.tokens[1].length
       - this.seen[0].length - this.seen[1].length;
