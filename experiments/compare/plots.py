@@ -60,7 +60,7 @@ def quality(found: dict[str, Any], theme: Theme) -> Figure | None:
         axes.set_xlim(0, 1.1 * max(x["high"] or x["mean"] for x in points.values()))
     at = {name: (x["mean"], test["scores"][name]["mean"]) for name, x in points.items()}
     direct_labels.name_points(axes, at, _colors(found, theme), theme=theme)
-    _note(figure, _marks(found, test), theme)
+    style.note(figure, _marks(found, test), theme=theme)
     return figure
 
 
@@ -82,7 +82,7 @@ def scores(found: dict[str, Any], theme: Theme) -> Figure | None:
         style.panel(axes, f"{name}: {SCORES[measure]}", theme=theme)
         _whole(axes, measure, upright=False)
         axes.set_ylim(-0.6, len(names) - 0.4)
-    _note(figure, f"{_marks(found, next(iter(tests.values())))}; ticks: runs", theme)
+    style.note(figure, f"{_marks(found, next(iter(tests.values())))}; ticks: runs", theme=theme)
     return figure
 
 
@@ -143,7 +143,9 @@ def curves(found: dict[str, Any], theme: Theme) -> Figure | None:
         _whole(axes, measure, upright=True)
         direct_labels.name_lines(axes, ends, _colors(found, theme), theme=theme)
     share = f"{100 * found['options']['confidence']:.4g} %"
-    _note(figure, f"Mark: mean of the runs at a validation; line: {share} interval", theme)
+    style.note(
+        figure, f"Mark: mean of the runs at a validation; line: {share} interval", theme=theme
+    )
     return figure
 
 
@@ -178,7 +180,7 @@ def costs(found: dict[str, Any], theme: Theme) -> Figure | None:
         axes.set_xlabel("tokens of a sentence")
         style.panel(axes, title, theme=theme)
         direct_labels.name_lines(axes, ends, _colors(found, theme), theme=theme)
-    _note(figure, "Mark: median call; line: from the lowest to the highest", theme)
+    style.note(figure, "Mark: median call; line: from the lowest to the highest", theme=theme)
     return figure
 
 
@@ -256,12 +258,6 @@ def _marks(found: dict[str, Any], test: dict[str, Any]) -> str:
     if not all(test["learned"].values()):
         parts.append("hollow: learned nothing")
     return "; ".join(parts)
-
-
-def _note(figure: Figure, text: str, theme: Theme) -> None:
-    """A line on the marks, below all panels."""
-    width = max(40, int(figure.get_figwidth() * 13))
-    figure.supxlabel(style.wrapped(text, width), fontsize=style.SMALL_POINTS, color=theme.ink)
 
 
 def _whole(axes: Axes, measure: str, *, upright: bool) -> None:

@@ -6,6 +6,7 @@ from os import PathLike
 import numpy as np
 from jaxtyping import Array, Float
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from attention_jax.analysis.plots import style
 from attention_jax.core import checks, plain_types
@@ -17,12 +18,12 @@ def alignment(
     frames: Float[np.ndarray | Array, "s f"],
     weights: Float[np.ndarray | Array, "l h t k"],
     tokens: Sequence[str],
-    path: str | PathLike[str],
+    path: str | PathLike[str] | None = None,
     *,
     frames_per_position: int,
     seconds_per_frame: float,
     title: str = "",
-) -> None:
+) -> Figure:
     """A spectrogram, and below it the attention of each token: mean of the heads, and sharpest.
 
     The first panel of weights is the mean over layers and heads; the second, where there are more
@@ -32,7 +33,7 @@ def alignment(
       frames: of the recording, without padding.
       weights: of each position in each token.
       tokens: what was written, downwards.
-      path: the file to write; its suffix names the format.
+      path: the file to write, whose suffix names the format; None for none.
       frames_per_position: how many frames a position stands for.
       seconds_per_frame: from one frame to the next.
       title: above all.
@@ -59,17 +60,25 @@ def alignment(
     extent = (0, seconds, 0, frames.shape[1])
     sound.imshow(frames.T, origin="lower", aspect="auto", cmap="magma", extent=extent)
     sound.set_ylabel("mel band", color=style.INK)
+    sound.set_title("spectrogram", loc="left", fontsize=style.TEXT_POINTS + 1, color=style.INK)
     end = positions * frames_per_position * seconds_per_frame
     for panel, (name, own) in zip(panels, shown, strict=True):
         panel.imshow(own, aspect="auto", cmap="Blues", vmin=0, extent=(0, end, len(tokens), 0))
-        panel.set_title(name, loc="left", fontsize=style.TEXT_POINTS + 1, color=style.INK)
+        told = f"{name}: 0 to {own.max():.2f}"
+        panel.set_title(told, loc="left", fontsize=style.TEXT_POINTS + 1, color=style.INK)
         _write_tokens(panel, tokens)
     panels[-1].set_xlabel("seconds", color=style.INK)
     sound.set_xlim(0, seconds)
     for panel in (sound, *panels):
         panel.tick_params(colors=style.FAINT, labelsize=style.TEXT_POINTS)
     style.headline(figure, title)
-    style.save(figure, path)
+    note = (
+        "Weights: white 0, dark blue the largest of the panel, which its title says; equal weights"
+    )
+    style.note(
+        figure, f"{note}: {1 / positions:.3f}. Spectrogram: log power, dark low, yellow high."
+    )
+    return style.saved(figure, path)
 
 
 @typed_calls

@@ -6,7 +6,8 @@
     style.legend(panels[0, 0])
     style.save(figure, "loss.png")
 
-Figures are Matplotlib's `Figure` itself, without pyplot: no window, no global state.
+Figures are Matplotlib's `Figure`, without pyplot: no window, no global state. As the last value of
+a notebook's cell they are drawn. Functions that draw take a path, or None, and return their figure.
 """
 
 import io
@@ -36,6 +37,13 @@ TITLE_POINTS, TEXT_POINTS, SMALL_POINTS = 11, 9, 8
 PIXELS_PER_INCH = 120
 
 Share = bool | Literal["row", "col"]
+
+
+class Drawing(Figure):
+    """A figure that a notebook draws where it is the last value of a cell."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
 
 
 class Theme(NamedTuple):
@@ -86,7 +94,7 @@ def figure(
     """
     plain_types.sizes(rows=rows, columns=columns)
     width, height = size or (4.6 * columns, 3.4 * rows)
-    made = Figure((width, height), facecolor=theme.ground, layout="constrained")
+    made = Drawing((width, height), facecolor=theme.ground, layout="constrained")
     shares: dict[str, Any] = {"sharex": share_x, "sharey": share_y}
     ratios: dict[str, Any] = {"height_ratios": heights, "width_ratios": widths}
     return made, made.subplots(rows, columns, squeeze=False, **shares, **ratios)
@@ -168,6 +176,21 @@ def wrapped(text: str, letters: int) -> str:
     return "\n".join(
         part for line in text.splitlines() for part in textwrap.wrap(line, letters) or [""]
     )
+
+
+@typed_calls
+def saved(figure: Figure, path: str | PathLike[str] | None) -> Figure:
+    """The figure, written where there is a path."""
+    if path is not None:
+        save(figure, path)
+    return figure
+
+
+@typed_calls
+def note(figure: Figure, text: str, *, theme: Theme = LIGHT) -> None:
+    """Write below all panels what their marks and colors mean, in as many lines as it takes."""
+    lines = wrapped(text, max(30, int(figure.get_figwidth() * 13)))
+    figure.supxlabel(lines, fontsize=SMALL_POINTS, color=theme.ink)
 
 
 @typed_calls

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from matplotlib.figure import Figure
 
 from attention_jax import variants
 from attention_jax.analysis.plots import style
@@ -141,11 +142,11 @@ def _is_uniform(found: dict[str, np.ndarray]) -> bool:
 
 
 @typed_calls
-def draw(found: Patterns, path: str | PathLike[str], *, title: str = "") -> None:
+def draw(found: Patterns, path: str | PathLike[str] | None = None, *, title: str = "") -> Figure:
     """Draw all heads: equal scores on the left, random ones on the right, a row for each mask.
 
     Args:
-      path: the file to write; its suffix names the format.
+      path: the file to write, whose suffix names the format; None for none.
     """
     heads = next(iter(found.weights.values())).shape[1]
     rows = len(found.weights)
@@ -167,9 +168,11 @@ def draw(found: Patterns, path: str | PathLike[str], *, title: str = "") -> None
                 panel.set_ylabel(f"{way}\nquery")
             for label in (panel.xaxis.label, panel.yaxis.label):
                 label.set(fontsize=style.SMALL_POINTS, color=style.INK)
-    note = f"{caption(found)}; each row relative to its largest weight"
-    style.headline(figure, f"{title}\n{note}".strip())
-    style.save(figure, path)
+    style.headline(figure, f"{title}\n{caption(found)}".strip())
+    style.note(
+        figure, "Full color: the largest weight of the row; blue above 0, orange below; gray: 0"
+    )
+    return style.saved(figure, path)
 
 
 @typed_calls
