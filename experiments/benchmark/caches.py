@@ -12,10 +12,10 @@ import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, NamedTuple
 
-from attention_jax import variants
-from attention_jax.analysis.cache_cost import LENGTHS, cache_cost
 from matplotlib.figure import Figure
 
+from attention_jax import variants
+from attention_jax.analysis.cache_cost import LENGTHS, cache_cost
 from attention_jax.analysis.plots import style
 from attention_jax.core.wording import one_line
 from attention_jax.variants._registry import origin

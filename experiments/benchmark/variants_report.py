@@ -1,7 +1,7 @@
 """Report of the variants benchmark: lines of a table, and figures that each ask one question.
 
-    python -m experiments.benchmark.variants_report --results=experiments/results/variants_speed.json \
-        --picture=experiments/results/variants_speed.png
+    python -m experiments.benchmark.variants_report --picture=experiments/results/variants_speed.png \
+        --results=experiments/results/variants_speed.json
 """
 
 from collections import Counter
@@ -200,18 +200,15 @@ def _columns(
 ) -> list[list[tuple[str, str | None]]]:
     """(family, variant) of each line, in two columns of about as many; None heads a family."""
     of = {row.case["variant"]: row.case["family"] for row in rows if found.get(row.case["variant"])}
-    parts = []
+    left: list[tuple[str, str | None]] = []
+    right: list[tuple[str, str | None]] = []
     for family in FAMILIES:
         own = [name for name in of if of[name] == family]
         own.sort(key=lambda name: found[name].get(BOTH, max(found[name].values())))
         if own:
-            parts.append([(family, None), *((family, name) for name in own)])
-    whole, left, used = sum(map(len, parts)), [], 0
-    while parts and (not left or used + len(parts[0]) / 2 <= whole / 2):
-        used += len(parts[0])
-        left += parts.pop(0)
-    right = [line for part in parts for line in part]
-    return [left, right] if right else [left]
+            shorter = left if len(left) <= len(right) else right
+            shorter += [(family, None), *((family, name) for name in own)]
+    return [column for column in (left, right) if column]
 
 
 class DrawConfig(NamedTuple):

@@ -18,7 +18,7 @@ Counts = Callable[[Sequence[str], Sequence[tuple[str, ...]]], np.ndarray]
 def of_classes(training: Int[np.ndarray, " n"], tests: dict[str, np.ndarray]) -> Guess:
     """Right and count of each item, where the class that is most frequent in training is told."""
     values, counts = np.unique(training, return_counts=True)
-    answer = values[counts.argmax()]
+    answer = values[int(np.argmax(counts))]
     return {name: of_hits(labels == answer) for name, labels in tests.items()}
 
 
@@ -31,7 +31,7 @@ def of_texts(
     targets: Sequence[str],
     tests: dict[str, Sequence[tuple[str, ...]]],
     counts: Counts,
-    score: Callable[[np.ndarray], float],
+    score: Callable[[np.ndarray], object],
     *,
     is_error: bool = False,
 ) -> Guess:
@@ -50,5 +50,5 @@ def of_texts(
         drawn = np.random.default_rng(_STRANGERS).integers(len(targets), size=len(references))
         answers = [[always] * len(references), [targets[i] for i in drawn]]
         both = [counts(own, references) for own in answers]
-        found[name] = best(both, key=lambda own: float(score(own.sum(axis=0))))
+        found[name] = best(both, key=lambda own: float(np.asarray(score(own.sum(axis=0)))))
     return found

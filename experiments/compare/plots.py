@@ -36,9 +36,9 @@ Drawing = Callable[[dict[str, Any], Theme], Figure | None]
 
 def quality(found: dict[str, Any], theme: Theme) -> Figure | None:
     """Quality of each candidate on the first test against what its training cost."""
-    test = next(iter(found["tests"].values()), None)
-    points = {name: _spent(found, name) for name in verdict.order(found)} if test else {}
-    points = {name: x for name, x in points.items() if x is not None and name in test["scores"]}
+    test = next(iter(found["tests"].values()), {"scores": {}})
+    spent_by = {name: _spent(found, name) for name in verdict.order(found)}
+    points = {name: x for name, x in spent_by.items() if x is not None and name in test["scores"]}
     if not points:
         return None
     figure, (axes,) = _figure(1, theme, width=8.2, height=4.4)

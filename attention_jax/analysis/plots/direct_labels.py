@@ -95,7 +95,8 @@ def name_points(
 ) -> None:
     """Write each name beside its point, where it covers no other name, no point and no edge."""
     _laid_out(axes)
-    taken = [_around(axes.transData.transform(point), 5.0) for point in at.values()]
+    middles = [axes.transData.transform(point) for point in at.values()]
+    taken = [_around((float(x), float(y)), 5.0) for x, y in middles]
     inside = axes.get_window_extent()
     for name, point in at.items():
         found = None

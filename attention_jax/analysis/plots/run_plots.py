@@ -52,8 +52,8 @@ def attention_heatmap(
 ) -> Figure:
     """Heatmaps of attention weights, target tokens by source tokens, a panel for each head.
 
-    Rows of panels are layers and columns are heads; all share one color scale, from 0 to 1, on which
-    equal weights are marked. Where a weight is below 0 or above 1 the scale goes as far.
+    Rows of panels are layers and columns are heads; all share one color scale, from 0 to 1, on
+    which equal weights are marked. Where a weight is below 0 or above 1 the scale goes as far.
     The word marks `▁` and `Ġ` of subword tokenizers are left out; a token that is only a space
     shows as `␣`.
 

@@ -46,8 +46,8 @@ def explanation(value: Explanation, *, b: int = 0, h: int = 0) -> Figure:
     style.headline(figure, f"sequence {b}, head {h}")
     style.note(
         figure,
-        "Gray: hidden. Weights and visible: white 0, dark blue the largest; scores and output: blue "
-        "below 0, red above, as far as the largest.",
+        "Gray: hidden. Weights and visible: white 0, dark blue the largest; scores and output: "
+        "blue below 0, red above, as far as the largest.",
     )
     return figure
 
