@@ -1,6 +1,6 @@
 """Report of the variants benchmark: lines of a table, and figures that each ask one question.
 
-    python -m experiments.benchmark.variants_report --picture=experiments/results/variants_speed.png \
+    python -m experiments.benchmark.variants_report --picture=variants.png \
         --results=experiments/results/variants_speed.json
 """
 
