@@ -5,13 +5,15 @@ python -m experiments.visualize --run=... --file=sentences.txt --output=sentence
 python -m experiments.visualize --run=runs/a --other_run=runs/b --text="the queen sleeps."
 python -m experiments.visualize --run=runs/digits-transformer-scaled_dot --examples=6
 python -m experiments.visualize --run=runs/tones-rnn-additive --file=recording.wav
+python -m experiments.visualize --run=runs/tiny_shakespeare-transformer-scaled_dot --text="ROMEO:"
 python -m experiments.visualize --pretrained=opus-mt-en-de --text="The queen sleeps."
 python -m experiments.visualize --live --run=runs/spanish-transformer-scaled_dot
 
 It opens by a double click: every layer and head, the weights of each token, and the alternatives
 of the beam with their scores; two runs of one vocabulary stand side by side. Of a run of
 experiments.images it shows patches of images and the most probable classes, of one of
-experiments.speech moments of a spectrogram: those of the test, or what --file names.
+experiments.speech moments of a spectrogram: those of the test, or what --file names; of one of
+experiments.language the attention within a text, and the tokens that may come next.
 
 With --live the model itself computes in the page: sentences are typed there, heads switched off,
 weights dragged, and every number of a step is shown.

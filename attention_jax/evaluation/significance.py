@@ -76,7 +76,7 @@ def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Inter
         raise ValueError("`values` must hold at least one number; got none.")
     if not all(isinstance(x, Real) and math.isfinite(x) for x in values):
         raise ValueError(f"`values` must be finite numbers; got {list(values)}. Leave others out.")
-    _check_share(confidence)
+    check_share(confidence)
     mean, count = math.fsum(values) / len(values), len(values)
     if count == 1:
         return Interval(mean, None, None, 1)
@@ -129,7 +129,7 @@ def paired_bootstrap(
 
     Reference: Koehn 2004, aclanthology.org/W04-3250; Post 2018, arXiv:1804.08771.
     """
-    _check_share(confidence)
+    check_share(confidence)
     checks.positive("resamples", resamples)
     checks.natural("seed", seed)
     checks.shape("first", first, "r n c")
@@ -183,6 +183,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _check_share(confidence: float) -> None:
+def check_share(confidence: float) -> None:
+    """Refuses a confidence that is no share."""
     if not 0 < confidence < 1:
         raise ValueError(f"`confidence` must lie in (0, 1); got {confidence}. Use 0.95.")

@@ -5,6 +5,7 @@ from os import PathLike
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from attention_jax.analysis.plots import style
 from experiments.benchmark.attention import SIDES
@@ -136,7 +137,7 @@ def _accuracy(rows: list[Row]) -> dict[str, Any]:
     return found
 
 
-def plot(rows: list[Row], path: str | PathLike[str]) -> None:
+def plot(rows: list[Row], path: str | PathLike[str] | None = None) -> Figure:
     """Draws torch's time over ours against the length, a panel for each direction and dtype.
 
     A line is a case, beside the fastest that torch has for it; above 1 ours is faster.
@@ -166,7 +167,7 @@ def plot(rows: list[Row], path: str | PathLike[str]) -> None:
         names = [name for name in GRID if name in drawn]
         marks = [drawn[name] for name in names]
         figure.legend(marks, names, loc="outside right upper", frameon=False, fontsize=9)
-    style.save(figure, path)
+    return style.saved(figure, path)
 
 
 def _draw(axes: Axes, rows: list[Row]) -> None:

@@ -12,6 +12,8 @@ import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, NamedTuple
 
+from matplotlib.figure import Figure
+
 from attention_jax import variants
 from attention_jax.analysis.cache_cost import LENGTHS, cache_cost
 from attention_jax.analysis.plots import style
@@ -106,7 +108,7 @@ def _line(kind: tuple[str, Sizes], names: list[str], lengths: list[int]) -> Sequ
     return (title, *(of.get(n, "-") for n in lengths), f"{sizes[-1][2]:,}")
 
 
-def plot(found: Iterable[Row], path: str) -> None:
+def plot(found: Iterable[Row], path: str | None = None) -> Figure:
     """Draws bytes against the length, a line for those that hold as much.
 
     Args:
@@ -133,7 +135,7 @@ def plot(found: Iterable[Row], path: str) -> None:
     style.panel(axes, "cache of one layer, 8 heads of width 64 in float32, MiB")
     style.legend(axes)
     axes.get_legend().set(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    style.save(figure, path)
+    return style.saved(figure, path)
 
 
 def _label(names: list[str]) -> str:

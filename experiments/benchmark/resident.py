@@ -18,6 +18,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import Annotated, Any, NamedTuple
 
+from matplotlib.figure import Figure
+
 from attention_jax.analysis.plots import style
 from experiments.benchmark import rows
 from experiments.benchmark.resident_training import SIZES
@@ -132,7 +134,7 @@ def _of_side(turns: list[Facts]) -> dict[str, Any]:
     }
 
 
-def plot(measured: Iterable[Row], path: str) -> None:
+def plot(measured: Iterable[Row], path: str | None = None) -> Figure:
     """Draws resident memory against steps, a panel for each size.
 
     Args:
@@ -157,7 +159,7 @@ def plot(measured: Iterable[Row], path: str) -> None:
         axes.set_xlabel("steps")
         style.panel(axes, f"{size}: resident memory, MiB")
     style.legend(panels[0, 0])
-    style.save(figure, path)
+    return style.saved(figure, path)
 
 
 if __name__ == "__main__":

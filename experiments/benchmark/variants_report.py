@@ -1,36 +1,28 @@
-"""Report of the variants benchmark: lines of a table, and a figure."""
+"""Report of the variants benchmark: lines of a table, and figures that each ask one question.
 
+    python -m experiments.benchmark.variants_report --picture=variants.png \
+        --results=experiments/results/variants_speed.json
+"""
+
+from collections import Counter
+from collections.abc import Callable
 from os import PathLike
+from pathlib import Path
 from typing import NamedTuple
 
-from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator
+from matplotlib.figure import Figure
 
 from attention_jax.analysis.plots import style
 from attention_jax.analysis.variant_support import FAMILIES
-from experiments.benchmark.attention_cases import BOTH, FORWARD
+from experiments.benchmark import rows as files
+from experiments.benchmark.attention_cases import BOTH
 from experiments.benchmark.rows import Row
 from experiments.benchmark.variants import growth
+from experiments.common import flags
+from experiments.common.config import DeviceFlags
 
 _COLORS = dict(zip(FAMILIES, style.COLORS, strict=False))
-_OTHERS = "#dcdcdc"  # lines of other families
-
-
-class Kind(NamedTuple):
-    """A column of panels."""
-
-    title: str
-    direction: str
-    measure: str  # a field of Row
-    scale: float
-    unit: str
-
-
-_PANELS = (
-    Kind("forward", FORWARD, "ours_ms", 1, "ms"),
-    Kind("forward and backward", BOTH, "ours_ms", 1, "ms"),
-    Kind("memory, forward and backward", BOTH, "temporary_bytes", 1e-6, "MB"),
-)
+_ROW_INCHES = 0.165
 
 
 def header(lengths: tuple[int, ...]) -> str:
@@ -66,120 +58,181 @@ def _cell(row: Row) -> str:
     return f"{row.ours_ms:,.1f} / {row.temporary_bytes / 1e6:,.1f}"
 
 
-def plot(rows: list[Row], path: str | PathLike[str]) -> None:
-    """Draws time and memory against the length: a row of panels for each family of variants.
-
-    The lines of the family are named where they end; those of the others are gray behind them.
+def plot(rows: list[Row], path: str | PathLike[str]) -> dict[str, Figure]:
+    """Draws a figure for each question: how long, how it grows, and how much memory.
 
     Args:
       rows: all that were measured.
-      path: the file to write; its suffix names the format.
+      path: of a file, as variants.png: variants_time.png, variants_growth.png and
+        variants_memory.png stand beside it.
+
+    Returns:
+      The figures by the end of their name.
     """
-    families = [family for family in FAMILIES if any(row.case["family"] == family for row in rows)]
-    counts = [
-        len({row.case["variant"] for row in rows if row.case["family"] == x}) for x in families
-    ]
-    heights = [max(2.4, 0.5 + 0.135 * count) for count in counts]
-    figure, panels = style.figure(
-        len(families),
-        len(_PANELS),
-        size=(17.0, 0.9 + sum(heights) + 0.5 * len(heights)),
-        share_x=True,
-        share_y="col",
-        heights=heights,
-    )
-    for family, row in zip(families, panels, strict=True):
-        for kind, axes in zip(_PANELS, row, strict=True):
-            _draw(axes, rows, family, kind)
-    for axes in panels[-1]:
-        axes.set_xlabel("length of the sequence")
-    figure.draw_without_rendering()  # names are placed by where panels are
-    for family, row in zip(families, panels, strict=True):
-        for kind, axes in zip(_PANELS, row, strict=True):
-            own = {x.case["variant"] for x in rows if x.case["family"] == family}
-            lines = _lines(rows, kind)
-            _name(axes, {name: points for name, points in lines.items() if name in own}, family)
-    style.save(figure, path)
+    whole = Path(path)
+    figures = {name: draw(rows) for name, draw in QUESTIONS.items()}
+    for name, figure in figures.items():
+        style.save(figure, whole.with_name(f"{whole.stem}_{name}{whole.suffix}"))
+    return figures
 
 
-def _lines(rows: list[Row], kind: Kind) -> dict[str, list[tuple[int, float]]]:
-    """Variant -> its points."""
-    found: dict[str, list[tuple[int, float]]] = {}
-    for row in sorted(rows, key=lambda row: row.case["length"]):
-        value = getattr(row, kind.measure)
-        if row.case["direction"] == kind.direction and row.ours_ms and value:
-            point = (row.case["length"], value * kind.scale)
-            found.setdefault(row.case["variant"], []).append(point)
+def time(rows: list[Row]) -> Figure:
+    """How long a call takes at the length that most variants were measured at."""
+    length = _usual_length(rows)
+    found = {
+        name: {direction: row.ours_ms for direction, row in own.items() if row.ours_ms}
+        for name, own in _at(rows, length).items()
+    }
+    title = f"How long does a call take at {length:,} positions? Milliseconds"
+    note = "Hollow: forward; full: forward and backward. In each family, the fastest first."
+    return _dots(rows, found, title, f"{note} {_missing(rows, found)}", is_log=True)
+
+
+def memory(rows: list[Row]) -> Figure:
+    """How much temporary memory a call needs at the length that most were measured at."""
+    length = _usual_length(rows)
+    found = {
+        name: {
+            direction: row.temporary_bytes / 1e6
+            for direction, row in own.items()
+            if row.ours_ms and row.temporary_bytes
+        }
+        for name, own in _at(rows, length).items()
+    }
+    title = f"How much memory does a call need at {length:,} positions? Temporary MB"
+    note = "Hollow: forward; full: forward and backward. In each family, the least first."
+    return _dots(rows, found, title, f"{note} {_missing(rows, found)}", is_log=True)
+
+
+def grows(rows: list[Row]) -> Figure:
+    """How the time of a call grows with the length, as an exponent."""
+    exponents = growth(rows)
+    found = {
+        name: {d: x["seconds"] for d, x in own.items() if x["seconds"] is not None}
+        for name, own in exponents.items()
+    }
+    title = "How does time grow with the length? Exponent: 1 in proportion, 2 with its square"
+    note = "Hollow: forward; full: forward and backward. In each family, the slowest growth first."
+    return _dots(rows, found, title, f"{note} {_missing(rows, found)}", marks=(1.0, 2.0))
+
+
+QUESTIONS: dict[str, Callable[[list[Row]], Figure]] = {
+    "time": time,
+    "growth": grows,
+    "memory": memory,
+}
+
+
+def _usual_length(rows: list[Row]) -> int:
+    """The longest of the lengths at which nine in ten of the calls were measured."""
+    counts = Counter(row.case["length"] for row in rows if row.ours_ms)
+    return max(length for length in counts if counts[length] >= 0.9 * max(counts.values()))
+
+
+def _at(rows: list[Row], length: int) -> dict[str, dict[str, Row]]:
+    """Variant -> direction -> its row at a length."""
+    found: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        if row.case["length"] == length:
+            found.setdefault(row.case["variant"], {})[row.case["direction"]] = row
     return found
 
 
-def _draw(axes: Axes, rows: list[Row], family: str, kind: Kind) -> None:
-    of = {row.case["variant"]: row.case["family"] for row in rows}
-    for name, points in _lines(rows, kind).items():
-        own = of[name] == family
-        axes.plot(
-            *zip(*points, strict=True),
-            color=_COLORS[family] if own else _OTHERS,
-            linewidth=1.3 if own else 0.7,
-            marker="o" if own else "",
-            markersize=2.5,
-            zorder=3 if own else 2,
-        )
-    style.length_axis(axes, sorted({row.case["length"] for row in rows}))
-    style.log_axis(axes)
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.tick_params(labelbottom=True, labelleft=True)
-    style.panel(axes, f"{family}: {kind.title}, {kind.unit}")
+def _missing(rows: list[Row], found: dict[str, dict[str, float]]) -> str:
+    """The variants that have no mark, in words."""
+    names = dict.fromkeys(row.case["variant"] for row in rows)
+    lost = [name for name in names if not found.get(name)]
+    return f"Not measured: {', '.join(lost)}." if lost else ""
 
 
-def _name(axes: Axes, lines: dict[str, list[tuple[int, float]]], family: str) -> None:
-    """Names to the right of the axes, in the order of the lines' ends, each tied to its own."""
-    ends = sorted(((points[-1], name) for name, points in lines.items()), key=lambda x: x[0][1])
-    to_axes = axes.transData + axes.transAxes.inverted()
-    heights = [float(to_axes.transform(point)[1]) for point, _ in ends]
-    # Of a line of text in parts of the axes.
-    step = 7.6 / (axes.get_window_extent().height * 72 / axes.figure.dpi)
-    for (point, name), height in zip(ends, _spread(heights, step), strict=True):
-        axes.annotate(
-            name,
-            xy=point,
-            xytext=(1.04, height),
-            textcoords="axes fraction",
-            fontsize=6.5,
-            color=style.INK,
-            va="center",
-            annotation_clip=False,
-            arrowprops={
-                "arrowstyle": "-",
-                "color": _COLORS[family],
-                "linewidth": 0.5,
-                "alpha": 0.6,
-                "shrinkA": 0,
-                "shrinkB": 0,
-                "relpos": (0, 0.5),
-            },
-        )
+def _dots(
+    rows: list[Row],
+    found: dict[str, dict[str, float]],
+    title: str,
+    note: str,
+    *,
+    is_log: bool = False,
+    marks: tuple[float, ...] = (),
+) -> Figure:
+    """A row of two dots for each variant, in two columns of families.
+
+    Args:
+      rows: all that were measured, for the families.
+      found: variant -> direction -> value.
+      title: the question, with the unit.
+      note: what the marks mean.
+      is_log: the axis is logarithmic.
+      marks: values at which a line stands.
+    """
+    columns = _columns(rows, found)
+    size = 11.0, 1.6 + _ROW_INCHES * max(len(column) for column in columns)
+    figure, panels = style.figure(1, len(columns), size=size, share_x=True)
+    for axes, column in zip(panels[0], columns, strict=True):
+        for at, (family, name) in enumerate(column):
+            for direction, value in sorted(found.get(name, {}).items()):
+                color = _COLORS[family]
+                fill = color if direction == BOTH else "white"
+                axes.plot(value, at, "o", color=color, markerfacecolor=fill, markersize=4.5)
+        labels = [family if name is None else f"{name}  " for family, name in column]
+        axes.set_yticks(range(len(column)), labels)
+        if is_log:
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.10g}")
+        for value in marks:
+            axes.axvline(value, color=style.FAINT, linestyle="--", linewidth=1)
+        style.panel(axes)
+        for label, (family, name) in zip(axes.get_yticklabels(), column, strict=True):
+            is_head = name is None
+            label.set(
+                color=_COLORS[family] if is_head else style.INK,
+                fontweight="bold" if is_head else "normal",
+                fontsize=style.TEXT_POINTS if is_head else 7,
+            )
+        axes.tick_params(axis="y", length=0)
+        axes.set_ylim(max(map(len, columns)) - 0.4, -0.6)
+    style.headline(figure, title)
+    style.note(figure, note)
+    return figure
 
 
-def _spread(heights: list[float], step: float) -> list[float]:
-    """Ascending heights, moved apart to at least `step`, near where they were, and below 1."""
-    groups = [[height] for height in heights]
-    at = list(heights)
-    while True:
-        close = (
-            n
-            for n in range(len(at) - 1)
-            if at[n + 1] - at[n] < step * (len(groups[n]) + len(groups[n + 1])) / 2
-        )
-        first = next(close, None)
-        if first is None:
-            break
-        groups[first] += groups.pop(first + 1)
-        at.pop(first + 1)
-        at[first] = sum(groups[first]) / len(groups[first])
-    spread = [
-        center + step * (place - (len(group) - 1) / 2)
-        for group, center in zip(groups, at, strict=True)
-        for place in range(len(group))
-    ]
-    return [min(x, 1 - step * (len(spread) - 1 - n)) for n, x in enumerate(spread)]
+def _columns(
+    rows: list[Row], found: dict[str, dict[str, float]]
+) -> list[list[tuple[str, str | None]]]:
+    """(family, variant) of each line, in two columns of about as many; None heads a family."""
+    of = {row.case["variant"]: row.case["family"] for row in rows if found.get(row.case["variant"])}
+    left: list[tuple[str, str | None]] = []
+    right: list[tuple[str, str | None]] = []
+    for family in FAMILIES:
+        own = [name for name in of if of[name] == family]
+        own.sort(key=lambda name: found[name].get(BOTH, max(found[name].values())))
+        if own:
+            shorter = left if len(left) <= len(right) else right
+            shorter += [(family, None), *((family, name) for name in own)]
+    return [column for column in (left, right) if column]
+
+
+class DrawConfig(NamedTuple):
+    """Figures of results that were measured before.
+
+    Attributes:
+      results: file of the results.
+      picture: the figures stand beside it, with _time, _growth and _memory in their names.
+    """
+
+    results: str | None = None
+    picture: str = "variants.png"
+
+
+def main() -> None:
+    """Draws the figures of a file."""
+    own = flags.config_from_flags(DrawConfig())
+    if own.results is None:
+        raise ValueError("`--results` must name a file of the suite variants; got none.")
+    found = files.read(own.results)
+    if found.suite != "variants":
+        raise ValueError(f"`--results` must be of the suite variants; got {found.suite}.")
+    plot(list(found.rows), own.picture)
+
+
+if __name__ == "__main__":
+    flags.launch(main, DrawConfig(), DeviceFlags())

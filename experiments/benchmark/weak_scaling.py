@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, NamedTuple
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from attention_jax.analysis.plots import style
 from attention_jax.parallel.mesh import AXES, MeshShape
@@ -166,7 +167,7 @@ def _mb(size: float) -> str:
     return f"{size / 1e6:,.1f}"
 
 
-def plot(results: Results, path: str) -> None:
+def plot(results: Results, path: str | None = None) -> Figure:
     """Draws products, bytes sent and memory against devices, an axis of the mesh in each column.
 
     Args:
@@ -185,7 +186,7 @@ def plot(results: Results, path: str) -> None:
         panels[2, column].set_xlabel("devices")
     for row in panels:
         style.legend(row[0])
-    style.save(figure, path)
+    return style.saved(figure, path)
 
 
 Series = dict[str, list[float]]

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.common.guesses import Guess
+
 Counts = dict[str, np.ndarray]  # test -> [n c], what each item adds to a score
 # Of these less is better.
 ERRORS = ("wer", "cer")
@@ -21,17 +23,19 @@ class Scorer(NamedTuple):
       score: `(measure, sums [*n c]) -> scores [*n]`, in percent or points of BLEU.
       lengths: `(folder of a run) -> ` lengths of all items of each test, and the longest of
         training; None where items have none.
+      guess: `(measure) -> Counts` of the best guess that never reads its input.
     """
 
     task: str
     counts: Callable[[Path, str], Counts]
     score: Callable[[str, np.ndarray], Any]
     lengths: Callable[[Path], tuple[dict[str, np.ndarray], int] | None]
+    guess: Callable[[str], Guess]
 
 
-def of_outcomes(task: str) -> Scorer:
+def of_outcomes(task: str, guess: Callable[[str], Guess]) -> Scorer:
     """Scores from outcomes.json, which holds a numerator and a denominator of each item."""
-    return Scorer(task, _outcomes, _percent, _tested_lengths)
+    return Scorer(task, _outcomes, _percent, _tested_lengths, guess)
 
 
 def _outcomes(folder: Path, measure: str) -> Counts:

@@ -5,11 +5,14 @@ r"""Compares models and attentions on one task, over several seeds, with equal b
         --attentions=scaled_dot,additive,none --match=parameters --folder=runs/mine
     python -m experiments.compare --experiment=images --models=transformer,gru:none,cnn
     python -m experiments.compare --attentions="scaled_dot,sliding_window(size=8),mine.py"
+    python -m experiments.compare --task=reverse --vary=dropout=0,0.1,0.3
+    python -m experiments.compare --leaderboard=runs
 
 Every run is one of `--experiment`, in a folder of its own. The same call goes on where it was
 stopped, trains only what is missing, and draws anew: report.html, report.json, figures.
 """
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +23,7 @@ from experiments.common.config import DeviceFlags
 from experiments.common.experiment import find
 from experiments.compare import (
     launch_local,
+    leaderboard,
     plan_file,
     report,
     results,
@@ -29,7 +33,7 @@ from experiments.compare import (
 )
 from experiments.compare.candidates import Candidate, candidates
 from experiments.compare.config import CompareConfig, Comparison, check
-from experiments.compare.plan import Program, make_plan
+from experiments.compare.plan import Program, configured, make_plan
 from experiments.compare.plan_file import Plans
 from experiments.compare.runs import Run, all_runs
 
@@ -41,9 +45,12 @@ def main(arguments: Sequence[str]) -> None:
     shared, given = flags.parse(experiment.config, arguments, beside=(CompareConfig(),))
     if shared.run.list:
         return print(experiment.listing())
+    if own.leaderboard is not None:
+        return write_leaderboard(own.leaderboard, given)
     comparison = Comparison(own, experiment, shared)
     check(comparison, given)
-    found = compare(comparison)
+    command = shlex.join(["python", "-m", "experiments.compare", *arguments])
+    found = compare(comparison, command)
     print(summary.table(found))
     print(f"\nreport: {comparison.folder}/report.html, numbers: {comparison.folder}/report.json")
     failed = [run["name"] for run in found["runs"] if run["status"] != "done"]
@@ -56,8 +63,25 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit(f"error: {counted} failed {first}. Rerun the same command to retry.")
 
 
-def compare(comparison: Comparison) -> dict[str, Any]:
+def write_leaderboard(text: str, given: frozenset[str]) -> None:
+    """Writes the page of all comparisons under a folder.
+
+    Raises:
+      ValueError: other flags are given, which would do nothing, or there is no comparison.
+    """
+    others = sorted(given - {"leaderboard", "platform", "compile_cache"})
+    if others:
+        raise ValueError(f"`--leaderboard` goes alone; got --{others[0]} too. Leave it out.")
+    path, comparisons = leaderboard.write(Path(text))
+    print(f"{path}: {comparisons} comparisons")
+
+
+def compare(comparison: Comparison, command: str = "") -> dict[str, Any]:
     """Carries a comparison out, writes its report, and returns the report's numbers.
+
+    Args:
+      comparison: what is compared.
+      command: by which it was asked for; the report keeps it.
 
     Raises:
       ValueError: what is to be compared does not go together, or the folder is another's.
@@ -83,6 +107,7 @@ def compare(comparison: Comparison) -> dict[str, Any]:
         same_data.check(comparison, runs, contents)
         options = results.options(comparison)
         found = results.collect(runs, plans, left_out, scorer, folder, options)
+        found = {"command": command, **found}
         report.write(found, folder)
     return found
 
@@ -113,8 +138,11 @@ def make_plans(
     if not missing:
         return plans
     experiment = comparison.experiment
-    program = Program(experiment, known, experiment.batches(comparison.shared, data, known))
-    for candidate in missing:
+    for number, candidate in enumerate(missing, 1):
+        print(f"planning {candidate.name}, {number} of {len(missing)} ...", flush=True)
+        # A flag that is varied may be one of batches.
+        shared = configured(comparison.shared, candidate.flags)
+        program = Program(experiment, known, experiment.batches(shared, data, known))
         first = plans.get(compared[0].name)
         plans[candidate.name] = make_plan(comparison, candidate, first, program)
         plan_file.save(comparison, plans)

@@ -1,5 +1,6 @@
 """Candidates of a comparison: models with attentions, as flags name them."""
 
+import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -43,9 +44,10 @@ def candidates(comparison: Comparison) -> tuple[list[Candidate], list[LeftOut]]:
         if reason:
             left.append(LeftOut(name, reason))
             continue
-        candidate = Candidate(name, _flags(comparison, model, attention))
-        if found.setdefault(name, candidate) != candidate:
-            raise ValueError(f"`--attentions` must differ in name; two of them are {name}.")
+        own = Candidate(name, _flags(comparison, model, attention))
+        for candidate in _varied(comparison, own):
+            if found.setdefault(candidate.name, candidate) != candidate:
+                raise ValueError(f"`--attentions` must differ in name; two of them are {name}.")
     if not found:
         because = f" {left[0].reason}" if left else ""
         raise ValueError(f"`--models` and `--attentions` leave nothing to compare.{because}")
@@ -83,11 +85,31 @@ def _flags(comparison: Comparison, model: str, attention: str) -> dict[str, Any]
         name, equals, text = item.partition("=")
         if not equals or name not in known or name in (*own, *OF_CANDIDATES, "seed"):
             raise ValueError(f"`--{kind}_option` must be flag=value, of a flag; got {item!r}.")
-        try:
-            changed, _ = flags.parse(comparison.shared, [f"--{name}={text}"])
-        except Error as error:
-            raise ValueError(
-                f"`--{kind}_option={item}` is no value of its flag: {error}."
-            ) from None
-        own[name] = flags.values(changed)[name]
+        own[name] = _value(comparison, name, text, asked=f"--{kind}_option={item}")
     return own
+
+
+def _varied(comparison: Comparison, candidate: Candidate) -> Iterable[Candidate]:
+    """The candidate with each value of `--vary`; itself where nothing is varied."""
+    if comparison.varied is None:
+        yield candidate
+        return
+    name, values = comparison.varied
+    if name in candidate.flags:
+        raise ValueError(
+            f"`--vary={name}` is already --{name}={candidate.flags[name]} of {candidate.name}. "
+            "Vary another flag, or leave the model or its option out."
+        )
+    for text in values:
+        value = _value(comparison, name, text, asked=f"--vary={name}={text}")
+        told = re.sub(r"[^\w.+-]+", "_", text).strip("_")
+        yield Candidate(f"{candidate.name}-{name}_{told}", candidate.flags | {name: value})
+
+
+def _value(comparison: Comparison, name: str, text: str, *, asked: str) -> Any:
+    """The value of a flag that a text says."""
+    try:
+        changed, _ = flags.parse(comparison.shared, [f"--{name}={text}"])
+    except Error as error:
+        raise ValueError(f"`{asked}` is no value of its flag: {error}.") from None
+    return flags.values(changed)[name]

@@ -14,6 +14,9 @@ Match = Literal["parameters", "flops", "time", "steps"]
 # Flags of one candidate, and of one run.
 OF_CANDIDATES = ("model", "attention", "attention_file", "cell", "encoder", "decoder", "init_from")
 OF_RUNS = ("run", "resume", "overwrite")
+# Flags that say how much is learned from in a step: steps change so that all learn from as much.
+BATCHES = ("tokens_per_batch", "images_per_batch", "windows", "rows", "frames_per_batch")
+BATCHES += ("accumulate",)
 # Where things are: they may be elsewhere when a comparison goes on.
 PLACES = ("compile_cache", "data_dir")
 
@@ -28,16 +31,20 @@ class CompareConfig(NamedTuple):
       models: some of transformer, gru, lstm, of images also cnn, of translation also gru_heads
         (with 4), gru_self_attention (above its encoder, with 4 heads), and transformer_ssru or
         another linear recurrence in the decoder; each with each of --attentions.
-        One such as gru:none, with an attention, stands as it is.
+        One such as gru:none, with an attention, stands as it is. Default: transformer,gru, and
+        transformer alone with --vary.
       attentions: attentions by name, with options, as "sliding_window(size=64)", or from a file,
         as "mine.py:manhattan(p=2)"; for RNNs also none. Default: that of the model.
+      vary: a flag and its values, as dropout=0,0.1,0.3: each is a candidate, with all else held and
+        the same data. A flag of batches, such as tokens_per_batch, changes the number of steps so
+        that all learn from as much.
       transformer_option: a flag of Transformers alone, as name=value.
       rnn_option: a flag of RNNs alone, as name=value.
       cnn_option: a flag of CNNs alone, as name=value.
       seeds: runs of each, with seeds --seed, --seed + 1, ...
       match: what all have alike. parameters chooses widths; flops chooses steps, by the compiler's
         count; time gives each --max_seconds; steps changes nothing. The first of --models sets the
-        measure.
+        measure. Default: parameters, and steps with --vary.
       learning_rates: tried by each with the first seed; the best by validation loss is kept.
         Default: --learning_rate alone.
       score: the score that is compared: exact_match or bleu of translations, wer, cer or accuracy
@@ -54,17 +61,19 @@ class CompareConfig(NamedTuple):
         use all of them.
       processes_per_run: processes of each run, which share its cores and GPUs alike and train on
         one --mesh; on Ray they may be on several machines.
+      leaderboard: only write leaderboard.html in this folder: a page of all comparisons under it.
     """
 
     experiment: Annotated[str, Flag(choices=names())] = "translation"
     folder: str | None = None
-    models: str = "transformer,gru"
+    models: str | None = None
     attentions: str = ""
+    vary: str | None = None
     transformer_option: tuple[str, ...] = ()
     rnn_option: tuple[str, ...] = ()
     cnn_option: tuple[str, ...] = ()
     seeds: Annotated[int, Flag(low=1, high=1000)] = 3
-    match: Match = "parameters"
+    match: Match | None = None
     learning_rates: Annotated[tuple[str, ...], Flag(listed=True)] = ()
     score: str | None = None
     confidence: Annotated[float, Flag(low=0.5, high=0.999)] = 0.95
@@ -75,6 +84,7 @@ class CompareConfig(NamedTuple):
     cores_per_run: Annotated[int, Flag(low=1)] = 1
     gpus_per_run: Annotated[float, Flag(low=0.0)] = 0.0
     processes_per_run: Annotated[int, Flag(low=1)] = 1
+    leaderboard: str | None = None
 
     @property
     def options(self) -> dict[str, tuple[str, ...]]:
@@ -102,12 +112,36 @@ class Comparison(NamedTuple):
     @property
     def models(self) -> list[str]:
         """The items of `--models`."""
-        return variants.split(self.own.models)
+        default = "transformer" if self.own.vary else "transformer,gru"
+        return variants.split(default if self.own.models is None else self.own.models)
 
     @property
     def attentions(self) -> list[str]:
         """The items of `--attentions`."""
         return variants.split(self.own.attentions)
+
+    @property
+    def match(self) -> Match:
+        """What all candidates have alike."""
+        return self.own.match or ("steps" if self.own.vary else "parameters")
+
+    @property
+    def varied(self) -> tuple[str, list[str]] | None:
+        """The flag of `--vary` and its values as they are written; None without.
+
+        Raises:
+          ValueError: there are not two values of one flag.
+        """
+        if self.own.vary is None:
+            return None
+        name, equals, text = self.own.vary.partition("=")
+        values = variants.split(text)
+        if not equals or len(values) < 2 or len(set(values)) < len(values):
+            raise ValueError(
+                "`--vary` must be a flag and two values of it or more, as dropout=0,0.1; got "
+                f"{self.own.vary!r}."
+            )
+        return name, values
 
     @property
     def values(self) -> dict[str, Any]:
@@ -168,17 +202,18 @@ def check(comparison: Comparison, given: frozenset[str]) -> None:
     own = comparison.own
     _check_no_single_run(comparison, given)
     limit = comparison.values["max_seconds"]
-    if (own.match == "time") != (limit is not None):
+    if (comparison.match == "time") != (limit is not None):
         raise ValueError(
             "`--match=time` and `--max_seconds` go together; "
-            f"got --match={own.match}, --max_seconds={limit}."
+            f"got --match={comparison.match}, --max_seconds={limit}."
         )
+    _check_varied(comparison)
     if own.launcher == "local" and own.cores_per_run > launch_local.cores():
         raise ValueError(
             f"`--cores_per_run` must be at most what there are here, {launch_local.cores()}; got "
             f"{own.cores_per_run}. Ask for less, or use a cluster by --launcher=ray."
         )
-    _check_mesh(own, comparison.values["mesh"])
+    _check_mesh(own, comparison.values["mesh"], limited=limit is not None)
     if not comparison.experiment.has_costs:
         _check_no_costs(comparison, given)
     assert comparison.score and comparison.rates is not None  # which refuse what they do not know
@@ -199,7 +234,30 @@ def _check_no_single_run(comparison: Comparison, given: frozenset[str]) -> None:
         raise ValueError(f"`--dry_run` is that of one run; give it to experiments.{name}.")
 
 
-def _check_mesh(own: CompareConfig, text: str | None) -> None:
+def _check_varied(comparison: Comparison) -> None:
+    """Refuses to vary what cannot be, or what is chosen to match another."""
+    if comparison.varied is None:
+        return
+    name, _ = comparison.varied
+    shared, match = comparison.shared, comparison.match
+    data = flags.fields(shared.data) if hasattr(shared, "data") else {}
+    where = {**dict.fromkeys(OF_CANDIDATES, "--models and --attentions"), "seed": "--seeds"}
+    if name in where:
+        raise ValueError(f"`--vary={name}` has flags of its own; use {where[name]}.")
+    if name not in comparison.values or name in (*OF_RUNS, *PLACES):
+        raise ValueError(f"`--vary` must name a flag of the runs; got {name!r}.")
+    if name in data and name not in BATCHES:
+        raise ValueError(
+            f"`--vary` holds the data; --{name} is one of them. Compare in two folders instead."
+        )
+    chosen = {"parameters": ("width", "feed_forward"), "flops": ("steps",), "time": ("steps",)}
+    if name in chosen.get(match, ()) or (name in BATCHES and match != "steps"):
+        raise ValueError(f"`--vary={name}` and --match={match} contradict. Use --match=steps.")
+    if name == "learning_rate" and comparison.own.learning_rates:
+        raise ValueError("`--vary=learning_rate` and `--learning_rates` contradict. Give one.")
+
+
+def _check_mesh(own: CompareConfig, text: str | None, *, limited: bool) -> None:
     """Refuses devices of a run that do not go together."""
     count, gpus = own.processes_per_run, own.gpus_per_run if own.launcher == "ray" else 0
     for name, shared in (("cores_per_run", own.cores_per_run), ("gpus_per_run", gpus)):
@@ -213,7 +271,7 @@ def _check_mesh(own: CompareConfig, text: str | None) -> None:
             f"`--processes_per_run={count}` needs a mesh on which they train together; got none. "
             "Add --mesh=data=-1."
         )
-    if text and own.match == "time":
+    if text and limited:
         raise ValueError(
             f"`--match=time` measures steps on one device, here; got --mesh={text}. Match by steps "
             "or flops."

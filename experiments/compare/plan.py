@@ -19,7 +19,7 @@ from attention_jax.training import loop
 from experiments.common import flags
 from experiments.common.experiment import Experiment
 from experiments.compare.candidates import Candidate
-from experiments.compare.config import Comparison
+from experiments.compare.config import BATCHES, Comparison
 
 # In the time of a step: as many as show it, after all shapes are compiled.
 TIMED_SECONDS = 3.0
@@ -60,15 +60,19 @@ def make_plan(
     Raises:
       ValueError: the model cannot be built so, or no width has as many parameters.
     """
-    own, shared = comparison.own, comparison.shared
+    match, shared = comparison.match, comparison.shared
     changes = dict(candidate.flags)
-    if own.match == "parameters" and first is not None:
+    if match == "parameters" and first is not None:
         changes |= _width(configured(shared, changes), first["parameters"], program)
     config = configured(shared, changes)
     parameters = count_parameters(config, program)
     operations = flops_of_step(config, program)
-    seconds = seconds_of_step(config, program) if own.match == "time" else None
-    if own.match == "flops" and first is not None:
+    seconds = seconds_of_step(config, program) if match == "time" else None
+    if comparison.varied and comparison.varied[0] in BATCHES and first is not None:
+        name = comparison.varied[0]
+        steps = comparison.values["steps"] * first["flags"][name] / changes[name]
+        changes |= _stretched(shared, steps)
+    if match == "flops" and first is not None:
         changes |= _stretched(shared, first["flops"] / operations)
     if seconds is not None:
         changes |= _stretched(shared, comparison.values["max_seconds"] / seconds)

@@ -25,7 +25,7 @@ class Measure(NamedTuple):
       flags: lines of the flags that all runs share.
       options: flags of one kind of model alone.
       match: what all have alike.
-      first: of `--models`: the candidate that sets the measure.
+      first: of `--models`, and of `--vary`: the candidate that sets the measure.
     """
 
     flags: list[str]
@@ -39,8 +39,13 @@ def measure(comparison: Comparison) -> Measure:
     own = comparison.own
     options = [text for texts in own.options.values() for text in texts]
     shared = flags.lines(comparison.shared)
-    lines = sorted(line for name, line in shared.items() if name not in _OF_EACH)
-    return Measure("\n".join(lines).splitlines(), options, own.match, comparison.models[0])
+    own_of_each = _OF_EACH | ({comparison.varied[0]} if comparison.varied else set())
+    lines = sorted(line for name, line in shared.items() if name not in own_of_each)
+    first = comparison.models[0]
+    if comparison.varied is not None:
+        name, values = comparison.varied
+        first += f" --{name}={values[0]}"
+    return Measure("\n".join(lines).splitlines(), options, comparison.match, first)
 
 
 def load(comparison: Comparison) -> Plans:

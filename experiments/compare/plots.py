@@ -1,4 +1,4 @@
-"""Figures of a comparison, each for light and for dark ground."""
+"""Figures of a comparison, each for light and for dark ground, in the order of its tables."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,13 +7,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from attention_jax.analysis.plots import style
+from attention_jax.analysis.plots import direct_labels, style
 from attention_jax.analysis.plots.style import Theme
+from experiments.compare import verdict
 from experiments.compare.summary import SCORES, cost
 
-_WIDTH, _HEIGHT = 4.6, 3.4  # inches of a panel
+_WIDTH, _HEIGHT = 5.6, 3.4  # inches of a panel with names beside it
 _CURVES = {
-    "loss": ("validation loss", 1),
+    "loss": ("validation loss, nats", 1),
     "exact_match": ("validation: exact match, %", 100),
     "bleu": ("validation: BLEU", 1),
     "accuracy": ("validation: accuracy, %", 100),
@@ -27,32 +28,69 @@ _COSTS = {
     "temporary_bytes": ("temporary memory of a step, MB", 1e-6),
     "compile_seconds": ("compiling a step, s", 1.0),
 }
+_WHOLE = ("exact_match", "accuracy")  # drawn from 0 to 100 %
+_AXES = {"step": "steps of training", "seconds": "seconds of training"}
 
 Drawing = Callable[[dict[str, Any], Theme], Figure | None]
 
 
-def scores(found: dict[str, Any], theme: Theme) -> Figure | None:
-    """Each candidate's mean with its interval, and its runs, on each test."""
-    tests = {name: test["scores"] for name, test in found["tests"].items() if test["scores"]}
-    if not tests:
+def quality(found: dict[str, Any], theme: Theme) -> Figure | None:
+    """Quality of each candidate on the first test against what its training cost."""
+    test = next(iter(found["tests"].values()), {"scores": {}})
+    spent_by = {name: _spent(found, name) for name in verdict.order(found)}
+    points = {name: x for name, x in spent_by.items() if x is not None and name in test["scores"]}
+    if not points:
         return None
-    names = list(found["candidates"])
-    figure, panels = _figure(len(tests), theme, height=0.9 + 0.42 * len(names))
-    for axes, (test, own) in zip(panels, tests.items(), strict=True):
-        for row, name in enumerate(reversed(names)):
-            if name in own:
-                _bar(axes, own[name], row, _look(found, name, theme)["color"])
-        axes.set_yticks(range(len(names)), list(reversed(names)))
-        style.panel(axes, f"{test}: {SCORES[found['options']['score']]}", theme=theme)
-        axes.set_ylim(-0.6, len(names) - 0.4)
+    figure, (axes,) = _figure(1, theme, width=8.2, height=4.4)
+    for name, spent in points.items():
+        look, score = _look(found, name, theme), test["scores"][name]
+        _dot(axes, spent["mean"], score["mean"], look, learned=test["learned"][name])
+        _whiskers(axes, spent, score, look["color"])
+    _guess_line(axes, test["guess"], theme, across=True)
+    most = max(x["mean"] for x in points.values())
+    if most > 12 * min(x["mean"] for x in points.values()):
+        axes.set_xscale("log")
+    axes.set_xlabel(f"{_spent_unit(found)}: less is better")
+    measure = found["options"]["score"]
+    style.panel(
+        axes, f"{found['task']}: {SCORES[measure]} against the cost of training", theme=theme
+    )
+    _whole(axes, measure, upright=True)
+    if axes.get_xscale() == "linear":
+        axes.set_xlim(0, 1.1 * max(x["high"] or x["mean"] for x in points.values()))
+    at = {name: (x["mean"], test["scores"][name]["mean"]) for name, x in points.items()}
+    direct_labels.name_points(axes, at, _colors(found, theme), theme=theme)
+    style.note(figure, _marks(found, test), theme=theme)
     return figure
 
 
-def _bar(axes: Axes, score: dict[str, Any], row: int, color: str) -> None:
+def scores(found: dict[str, Any], theme: Theme) -> Figure | None:
+    """Each candidate's mean with its interval, and its runs, on each test."""
+    tests = {name: test for name, test in found["tests"].items() if test["scores"]}
+    if not tests:
+        return None
+    names = verdict.order(found)
+    figure, panels = _figure(len(tests), theme, height=1.0 + 0.42 * len(names))
+    measure = found["options"]["score"]
+    for axes, (name, test) in zip(panels, tests.items(), strict=True):
+        for row, one in enumerate(reversed(names)):
+            if one in test["scores"]:
+                color = _look(found, one, theme)["color"]
+                _bar(axes, test["scores"][one], row, color, learned=test["learned"][one])
+        axes.set_yticks(range(len(names)), list(reversed(names)))
+        _guess_line(axes, test["guess"], theme, across=False)
+        style.panel(axes, f"{name}: {SCORES[measure]}", theme=theme)
+        _whole(axes, measure, upright=False)
+        axes.set_ylim(-0.6, len(names) - 0.4)
+    style.note(figure, f"{_marks(found, next(iter(tests.values())))}; ticks: runs", theme=theme)
+    return figure
+
+
+def _bar(axes: Axes, score: dict[str, Any], row: int, color: str, *, learned: bool) -> None:
     axes.plot(score["values"], [row] * len(score["values"]), "|", color=color, markersize=9)
     if score["low"] is not None:
         axes.plot([score["low"], score["high"]], [row, row], color=color, linewidth=2)
-    axes.plot(score["mean"], row, "o", color=color, markersize=6)
+    _dot(axes, score["mean"], row, {"color": color, "marker": "o"}, learned=learned)
 
 
 def by_length(found: dict[str, Any], theme: Theme) -> Figure | None:
@@ -61,19 +99,23 @@ def by_length(found: dict[str, Any], theme: Theme) -> Figure | None:
     if not any(bucket["scores"] for bucket in buckets):
         return None
     figure, (axes,) = _figure(1, theme, width=1.6 * _WIDTH)
-    for number, name in enumerate(found["candidates"]):
+    ends = {}
+    for number, name in enumerate(verdict.order(found)):
         points = [
             ((b["low"] + b["high"]) / 2, b["scores"][name]) for b in buckets if name in b["scores"]
         ]
-        _line(axes, points, _look(found, name, theme), name, shift=number)
+        ends |= _line(axes, points, _look(found, name, theme), name, shift=number)
     beyond = [bucket["low"] for bucket in buckets if bucket["beyond"]]
     if beyond:
         edge = found["lengths"]["longest_in_training"] + 0.5
         last = max(bucket["high"] for bucket in buckets)
         axes.axvspan(edge, max(last, edge) + 0.5, color=theme.grid, alpha=0.6, zorder=0)
-    axes.set_xlabel("tokens of the source; shaded: longer than any in training")
-    style.panel(axes, SCORES[found["options"]["score"]], theme=theme)
-    style.legend(axes, theme=theme)
+    shaded = "; shaded: longer than any in training" if beyond else ""
+    axes.set_xlabel(f"tokens of the source{shaded}")
+    measure = found["options"]["score"]
+    style.panel(axes, f"{SCORES[measure]}, by length; lines: intervals", theme=theme)
+    _whole(axes, measure, upright=True)
+    direct_labels.name_lines(axes, ends, _colors(found, theme), theme=theme)
     return figure
 
 
@@ -88,15 +130,22 @@ def curves(found: dict[str, Any], theme: Theme) -> Figure | None:
     if not names:
         return None
     figure, panels = _figure(2 * len(names), theme)
-    places = [(measure, axis) for measure in names for axis in ("step", "seconds")]
+    places = [(measure, axis) for measure in names for axis in _AXES]
     for axes, (measure, axis) in zip(panels, places, strict=True):
         title, unit = _CURVES[measure]
-        for name, points in points_of.items():
+        ends = {}
+        for name in (x for x in verdict.order(found) if x in points_of):
+            points = points_of[name]
             drawn = [(_place(p, axis), _scaled(p[measure], unit)) for p in points if measure in p]
-            _line(axes, drawn, _look(found, name, theme), name)
-        axes.set_xlabel(axis)
+            ends |= _line(axes, drawn, _look(found, name, theme), name)
+        axes.set_xlabel(_AXES[axis])
         style.panel(axes, title, theme=theme)
-    style.legend(panels[0], theme=theme)
+        _whole(axes, measure, upright=True)
+        direct_labels.name_lines(axes, ends, _colors(found, theme), theme=theme)
+    share = f"{100 * found['options']['confidence']:.4g} %"
+    style.note(
+        figure, f"Mark: mean of the runs at a validation; line: {share} interval", theme=theme
+    )
     return figure
 
 
@@ -120,19 +169,23 @@ def costs(found: dict[str, Any], theme: Theme) -> Figure | None:
     for axes, measure in zip(panels, measured, strict=True):
         title, unit = _COSTS[measure]
         ticks: set[int] = set()
-        for name, rows in found["costs"].items():
+        ends = {}
+        for name in (x for x in verdict.order(found) if x in found["costs"]):
+            rows = found["costs"][name]
             own = [(row["length"], cost(row, measure, unit)) for row in rows if row.get(measure)]
             ticks |= {length for length, _ in own}
-            _line(axes, own, _look(found, name, theme), name)
+            ends |= _line(axes, own, _look(found, name, theme), name)
         style.length_axis(axes, sorted(ticks))
         style.log_axis(axes)
         axes.set_xlabel("tokens of a sentence")
         style.panel(axes, title, theme=theme)
-    style.legend(panels[0], theme=theme)
+        direct_labels.name_lines(axes, ends, _colors(found, theme), theme=theme)
+    style.note(figure, "Mark: median call; line: from the lowest to the highest", theme=theme)
     return figure
 
 
 DRAWINGS: dict[str, Drawing] = {
+    "quality": quality,
     "scores": scores,
     "by_length": by_length,
     "curves": curves,
@@ -160,6 +213,62 @@ def _look(found: dict[str, Any], name: str, theme: Theme) -> dict[str, Any]:
     return {"color": color, "marker": style.MARKERS[number % len(style.MARKERS)]}
 
 
+def _colors(found: dict[str, Any], theme: Theme) -> dict[str, str]:
+    return {name: _look(found, name, theme)["color"] for name in found["candidates"]}
+
+
+def _spent(found: dict[str, Any], name: str) -> dict[str, Any] | None:
+    """Cost of training: seconds, or operations where all have the same seconds."""
+    own = found["candidates"][name]
+    if found["options"]["match"] != "time":
+        return own["seconds"]
+    return None if own["flops"] is None else {"mean": own["flops"], "low": None, "high": None}
+
+
+def _spent_unit(found: dict[str, Any]) -> str:
+    by_time = found["options"]["match"] == "time"
+    return "floating-point operations of training" if by_time else "seconds of training"
+
+
+def _dot(axes: Axes, x: float, y: float, look: dict[str, Any], *, learned: bool) -> None:
+    """The mark of a mean, hollow where nothing was learned."""
+    fill = look["color"] if learned else "none"
+    axes.plot(x, y, markersize=7, markerfacecolor=fill, linestyle="none", **look)
+
+
+def _whiskers(axes: Axes, x: dict[str, Any], y: dict[str, Any], color: str) -> None:
+    if y["low"] is not None:
+        axes.plot([x["mean"]] * 2, [y["low"], y["high"]], color=color, linewidth=1.4)
+    if x["low"] is not None:
+        axes.plot([x["low"], x["high"]], [y["mean"]] * 2, color=color, linewidth=1.4)
+
+
+def _guess_line(axes: Axes, guess: dict[str, Any] | None, theme: Theme, *, across: bool) -> None:
+    if guess is not None:
+        draw = axes.axhline if across else axes.axvline
+        draw(guess["mean"], color=theme.ink, linestyle="--", linewidth=1, zorder=1)
+
+
+def _marks(found: dict[str, Any], test: dict[str, Any]) -> str:
+    """The marks of a figure, in words."""
+    share = f"{100 * found['options']['confidence']:.4g} %"
+    parts = [f"Mark: mean of the runs; line: {share} interval over seeds and items"]
+    if test["guess"] is not None:
+        parts.append("dashed: a guess that never reads its input")
+    if not all(test["learned"].values()):
+        parts.append("hollow: learned nothing")
+    return "; ".join(parts)
+
+
+def _whole(axes: Axes, measure: str, *, upright: bool) -> None:
+    """The whole range of a share; others begin at 0."""
+    limits = (-3, 103) if measure in _WHOLE else (0, None)
+    if upright:
+        axes.set_ylim(*limits)
+    else:
+        axes.set_xlim(*limits)
+
+
 def _line(
     axes: Axes,
     points: list[tuple[float, dict[str, Any]]],
@@ -167,12 +276,16 @@ def _line(
     name: str,
     *,
     shift: int = 0,
-) -> None:
-    """Means with whiskers of their intervals; a small shift keeps whiskers apart."""
+) -> dict[str, tuple[float, float]]:
+    """Means with whiskers of their intervals, and the end of the line by its name.
+
+    A small shift keeps whiskers apart.
+    """
     if not points:
-        return
-    at = np.array([x for x, _ in points]) + 0.08 * shift
+        return {}
+    at = np.array([x for x, _ in points], float) + 0.08 * shift
     axes.plot(at, [y["mean"] for _, y in points], label=name, markersize=5, linewidth=1.6, **look)
     for x, (_, y) in zip(at, points, strict=True):
         if y["low"] is not None:
             axes.plot([x, x], [y["low"], y["high"]], color=look["color"], linewidth=1)
+    return {name: (float(at[-1]), float(points[-1][1]["mean"]))}

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from attention_jax.analysis import pages
 from attention_jax.analysis.plots import style
 from attention_jax.core.files import write_whole
-from experiments.compare import plots, summary
+from experiments.compare import plots, summary, verdict
 
 _MATCHES = {
     "parameters": "as many parameters as the first, by its width",
@@ -65,6 +65,7 @@ def page(found: dict[str, Any], drawn: dict[str, Drawn]) -> str:
             "name": name,
             "scores": summary.score_rows(found, test),
             "verdicts": summary.verdicts(test),
+            "guess": summary.guess(test),
         }
         for name, test in found["tests"].items()
     ]
@@ -72,7 +73,11 @@ def page(found: dict[str, Any], drawn: dict[str, Drawn]) -> str:
         Path(__file__).with_name("report.html"),
         title=f"Comparison on {found['task']}",
         found=found,
-        names=list(found["candidates"]),
+        names=verdict.order(found),
+        verdict=verdict.first(found),
+        others=verdict.others(found),
+        rule=verdict.RULE,
+        command=found.get("command"),
         match=_MATCHES[found["options"]["match"]],
         remarks=summary.remarks(found),
         candidates=Table(summary.HEADER, summary.candidate_rows(found)),
@@ -81,22 +86,26 @@ def page(found: dict[str, Any], drawn: dict[str, Drawn]) -> str:
         lengths=length_table(found),
         claims=summary.claims(found),
         drawn=drawn,
-        maps={name: _existing(paths) for name, paths in found["attention_maps"].items()},
+        maps={
+            name: _existing(found.get("attention_maps", {}).get(name, []))
+            for name in verdict.order(found)
+        },
         runs=run_table(found),
     )
 
 
 def length_table(found: dict[str, Any]) -> Table:
     """The numbers of quality against length."""
+    names = verdict.order(found)
     rows: summary.Rows = [
         (
             f"{summary.bounds(b)}{' (beyond training)' if b['beyond'] else ''}",
             str(b["sentences"]),
-            *(summary.shown(b["scores"].get(name)) for name in found["candidates"]),
+            *(summary.shown(b["scores"].get(name)) for name in names),
         )
         for b in found["lengths"]["buckets"]
     ]
-    return Table(("tokens", "sentences", *found["candidates"]), rows)
+    return Table(("tokens", "sentences", *names), rows)
 
 
 def run_table(found: dict[str, Any]) -> Table:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from attention_jax.evaluation import significance
+from experiments.compare import verdict
 
 HEADER = (
     "candidate",
@@ -31,7 +32,8 @@ Rows = list[tuple[str, ...]]
 
 def table(found: dict[str, Any]) -> str:
     """Budgets, scores and verdicts as text, for the terminal."""
-    parts = [_columns([HEADER, *candidate_rows(found)])]
+    parts = ["\n".join([verdict.first(found), *verdict.others(found)])]
+    parts.append(_columns([HEADER, *candidate_rows(found)]))
     for name, test in found["tests"].items():
         parts.append(f"{name}, {measure(found)}\n{_columns(score_rows(found, test))}")
         parts.append("\n".join(verdicts(test)))
@@ -52,7 +54,8 @@ def _columns(rows: Iterable[tuple[str, ...]]) -> str:
 def candidate_rows(found: dict[str, Any]) -> Rows:
     """The budget of each candidate, a row of `HEADER`."""
     rows = []
-    for name, x in found["candidates"].items():
+    for name in verdict.order(found):
+        x = found["candidates"][name]
         own = [run for run in found["runs"] if run["candidate"] == name]
         memory = x["peak_memory_bytes"]
         rows.append(
@@ -82,14 +85,26 @@ def shown(interval: dict[str, Any] | None) -> str:
         return "-"
     if interval["low"] is None:
         return f"{interval['mean']:.2f} (one run)"
-    return f"{interval['mean']:.2f} ± {interval['high'] - interval['mean']:.2f}"
+    return f"{interval['mean']:.2f} ({interval['low']:.2f} to {interval['high']:.2f})"
 
 
 def score_rows(found: dict[str, Any], test: dict[str, Any]) -> Rows:
     """Scores on one test; candidates without any are there too."""
-    missing = [name for name in found["candidates"] if name not in test["scores"]]
-    scored = [(name, shown(x), _list(x["values"])) for name, x in test["scores"].items()]
-    return scored + [(name, "failed", "") for name in missing]
+    own, rows = test["scores"], []
+    for name in verdict.order(found):
+        if name not in own:
+            rows.append((name, "failed", "", ""))
+            continue
+        learned = "yes" if test["learned"][name] else "no"
+        rows.append((name, shown(own[name]), learned, _list(own[name]["values"])))
+    return rows
+
+
+def guess(test: dict[str, Any]) -> str:
+    """The score of a guess that never reads its input."""
+    if test["guess"] is None:
+        return "not known; a score with an interval away from none right counts as learned"
+    return shown(test["guess"])
 
 
 def _list(values: Iterable[float]) -> str:
@@ -99,17 +114,24 @@ def _list(values: Iterable[float]) -> str:
 def measure(found: dict[str, Any]) -> str:
     """The score, and of which share its intervals are."""
     share = f"{100 * found['options']['confidence']:.4g} %"
-    return f"{SCORES[found['options']['score']]}; {share} intervals"
+    return f"{SCORES[found['options']['score']]}; {share} intervals over seeds and items"
 
 
 def verdicts(test: dict[str, Any]) -> list[str]:
-    """Of each pair, whether one is above the other, and what a choice of sentences explains."""
+    """Of each pair, whether one is above the other, and what a choice of sentences explains.
+
+    None where nothing was learned: of guesses none is better.
+    """
     found = []
+    if not any(test["learned"].values()):
+        return []
     for pair in test["pairs"]:
         first, second = pair["first"], pair["second"]
         counts = [test["scores"][name]["count"] for name in (first, second)]
         if min(counts) < 2:
             said = f"{first} and {second}: no ranking, for one run has no interval"
+        elif not (test["learned"][first] or test["learned"][second]):
+            said = f"{first} and {second}: no ranking, neither has learned"
         elif pair["apart"]:
             said = f"{first} is {test['better']} {second}"
         else:
@@ -124,7 +146,7 @@ def verdicts(test: dict[str, Any]) -> list[str]:
 
 def claims(found: dict[str, Any]) -> list[str]:
     """Statements about efficiency, focus and memory, candidate by candidate."""
-    names = found["candidates"]
+    names = verdict.order(found)
     return [line for say in (_cost, _focus, _memory) for name in names for line in say(found, name)]
 
 

@@ -15,6 +15,7 @@ from experiments.compare.config import PLACES, Comparison
 from experiments.compare.launch_local import Finished, Job
 from experiments.compare.plan import configured
 from experiments.compare.plan_file import Plans
+from experiments.compare.progress import Watch
 from experiments.compare.runs import Run, all_runs, best_rate, costs_file, runs_of, sweep_of
 
 Launcher = Callable[[Iterable[Job]], Iterator[Finished]]
@@ -22,7 +23,13 @@ Launcher = Callable[[Iterable[Job]], Iterator[Finished]]
 
 def carry_out(comparison: Comparison, candidates: list[Candidate], plans: Plans) -> None:
     """Trains what is missing, the runs that choose learning rates first, and measures costs."""
-    train(comparison, [run for own in candidates for run in sweep_of(comparison, own)], plans)
+    sweep = [run for own in candidates for run in sweep_of(comparison, own)]
+    count = len(sweep) + len(candidates) * (len(comparison.seeds) - 1)
+    steps = {own.name: plans[own.name]["steps"] for own in candidates}
+    watch = Watch(comparison.folder, steps, count)
+    print(watch.line(sweep), flush=True)
+    with watch.during(sweep):
+        train(comparison, sweep, plans)
     chosen = [(own, best_rate(sweep_of(comparison, own))) for own in candidates]
     rest = [
         run
@@ -31,7 +38,8 @@ def carry_out(comparison: Comparison, candidates: list[Candidate], plans: Plans)
         if best is not None
         for run in runs_of(comparison, own, [float(best)], [seed])
     ]
-    train(comparison, rest, plans)
+    with watch.during([*sweep, *rest]):
+        train(comparison, rest, plans)
     for job in cost_jobs(comparison, candidates) if comparison.experiment.has_costs else ():
         launch(comparison, [job], alone=True)  # so that none disturbs what another measures
 
@@ -127,7 +135,7 @@ def launcher(comparison: Comparison, alone: bool) -> Launcher:
     if own.launcher == "local":
         here = partial(launch_local.local, processes=processes)
         # Time is planned with all cores, and others beside a run would take some of its own.
-        if alone or own.match == "time" or jax.default_backend() != "cpu":
+        if alone or comparison.match == "time" or jax.default_backend() != "cpu":
             return here
         at_once = launch_local.cores() // own.cores_per_run
         environment = launch_local.threads(own.cores_per_run // processes)

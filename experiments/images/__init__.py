@@ -1,7 +1,7 @@
 """Images: the class of each, by a Vision Transformer, an RNN or a small CNN."""
 
 from attention_jax.training import objectives
-from experiments.common import pairings, scoring
+from experiments.common import guesses, pairings, scoring
 from experiments.common.experiment import RNNS, Experiment
 from experiments.images import config, evaluate, page, predict
 
@@ -26,7 +26,10 @@ EXPERIMENT = Experiment(
     objective=lambda own: objectives.classification,
     validate=evaluate.validate,
     evaluate=evaluate.evaluate,
-    scorer=lambda own, data, known: scoring.of_outcomes(data.name),
+    scorer=lambda own, data, known: scoring.of_outcomes(
+        data.name,
+        lambda measure: guesses.of_classes(data.train.labels, {"test": data.test.labels}),
+    ),
     measures=("accuracy",),
     why_not=pairings.pool,
     has_positions=False,

@@ -20,7 +20,9 @@ EXPERIMENT = Experiment(
     objective=config.objective,
     validate=evaluate.validate,
     evaluate=evaluate.evaluate,
-    scorer=lambda own, data, known: scoring.of_outcomes(own.data.problem),
+    scorer=lambda own, data, known: scoring.of_outcomes(
+        own.data.problem, lambda measure: evaluate.guess(own, data)
+    ),
     measures=("accuracy",),
     why_not=pairings.look_back,
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from attention_jax import variants
@@ -53,7 +54,7 @@ def _result(folder: Path) -> dict[str, Any]:
     return found
 
 
-def draw(results: dict[str, dict[str, Any]], path: str | Path) -> None:
+def draw(results: dict[str, dict[str, Any]], path: str | Path | None = None) -> Figure:
     """Draws runs of experiments.memory, by their labels, into one figure."""
     rows = 2 if any(own["costs"] for own in results.values()) else 1
     figure, panels = style.figure(rows, 2, size=(9.2, 3.6 * rows))
@@ -77,7 +78,7 @@ def draw(results: dict[str, dict[str, Any]], path: str | Path) -> None:
         style.log_axis(axes)
     handles = panels[0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
-    style.save(figure, path)
+    return style.saved(figure, path)
 
 
 def draw_accuracy(

@@ -1,6 +1,6 @@
 """Speech: what is said in recordings, by attention, by CTC, or by both."""
 
-from experiments.common import pairings, scoring, vocabularies
+from experiments.common import pairings, vocabularies
 from experiments.common.experiment import Experiment
 from experiments.speech import config, data, evaluate, page, predict
 
@@ -20,7 +20,7 @@ EXPERIMENT = Experiment(
     objective=config.objective,
     validate=evaluate.validate,
     evaluate=evaluate.evaluate,
-    scorer=lambda own, corpus, vocabulary: scoring.of_outcomes(corpus.name),
+    scorer=evaluate.scorer,
     measures=("wer", "cer", "accuracy"),
     why_not=pairings.decode,
     seed_is_of_data=True,

@@ -20,6 +20,7 @@ from attention_jax.decoding.translate import Hypothesis
 from attention_jax.evaluation import error_rates
 from attention_jax.training.evaluate import loss_evaluator
 from attention_jax.training.loop import Evaluate
+from experiments.common import guesses, scoring
 from experiments.common.experiment import Outcome, Run
 from experiments.common.run_folder import next_command
 from experiments.speech.config import SpeechConfig, attention_name, objective, transcriber
@@ -79,6 +80,22 @@ def evaluate(run: Run, corpus: Corpus, facts: dict[str, Any]) -> Outcome:
     write_whole(folder / "transcripts.json", json.dumps(transcripts, indent=1) + "\n")
     write_whole(folder / "outcomes.json", json.dumps(outcomes) + "\n")
     return Outcome(summary, closing_text(run, summary, samples))
+
+
+def scorer(config: SpeechConfig, corpus: Corpus, vocabulary: Tokenizer) -> scoring.Scorer:
+    """Scores of transcripts, as outcomes.json counts them."""
+    del config, vocabulary
+
+    def guess(measure: str) -> guesses.Guess:
+        return guesses.of_texts(
+            [utterance.transcript for utterance in corpus.train],
+            {test: [(x.transcript,) for x in own] for test, own in corpus.tests.items()},
+            lambda said, wanted: error_rates.counts(said, [x[0] for x in wanted])[measure],
+            lambda sums: sums[0] / sums[1],
+            is_error=measure in scoring.ERRORS,
+        )
+
+    return scoring.of_outcomes(corpus.name, guess)
 
 
 def sample_text(sample: Sample) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from attention_jax.evaluation import text
 from attention_jax.evaluation.translation import score
 from attention_jax.training.evaluate import loss_evaluator
 from attention_jax.training.loop import Evaluate
-from experiments.common import samples
+from experiments.common import guesses, samples
 from experiments.common.experiment import Outcome, Run
 from experiments.common.run_folder import next_command
 from experiments.common.scoring import Counts, Scorer, read_json
@@ -152,16 +153,19 @@ def closing_text(run: Run, summary: dict[str, Any], samples: Sequence[tuple[Exam
 def scorer(config: TranslationConfig, task: Task, vocabulary: Tokenizer) -> Scorer:
     """Scores of sentences: translations.json against the task's references."""
 
+    def counted(measure: str, answers: Sequence[str], references: Any) -> np.ndarray:
+        return text.sentence_counts(
+            measure,
+            answers,
+            references,
+            lowercase=task.lowercase,
+            tokenizer=config.data.bleu_tokenizer,
+        )
+
     def counts(folder: Path, measure: str) -> Counts:
         translations = read_json(folder / "translations.json")
         return {
-            test: text.sentence_counts(
-                measure,
-                translations[test],
-                [example.references for example in examples],
-                lowercase=task.lowercase,
-                tokenizer=config.data.bleu_tokenizer,
-            )
+            test: counted(measure, translations[test], [example.references for example in examples])
             for test, examples in task.tests.items()
         }
 
@@ -175,4 +179,12 @@ def scorer(config: TranslationConfig, task: Task, vocabulary: Tokenizer) -> Scor
         longest = int(trained[trained < config.data.max_length].max())
         return {test: lengths(examples) for test, examples in task.tests.items()}, longest
 
-    return Scorer(task.name, counts, text.score_of_counts, all_lengths)
+    def guess(measure: str) -> guesses.Guess:
+        return guesses.of_texts(
+            [example.references[0] for example in task.train],
+            {test: [x.references for x in examples] for test, examples in task.tests.items()},
+            partial(counted, measure),
+            partial(text.score_of_counts, measure),
+        )
+
+    return Scorer(task.name, counts, text.score_of_counts, all_lengths, guess)

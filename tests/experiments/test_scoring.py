@@ -8,6 +8,10 @@ import pytest
 from experiments.common import scoring
 
 
+def no_guess(measure):
+    return {}
+
+
 @pytest.fixture
 def run(tmp_path):
     outcomes = {"test": {"wer": [[1, 4], [0, 6]]}, "length_8": {"wer": [[3, 4], [1, 4], [2, 2]]}}
@@ -18,7 +22,7 @@ def run(tmp_path):
 
 
 def test_a_score_is_that_of_all_items_together(run):
-    scorer = scoring.of_outcomes("sounds")
+    scorer = scoring.of_outcomes("sounds", no_guess)
     counts = scorer.counts(run, "wer")
     assert {test: len(x) for test, x in counts.items()} == {"test": 2, "length_8": 3}
     assert scorer.score("wer", counts["test"].sum(axis=0)) == 100 * (1 + 0) / (4 + 6)
@@ -27,7 +31,7 @@ def test_a_score_is_that_of_all_items_together(run):
 
 
 def test_items_have_the_length_of_their_test(run):
-    lengths, longest = scoring.of_outcomes("recall").lengths(run)
+    lengths, longest = scoring.of_outcomes("recall", no_guess).lengths(run)
     assert longest == 4 and lengths["length_8"].tolist() == [8, 8, 8]
     (run / "result.json").write_text("{}")
-    assert scoring.of_outcomes("pictures").lengths(run) is None
+    assert scoring.of_outcomes("pictures", no_guess).lengths(run) is None

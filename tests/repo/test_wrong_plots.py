@@ -23,6 +23,7 @@ from attention_jax.analysis import (
 )
 from attention_jax.analysis.pages import explorer, variant_gallery
 from attention_jax.analysis.plots import (
+    direct_labels,
     image_overlays,
     run_plots,
     steps,
@@ -33,7 +34,7 @@ from attention_jax.analysis.plots import speech_alignment as speech_plots
 from tests.repo.wrong_values import Row, assert_each_is_named, assert_one_too_many_is_named, wrong
 
 TOKENIZER = data.Tokenizer.learn(["a b"], kind="word")
-PATH = {"path": ("x",)}
+PATH = {"path": ("x", None)}
 TEXT = {"text": ("x",)}
 
 
@@ -61,12 +62,12 @@ PLOTS = {
             "path": Path("/none/a.png"),
             "title": "a",
         },
-        {"path": ("x",), "title": ("x",)},
+        {"path": ("x", None), "title": ("x",)},
     ),
     "curves": Row(
         run_plots.curves,
-        {"metrics_jsonl_path": "none", "path": "none"},
-        {"metrics_jsonl_path": ("x",), "path": ("x",)},
+        {"metrics_jsonl_path": "none", "path": "none", "title": "a"},
+        {"metrics_jsonl_path": ("x",), "path": ("x", None), "title": ("x",)},
     ),
     "explanation": Row(
         steps.explanation, {"value": EXPLAINED, "b": 0, "h": 0}, dict.fromkeys("bh", (0, -1))
@@ -92,7 +93,35 @@ PLOTS = {
     "style.log_axis": Row(style.log_axis, {"axes": AXES, "base": 10}),
     "style.legend": Row(style.legend, {"axes": AXES, "theme": style.LIGHT}),
     "style.headline": Row(style.headline, {"figure": FIGURE, "text": "a"}, TEXT),
-    "style.save": Row(style.save, {"figure": FIGURE, "path": Path("/none/a.png")}, PATH),
+    "style.save": Row(
+        style.save, {"figure": FIGURE, "path": Path("/none/a.png")}, {"path": ("x",)}
+    ),
+    "style.saved": Row(style.saved, {"figure": FIGURE, "path": Path("/none/a.png")}, PATH),
+    "style.note": Row(style.note, {"figure": FIGURE, "text": "a", "theme": style.LIGHT}, TEXT),
+    "style.wrapped": Row(style.wrapped, {"text": "a", "letters": 8}, TEXT),
+    "name_lines": Row(
+        direct_labels.name_lines,
+        {
+            "axes": AXES,
+            "ends": {"a": (0.1, 0.2)},
+            "colors": {"a": "#000000"},
+            "theme": style.LIGHT,
+            "points": 8.0,
+        },
+        {"points": (2.5,)},
+    ),
+    "name_points": Row(
+        direct_labels.name_points,
+        {
+            "axes": AXES,
+            "at": {"a": (0.1, 0.2)},
+            "colors": {"a": "#000000"},
+            "theme": style.LIGHT,
+            "points": 8.0,
+        },
+        {"points": (2.5,)},
+    ),
+    "spread": Row(direct_labels.spread, {"heights": [0.1, 0.2], "step": 0.1}, {"step": (2.5,)}),
     "style.png": Row(style.png, {"figure": FIGURE}),
     "style.image_png": Row(
         style.image_png, {"pixels": PICTURE, "cmap": "magma", "origin": "upper"}, {"cmap": (None,)}
@@ -162,6 +191,7 @@ PAGES = {
     ),
     "quantize": Row(explorer.quantize, {"weights": WEIGHTS}),
     "explorer.entropy": Row(explorer.entropy, {"weights": WEIGHTS}),
+    "explorer.information": Row(explorer.information, {"weights": WEIGHTS}),
     "explorer.distance": Row(explorer.distance, {"weights": WEIGHTS}),
     "strips": Row(explorer.strips, {"parts": 3, "across": 1.5}, {"across": (2.5, None)}),
     "tiles": Row(explorer.tiles, {"rows": 2, "columns": 2}),

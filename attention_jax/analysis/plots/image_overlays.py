@@ -18,7 +18,12 @@ from attention_jax.analysis.plots import style
 from attention_jax.core import checks
 from attention_jax.core.plain_types import typed_calls
 
-STAR = "* The output of some head is not\nthe sum of values by its weights:\nthey mean nothing."
+STAR = "* The output of some head is not the sum of values by its weights: they mean nothing."
+OF_WEIGHTS = "Weights: dark 0, yellow the largest of the panel."
+OF_OVERVIEW = (
+    f"{OF_WEIGHTS} Occlusion: red speaks for the answer, blue against it; framed: at least half as "
+    "much as the first."
+)
 _INCHES, _OPACITY = 1.5, 0.6
 
 
@@ -42,7 +47,7 @@ def overview(
       weights: by what is written beside their row; there may be none. What a star after it
         means is written below.
       lost: as `image_attribution.occlusion` gives it.
-      path: the file to write, whose suffix names the format; None to write none.
+      path: the file to write, whose suffix names the format; None for none.
     """
     rows = 2 + len(weights)
     size = len(images) * _INCHES + 0.6, rows * (_INCHES + 0.1) + 0.4
@@ -57,8 +62,8 @@ def overview(
         _draw_image(panels[-1, column], image)
         _lay_over(panels[-1, column], lost[column], image, diverging=True)
         _frame(panels[-1, column], lost[column], image)
-    _explain(figure, weights)
-    return style.drawn(figure, path)
+    _explain(figure, weights, OF_OVERVIEW)
+    return style.saved(figure, path)
 
 
 @typed_calls
@@ -75,7 +80,7 @@ def heads(
     Args:
       image: from 0 to 255.
       weights: as `image_attribution.heads` gives them.
-      path: the file to write, whose suffix names the format; None to write none.
+      path: the file to write, whose suffix names the format; None for none.
       names: of the layers. What a star after one means is written below.
       title: shown above all.
     """
@@ -87,8 +92,8 @@ def heads(
         _draw_image(panel, image, f"{names[layer]}, head {head + 1}")
         _lay_over(panel, weights[layer, head], image)
     style.headline(figure, title)
-    _explain(figure, names)
-    return style.drawn(figure, path)
+    _explain(figure, names, OF_WEIGHTS)
+    return style.saved(figure, path)
 
 
 @typed_calls
@@ -105,10 +110,10 @@ def enlarged(image: UInt8[np.ndarray, "y x c"], *, side: int = 280) -> bytes:
     return style.image_png(np.broadcast_to(large, (*large.shape[:2], 3)))
 
 
-def _explain(figure: Figure, names: Iterable[str]) -> None:
-    """Explain the star below the panels, where there is one."""
-    if any(name.endswith("*") for name in names):
-        figure.supxlabel(STAR, fontsize=style.SMALL_POINTS, color=style.INK)
+def _explain(figure: Figure, names: Iterable[str], text: str) -> None:
+    """Explain colors and frames below the panels, and the star, where there is one."""
+    star = f"\n{STAR}" if any(name.endswith("*") for name in names) else ""
+    style.note(figure, text + star)
 
 
 def _draw_image(panel: Axes, image: np.ndarray, title: str = "") -> None:

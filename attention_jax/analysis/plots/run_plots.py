@@ -24,15 +24,18 @@ from attention_jax.analysis.plots import style
 from attention_jax.core.plain_types import typed_calls
 
 _CELL_INCHES = 0.18
+_ROUNDING = 1e-3
 _SPLITS = {"train": ("training", style.COLORS[0]), "validation": ("validation", style.COLORS[1])}
 _PANELS = {
-    "loss": "loss",
+    "loss": "loss (nats)",
     "accuracy": "accuracy (%)",
     "bleu": "BLEU",
     "exact_match": "exact match (%)",
     "cer": "character error rate (%)",
     "wer": "word error rate (%)",
 }
+_MEASURES = tuple(_PANELS)
+_PANELS |= {"learning_rate": "learning rate"}
 
 
 _SHARES = {"accuracy", "exact_match"}  # of 1 in the metrics; drawn in percent, as tables have them
@@ -49,7 +52,8 @@ def attention_heatmap(
 ) -> Figure:
     """Heatmaps of attention weights, target tokens by source tokens, a panel for each head.
 
-    Rows of panels are layers and columns are heads; all share one color scale, which starts at 0.
+    Rows of panels are layers and columns are heads; all share one color scale, from 0 to 1, on
+    which equal weights are marked. Where a weight is below 0 or above 1 the scale goes as far.
     The word marks `▁` and `Ġ` of subword tokenizers are left out; a token that is only a space
     shows as `␣`.
 
@@ -57,7 +61,7 @@ def attention_heatmap(
       weights: [l h t s]; [h t s] for a single layer, [t s] for a single head.
       source_tokens: the s tokens that are looked at, along the horizontal axis.
       target_tokens: the t tokens that look, downwards.
-      path: the file to write, whose suffix names the format; None to write none.
+      path: the file to write, whose suffix names the format; None for none.
       title: shown above all panels.
 
     Raises:
@@ -69,8 +73,9 @@ def attention_heatmap(
     # Room for the tokens, the titles and the color bar comes on top.
     size = heads * (width + 0.25) + 2.2, layers * (height + 0.35) + 1.6
     figure, panels = style.figure(layers, heads, size=size, share_x=True, share_y=True)
-    low, high = min(0.0, numbers.min()), numbers.max()
-    high = high if high > low else low + 1.0
+    # Rounding takes weights a little below 0 and above 1.
+    low, high = (min(0.0, numbers.min()), max(1.0, numbers.max()))
+    low, high = (0.0 if low > -_ROUNDING else low), (1.0 if high < 1 + _ROUNDING else high)
     for layer, head in np.ndindex(layers, heads):
         panel = panels[layer, head]
         image = panel.imshow(numbers[layer, head], cmap="Blues", vmin=low, vmax=high, aspect="auto")
@@ -82,49 +87,74 @@ def attention_heatmap(
     bar.set_label("attention weight", fontsize=style.TEXT_POINTS, color=style.INK)
     bar.ax.tick_params(labelsize=style.SMALL_POINTS, color=style.FAINT)
     bar.outline.set_visible(False)
+    equal = 1 / numbers.shape[-1]
+    bar.ax.axhline(equal, color=style.COLORS[1], linewidth=1.5)
+    style.note(figure, f"Orange mark: equal weights, {equal:.3f}; largest: {numbers.max():.3f}")
     style.headline(figure, title)
-    return style.drawn(figure, path)
+    return style.saved(figure, path)
 
 
 @typed_calls
 def curves(
-    metrics_jsonl_path: str | PathLike[str], path: str | PathLike[str] | None = None
+    metrics_jsonl_path: str | PathLike[str],
+    path: str | PathLike[str] | None = None,
+    *,
+    title: str = "",
 ) -> Figure:
-    """Learning curves: loss, accuracy and other metrics against the steps of a run.
+    """Learning curves: loss, accuracy, other metrics and learning rate against a run's steps.
 
-    A metric that no row has gets no panel, and rows without a metric are skipped, as is a last
-    line that is still being written.
+    The step of the lowest validation loss is marked in each panel, and named. A metric that no row
+    has gets no panel, and rows without a metric are skipped, as is a last line that is still being
+    written.
 
     Args:
       metrics_jsonl_path: one JSON object a line, with `step`, `split` (train or validation) and
-        any of `loss`, `accuracy`, `bleu`, `exact_match`, `cer` and `wer`.
-      path: the file to write, whose suffix names the format; None to write none.
+        any of `loss`, `accuracy`, `bleu`, `exact_match`, `cer`, `wer` and `learning_rate`.
+      path: the file to write, whose suffix names the format; None for none.
+      title: shown above all panels.
 
     Raises:
       ValueError: a line is no such object, or no row has a metric to draw.
     """
     series = _read_series(Path(metrics_jsonl_path))
     names = [name for name in _PANELS if any(name == measure for _, measure in series)]
-    if not names:
+    if not set(names) - {"learning_rate"}:
         raise ValueError(
-            f"`metrics_jsonl_path` must hold rows with one of {', '.join(_PANELS)}; "
+            f"`metrics_jsonl_path` must hold rows with one of {', '.join(_MEASURES)}; "
             f"got none in {metrics_jsonl_path}. Train for at least one logged step first."
         )
     columns = min(len(names), 2)
     rows = -(-len(names) // columns)
     figure, grid = style.figure(rows, columns, share_x=True)
     panels = grid.ravel()
+    losses = series.get(("validation", "loss"), [])
+    best = min(losses, key=lambda point: point[1])[0] if losses else None
     for panel, name in zip(panels, names, strict=False):
         _draw_curves(panel, {split: series.get((split, name), []) for split in _SPLITS})
         style.panel(panel, _PANELS[name])
         panel.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
-        style.legend(panel)
+        _limit(panel, name)
+        if best is not None:
+            panel.axvline(best, color=style.INK, linestyle=":", linewidth=1.2, zorder=1)
+        if name != "learning_rate":
+            style.legend(panel)
     for panel in panels[len(names) :]:
         panel.set_visible(False)
     for panel in panels[max(0, len(names) - columns) : len(names)]:
         panel.set_xlabel("step")
         panel.tick_params(labelbottom=True)
-    return style.drawn(figure, path)
+    if best is not None:
+        style.note(figure, f"Dotted: step {best:,}, of the lowest validation loss")
+    style.headline(figure, title)
+    return style.saved(figure, path)
+
+
+def _limit(panel: Axes, name: str) -> None:
+    """The whole range of a share; others begin at 0."""
+    if name in (*_SHARES, "bleu"):
+        panel.set_ylim(-3, 103)
+    else:
+        panel.set_ylim(bottom=0)
 
 
 def _draw_curves(panel: Axes, points_of: dict[str, list[tuple[int, float]]]) -> None:

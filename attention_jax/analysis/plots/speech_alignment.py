@@ -33,7 +33,7 @@ def alignment(
       frames: of the recording, without padding.
       weights: of each position in each token.
       tokens: what was written, downwards.
-      path: the file to write, whose suffix names the format; None to write none.
+      path: the file to write, whose suffix names the format; None for none.
       frames_per_position: how many frames a position stands for.
       seconds_per_frame: from one frame to the next.
       title: above all.
@@ -60,17 +60,25 @@ def alignment(
     extent = (0, seconds, 0, frames.shape[1])
     sound.imshow(frames.T, origin="lower", aspect="auto", cmap="magma", extent=extent)
     sound.set_ylabel("mel band", color=style.INK)
+    sound.set_title("spectrogram", loc="left", fontsize=style.TEXT_POINTS + 1, color=style.INK)
     end = positions * frames_per_position * seconds_per_frame
     for panel, (name, own) in zip(panels, shown, strict=True):
         panel.imshow(own, aspect="auto", cmap="Blues", vmin=0, extent=(0, end, len(tokens), 0))
-        panel.set_title(name, loc="left", fontsize=style.TEXT_POINTS + 1, color=style.INK)
+        told = f"{name}: 0 to {own.max():.2f}"
+        panel.set_title(told, loc="left", fontsize=style.TEXT_POINTS + 1, color=style.INK)
         _write_tokens(panel, tokens)
     panels[-1].set_xlabel("seconds", color=style.INK)
     sound.set_xlim(0, seconds)
     for panel in (sound, *panels):
         panel.tick_params(colors=style.FAINT, labelsize=style.TEXT_POINTS)
     style.headline(figure, title)
-    return style.drawn(figure, path)
+    note = (
+        "Weights: white 0, dark blue the largest of the panel, which its title says; equal weights"
+    )
+    style.note(
+        figure, f"{note}: {1 / positions:.3f}. Spectrogram: log power, dark low, yellow high."
+    )
+    return style.saved(figure, path)
 
 
 @typed_calls

@@ -44,6 +44,11 @@ def explanation(value: Explanation, *, b: int = 0, h: int = 0) -> Figure:
         _draw(axes, numbers, hidden, title)
         _label(axes, rows, columns, "entry" if title == "output" else "key")
     style.headline(figure, f"sequence {b}, head {h}")
+    style.note(
+        figure,
+        "Gray: hidden. Weights and visible: white 0, dark blue the largest; scores and output: "
+        "blue below 0, red above, as far as the largest.",
+    )
     return figure
 
 

@@ -6,8 +6,8 @@
     style.legend(panels[0, 0])
     style.save(figure, "loss.png")
 
-Figures are Matplotlib's own, without pyplot: no window, no global state. A notebook shows one that
-is the last value of a cell.
+Figures are Matplotlib's `Figure`, without pyplot: no window, no global state. As the last value of
+a notebook's cell they are drawn. Functions that draw take a path, or None, and return their figure.
 """
 
 import io
@@ -39,6 +39,13 @@ PIXELS_PER_INCH = 120
 Share = bool | Literal["row", "col"]
 
 
+class Drawing(Figure):
+    """A figure that a notebook draws where it is the last value of a cell."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
 class Theme(NamedTuple):
     """Colors of a figure on one ground.
 
@@ -64,13 +71,6 @@ DARK = Theme(
 )
 
 
-class NotebookFigure(Figure):
-    """A figure that notebooks show without pyplot and its backends."""
-
-    def _repr_png_(self) -> bytes:
-        return png(self)
-
-
 @typed_calls
 def figure(
     rows: int = 1,
@@ -94,7 +94,7 @@ def figure(
     """
     plain_types.sizes(rows=rows, columns=columns)
     width, height = size or (4.6 * columns, 3.4 * rows)
-    made = NotebookFigure((width, height), facecolor=theme.ground, layout="constrained")
+    made = Drawing((width, height), facecolor=theme.ground, layout="constrained")
     shares: dict[str, Any] = {"sharex": share_x, "sharey": share_y}
     ratios: dict[str, Any] = {"height_ratios": heights, "width_ratios": widths}
     return made, made.subplots(rows, columns, squeeze=False, **shares, **ratios)
@@ -167,6 +167,30 @@ def headline(figure: Figure, text: str) -> None:
         lines = [part for line in text.splitlines() for part in textwrap.wrap(line, letters)]
         title = figure.suptitle("\n".join(lines), fontsize=TEXT_POINTS + 1, color=INK)
         title.set_parse_math(False)
+
+
+@typed_calls
+def wrapped(text: str, letters: int) -> str:
+    """Text in lines of so many letters at most; its own line breaks stay."""
+    plain_types.sizes(letters=letters)
+    return "\n".join(
+        part for line in text.splitlines() for part in textwrap.wrap(line, letters) or [""]
+    )
+
+
+@typed_calls
+def saved(figure: Figure, path: str | PathLike[str] | None) -> Figure:
+    """The figure, written where there is a path."""
+    if path is not None:
+        save(figure, path)
+    return figure
+
+
+@typed_calls
+def note(figure: Figure, text: str, *, theme: Theme = LIGHT) -> None:
+    """Write below all panels what their marks and colors mean, in as many lines as it takes."""
+    lines = wrapped(text, max(30, int(figure.get_figwidth() * 13)))
+    figure.supxlabel(lines, fontsize=SMALL_POINTS, color=theme.ink)
 
 
 @typed_calls

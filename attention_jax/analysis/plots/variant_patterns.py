@@ -146,7 +146,7 @@ def draw(found: Patterns, path: str | PathLike[str] | None = None, *, title: str
     """Draw all heads: equal scores on the left, random ones on the right, a row for each mask.
 
     Args:
-      path: the file to write, whose suffix names the format; None to write none.
+      path: the file to write, whose suffix names the format; None for none.
     """
     heads = next(iter(found.weights.values())).shape[1]
     rows = len(found.weights)
@@ -168,9 +168,11 @@ def draw(found: Patterns, path: str | PathLike[str] | None = None, *, title: str
                 panel.set_ylabel(f"{way}\nquery")
             for label in (panel.xaxis.label, panel.yaxis.label):
                 label.set(fontsize=style.SMALL_POINTS, color=style.INK)
-    note = f"{caption(found)}; each row relative to its largest weight"
-    style.headline(figure, f"{title}\n{note}".strip())
-    return style.drawn(figure, path)
+    style.headline(figure, f"{title}\n{caption(found)}".strip())
+    style.note(
+        figure, "Full color: the largest weight of the row; blue above 0, orange below; gray: 0"
+    )
+    return style.saved(figure, path)
 
 
 @typed_calls

@@ -8,6 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
+import scipy.stats
 from PIL import Image
 
 from attention_jax.analysis.attention_maps import Map
@@ -70,6 +71,19 @@ def test_entropy_and_distance_are_those_of_their_equations():
                 tokens.append(sum(x * abs(i - j) for j, x in enumerate(p)))
         np.testing.assert_allclose(explorer.entropy(weights)[h], np.mean(bits), rtol=1e-5)
         np.testing.assert_allclose(explorer.distance(weights)[h], np.mean(tokens), rtol=1e-5)
+
+
+def test_information_is_that_of_row_and_column():
+    """Against SciPy: a head that looks at one place is sharp, and tells nothing."""
+    weights = softmax(2, 6, 5, sharpness=2)
+    for own, found in zip(weights, explorer.information(weights), strict=True):
+        joint = own.astype(float) / 6
+        bits = scipy.stats.entropy(joint.sum(0), base=2) + scipy.stats.entropy(joint.sum(1), base=2)
+        assert found == pytest.approx(bits - scipy.stats.entropy(joint.ravel(), base=2), abs=1e-6)
+    sink, diagonal, spread = np.zeros((4, 4)), np.eye(4), np.full((4, 4), 0.25)
+    sink[:, 0] = 1
+    found = explorer.information(np.stack([sink, diagonal, spread]).astype(np.float32))
+    np.testing.assert_allclose(found, [0, 2, 0], atol=1e-9)
 
 
 def test_a_page_holds_tokens_scores_and_weights():
@@ -146,6 +160,24 @@ READY = "document.readyState == 'complete' && !!document.body.dataset.ready"
 SAID = "[...document.querySelectorAll('.said')].map(node => node.textContent)"
 
 
+def most_telling(found):
+    """The head of the most information, in loops; where there is one row, of the least entropy."""
+    best, most = None, -np.inf
+    for layer, head in np.ndindex(found.weights.shape[:2]):
+        if not found.is_exact[layer, head]:
+            continue
+        shares = np.abs(found.weights[layer, head]).astype(float)
+        shares /= shares.sum(axis=1, keepdims=True)
+        together, bits = shares.mean(axis=0), 0.0
+        for row in shares:
+            for p, q in zip(row, together, strict=True):
+                if p > 0:
+                    bits += p * np.log2(p / q) / len(shares)
+        if bits > most:
+            best, most = (layer, head), bits
+    return best
+
+
 def two_runs():
     """A Transformer with signed weights and a head without any, beside an RNN; two sentences."""
     own = a_map(softmax(2, 3, 5, 5), inexact=[(1, 2)])
@@ -201,9 +233,10 @@ class TestInABrowser:
         said = page.evaluate(SAID)
         page.mouse("mouseMoved", *middle(page, "[role=option]", 1))
         hovered = page.evaluate(SAID)
-        assert hovered != said and "“gato” draws most from" in hovered[0]
-        row = opened[2]["cross"].weights[0, 0, 1]
-        best = float(re.search(r"” (\d\.\d+)", hovered[0].split("from")[1])[1])
+        assert hovered != said and hovered[0].startswith("“gato” draws ")
+        layer, head = most_telling(opened[2]["cross"])
+        row = opened[2]["cross"].weights[layer, head, 1]
+        best = float(re.search(r"draws (\d\.\d+) from", hovered[0])[1])
         assert abs(best - row.max()) < row.max() / 255 + 1e-3
         page.mouse("mouseMoved", 2, 2)
         assert page.evaluate(SAID) == said
@@ -215,10 +248,13 @@ class TestInABrowser:
 
     def test_a_cell_names_its_weight(self, page, opened):
         page.mouse("mouseMoved", *middle(page, ".matrix canvas + canvas"))
-        found = re.search(r"“(\w+)” “(\w+)”: (\d\.\d+)", page.evaluate(SAID)[0])
-        row, column = TARGET.index(f"▁{found[1]}"), SOURCE.index(f"▁{found[2]}")
-        wanted = opened[2]["cross"].weights[0, 0, row, column]
-        assert abs(float(found[3]) - wanted) < 1 / 255
+        found = re.search(
+            r"^“(\w+)” draws (\d\.\d+) from “(\w+)”\. In all ", page.evaluate(SAID)[0]
+        )
+        row, column = TARGET.index(f"▁{found[1]}"), SOURCE.index(f"▁{found[3]}")
+        layer, head = most_telling(opened[2]["cross"])
+        wanted = opened[2]["cross"].weights[layer, head, row, column]
+        assert abs(float(found[2]) - wanted) < 1 / 255
 
     def test_two_runs_share_their_sentence(self, page):
         assert page.evaluate("document.querySelectorAll('section').length") == 2
@@ -250,13 +286,16 @@ class TestInABrowser:
                 page.wait("document.body.dataset.ready == '0 encoder'")
                 assert page.evaluate("document.activeElement.id") == "tab-encoder"
             if seen[-1] == "radio":
-                for key in ("ArrowRight", "ArrowDown"):
+                for key in ("Home", "ArrowRight", "ArrowDown", "ArrowDown", "ArrowDown"):
                     page.key(key)
+                    if page.evaluate("document.activeElement.ariaLabel").startswith(
+                        "Layer 2, head 2"
+                    ):
+                        break
                 label = page.evaluate("document.activeElement.getAttribute('aria-label')")
                 assert label.startswith("Layer 2, head 2: ")
-                assert page.evaluate("document.querySelectorAll('h3')[1].textContent") == (
-                    "Layer 2, head 2"
-                )
+                text = page.evaluate("document.querySelectorAll('h3')[1].textContent")
+                assert text.removesuffix(" says most") == "Layer 2, head 2"
         assert "tab" in seen and "radio" in seen
         assert "“the” draws" in page.evaluate(SAID)[0]
         page.key("ArrowRight"), page.key("Enter")
@@ -315,7 +354,7 @@ class TestInABrowser:
             "(b => [b.left, b.top])(document.querySelector('.picture').getBoundingClientRect())"
         )
         page.mouse("mouseMoved", left + 30, top + 10)
-        assert page.evaluate(SAID)[0].startswith("“1,2” gives most to “square” 0.80")
+        assert page.evaluate(SAID)[0].startswith("“1,2” gives 0.800 to “square”; ")
         # It speaks of pictures, and offers to hide no tokens.
         text = page.evaluate("document.body.innerText")
         assert "Point at a patch" in text and "Picture" in text and "Pooling" in text
@@ -334,6 +373,166 @@ class TestInABrowser:
             np.testing.assert_allclose(
                 maps[place]["weights"], wanted, atol=np.abs(wanted).max() / 250
             )
+
+    def test_it_opens_at_the_head_that_says_most(self, page, opened):
+        layer, head = most_telling(opened[2]["cross"])
+        title = page.evaluate("document.querySelector('.view h3').textContent")
+        assert title == f"Layer {layer + 1}, head {head + 1} says most"
+        page.evaluate("document.querySelectorAll('[role=radio]')[0].click()")
+        title = page.evaluate("document.querySelector('.view h3').textContent")
+        assert title.startswith("Layer 1, head 1")
+
+    def test_several_tokens_sum_up(self, page, opened):
+        weights = opened[2]["cross"].weights[most_telling(opened[2]["cross"])]
+        click(page, "[role=option]", 0)
+        shift = "[...document.querySelectorAll('[role=option]')][1].dispatchEvent("
+        shift += "new MouseEvent('click', {bubbles: true, shiftKey: true}))"
+        page.evaluate(shift)
+        said = page.evaluate(SAID)[0]
+        assert said.startswith("“el” and “gato” together draw ") and said.endswith("(kept)")
+        best = float(re.search(r"together draw (\d\.\d+) from", said)[1])
+        assert best == pytest.approx(weights[:2].sum(axis=0).max(), abs=0.01)
+        assert "; 2.00 from all that is shown." in said
+        chosen = (
+            "document.querySelectorAll('section:first-child [role=option][aria-selected=true]')"
+        )
+        assert page.evaluate(f"{chosen}.length") == 2
+        page.evaluate(shift)
+        assert page.evaluate(SAID)[0].startswith("“el” draws ")
+
+    def test_the_link_keeps_what_is_seen(self, page, opened):
+        page.evaluate("document.getElementById('tab-decoder').click()")
+        page.wait("document.body.dataset.ready == '0 decoder'")
+        page.evaluate("document.querySelectorAll('[role=radio]')[4].click()")
+        page.evaluate("document.querySelectorAll('[role=option]')[2].click()")
+        page.evaluate("document.getElementById('largest').click()")
+        page.evaluate("document.getElementById('special').click()")
+        # A change of the filter draws anew, and lets go of what was kept.
+        page.evaluate("document.querySelectorAll('[role=option]')[1].click()")
+        link, said = page.evaluate("location.href"), page.evaluate(SAID)
+        assert "(kept)" in said[0] and "h0=decoder%3A1.1" in link
+        page.open("about:blank")
+        page.wait("document.readyState == 'complete' && !document.querySelector('.said')")
+        page.open(link)
+        page.wait(READY + " && document.body.dataset.ready == '0 decoder'")
+        page.wait(f"{SAID}[0].includes('(kept)')")
+        assert page.evaluate(SAID) == said and page.evaluate("location.href") == link
+        title = page.evaluate("document.querySelector('.view h3').textContent")
+        assert title.startswith("Layer 2, head 2")
+        assert page.evaluate("largest.checked && special.checked")
+        # What is not of this page is left out.
+        page.open("about:blank")
+        page.wait("document.readyState == 'complete' && !document.querySelector('.said')")
+        page.open(opened[1] + "#s=99&p=nowhere&h0=cross:9.9&k0=0:77")
+        page.wait(READY + " && document.body.dataset.ready == '0 cross'")
+        page.requests[:] = [opened[1]]
+
+    def test_twins_are_told_apart_and_colors_end_at_one(self, page, tmp_path, opened):
+        weights = np.array([[[[0.5, 0.1, 0.4], [0.0, 0.9, 0.1]]]], np.float32)
+        reading = Reading(["the", "cat", "the"], ["el", "gato"], BEAM, {"cross": a_map(weights)})
+        file = tmp_path / "twins.html"
+        file.write_text(explorer.page([Run("a")], [("x", [reading])]), encoding="utf-8")
+        page.open(file.as_uri())
+        page.wait(READY)
+        page.mouse("mouseMoved", *middle(page, "[role=option]", 0))
+        assert page.evaluate(SAID)[0] == (
+            "“el” draws 0.500 from “the” (token 1), 0.400 from “the” (token 3) and "
+            "0.100 from “cat”; 1.00 from all that is shown."
+        )
+        legend = "document.querySelector('.legend').textContent"
+        assert page.evaluate(legend) == "01.00mark: equal weights, 0.333; largest 0.900"
+        assert page.evaluate("document.querySelector('.legend b').style.left") == "33.33%"
+        page.evaluate("largest.click()")
+        assert page.evaluate(legend).startswith("00.90mark")
+        page.open(opened[1])
+        page.wait(READY)
+        page.requests[:] = [opened[1]]
+
+    def test_spectrogram_and_map_have_one_axis(self, page, tmp_path, opened):
+        moments = [f"{i} s" for i in range(20)]
+        weights = softmax(1, 1, 3, 20)
+        boxes = explorer.strips(20, across=19.5)
+        picture = explorer.Picture(white_square(40), boxes, "A sound.")
+        reading = Reading(moments, ["a", "b", "c"], BEAM, {"cross": a_map(weights)}, picture)
+        file = tmp_path / "sound.html"
+        html = explorer.page([Run("a")], [("x", [reading])], of="recording")
+        file.write_text(html, encoding="utf-8")
+        page.open(file.as_uri())
+        page.wait(READY)
+        edges = page.evaluate(
+            "(() => { const {left, size} = panels[0].matrix.layout;"
+            "const map = document.querySelector('.matrix').getBoundingClientRect().left + left;"
+            "const box = document.querySelector('.picture img').getBoundingClientRect();"
+            "return [map, map + 19.5 * size, box.left, box.right]; })()"
+        )
+        assert abs(edges[0] - edges[2]) < 2 and abs(edges[1] - edges[3]) < 2
+        page.open(opened[1])
+        page.wait(READY)
+        page.requests[:] = [opened[1]]
+
+    def test_a_patch_is_clicked_on_its_picture(self, page, tmp_path, opened):
+        boxes = np.concatenate([np.zeros((1, 4)), explorer.tiles(2, 2)])
+        picture = explorer.Picture(white_square(40), boxes, "A white square.")
+        names = ["class", "1,1", "1,2", "2,1", "2,2"]
+        maps = {"encoder": a_map(softmax(1, 2, 5, 5))}
+        file = tmp_path / "patches.html"
+        reading = Reading(names, ["square"], [], maps, picture)
+        file.write_text(explorer.page([Run("a")], [("x", [reading])], of="picture"), "utf-8")
+        page.open(file.as_uri())
+        page.wait(READY + " && document.querySelector('.picture canvas').width == 40")
+        left, top = page.evaluate(
+            "(b => [b.left, b.top])(document.querySelector('.picture').getBoundingClientRect())"
+        )
+        for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
+            page.mouse(kind, left + 30, top + 10)
+        page.mouse("mouseMoved", 2, 2)
+        said = page.evaluate(SAID)[0]
+        assert said.startswith("“1,2” draws ") and said.endswith("(kept)")
+        page.open(opened[1])
+        page.wait(READY)
+        page.requests[:] = [opened[1]]
+
+    def test_a_page_of_a_text_has_one_axis_of_tokens(self, page, tmp_path, opened):
+        weights = np.tril(softmax(1, 2, 4, 4))
+        reading = Reading(["a", "b", "c", "d"], (), [("e", -0.5)], {"decoder": a_map(weights)})
+        file = tmp_path / "text.html"
+        html = explorer.page([Run("a")], [("abcd", [reading])], of="text")
+        file.write_text(html, encoding="utf-8")
+        page.open(file.as_uri())
+        page.wait(READY)
+        text = page.evaluate("document.body.innerText")
+        assert (
+            "next token" in text
+            and "Self" in text
+            and "<bos>"
+            not in page.evaluate(
+                "[...document.querySelectorAll('[role=option]')].map(x => x.textContent).join()"
+            )
+        )
+        page.mouse("mouseMoved", *middle(page, "[role=option]", 0))
+        assert page.evaluate(SAID)[0].startswith("“a” draws ")
+        page.open(opened[1])
+        page.wait(READY)
+        page.requests[:] = [opened[1]]
+
+    def test_no_half_of_the_page_is_empty_at_1280(self, page, tmp_path, opened):
+        file = tmp_path / "one.html"
+        _, sentences, _ = two_runs()
+        alone = [(text, readings[:1]) for text, readings in sentences]
+        file.write_text(explorer.page([Run("a")], alone), encoding="utf-8")
+        sized(page, 1280)
+        page.open(file.as_uri())
+        page.wait(READY)
+        left, right = page.evaluate(
+            "['.side', '.view'].map(x => { const b = document.querySelector(x)"
+            ".getBoundingClientRect(); return [b.left, b.right, b.top]; })"
+        )
+        assert left[1] <= right[0] and abs(left[2] - right[2]) < 60, "they stand side by side"
+        assert right[1] > 1150 and right[1] - right[0] > 500
+        page.send("Emulation.clearDeviceMetricsOverride")
+        page.open(opened[1])
+        page.wait(READY)
+        page.requests[:] = [opened[1]]
 
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     def test_text_stands_out(self, page, scheme):
@@ -373,6 +572,16 @@ class TestInABrowser:
         page.open(opened[1])
         page.wait(READY)
         page.requests[:] = [opened[1]]
+
+
+def sized(page, width):
+    page.send(
+        "Emulation.setDeviceMetricsOverride",
+        width=width,
+        height=900,
+        deviceScaleFactor=1,
+        mobile=False,
+    )
 
 
 def white_square(side):

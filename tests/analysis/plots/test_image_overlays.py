@@ -42,14 +42,16 @@ def test_heads_have_a_row_for_each_layer(tmp_path):
     assert three[0] > 2 * one[0] and abs(three[1] - one[1]) < 20
 
 
-@pytest.mark.parametrize(("star", "wanted"), [("", ""), ("*", image_overlays.STAR)])
-def test_a_star_is_explained_below(monkeypatch, star, wanted):
-    drawn = []
-    monkeypatch.setattr(image_overlays.style, "save", lambda figure, path: drawn.append(figure))
+@pytest.mark.parametrize("star", ["", "*"])
+def test_colors_and_a_star_are_explained_below(star):
     image, ones = np.zeros((6, 6, 1), np.uint8), np.ones((1, 3, 3))
-    image_overlays.overview(image[None], ["cat"], {f"rollout{star}": ones}, ones, "")
-    image_overlays.heads(image, ones[None], "", names=[f"layer 1{star}"])
-    assert [figure.get_supxlabel() for figure in drawn] == [wanted] * 2
+    drawn = [
+        image_overlays.overview(image[None], ["cat"], {f"rollout{star}": ones}, ones),
+        image_overlays.heads(image, ones[None], names=[f"layer 1{star}"]),
+    ]
+    texts = [" ".join(figure.get_supxlabel().split()) for figure in drawn]
+    assert all("yellow the largest of the panel" in text for text in texts)
+    assert [image_overlays.STAR in text for text in texts] == [bool(star)] * 2
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -46,7 +46,8 @@ def test_rows_are_layers_and_columns_are_heads(figures, tmp_path):
     assert titles == [f"layer {i}, head {j}" for i in (1, 2) for j in (1, 2, 3)]
     drawn = np.stack([np.asarray(panel.images[0].get_array()) for panel in panels])
     np.testing.assert_array_equal(drawn.reshape(weights.shape), weights)
-    assert {panel.images[0].get_clim() for panel in panels} == {(0.0, float(weights.max()))}
+    assert {panel.images[0].get_clim() for panel in panels} == {(0.0, 1.0)}
+    assert bar.lines[-1].get_ydata()[0] == pytest.approx(1 / 5), "equal weights are marked"
     assert bar.get_ylabel() == "attention weight"
     assert figure.get_suptitle() == "the cat"
 
@@ -129,23 +130,27 @@ def write_rows(path, *rows, tail=""):
 def test_curves_show_what_the_rows_hold(figures, tmp_path):
     path = write_rows(
         tmp_path / "metrics.jsonl",
-        {"step": 10, "split": "train", "loss": 3.0, "accuracy": 0.1, "tokens_per_second": 9.0},
-        {"step": 20, "split": "train", "loss": None, "accuracy": 0.2},
+        {"step": 10, "split": "train", "loss": 3.0, "accuracy": 0.1, "learning_rate": 0.1},
+        {"step": 20, "split": "train", "loss": None, "accuracy": 0.2, "learning_rate": 0.2},
         {"step": 20, "split": "validation", "loss": 2.5, "bleu": 7.0},
         {"step": 30, "split": "train", "loss": 2.0, "accuracy": 0.3},
         tail='{"step": 40, "spl',  # still being written
     )
     run_plots.curves(path, tmp_path / "curves.png")
     panels = {x.get_title(loc="left"): x for x in figures[0].axes if x.get_visible()}
-    assert list(panels) == ["loss", "accuracy (%)", "BLEU"]
+    assert list(panels) == ["loss (nats)", "accuracy (%)", "BLEU", "learning rate"]
     drawn = {
         (title, line.get_label()): line.get_xydata().tolist()
         for title, panel in panels.items()
         for line in panel.lines
+        if not line.get_label().startswith("_")
     }
+    best = {line.get_xdata()[0] for panel in panels.values() for line in panel.lines[-1:]}
+    assert best == {20} and "step 20" in figures[0].get_supxlabel()
     assert drawn == {
-        ("loss", "training"): [[10, 3.0], [30, 2.0]],
-        ("loss", "validation"): [[20, 2.5]],
+        ("loss (nats)", "training"): [[10, 3.0], [30, 2.0]],
+        ("loss (nats)", "validation"): [[20, 2.5]],
+        ("learning rate", "training"): [[10, 0.1], [20, 0.2]],
         ("accuracy (%)", "training"): [[10, 10.0], [20, 20.0], [30, 30.0]],
         ("BLEU", "validation"): [[20, 7.0]],
     }

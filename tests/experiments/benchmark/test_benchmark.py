@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from attention_jax.analysis.plots import direct_labels
 from attention_jax.core import masks
 from experiments.benchmark import (
     attention_cases,
@@ -20,7 +21,7 @@ from experiments.benchmark import (
 )
 from tests.support.paths import ROOT
 
-BOTH = "forward+backward"
+FORWARD, BOTH = "forward", "forward+backward"
 NEEDS_TRANSFORMERS = pytest.mark.skipif(
     None in map(importlib.util.find_spec, ("torch", "transformers")),
     reason="torch or transformers is not installed: the extra `peers`",
@@ -56,7 +57,8 @@ def measured(folder, *arguments, before="import runpy; "):
     files = (f"--output={folder / 'out.json'}", f"--picture={folder / 'out.png'}")
     done = run(*TINY, *files, *arguments, before=before)
     assert done.returncode == 0, done.stderr
-    assert (folder / "out.png").read_bytes().startswith(b"\x89PNG")
+    drawn = list(folder.glob("out*.png"))
+    assert drawn and all(path.read_bytes().startswith(b"\x89PNG") for path in drawn)
     return rows.read(folder / "out.json"), done.stdout
 
 
@@ -304,8 +306,40 @@ def test_a_length_that_might_take_too_long_is_left_out_and_says_so():
     assert variants._why_not(left_out, 8192, 2.0) == reason
 
 
+def test_each_figure_of_variants_asks_one_question():
+    """Dots are the numbers of the rows, at the longest length that nearly all were measured at."""
+    cases = [("dot", "scores of a pair", 2.0), ("linear", "sums and states", 1.0)]
+    found = [
+        rows.Row(
+            "variants",
+            {"variant": name, "family": family, "direction": direction, "length": length},
+            times * length**power,
+            temporary_bytes=int(1e6 * times),
+        )
+        for name, family, power in cases
+        for direction, times in ((FORWARD, 1.0), (BOTH, 3.0))
+        for length in (16, 32, 64)
+        if length < 64 or name == "linear"
+    ]
+    drawn = {name: draw(found) for name, draw in variants_report.QUESTIONS.items()}
+    dots = {
+        name: sorted(
+            float(line.get_xdata()[0])
+            for axes in figure.axes
+            for line in axes.lines
+            if line.get_marker() == "o"
+        )
+        for name, figure in drawn.items()
+    }
+    assert dots["time"] == [32.0, 96.0, 1024.0, 3072.0] and dots["memory"] == [1, 1, 3, 3]
+    assert dots["growth"] == pytest.approx([1, 1, 2, 2])
+    assert "at 32 positions? Milliseconds" in drawn["time"].get_suptitle()
+    labels = [x.get_text().strip() for axes in drawn["time"].axes for x in axes.get_yticklabels()]
+    assert labels == ["scores of a pair", "dot", "sums and states", "linear"]
+
+
 def test_names_at_the_ends_of_lines_do_not_overlap():
-    spread = variants_report._spread([0.1, 0.5, 0.5, 0.52, 0.99, 1.0], 0.05)
+    spread = direct_labels.spread([0.1, 0.5, 0.5, 0.52, 0.99, 1.0], 0.05)
     assert all(after - before >= 0.05 - 1e-9 for before, after in itertools.pairwise(spread))
     assert spread[0] == 0.1 and spread[-1] <= 1
     assert sum(spread[1:4]) / 3 == pytest.approx((0.5 + 0.5 + 0.52) / 3)

@@ -10,12 +10,11 @@ import pytest
 from attention_jax.analysis.plots import style
 from attention_jax.data import tasks
 from attention_jax.data.tokenizer import Tokenizer
-from attention_jax.evaluation import significance
 from experiments.common.experiment import find
-from experiments.compare import plots, report, results, summary
+from experiments.compare import plots, report, results, scores, summary
 from experiments.compare.candidates import LeftOut
-from experiments.compare.results import Options
 from experiments.compare.runs import Run, costs_file
+from experiments.compare.scores import Options
 
 OPTIONS = Options("parameters", "exact_match", 0.95, 2, ["0.001", "0.01"])
 PLAN = {
@@ -154,8 +153,14 @@ def test_scores_are_means_of_the_runs_with_intervals(found, task):
         hits = [t in e.references for t, e in zip(translated, task.tests["test"], strict=True)]
         shares.append(100 * np.mean(hits))
     assert score["values"] == pytest.approx(shares)
-    want = significance.mean_interval(score["values"])
-    assert (score["mean"], score["low"], score["high"]) == pytest.approx(want[:3])
+    # Over runs and items: the variance of the runs' mean, and that of a choice of sentences.
+    n, mean = 40, np.mean(shares)
+    errors = [share * (100 - share) / n for share in shares]
+    narrow, wide = np.var(shares, ddof=1) / 2, np.var(shares, ddof=1) / 2 + np.mean(errors)
+    logit = np.log([x / (100 - x) for x in (score["low"], mean, score["high"])])
+    half = (logit[2] - logit[0]) / 2 * mean * (100 - mean) / 100
+    assert logit[1] == pytest.approx((logit[0] + logit[2]) / 2)
+    assert half / 12.8 < np.sqrt(wide) and half / 1.9 > np.sqrt(narrow)
 
 
 def test_pairs_are_ranked_only_where_intervals_are_apart(found):
@@ -164,6 +169,7 @@ def test_pairs_are_ranked_only_where_intervals_are_apart(found):
     assert pair["difference"] > 50 and pair["p_value"] < 0.01
     said = summary.verdicts(found["tests"]["test"])[0]
     assert ("good is above bad" in said) == pair["apart"]
+    assert pair["margin"]["low"] <= pair["difference"] <= pair["margin"]["high"]
     overlapping = {**pair, "apart": False}
     test = {**found["tests"]["test"], "pairs": [overlapping]}
     assert "no ranking, their intervals overlap" in summary.verdicts(test)[0]
@@ -185,7 +191,7 @@ def test_every_sentence_is_in_one_bucket_of_its_length(found, task):
 
 @pytest.mark.parametrize("lengths", [[1, 1, 1], [1, 2, 3, 4, 5, 6, 7, 8, 9], [9, 9, 2], [8]])
 def test_buckets_hold_all_lengths_once_and_never_cross_the_edge(lengths):
-    buckets = results.length_buckets(np.array(lengths), longest=6)
+    buckets = scores.length_buckets(np.array(lengths), longest=6)
     for length in lengths:
         assert sum(low <= length <= high for low, high in buckets) == 1
     assert all(high <= 6 or low > 6 for low, high in buckets)
@@ -241,13 +247,17 @@ def test_a_claim_is_made_only_where_intervals_bear_it():
     costs = [COSTS, [{**row, **slow} for row in COSTS]]
     found = {
         "candidates": {"a": {}, "b": {}},
+        "tests": {},
         "lengths": {"buckets": buckets},
         "costs": dict(zip("ab", costs, strict=True)),
     }
     cost_a, cost_b, memory_a, memory_b = summary.claims(found)
     assert "1,250 tokens a second of training at 8 tokens, 625 at 16 (0.50 of it)" in cost_a
     assert cost_b.endswith("; 0.16 (0.04 to 0.44) of the speed of a in training")
-    assert "52.00 ± 9.00 at 8 tokens, longer than any in training: it falls within" in memory_a
+    assert (
+        "52.00 (43.00 to 61.00) at 8 tokens, longer than any in training: it falls within"
+        in memory_a
+    )
     assert memory_a.endswith("no change beyond them that intervals would show")
     assert memory_b.endswith("intervals would show, it falls beyond them")
 
@@ -256,7 +266,10 @@ def test_focus_is_the_mean_of_the_runs(found):
     own = found["candidates"]["good"]["focus"]
     assert own["effective"]["values"] == [2.0, 3.0] and own["effective"]["mean"] == 2.5
     (line,) = [x for x in summary.claims(found) if x.startswith("focus, good")]
-    assert "draws on 2.50 ± 6.35 of 6.0 source tokens" in line and "on 1.50 ± 0.00" in line
+    half = 12.7062 * 0.5 / (2.5 - 1)
+    low, high = 1 + 1.5 * np.exp(-half), 1 + 1.5 * np.exp(half)
+    assert f"draws on 2.50 ({low:.2f} to {high:.2f}) of 6.0 source tokens" in line
+    assert "on 1.50 (1.50 to 1.50)" in line
     assert found["candidates"]["lost"]["focus"] is None
 
 
@@ -278,7 +291,12 @@ def test_curves_are_means_at_the_same_step(found):
 def test_curves_of_shares_are_drawn_in_percent():
     score = {"mean": 0.5, "low": None, "high": None}
     point = {"step": 10, "seconds": {"mean": 2.0}, "exact_match": score}
-    found = {"curves": {"a": [point]}, "candidates": ["a"], "options": {"score": "exact_match"}}
+    found = {
+        "curves": {"a": [point]},
+        "candidates": ["a"],
+        "tests": {},
+        "options": {"score": "exact_match", "confidence": 0.95},
+    }
     figure = plots.curves(found, style.LIGHT)
     assert [axes.get_title(loc="left") for axes in figure.axes] == 2 * [
         "validation: exact match, %"

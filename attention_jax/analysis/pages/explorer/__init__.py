@@ -26,7 +26,7 @@ from attention_jax.core.plain_types import typed_calls
 _NOISE = 1e-5
 _TEMPLATE = Path(__file__).with_name("explorer.html")
 # What a source can be; words.js has the words for each.
-KINDS = ("sentence", "picture", "recording")
+KINDS = ("sentence", "text", "picture", "recording")
 
 
 class Run(NamedTuple):
@@ -87,7 +87,8 @@ def page(
       runs: the models, in the order of their columns.
       sentences: each with the reading of every run; or what stands for sentences.
       of: one of `KINDS`: the page speaks of patches and classes where these are pictures, of
-        moments and transcripts where they are recordings.
+        moments and transcripts where they are recordings, and of a text that a language model
+        reads, whose map is "decoder" and whose tokens are all in `source`.
 
     Raises:
       ValueError: there is no sentence, or one has not as many readings as there are runs.
@@ -133,6 +134,21 @@ def entropy(weights: Float[np.ndarray, "*n t s"]) -> Float[np.ndarray, "*n"]:
     """Mean over the rows of `-sum_j p_j log2 p_j`, in bits, where p are the shares of a row."""
     shares, rows = attention_entropy.shares(weights)
     return _mean(attention_entropy.entropy(shares), rows)
+
+
+@typed_calls
+def information(weights: Float[np.ndarray, "*n t s"]) -> Float[np.ndarray, "*n"]:
+    """Bits that knowing the row tells of the column: `H(mean of the rows) - mean of H(row)`.
+
+        I = sum_ij p_ij / t log2(p_ij / mean_k p_kj)
+
+    0 where all rows are alike, whether they look everywhere or all at one token. The head of the
+    largest says most of who looks where; the explorer opens at it.
+    """
+    shares, rows = attention_entropy.shares(weights)
+    counted = np.maximum(rows.sum(axis=-1), 1)[..., None]
+    together = (shares * rows[..., None]).sum(axis=-2) / counted
+    return np.maximum(attention_entropy.entropy(together) - entropy(weights), 0.0)
 
 
 @typed_calls
@@ -204,7 +220,8 @@ def _map(found: Map) -> dict[str, Any]:
     """A map as the page reads it; heads that are not exact have no numbers."""
     weights = np.where(found.is_exact[:, :, None, None], found.weights, 0)
     codes, steps, zero = quantize(weights)
-    numbers = {"entropy": entropy(weights), "distance": distance(weights)}
+    numbers = {"entropy": entropy(weights), "information": information(weights)}
+    numbers |= {"distance": distance(weights)}
     numbers |= {"error": found.error, "rest": found.rest}
     return {
         "shape": list(weights.shape),

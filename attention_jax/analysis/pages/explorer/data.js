@@ -1,12 +1,12 @@
 "use strict";
 // data.sentences[n].readings[run].maps[place]: {shape [l h t s], zero, exact, entropy, distance,
-// error, rest: [l][h]; codes, steps: base64 of zlib}. A weight is (code - zero) * step of its row.
+// information, error, rest: [l][h]; codes, steps: base64 of zlib}. A weight is (code - zero) * step of its row.
 const data = JSON.parse(document.getElementById("data").textContent);
 const PLACES = ["encoder", "decoder", "cross"];
 const SPECIAL = new Set(["<bos>", "<eos>", "<pad>"]);
-const THUMB = 84, LEAST_THUMB = 46, MOST_CELL = 36, LEAST_CELL = 3, LEAST_TEXT = 9, TALLEST = 900;
+const THUMB = 84, LEAST_THUMB = 46, MOST_CELL = 52, LEAST_CELL = 3, LEAST_TEXT = 9, TALLEST = 900;
 const $ = id => document.getElementById(id);
-const state = {place: null, sentence: 0};
+const state = {place: null, sentence: 0, scale: "whole"};
 let panels = [];
 
 function make(tag, attributes = {}, ...children) {
@@ -22,6 +22,8 @@ const shown = token => plain(token) || "␣";
 const LEFTWARD = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\p{Bidi_Control}]/u;
 const apart = text => LEFTWARD.test(text)
   ? `\u2068${text.replace(/\p{Bidi_Control}/gu, "")}\u2069` : text;
+const listed = texts => texts.length < 2 ? texts.join("")
+  : `${texts.slice(0, -1).join(", ")} and ${texts.at(-1)}`;
 const quoted = token => `“${apart(shown(token))}”`;
 
 // ---- Data -------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ async function show() {
   const count = panels.reduce((sum, panel) => sum + panel.hiddenCount, 0);
   $("hidden").textContent = count ? `${count} of the rows and columns hidden; the rest is not rescaled` : "";
   document.body.dataset.ready = `${state.sentence} ${state.place}`;
+  keepLink();
 }
 
 function select(place, focus = false) {
@@ -25,6 +26,7 @@ function start() {
   for (const node of document.querySelectorAll("[data-word]")) {
     node.textContent = words[node.dataset.word];
   }
+  $("runs").classList.toggle("alone", data.runs.length === 1);
   // A picture has no tokens that one could hide.
   $("hide").hidden = data.of === "picture";
   document.title = `Attention: ${data.runs.map(run => run.name).join(" and ")}`;
@@ -52,9 +54,15 @@ function start() {
   for (const id of ["punctuation", "special", "words"]) $(id).addEventListener("input", show);
   document.querySelector("form").addEventListener("submit", event => event.preventDefault());
   $("download").addEventListener("click", download);
+  $("largest").addEventListener("input", event => {
+    state.scale = event.target.checked ? "largest" : "whole";
+    for (const panel of panels) panel.redraw();
+    keepLink();
+  });
   document.addEventListener("keydown", event => {
     if (event.key !== "Escape") return;
     for (const panel of panels) if (panel.options) panel.point(null, false);
+    keepLink();
   });
   const redraw = () => panels.forEach(panel => panel.redraw());
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
@@ -63,7 +71,8 @@ function start() {
     cancelAnimationFrame(waiting);
     waiting = requestAnimationFrame(redraw);
   });
-  select(places.includes("cross") ? "cross" : places[0]);
+  addEventListener("hashchange", () => select(readLink(places) || state.place));
+  select(readLink(places) || (places.includes("cross") ? "cross" : places[0]));
 }
 
 start();

@@ -4,6 +4,8 @@ class Panel {
   constructor(run) {
     this.run = run;
     this.head = {};  // of each place, [layer, head]
+    this.asked = {};  // places whose head was chosen, here or by the link
+    this.kept = null;  // what the link selects, until it is shown
     this.node = make("section", {"aria-label": data.runs[run].name});
     $("runs").append(this.node);
   }
@@ -13,9 +15,10 @@ class Panel {
     const map = reading.maps[place] && await open(reading.maps[place]);
     if (place !== state.place || reading !== data.sentences[state.sentence].readings[this.run]) return;
     this.map = map;
-    this.active = this.locked = this.options = this.base = null;
-    this.node.replaceChildren(make("h2", {dir: "auto"}, data.runs[this.run].name),
-      make("p", {class: "about", dir: "auto"}, data.runs[this.run].about), this.alternatives(reading));
+    this.active = this.locked = this.options = this.matrix = null;
+    this.side = make("div", {class: "side"}, this.alternatives(reading));
+    this.node.replaceChildren(make("header", {}, make("h2", {dir: "auto"}, data.runs[this.run].name),
+      make("p", {class: "about", dir: "auto"}, data.runs[this.run].about)), this.side);
     this.hiddenCount = 0;
     if (!map) {
       this.map = null;
@@ -25,17 +28,23 @@ class Panel {
       return;
     }
     const before = reading.target.slice(0, -1);
-    this.tokens = place === "encoder" ? [reading.source, reading.source]
+    this.tokens = place === "encoder" || data.of === "text" ? [reading.source, reading.source]
       : [reading.target, place === "cross" ? reading.source : ["<bos>", ...before]];
+    this.counts = this.tokens.map(counted);
     this.seen = this.tokens.map(visible);
     this.hiddenCount = this.tokens[0].length + this.tokens[1].length
       - this.seen[0].length - this.seen[1].length;
-    const [l, h] = this.head[place] || [0, 0];
+    this.telling = mostTelling(map);
+    const [l, h] = this.asked[place] ? this.head[place] : this.telling;
     this.head[place] = [Math.min(l, map.shape[0] - 1), Math.min(h, map.shape[1] - 1)];
-    this.view = make("div");
-    this.node.append(this.heads(), this.view);
+    this.view = make("div", {class: "view"});
+    this.lists = make("div");
+    this.side.append(this.heads(), this.lists);
+    this.node.append(this.view);
     this.drawHeads();
     this.showHead();
+    if (this.kept && this.options) this.point(this.kept, true);
+    this.kept = null;
   }
 
   alternatives(reading) {
@@ -69,8 +78,10 @@ class Panel {
       this.choose((l + move[0] + layers) % layers, (h + move[1] + heads) % heads, true);
     });
     return make("div", {}, make("h3", {}, "Heads"),
-      make("p", {class: "hint"}, words.about[state.place]
-        + ` H: entropy of a row, in bits${words.distance}; means of a head.`), group);
+      make("p", {class: "hint"}, `${words.about[state.place]} Opens at the head that says most: of `
+        + "the largest I, the bits that knowing the row tells of the column; of a single row, of the "
+        + `least H. H: entropy of a row, in bits${words.distance}; means of a head. Small maps are `
+        + "colored up to the largest weight of each."), group);
   }
 
   thumb(l, h) {
@@ -79,7 +90,8 @@ class Panel {
       "aria-label": `Layer ${l + 1}, head ${h + 1}: ${facts.join(", ")}`},
     exact ? make("canvas", {"aria-hidden": "true"}) : make("div", {class: "none"}, "no weights"));
     if (exact) {
-      node.append(make("span", {}, `H ${this.map.entropy[l][h].toFixed(2)}`));
+      node.append(make("span", {}, `I ${this.map.information[l][h].toFixed(2)}`),
+        make("span", {}, `H ${this.map.entropy[l][h].toFixed(2)}`));
       if (words.distance) {
         node.append(make("span", {}, `d ${this.map.distance[l][h].toFixed(1)}`));
       }
@@ -91,15 +103,16 @@ class Panel {
 
   facts(l, h) {
     if (!this.map.exact[l][h]) return ["no weights"];
-    const entropy = `entropy ${this.map.entropy[l][h].toFixed(2)} bits`;
+    const facts = [`information ${this.map.information[l][h].toFixed(2)} bits`,
+      `entropy ${this.map.entropy[l][h].toFixed(2)} bits`];
     return words.distance
-      ? [entropy, `distance ${this.map.distance[l][h].toFixed(1)} ${words.parts}`] : [entropy];
+      ? [...facts, `distance ${this.map.distance[l][h].toFixed(1)} ${words.parts}`] : facts;
   }
 
   drawHeads() {
     const palette = colors(), [rows, columns] = this.seen;
     const longest = Math.max(rows.length, columns.length, 1);
-    const room = Math.floor((this.node.clientWidth - 110) / this.map.shape[1]) - 21;
+    const room = Math.floor((this.side.clientWidth - 80) / this.map.shape[1]) - 14;
     const side = Math.max(LEAST_THUMB, Math.min(THUMB, room));
     for (const node of this.thumbs) {
       const canvas = node.querySelector("canvas");
@@ -113,9 +126,11 @@ class Panel {
 
   choose(l, h, focus = false) {
     this.head[state.place] = [l, h];
+    this.asked[state.place] = true;
     const {active, locked} = this;
     this.showHead();
     if (active && this.options) this.point(active, locked);
+    keepLink();
     if (focus) this.thumbs.find(node => node.tabIndex === 0).focus();
   }
 
@@ -127,8 +142,10 @@ class Panel {
       node.setAttribute("aria-checked", chosen);
       node.tabIndex = chosen ? 0 : -1;
     }
-    this.active = this.locked = this.options = this.base = null;
-    this.view.replaceChildren(make("h3", {}, `Layer ${l + 1}, head ${h + 1}`));
+    this.active = this.locked = this.options = this.matrix = null;
+    const most = l === this.telling[0] && h === this.telling[1] && this.thumbs.length > 1;
+    this.view.replaceChildren(make("h3", {}, `Layer ${l + 1}, head ${h + 1}`,
+      ...(most ? [make("span", {class: "hint"}, " says most")] : [])));
     if (!map.exact[l][h]) {
       const error = map.error[l][h];
       this.view.append(make("p", {class: "warning"}, "This head has no weights to show: its output "
@@ -146,10 +163,16 @@ class Panel {
     }
     this.said = make("output", {class: "said", "aria-live": "polite"});
     this.options = [0, 1].map(axis => this.list(axis));
-    this.view.append(...this.options.map((list, axis) =>
-      make("div", {class: "axis"}, make("span", {}, words.says[state.place][axis]), list)), this.said);
+    const lists = this.options.map((list, axis) =>
+      make("div", {class: "axis"}, make("span", {}, words.says[state.place][axis]), list));
+    // Long lists of parts stand beside their picture.
+    this.lists.replaceChildren();
+    (data.of === "picture" || data.of === "recording" ? this.lists : this.view).append(...lists);
+    this.view.append(this.said);
     this.showPicture();
-    this.matrix();
+    this.matrix = new Matrix(this);
+    this.view.append(this.matrix.frame, this.matrix.legend);
+    this.matrix.draw();
     this.point(null, false);
   }
 
@@ -158,37 +181,41 @@ class Panel {
     const {picture} = data.sentences[state.sentence].readings[this.run];
     this.picture = null;
     if (!picture || state.place === "decoder") return;
+    // Parts that look at parts: a click asks what that part looks at.
+    const axis = state.place === "encoder" && data.of === "picture" ? 0 : 1;
     const enter = index => {
-      if (!this.locked && this.seen[1].includes(index)) this.share({axis: 1, index}, false);
+      if (!this.locked && this.seen[axis].includes(index)) this.share({axis, indices: [index]}, false);
     };
     const leave = () => { if (!this.locked) this.share(null, false); };
-    this.picture = new Picture(picture, {enter, leave, pick: index => this.toggle(1, index)});
+    const pick = (index, more) => this.toggle(axis, index, more);
+    this.picture = new Picture(picture, {enter, leave, pick});
     this.view.append(this.picture.node);
   }
 
-  /** The weights of one row; those of all rows together where none is chosen. */
+  /** The weights of the chosen rows together; those of all rows where none is chosen. */
   drawPicture() {
     if (!this.picture) return;
     const [l, h] = this.head[state.place], {active} = this, [rows] = this.seen;
-    const of = active && active.axis === 0 ? [active.index] : rows;
+    const of = active && active.axis === 0 ? active.indices : rows;
     const weights = range(this.tokens[1].length).map(j =>
       of.reduce((sum, i) => sum + this.map.at(l, h, i, j), 0));
-    const own = active && state.place === "encoder" && active.axis === 0 ? [active.index] : [];
-    this.picture.draw({weights, marked: active && active.axis === 1 ? [active.index] : own});
+    const own = active && state.place === "encoder" && active.axis === 0 ? active.indices : [];
+    this.picture.draw({weights, marked: active && active.axis === 1 ? active.indices : own});
   }
 
   list(axis) {
-    const list = make("div", {role: "listbox", "aria-label": `Tokens: ${words.says[state.place][axis]}`},
-      ...this.seen[axis].map((index, order) => {
-        const node = make("span", {role: "option", "aria-selected": "false", dir: "auto",
-          tabindex: order ? "-1" : "0"}, shown(this.tokens[axis][index]));
-        node.index = index;
-        return node;
-      }));
+    const list = make("div", {role: "listbox", "aria-multiselectable": "true",
+      "aria-label": `Tokens: ${words.says[state.place][axis]}`},
+    ...this.seen[axis].map((index, order) => {
+      const node = make("span", {role: "option", "aria-selected": "false", dir: "auto",
+        tabindex: order ? "-1" : "0"}, shown(this.tokens[axis][index]));
+      node.index = index;
+      return node;
+    }));
     const target = event => event.target.closest("[role=option]");
     const over = event => {
       const node = target(event);
-      if (node && !this.locked) this.share({axis, index: node.index}, false);
+      if (node && !this.locked) this.share({axis, indices: [node.index]}, false);
     };
     list.addEventListener("pointerover", over);
     list.addEventListener("pointerleave", () => { if (!this.locked) this.share(null, false); });
@@ -199,7 +226,9 @@ class Panel {
       over(event);
     });
     list.addEventListener("focusout", () => { if (!this.locked) this.share(null, false); });
-    list.addEventListener("click", event => { if (target(event)) this.toggle(axis, target(event).index); });
+    list.addEventListener("click", event => {
+      if (target(event)) this.toggle(axis, target(event).index, isMore(event));
+    });
     list.addEventListener("keydown", event => this.key(event, axis, target(event)));
     return list;
   }
@@ -214,13 +243,18 @@ class Panel {
       nodes[Math.max(0, Math.min(nodes.length - 1, to))].focus();
     } else if (event.key === "Enter" || event.key === " ") {
       event.preventDefault();
-      this.toggle(axis, node.index);
+      this.toggle(axis, node.index, event.key === " " || isMore(event));
     }
   }
 
-  toggle(axis, index) {
-    const same = this.locked && this.active.axis === axis && this.active.index === index;
-    this.share({axis, index}, !same);
+  /** Keeps one token, or with `more` one more or less; what was kept alone is let go. */
+  toggle(axis, index, more = false) {
+    const kept = this.locked && this.active.axis === axis ? this.active.indices : [];
+    const rest = kept.filter(other => other !== index), had = rest.length < kept.length;
+    const indices = more ? (had ? rest : [...kept, index].sort((a, b) => a - b))
+      : had && !rest.length ? [] : [index];
+    this.share(indices.length ? {axis, indices} : {axis, indices: [index]}, indices.length > 0);
+    keepLink();
   }
 
   /** Points here, and in the other runs where the axis has the same tokens. */
@@ -230,170 +264,55 @@ class Panel {
       const axis = active ? active.axis : 0;
       const alike = panel === this
         || (active && panel.tokens[axis].join("\n") === this.tokens[axis].join("\n"));
-      panel.point(alike ? (panel === this ? active : active && {axis, index: active.index}) : null,
+      panel.point(alike ? (panel === this ? active : active && {axis, indices: active.indices}) : null,
         alike && locked);
     }
   }
 
   point(active, locked) {
-    if (active && !this.seen[active.axis].includes(active.index)) active = null;
+    const indices = active ? active.indices.filter(i => this.seen[active.axis].includes(i)) : [];
+    active = indices.length ? {...active, indices} : null;
     this.active = active;
     this.locked = locked && active !== null;
     const [l, h] = this.head[state.place];
-    const weight = (axis, index) => axis === active.axis ? null : active.axis === 0
-      ? this.map.at(l, h, active.index, index) : this.map.at(l, h, index, active.index);
+    const one = active && active.axis === 0 ? (i, j) => this.map.at(l, h, i, j)
+      : (i, j) => this.map.at(l, h, j, i);
+    const weight = other => active.indices.reduce((sum, index) => sum + one(index, other), 0);
     this.options.forEach((list, axis) => {
-      const weights = active ? this.seen[axis].map(index => weight(axis, index)) : [];
-      const peak = Math.max(...weights.map(Math.abs), 1e-9);
+      const isOther = active && axis !== active.axis;
+      const weights = isOther ? this.seen[axis].map(weight) : [];
+      const full = state.scale === "whole" && active ? this.matrix.whole * active.indices.length
+        : Math.max(...weights.map(Math.abs), 1e-9);
       [...list.children].forEach((node, order) => {
-        const chosen = active && active.axis === axis && node.index === active.index;
-        node.classList.toggle("active", chosen || Boolean(active && active.cell === node.index
-          && active.axis !== axis));
+        const chosen = active && !isOther && active.indices.includes(node.index);
+        node.classList.toggle("active", Boolean(chosen || (isOther && active.cell === node.index)));
         node.setAttribute("aria-selected", Boolean(chosen && this.locked));
         const w = weights[order];
         node.style.backgroundColor = w ? `rgb(var(--shade-${w < 0 ? "less" : "more"}) / `
-          + `${(Math.abs(w) / peak).toFixed(3)})` : "";
+          + `${Math.min(1, Math.abs(w) / full).toFixed(3)})` : "";
       });
     });
-    this.say(active, weight);
-    this.overlay();
+    this.said.textContent = active ? sentenceOf(this, weight) : words.point;
+    this.matrix.overlay();
     this.drawPicture();
-  }
-
-  say(active, weight) {
-    if (!active) {
-      this.said.textContent = words.point;
-      return;
-    }
-    const other = 1 - active.axis, tokens = this.tokens[other];
-    const all = this.seen[other].map(index => [index, weight(other, index)]);
-    const sum = all.reduce((total, [, w]) => total + w, 0);
-    const best = all.filter(([, w]) => w).sort((a, b) => Math.abs(b[1]) - Math.abs(a[1])).slice(0, 5);
-    const list = best.map(([index, w]) => `${quoted(tokens[index])} ${w.toFixed(3)}`).join(", ");
-    const cell = active.cell === undefined ? "" : `${quoted(tokens[active.cell])}: `
-      + `${weight(other, active.cell).toFixed(4)}. `;
-    const verb = active.axis ? "gives most to" : "draws most from";
-    this.said.textContent = `${quoted(this.tokens[active.axis][active.index])} ${cell}`
-      + (best.length ? `${verb} ${list}; all that is shown: ${sum.toFixed(2)}` : "has no weights")
-      + (this.locked ? " (kept)" : "");
-  }
-
-  // The heat map: cells and labels on one canvas, the cross on another above it.
-  matrix() {
-    const frame = make("div", {class: "matrix"});
-    this.base = make("canvas", {role: "img", "aria-label": "Heat map of the weights; the lists of "
-      + "tokens above give the same weights as text"});
-    this.cross = make("canvas", {"aria-hidden": "true"});
-    frame.append(this.base, this.cross);
-    this.legend = make("div", {class: "legend"});
-    this.view.append(frame, this.legend);
-    const cell = event => {
-      const {left, top, size} = this.layout, box = this.cross.getBoundingClientRect();
-      const row = this.seen[0][Math.floor((event.clientY - box.top - top) / size)];
-      const column = this.seen[1][Math.floor((event.clientX - box.left - left) / size)];
-      return row === undefined || column === undefined ? null : {axis: 0, index: row, cell: column};
-    };
-    this.cross.addEventListener("pointermove", event => {
-      if (!this.locked) this.share(cell(event), false);
-    });
-    this.cross.addEventListener("pointerleave", () => { if (!this.locked) this.share(null, false); });
-    this.cross.addEventListener("click", event => {
-      const found = cell(event);
-      if (found) this.toggle(0, found.index);
-    });
-    this.drawMatrix();
-  }
-
-  drawMatrix() {
-    const palette = colors(), [rows, columns] = this.seen, head = this.head[state.place];
-    const context = this.base.getContext("2d"), labels = this.labels();
-    context.font = "13px system-ui, sans-serif";
-    const widest = texts => Math.min(130, Math.max(...texts.map(t => context.measureText(t).width)) + 10);
-    const left = widest(labels[0]), room = this.node.clientWidth - 40 - left;
-    const size = Math.max(LEAST_CELL, Math.min(MOST_CELL, Math.floor(room / columns.length),
-      Math.floor(TALLEST / rows.length)));
-    const upright = size >= 14 && labels[1].every(text => text.length < 3);
-    const top = upright ? 22 : widest(labels[1]);
-    this.layout = {left, top, size, upright, font: `${Math.min(13, Math.max(size, LEAST_TEXT))}px `
-      + "system-ui, sans-serif"};
-    const width = left + size * columns.length + 2, height = top + size * rows.length + 2;
-    for (const canvas of [this.base, this.cross]) {
-      const scale = window.devicePixelRatio || 1;
-      canvas.width = Math.round(width * scale);
-      canvas.height = Math.round(height * scale);
-      canvas.style.width = `${width}px`;
-      canvas.style.height = `${height}px`;
-      canvas.getContext("2d").setTransform(scale, 0, 0, scale, 0, 0);
-    }
-    const cells = make("canvas"), found = peakOf(this.map, head, rows, columns);
-    pixels(cells, this.map, head, rows, columns, found.peak, palette);
-    context.imageSmoothingEnabled = false;
-    context.drawImage(cells, left, top, size * columns.length, size * rows.length);
-    context.strokeStyle = palette.line;
-    context.strokeRect(left - .5, top - .5, size * columns.length + 1, size * rows.length + 1);
-    if (size >= LEAST_TEXT) for (const axis of [0, 1]) {
-      this.seen[axis].forEach((_, order) => this.label(context, axis, order, palette.ink));
-    }
-    const from = found.least < 0 ? palette.less : palette.card;
-    const stops = [from, ...(found.least < 0 ? [palette.card] : []), palette.more];
-    this.legend.replaceChildren((found.least < 0 ? -found.peak : 0).toFixed(2), make("i", {style:
-      `background: linear-gradient(to right, ${stops.map(c => `rgb(${c})`).join(", ")})`}),
-    found.peak.toFixed(2));
-  }
-
-  labels() {
-    return this.seen.map((list, axis) => list.map(index => shown(this.tokens[axis][index])));
-  }
-
-  label(context, axis, order, color) {
-    const {left, top, size, upright, font} = this.layout;
-    const text = shown(this.tokens[axis][this.seen[axis][order]]), middle = (order + .5) * size;
-    context.save();
-    context.font = font;
-    context.fillStyle = color;
-    context.textBaseline = "middle";
-    if (axis === 0) {
-      context.textAlign = "right";
-      context.fillText(text, left - 5, top + middle, left - 8);
-    } else {
-      context.translate(left + middle, top - 5);
-      if (upright) {
-        context.textAlign = "center";
-        context.textBaseline = "bottom";
-      } else context.rotate(-Math.PI / 2);
-      context.fillText(text, 0, 0, upright ? size : top - 8);
-    }
-    context.restore();
-  }
-
-  overlay() {
-    const {left, top, size} = this.layout, [rows, columns] = this.seen, palette = colors();
-    const context = this.cross.getContext("2d");
-    context.clearRect(0, 0, this.cross.width, this.cross.height);
-    if (!this.active) return;
-    const {axis, index, cell} = this.active;
-    const mark = (axis, index) => {
-      const order = this.seen[axis].indexOf(index);
-      if (order < 0) return;
-      context.strokeStyle = palette.link;
-      context.lineWidth = this.locked && size >= LEAST_TEXT ? 2.5 : 1.5;
-      // Around small cells, so that the line does not cover them.
-      const out = size < LEAST_TEXT ? 1 : 0, at = order * size - out, across = size + 2 * out;
-      if (axis === 0) context.strokeRect(left, top + at, size * columns.length, across);
-      else context.strokeRect(left + at, top, across, size * rows.length);
-      if (size < LEAST_TEXT) this.label(context, axis, order, palette.ink);
-    };
-    mark(axis, index);
-    if (cell !== undefined) mark(1 - axis, cell);
   }
 
   redraw() {
     if (!this.map) return;
     this.drawHeads();
-    if (!this.base) return;
-    this.drawMatrix();
-    this.overlay();
-    this.drawPicture();
+    if (!this.matrix) return;
+    this.matrix.draw();
+    this.point(this.active, this.locked);
   }
 }
 
+const isMore = event => event.shiftKey || event.ctrlKey || event.metaKey;
+
+/** The head of the most information; where no head has any, as of a single row, of least entropy. */
+function mostTelling(map) {
+  const [layers, heads] = map.shape;
+  const own = range(layers * heads).map(n => [Math.floor(n / heads), n % heads])
+    .filter(([l, h]) => map.exact[l][h]);
+  const value = ([l, h]) => map.shape[2] > 1 ? map.information[l][h] : -map.entropy[l][h];
+  return own.reduce((best, head) => value(head) > value(best) ? head : best, own[0] || [0, 0]);
+}

@@ -5,13 +5,13 @@
 const VEIL = .82, GRAY = "128 128 128";
 
 class Picture {
-  /** `on.enter(index)`, `on.leave()` and `on.pick(index)` hear of the pointer. */
+  /** `on.enter(index)`, `on.leave()` and `on.pick(index, more)` hear of the pointer. */
   constructor({png, boxes, about}, on) {
     this.boxes = boxes;
     this.image = make("img", {alt: about, src: `data:image/png;base64,${png}`});
     this.canvas = make("canvas", {"aria-hidden": "true"});
     this.node = make("figure", {}, make("div", {class: "picture"}, this.image, this.canvas),
-      make("figcaption", {class: "hint"}, `${about} Clear: looked at; veiled: not.`));
+      make("figcaption", {class: "hint"}, `${about} Clear: looked at most; veiled: not looked at.`));
     this.image.addEventListener("load", () => this.draw(this.drawn));
     this.canvas.addEventListener("pointermove", event => {
       const index = this.at(event);
@@ -20,8 +20,16 @@ class Picture {
     this.canvas.addEventListener("pointerleave", () => on.leave());
     this.canvas.addEventListener("click", event => {
       const index = this.at(event);
-      if (index !== null) on.pick(index);
+      if (index !== null) on.pick(index, isMore(event));
     });
+  }
+
+  /** Puts the image over the columns of the map, so that both have one axis; or lets it be. */
+  align(isShared, left, size) {
+    this.node.classList.toggle("aligned", isShared);
+    this.image.style.width = isShared ? `${size / this.boxes[0][2]}px` : "";
+    this.node.style.marginLeft = isShared ? `${left}px` : "";
+    this.draw(this.drawn);
   }
 
   at(event) {

@@ -3,7 +3,7 @@
 // says: of each kind of attention, what it is, and its two axes.
 const WORDS = {
   sentence: {
-    item: "Sentence", part: "token", parts: "tokens", answer: "translation", score: "score",
+    item: "Sentence", part: "token", parts: "tokens", place: "token", answer: "translation", score: "score",
     point: "Point at a token or a cell.",
     distance: "; d: distance between the positions, in tokens",
     titles: {encoder: "Encoder", decoder: "Decoder", cross: "Cross"},
@@ -17,8 +17,22 @@ const WORDS = {
       cross: "How much each token, while it is written, draws from each source token.",
     },
   },
+  text: {
+    item: "Text", part: "token", parts: "tokens", place: "token", answer: "next token",
+    score: "log-probability", point: "Point at a token or a cell.",
+    distance: "; d: distance between the positions, in tokens",
+    titles: {encoder: "Encoder", decoder: "Self", cross: "Cross"},
+    says: {
+      encoder: ["reads", "looked at"], decoder: ["reads", "looked at"], cross: ["reads", "source"],
+    },
+    about: {
+      encoder: "", cross: "",
+      decoder: "How much each token, while the next one is guessed, draws from itself and those "
+        + "before it.",
+    },
+  },
   recording: {
-    item: "Recording", part: "token or a moment", parts: "positions", answer: "transcript",
+    item: "Recording", part: "token or a moment", parts: "positions", place: "position", answer: "transcript",
     score: "score", point: "Point at a token, a moment or a cell.",
     distance: "; d: distance between the two, in positions",
     titles: {encoder: "Encoder", decoder: "Decoder", cross: "Cross"},
@@ -33,7 +47,7 @@ const WORDS = {
     },
   },
   picture: {
-    item: "Picture", part: "patch", parts: "positions", answer: "class",
+    item: "Picture", part: "patch", parts: "positions", place: "position", answer: "class",
     score: "log-probability", point: "Point at a patch or a cell.", distance: "",
     titles: {encoder: "Encoder", decoder: "Decoder", cross: "Pooling"},
     says: {
