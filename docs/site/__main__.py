@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 from docs.site import languages, source
 from docs.site.names import ROOT
@@ -71,15 +70,18 @@ def _messages() -> subprocess.Popen:
 
 def _run(name: str, options: list[str], environment: dict[str, str] | None) -> subprocess.Popen:
     places = ["-c", str(ROOT / "docs"), "-d", str(SITE / "doctrees" / name)]
-    command = [sys.executable, "-P", "-m", "sphinx", *options, *places, str(SOURCE), str(SITE / name)]
-    return subprocess.Popen(command, env=environment)
+    sphinx = [sys.executable, "-P", "-m", "sphinx", *options, *places]
+    return subprocess.Popen([*sphinx, str(SOURCE), str(SITE / name)], env=environment)
 
 
 # Opens the language that the browser asks for.
 _FRONT = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>attention_jax</title>
 <meta http-equiv="refresh" content="1; url=en/index.html">
-<script>location.replace((navigator.language.startsWith("es") ? "es" : "en") + "/index.html")</script>
+<script>
+  const here = navigator.language.startsWith("es") ? "es" : "en";
+  location.replace(here + "/index.html");
+</script>
 <p><a href="en/index.html">English</a> · <a href="es/index.html" lang="es">Español</a></p></html>
 """
 

@@ -113,7 +113,8 @@ def _with_indices(tokens: list[Token]) -> list[Token]:
         elif token.kind == "name":
             found.append(_name(token.text, rest))
         elif token.kind in ("code", "quoted"):
-            found.append(Token("atom", token.text, rf"\texttt{{{_escaped(token.text.strip('`'))}}}"))
+            code = _escaped(token.text.strip("`"))
+            found.append(Token("atom", token.text, rf"\texttt{{{code}}}"))
         elif token.kind == "number":
             found.append(Token("atom", token.text, _number(token.text) + _scripts(rest)))
         else:
@@ -123,9 +124,9 @@ def _with_indices(tokens: list[Token]) -> list[Token]:
 
 def _number(text: str) -> str:
     digits, _, power = text.partition("e")
-    return (rf"{digits}\cdot " if power and digits != "1" else "" if power else digits) + (
-        f"10^{{{power}}}" if power else ""
-    )
+    if not power:
+        return digits
+    return ("" if digits == "1" else rf"{digits}\cdot ") + f"10^{{{power}}}"
 
 
 def _sign(token: Token, rest: list[Token]) -> Token:
@@ -245,10 +246,10 @@ def _reach(tokens: list[Token], opens: str, closes: str) -> int:
 def _below(tokens: list[Token]) -> int:
     """How many tokens stand under the line: one factor, or a sum or product with its terms."""
     whole = _reach(tokens, "(", ")")
-    if tokens and tokens[0].text in ("sum", "prod") or tokens[:1] and tokens[0].tex.startswith(r"\sum"):
-        return whole
     if not tokens:
         return 0
+    if tokens[0].tex.startswith((r"\sum", r"\prod")):
+        return whole
     if tokens[0].role in ("(", "|"):
         depth = bars = 0
         for count, token in enumerate(tokens[:whole]):

@@ -48,7 +48,7 @@ def _page(entry: variant_info.Entry, caption: str, folder: Path) -> str:
         "## Where it can stand",
         _places(entry),
         "## In code",
-        f"```python\nimport attention_jax as aj\n\nvariant = aj.variants.get(\"{entry.name}\")\n```",
+        f'```python\nvariant = aj.variants.get("{entry.name}")\n```',
         f"```{{py:module}} {module.name}\n```",
         api.described(module),
     ]
@@ -79,9 +79,7 @@ def _picture(name: str, caption: str) -> str:
 def _places(entry: variant_info.Entry) -> str:
     """A list of the places, those that it cannot take too; then what else it supports."""
     words = {**PLACES}
-    lines = [
-        f"- {'✓' if role in entry.supports else '✗'} {text}" for role, text in words.items()
-    ]
+    lines = [f"- {'✓' if role in entry.supports else '✗'} {text}" for role, text in words.items()]
     others = [word for word in entry.supports if word not in words]
     also = [f"Also called: {', '.join(f'`{x}`' for x in entry.aliases)}."] if entry.aliases else []
     rest = [f"Family: {entry.family}."]
@@ -96,13 +94,12 @@ def _index(entries: list[variant_info.Entry]) -> str:
     parts = [
         "# Variants",
         f"{len(entries)} published mechanisms, one a page. Each name works as "
-        "`attention=\"name\"` in a model and as `--attention=name` on the command line; "
+        '`attention="name"` in a model and as `--attention=name` on the command line; '
         "[Variants](/guides/variants.md) explains the options, and how to add yours.",
     ]
     for family, group in itertools.groupby(ranked, key=lambda x: x.family):
         rows = [
-            f"| [{x.name}](/variants/{x.name}.md) | {docstrings.prose(x.claim)} "
-            f"| {_marks(x)} |"
+            f"| [{x.name}](/variants/{x.name}.md) | {docstrings.prose(x.claim)} | {_marks(x)} |"
             for x in group
         ]
         head = "| | | whole sequences, causal, cross |\n|---|---|---|"
