@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 
-from docs.site import languages, source
+from docs.site import catalogs, languages, source
 from docs.site.names import ROOT
 
 SITE = ROOT / "build" / "site"
@@ -48,12 +48,15 @@ def report() -> int:
     """Prints how much is translated; 1 where a page that must be is not, in whole."""
     counts = languages.counts(SITE / "messages")
     print(f"Spanish: {', '.join(map(str, counts))}")
-    demanded = [x for x in counts if languages.is_demanded(x.page)]
-    return int(any(x.done < x.all for x in demanded))
+    left = [x.page for x in counts if x.is_demanded and x.done < x.all]
+    if left:
+        print(f"not translated in whole: {', '.join(left)}. `scripts/docs --catalogs` lists what.")
+    return int(bool(left))
 
 
 def update_catalogs() -> None:
-    """Adds the pages' messages to the Spanish catalogs; translations stay."""
+    """Adds the pages' messages to the Spanish catalogs, and compiles the command line's."""
+    catalogs.compile_command_line()
     _messages().wait()
     languages.update(SITE / "messages")
 
@@ -65,7 +68,7 @@ def _sphinx(language: str, environment: dict[str, str]) -> subprocess.Popen:
 
 def _messages() -> subprocess.Popen:
     left_out = "exclude_patterns=api,variants,guides,results,files,c*,l[ai]*"
-    return _run("messages", ["-b", "gettext", "-q", "-D", left_out, "-D", "site_is_whole=0"], None)
+    return _run("messages", ["-b", "gettext", "-Q", "-D", left_out, "-D", "site_is_whole=0"], None)
 
 
 def _run(name: str, options: list[str], environment: dict[str, str] | None) -> subprocess.Popen:

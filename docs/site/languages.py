@@ -1,57 +1,65 @@
 """Two languages: the switch in the header of each page, and the count of what is translated."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from babel.messages.pofile import read_po
 from sphinx.application import Sphinx
 
+from docs.site import catalogs
+from docs.site.names import ROOT
+
 LANGUAGES = {"en": "English", "es": "Español"}
-# Pages that have catalogs; what else there is stays English.
+# Pages that have catalogs; all else stays English.
 TRANSLATED = ("index", "quickstart", "lessons/")
-CATALOGS = Path(__file__).parents[1] / "locales" / "es" / "LC_MESSAGES"
+# Of these nothing may be left in English; of lessons neither, once they have catalogs.
+WHOLE = ("index", "quickstart")
+CATALOGS = ROOT / "docs" / "locales" / "es" / "LC_MESSAGES"
 
 
 class Count(NamedTuple):
-    """Messages of a catalog, and how many of them are translated."""
+    """Messages of a page, and how many of them are translated."""
 
     page: str
     done: int
     all: int
 
     def __str__(self) -> str:
-        share = 100 * self.done // self.all if self.all else 0
-        return f"{self.page} {share} %"
+        return f"{self.page} {100 * self.done // max(self.all, 1)} %"
+
+    @property
+    def is_demanded(self) -> bool:
+        """True where the page must be translated in whole."""
+        return self.page in WHOLE or (CATALOGS / f"{self.page}.po").is_file()
 
 
 def is_translated(page: str) -> bool:
     """True for the pages that have catalogs."""
-    return any(page == x or (x.endswith("/") and page.startswith(x)) for x in TRANSLATED)
+    return any(page.startswith(x) if x.endswith("/") else page == x for x in TRANSLATED)
 
 
-def counts(templates: Path) -> list[Count]:
-    """How much of each page is translated, of those that `TRANSLATED` names.
+def templates(folder: Path) -> dict[str, Path]:
+    """The templates of translated pages, of what Sphinx extracted from all, by page."""
+    found = {x.relative_to(folder).with_suffix("").as_posix(): x for x in folder.rglob("*.pot")}
+    return {page: found[page] for page in sorted(found) if is_translated(page)}
+
+
+def counts(folder: Path) -> list[Count]:
+    """How much of each page is translated.
 
     Args:
-      templates: the folder of what Sphinx extracted from the pages, *.pot.
+      folder: of the templates.
     """
     found = []
-    for path in sorted(templates.rglob("*.pot")):
-        page = path.relative_to(templates).with_suffix("").as_posix()
-        if is_translated(page):
-            wanted, done = _messages(path), _messages(CATALOGS / f"{page}.po")
-            found.append(Count(page, len([x for x in wanted if done.get(x)]), len(wanted)))
+    for page, template in templates(folder).items():
+        wanted, done = catalogs.messages(template), catalogs.messages(CATALOGS / f"{page}.po")
+        found.append(Count(page, sum(bool(done.get(x)) for x in wanted), len(wanted)))
     return found
 
 
-def _messages(path: Path) -> dict[str, str]:
-    """Messages and their translations; one that is marked as fuzzy has none."""
-    if not path.is_file():
-        return {}
-    with path.open("rb") as file:
-        messages: Iterable = [x for x in read_po(file) if x.id]
-    return {x.id: "" if x.fuzzy else x.string for x in messages}
+def update(folder: Path) -> None:
+    """Brings the catalogs of all translated pages up to date with their templates."""
+    for page, template in templates(folder).items():
+        catalogs.update(template, CATALOGS / f"{page}.po")
 
 
 def _switch(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:

@@ -39,12 +39,22 @@ def make(folder: Path, kept: Path) -> None:
     linked: set[Path] = set()
     for path, name in texts.items():
         files[name] = links_within(path.read_text(encoding="utf-8"), path, name, linked)
+    files["lessons/index.md"] = _with_lessons(str(files.get("lessons/index.md", "# Lessons\n")))
     files |= {f"{page}.md": text for page, text in api.pages().items()}
     files |= {f"{page}.md": text for page, text in variants.pages(kept).items()}
     files |= variants.pictures_of(kept)
     files |= {path.relative_to(DOCS).as_posix(): path for path in DOCS.rglob("images/*")}
     files |= _copies(linked)
     _write(files, folder)
+
+
+def _with_lessons(text: str) -> str:
+    """The page of the lessons, with all of them in its navigation."""
+    return (
+        text
+        if "{toctree}" in text
+        else f"{text}\n```{{toctree}}\n:hidden:\n:glob:\n\n[0-9]*\n```\n"
+    )
 
 
 def links_within(text: str, path: Path, name: str, linked: set[Path]) -> str:
