@@ -21,6 +21,7 @@ PAGES = {
 }
 WRITTEN_ABOVE = ("CONTRIBUTING.md", "CHANGELOG.md")
 PICTURES = (".png", ".svg", ".jpg")
+_ALL_LESSONS = "```{toctree}\n:hidden:\n:glob:\n\n[0-9]*\n```\n"
 _LINK = re.compile(r"(\]\()([^)\s]+)(\))")
 _FENCE = re.compile(r"^(`{3,}|~{3,}).*?^\1\s*$", re.DOTALL | re.MULTILINE)
 _NOT_PAGES = ("site", "locales", "static", "templates")
