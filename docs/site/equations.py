@@ -97,7 +97,9 @@ def _spaced(before: Token | None, token: Token) -> str:
     apart = (first == "words" and (opens or token.kind == "words")) or (
         token.kind == "words" and ends
     )
-    return (r"\ " if apart else "") + token.tex
+    # A command ends where no letter follows.
+    runs_on = before and re.search(r"\\[A-Za-z]+$", before.tex) and token.tex[:1].isalpha()
+    return (r"\ " if apart else " " if runs_on else "") + token.tex
 
 
 def _with_indices(tokens: list[Token]) -> list[Token]:

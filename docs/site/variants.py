@@ -23,7 +23,7 @@ def pages(folder: Path) -> dict[str, str]:
     """
     entries = [variant_info.describe(name) for name in variants.names()]
     captions = pictures.draw_all([entry.name for entry in entries], folder)
-    found = {f"variants/{x.name}": _page(x, captions[x.name], folder) for x in entries}
+    found = {f"variants/{x.name}": page_of(x, captions[x.name], folder) for x in entries}
     return found | {"variants/index": _index(entries)}
 
 
@@ -33,7 +33,8 @@ def pictures_of(folder: Path) -> dict[str, Path]:
     return {f"variants/pictures/{name}.png": path for name, path in found.items() if path}
 
 
-def _page(entry: variant_info.Entry, caption: str, folder: Path) -> str:
+def page_of(entry: variant_info.Entry, caption: str, folder: Path) -> str:
+    """MyST of a variant's page; its picture is in the folder, or the caption says why not."""
     module = names.modules()[f"attention_jax.variants.{entry.name}"]
     drawn = pictures.path(entry.name, folder)
     parts = [

@@ -14,6 +14,7 @@ catalogs = pytest.importorskip("docs.site.catalogs", reason="needs the extra `do
 languages = pytest.importorskip("docs.site.languages", reason="needs the extra `docs`")
 
 COMMAND_LINE = catalogs.messages(catalogs.COMMAND_LINE)
+SAYS = ("said", "messages.said")
 # What is said of a name that stands in a variable.
 WORDS = [
     *time_shares.PARTS,
@@ -32,10 +33,8 @@ def spoken():
             if "said(" not in text or path.name == "messages.py":
                 continue
             for node in ast.walk(ast.parse(text)):
-                if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("said"):
-                    (argument,) = node.args
-                    if isinstance(argument, ast.Constant):
-                        yield argument.value
+                if isinstance(node, ast.Call) and ast.unparse(node.func) in SAYS:
+                    yield from (x.value for x in node.args if isinstance(x, ast.Constant))
 
 
 def fields(text):
