@@ -17,7 +17,6 @@ extensions = ["myst_nb", "docs.site.mathml", "docs.site.languages", "docs.site.c
 exclude_patterns = ["files/**/*.ipynb"]
 myst_enable_extensions = ["amsmath", "dollarmath", "colon_fence", "attrs_block", "attrs_inline"]
 myst_heading_anchors = 4
-suppress_warnings = ["toc.empty_glob"]
 nitpicky = False
 # Lessons train; they are run where that is asked for, and then only what has changed.
 nb_execution_mode = os.environ.get("DOCS_EXECUTION", "off")
@@ -49,7 +48,10 @@ html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {
     "use_download_button": False,
+    # A page holds the navigation around it; all of it on each of 400 pages is slow to make.
     "show_navbar_depth": 1,
+    "max_navbar_depth": 3,
+    "collapse_navbar": True,
     "article_header_end": ["language.html", "article-header-buttons.html"],
     "logo": {"text": "attention_jax"},
 }

@@ -106,12 +106,12 @@ def _member(node: ast.FunctionDef) -> str:
 
 def _value(module: Module, name: str) -> str:
     value = " ".join(module.values[name].split())
-    shown = f"\n:value: {value}" if len(value) <= _LONGEST_VALUE else ""
+    shown = f"\n:value: {value}" if len(value) <= _LONGEST_VALUE and "#" not in value else ""
     return _directive("data", f"{name}{shown}", docstrings.myst(_comment(module, name)))
 
 
 def _directive(kind: str, head: str, content: str, marks: int = 5) -> str:
-    fence = "`" * marks
+    fence = "~" * marks  # a signature may hold backticks
     head, _, options = head.partition("\n")
     options = f"\n{options}" if options else ""
     return f"{fence}{{py:{kind}}} {head}{options}\n\n{content}\n{fence}"

@@ -21,7 +21,6 @@ PAGES = {
 }
 WRITTEN_ABOVE = ("CONTRIBUTING.md", "CHANGELOG.md")
 PICTURES = (".png", ".svg", ".jpg")
-_ALL_LESSONS = "```{toctree}\n:hidden:\n:glob:\n\n[0-9]*\n```\n"
 _LINK = re.compile(r"(\]\()([^)\s]+)(\))")
 _FENCE = re.compile(r"^(`{3,}|~{3,}).*?^\1\s*$", re.DOTALL | re.MULTILINE)
 _NOT_PAGES = ("site", "locales", "static", "templates")
@@ -39,8 +38,11 @@ def make(folder: Path, kept: Path) -> None:
     texts |= {ROOT / name: PAGES[name] for name in WRITTEN_ABOVE}
     linked: set[Path] = set()
     for path, name in texts.items():
-        files[name] = links_within(path.read_text(encoding="utf-8"), path, name, linked)
-    files["lessons/index.md"] = _with_lessons(str(files.get("lessons/index.md", "# Lessons\n")))
+        files[name] = links_within(path.read_text(encoding="utf-8"), path, linked)
+    lessons = sorted(x for x in files if x.startswith("lessons/") and x != "lessons/index.md")
+    files["lessons/index.md"] = _with_all(
+        str(files.get("lessons/index.md", "# Lessons\n")), lessons
+    )
     files |= {f"{page}.md": text for page, text in api.pages().items()}
     files |= {f"{page}.md": text for page, text in variants.pages(kept).items()}
     files |= variants.pictures_of(kept)
@@ -49,21 +51,17 @@ def make(folder: Path, kept: Path) -> None:
     _write(files, folder)
 
 
-def _with_lessons(text: str) -> str:
-    """The page of the lessons, with all of them in its navigation."""
-    return (
-        text
-        if "{toctree}" in text
-        else f"{text}\n```{{toctree}}\n:hidden:\n:glob:\n\n[0-9]*\n```\n"
-    )
+def _with_all(text: str, pages: list[str]) -> str:
+    """A page with others below it in the navigation, if it does not say itself which."""
+    tree = "\n".join(f"/{page}" for page in pages)
+    return text if "{toctree}" in text else f"{text}\n```{{toctree}}\n:hidden:\n\n{tree}\n```\n"
 
 
-def links_within(text: str, path: Path, name: str, linked: set[Path]) -> str:
+def links_within(text: str, path: Path, linked: set[Path]) -> str:
     """The text of a page, its links leading to pages and copies; outside fenced blocks.
 
     Args:
       path: the file that the text is of.
-      name: the page's place in the site.
       linked: to which the files are added that the page needs a copy of.
     """
 

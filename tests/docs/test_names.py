@@ -21,7 +21,7 @@ def documented():
     found = set()
     for text in texts:
         home = ""
-        for kind, name in re.findall(r"^`{3,}\{py:(\w+)\} ([\w.]+)", text, re.MULTILINE):
+        for kind, name in re.findall(r"^[`~]{3,}\{py:(\w+)\} ([\w.]+)", text, re.MULTILINE):
             if kind in ("module", "currentmodule"):
                 home = name
             elif kind in ("function", "class", "data"):
