@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from attention_jax import variants
 from attention_jax.analysis import variant_info, variant_list, variant_support
 from attention_jax.core.files import write_whole
+from attention_jax.core.messages import said
 
 TEXT = 'a variant, such as alibi, "sliding_window(size=8)", mine.py or "mine.py:mine(p=2)"'
 
@@ -46,8 +47,9 @@ def _show(flags: argparse.Namespace) -> None:
     parts = entry.name, entry.docstring, entry.signature, textwrap.indent(entry.options, "    ")
     print(*filter(None, parts), sep="\n\n", end="\n\n")
     if entry.aliases:
-        print(f"Also called: {', '.join(entry.aliases)}.")
-    print(f"Family: {entry.family}.\nSupports: {', '.join(entry.supports)}.")
+        print(said("Also called: {names}.").format(names=", ".join(entry.aliases)))
+    print(said("Family: {family}.").format(family=said(entry.family)))
+    print(said("Supports: {abilities}.").format(abilities=", ".join(map(said, entry.supports))))
     # Layers are not imported where variants are only listed.
     from attention_jax.analysis import cache_cost
 

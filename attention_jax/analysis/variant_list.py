@@ -9,6 +9,7 @@ from typing import NamedTuple
 from attention_jax import variants
 from attention_jax.analysis.variant_info import describe, read
 from attention_jax.analysis.variant_support import FAMILIES, Support, recorded
+from attention_jax.core.messages import said
 from attention_jax.core.plain_types import typed_calls
 
 COLUMNS = 80
@@ -55,12 +56,12 @@ def lines(found: Iterable[Row]) -> Iterator[str]:
     for family in FAMILIES:
         members = [row for row in found if row.support.family == family]
         if members:
-            yield family
+            yield said(family)
         for row in members:
             start = f"  {row.name:<{_NAME}}{_marks(row.support)}"
             yield start + textwrap.shorten(row.claim, COLUMNS - len(start), placeholder=" ...")
     yield ""
-    yield from LEGEND.splitlines()
+    yield from said(LEGEND).splitlines()
 
 
 def _marks(support: Support) -> str:

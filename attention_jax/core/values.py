@@ -287,8 +287,8 @@ def is_settled(x: object) -> bool:
     if isinstance(x, tuple):
         return all(map(is_settled, x))
     if isinstance(x, FunctionType):
-        module = sys.modules.get(x.__module__)
-        ours = x.__module__.partition(".")[0] == _PACKAGE
+        home = x.__module__ or ""  # None where code is run without a module
+        module, ours = sys.modules.get(home), home.partition(".")[0] == _PACKAGE
         return ours and getattr(module, x.__qualname__, None) is x
     if dataclasses.is_dataclass(x) and type(x).__module__.partition(".")[0] == _PACKAGE:
         fields = [field.name for field in dataclasses.fields(x) if field.compare]

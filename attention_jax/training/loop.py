@@ -19,6 +19,7 @@ from typing import Any
 import jax
 
 from attention_jax.core import checks
+from attention_jax.core.messages import said
 from attention_jax.core.plain_types import typed_calls
 from attention_jax.core.types import Params
 from attention_jax.data.batching import Batches
@@ -151,7 +152,8 @@ class _Loop:
         self.metrics = self._open_metrics() if speaks else NoMetrics()
         self.bar = Bar(steps=config.steps, done=self.step, silent=not speaks)
         if self.step:
-            self.bar.say(f"resumed {folder} after step {self.step}")
+            resumed = said("resumed {folder} after step {step}")
+            self.bar.say(resumed.format(folder=folder, step=self.step))
         steps = config.profile_steps if speaks else 0
         self.profile = Profile(folder / "profile", steps=steps, say=self.bar.say)
 

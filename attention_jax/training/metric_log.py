@@ -17,6 +17,7 @@ with needed("train"):
     import tqdm
 
 from attention_jax.core.files import write_whole
+from attention_jax.core.messages import said
 
 _log = logging.getLogger(__name__)
 
@@ -135,8 +136,8 @@ class Bar:
         self._bar = tqdm.tqdm(
             total=steps,
             initial=done,
-            desc=_TRAINING,
-            unit="step",
+            desc=said(_TRAINING),
+            unit=said("step"),
             dynamic_ncols=True,
             disable=silent or not sys.stderr.isatty(),
         )
@@ -147,11 +148,11 @@ class Bar:
     @contextlib.contextmanager
     def doing(self, what: str) -> Iterator[None]:
         """The bar says what takes the time inside, such as "compiling"."""
-        self._bar.set_description(what)
+        self._bar.set_description(said(what))
         try:
             yield
         finally:
-            self._bar.set_description(_TRAINING, refresh=False)
+            self._bar.set_description(said(_TRAINING), refresh=False)
 
     def show(self, row: Row) -> None:
         """Shows one row of metrics: training on the bar, validation on a line of its own.
@@ -160,14 +161,18 @@ class Bar:
         """
         train = row["split"] == "train"
         names = _SHOWN if train else {name: name for name in row.keys() - {"step", "split"}}
-        numbers = {s: _number(float(row[name])) for name, s in names.items() if name in row}
-        text = f"step {row['step']}/{self._steps} {row['split']}: " + ", ".join(
-            f"{name} {number}" for name, number in sorted(numbers.items())
+        numbers = {said(s): _number(float(row[n])) for n, s in names.items() if n in row}
+        text = said("step {step}/{steps} {split}: {numbers}").format(
+            step=row["step"],
+            steps=self._steps,
+            split=said(str(row["split"])),
+            numbers=", ".join(f"{name} {number}" for name, number in sorted(numbers.items())),
         )
         if train and not self._bar.disable:
             self._bar.set_postfix(numbers, refresh=False)
         else:
-            self.say(f"{text}, left {self._left(float(row['step']))}" if train else text)
+            left = said(", left {time}").format(time=self._left(float(row["step"])))
+            self.say(text + left if train else text)
 
     def _left(self, step: float) -> str:
         """The time of the steps left, if they take as long as those of this process did."""

@@ -10,6 +10,8 @@ import contextlib
 import time
 from collections.abc import Generator, Mapping
 
+from attention_jax.core.messages import said
+
 # Of a run, as they are shown. "compilation" is the first update of each shape of a batch, until it
 # is on its way; "input" the waiting for a batch while no update runs.
 PARTS = ("updates", "compilation", "input", "evaluation", "logging", "checkpoints")
@@ -90,4 +92,5 @@ def in_one_line(shares: Shares) -> str:
     """The shares of a run in one line, the most first; those of 0.0 % are left out."""
     shown = {name: text for name, text in percents(shares).items() if text != "0.0"}
     order = sorted(shown, key=lambda name: -shares[name])
-    return "time: " + ", ".join(f"{name} {shown[name]} %" for name in order)
+    listed = ", ".join(f"{said(name)} {shown[name]} %" for name in order)
+    return said("time: {shares}").format(shares=listed)

@@ -16,6 +16,7 @@ import jax
 import attention_jax
 from attention_jax import variants
 from attention_jax.core.files import write_whole
+from attention_jax.core.messages import said
 from experiments.common import attention_files, flags, initial, leftovers, old_forms, places, seals
 from experiments.common.experiment import Experiment
 
@@ -251,7 +252,13 @@ def next_command(folder: Path, argument: str) -> str:
     found = shutil.which("python")
     python = "python" if found == sys.executable else os.path.relpath(sys.executable)
     words = (python, "-m", "experiments.predict", f"--run={folder}", argument)
-    return f"next: {shlex.join(words)}"
+    return said("next: {command}").format(command=shlex.join(words))
+
+
+def size_and_time(summary: Mapping[str, Any]) -> str:
+    """A line that says how large the model is, and how long it was trained."""
+    line = said("{parameters:,} parameters, {seconds:.0f} s of training")
+    return line.format(parameters=summary["parameters"], seconds=summary["seconds"])
 
 
 def environment() -> dict[str, Any]:

@@ -15,6 +15,7 @@ import jax
 from flax import nnx
 
 from attention_jax.core.files import write_whole
+from attention_jax.core.messages import said
 from attention_jax.core.types import Params
 from attention_jax.data.batching import Batches, pipeline
 from attention_jax.evaluation import budgets
@@ -152,7 +153,8 @@ def _trained(start: _Start, settings: TrainConfig) -> tuple[Run, dict[str, Any]]
     on_mesh = _on_mesh(build, batches, settings, objective)
     print(*chain(notes, [_extent(build, batches, settings)], on_mesh), sep="\n")
     if config.run.dry_run:
-        ending = f"--dry_run: nothing is trained; the run would stand in {folder}"
+        ending = said("--dry_run: nothing is trained; the run would stand in {folder}")
+        ending = ending.format(folder=folder)
         print(_a_step(build, batches, settings, objective), ending, sep="\n")
         return None
     anew = config.run.overwrite and not config.run.resume and processes.is_first()
@@ -210,7 +212,8 @@ def _extent(build: Build, batches: Batches, settings: TrainConfig) -> str:
     shapes = nnx.as_pure(nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))[1])
     parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
     epochs = settings.steps * settings.accumulate / batches.batches_per_epoch
-    return f"model: {parameters:,} parameters; {settings.steps:,} steps, {epochs:,.1f} epochs"
+    line = said("model: {parameters:,} parameters; {steps:,} steps, {epochs:,.1f} epochs")
+    return line.format(parameters=parameters, steps=settings.steps, epochs=epochs)
 
 
 def _a_step(build: Build, batches: Batches, settings: TrainConfig, objective: Objective) -> str:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from attention_jax.analysis import image_attribution
 from attention_jax.analysis.plots import image_overlays, run_plots
+from attention_jax.core import messages
 from attention_jax.core.files import write_whole
 from attention_jax.core.types import Params
 from attention_jax.data.images.batches import ImageBatches
@@ -21,7 +22,7 @@ from attention_jax.training import objectives
 from attention_jax.training.evaluate import loss_evaluator
 from attention_jax.training.loop import Evaluate
 from experiments.common.experiment import Outcome, Run
-from experiments.common.run_folder import next_command
+from experiments.common.run_folder import next_command, size_and_time
 from experiments.images.config import ImagesConfig, Known, some_of_each
 
 DRAWN = 10  # test images of which the attention is drawn, and
@@ -96,17 +97,18 @@ def title(label: str, answer: str, probability: float) -> str:
 
 def closing_text(run: Run, summary: dict[str, Any], figures: Sequence[Path]) -> str:
     """The scores, where the figures are and what to type next."""
-    width = max(map(len, ["class", *summary["of_classes"]["test"]])) + 2
+    kind, test = messages.said("class"), messages.said("test")
+    width = max(map(len, [kind, test, *summary["of_classes"]["test"]])) + 2
     shares = summary["of_classes"]["test"].items()
-    own = summary["tests"]["test"]
+    own, nats = summary["tests"]["test"], messages.said("{loss:.4f} nats an image")
     return "\n".join(
         [
             "",
-            f"{'class':<{width}}{'right':>8}",
+            f"{kind:<{width}}{messages.said('right'):>8}",
             *(f"{name:<{width}}{share:>8.1%}" for name, share in shares),
-            f"{'test':<{width}}{own['accuracy']:>8.2%}   {own['loss']:.4f} nats an image",
-            f"\n{summary['parameters']:,} parameters, {summary['seconds']:.0f} s of training",
-            f"figures: {' '.join(map(str, figures))}",
+            f"{test:<{width}}{own['accuracy']:>8.2%}   {nats.format(loss=own['loss'])}",
+            f"\n{size_and_time(summary)}",
+            messages.said("figures: {paths}").format(paths=" ".join(map(str, figures))),
             next_command(run.folder, "--file=picture.png"),
         ]
     )

@@ -1,7 +1,7 @@
 """Scores of language models, in training and after it, and what they write."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from flax import nnx
 
 from attention_jax.analysis.plots import run_plots
 from attention_jax.core.files import write_whole
+from attention_jax.core.messages import said
 from attention_jax.core.types import Params
 from attention_jax.data.text_windows import AllWindows
 from attention_jax.data.tokenizer import Tokenizer
@@ -18,7 +19,7 @@ from attention_jax.training.evaluate import loss_evaluator
 from attention_jax.training.loop import Evaluate
 from experiments.common import samples
 from experiments.common.experiment import Outcome, Run
-from experiments.common.run_folder import next_command
+from experiments.common.run_folder import next_command, size_and_time
 from experiments.language.config import LanguageConfig, Text, unit, writer
 
 VALIDATION_ROWS = 64
@@ -61,7 +62,7 @@ def continuations(
             read = vocabulary.decode(vocabulary.encode(given))
             found = write(params, given, context - half)[len(read) :]
             lines = ("text", given), ("goes on", wanted), ("model", found)
-            yield "\n".join(f"{name:<9}{line!r}" for name, line in lines)
+            yield "\n".join(f"{said(name):<9}{line!r}" for name, line in lines)
 
     return show
 
@@ -87,13 +88,22 @@ def evaluate(run: Run, text: Text, facts: dict[str, Any]) -> Outcome:
     summary = {"task": text.name, **facts, "tests": scores}
     own, noun = scores["validation"], unit(vocabulary)
     lines = [
-        f"{sample}\n\nvalidation, all {len(text.validation) - 1:,} {noun}s: "
-        f"{own['loss']:.4f} nats a {noun}, {own['accuracy']:.1%} right",
-        f"{summary['parameters']:,} parameters, {summary['seconds']:.0f} s of training",
-        f"figure: {folder}/curves.png",
+        f"{sample}\n\n{_of_validation(len(text.validation) - 1, noun, own)}",
+        size_and_time(summary),
+        said("figure: {path}").format(path=f"{folder}/curves.png"),
         next_command(folder, f"--text={first}"),
     ]
     return Outcome(summary, "\n".join(lines))
+
+
+def _of_validation(count: int, noun: str, own: Mapping[str, float]) -> str:
+    """The line of the part for validation; `noun` is a character or a token."""
+    lines = {
+        "character": "validation, all {count:,} characters: {loss:.4f} nats a character, "
+        "{accuracy:.1%} right",
+        "token": "validation, all {count:,} tokens: {loss:.4f} nats a token, {accuracy:.1%} right",
+    }
+    return said(lines[noun]).format(count=count, loss=own["loss"], accuracy=own["accuracy"])
 
 
 def beginning(vocabulary: Tokenizer, tokens: np.ndarray) -> str:

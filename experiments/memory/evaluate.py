@@ -11,6 +11,7 @@ from flax import nnx
 
 from attention_jax.analysis.plots import run_plots
 from attention_jax.core.files import write_whole
+from attention_jax.core.messages import said
 from attention_jax.core.types import Params
 from attention_jax.data.memory_tasks import DrawnBatches
 from attention_jax.parallel.placement import fetch, spread
@@ -19,6 +20,7 @@ from attention_jax.training.loop import Evaluate
 from experiments.common import guesses
 from experiments.common.experiment import Outcome, Run
 from experiments.common.guesses import Guess
+from experiments.common.run_folder import size_and_time
 from experiments.common.timing import lengths
 from experiments.memory import costs, plots
 from experiments.memory.config import MemoryConfig, Sequences, objective
@@ -128,7 +130,8 @@ def _answers(batches: DrawnBatches) -> np.ndarray:
 
 def closing_text(run: Run, summary: dict[str, Any]) -> str:
     """The tables, and where the figures are."""
-    lines = [f"\n{'length':>8}{'accuracy':>10}{'loss':>9}   accuracy by distance"]
+    heads = [said(x) for x in ("length", "accuracy", "loss", "accuracy by distance")]
+    lines = ["\n{:>8}{:>10}{:>9}   {}".format(*heads)]
     for test, scores in summary["tests"].items():
         by_distance = "  ".join(
             f"{low}-{high - 1}: {right / count:.1%}"
@@ -139,8 +142,9 @@ def closing_text(run: Run, summary: dict[str, Any]) -> str:
             f"{length:>8}{scores['accuracy']:>10.2%}{scores['loss']:>9.4f}   {by_distance}"
         )
     lines += map(costs.line, summary["costs"])
-    lines.append(f"\n{summary['parameters']:,} parameters, {summary['seconds']:.0f} s of training")
-    lines.append(f"figures: {run.folder}/memory.png {run.folder}/curves.png")
+    lines.append(f"\n{size_and_time(summary)}")
+    drawn = f"{run.folder}/memory.png {run.folder}/curves.png"
+    lines.append(said("figures: {paths}").format(paths=drawn))
     return "\n".join(lines)
 
 

@@ -1,7 +1,7 @@
 """Scores of transcripts, in training and after it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from flax import nnx
 from attention_jax.analysis import speech_alignment
 from attention_jax.analysis.plots import run_plots
 from attention_jax.analysis.plots.speech_alignment import alignment
+from attention_jax.core import messages
 from attention_jax.core.files import write_whole
 from attention_jax.core.types import Params
 from attention_jax.data.audio.batches import one as batch_of_one
@@ -22,7 +23,7 @@ from attention_jax.training.evaluate import loss_evaluator
 from attention_jax.training.loop import Evaluate
 from experiments.common import guesses, scoring
 from experiments.common.experiment import Outcome, Run
-from experiments.common.run_folder import next_command
+from experiments.common.run_folder import next_command, size_and_time
 from experiments.speech.config import SpeechConfig, attention_name, objective, transcriber
 from experiments.speech.data import batches_of
 
@@ -57,7 +58,8 @@ def evaluate(run: Run, corpus: Corpus, facts: dict[str, Any]) -> Outcome:
     transcribe = transcriber(config, run.tokenizer, run.graphdef, corpus.rate, search)
     scores, outcomes, transcripts, samples = {}, {}, {}, []
     for name, utterances in corpus.tests.items():
-        print(f"transcribing {len(utterances)} recordings of {name} ...")
+        line = messages.said("transcribing {count} recordings of {name} ...")
+        print(line.format(count=len(utterances), name=messages.said(name)))
         best = [found[0] for found in transcribe(run.params, utterances)]
         said = [utterance.transcript for utterance in utterances]
         counted = error_rates.counts([one.text for one in best], said)
@@ -75,7 +77,7 @@ def evaluate(run: Run, corpus: Corpus, facts: dict[str, Any]) -> Outcome:
         "skipped": len(corpus.skipped),
         "tests": scores,
     }
-    write_whole(folder / "samples.txt", "\n\n".join(map(sample_text, samples)) + "\n")
+    write_whole(folder / "samples.txt", "\n\n".join(sample_text(x, str) for x in samples) + "\n")
     draw(run, transcribe, samples)
     write_whole(folder / "transcripts.json", json.dumps(transcripts, indent=1) + "\n")
     write_whole(folder / "outcomes.json", json.dumps(outcomes) + "\n")
@@ -98,10 +100,10 @@ def scorer(config: SpeechConfig, corpus: Corpus, vocabulary: Tokenizer) -> scori
     return scoring.of_outcomes(corpus.name, guess)
 
 
-def sample_text(sample: Sample) -> str:
-    """One transcript beside what was said."""
+def sample_text(sample: Sample, say: Callable[[str], str] = messages.said) -> str:
+    """One transcript beside what was said; `say` puts the names of the lines."""
     utterance, found = sample
-    return f"said   {utterance.transcript}\nmodel  {found.text}"
+    return f"{say('said'):<7}{utterance.transcript}\n{say('model'):<7}{found.text}"
 
 
 def draw(run: Run, transcribe: Transcriber, samples: Sequence[Sample]) -> None:
@@ -133,12 +135,13 @@ def draw(run: Run, transcribe: Transcriber, samples: Sequence[Sample]) -> None:
 def closing_text(run: Run, summary: dict[str, Any], samples: Sequence[Sample]) -> str:
     """Samples, the table, and what to type next."""
     lines = ["", *(f"{sample_text(sample)}\n" for sample in samples)]
-    lines.append(f"{'test':<12}{'right':>9}{'wrong characters':>18}{'wrong words':>13}")
+    heads = [messages.said(x) for x in ("test", "right", "wrong characters", "wrong words")]
+    lines.append("{:<12}{:>9}{:>18}{:>13}".format(*heads))
     for name, rates in summary["tests"].items():
         right, characters, words = rates["accuracy"], rates["cer"], rates["wer"]
-        lines.append(f"{name:<12}{right:>8.2f}%{characters:>17.2f}%{words:>12.2f}%")
-    lines.append(f"\n{summary['parameters']:,} parameters, {summary['seconds']:.0f} s of training")
+        lines.append(f"{messages.said(name):<12}{right:>8.2f}%{characters:>17.2f}%{words:>12.2f}%")
+    lines.append(f"\n{size_and_time(summary)}")
     drawn = sorted(run.folder.glob("*.png"), reverse=True)
-    lines.append(f"figures: {' '.join(map(str, drawn))}")
+    lines.append(messages.said("figures: {paths}").format(paths=" ".join(map(str, drawn))))
     lines.append(next_command(run.folder, "--file=recording.wav"))
     return "\n".join(lines)

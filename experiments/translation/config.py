@@ -1,12 +1,13 @@
 """Configuration, data and model of a translation."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from flax import nnx
 
+from attention_jax.core.messages import said
 from attention_jax.data import tasks
 from attention_jax.data.batching import BucketedBatches, encode_examples
 from attention_jax.data.pairs.files import FORMATS
@@ -197,17 +198,26 @@ def build(config: TranslationConfig, vocabulary: Tokenizer) -> Build:
     return lambda key: seq2seq.build(own, rngs=nnx.Rngs(key))
 
 
+def _each(form: str, values: Mapping[str, float]) -> str:
+    """The values of the parts of a task, as a line has them."""
+    form = said(form)
+    return ", ".join(form.format(name=said(name), value=x) for name, x in values.items())
+
+
 def notes(config: TranslationConfig, task: Task, vocabulary: Tokenizer) -> Iterator[str]:
     """The data in numbers, and where scaled dot stands in for the named attention."""
     held_out = {"validation": task.validation, **task.tests}
-    sizes = {"training": task.train, **held_out}
-    yield "pairs: " + ", ".join(f"{len(own):,} of {name}" for name, own in sizes.items())
+    sizes = {name: len(own) for name, own in {"training": task.train, **held_out}.items()}
+    yield said("pairs: {sizes}").format(sizes=_each("{value:,} of {name}", sizes))
     if task.left_out:
-        yield "left out: " + "; ".join(f"{why}: {n:,}" for why, n in task.left_out.items())
+        listed = "; ".join(f"{why}: {n:,}" for why, n in task.left_out.items())
+        yield said("left out: {reasons}").format(reasons=listed)
     shares = {name: unknown_share(own, vocabulary) for name, own in held_out.items()}
-    said = ", ".join(f"{share:.2%} of {name}" for name, share in shares.items())
+    unknown = _each("{value:.2%} of {name}", shares)
     kind = f"{vocabulary.kind}, made elsewhere" if vocabulary.is_given else vocabulary.kind
-    yield f"vocabulary: {vocabulary.size:,} tokens ({kind}); unknown: {said}"
+    yield said("vocabulary: {size:,} tokens ({kind}); unknown: {shares}").format(
+        size=vocabulary.size, kind=kind, shares=unknown
+    )
     known = {_letters(example.source) for example in task.train}
     for name, own in held_out.items():
         alike = sum(_letters(example.source) in known for example in own)

@@ -1,7 +1,7 @@
 """Scores of translations, in training and after it."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from flax import nnx
 from attention_jax.analysis import attention_entropy
 from attention_jax.analysis.plots import run_plots
 from attention_jax.core.files import write_whole
+from attention_jax.core.messages import said
 from attention_jax.core.types import Params
 from attention_jax.data.batching import encode_examples
 from attention_jax.data.tokenizer import Tokenizer
@@ -24,7 +25,7 @@ from attention_jax.training.evaluate import loss_evaluator
 from attention_jax.training.loop import Evaluate
 from experiments.common import guesses, samples
 from experiments.common.experiment import Outcome, Run
-from experiments.common.run_folder import next_command
+from experiments.common.run_folder import next_command, size_and_time
 from experiments.common.scoring import Counts, Scorer, read_json
 from experiments.translation.config import TranslationConfig, batches_of
 
@@ -78,7 +79,8 @@ def evaluate(run: Run, task: Task, facts: dict[str, Any]) -> Outcome:
     translator = Translator(run.graphdef, run.tokenizer, search)
     scores, translations = {}, {}
     for name, examples in task.tests.items():
-        print(f"translating {len(examples)} sentences of {name} ...")
+        line = said("translating {count} sentences of {name} ...")
+        print(line.format(count=len(examples), name=said(name)))
         scores[name], translations[name] = score(
             translator,
             run.params,
@@ -95,7 +97,9 @@ def evaluate(run: Run, task: Task, facts: dict[str, Any]) -> Outcome:
         "focus": focus(run, task.tests[first]),
     }
     samples = list(zip(task.tests[first], translations[first], strict=True))[:SAMPLES]
-    write_whole(run.folder / "samples.txt", "\n\n".join(map(sample_text, samples)) + "\n")
+    # Files of a run are the same in any language.
+    written = "\n\n".join(sample_text(sample, say=str) for sample in samples)
+    write_whole(run.folder / "samples.txt", f"{written}\n")
     draw(run, Translator(run.graphdef, run.tokenizer, search, rows=8), samples)
     write_whole(run.folder / "translations.json", json.dumps(translations, indent=1) + "\n")
     return Outcome(summary, closing_text(run, summary, samples))
@@ -111,11 +115,11 @@ def focus(run: Run, examples: Sequence[Example]) -> dict[str, float] | None:
     return None if found is None else found._asdict()
 
 
-def sample_text(sample: tuple[Example, str]) -> str:
-    """One translation beside its source and reference."""
+def sample_text(sample: tuple[Example, str], *, say: Callable[[str], str] = said) -> str:
+    """One translation beside its source and reference; `say` puts the names of the lines."""
     example, translation = sample
-    lines = ("source   ", example.source), ("reference", example.references[0])
-    return "\n".join(f"{n}  {text}" for n, text in (*lines, ("model    ", translation)))
+    lines = {"source": example.source, "reference": example.references[0], "model": translation}
+    return "\n".join(f"{say(name):<11}{text}" for name, text in lines.items())
 
 
 def draw(run: Run, translate: Translator, samples: Sequence[tuple[Example, str]]) -> None:
@@ -136,16 +140,17 @@ def draw(run: Run, translate: Translator, samples: Sequence[tuple[Example, str]]
 def closing_text(run: Run, summary: dict[str, Any], samples: Sequence[tuple[Example, str]]) -> str:
     """Samples, the table, and what to type next."""
     lines = ["", *(f"{sample_text(sample)}\n" for sample in samples)]
-    lines.append(f"{'test':<16}{'exact match':>12}" + "".join(f"{x:>8}" for x in _COLUMNS))
+    head = f"{said('test'):<16}{said('exact match'):>12}"
+    lines.append(head + "".join(f"{x:>8}" for x in _COLUMNS))
     scores: dict[str, Any] = {}
     for name, scores in summary["tests"].items():
         own = "".join(f"{scores[key]:>8.2f}" for key in _COLUMNS.values())
-        lines.append(f"{name:<16}{scores['exact_match']:>12.2%}{own}")
+        lines.append(f"{said(name):<16}{scores['exact_match']:>12.2%}{own}")
     lines += ["", *(scores[f"{key}_signature"] for key in _COLUMNS.values())]
-    lines.append(f"\n{summary['parameters']:,} parameters, {summary['seconds']:.0f} s of training")
+    lines.append(f"\n{size_and_time(summary)}")
     attends = "none" not in (run.experiment.named(run.config)[1], run.config.model.cross_attention)
     drawn = [f"{run.folder}/curves.png", *([f"{run.folder}/attention_1.png"] if attends else [])]
-    lines.append(f"figures: {' '.join(drawn)}")
+    lines.append(said("figures: {paths}").format(paths=" ".join(drawn)))
     lines.append(next_command(run.folder, f"--text={samples[0][0].source}"))
     return "\n".join(lines)
 

@@ -111,6 +111,9 @@ def test_only_what_cannot_change_is_settled():
         assert values.is_settled(make())
     assert not values.is_settled(masks.causal & module_level)
     assert not values.is_settled(masks.Mask(lambda b, h, i, j: j <= i))
+    alone = {}
+    exec("def score(q, k): return q @ k", alone)  # of no module
+    assert not values.is_settled(alone["score"])
     assert not values.is_settled(values.bind(module_level))
 
 

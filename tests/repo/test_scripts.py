@@ -12,7 +12,7 @@ from tests.support.paths import ROOT
 
 COMMANDS = [
     ROOT / "scripts" / name
-    for name in ("bench", "check", "demo", "launch", "lesson", "mutants", "test", "torture")
+    for name in ("bench", "check", "demo", "docs", "launch", "lesson", "mutants", "test", "torture")
 ]
 SCRIPTS = [*COMMANDS, ROOT / "scripts" / "_setup", ROOT / ".ci" / "run"]
 
