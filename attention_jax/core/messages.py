@@ -1,4 +1,4 @@
-"""Messages in the reader's language, of the catalogs in `attention_jax/locales`.
+"""Messages in the reader's language, of the catalogs in `attention_jax/core/locales`.
 
     said("translating {count} sentences of {name} ...").format(count=3, name="test")
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from attention_jax.core.plain_types import typed_calls
 
-LOCALES = Path(__file__).parents[1] / "locales"
+LOCALES = Path(__file__).parent / "locales"
 VARIABLES = ("ATTENTION_JAX_LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG")
 
 

@@ -70,8 +70,7 @@ def fit(
       folder: folder of metrics.jsonl and checkpoints/; None for one that is deleted at the end.
       config: the training configuration.
       objective: minimized.
-      resume: continues from the folder's newest whole checkpoint, or from the beginning if it has
-        none.
+      resume: continues from the folder's newest whole checkpoint; begins anew where it has none.
       owner: of the folder.
 
     Raises:
@@ -79,8 +78,7 @@ def fit(
       TrainingDiverged: a number is no longer finite; the last good checkpoint stays.
       Preempted: SIGTERM, SIGINT or SIGHUP arrived; a checkpoint was saved first. SIGUSR1 saves
         one, and training goes on.
-      ValueError: the checkpoint is of another model or of other data; or there is no folder to
-        resume.
+      ValueError: the checkpoint is of another model or other data, or `folder` cannot be None.
     """
     if folder is None:
         _check_alone(resume)

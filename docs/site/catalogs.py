@@ -9,7 +9,7 @@ from babel.messages.pofile import read_po, write_po
 
 from docs.site.names import LIBRARY, ROOT
 
-COMMAND_LINE = ROOT / LIBRARY / "locales" / "es" / "LC_MESSAGES" / "attention_jax.po"
+COMMAND_LINE = ROOT / LIBRARY / "core" / "locales" / "es" / "LC_MESSAGES" / "attention_jax.po"
 
 # Without dates, so that a catalog changes only where its messages do.
 _HEADER = """msgid ""
