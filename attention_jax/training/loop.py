@@ -78,7 +78,7 @@ def fit(
       TrainingDiverged: a number is no longer finite; the last good checkpoint stays.
       Preempted: SIGTERM, SIGINT or SIGHUP arrived; a checkpoint was saved first. SIGUSR1 saves
         one, and training goes on.
-      ValueError: the checkpoint is of another model or other data, or `folder` cannot be None.
+      ValueError: the checkpoint is of another model or of other data, or no folder to resume.
     """
     if folder is None:
         _check_alone(resume)

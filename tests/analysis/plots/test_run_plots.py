@@ -103,7 +103,7 @@ def test_a_picture_needs_no_window_and_leaves_pyplot_alone(tmp_path):
     "shape, message",
     [
         ((2, 5, 4), r"t=4 target tokens and s=5 source tokens; got \(2, 5, 4\)"),
-        ((4, 5), r"shape \[h t s\] or \[l h t s\] .* got \(4, 5\)"),
+        ((5, 4), r"shape \[t s\], \[h t s\] or \[l h t s\] .* got \(5, 4\)"),
         ((1, 1, 2, 4, 5), r"got \(1, 1, 2, 4, 5\)"),
         ((0, 4, 5), r"`weights` must not be empty; got shape \(0, 4, 5\)"),
     ],
