@@ -23,12 +23,15 @@
   // A length of 0 has no gradient: the smallest of what is added keeps it finite.
   const norm = x => o.sqrt(o.add(o.sum(o.square(x)), 1e-12));
 
+  // By products and sums: the slope of jax-js's own `dot` is wrong where one side is mapped over
+  // and the other, a learned matrix, is not.
   function dot(a, b, at) {
     const [left, right] = [shape(a), shape(b)];
     if (!left.length || !right.length || left.at(-1) !== right[0]) {
       throw new Mistake("shapes", {name: "dot", at, left: said(a), right: said(b)});
     }
-    return o.dot(a, b);
+    const wide = right.length > 1 ? o.reshape(a, [...left, 1]) : a;
+    return o.sum(o.multiply(wide, b), left.length - 1);
   }
 
   function power(a, b) {

@@ -16,6 +16,9 @@ GOOD = {
     "(q, k) => q.dot(k) / Math.sqrt(q.length);": lambda q, k, p: q @ k / np.sqrt(len(q)),
     "(q, k, p) => dot(p.v, tanh(q + k))": lambda q, k, p: p["v"] @ np.tanh(q + k),
     "(a, b, c) => dot(dot(c.W, a), b)": lambda q, k, p: (p["W"] @ q) @ k,
+    "(q, k, p) => dot(q, p.W).dot(k) + sum(dot(p.W, p.W))": lambda q, k, p: (
+        (q @ p["W"]) @ k + (p["W"] @ p["W"]).sum()
+    ),
     "(q, k) => -sum((q - k) ** 2)": lambda q, k, p: -((q - k) ** 2).sum(),
     "(q, k) => 10 * dot(q, k) / (norm(q) * norm(k))": lambda q, k, p: (
         10 * (q @ k) / np.sqrt((q @ q) * (k @ k))
@@ -129,6 +132,7 @@ def test_a_line_says_what_it_learns(values):
     assert learned == {
         "(q, k, p) => dot(p.v, tanh(q + k))": ["v"],
         "(a, b, c) => dot(dot(c.W, a), b)": ["W"],
+        "(q, k, p) => dot(q, p.W).dot(k) + sum(dot(p.W, p.W))": ["W"],
     }
 
 
