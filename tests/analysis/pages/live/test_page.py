@@ -198,6 +198,8 @@ def test_the_page_speaks_spanish(page):
 
 
 def test_nothing_is_wider_than_a_phone(page):
+    speak(page, "es")
+    write(page, "a sick sister's kings do not look for two shirts.")
     page.send(
         "Emulation.setDeviceMetricsOverride",
         width=390,
@@ -206,7 +208,9 @@ def test_nothing_is_wider_than_a_phone(page):
         mobile=True,
     )
     try:
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        for place in ("encoder", "cross"):
+            settled(page, lambda place=place: page.evaluate(f"App.look({{place: '{place}'}})"))
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390
     finally:
         page.send("Emulation.clearDeviceMetricsOverride")
 
