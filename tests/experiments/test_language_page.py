@@ -3,6 +3,7 @@
 import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -43,7 +44,7 @@ def test_the_page_has_the_text_its_next_tokens_and_weights_that_look_back(run):
     assert "".join(reading["source"]).replace("▁", " ") == "the cat" and reading["target"] == []
     loaded = load_run(run, [])
     ids = loaded.tokenizer.encode("the cat")
-    logs = np.asarray(jax.nn.log_softmax(loaded.model.logits(np.array([ids]))[0, -1]))
+    logs = np.asarray(jax.nn.log_softmax(loaded.model.logits(jnp.array([ids]))[0, -1]))
     best = sorted(range(len(logs)), key=lambda i: -logs[i])[:3]
     assert [x for _, x in reading["alternatives"]] == pytest.approx(logs[best].tolist(), abs=1e-3)
     weights = weights_of(reading["maps"]["decoder"])
