@@ -122,7 +122,7 @@ class Comparison(NamedTuple):
 
     @property
     def match(self) -> Match:
-        """What all candidates have alike."""
+        """The measure that all candidates have alike."""
         return self.own.match or ("steps" if self.own.vary else "parameters")
 
     @property

@@ -60,15 +60,6 @@ def page(found: dict[str, Any], drawn: dict[str, Drawn]) -> str:
       found: the numbers.
       drawn: figures by name.
     """
-    tests = [
-        {
-            "name": name,
-            "scores": summary.score_rows(found, test),
-            "verdicts": summary.verdicts(test),
-            "guess": summary.guess(test),
-        }
-        for name, test in found["tests"].items()
-    ]
     return pages.render(
         Path(__file__).with_name("report.html"),
         title=f"Comparison on {found['task']}",
@@ -82,7 +73,7 @@ def page(found: dict[str, Any], drawn: dict[str, Drawn]) -> str:
         remarks=summary.remarks(found),
         candidates=Table(summary.HEADER, summary.candidate_rows(found)),
         measure=summary.measure(found),
-        tests=tests,
+        tests=sections(found),
         lengths=length_table(found),
         claims=summary.claims(found),
         drawn=drawn,
@@ -92,6 +83,19 @@ def page(found: dict[str, Any], drawn: dict[str, Drawn]) -> str:
         },
         runs=run_table(found),
     )
+
+
+def sections(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the page says of each test."""
+    return [
+        {
+            "name": name,
+            "scores": summary.score_rows(found, test),
+            "verdicts": summary.verdicts(test),
+            "guess": summary.guess(test),
+        }
+        for name, test in found["tests"].items()
+    ]
 
 
 def length_table(found: dict[str, Any]) -> Table:

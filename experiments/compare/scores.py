@@ -96,20 +96,9 @@ def compare(
         for name, x in stacked.items()
     }
     learned = {name: has_learned(surely[name], bar, items, options) for name in order}
-    tested = {
-        pair: significance.paired_bootstrap(
-            *(stacked[name] for name in pair), score, confidence=options.confidence
-        )
-        for pair in combinations(order, 2)
-    }
-    adjusted = significance.holm([x.p_value for x in tested.values()])
-    pairs = [
-        compared(pair, own, learned) | x._asdict() | {"p_value_of_all_pairs": p}
-        for (pair, x), p in zip(tested.items(), adjusted, strict=True)
-    ]
     return {
         "scores": {name: own[name] for name in order},
-        "pairs": pairs,
+        "pairs": pairs(order, stacked, own, learned, score, options),
         "better": "below" if is_error else "above",
         "items": items,
         "guess": bar,
@@ -117,10 +106,41 @@ def compare(
     }
 
 
+def pairs(
+    order: Sequence[str],
+    stacked: dict[str, np.ndarray],
+    own: dict[str, dict[str, Any]],
+    learned: dict[str, bool],
+    score: Score,
+    options: Options,
+) -> list[dict[str, Any]]:
+    """Every pair of candidates, with a paired bootstrap over the items.
+
+    Args:
+      order: candidates, best first.
+      stacked: counts of each.
+      own: score of each.
+      learned: which of them have.
+      score: of sums of counts.
+      options: how runs are scored.
+    """
+    tested = {
+        pair: significance.paired_bootstrap(
+            *(stacked[name] for name in pair), score, confidence=options.confidence
+        )
+        for pair in combinations(order, 2)
+    }
+    adjusted = significance.holm([x.p_value for x in tested.values()])
+    return [
+        compared(pair, own, learned) | x._asdict() | {"p_value_of_all_pairs": p}
+        for (pair, x), p in zip(tested.items(), adjusted, strict=True)
+    ]
+
+
 def compared(
     pair: tuple[str, str], own: dict[str, dict[str, Any]], learned: dict[str, bool]
 ) -> dict[str, Any]:
-    """Whether the first of a pair may rank above the second, and by how much.
+    """Rank of the first of a pair above the second, if it may have one, and its lead.
 
     `margin` is the difference with an interval over runs and items; `apart` says that the two
     intervals do not meet, and that one of the two has learned anything.

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from attention_jax.analysis import attention_maps
@@ -75,8 +76,8 @@ def read(run: Run, items: Items, given: PageFlags) -> list[explorer.Reading]:
     model: Any = run.model
     readings = []
     for _, ids in items:
-        tokens = np.array([ids], np.int32)
-        batch = TokenBatch(tokens, tokens, np.ones_like(tokens, np.float32))
+        tokens = jnp.asarray([ids], jnp.int32)
+        batch = TokenBatch(tokens, tokens, jnp.ones(tokens.shape))
         logs = np.asarray(jax.nn.log_softmax(model.logits(tokens)[0, -1]))
         best = np.argsort(-logs, kind="stable")[: given.alternatives or ALTERNATIVES]
         readings.append(

@@ -155,17 +155,23 @@ def closing_text(run: Run, summary: dict[str, Any], samples: Sequence[tuple[Exam
     return "\n".join(lines)
 
 
+def _counted(
+    measure: str,
+    answers: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    lowercase: bool,
+    tokenizer: str | None,
+) -> np.ndarray:
+    """Counts of each sentence, with the measure first."""
+    options = {"lowercase": lowercase, "tokenizer": tokenizer}
+    return text.sentence_counts(measure, answers, references, **options)
+
+
 def scorer(config: TranslationConfig, task: Task, vocabulary: Tokenizer) -> Scorer:
     """Scores of sentences: translations.json against the task's references."""
 
-    def counted(measure: str, answers: Sequence[str], references: Any) -> np.ndarray:
-        return text.sentence_counts(
-            measure,
-            answers,
-            references,
-            lowercase=task.lowercase,
-            tokenizer=config.data.bleu_tokenizer,
-        )
+    counted = partial(_counted, lowercase=task.lowercase, tokenizer=config.data.bleu_tokenizer)
 
     def counts(folder: Path, measure: str) -> Counts:
         translations = read_json(folder / "translations.json")

@@ -14,6 +14,7 @@ from matplotlib.transforms import Bbox
 
 from attention_jax.analysis.plots import style
 from attention_jax.analysis.plots.style import Theme
+from attention_jax.core import checks
 from attention_jax.core.plain_types import typed_calls
 
 Point = tuple[float, float]
@@ -54,6 +55,7 @@ def name_lines(
       theme: colors of the figure.
       points: size of the text.
     """
+    checks.above_zero("points", points)
     if not ends:
         return
     _laid_out(axes)
@@ -94,6 +96,7 @@ def name_points(
     points: float = 9.0,
 ) -> None:
     """Write each name beside its point, where it covers no other name, no point and no edge."""
+    checks.above_zero("points", points)
     _laid_out(axes)
     middles = [axes.transData.transform(point) for point in at.values()]
     taken = [_around((float(x), float(y)), 5.0) for x, y in middles]
@@ -127,6 +130,7 @@ def name_points(
 @typed_calls
 def spread(heights: list[float], step: float) -> list[float]:
     """Ascending heights, moved apart to at least `step`, near where they were, and below 1."""
+    checks.above_zero("step", step)
     groups = [[height] for height in heights]
     at = list(heights)
     while True:

@@ -134,8 +134,6 @@ def curves(
         style.panel(panel, _PANELS[name])
         panel.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
         _limit(panel, name)
-        if best is not None:
-            panel.axvline(best, color=style.INK, linestyle=":", linewidth=1.2, zorder=1)
         if name != "learning_rate":
             style.legend(panel)
     for panel in panels[len(names) :]:
@@ -143,10 +141,18 @@ def curves(
     for panel in panels[max(0, len(names) - columns) : len(names)]:
         panel.set_xlabel("step")
         panel.tick_params(labelbottom=True)
-    if best is not None:
-        style.note(figure, f"Dotted: step {best:,}, of the lowest validation loss")
+    _mark(figure, panels[: len(names)], best)
     style.headline(figure, title)
     return style.saved(figure, path)
+
+
+def _mark(figure: Figure, panels: np.ndarray, best: int | None) -> None:
+    """A line at the best step, where there is one, and a note on it."""
+    if best is None:
+        return
+    for panel in panels:
+        panel.axvline(best, color=style.INK, linestyle=":", linewidth=1.2, zorder=1)
+    style.note(figure, f"Dotted: step {best:,}, of the lowest validation loss")
 
 
 def _limit(panel: Axes, name: str) -> None:

@@ -57,20 +57,13 @@ def alignment(
     heights = [1.4, *[height] * len(shown)]
     figure, grid = style.figure(1 + len(shown), 1, size=size, share_x=True, heights=heights)
     sound, *panels = grid[:, 0]
-    extent = (0, seconds, 0, frames.shape[1])
-    sound.imshow(frames.T, origin="lower", aspect="auto", cmap="magma", extent=extent)
-    sound.set_ylabel("mel band", color=style.INK)
-    sound.set_title("spectrogram", loc="left", fontsize=style.TEXT_POINTS + 1, color=style.INK)
+    _draw_sound(sound, frames, seconds)
     end = positions * frames_per_position * seconds_per_frame
     for panel, (name, own) in zip(panels, shown, strict=True):
         panel.imshow(own, aspect="auto", cmap="Blues", vmin=0, extent=(0, end, len(tokens), 0))
-        told = f"{name}: 0 to {own.max():.2f}"
-        panel.set_title(told, loc="left", fontsize=style.TEXT_POINTS + 1, color=style.INK)
+        _style(panel, f"{name}: 0 to {own.max():.2f}")
         _write_tokens(panel, tokens)
     panels[-1].set_xlabel("seconds", color=style.INK)
-    sound.set_xlim(0, seconds)
-    for panel in (sound, *panels):
-        panel.tick_params(colors=style.FAINT, labelsize=style.TEXT_POINTS)
     style.headline(figure, title)
     note = (
         "Weights: white 0, dark blue the largest of the panel, which its title says; equal weights"
@@ -96,6 +89,19 @@ def spectrogram(
     down, across = (max(1, n // have) for n, have in zip((height, width), bands.shape, strict=True))
     large = bands.repeat(down, axis=0).repeat(across, axis=1)
     return style.image_png(large, cmap="magma", origin="lower")
+
+
+def _draw_sound(panel: Axes, frames: np.ndarray, seconds: float) -> None:
+    extent = (0, seconds, 0, frames.shape[1])
+    panel.imshow(frames.T, origin="lower", aspect="auto", cmap="magma", extent=extent)
+    panel.set_ylabel("mel band", color=style.INK)
+    _style(panel, "spectrogram")
+    panel.set_xlim(0, seconds)
+
+
+def _style(panel: Axes, title: str) -> None:
+    panel.set_title(title, loc="left", fontsize=style.TEXT_POINTS + 1, color=style.INK)
+    panel.tick_params(colors=style.FAINT, labelsize=style.TEXT_POINTS)
 
 
 def _panels(weights: np.ndarray) -> list[tuple[str, np.ndarray]]:
