@@ -52,6 +52,7 @@ html_theme_options = {
     "show_navbar_depth": 1,
     "max_navbar_depth": 3,
     "collapse_navbar": True,
+    "navbar_persistent": [],  # the search is in the sidebar
     "article_header_end": ["language.html", "article-header-buttons.html"],
     "logo": {"text": "attention_jax"},
 }

@@ -20,7 +20,6 @@ PAGES = {
     "CHANGELOG.md": "changelog.md",
 }
 WRITTEN_ABOVE = ("CONTRIBUTING.md", "CHANGELOG.md")
-PICTURES = (".png", ".svg", ".jpg")
 _LINK = re.compile(r"(\]\()([^)\s]+)(\))")
 _FENCE = re.compile(r"^(`{3,}|~{3,}).*?^\1\s*$", re.DOTALL | re.MULTILINE)
 _NOT_PAGES = ("site", "locales", "static", "templates")
@@ -39,10 +38,7 @@ def make(folder: Path, kept: Path) -> None:
     linked: set[Path] = set()
     for path, name in texts.items():
         files[name] = links_within(path.read_text(encoding="utf-8"), path, linked)
-    lessons = sorted(x for x in files if x.startswith("lessons/") and x != "lessons/index.md")
-    files["lessons/index.md"] = _with_all(
-        str(files.get("lessons/index.md", "# Lessons\n")), lessons
-    )
+    files["lessons/index.md"] = _with_lessons(files)
     files |= {f"{page}.md": text for page, text in api.pages().items()}
     files |= {f"{page}.md": text for page, text in variants.pages(kept).items()}
     files |= variants.pictures_of(kept)
@@ -51,10 +47,14 @@ def make(folder: Path, kept: Path) -> None:
     _write(files, folder)
 
 
-def _with_all(text: str, pages: list[str]) -> str:
-    """A page with others below it in the navigation, if it does not say itself which."""
-    tree = "\n".join(f"/{page}" for page in pages)
-    return text if "{toctree}" in text else f"{text}\n```{{toctree}}\n:hidden:\n\n{tree}\n```\n"
+def _with_lessons(files: dict[str, str | Path]) -> str:
+    """The page of the lessons, with all of them below it in the navigation."""
+    text = str(files.get("lessons/index.md", "# Lessons\n"))
+    lessons = sorted(f"/{name}" for name in files if re.match(r"lessons/\d", name))
+    if "{toctree}" in text or not lessons:
+        return text
+    tree = "\n".join(lessons)
+    return f"{text}\n```{{toctree}}\n:hidden:\n\n{tree}\n```\n"
 
 
 def links_within(text: str, path: Path, linked: set[Path]) -> str:
