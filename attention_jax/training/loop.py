@@ -2,8 +2,7 @@
 
     result = fit(build, batches, evaluate, "run", TrainConfig(steps=10_000))
 
-A run that is killed at any moment and started again with `resume=True` ends bit for bit as it
-would have ended undisturbed.
+A run that is killed at any moment goes on by `resume=True`, and ends bit for bit as undisturbed.
 """
 
 import contextlib
