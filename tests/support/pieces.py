@@ -25,14 +25,15 @@ def in_pieces(variant, params, x, qkv, cuts):
     late, sizes = cuts[0], SIZES | {"value_width": qkv[2].shape[-1], "dtype": jnp.float32}
     start = variant.start(params, 2, x.shape[1], **sizes)
     extend, step = jax.jit(variant.extend), jax.jit(variant.step)
-    arrays = variant.features(params, x), qkv
+    more = {} if variant.features is None else {"features": variant.features(params, x)}
+    arrays = more, qkv
 
     def of_piece(state, first, end):
-        features, own = jax.tree.map(lambda a: a[:, first:end], arrays)
+        more, own = jax.tree.map(lambda a: a[:, first:end], arrays)
         if end - first > 1:
-            return extend(params, state, *own, features=features)
-        features, own = jax.tree.map(lambda a: a[:, 0], (features, own))
-        state, out = step(params, state, *own, features=features)
+            return extend(params, state, *own, **more)
+        more, own = jax.tree.map(lambda a: a[:, 0], (more, own))
+        state, out = step(params, state, *own, **more)
         return state, out[:, None]
 
     ahead, found = of_piece(start, 0, late)

@@ -23,6 +23,9 @@ from attention_jax.variants._builders.documents import numbers
 
 CHUNK = 32
 
+# M, S, and M before the batch, if there are batches.
+Matrices = tuple[Array, Array, Array | None]
+
 
 class MomentumState(NamedTuple):
     """The matrices.
@@ -115,8 +118,8 @@ def _renewed(
 
 
 def _block(
-    batch: int | None, chunk: int, state: tuple[Array | None, ...], *inputs: Array
-) -> tuple[tuple[Array | None, ...], Float[Array, "b m h e"]]:
+    batch: int | None, chunk: int, state: Matrices, *inputs: Array
+) -> tuple[Matrices, Float[Array, "b m h e"]]:
     q, k, v, rate, *gates, number = (chunks(x, chunk)[:, :, 0] for x in inputs)
     log_keep, log_momentum, adds = gates
     # By way of S at each m: of writes at j by momentum until m, in M at i by what fades.
@@ -170,11 +173,11 @@ def _moved_axis(tree: PyTree, source: int, to: int) -> Any:
     return jax.tree.map(lambda x: jnp.moveaxis(x, source, to), tree)
 
 
-def _turn(state: tuple[Array | None, ...], own: Chunk) -> tuple[tuple, tuple]:
+def _turn(state: Matrices, own: Chunk) -> tuple[tuple, tuple]:
     """The matrices after a chunk; those before it, and what it writes."""
     memory, momentum, first = state
     written = own.u
-    for by, x in zip(own.by, state, strict=False):  # of the last there may be none
+    for by, x in zip(own.by, (x for x in state if x is not None), strict=True):
         written = written - by @ x
 
     def held(of: Shares) -> Float[Array, "b h d e"]:
