@@ -3,7 +3,8 @@
     cache_cost(variants.get("gated_delta"), 8192).bytes_a_token     0: its state does not grow
 
 They are read off the shapes of the cache that a layer makes: the variant's own state where it has
-one, keys and values where not. Nothing is computed, and nothing is estimated.
+one, keys and values where not. Nothing is computed, and nothing is estimated. Of layers that share
+keys and values each has its part of those that the first of them keeps.
 """
 
 import math
@@ -20,6 +21,7 @@ from attention_jax.core.plain_types import typed_calls
 from attention_jax.core.types import Variant
 from attention_jax.core.wording import one_line
 from attention_jax.nn.attention import MultiHeadAttention
+from attention_jax.nn.heads import Heads
 
 LENGTHS = (1024, 8192, 65_536)
 HEADS, WIDTH = 8, 64
@@ -50,6 +52,7 @@ def cache_cost(
     kv_heads: int | None = None,
     head_width: int = WIDTH,
     dtype: DTypeLike = jnp.float32,
+    kv_sharing: int = 1,
 ) -> CacheCost:
     """The bytes of a layer's cache that has room for `length` tokens.
 
@@ -57,12 +60,16 @@ def cache_cost(
       kv_heads: key and value heads; None for as many as `heads`. Variants such as `multi_query`
         share heads in themselves, after a layer has kept its own.
       dtype: of the layer. States are in float32 at least.
+      kv_sharing: self-attentions in a group, of which the first alone has a cache, as of
+        `TransformerConfig`; the cost is the mean of a layer, rounded up to bytes.
 
     Raises:
       ValueError: the variant serves neither where a sequence is seen up to each query nor between
-        two, so that nothing is decoded; or it takes no such length or sizes.
+        two, so that nothing is decoded; it takes no such length or sizes; or it keeps a state in
+        place of keys and values, which layers cannot share.
     """
     checks.positive("length", length)
+    checks.positive("kv_sharing", kv_sharing)
     plain_types.sizes(batch=batch, heads=heads, head_width=head_width)
     role = next((x for x in ("causal", "cross") if x in variant.roles), None)
     if role is None:
@@ -71,11 +78,16 @@ def cache_cost(
             "whole sequence at once. Nothing is decoded by it."
         )
 
-    def cache(length: int) -> Any:
+    if kv_sharing > 1 and role != "causal":
+        raise ValueError(
+            "`kv_sharing` must be 1 for a variant that looks at another sequence alone, for layers "
+            f"share those of self-attention; got {kv_sharing}. Leave it out."
+        )
+
+    def cache(length: int, shared: bool) -> Any:
         layer = MultiHeadAttention(
             heads * head_width,
-            heads=heads,
-            kv_heads=kv_heads,
+            heads=Heads(heads, kv_heads, shared_kv=shared),
             variant=variant,
             dtype=dtype,
             rngs=nnx.Rngs(0),
@@ -84,8 +96,13 @@ def cache_cost(
             return layer.init_cache(batch, length)
         return layer.init_cross_cache(jnp.zeros((batch, length, heads * head_width), layer.dtype))
 
-    whole, shorter = (_bytes(jax.eval_shape(lambda n=n: cache(n))) for n in (length, length - 1))
-    return CacheCost(role, whole, whole - shorter)
+    def size(length: int) -> int:
+        group = [False] + [True] * (kv_sharing > 1)  # all that share are alike
+        own, *others = (_bytes(jax.eval_shape(lambda x=x: cache(length, x))) for x in group)
+        return own + (kv_sharing - 1) * sum(others)
+
+    whole, shorter = size(length), size(length - 1)
+    return CacheCost(role, -(-whole // kv_sharing), -(-(whole - shorter) // kv_sharing))
 
 
 def _bytes(tree: Any) -> int:

@@ -124,17 +124,10 @@ def family(variant: Variant, *, linear: bool) -> str:
 
 def _keeps_positions(variant: Variant) -> bool:
     """True if the state of decoding grows as the sequence does, so that it is no sum."""
-    start = by_queries(variant).start
-    if start is None:
-        return False
-    params = jax.eval_shape(lambda key: by_queries(variant).init(key, **SIZES), jax.random.key(0))
-    sizes = SIZES | {"value_width": SIZES["head_width"], "dtype": jnp.float32}
+    # Layers are loaded only where a variant is traced, and not for a listing.
+    from attention_jax.analysis.cache_cost import cache_cost
 
-    def numbers(length: int) -> int:
-        state = jax.eval_shape(lambda params: start(params, 1, length, **sizes), params)
-        return sum(x.size for x in jax.tree.leaves(state))
-
-    return numbers(LENGTHS[-1]) > 1.5 * numbers(LENGTHS[-1] // 2)
+    return variant.step is not None and cache_cost(variant, LENGTHS[-1], **SIZES).bytes_a_token > 0
 
 
 def ways(variant: Variant) -> dict[str, MaskFunction | None]:

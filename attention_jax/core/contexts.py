@@ -110,7 +110,8 @@ def _taken(x: AnyArray, chunks: np.ndarray, axis: int) -> jax.Array:
     x, count = jnp.asarray(x), len(chunks)
     checks.index("axis", axis, x.ndim)
     divided_length("tree", x.shape[axis], count // 2, Context("", order="zigzag"))
-    parts = x.reshape(*x.shape[:axis], count, -1, *x.shape[axis + 1 :])
+    length = x.shape[axis] // count  # -1 would divide by 0 where another axis is empty
+    parts = x.reshape(*x.shape[:axis], count, length, *x.shape[axis + 1 :])
     own = jax.typeof(parts).sharding
     # Under explicit axes the order changes, and what divides the array does not.
     kept = own.spec if AxisType.Explicit in own.mesh.axis_types else None

@@ -243,7 +243,9 @@ class _Ring(NamedTuple):
         start = jax.ShapeDtypeStruct((), jnp.int32)
         like = jax.eval_shape(self.part, query, *rest, (start, start))
         out = jnp.zeros(like.out.shape, like.out.dtype)
-        return Part(out, None if like.lse is None else jnp.full_like(out[..., 0], -jnp.inf))
+        # Not `full_like` of a channel of the output, for values may have none.
+        lse = None if like.lse is None else jnp.full(like.lse.shape, -jnp.inf, like.lse.dtype)
+        return Part(out, lse)
 
 
 def _rows(request: Request, layout: Layout, run: Run) -> Part:

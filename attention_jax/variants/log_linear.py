@@ -7,11 +7,13 @@ Piece 0 is t itself; the others are the nodes of a Fenwick tree that make up the
 piece n has 2^(n - 1) positions, and is there where t has that bit. So what is near keeps a state of
 its own, and each query says, by weights l from the layer's input u, at which distances it looks;
 weights of 1 give Mamba-2. C, B, x, D, Z, skip and norm are as in `mamba2`. Positions count from the
-first key of a pass; a hidden one adds nothing and lets no state fade, but keeps its place.
+first key of a pass or of a packed document; a hidden one adds nothing and lets no state fade, but
+keeps its place.
 
 Reference: Guo et al. 2025, arXiv:2506.04761, sections 3 and 4.
-Cost: t d e log2(t / 32) / 2 products a head for the states, and t 32 (d + e) within chunks; d e
-numbers a level of state, of which there are log2(t) rounded up.
+Cost: t d e log2(t / 32) / 2 products a head for the states, 2 t d e log2(t) from a state on and for
+packed documents, and t 32 (d + e) within chunks; d e numbers a level of state, of which there are
+log2(t) rounded up.
 """
 
 from functools import partial
@@ -25,6 +27,8 @@ from attention_jax.core import checks
 from attention_jax.core.numerics import wide_dtype
 from attention_jax.core.types import Params, Variant
 from attention_jax.variants._builders import fenwick, inputs, state_space
+from attention_jax.variants._builders.fenwick import FenwickState
+from attention_jax.variants._builders.fenwick_carry import fenwick_carried
 from attention_jax.variants._builders.recurrence import Given, Recurrence, from_recurrence
 
 ALIASES = ("loglinear", "log_linear_mamba2", "fenwick")
@@ -45,7 +49,7 @@ def log_linear(*, levels: int = 15, convolution: int | None = 4, normalize: bool
     rule = Recurrence(
         arrays=_arrays,
         scan=partial(_scan, levels),
-        step=fenwick.fenwick_step,
+        step=_step,
         finish=partial(state_space.finished, normalize),
         empty=partial(_empty, levels),
     )
@@ -79,20 +83,46 @@ def _features(params: Params, x: Float[Array, "b t m"]) -> dict[str, Array]:
     return state_space.features(params, x) | {"weights": weights}
 
 
-def _arrays(given: Given, q: Array, k: Array, v: Array) -> tuple[Array, ...]:
-    """C, D B, x, the log-decay and the weights of levels."""
-    return *state_space.arrays(given, q, k, v), given.features["weights"].astype(q.dtype)
+def _arrays(given: Given, q: Array, k: Array, v: Array) -> tuple[Array | None, ...]:
+    """C, D B, x, the log-decay, the weights of levels, and `given.since`."""
+    weights = given.features["weights"].astype(q.dtype)
+    return *state_space.arrays(given, q, k, v), weights, given.since
 
 
-def _scan(levels: int, *arrays: Array, start: None) -> tuple[None, Float[Array, "b t h e"]]:
-    del start
-    _check("A sequence", levels, arrays[0].shape[1])
-    return None, fenwick.fenwick_scan(*arrays)
+def _scan(
+    levels: int,
+    q: Array,
+    k: Array,
+    v: Array,
+    log_decay: Array,
+    weights: Array,
+    since: Array | None,
+    *,
+    start: FenwickState | None,
+) -> tuple[FenwickState | None, Float[Array, "b t h e"]]:
+    _check("A sequence", levels, q.shape[1])
+    own = q, k, v, log_decay, weights
+    if start is None and since is None:
+        return None, fenwick.fenwick_scan(*own)
+    return fenwick_carried(*own, since=since, start=start)
+
+
+def _step(
+    state: FenwickState,
+    q: Array,
+    k: Array,
+    v: Array,
+    log_decay: Array,
+    weights: Array,
+    since: None,
+) -> tuple[FenwickState, Float[Array, "b h e"]]:
+    del since
+    return fenwick.fenwick_step(state, q, k, v, log_decay, weights)
 
 
 def _empty(
     levels: int, params: Params, length: int, shape: tuple[int, ...], dtype: DTypeLike
-) -> fenwick.FenwickState:
+) -> FenwickState:
     del params
     _check("The state", levels, length)
     return fenwick.fenwick_empty(length, shape, dtype)

@@ -13,34 +13,36 @@ counted from the first key of a call. A hidden key adds nothing to summaries.
 
 Reference: Yuan et al. 2025, arXiv:2502.11089, section 3.3, equations 5 to 12.
 Cost: t (`blocks` `size` + `window` + s / `stride`) (d + e) products a head, and `summary` s d (d +
-e) / `stride` for summaries.
+e) / `stride` for summaries; a state of g (d + e) numbers a position, and as many a `stride`.
 """
 
 import functools
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from attention_jax.core import checks, masks
+from attention_jax.core import checks
 from attention_jax.core.numerics import wide_dtype
 from attention_jax.core.types import Options, Params, Variant
-from attention_jax.engine.api import attention
-from attention_jax.variants._builders import block_choice, inputs, summaries
-from attention_jax.variants._builders.options import refuse
-from attention_jax.variants._builders.summaries import Summaries
+from attention_jax.variants._builders import block_choice, inputs, kept, native_branches, summaries
+from attention_jax.variants._builders.native_branches import Sizes
+from attention_jax.variants._builders.options import refuse, refuse_hidden
 
 ALIASES = ("nsa",)
 
 
-class _Sizes(NamedTuple):
-    summary: int
-    stride: int
-    size: int
-    blocks: int
-    window: int
+class Cache(NamedTuple):
+    """Keys, values and their summaries so far, and the position of the next."""
+
+    k: Float[Array, "b s g d"]
+    v: Float[Array, "b s g e"]
+    summary_k: Float[Array, "b n g d"]
+    summary_v: Float[Array, "b n g e"]
+    position: Int[Array, " b"]
 
 
 def native_sparse(
@@ -57,17 +59,21 @@ def native_sparse(
       blocks: that a query reads in full.
       window: positions that it reads at any rate, its own among them.
     """
-    sizes = _Sizes(summary, stride, size, blocks, window)
+    sizes = Sizes(summary, stride, size, blocks, window)
     for name, value in sizes._asdict().items():
         checks.positive(name, value)
     for name in ("summary", "size"):
         checks.divides("stride", stride, name, getattr(sizes, name))
+    extend = partial(_extend, sizes)
     return Variant(
         partial(_init, summary),
         partial(_attend, sizes),
+        partial(_start, sizes),
+        kept.step_of(extend),
         roles=("causal",),
         mask_kind="keywise",
         features=lambda params, x: inputs.mapped(params["gates"], x.astype(wide_dtype(x))),
+        extend=extend,
     )
 
 
@@ -81,7 +87,7 @@ def _init(
 
 
 def _attend(
-    sizes: _Sizes,
+    sizes: Sizes,
     params: Params,
     q: Array,
     k: Array,
@@ -92,54 +98,53 @@ def _attend(
 ) -> Float[Array, "b t h e"]:
     refuse("native_sparse", options, "return_lse")
     shown = block_choice.check("native_sparse", q, k, v, options)
-    dtype, narrow = wide_dtype(q, k, v), q.dtype
-    gates = jax.nn.sigmoid(features.astype(dtype))
-    q, k, v = (x.astype(dtype) for x in (q, k, v))
-    made = summaries.of_keys(sizes.summary, sizes.stride, params, k, v, shown)
-    choose = partial(_choose, sizes, k.shape[1], made)
-    chosen = block_choice.in_turns(choose, q, block_choice.places(q.shape[1], options))
-    near = options._replace(mask=masks.both(options.mask, masks.sliding_window(sizes.window)))
-    parts: tuple[Any, ...] = (
-        _over_summaries(sizes, q, made, options),
-        block_choice.attend(q, k, v, chosen, sizes.size, options),
-        attention(q, k, v, **near._asdict()),
-    )
-    out = (gates[..., n, None] * part for n, part in enumerate(parts))
-    return functools.reduce(jnp.add, out).astype(narrow)
+    dtype = wide_dtype(q, k, v)
+    wide = tuple(x.astype(dtype) for x in (q, k, v))
+    made = summaries.of_keys(sizes.summary, sizes.stride, params, *wide[1:], shown)
+    parts = native_branches.of_pass(sizes, made, *wide, options)
+    return _joined(features, parts).astype(q.dtype)
 
 
-def _over_summaries(
-    sizes: _Sizes, q: Array, made: Summaries, options: Options
-) -> Float[Array, "b t h e"]:
-    ends = masks.Mask(
-        lambda b, h, i, j: (j * sizes.stride + sizes.summary <= i + 1) & made.shown[b, j]
-    )
-    key = options.dropout_key
-    return attention(
-        q,
-        made.k,
-        made.v,
-        mask=ends,
-        query_offset=options.query_offset - options.key_offset,
-        dropout_rate=options.dropout_rate,
-        dropout_key=None if key is None else jax.random.fold_in(key, 1),
-    )
+def _joined(features: Array, parts: tuple[Array, ...]) -> Float[Array, "b t h e"]:
+    """The branches, each times its gate."""
+    gates = jax.nn.sigmoid(features.astype(parts[0].dtype))
+    return functools.reduce(jnp.add, (gates[..., n, None] * x for n, x in enumerate(parts)))
 
 
-def _choose(
-    sizes: _Sizes, keys: int, made: Summaries, q: Array, at: Int[Array, " t"]
-) -> Int[Array, "b t g m"]:
-    """The blocks of each query; those of a key head choose together."""
-    (b, t, _, d), (_, n, g, _) = q.shape, made.k.shape
-    logits = jnp.einsum("btgrd,bngd->btgrn", q.reshape(b, t, g, -1, d) * d**-0.5, made.k)
-    ends = jnp.arange(n) * sizes.stride + sizes.summary - 1
-    seen = (ends[None, None] <= at[None, :, None]) & made.shown[:, None]
-    weights = jax.nn.softmax(logits, where=seen[:, :, None, None])
-    shares = jnp.nan_to_num(weights).sum(3)
-    count, each = -(-keys // sizes.size), sizes.size // sizes.stride
-    strides = summaries.by_stride(shares, sizes.summary // sizes.stride, count * each)
-    scores = strides.reshape(b, t, g, count, each).sum(-1)
-    block, own = jnp.arange(count)[None, None, None], (at // sizes.size)[None, :, None, None]
-    for place, bonus in ((block == 0, 1e6), (block == own - 1, 2e6), (block == own, 3e6)):
-        scores = jnp.where(place, bonus, scores)
-    return block_choice.best(jnp.where(block <= own, scores, -jnp.inf), sizes.blocks)
+def _start(
+    sizes: Sizes,
+    params: Params,
+    batch: int,
+    length: int,
+    *,
+    heads: int,
+    dtype: DTypeLike,
+    **widths: int,
+) -> Cache:
+    del params, heads
+    summaries.check_width(widths["value_width"], widths["head_width"])
+    k, v, at = kept.empty(batch, length, dtype=dtype, **widths)
+    count = summaries.count_of(sizes.summary, sizes.stride, length)
+    # Made once of rounded keys, they are not rounded again.
+    of = (jnp.zeros((batch, count, *x.shape[2:]), wide_dtype(x)) for x in (k, v))
+    return Cache(k, v, *of, at)
+
+
+def _extend(
+    sizes: Sizes,
+    params: Params,
+    state: Cache,
+    q: Array,
+    k: Array,
+    v: Array,
+    visible: Array | None = None,
+    *,
+    features: Float[Array, "b t h 3"],
+) -> tuple[Cache, Float[Array, "b t h e"]]:
+    refuse_hidden("native_sparse", visible)
+    first, t, dtype = state.position, q.shape[1], state.summary_k.dtype
+    arrays, room = kept.put(state[:2], (k, v), first)
+    made = summaries.renewed(sizes.summary, sizes.stride, params, arrays, state[2:4], first, t)
+    wide = tuple(x.astype(dtype) for x in (q, *arrays))
+    out = _joined(features, native_branches.of_cache(sizes, made, *wide, first))
+    return Cache(*arrays, made.k, made.v, first + t), jnp.where(room, out.astype(q.dtype), jnp.nan)

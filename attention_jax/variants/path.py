@@ -20,17 +20,19 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from attention_jax.core import checks
-from attention_jax.core.numerics import wide_dtype
 from attention_jax.core.types import Options, Params, Variant
-from attention_jax.variants._builders import householder, householder_cache, inputs, keywise
-from attention_jax.variants._builders.compiled import compiled
-from attention_jax.variants._builders.delta import unit
+from attention_jax.variants._builders import (
+    householder,
+    householder_cache,
+    householder_maps,
+    keywise,
+)
+from attention_jax.variants._builders.compiled import compiled, compiled_extension
 from attention_jax.variants._builders.householder_cache import Cache
-from attention_jax.variants._builders.recurrence import convolve
+from attention_jax.variants._builders.options import refuse_hidden
 
 ALIASES = ("path_attention", "householder")
 
@@ -52,40 +54,12 @@ def path(*, rank: int = 32, convolution: int | None = 3) -> Variant:
     checks.positive("rank", rank)
     if convolution is not None:
         checks.positive("convolution", convolution, remedy="Use None for no convolution.")
-    init, start = partial(_init, rank, convolution), partial(_start, (convolution or 1) - 1)
+    init, start = (
+        partial(householder_maps.init, rank, convolution),
+        partial(_start, (convolution or 1) - 1),
+    )
     made = Variant(init, compiled(_attend), start, _step, roles=("causal",), mask_kind="keywise")
-    return made._replace(features=_features)
-
-
-def _init(
-    rank: int,
-    convolution: int | None,
-    key: PRNGKeyArray,
-    *,
-    width: int,
-    heads: int,
-    kv_heads: int,
-    head_width: int,
-) -> Params:
-    del heads
-    keys = jax.random.split(key, 4)
-    params = {
-        "down": inputs.linear(keys[0], width, rank),
-        "up": inputs.linear(keys[1], rank, kv_heads, head_width),
-        "strength": inputs.linear(keys[2], width, kv_heads),
-        "bias": jnp.zeros(kv_heads),
-    }
-    if convolution is not None:
-        most, shape = convolution**-0.5, (kv_heads, convolution, head_width)
-        params["taps"] = jax.random.uniform(keys[3], shape, minval=-most, maxval=most)
-    return params
-
-
-def _features(params: Params, x: Float[Array, "b t m"]) -> dict[str, Array]:
-    wide = x.astype(wide_dtype(x))
-    logits = inputs.mapped(params["strength"], wide) + params["bias"].astype(wide.dtype)[None, None]
-    directions = inputs.mapped(params["up"], inputs.mapped(params["down"], wide))
-    return {"strength": 2 * jax.nn.sigmoid(logits), "direction": directions}
+    return made._replace(features=householder_maps.features, extend=compiled_extension(_extend))
 
 
 def _attend(
@@ -98,27 +72,19 @@ def _attend(
     features: dict[str, Array],
 ) -> Array:
     checks.dropout(options.dropout_rate, options.dropout_key)
-    got = keywise.prepare("path", q, k, v, options._replace(dropout_rate=0.0, dropout_key=None))
+    asked = options._replace(dropout_rate=0.0, dropout_key=None)
+    got = keywise.prepare("path", q, k, v, asked, packs=True)
     keywise.only_causal("path", got.causal)
-    strength, w = _spread(features, k.shape[2], got.q.dtype)
+    strength, w = householder_maps.spread(features, k.shape[2], got.q.dtype)
     shown = got.visible[..., None, None]
     w = jnp.where(shown, w, 0)
     back = params["taps"].shape[1] - 1 if "taps" in params else 0
     before = jnp.zeros((w.shape[0], back, *w.shape[2:]), w.dtype)
-    w = jnp.where(shown, _directions(params, before, w), 0)
+    w = jnp.where(shown, householder_maps.directions(params, before, w, got.runs), 0)
     arrays = got.q * q.shape[-1] ** -0.5, got.k, got.v, w, strength
-    out = householder.mixed(*arrays, visible=got.visible, options=options)
+    first = None if got.runs is None else got.runs.start
+    out = householder.mixed(*arrays, visible=got.visible, first=first, options=options)
     return keywise.finalize(got, out, q.dtype)
-
-
-def _directions(
-    params: Params, before: Float[Array, "b n g d"], w: Float[Array, "b t g d"]
-) -> Float[Array, "b t g d"]:
-    """Directions of length 1, after the convolution with those before."""
-    if "taps" in params:
-        taps = jnp.repeat(params["taps"], w.shape[2] // len(params["taps"]), axis=0)
-        w = convolve(taps, w, jnp.concatenate([before, w], axis=1))
-    return unit(w)
 
 
 def _start(
@@ -133,18 +99,34 @@ def _start(
 def _step(
     params: Params, state: State, q: Array, k: Array, v: Array, features: dict[str, Array]
 ) -> tuple[State, Array]:
-    cache, before = state
-    dtype, one = cache.keys.dtype, jax.tree.map(lambda x: x[:, None], features)
-    strength, w = _spread(one, k.shape[1], dtype)
-    own = _directions(params, before, w)[:, 0], strength[:, 0]
-    scaled = q.astype(dtype) * q.shape[-1] ** -0.5
-    cache, out = householder_cache.step(cache, scaled, k, v, *own)
-    before = jnp.concatenate([before, w], axis=1)[:, 1:]
+    one = jax.tree.map(lambda x: x[:, None], features)
+    arrays, before = _next(params, state, q[:, None], k[:, None], v[:, None], one)
+    cache, out = householder_cache.step(state.cache, *(x[:, 0] for x in arrays))
     return State(cache, before), out.astype(q.dtype)
 
 
-def _spread(features: dict[str, Array], heads: int, dtype: DTypeLike) -> tuple[Array, Array]:
-    """Strengths and directions of all key heads, of which several may share those of one."""
-    strength, w = (features[x].astype(dtype) for x in ("strength", "direction"))
-    times = heads // w.shape[2]
-    return jnp.repeat(strength, times, axis=2), jnp.repeat(w, times, axis=2)
+def _extend(
+    params: Params,
+    state: State,
+    q: Array,
+    k: Array,
+    v: Array,
+    visible: Array | None = None,
+    *,
+    features: dict[str, Array],
+) -> tuple[State, Array]:
+    refuse_hidden("path", visible)
+    arrays, before = _next(params, state, q, k, v, features)
+    cache, out = householder_cache.extend(state.cache, *arrays)
+    return State(cache, before), out.astype(q.dtype)
+
+
+def _next(
+    params: Params, state: State, q: Array, k: Array, v: Array, features: dict[str, Array]
+) -> tuple[tuple[Array, ...], Array]:
+    """Query, key, value, direction and strength of positions, and the last directions."""
+    before, dtype = state.directions, state.cache.keys.dtype
+    strength, w = householder_maps.spread(features, k.shape[2], dtype)
+    scaled = q.astype(dtype) * q.shape[-1] ** -0.5
+    last = jnp.concatenate([before, w], axis=1)[:, w.shape[1] :]
+    return (scaled, k, v, householder_maps.directions(params, before, w), strength), last

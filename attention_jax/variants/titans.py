@@ -30,6 +30,7 @@ from attention_jax.core.numerics import wide_dtype
 from attention_jax.core.types import Params, Variant
 from attention_jax.variants._builders import inputs, momentum_scan, recurrence
 from attention_jax.variants._builders.delta import finished, shaped
+from attention_jax.variants._builders.momentum_scan import MomentumState
 from attention_jax.variants._builders.recurrence import Given, Recurrence, from_recurrence
 
 ALIASES = ("neural_memory", "titan")
@@ -53,17 +54,23 @@ def titans(
     if convolution is not None:
         checks.positive("convolution", convolution, remedy="Use None for no convolution.")
 
-    def scan(*arrays: Array, start: None) -> tuple[None, Float[Array, "b t h e"]]:
-        del start
-        return None, momentum_scan.momentum_scan(*arrays, batch=batch)
+    def scan(
+        q: Array, since: Array | None, *others: Array, start: MomentumState | None
+    ) -> tuple[MomentumState, Float[Array, "b t h e"]]:
+        return momentum_scan.momentum_scan(q, *others, since=since, start=start, batch=batch)
+
+    def step(
+        state: MomentumState, q: Array, since: None, *others: Array
+    ) -> tuple[MomentumState, Float[Array, "b h e"]]:
+        del since
+        return momentum_scan.momentum_step(state, q, *others, batch=batch)
 
     def empty(
         params: Params, length: int, shape: tuple[int, ...], dtype: DTypeLike
-    ) -> momentum_scan.MomentumState:
+    ) -> MomentumState:
         del params, length
         return momentum_scan.momentum_empty(shape, dtype, batch)
 
-    step = partial(momentum_scan.momentum_step, batch=batch)
     finish = partial(finished, normalize)
     rule = Recurrence(arrays=_arrays, scan=scan, step=step, finish=finish, empty=empty)
     init = partial(_init, convolution)
@@ -107,10 +114,13 @@ def _features(params: Params, x: Float[Array, "b t m"]) -> dict[str, Array]:
     }
 
 
-def _arrays(given: Given, q: Array, k: Array, v: Array) -> tuple[Array, ...]:
-    """Query, key and value, theta, the logarithms of 1 - alpha and of eta, and what S adds."""
-    names = "rate", "log_keep", "log_momentum"
-    gates = [given.shown(given.features[name].astype(q.dtype)) for name in names]
+def _arrays(given: Given, q: Array, k: Array, v: Array) -> tuple[Array | None, ...]:
+    """Query, `given.since`, key and value, theta, log(1 - alpha), log(eta) and what S adds."""
+    rate, keep, momentum = (
+        given.features[name].astype(q.dtype) for name in ("rate", "log_keep", "log_momentum")
+    )
     # Of an S that stays, a hidden position would add as much again.
-    adds = given.shown(jnp.ones_like(gates[0]))
-    return *shaped(q, k, v), *gates, adds
+    adds = given.shown(jnp.ones_like(rate))
+    gates = given.shown(rate), given.decay(keep), given.decay(momentum), adds
+    q, *own = shaped(q, k, v)
+    return q, given.since, *own, *gates

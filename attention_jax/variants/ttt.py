@@ -13,8 +13,8 @@ and rotary positions of q and k. A hidden position takes no step, but its place 
 before which all is hidden gives 0.
 
 Reference: Sun et al. 2024, arXiv:2407.04620, section 2; eta: section 2.7.
-Cost: t 3 d e products a head for the model, and t 16 (d + e) within batches; 2 d e numbers of
-state.
+Cost: t 3 d e products a head for the model, 7 d e from a state on and for packed documents, and
+t 16 (d + e) within batches; 2 d e numbers of state.
 """
 
 from functools import partial
@@ -27,14 +27,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from attention_jax.core import checks
 from attention_jax.core.numerics import wide_dtype
 from attention_jax.core.types import Params, Variant
-from attention_jax.variants._builders import inputs
-from attention_jax.variants._builders.inner_steps import (
-    InnerState,
-    Norm,
-    inner_empty,
-    inner_scan,
-    inner_step,
-)
+from attention_jax.variants._builders import inner_steps, inputs
+from attention_jax.variants._builders.documents import seen_before
+from attention_jax.variants._builders.inner_carry import inner_carried
+from attention_jax.variants._builders.inner_steps import InnerState, Norm
 from attention_jax.variants._builders.recurrence import Given, Recurrence, from_recurrence
 
 ALIASES = ("ttt_linear", "test_time_training")
@@ -53,7 +49,7 @@ def ttt(*, batch: int = 16, rate: float = 1.0) -> Variant:
         arrays=_arrays,
         scan=partial(_scan, batch),
         step=partial(_step, batch),
-        finish=_finish,
+        finish=lambda given, out, *arrays: out,
         empty=_empty,
     )
     return from_recurrence("ttt", rule, init=_init, features=partial(_features, rate))
@@ -80,11 +76,12 @@ def _features(rate: float, params: Params, x: Float[Array, "b t m"]) -> Float[Ar
     return most * jax.nn.sigmoid(inputs.mapped(params["rate"], wide) + bias)
 
 
-def _arrays(given: Given, q: Array, k: Array, v: Array) -> tuple[Array, ...]:
-    """Query, key, value, the step size, and the first model and its norm, alike for all."""
+def _arrays(given: Given, q: Array, k: Array, v: Array) -> tuple[Array | None, ...]:
+    """Query, `given.since`, key, value, step size, what was seen, and model and norm for all."""
     made = _model(given.params, v.shape[-1], v.dtype)
     rate = given.shown(given.features.astype(v.dtype))
-    return q, k, v, rate, *(x[None, None] for x in made)
+    seen = seen_before(given.runs, given.visible[..., None])[..., 0]
+    return q, given.since, k, v, rate, seen, *(x[None, None] for x in made)
 
 
 def _model(params: Params, width: int, dtype: DTypeLike) -> tuple[Array, Array, Array, Array]:
@@ -108,21 +105,33 @@ def _check_width(width: int, most: int) -> None:
         )
 
 
-def _scan(batch: int, *arrays: Array, start: None) -> tuple[None, Float[Array, "b t h e"]]:
-    del start
-    q, k, v, rate, *rest = arrays
+def _scan(
+    batch: int, q: Array, since: Array | None, *others: Array, start: InnerState | None
+) -> tuple[InnerState | None, Float[Array, "b t h e"]]:
+    k, v, rate, seen, *rest = others
     weights, bias, scale, shift = (x[0, 0] for x in rest)
-    many = lambda x: jnp.broadcast_to(x, (q.shape[0], *x.shape))  # noqa: E731
-    model, norm = (many(weights), many(bias)), Norm(scale, shift)
-    trained = inner_scan(model, norm, q, k, _target(k, v), rate, batch=batch)
-    return None, _answer(norm, q, trained)
+    norm, given = Norm(scale, shift), (q, k, _target(k, v), rate)
+    state = None
+    if start is None and since is None:
+        many = lambda x: jnp.broadcast_to(x, (q.shape[0], *x.shape))  # noqa: E731
+        z = inner_steps.inner_scan((many(weights), many(bias)), norm, *given, batch=batch)
+    else:
+        first = weights, bias
+        state, z = inner_carried(first, norm, *given, since=since, start=start, batch=batch)
+        seen = seen | state.seen[:, None]
+        state = state._replace(seen=seen[:, -1])
+    # The first model has an answer, but nothing was asked of it yet.
+    return state, jnp.where(seen[..., None, None], _answer(norm, q, z), 0)
 
 
-def _step(batch: int, state: InnerState, *arrays: Array) -> tuple[InnerState, Array]:
-    q, k, v, rate, *rest = arrays
+def _step(
+    batch: int, state: InnerState, q: Array, since: None, *others: Array
+) -> tuple[InnerState, Array]:
+    del since
+    k, v, rate, _, *rest = others
     weights, bias, *norm = (x[0] for x in rest)
     given = q, k, _target(k, v), rate
-    state, z = inner_step(state, (weights, bias), Norm(*norm), *given, batch=batch)
+    state, z = inner_steps.inner_step(state, (weights, bias), Norm(*norm), *given, batch=batch)
     return state, _answer(Norm(*norm), q, z)
 
 
@@ -137,11 +146,4 @@ def _answer(norm: Norm, q: Array, z: Array) -> Array:
 def _empty(params: Params, length: int, shape: tuple[int, ...], dtype: DTypeLike) -> InnerState:
     del length
     _check_width(shape[-1], params["scale"].shape[-1])
-    return inner_empty(shape, dtype)
-
-
-def _finish(given: Given, out: Array, *arrays: Array) -> Array:
-    """The outputs, 0 before the first position that is seen."""
-    del arrays
-    seen = jnp.cumsum(given.visible.astype(jnp.int32), axis=1) > 0
-    return jnp.where(seen[..., None, None], out, 0)
+    return inner_steps.inner_empty(shape, dtype)

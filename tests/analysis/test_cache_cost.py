@@ -7,6 +7,7 @@ from flax import nnx
 
 from attention_jax import nn, variants
 from attention_jax.analysis.cache_cost import CacheCost, cache_cost, lines
+from attention_jax.models.seq2seq_transformer import DecoderLayer
 
 KEYS_AND_VALUES = 2 * 8 * 64 * 4  # of a token: 8 heads of width 64 in float32
 
@@ -49,6 +50,42 @@ def test_the_bytes_are_those_of_the_arrays(name):
     layer = nn.MultiHeadAttention(32, **sizes, variant=name, rngs=nnx.Rngs(0))
     held = sum(x.nbytes for x in jax.tree.leaves(layer.init_cache(3, 7)))
     assert cache_cost(variants.get(name), 7, batch=3, head_width=8, **sizes).bytes == held
+
+
+@pytest.mark.parametrize("sharing", [2, 3])
+def test_layers_that_share_keys_hold_those_of_one(sharing):
+    """The bytes of a stack are those of its layers, of which the first of a group has a cache."""
+    sizes = {"vocabulary_size": 5, "width": 32, "heads": 4, "kv_heads": 2, "feed_forward": 8}
+    config = nn.TransformerConfig(**sizes, layers=2 * sharing, kv_sharing=sharing)
+    stack = [DecoderLayer(config, number=n, rngs=nnx.Rngs(0)) for n in range(config.layers)]
+    held = sum(x.nbytes for x in jax.tree.leaves([x.init_cache(2, 9) for x in stack]))
+    variant = variants.get("scaled_dot")
+    got = cache_cost(variant, 9, batch=2, heads=4, kv_heads=2, head_width=8, kv_sharing=sharing)
+    assert got.bytes == -(-held // config.layers)
+    assert got.bytes_a_token == -(-held // 9 // config.layers)
+
+
+def test_what_layers_cannot_share_is_told_in_one_line():
+    for name, words in (
+        ("delta", "`shared_kv` must be False where an attention keeps a state"),
+        ("coverage", "`kv_sharing` must be 1 for a variant that looks at another sequence"),
+    ):
+        with pytest.raises(ValueError, match=words) as caught:
+            cache_cost(variants.get(name), 8, kv_sharing=2)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match="`kv_sharing`"):
+        cache_cost(variants.get("alibi"), 8, kv_sharing=0)
+
+
+@pytest.mark.parametrize("name", ["moba(size=8)", "native_sparse"])
+def test_blocks_add_to_keys_and_values(name):
+    """A token has its key and value, and now and then a block or a summary begins with it."""
+    variant = variants.resolve(name)
+    costs = [cache_cost(variant, n) for n in range(64, 73)]
+    grown = [x.bytes_a_token - KEYS_AND_VALUES for x in costs]
+    block = 8 * 64 * 4 + 4 if name.startswith("moba") else KEYS_AND_VALUES
+    every = 8 if name.startswith("moba") else 4
+    assert sum(grown) / block == sum(n % every == (1 if every == 8 else 0) for n in range(64, 73))
 
 
 def test_what_is_not_decoded_is_told_in_one_line():

@@ -97,6 +97,20 @@ def test_families_part_all_variants_by_what_they_can_do():
     assert found == variant_support.FAMILIES
 
 
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("delta", "sums and states"),
+        ("log_linear", "sums and states"),
+        ("moba", "positions and patterns"),
+        ("native_sparse", "positions and patterns"),
+        ("path", "positions and patterns"),
+    ],
+)
+def test_a_state_that_keeps_positions_is_no_sum(name, family):
+    assert variant_support.family(variants.get(name), linear=True) == family
+
+
 def test_a_normalizer_of_whole_rows_is_not_linear():
     whole = normalizers.softmax._replace(online=None)
 

@@ -16,6 +16,10 @@ def test_zigzag_shards_have_an_early_and_a_late_chunk():
     ]
 
 
+def test_arrays_without_channels_have_an_order_too():
+    assert contexts.zigzag(jnp.zeros((2, 8, 0)), shards=2).shape == (2, 8, 0)
+
+
 def test_every_shard_has_as_many_pairs_of_a_causal_mask():
     at = contexts.zigzag(np.arange(64), shards=8, axis=0).reshape(8, -1)
     assert len(set((at + 1).sum(1).tolist())) == 1

@@ -131,6 +131,25 @@ def test_calls_that_cannot_be_divided_are_refused_in_one_line(eight, users_error
     refused("at the positions of the keys", context=near, mask=window, query_offset=3)
 
 
+@pytest.mark.parametrize("order", ["natural", "zigzag"])
+def test_values_without_channels_leave_the_sums_of_a_ring(draw, order):
+    """The output is empty, and its log-sum-exps are those of any values."""
+    query, key = draw(1, 4, 2, 3), draw(1, 4, 2, 3)
+    mesh = jax.make_mesh((1,), ("parts",), axis_types=(AxisType.Auto,))
+    with jax.set_mesh(mesh):
+        out, lse = aj.attention(
+            query,
+            key,
+            jnp.zeros((1, 4, 2, 0)),
+            mask=masks.causal,
+            return_lse=True,
+            context=aj.Context("parts", "ring", order),
+        )
+    _, expected = aj.attention(query, key, key, mask=masks.causal, return_lse=True)
+    assert out.shape == (1, 4, 2, 0)
+    assert jnp.abs(lse - expected).max() < FLOAT32
+
+
 def test_a_mesh_must_be_set(draw):
     x = draw(1, 8, 1, 4)
     with pytest.raises(ValueError, match="no mesh is set; got 'sequence'"):

@@ -7,6 +7,7 @@ from attention_jax import variants
 from attention_jax.core import masks
 from attention_jax.core.types import Options
 from attention_jax.variants._builders import fenwick
+from tests.support import pieces
 
 CAUSAL = Options(mask=masks.causal)
 
@@ -19,7 +20,7 @@ def softplus(x):
     return np.log1p(np.exp(x))
 
 
-def pieces(t):
+def tree(t):
     """Section 3.1 of arXiv:2506.04761: the last power of two that divides is taken off."""
     found, end = {0: range(t, t + 1)}, t
     while end:
@@ -44,7 +45,7 @@ def oracle(params, x, q, k, v, hidden=()):
         weights = softplus(params["scale"][h] * (x[b] @ params["weights"][:, h]))
         for t in range(q.shape[1]):
             y = params["skip"][h] * heads["v"][t]
-            for level, piece in pieces(t).items():
+            for level, piece in tree(t).items():
                 for j in piece:
                     decay = np.exp(-np.exp(params["log_rate"][h]) * steps[j + 1 : t + 1].sum())
                     write = steps[j] * np.outer(heads["k"][j], heads["v"][j])
@@ -124,7 +125,7 @@ def test_steps_match_past_many_powers_of_two(draw):
     log_decay, weights = -jnp.abs(draw(1, 70, 2, 1)) / 8, draw(1, 70, 2, 8)
     expected = fenwick.fenwick_scan(*arrays, log_decay, weights, chunk=8)
     state = fenwick.fenwick_empty(64, (1, 2, 4, 3), jnp.float32)
-    assert state.sums.shape == (1, 6, 2, 4, 3)
+    assert state.sums.shape == (1, 2, 6, 4, 3)
     step = jax.jit(fenwick.fenwick_step)
     for t in range(66):
         state, out = step(state, *(x[:, t] for x in (*arrays, log_decay, weights)))
@@ -156,6 +157,29 @@ def test_products_grow_little_faster_than_the_length():
         return jax.jit(fenwick.fenwick_scan).lower(*arrays, *more).cost_analysis()["flops"]
 
     assert products(4096) < 4 * 7 / 5 * 1.1 * products(1024)
+
+
+@pytest.mark.slow
+def test_pieces_match_the_equations(draw):
+    """From a state on, where two sequences are at positions of their own."""
+    x, qkv = pieces.inputs(draw, 75)
+    variant, params, _ = made(x)
+    got = pieces.in_pieces(variant, params, x, qkv, (5, 6, 46))
+    expected = oracle(params, x, *qkv)
+    late = 5
+    np.testing.assert_allclose(got[0], expected[0], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(got[1, :-late], expected[1, :-late], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_packed_documents_match_the_equations(draw):
+    """Each of them as it is alone."""
+    x, qkv = pieces.inputs(draw, 75)
+    variant, params, _ = made(x)
+    lengths = ([7, 1, 40, 27], [75])
+    got = pieces.of_documents(variant, params, x, qkv, lengths)
+    expected = pieces.by_documents(lambda *own: oracle(params, *own), x, qkv, lengths)
+    np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_bad_options_and_lengths_are_refused(users_errors, draw):

@@ -5,6 +5,7 @@ import pytest
 from attention_jax import variants
 from attention_jax.core import masks
 from attention_jax.core.types import Options
+from tests.support import pieces
 
 
 def oracle(q, k, v, size, blocks, shown=None):
@@ -54,3 +55,26 @@ def test_one_query_reads_a_cache(draw):
     for i in (0, 11, 22):
         one = run(variant, query_offset=i)(q[:, i : i + 1], k, v)
         np.testing.assert_allclose(one[:, 0], whole[:, i], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("size", "blocks"), [(4, 3), (5, 1)])
+def test_pieces_and_steps_match_the_equations(draw, size, blocks):
+    """Where two sequences are at positions of their own."""
+    x, qkv = pieces.inputs(draw, 27)
+    variant = variants.get("moba", size=size, blocks=blocks)
+    got = pieces.in_pieces(variant, {}, x, qkv, (3, 4, 5, 18, 26))
+    expected = oracle(*qkv, size, blocks)
+    np.testing.assert_allclose(got[0], expected[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(got[1, :-3], expected[1, :-3], rtol=1e-5, atol=1e-6)
+
+
+def test_a_state_without_room_is_told(draw):
+    variant = variants.get("moba", size=4)
+    sizes = pieces.SIZES | {"value_width": 6, "dtype": np.float32}
+    state, (_, qkv) = variant.start({}, 2, 5, **sizes), pieces.inputs(draw, 6)
+    with pytest.raises(ValueError, match="A step at position 5 finds no room"):
+        variant.extend({}, state, *qkv)
+    out = jax.jit(variant.extend)({}, state, *qkv)[1]
+    np.testing.assert_array_equal(np.isnan(out).all((0, 2, 3)), [False] * 5 + [True])
+    with pytest.raises(ValueError, match="`visible` must be None for moba"):
+        variant.extend({}, state, *qkv, visible=jax.numpy.ones((2, 6), bool))

@@ -5,6 +5,7 @@ import pytest
 from attention_jax import variants
 from attention_jax.core import masks
 from attention_jax.core.types import Options
+from tests.support import pieces
 
 SIZES = {"summary": 4, "stride": 2, "size": 4, "blocks": 4, "window": 5}
 
@@ -105,6 +106,19 @@ def test_one_query_reads_a_cache(draw):
         at = slice(i, i + 1)
         one = run(params, x[:, at], q[:, at], k, v, query_offset=i)
         np.testing.assert_allclose(one[:, 0], whole[:, i], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("sizes", [SIZES, SIZES | {"summary": 6, "window": 1, "blocks": 3}])
+def test_pieces_and_steps_match_the_equations(draw, sizes):
+    """Where two sequences are at positions of their own."""
+    x, qkv = pieces.inputs(draw, 27)
+    params, _ = made(x, **sizes)
+    got = pieces.in_pieces(
+        variants.get("native_sparse", **sizes), params, x, qkv, (3, 4, 5, 18, 26)
+    )
+    want = oracle(params, x, *qkv, np.ones((2, 27), bool), **sizes)
+    np.testing.assert_allclose(got[0], want[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(got[1, :-3], want[1, :-3], rtol=1e-4, atol=1e-5)
 
 
 def test_values_wider_than_keys_are_refused(draw):

@@ -6,6 +6,7 @@ import pytest
 from attention_jax import variants
 from attention_jax.core import masks
 from attention_jax.core.types import Options
+from tests.support import pieces
 
 CAUSAL = Options(mask=masks.causal)
 
@@ -127,6 +128,29 @@ def test_a_step_without_room_is_not_a_number(draw, qkv):
         own = jax.tree.map(lambda a, t=t: a[:, t], variant.features(params, x))
         state, out = step(params, state, *(a[:, t] for a in qkv), features=own)
         assert jnp.isnan(out).all() == (t == 1)
+
+
+@pytest.mark.slow
+def test_pieces_match_the_equations(draw):
+    """From a state on, where two sequences are at positions of their own."""
+    x, qkv = pieces.inputs(draw, 75)
+    variant, params, _ = made(x)
+    got = pieces.in_pieces(variant, params, x, qkv, (5, 6, 73))
+    expected = oracle(params, x, *qkv)
+    late = 5
+    np.testing.assert_allclose(got[0], expected[0], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(got[1, :-late], expected[1, :-late], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_packed_documents_match_the_equations(draw):
+    """Each of them as it is alone."""
+    x, qkv = pieces.inputs(draw, 75)
+    variant, params, _ = made(x)
+    lengths = ([7, 1, 40, 27], [2, 73])
+    got = pieces.of_documents(variant, params, x, qkv, lengths)
+    expected = pieces.by_documents(lambda *own: oracle(params, *own), x, qkv, lengths)
+    np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_bad_options_are_refused(users_errors):

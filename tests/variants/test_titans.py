@@ -7,6 +7,7 @@ from attention_jax import variants
 from attention_jax.core import masks
 from attention_jax.core.types import Options
 from attention_jax.variants._builders import chunked_scan, momentum_scan
+from tests.support import pieces
 
 CAUSAL = Options(mask=masks.causal)
 SIZES = {"heads": 4, "kv_heads": 2, "head_width": 8}
@@ -121,7 +122,7 @@ def test_steps_match_over_batches_of_which_the_last_is_not_full(draw):
 def test_without_momentum_and_forgetting_it_is_the_delta_rule(draw):
     q, k, v = draw(1, 70, 2, 8), draw(1, 70, 2, 8) / 3, draw(1, 70, 2, 6)
     rate, zeros = jax.nn.sigmoid(draw(1, 70, 2)), jnp.zeros((1, 70, 2))
-    got = momentum_scan.momentum_scan(q, k, v, rate, zeros, zeros - 1e4, zeros + 1)
+    _, got = momentum_scan.momentum_scan(q, k, v, rate, zeros, zeros - 1e4, zeros + 1)
     _, expected = chunked_scan.delta_scan(q, k, v, 2 * rate)
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
 
@@ -137,6 +138,33 @@ def test_strong_decay_leaves_values_and_gradients_finite(draw, qkv, strong, batc
     loss = jax.jit(jax.value_and_grad(lambda *a: (run(*a) ** 3).sum(), (0, 1, 2, 3, 4)))
     for leaf in jax.tree.leaves(loss(params, x, *qkv)):
         assert jnp.isfinite(leaf).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", [None, 6])
+def test_pieces_match_the_equations(draw, batch):
+    """From a state on, where two sequences are at positions of their own."""
+    x, qkv = pieces.inputs(draw, 75)
+    variant, params, _ = made(x, batch=batch)
+    got = pieces.in_pieces(variant, params, x, qkv, (5, 6, 46))
+    expected = oracle(params, x, *qkv, batch=batch or 1)
+    late = 5
+    np.testing.assert_allclose(got[0], expected[0], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(got[1, :-late], expected[1, :-late], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", [None, 6])
+def test_packed_documents_match_the_equations(draw, batch):
+    """Each of them as it is alone."""
+    x, qkv = pieces.inputs(draw, 75)
+    variant, params, _ = made(x, batch=batch)
+    lengths = ([7, 1, 40, 27], [75])
+    got = pieces.of_documents(variant, params, x, qkv, lengths)
+    expected = pieces.by_documents(
+        lambda *own: oracle(params, *own, batch=batch or 1), x, qkv, lengths
+    )
+    np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_bad_options_are_refused(users_errors):

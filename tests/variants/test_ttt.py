@@ -7,6 +7,7 @@ from attention_jax import variants
 from attention_jax.core import masks
 from attention_jax.core.types import Options
 from attention_jax.variants._builders.inner_steps import Norm
+from tests.support import pieces
 
 CAUSAL = Options(mask=masks.causal)
 SIZES = {"heads": 4, "kv_heads": 2, "head_width": 8}
@@ -124,6 +125,31 @@ def test_extreme_steps_leave_values_and_gradients_finite(draw, qkv, bias):
     loss = jax.jit(jax.value_and_grad(lambda *a: (run(*a) ** 3).sum(), (0, 1, 2, 3, 4)))
     for leaf in jax.tree.leaves(loss(params, x, *qkv)):
         assert jnp.isfinite(leaf).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", [4, 16])
+def test_pieces_match_the_equations(draw, batch):
+    """From a state on, where two sequences are at positions of their own."""
+    x, qkv = pieces.inputs(draw, 41)
+    variant, params, _ = made(x, batch=batch)
+    got = pieces.in_pieces(variant, params, x, qkv, (3, 4, 21))
+    expected = oracle(params, x, *qkv, batch=batch)
+    late = 3
+    np.testing.assert_allclose(got[0], expected[0], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(got[1, :-late], expected[1, :-late], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", [4, 16])
+def test_packed_documents_match_the_equations(draw, batch):
+    """Each of them as it is alone."""
+    x, qkv = pieces.inputs(draw, 41)
+    variant, params, _ = made(x, batch=batch)
+    lengths = ([7, 1, 20, 13], [2, 39])
+    got = pieces.of_documents(variant, params, x, qkv, lengths)
+    expected = pieces.by_documents(lambda *own: oracle(params, *own, batch=batch), x, qkv, lengths)
+    np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_bad_options_and_widths_are_refused(users_errors, draw):

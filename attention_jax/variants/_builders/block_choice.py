@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Num
 
 from attention_jax.core.types import Options, Output
 from attention_jax.engine import chosen_blocks
@@ -30,12 +30,17 @@ def check(name: str, q: Array, k: Array, v: Array, options: Options) -> Bool[Arr
     return jnp.ones((b, s), bool) if shown.keys is None else shown.keys
 
 
-def places(length: int, options: Options) -> Int[Array, " t"]:
+def places(length: int, options: Options) -> Int[Array, "1 t"]:
     """The positions of the queries, counted from the first key."""
-    return options.query_offset - options.key_offset + jnp.arange(length, dtype=jnp.int32)
+    return (options.query_offset - options.key_offset + jnp.arange(length, dtype=jnp.int32))[None]
 
 
-def in_blocks(x: Float[Array, "b s *n"], size: int) -> Float[Array, "b n size *n"]:
+def places_from(first: Int[Array, " b"], length: int) -> Int[Array, "b t"]:
+    """The positions of the queries of sequences that go on from positions of their own."""
+    return first[:, None] + jnp.arange(length, dtype=jnp.int32)[None]
+
+
+def in_blocks(x: Num[Array, "b s *n"], size: int) -> Num[Array, "b n size *n"]:
     """Positions in blocks; zeros fill the last."""
     b, s, *rest = x.shape
     x = jnp.pad(x, ((0, 0), (0, -s % size), *((0, 0) for _ in rest)))
@@ -43,7 +48,7 @@ def in_blocks(x: Float[Array, "b s *n"], size: int) -> Float[Array, "b n size *n
 
 
 def in_turns(
-    choose: Callable[[Array, Array], Array], q: Float[Array, "b t h d"], at: Int[Array, " t"]
+    choose: Callable[[Array, Array], Array], q: Float[Array, "b t h d"], at: Int[Array, "#b t"]
 ) -> Int[Array, "b t c n"]:
     """`choose(q, at)` of some queries after others, so that few scores of blocks are held."""
     b, t, *rest = q.shape
@@ -52,7 +57,7 @@ def in_turns(
     more = -t % QUERIES
     q = jnp.pad(jax.lax.stop_gradient(q), ((0, 0), (0, more), (0, 0), (0, 0)))
     q = q.reshape(b, -1, QUERIES, *rest).swapaxes(0, 1)
-    at = jnp.pad(at, (0, more)).reshape(-1, QUERIES)
+    at = jnp.pad(at, ((0, 0), (0, more))).reshape(len(at), -1, QUERIES).swapaxes(0, 1)
     found = jax.lax.map(lambda x: choose(*x), (q, at)).swapaxes(0, 1)
     return found.reshape(b, t + more, *found.shape[3:])[:, :t]
 

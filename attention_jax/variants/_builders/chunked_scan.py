@@ -17,7 +17,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Num, PyTree
 
 from attention_jax.core.types import Length
 
@@ -201,8 +201,8 @@ def _faded_sums(
 
 
 def chunks(
-    x: Float[Array, "b m h d"], n: int, *, groups: int | None = None
-) -> Float[Array, "b g r c n d"]:
+    x: Num[Array, "b m h d"], n: int, *, groups: int | None = None
+) -> Num[Array, "b g r c n d"]:
     """Chunks of `n` positions for each head, where the heads are `groups` of as many."""
     b, m, h, d = x.shape
     g = h if groups is None else groups

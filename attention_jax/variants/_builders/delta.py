@@ -97,7 +97,7 @@ def _arrays(
     return *shaped(q, k, v), given.shown(strength), given.decay(log_decay)
 
 
-def finished(normalize: bool, given: Given, out: Array, *arrays: Array) -> Array:
+def finished(normalize: bool, given: Given, out: Array, *arrays: Array | None) -> Array:
     """The output of heads, brought to mean square 1 where asked, and times its gate's SiLU."""
     del arrays
     out, features = root_mean_square_norm(out) if normalize else out, given.features

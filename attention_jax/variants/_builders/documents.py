@@ -110,6 +110,20 @@ def reset(runs: Runs | None, log_decay: Float[Array, "b t h *d"]) -> Float[Array
     return jnp.where(first, LOWEST, log_decay)
 
 
+def numbers(
+    since: Int[Array, "b t"] | None, position: Int[Array, " b"], length: int
+) -> Int[Array, "b t"]:
+    """The number of each position in its document, from 1 on; 0 is left for what fills a block.
+
+    Args:
+      since: positions since the document began; None where no documents are packed.
+      position: of the first.
+    """
+    if since is None:
+        since = position[:, None] + jnp.arange(length, dtype=jnp.int32)[None]
+    return since + 1
+
+
 def near(runs: Runs | None, x: Float[Array, "b t h d"], lag: int) -> Float[Array, "b t h d"]:
     """The vector `lag` before each position, 0 where that is another document."""
     return x if runs is None else jnp.where((runs.since >= lag)[:, :, None, None], x, 0)

@@ -21,12 +21,9 @@ from attention_jax.variants._builders.keywise import Prepared, prepare, same_pos
 
 
 def prepared(
-    name: str, q: Array, k: Array, v: Array, options: Options, *, packs: bool = True
+    name: str, q: Array, k: Array, v: Array, options: Options
 ) -> tuple[Prepared, Options, Layout | None]:
     """The request of one shard, its options, and the layout, which is None without a context.
-
-    Args:
-      packs: as of `keywise.prepare`.
 
     Raises:
       ValueError: as `keywise.prepare`; or the context has another strategy or order than states
@@ -38,7 +35,7 @@ def prepared(
             f"each; got {options.context!r}. Leave it out, or use scaled_dot."
         )
     options, layout = of_shard(name, options, q.shape[1], k.shape[1])
-    return _spoiled(layout, prepare(name, q, k, v, options, packs=packs)), options, layout
+    return _spoiled(layout, prepare(name, q, k, v, options, packs=True)), options, layout
 
 
 def of_shard(name: str, options: Options, queries: int, keys: int) -> tuple[Options, Layout | None]:

@@ -4,8 +4,8 @@
     level(i, j) = bits of (i xor j)    0 for j = i, n for 2^(n - 1) positions where i has that bit
 
 So a query weighs sums of 1, 1, 2, 4, ... positions by weights of its own, and holds few of those
-that are far. `fenwick_scan` takes all positions, for training, `fenwick_step` one, for decoding.
-Arrays are in the dtype of the computation already.
+that are far. `fenwick_scan` takes all positions, for training, `fenwick_step` one, for decoding;
+`fenwick_carry` several from a state on. Arrays are in the dtype of the computation already.
 """
 
 from typing import NamedTuple
@@ -35,7 +35,7 @@ class FenwickState(NamedTuple):
       position: of the next query.
     """
 
-    sums: Float[Array, "b l h d e"]
+    sums: Float[Array, "b h l d e"]
     position: Int[Array, " b"]
 
 
@@ -120,7 +120,7 @@ def _even(x: Float[Array, "b c *d"]) -> Float[Array, "b c2 *d"]:
 def fenwick_empty(length: int, shape: tuple[int, ...], dtype: DTypeLike) -> FenwickState:
     """The state before the first of `length` positions, of heads of a shape [b h d e]."""
     levels = max(1, (length - 1).bit_length())
-    sums = jnp.zeros((shape[0], levels, *shape[1:]), dtype)
+    sums = jnp.zeros((*shape[:2], levels, *shape[2:]), dtype)
     return FenwickState(sums, jnp.zeros(shape[0], jnp.int32))
 
 
@@ -133,18 +133,18 @@ def fenwick_step(
     weights: Float[Array, "b h l"],
 ) -> tuple[FenwickState, Float[Array, "b h e"]]:
     """The next position; reproduces `fenwick_scan`. NaN where there is no room for it."""
-    at, levels = state.position[:, None], state.sums.shape[1]
-    sums = jnp.exp(log_decay)[:, None, ..., None] * state.sums
+    at, levels = state.position[:, None], state.sums.shape[2]
+    sums = jnp.exp(log_decay)[..., None, None] * state.sums
     new = k[..., None] * v[..., None, :]
-    known = weights[..., 1 : levels + 1].swapaxes(1, 2)
+    known = weights[..., 1 : levels + 1]
     out = weights[..., :1] * jnp.einsum("bhd,bhde->bhe", q, new)
-    out = out + jnp.einsum("blh,bhd,blhde->bhe", known, q, sums)
+    out = out + jnp.einsum("bhl,bhd,bhlde->bhe", known, q, sums)
     # Counting on, a position loses its last bits, all ones, and gains the one above them.
     bit = jnp.asarray(1 << np.arange(levels), jnp.int32)[None]
     lost = (at & (2 * bit - 1)) == 2 * bit - 1
     gained = (at & (2 * bit - 1)) == bit - 1
-    lost, gained = (x[..., None, None, None] for x in (lost, gained))
-    merged = new + jnp.where(lost, sums, 0).sum(1)
-    sums = jnp.where(gained, merged[:, None], jnp.where(lost, 0, sums))
+    lost, gained = (x[:, None, :, None, None] for x in (lost, gained))
+    merged = new + jnp.where(lost, sums, 0).sum(2)
+    sums = jnp.where(gained, merged[:, :, None], jnp.where(lost, 0, sums))
     out = jnp.where((at < 2**levels)[..., None], out, jnp.nan)
     return FenwickState(sums, state.position + 1), out

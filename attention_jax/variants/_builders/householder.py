@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from attention_jax.core import normalizers
 from attention_jax.core.numerics import dropped
@@ -82,6 +82,7 @@ def mixed(
     strength: Float[Array, "b t g"],
     *,
     visible: Bool[Array, "b t"],
+    first: Int[Array, "b t"] | None = None,
     options: Options = Options(),
     chunk: int = CHUNK,
 ) -> Float[Array, "b t h e"]:
@@ -91,6 +92,7 @@ def mixed(
 
     Args:
       visible: the keys that are seen; the others must have strength or w of 0.
+      first: the first key of each query; None where they see all before.
       options: of which dropout of the weights is honored here.
     """
     (b, t, h, _), e = q.shape, v.shape[-1]
@@ -102,17 +104,19 @@ def mixed(
 
     q, k, v, w, strength = map(filled, (q, k, v, w, strength))
     found, shown, at = pairs(q, k, w, strength, chunk), filled(visible), jnp.arange(count * chunk)
+    starts = jnp.zeros((b, t), jnp.int32) if first is None else first
+    starts = filled(starts).reshape(b, count, chunk).swapaxes(0, 1)
     values = jnp.repeat(v.transpose(0, 2, 1, 3), h // k.shape[2], axis=1)
 
     def rows(_: None, one: tuple[Array, ...]) -> tuple[None, Array]:
-        number, *own = one
+        number, start, *own = one
         logits = _logits(found, number, *own).reshape(b, h, chunk, count * chunk)
         queries = number * chunk + jnp.arange(chunk)
-        seen = shown[:, None, None] & (at[None, :] <= queries[:, None])[None, None]
-        weights = normalizers.softmax.weights(logits, seen)
+        seen = (at[None, :] <= queries[:, None])[None] & (at[None, None] >= start[:, :, None])
+        weights = normalizers.softmax.weights(logits, (shown[:, None] & seen)[:, None])
         return None, _dropped(options, weights, number * chunk) @ values
 
-    steps = jnp.arange(count), found.q, found.own
+    steps = jnp.arange(count), starts, found.q, found.own
     out = jax.lax.scan(jax.checkpoint(rows, prevent_cse=False), None, steps)[1]
     return out.transpose(1, 0, 3, 2, 4).reshape(b, count * chunk, h, e)[:, :t]
 

@@ -6,7 +6,7 @@
 
 W and b without an index, at which gradients are taken, are those after the batch before; the sums
 go over the batch of i. `inner_scan` takes all positions, for training, `inner_step` one, for
-decoding. Arrays are in the dtype of the computation already.
+decoding; `inner_carry` several from a state on. Arrays are in the dtype of the computation already.
 """
 
 from functools import partial
@@ -15,7 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from attention_jax.variants._builders.chunked_scan import by_blocks, chunks, joined
 
@@ -29,6 +29,7 @@ class InnerState(NamedTuple):
       weights, bias: steps of the batches before, which gradients are taken after.
       more_weights, more_bias: steps of the batch so far.
       position: of the next query.
+      seen: whether a position was, before it.
     """
 
     weights: Float[Array, "b h d e"]
@@ -36,6 +37,7 @@ class InnerState(NamedTuple):
     more_weights: Float[Array, "b h d e"]
     more_bias: Float[Array, "b h e"]
     position: Int[Array, " b"]
+    seen: Bool[Array, " b"]
 
 
 class Norm(NamedTuple):
@@ -117,7 +119,8 @@ def _block(
 def inner_empty(shape: tuple[int, ...], dtype: DTypeLike) -> InnerState:
     """The state before the first position, for weights of a shape [b h d e]."""
     weights, bias = jnp.zeros(shape, dtype), jnp.zeros((*shape[:2], shape[-1]), dtype)
-    return InnerState(weights, bias, weights, bias, jnp.zeros(shape[0], jnp.int32))
+    position, seen = jnp.zeros(shape[0], jnp.int32), jnp.zeros(shape[0], bool)
+    return InnerState(weights, bias, weights, bias, position, seen)
 
 
 def inner_step(
@@ -145,4 +148,5 @@ def inner_step(
 
     done = (chosen(x, y) for x, y in zip(steps, state[:2], strict=True))
     rest = (chosen(jnp.zeros_like(x), x) for x in more)
-    return InnerState(*done, *rest, state.position + 1), read(q, *steps)
+    seen = jnp.ones_like(state.seen)
+    return InnerState(*done, *rest, state.position + 1, seen), read(q, *steps)

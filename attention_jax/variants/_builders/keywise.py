@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float
 from attention_jax.core import checks, lookups, masks
 from attention_jax.core.jaxprs import depends_on
 from attention_jax.core.numerics import wide_dtype
-from attention_jax.core.types import MaskFunction, Options
+from attention_jax.core.types import MaskFunction, Options, State
 from attention_jax.variants._builders.documents import Runs, runs_of, seen_before, torn
 from attention_jax.variants._builders.options import refuse
 
@@ -262,8 +262,18 @@ def finalize(
     return jnp.where(rows[..., None], jnp.nan, out).astype(dtype)
 
 
-def marked(request: Prepared, state: Float[Array, "b h d e"]) -> Float[Array, "b h d e"]:
-    """The state after a request: NaN in heads that took in what is not finite."""
+def marked(request: Prepared, state: State) -> State:
+    """The state after a request: NaN in heads that took in what is not finite.
+
+    Args:
+      state: arrays, of which the floating ones begin with the axes b and h.
+    """
     spoiled = request.spoiled.any(1)
-    spoiled = jnp.repeat(spoiled, state.shape[1] // spoiled.shape[1], axis=1)
-    return jnp.where(spoiled[..., None, None], jnp.nan, state)
+
+    def of_heads(x: Array) -> Array:
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            return x
+        own = jnp.repeat(spoiled, x.shape[1] // spoiled.shape[1], axis=1)
+        return jnp.where(own.reshape(*own.shape, *[1] * (x.ndim - 2)), jnp.nan, x)
+
+    return jax.tree.map(of_heads, state)

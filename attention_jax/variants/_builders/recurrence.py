@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from attention_jax.core.numerics import wide_dtype
 from attention_jax.core.types import Options, Params, Variant
@@ -59,6 +59,11 @@ class Given(NamedTuple):
         """Log-decays, 0 at positions that are hidden, and lowest where a document begins."""
         return reset(self.runs, self.shown(x))
 
+    @property
+    def since(self) -> Int[Array, "b t"] | None:
+        """Positions since the document began; None where no documents are packed."""
+        return None if self.runs is None else self.runs.since
+
     def shown(self, x: Float[Array, "b t *d"]) -> Float[Array, "b t *d"]:
         """The array, 0 at positions that are hidden."""
         return jnp.where(self.visible.reshape(*self.visible.shape, *[1] * (x.ndim - 2)), x, 0)
@@ -69,10 +74,10 @@ class Recurrence(NamedTuple):
 
     Attributes:
       arrays: `(given, q, k, v) -> arrays`, after convolutions: of each position, all that the
-        others need, the query first. A hidden position must leave the state as it is, and
-        log-decays be those of `given.decay`.
+        others need, the query first; None for what is not there. A hidden position must leave the
+        state as it is, and log-decays be those of `given.decay`.
       scan: `(*arrays, start=state) -> (state, out [b t h e])`, from zeros or `empty` where `start`
-        is None; where `moved` is, the state need not be known.
+        is None; the state need not be known then.
       step: `(state, *arrays of one position) -> (state, out [b h e])`.
       finish: `(given, out, *arrays) -> out`.
       moved: `(*arrays but the query) -> moves, added`: by what all positions move the state before
@@ -80,13 +85,13 @@ class Recurrence(NamedTuple):
         from the state of the one before.
       before: of `exchange`: `state_before` where states fade, `delta_state_before` where a matrix
         moves them; None where `moved` is.
-      empty: `(params, length, shape [b h d e], dtype) -> state` before the first position; None
-        for a matrix of zeros.
+      empty: `(params, length, shape [b h d e], dtype) -> state` before the first position, whose
+        floating arrays begin with the axes b and h; None for a matrix of zeros.
       writes: keys and values of a position.
       further: `(features) -> keys [b t h m-1 d], values`, where a position writes m of them.
     """
 
-    arrays: Callable[..., tuple[Array, ...]]
+    arrays: Callable[..., tuple[Array | None, ...]]
     scan: Callable[..., tuple[Any, Array]]
     step: Callable[..., tuple[PyTree, Array]]
     finish: Callable[..., Array]
@@ -115,7 +120,7 @@ def from_recurrence(
       convolution: positions that the causal convolutions of q, k and v span; None for none.
     """
 
-    back, goes_on = (convolution or 1) - 1, of.moved is not None
+    back = (convolution or 1) - 1
     return Variant(
         init,
         compiled(partial(_attend, name, of, back)),
@@ -123,9 +128,9 @@ def from_recurrence(
         partial(_step, of),
         roles=("causal",),
         mask_kind="keywise",
-        divides=goes_on,
+        divides=of.moved is not None,
         features=features,
-        extend=compiled_extension(partial(_extend, of, back)) if goes_on else None,
+        extend=compiled_extension(partial(_extend, of, back)),
     )
 
 
@@ -140,7 +145,7 @@ def _attend(
     options: Options = Options(),
     features: PyTree = None,
 ) -> Float[Array, "b t h e"]:
-    got, _, layout = exchange.prepared(name, q, k, v, options, packs=of.moved is not None)
+    got, _, layout = exchange.prepared(name, q, k, v, options)
     only_causal(name, got.causal)
     tail = partial(exchange.tail_before, layout, count=back)
     given, arrays, _ = _taken_in(of, params, features, got, lambda now: map(tail, now))
@@ -160,7 +165,7 @@ def _extend(
     visible: Array | None = None,
     features: PyTree = None,
 ) -> tuple[RecurrentState, Float[Array, "b t h e"]]:
-    got = taken(q, k, v, visible, dtype=state.sums.dtype)
+    got = taken(q, k, v, visible, dtype=state.q.dtype)
     tails = lambda now: (x[:, ::-1] for x in state[1:])  # noqa: E731
     given, arrays, reach = _taken_in(of, params, features, got, tails)
     sums, out = of.scan(*arrays, start=state.sums)
@@ -189,7 +194,7 @@ Tails = Callable[[tuple[Array, ...]], Iterable[Array]]
 
 def _taken_in(
     of: Recurrence, params: Params, features: PyTree, got: Prepared, tails: Tails
-) -> tuple[Given, tuple[Array, ...], tuple[Array, ...]]:
+) -> tuple[Given, tuple[Array | None, ...], tuple[Array, ...]]:
     """All that is given, the arrays of all positions, and what convolutions reach, in order."""
     own = tuple(spread(x, got.q.shape[2]) for x in (got.k, got.v))
     given = Given(params, features, own[0], got.visible, got.runs)
@@ -233,7 +238,7 @@ def _turn(
             for window, tap in zip(windows, _taps_of(params, own[1].shape[-1]), strict=True)
         )
     arrays = of.arrays(given, *mixed)
-    sums, out = of.step(state.sums, *(x[:, 0] for x in arrays))
+    sums, out = of.step(state.sums, *jax.tree.map(lambda x: x[:, 0], arrays))
     out = of.finish(given, out[:, None], *arrays)[:, 0]
     return RecurrentState(sums, *(x[:, :-1] for x in windows)), out
 

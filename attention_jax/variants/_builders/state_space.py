@@ -47,7 +47,7 @@ def init(
 
 
 def finished(
-    normalize: bool, given: Given, out: Array, q: Array, k: Array, v: Array, *others: Array
+    normalize: bool, given: Given, out: Array, q: Array, k: Array, v: Array, *others: Array | None
 ) -> Array:
     """The gated outputs of all heads, brought together to mean square 1 where asked."""
     del q, k, others

@@ -3,11 +3,12 @@
 K_n = W_2 gelu(sum_l W_1l (k_(n stride + l) + place_l))        l < length
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
 from attention_jax.core.types import Params
 
@@ -33,6 +34,24 @@ def maps(key: PRNGKeyArray, length: int, width: int) -> dict[str, Params]:
     }
 
 
+def check_width(width: int, most: int) -> None:
+    """Raises where values are wider than keys.
+
+    Raises:
+      ValueError: they are.
+    """
+    if width > most:
+        raise ValueError(
+            "Values that are summed up may be as wide as keys at most, for which the maps are "
+            f"made; got {width} and {most}. Use wider heads, or narrower values."
+        )
+
+
+def count_of(length: int, stride: int, positions: int) -> int:
+    """The summaries of so many positions; one of padding where none fits."""
+    return max((positions - length) // stride + 1, 1)
+
+
 def of_keys(
     length: int, stride: int, params: Params, k: Array, v: Array, shown: Bool[Array, "b s"]
 ) -> Summaries:
@@ -43,30 +62,61 @@ def of_keys(
     Raises:
       ValueError: values are wider than keys.
     """
-    if v.shape[-1] > k.shape[-1]:
-        raise ValueError(
-            "Values that are summed up may be as wide as keys at most, for which the maps are "
-            f"made; got {v.shape[-1]} and {k.shape[-1]}. Use wider heads, or narrower values."
-        )
-    count = max((k.shape[1] - length) // stride + 1, 1)
+    check_width(v.shape[-1], k.shape[-1])
+    count = count_of(length, stride, k.shape[1])
 
     def windows(x: Array) -> Shaped[Array, "b n l *rest"]:
         more = max((count - 1) * stride + length - x.shape[1], 0)
         x = jnp.pad(x, ((0, 0), (0, more), *((0, 0) for _ in x.shape[2:])))
         return x[:, jnp.arange(count)[:, None] * stride + jnp.arange(length)[None]]
 
-    def compressed(x: Array, own: Params) -> Float[Array, "b n g d"]:
-        place, w_1, w_2 = (own[name].astype(x.dtype) for name in ("place", "w_1", "w_2"))
-        width, fine = x.shape[-1], jnp.isfinite(x).all((2, 3))
-        taken = (shown & fine)[..., None, None]
-        added = jnp.where(windows(taken), place[None, None, :, None, :width], 0)
-        wide = windows(jnp.where(taken, x, 0)) + added
-        hidden = jax.nn.gelu(jnp.einsum("bnlgd,ldm->bngm", wide, w_1[:, :width]))
-        spoiled = windows(shown & ~fine).any(2)[..., None, None]
-        return jnp.where(spoiled, jnp.nan, hidden @ w_2[:, :width])
+    seen = windows(shown)
+    made = (compressed(params[name], windows(x), seen) for name, x in (("key", k), ("value", v)))
+    return Summaries(*made, seen.any(2))
 
-    some = windows(shown).any(2)
-    return Summaries(compressed(k, params["key"]), compressed(v, params["value"]), some)
+
+def renewed(
+    length: int,
+    stride: int,
+    params: Params,
+    arrays: Sequence[Array],
+    made: Sequence[Array],
+    first: Int[Array, " b"],
+    new: int,
+) -> Summaries:
+    """All summaries, of which those are made that end among `new` positions from `first` on.
+
+    Args:
+      arrays: keys and values of all positions, the new ones among them.
+      made: summaries of those before.
+    """
+    count = made[0].shape[1]
+    # The first that ends at `first` or later, and as many as may end until the last.
+    begin = jnp.maximum((first - length) // stride + 1, 0)
+    numbers = begin[:, None] + jnp.arange((new - 1) // stride + 1, dtype=jnp.int32)[None]
+    ends = numbers * stride + length <= (first + new)[:, None]
+    places = numbers[..., None] * stride + jnp.arange(length, dtype=jnp.int32)[None, None]
+    to = jnp.where(ends, numbers, count)
+    found = []
+    for name, x, before in zip(("key", "value"), arrays, made, strict=True):
+        own = jax.vmap(lambda x, at: x.at[at].get(mode="clip"))(x, places).astype(before.dtype)
+        each = compressed(params[name], own, jnp.ones(places.shape, bool))
+        put = jax.vmap(lambda x, at, y: x.at[at].set(y, mode="drop"))
+        found.append(put(before, to, each))
+    return Summaries(*found, jnp.ones((len(first), count), bool))
+
+
+def compressed(
+    own: Params, windows: Float[Array, "b n l g d"], shown: Bool[Array, "b n l"]
+) -> Float[Array, "b n g d"]:
+    """One of each stretch of positions."""
+    place, w_1, w_2 = (own[name].astype(windows.dtype) for name in ("place", "w_1", "w_2"))
+    width, fine = windows.shape[-1], jnp.isfinite(windows).all((3, 4))
+    taken = (shown & fine)[..., None, None]
+    wide = jnp.where(taken, windows + place[None, None, :, None, :width], 0)
+    hidden = jax.nn.gelu(jnp.einsum("bnlgd,ldm->bngm", wide, w_1[:, :width]))
+    spoiled = (shown & ~fine).any(2)[..., None, None]
+    return jnp.where(spoiled, jnp.nan, hidden @ w_2[:, :width])
 
 
 def by_stride(shares: Float[Array, "*b n"], reach: int, count: int) -> Float[Array, "*b m"]:
