@@ -19,6 +19,7 @@ from attention_jax.core.files import content_hash
 from attention_jax.core.types import Params
 from attention_jax.data.batching import Batches
 from attention_jax.data.tokenizer import Tokenizer
+from attention_jax.pretrained.loading import Pretrained
 from attention_jax.training.loop import Evaluate
 from attention_jax.training.objectives import Objective
 from experiments.common.config import MODELS
@@ -44,6 +45,7 @@ class Run(NamedTuple):
       known: what its model knows of the data beside parameters: a tokenizer, classes, or None.
       graphdef: structure of the model.
       params: parameters of the model.
+      pretrained: the model of another library that it is; None of one that was trained here.
     """
 
     experiment: "Experiment"
@@ -52,6 +54,7 @@ class Run(NamedTuple):
     known: Any
     graphdef: nnx.GraphDef
     params: Params
+    pretrained: Pretrained | None = None
 
     @property
     def model(self) -> Any:
@@ -189,6 +192,8 @@ class Experiment(NamedTuple):
       page: its page; None where it has none.
       serve: `(run, rows) -> ` the run as `experiments.serve` serves it, so many texts at once; None
         where it serves none.
+      adopt: `(pretrained model, run of it) -> ` the run with what such a model knows and with flags
+        that tell of it; None where it uses none of another library.
     """
 
     name: str
@@ -221,6 +226,7 @@ class Experiment(NamedTuple):
     predict: Callable[[Run, PredictFlags], Iterable[str]] | None = None
     page: Page | None = None
     serve: Callable[[Run, int], Served] | None = None
+    adopt: Callable[[Pretrained, Run], Run] | None = None
 
     def hashes(self, data: Any) -> dict[str, str]:
         """The content hash of each part of its data."""

@@ -3,7 +3,7 @@
 from attention_jax.training import objectives
 from experiments.common import pairings, scoring, vocabularies
 from experiments.common.experiment import Experiment
-from experiments.language import config, evaluate, predict, serve
+from experiments.language import adopt, config, evaluate, predict, serve
 
 EXPERIMENT = Experiment(
     name="language",
@@ -26,4 +26,5 @@ EXPERIMENT = Experiment(
     why_not=pairings.look_back,
     predict=predict.predict,
     serve=serve.ServedLanguage,
+    adopt=adopt.adopt,
 )
