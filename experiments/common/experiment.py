@@ -89,6 +89,9 @@ class PredictFlags(NamedTuple):
         hold.
       coverage_penalty: with --beam: how much a translation loses by tokens of the source that it
         did not attend to; 0.2 in the paper of GNMT, 0 for nothing.
+      language: of --pretrained speech: the language that is spoken, by its short name, such as en.
+        Default: that which the model hears.
+      translate: of --pretrained speech: write what is said in English, where the model knows how.
       output: file of the answers. Default: they are printed.
     """
 
@@ -99,6 +102,8 @@ class PredictFlags(NamedTuple):
     prefix: str | None = None
     words: Annotated[tuple[str, ...], Flag(listed=True)] = ()
     coverage_penalty: Annotated[float, Flag(low=0.0)] = 0.0
+    language: str | None = None
+    translate: bool = False
     output: str | None = None
 
 

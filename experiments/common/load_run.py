@@ -25,6 +25,7 @@ from experiments.common.experiment import (
 )
 
 NAMED_BY_FILE = "What is to be read is named by --file."
+OF_SPEECH = ("language", "translate")  # flags of pretrained speech alone
 FINAL = "final"  # folder of the parameters that a run ends with
 
 

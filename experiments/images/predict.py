@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 from attention_jax.decoding import classify
 from experiments.common import input_files
 from experiments.common.experiment import PredictFlags, Run
-from experiments.common.load_run import refuse_texts
+from experiments.common.load_run import OF_SPEECH, refuse_texts
 
 ROWS = 4  # images that a model of another library reads at once
 MOST = 3  # classes of which --scores tells the probability
@@ -16,7 +16,8 @@ MOST = 3  # classes of which --scores tells the probability
 
 def predict(run: Run, given: PredictFlags) -> Iterator[str]:
     """The most probable class of each image that --file names, a line each."""
-    refuse_texts(run, given, "text", "prefix", "words", "token_scores", "coverage_penalty")
+    names = ("text", "prefix", "words", "token_scores", "coverage_penalty", *OF_SPEECH)
+    refuse_texts(run, given, *names)
     names, images = zip(*pictures(run, given.file), strict=True)
     logs = log_probabilities(run, np.stack(images))
     for name, row in zip(names, logs, strict=True):
