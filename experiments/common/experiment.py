@@ -48,7 +48,7 @@ class Run(NamedTuple):
       pretrained: the model of another library that it is; None of one that was trained here.
     """
 
-    experiment: "Experiment"
+    experiment: "Experiment | Use"
     config: Any
     folder: Path
     known: Any
@@ -242,6 +242,27 @@ class Experiment(NamedTuple):
         models = fields(self.config)["model"].rules.choices or MODELS
         rows = {**self.lists, "models": models, "attentions": variants.names()}
         return "\n".join(f"{kind}: {', '.join(own)}" for kind, own in rows.items())
+
+
+class Use(NamedTuple):
+    """What is done with models of other libraries that no experiment trains.
+
+    A package of `experiments/` whose `__init__.py` sets `USE` has one. Members are as those of
+    `Experiment`.
+    """
+
+    name: str
+    config: Any
+    predict: Callable[[Run, PredictFlags], Iterable[str]] | None
+    page: Page | None
+    serve: Callable[[Run, int], Served] | None
+    adopt: Callable[[Pretrained, Run], Run]
+
+
+def use(name: str) -> Experiment | Use:
+    """What is done with models of a package of `experiments/`: its experiment, or its use."""
+    found = importlib.import_module(f"experiments.{name}")
+    return found.EXPERIMENT if name in names() else found.USE
 
 
 def names() -> tuple[str, ...]:

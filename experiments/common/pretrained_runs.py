@@ -10,10 +10,15 @@ from attention_jax import pretrained, variants
 from attention_jax.models.whisper import WhisperEncoder
 from attention_jax.pretrained.loading import Pretrained
 from experiments.common import flags
-from experiments.common.experiment import Experiment, Run, find
+from experiments.common.experiment import Experiment, Run, Use, use
 
 # What a model answers to, and the experiment whose runs do, the first that fits.
-USES = {"decode": "translation", "logits": "language", "classify": "images"}
+USES = {
+    "decode": "translation",
+    "logits": "language",
+    "classify": "images",
+    "guesses": "encoders",
+}
 
 
 def load_pretrained(
@@ -81,9 +86,9 @@ def attention_flag(network: Any) -> dict[str, str]:
     return {} if attention is None else {"attention": variants.label(attention)}
 
 
-def _experiment(loaded: Pretrained, member: str, path: str | Path) -> Experiment:
+def _experiment(loaded: Pretrained, member: str, path: str | Path) -> Experiment | Use:
     name = use_of(loaded.model)
-    found = None if name is None else find(name)
+    found = None if name is None else use(name)
     if found is None or found.adopt is None or getattr(found, member) is None:
         said = f"{loaded.family.name} model, of which `attention_jax.pretrained.load` gives the"
         raise ValueError(
