@@ -257,6 +257,7 @@ class Use(NamedTuple):
     page: Page | None
     serve: Callable[[Run, int], Served] | None
     adopt: Callable[[Pretrained, Run], Run]
+    named: Callable[[Any], tuple[str, str]] = lambda config: ("transformer", config.attention)
 
 
 def use(name: str) -> Experiment | Use:

@@ -19,6 +19,7 @@ from experiments.common.experiment import (
     Experiment,
     PredictFlags,
     Run,
+    Use,
     find,
     names,
     structure,
@@ -111,7 +112,7 @@ def refuse_texts(run: Run, given: PredictFlags, *names: str, remedy: str = NAMED
 
 
 def refuse(
-    experiment: Experiment,
+    experiment: Experiment | Use,
     names: Collection[str],
     given: Collection[str],
     *,

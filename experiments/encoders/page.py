@@ -17,9 +17,8 @@ ALTERNATIVES = 5  # texts, where --alternatives does not say
 def about(run: Run) -> str:
     """The model in a few words."""
     assert run.pretrained is not None  # no other run is of an encoder
-    return (
-        f"{described('transformer', run.config.attention)}, {run.pretrained.family.name}: encoder"
-    )
+    line = described(*run.experiment.named(run.config))
+    return f"{line}, encoder of {run.pretrained.family.name}"
 
 
 def check_alike(first: Run, other: Run) -> None:

@@ -27,7 +27,8 @@ def adopt(loaded: Pretrained, run: Run) -> Run:
     Raises:
       ValueError: it has no classes, or takes pictures as none here are given.
     """
-    model, path = loaded.model, run.folder
+    model: Any = loaded.model
+    path = run.folder
     if not loaded.config.head:
         raise ValueError(
             f"`--pretrained` must name a model that knows classes; {path} has no layer of them. "

@@ -115,7 +115,7 @@ def test_the_page_shows_how_tokens_draw_from_each_other(tmp_path):
     assert first.maps["encoder"].weights.shape == (2, 2, 5, 5)
     np.testing.assert_allclose(first.maps["encoder"].weights.sum(-1), 1, rtol=1e-5)
     assert first.alternatives[0] == (TEXTS[0], pytest.approx(1)) and len(first.alternatives) == 2
-    assert page.about(run) == "transformer, attention scaled_dot, bert: encoder"
+    assert page.about(run) == "transformer, attention scaled_dot, encoder of bert"
 
 
 def test_what_cannot_be_asked_is_told_in_one_line(tmp_path):
