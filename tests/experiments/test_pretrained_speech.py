@@ -9,7 +9,7 @@ import pytest
 from attention_jax import pretrained
 from attention_jax.data.audio import wav
 from attention_jax.data.audio.whisper_frames import RATE, whisper_frames
-from attention_jax.data.types import BOS, EOS
+from attention_jax.data.types import BOS, EOS, PAD
 from attention_jax.models.whisper import WhisperConfig
 from attention_jax.nn.transformer import TransformerConfig
 from experiments.common.experiment import PageFlags, PredictFlags
@@ -82,7 +82,7 @@ def by_hand(folder, file, *, language=None, task="transcribe"):
     while len(ids) <= LONGEST:
         logits = after(ids)
         never = [*map(lambda name: token(loaded, name), TOKENS), *words.encode("d")]
-        logits[[*never, *(words.encode("e") if len(ids) == begin else [])]] = -np.inf
+        logits[[PAD, BOS, *never, *(words.encode("e") if len(ids) == begin else [])]] = -np.inf
         ids.append(int(logits.argmax()))
         if ids[-1] == EOS:
             break

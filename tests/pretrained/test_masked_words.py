@@ -1,4 +1,4 @@
-"""BERT and RoBERTa with their heads: masked words as `transformers` guesses them; there and back."""
+"""Heads of BERT and RoBERTa: masked words as `transformers` guesses them; there and back."""
 
 import json
 import math
