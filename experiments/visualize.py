@@ -6,6 +6,7 @@ python -m experiments.visualize --run=runs/a --other_run=runs/b --text="the quee
 python -m experiments.visualize --run=runs/digits-transformer-scaled_dot --examples=6
 python -m experiments.visualize --run=runs/tones-rnn-additive --file=recording.wav
 python -m experiments.visualize --pretrained=opus-mt-en-de --text="The queen sleeps."
+python -m experiments.visualize --pretrained=vit-tiny --file=picture.png
 
 It opens by a double click: every layer and head, the weights of each token, and the alternatives
 of the beam with their scores; two runs of one vocabulary stand side by side. Of a run of
