@@ -25,7 +25,7 @@ from attention_jax.models.exported import Sizes, onnx, stablehlo
 from attention_jax.models.exported.ports import NEXT, Port
 from experiments.common import as_pretrained, flags, places
 from experiments.common.config import DeviceFlags
-from experiments.common.experiment import Run
+from experiments.common.experiment import Run, find
 from experiments.common.flags import Flag
 from experiments.common.load_run import load_run, run_folder_of
 from experiments.common.vocabularies import VOCABULARY
@@ -54,7 +54,7 @@ def _write_programs(
             f"`--family` goes with --format=safetensors; got {family}. Leave it out: programs "
             "are of any model."
         )
-    run.experiment.keep(run.known, folder)
+    find(run.experiment.name).keep(run.known, folder)
     write_whole(folder / _FLAGS, (run.folder / _FLAGS).read_bytes())
     found = write(run.model, folder, sizes, about=about(run))
     return [

@@ -8,6 +8,8 @@ python -m experiments.predict --run=runs/tiny_shakespeare-transformer-scaled_dot
 python -m experiments.predict --run=runs/digits-transformer-scaled_dot --file=picture.png --scores
 python -m experiments.predict --run=runs/tones-rnn-additive --file=recording.wav --beam=5
 python -m experiments.predict --pretrained=opus-mt-en-de --text="The queen sleeps." --beam=4
+python -m experiments.predict --pretrained=whisper-tiny --file=recording.wav
+python -m experiments.predict --pretrained=all-MiniLM-L6-v2 --file=sentences.txt
 
 Sentences come by --text, from a file, from standard input, or as you type them. Images (PNG or
 JPEG) and recordings (WAV or FLAC) come by --file, one or a whole folder: then each line begins with

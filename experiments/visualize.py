@@ -8,6 +8,7 @@ python -m experiments.visualize --run=runs/tones-rnn-additive --file=recording.w
 python -m experiments.visualize --run=runs/tiny_shakespeare-transformer-scaled_dot --text="ROMEO:"
 python -m experiments.visualize --pretrained=opus-mt-en-de --text="The queen sleeps."
 python -m experiments.visualize --live --run=runs/spanish-transformer-scaled_dot
+python -m experiments.visualize --pretrained=vit-tiny --file=picture.png
 
 It opens by a double click: every layer and head, the weights of each token, and the alternatives
 of the beam with their scores; two runs of one vocabulary stand side by side. Of a run of

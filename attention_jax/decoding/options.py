@@ -18,11 +18,13 @@ from attention_jax.decoding.rules import (
     Rule,
     forbid_early_end,
     forbid_repeated_ngrams,
+    forbid_tokens,
     force_prefix,
     penalize_repetition,
 )
 
 LENGTH_FORMS = ("wu", "power")
+_RULED = ("repetition_penalty", "no_repeat_ngram", "min_length", "prefix", "never", "never_first")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +32,8 @@ class DecodingOptions:
     """Options that greedy decoding, sampling and beam search share, and a few of one of them.
 
     The rules apply in the order in which Hugging Face's generation applies them: repetition
-    penalty, n-grams, least length, prefix. `sample` then applies temperature, top-k, top-p and
-    min-p. What is left at its default does no work: the compiled program is the one without it.
+    penalty, n-grams, least length, tokens, prefix. `sample` then applies temperature, top-k, top-p
+    and min-p. What is left at its default does no work: the compiled program is the one without it.
 
     Attributes:
       repetition_penalty: above 1, tokens that occurred become less likely; see
@@ -42,6 +44,8 @@ class DecodingOptions:
         stands all the same.
       before: tokens [b s] that came before the output, such as a prompt, for `repetition_penalty`
         and `no_repeat_ngram`; PAD on the left.
+      never: tokens that no output holds, but for its prefix.
+      never_first: tokens that do not stand right after the prefix; the end may be one.
       min_p: of `sample`: share of the largest probability, in (0, 1], below which tokens are
         dropped; None for no bound.
       words: of `beam`: tokens of each word that every finished sentence holds, wherever; see
@@ -62,6 +66,8 @@ class DecodingOptions:
     min_p: float | None = None
     length_form: str = "wu"
     words: Words = ()
+    never: tuple[int, ...] = ()
+    never_first: tuple[int, ...] = ()
 
     def __post_init__(self):
         plain_types.check_fields(self)
@@ -73,6 +79,8 @@ class DecodingOptions:
             if getattr(self, name) != 0:
                 checks.positive(name, getattr(self, name), remedy="Use 0 for none.")
         _check_tokens("prefix", self.prefix)
+        _check_tokens("never", self.never)
+        _check_tokens("never_first", self.never_first, least=EOS)
         for word in self.words:
             _check_tokens("words", word)
         if () in self.words:
@@ -99,8 +107,7 @@ class DecodingOptions:
     @property
     def rule(self) -> Rule | None:
         """The rules as one function; None where there are none."""
-        ruled = ("repetition_penalty", "no_repeat_ngram", "min_length", "prefix")
-        return self._apply if self.changed(ruled) else None
+        return self._apply if self.changed(_RULED) else None
 
     def before_of(self, rows: int) -> Int[Array, "b s"] | None:
         """The tokens before the output of each row.
@@ -149,18 +156,23 @@ class DecodingOptions:
             logits = forbid_repeated_ngrams(logits, past, length, size=self.no_repeat_ngram)
         if self.min_length:
             logits = forbid_early_end(logits, position, least=self.min_length)
+        if self.never or self.never_first:
+            first, never, at = len(self.prefix), self.never, self.never_first
+            logits = forbid_tokens(logits, position, never=never, never_first=at, first=first)
         if self.prefix:
             logits = force_prefix(logits, given, position, prefix=self.prefix)
         return logits
 
 
-def _check_tokens(name: str, tokens: tuple[int, ...]) -> None:
+def _check_tokens(name: str, tokens: tuple[int, ...], *, least: int = EOS + 1) -> None:
     """Refuses tokens that no text holds."""
     several = isinstance(tokens, tuple)
     whole = several and all(isinstance(token, (int, np.integer)) for token in tokens)
-    if not whole or any(token <= EOS for token in tokens):
+    if not whole or any(token < least for token in tokens):
+        others = "BOS and EOS" if least > EOS else "PAD and BOS"
         raise ValueError(
-            f"`{name}` must hold tokens of text, above {EOS}; got {tokens}. Leave out BOS and EOS."
+            f"`{name}` must hold tokens of text, above {least - 1}; got {tokens}. Leave out "
+            f"{others}."
         )
 
 

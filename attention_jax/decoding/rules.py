@@ -1,4 +1,4 @@
-"""Rules on the logits of the next token: repetition, n-grams, least length, prefix.
+"""Rules on the logits of the next token: repetition, n-grams, least length, tokens, prefix.
 
 A rule is a function `(logits [r v], tokens [r t], position) -> logits [r v]`: `tokens` are those
 that each row has so far, PAD from `position` on, and -inf forbids a token. `DecodingOptions` makes
@@ -71,6 +71,31 @@ def forbid_early_end(logits: Logits, position: Int[Array, ""], *, least: int) ->
     """
     is_end = (jnp.arange(logits.shape[-1]) == EOS)[None]
     return jnp.where(is_end & (position < least), -jnp.inf, logits)
+
+
+def forbid_tokens(
+    logits: Logits,
+    position: Int[Array, ""],
+    *,
+    never: tuple[int, ...] = (),
+    never_first: tuple[int, ...] = (),
+    first: int = 0,
+) -> Logits:
+    """Forbids tokens wherever they would stand, and others where a text begins.
+
+    Args:
+      logits: of the next token.
+      position: number of tokens so far.
+      never: tokens that stand nowhere.
+      never_first: tokens that do not stand at position `first`.
+
+    Reference: Hugging Face's `SuppressTokensLogitsProcessor` and
+      `SuppressTokensAtBeginLogitsProcessor`.
+    """
+    index = jnp.arange(logits.shape[-1])
+    nowhere = jnp.isin(index, jnp.asarray(never, jnp.int32))
+    not_here = jnp.isin(index, jnp.asarray(never_first, jnp.int32)) & (position == first)
+    return jnp.where((nowhere | not_here)[None], -jnp.inf, logits)
 
 
 def force_prefix(

@@ -19,7 +19,9 @@ from attention_jax.core import checks, plain_types
 from attention_jax.core.calls import clear_calls, clear_fields
 from attention_jax.nn import transformer
 from attention_jax.nn.attention_calls import AttentionCall, record
-from attention_jax.nn.layers import Linear, dropout
+from attention_jax.nn.feed_forward import PLAIN
+from attention_jax.nn.layers import Embedding, Linear, dropout
+from attention_jax.nn.norms import LayerNorm
 from attention_jax.nn.patches import SPREAD
 from attention_jax.nn.protocols import EncoderOutput, PairInputs
 from attention_jax.nn.transformer import TransformerConfig
@@ -37,11 +39,13 @@ class TextEncoderConfig(NamedTuple):
       token_types: kinds of tokens, as of the two sentences of a pair; each adds a learned vector.
         0 for none.
       pooler: whether the first state is mapped once more, where it stands for the text.
+      words: whether the model guesses tokens that are masked.
     """
 
     transformer: TransformerConfig
     token_types: int = 0
     pooler: bool = False
+    words: bool = False
 
     @property
     def vocabulary_size(self) -> int:
@@ -53,6 +57,32 @@ class TextEncoderConfig(NamedTuple):
         plain_types.check_fields(self)
         self.transformer.check()
         checks.natural("token_types", self.token_types)
+        if self.words:
+            checks.one_of("activation", self.transformer.activation, tuple(PLAIN))
+
+
+class WordGuess(nnx.Module):
+    """Logits of the token at each position, from the table of the inputs.
+
+        y_i = E norm(f(W x_i + b)) + c
+
+    Args:
+      config: of the layers, whose activation is f.
+
+    Reference: Devlin et al. 2019, arXiv:1810.04805, section 3.1, task 1.
+    """
+
+    @clear_calls
+    def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
+        width, dtype = config.width, jnp.dtype(config.dtype)
+        self.activation = config.activation
+        self.dense = Linear(width, width, dtype=dtype, rngs=rngs)
+        self.norm = LayerNorm(width, epsilon=config.norm_epsilon, dtype=dtype, rngs=rngs)
+        self.bias = nnx.Param(jnp.zeros(config.vocabulary_size))
+
+    def __call__(self, states: Float[Array, "b s m"], table: Embedding) -> Float[Array, "b s v"]:
+        x = self.norm(PLAIN[self.activation](self.dense(states)))
+        return table.logits(x) + self.bias[...]
 
 
 class TextEncoder(nnx.Module):
@@ -81,6 +111,7 @@ class TextEncoder(nnx.Module):
         self.stack = transformer.stack(EncoderLayer, own, rngs=rngs)
         self.norm = transformer.last_norm(own, rngs=rngs)
         self.pooler = Linear(width, width, dtype=dtype, rngs=rngs) if config.pooler else None
+        self.words = WordGuess(own, rngs=rngs) if config.words else None
 
     def states(
         self,
@@ -139,6 +170,25 @@ class TextEncoder(nnx.Module):
                 "the model with `pooler=True`, or use one of the two."
             )
         return jnp.tanh(self.pooler(x[:, 0]))
+
+    def guesses(
+        self,
+        tokens: Int[Array, "b s"],
+        mask: Bool[Array, "b s"],
+        *,
+        types: Int[Array, "b s"] | None = None,
+    ) -> Float[Array, "b s v"]:
+        """Logits of the token at each position, as of those that a token of masks stands for.
+
+        Raises:
+          ValueError: the model was not made for that.
+        """
+        if self.words is None:
+            raise ValueError(
+                "`guesses` needs a layer of logits, and the model has none. Use `states`, or make "
+                "the model with `words=True`."
+            )
+        return self.words(self.states(tokens, mask, types=types), self.embedding)
 
     def attention_calls(self, batch: PairInputs) -> Iterator[AttentionCall]:
         """Every attention of a forward pass over the sources of a batch."""

@@ -8,6 +8,7 @@ save(loaded, "out")                # what the other library reads again
 from collections.abc import Mapping
 from functools import partial
 from os import PathLike
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
@@ -51,6 +52,7 @@ class Pretrained(NamedTuple):
       tokenizer: with the same order of tokens; None where the folder has none.
       order: where each of our tokens stands in theirs; None of a model without tokens.
       settings: what its config.json says.
+      beside: what other files of its folder say, by their names: those of `sources.BESIDE`.
     """
 
     family: Family
@@ -60,6 +62,7 @@ class Pretrained(NamedTuple):
     tokenizer: Tokenizer | None
     order: Order | None
     settings: Described
+    beside: Mapping[str, Described] = MappingProxyType({})
 
     @property
     def model(self) -> nnx.Module:
@@ -124,7 +127,9 @@ def assemble(
     made = {} if order is None or own == config else _made(rules, own, order)
     made |= table.zeros([] if family.zeros is None else family.zeros(own), abstract)
     params = table.read(rules, content, abstract, made=made, put=partial(_put, mesh=mesh))
-    return Pretrained(family, own, graphdef, params, tokenizer, order, dict(settings.values))
+    beside = {name: dict(content) for name, content in settings.beside.items()}
+    values = dict(settings.values)
+    return Pretrained(family, own, graphdef, params, tokenizer, order, values, beside)
 
 
 def of_outline(found: Outline, params: PyTree) -> Pretrained:

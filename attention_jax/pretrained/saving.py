@@ -26,7 +26,8 @@ START = "decoder_start_token_id"
 def save(loaded: Pretrained, path: str | PathLike[str]) -> None:
     """Writes a model as its family has it: config.json, model.safetensors and its tokenizer.
 
-    What its config.json said before it still says, where our configuration does not say otherwise.
+    What its config.json said before it still says, where our configuration does not say otherwise;
+    so do the files beside it.
 
     Args:
       loaded: the model; `loaded._replace(params=...)` for trained ones.
@@ -45,7 +46,8 @@ def save(loaded: Pretrained, path: str | PathLike[str]) -> None:
     with whole_folder(path) as folder:
         named = {family.full_name(name): x for name, x in found.items()}
         save_file(named, folder / WHOLE, metadata={"format": "pt"})
-        _write_json(folder / CONFIG, settings)
+        for name, said in {CONFIG: settings, **loaded.beside}.items():
+            _write_json(folder / name, said)
         if loaded.tokenizer is not None:
             _write_tokenizer(loaded.tokenizer, loaded.order, folder)
 
@@ -75,6 +77,7 @@ def _in_order(content: bytes, order: Order) -> bytes:
 
 
 def _write_json(path: Path, content: Described) -> None:
+    path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

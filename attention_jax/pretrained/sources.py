@@ -13,7 +13,9 @@ from attention_jax.pretrained.tokenizers import tokenizer_of
 from attention_jax.pretrained.types import Settings
 
 CONFIG = "config.json"
-BESIDE = ("preprocessor_config.json",)  # what families ask for besides
+# What is asked for besides: how pixels are scaled, how texts are written, and how a vector is made
+# of states.
+BESIDE = ("preprocessor_config.json", "generation_config.json", "1_Pooling/config.json")
 
 
 class Source(NamedTuple):

@@ -86,16 +86,16 @@ class Settings:
         beside: Mapping[str, Mapping[str, object]] | None = None,
         tensors: Sequence[str] = (),
     ):
-        self.values, self.name, self._beside = values, name, beside or {}
+        self.values, self.name, self.beside = values, name, beside or {}
         self.tensors = frozenset(tensors)
 
     def of(self, tensors: Sequence[str]) -> "Settings":
         """The same, that comes with tensors of these names."""
-        return Settings(self.values, self.name, self._beside, tensors)
+        return Settings(self.values, self.name, self.beside, tensors)
 
     def other(self, name: str) -> "Settings":
         """The content of another file beside it, empty where there is none."""
-        return Settings(self._beside.get(name, {}), name)
+        return Settings(self.beside.get(name, {}), name)
 
     def get(self, key: str, default: Json = None) -> Json:
         """The value of a key, or the default where it is not there or null."""

@@ -29,6 +29,7 @@ from experiments.benchmark.rows import Row
 from experiments.benchmark.serving_load import Load, put_load
 from experiments.common import flags
 from experiments.common.config import DeviceFlags
+from experiments.common.experiment import find
 from experiments.common.flags import Flag
 from experiments.common.load_run import load_run, run_folder_of
 from experiments.common.served import Translates
@@ -87,7 +88,7 @@ def translations(folder: Path, count: int, of_rows: int) -> dict[str, str]:
             f"`--run` must be of experiments.translation; {folder} is of "
             f"experiments.{run.experiment.name}. Name another."
         )
-    tests = run.experiment.load(run.config).tests
+    tests = find(run.experiment.name).load(run.config).tests
     sources = dict.fromkeys(example.source for own in tests.values() for example in own)
     return {text: served.translate([text], None)[0] for text in list(sources)[:count]}
 

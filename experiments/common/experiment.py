@@ -19,6 +19,7 @@ from attention_jax.core.files import content_hash
 from attention_jax.core.types import Params
 from attention_jax.data.batching import Batches
 from attention_jax.data.tokenizer import Tokenizer
+from attention_jax.pretrained.loading import Pretrained
 from attention_jax.training.loop import Evaluate
 from attention_jax.training.objectives import Objective
 from experiments.common.config import MODELS
@@ -44,14 +45,16 @@ class Run(NamedTuple):
       known: what its model knows of the data beside parameters: a tokenizer, classes, or None.
       graphdef: structure of the model.
       params: parameters of the model.
+      pretrained: the model of another library that it is; None of one that was trained here.
     """
 
-    experiment: "Experiment"
+    experiment: "Experiment | Use"
     config: Any
     folder: Path
     known: Any
     graphdef: nnx.GraphDef
     params: Params
+    pretrained: Pretrained | None = None
 
     @property
     def model(self) -> Any:
@@ -86,6 +89,9 @@ class PredictFlags(NamedTuple):
         hold.
       coverage_penalty: with --beam: how much a translation loses by tokens of the source that it
         did not attend to; 0.2 in the paper of GNMT, 0 for nothing.
+      language: of --pretrained speech: the language that is spoken, by its short name, such as en.
+        Default: that which the model hears.
+      translate: of --pretrained speech: write what is said in English, where the model knows how.
       output: file of the answers. Default: they are printed.
     """
 
@@ -96,6 +102,8 @@ class PredictFlags(NamedTuple):
     prefix: str | None = None
     words: Annotated[tuple[str, ...], Flag(listed=True)] = ()
     coverage_penalty: Annotated[float, Flag(low=0.0)] = 0.0
+    language: str | None = None
+    translate: bool = False
     output: str | None = None
 
 
@@ -207,6 +215,8 @@ class Experiment(NamedTuple):
       page: its page; None where it has none.
       serve: `(run, rows) -> ` the run as `experiments.serve` serves it, so many texts at once; None
         where it serves none.
+      adopt: `(pretrained model, run of it) -> ` the run with what such a model knows and with flags
+        that tell of it; None where it uses none of another library.
     """
 
     name: str
@@ -239,6 +249,7 @@ class Experiment(NamedTuple):
     predict: Callable[[Run, PredictFlags], Iterable[str]] | None = None
     page: Page | None = None
     serve: Callable[[Run, int], Served] | None = None
+    adopt: Callable[[Pretrained, Run], Run] | None = None
 
     def hashes(self, data: Any) -> dict[str, str]:
         """The content hash of each part of its data."""
@@ -249,6 +260,28 @@ class Experiment(NamedTuple):
         models = fields(self.config)["model"].rules.choices or MODELS
         rows = {**self.lists, "models": models, "attentions": variants.names()}
         return "\n".join(f"{kind}: {', '.join(own)}" for kind, own in rows.items())
+
+
+class Use(NamedTuple):
+    """What is done with models of other libraries that no experiment trains.
+
+    A package of `experiments/` whose `__init__.py` sets `USE` has one. Members are as those of
+    `Experiment`.
+    """
+
+    name: str
+    config: Any
+    predict: Callable[[Run, PredictFlags], Iterable[str]] | None
+    page: Page | None
+    serve: Callable[[Run, int], Served] | None
+    adopt: Callable[[Pretrained, Run], Run]
+    named: Callable[[Any], tuple[str, str]] = lambda config: ("transformer", config.attention)
+
+
+def use(name: str) -> Experiment | Use:
+    """What is done with models of a package of `experiments/`: its experiment, or its use."""
+    found = importlib.import_module(f"experiments.{name}")
+    return found.EXPERIMENT if name in names() else found.USE
 
 
 def names() -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from attention_jax.data.audio import batches, corpus, wav
 from attention_jax.data.audio.corpus import Utterance
 from attention_jax.data.audio.spectrogram import Spectrogram
 from attention_jax.data.folders import is_hidden
-from attention_jax.data.images.files import SUFFIXES, read_image
+from attention_jax.data.images.files import SUFFIXES, Fit, read_image
 from attention_jax.nn.patches import ImageConfig
 from experiments.common.experiment import PredictFlags
 
@@ -32,7 +32,12 @@ def read_lines(path: str) -> list[str]:
 
 
 def images(
-    file: str | None, image: ImageConfig, *, skip_bad: bool = False, ground: str = "white"
+    file: str | None,
+    image: ImageConfig,
+    *,
+    skip_bad: bool = False,
+    ground: str = "white",
+    fit: Fit | None = None,
 ) -> list[tuple[str, Picture]]:
     """Images in the size and channels of a run, each with its file's name.
 
@@ -43,6 +48,7 @@ def images(
       image: what the run learned from.
       skip_bad: leaves out of a folder what cannot be read, and says so on standard error.
       ground: what shows where images are transparent.
+      fit: how they are resized. Default: to the size, whatever their shape.
 
     Raises:
       ValueError: there are none, or one is damaged.
@@ -56,6 +62,7 @@ def images(
             width=image.width,
             channels=image.channels,
             ground=ground,
+            fit=fit,
             argument="--file",
         )
         if own != wanted:

@@ -19,12 +19,14 @@ from experiments.common.experiment import (
     Experiment,
     PredictFlags,
     Run,
+    Use,
     find,
     names,
     structure,
 )
 
 NAMED_BY_FILE = "What is to be read is named by --file."
+OF_SPEECH = ("language", "translate")  # flags of pretrained speech alone
 FINAL = "final"  # folder of the parameters that a run ends with
 
 
@@ -110,7 +112,7 @@ def refuse_texts(run: Run, given: PredictFlags, *names: str, remedy: str = NAMED
 
 
 def refuse(
-    experiment: Experiment,
+    experiment: Experiment | Use,
     names: Collection[str],
     given: Collection[str],
     *,

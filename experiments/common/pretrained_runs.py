@@ -7,13 +7,18 @@ from typing import Any
 from flax import nnx
 
 from attention_jax import pretrained, variants
+from attention_jax.models.whisper import WhisperEncoder
 from attention_jax.pretrained.loading import Pretrained
 from experiments.common import flags
-from experiments.common.experiment import Experiment, Run, find
+from experiments.common.experiment import Experiment, Run, Use, use
 
 # What a model answers to, and the experiment whose runs do, the first that fits.
-USES = {"decode": "translation", "logits": "language"}
-LONGEST = 1024  # tokens that a language model reads at once, where its own bound is higher
+USES = {
+    "decode": "translation",
+    "logits": "language",
+    "classify": "images",
+    "guesses": "encoders",
+}
 
 
 def load_pretrained(
@@ -33,14 +38,25 @@ def load_pretrained(
     """
     loaded = pretrained.load(path)
     experiment = _experiment(loaded, member, path)
-    config, _ = flags.parse(_config(experiment, loaded), arguments, beside=beside)
+    config = flags.replace(experiment.config, **attention_flag(loaded.config))
+    run = Run(experiment, config, Path(path), None, loaded.graphdef, loaded.params, loaded)
+    assert experiment.adopt is not None  # or `_experiment` refuses
+    run = experiment.adopt(loaded, run)
+    return run._replace(config=flags.parse(run.config, arguments, beside=beside)[0])
+
+
+def with_tokenizer(loaded: Pretrained, run: Run) -> Run:
+    """The run of a model that reads or writes text.
+
+    Raises:
+      ValueError: the model came without a tokenizer.
+    """
     if loaded.tokenizer is None:
         raise ValueError(
-            f"`--pretrained` must hold a tokenizer beside its weights; {path} has none. Fetch "
-            "tokenizer.json, or the SentencePiece model, from where the weights came."
+            f"`--pretrained` must hold a tokenizer beside its weights; {run.folder} has none. "
+            "Fetch tokenizer.json, or the SentencePiece model, from where the weights came."
         )
-    params = loaded.params
-    return Run(experiment, config, Path(path), loaded.tokenizer, loaded.graphdef, params)
+    return run._replace(known=loaded.tokenizer)
 
 
 def one_source(run: str | None, given: str | None) -> None:
@@ -58,29 +74,24 @@ def one_source(run: str | None, given: str | None) -> None:
 
 def use_of(model: nnx.Module) -> str | None:
     """The experiment whose runs have such a model; None where none has."""
+    if isinstance(getattr(model, "encoder", None), WhisperEncoder):
+        return "speech"
     return next((use for method, use in USES.items() if hasattr(model, method)), None)
 
 
 def attention_flag(network: Any) -> dict[str, str]:
     """The flag that says a network's attention; none where each side has its own."""
+    network = getattr(network, "transformer", network)
     attention = getattr(network, "attention", None)
     return {} if attention is None else {"attention": variants.label(attention)}
 
 
-def _experiment(loaded: Pretrained, member: str, path: str | Path) -> Experiment:
+def _experiment(loaded: Pretrained, member: str, path: str | Path) -> Experiment | Use:
     name = use_of(loaded.model)
-    if name is None or getattr(find(name), member) is None:
+    found = None if name is None else use(name)
+    if found is None or found.adopt is None or getattr(found, member) is None:
         said = f"{loaded.family.name} model, of which `attention_jax.pretrained.load` gives the"
         raise ValueError(
             f"`--pretrained` must name a model that this command can use; {path} is a {said} value."
         )
-    return find(name)
-
-
-def _config(experiment: Experiment, loaded: Pretrained) -> Any:
-    """The experiment's configuration, as far as it tells of such a model."""
-    config = flags.replace(experiment.config, **attention_flag(loaded.config))
-    if experiment.name == "language":
-        most = min(loaded.config.max_length, LONGEST)
-        config = flags.replace(config, context=most, stop_at_end=True)
-    return config
+    return found

@@ -3,7 +3,7 @@
 from attention_jax.training import objectives
 from experiments.common import guesses, pairings, scoring
 from experiments.common.experiment import RNNS, Experiment
-from experiments.images import config, evaluate, page, predict
+from experiments.images import adopt, config, evaluate, page, predict
 
 EXPERIMENT = Experiment(
     name="images",
@@ -36,4 +36,5 @@ EXPERIMENT = Experiment(
     models={"transformer": {"model": "transformer"}, **RNNS, "cnn": {"model": "cnn"}},
     predict=predict.predict,
     page=page.PAGE,
+    adopt=adopt.adopt,
 )

@@ -16,7 +16,7 @@ from attention_jax.data.folders import in_words
 from attention_jax.data.images import datasets
 from attention_jax.data.images.batches import ImageBatches
 from attention_jax.data.images.datasets import ImageData
-from attention_jax.data.images.files import GROUNDS
+from attention_jax.data.images.files import GROUNDS, Fit
 from attention_jax.models import image_cnn, image_rnn, image_transformer
 from attention_jax.nn.patches import STEMS, ImageConfig
 from attention_jax.nn.recurrent import RNNConfig
@@ -91,10 +91,12 @@ class Known(NamedTuple):
     Attributes:
       classes: what its answers mean.
       image: sizes of the images and of their patches.
+      fit: how images from files come to that size.
     """
 
     classes: tuple[str, ...]
     image: ImageConfig
+    fit: Fit = Fit()
 
 
 def load(config: ImagesConfig) -> ImageData:

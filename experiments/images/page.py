@@ -7,12 +7,11 @@ import numpy as np
 from attention_jax.analysis import image_attribution
 from attention_jax.analysis.pages import explorer
 from attention_jax.analysis.plots import image_overlays
-from attention_jax.decoding import classify
-from experiments.common import input_files
 from experiments.common.experiment import Items, Page, PageFlags, Run
 from experiments.common.load_run import refuse
 from experiments.common.pages import described
 from experiments.images.config import load_alike, some_of_each
+from experiments.images.predict import log_probabilities, pictures
 
 ALTERNATIVES = 3  # classes, where --alternatives does not say
 CLASS_TOKEN = "[class]"
@@ -30,7 +29,8 @@ def about(run: Run) -> str:
             f"`--run` must be of a model with attention; {run.folder} is of a {own.model} without. "
             f"Which patches decided is drawn in {run.folder / 'attention.png'}."
         )
-    how = f"reads {data.reads}" if own.model == "rnn" else f"pooling {data.pooling}"
+    pooling = data.pooling if run.pretrained is None else run.model.pooling
+    how = f"reads {data.reads}" if own.model == "rnn" else f"pooling {pooling}"
     return f"{described(own.model, own.attention_text)}, {how}"
 
 
@@ -61,9 +61,11 @@ def items(run: Run, given: PageFlags) -> Items:
     if given.text:
         refuse(run.experiment, ["text"], ["text"])
     if given.file is not None:
-        skip_bad = run.config.data.skip_bad
-        return input_files.images(
-            given.file, run.known.image, skip_bad=skip_bad, ground=run.config.data.ground
+        return pictures(run, given.file)
+    if run.pretrained is not None:
+        raise ValueError(
+            f"`--file` must name a picture, or a folder of such, for {run.folder} comes without "
+            "any; got none."
         )
     data = load_alike(run.config, run.known, run.folder)
     chosen = some_of_each(data.test.labels, given.examples)
@@ -76,7 +78,7 @@ def items(run: Run, given: PageFlags) -> Items:
 def read(run: Run, items: Items, given: PageFlags) -> list[explorer.Reading]:
     """The most probable classes of each image, and the weights of its patches."""
     images = np.stack([image for _, image in items])
-    logs = classify.classifier(run.graphdef)(run.params, images)
+    logs = log_probabilities(run, images)
     model: Any = run.model
     no_part = np.zeros((model.tokens, 4))
     boxes = np.concatenate([no_part, explorer.tiles(*model.grid)])

@@ -3,7 +3,7 @@
 from attention_jax.training import objectives
 from experiments.common import guesses, pairings, scoring, vocabularies
 from experiments.common.experiment import Experiment
-from experiments.language import config, evaluate, page, predict, serve
+from experiments.language import adopt, config, evaluate, page, predict, serve
 
 EXPERIMENT = Experiment(
     name="language",
@@ -30,4 +30,5 @@ EXPERIMENT = Experiment(
     predict=predict.predict,
     page=page.PAGE,
     serve=serve.ServedLanguage,
+    adopt=adopt.adopt,
 )

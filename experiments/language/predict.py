@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 
 from experiments.common.experiment import PredictFlags, Run
-from experiments.common.load_run import refuse_texts
+from experiments.common.load_run import OF_SPEECH, refuse_texts
 from experiments.language.config import writer
 
 
@@ -14,7 +14,7 @@ def predict(run: Run, given: PredictFlags) -> Iterator[str]:
     Raises:
       ValueError: there is no text, or flags are of translations.
     """
-    names = ("prefix", "words", "token_scores", "coverage_penalty")
+    names = ("prefix", "words", "token_scores", "coverage_penalty", *OF_SPEECH)
     refuse_texts(run, given, *names, remedy="The text is given by --text.")
     write = writer(run.config, run.tokenizer, run.graphdef)
     if given.scores or given.file is not None:

@@ -171,17 +171,17 @@ class Application:
             return await handler(request)
         except Refused as error:
             later = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
-            return _error(error.status, str(error), later)
+            return as_error(error.status, str(error), later)
         except web.HTTPRequestEntityTooLarge:
             most = self._limits.most_bytes
-            return _error(413, f"the body must have at most {most} bytes. Send less at once.")
+            return as_error(413, f"the body must have at most {most} bytes. Send less at once.")
         except web.HTTPException as error:
             allowed = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
             why = _SAID.get(error.status, error.reason)
-            return _error(error.status, f"{request.method} {request.path[:80]}: {why}", allowed)
+            return as_error(error.status, f"{request.method} {request.path[:80]}: {why}", allowed)
         except Exception as error:
             traceback.print_exception(error, file=sys.stderr)
-            return _error(500, "the server failed at this request; its standard error says why.")
+            return as_error(500, "the server failed at this request; its standard error says why.")
 
 
 _SAID = {
@@ -190,6 +190,6 @@ _SAID = {
 }
 
 
-def _error(status: int, message: str, headers: dict[str, str] | None = None) -> web.Response:
+def as_error(status: int, message: str, headers: dict[str, str] | None = None) -> web.Response:
     text = json.dumps({"error": message})
     return web.Response(text=text, status=status, content_type="application/json", headers=headers)

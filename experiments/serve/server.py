@@ -5,19 +5,22 @@ import ipaddress
 import signal
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 
 from attention_jax.analysis import pages
 from attention_jax.core.extras import needed
+from attention_jax.core.wording import one_line
 from experiments.common.served import Served
 from experiments.serve import answers
-from experiments.serve.app import Application
+from experiments.serve.app import Application, as_error
 from experiments.serve.batches import Batcher
 from experiments.serve.config import ServeConfig
 
 with needed("serve"):
     from aiohttp import web
 
+_FAILED, _REASON = 500, 200  # the first status of servers that fail; characters of a reason
 _IDLE = 15.0  # seconds after which a connection that asks nothing is closed
 _PAGE = Path(__file__).with_name("serve.html")
 
@@ -91,6 +94,35 @@ def bound(host: str, port: int) -> socket.socket:
     return listener
 
 
+class Connection(web.RequestHandler):
+    """A connection that answers in JSON to what is no HTTP too, which no application sees."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer; the connection is closed after it."""
+        super().handle_error(request, status, exc, message)  # which logs, or raises
+        why = one_line(message or "")[:_REASON]
+        said = "the request must be HTTP" if status < _FAILED else "the server failed"
+        found = as_error(status, f"{said}{': ' if why else ''}{why}. Send it anew.")
+        found.force_close()
+        return found
+
+
+async def listened(runner: web.AppRunner, listener: socket.socket) -> asyncio.Server:
+    """What takes connections at a socket for an application, which is set up."""
+    server, loop = runner.server, asyncio.get_running_loop()
+    assert server is not None
+    own = {"loop": loop, "access_log": None, "keepalive_timeout": _IDLE}
+    return await loop.create_server(partial(Connection, server, **own), sock=listener, backlog=128)
+
+
 async def _until_signal(
     application: Application,
     batcher: Batcher,
@@ -106,16 +138,13 @@ async def _until_signal(
     runner = web.AppRunner(
         application.application(),
         handler_cancellation=True,
-        access_log=None,
-        keepalive_timeout=_IDLE,
         shutdown_timeout=config.limits.request_seconds,
     )
     await runner.setup()
-    site = web.SockSite(runner, listener)
-    await site.start()
+    listening = await listened(runner, listener)
     print(f"ready: {address}", flush=True)
     await stop.wait()
     print("ends what has begun", flush=True)
-    await site.stop()
+    listening.close()
     await asyncio.to_thread(batcher.close, config.limits.request_seconds)
     await runner.cleanup()

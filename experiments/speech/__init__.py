@@ -2,7 +2,7 @@
 
 from experiments.common import pairings, vocabularies
 from experiments.common.experiment import Experiment
-from experiments.speech import config, data, evaluate, page, predict
+from experiments.speech import adopt, config, data, evaluate, page, predict
 
 EXPERIMENT = Experiment(
     name="speech",
@@ -26,4 +26,5 @@ EXPERIMENT = Experiment(
     seed_is_of_data=True,
     predict=predict.predict,
     page=page.PAGE,
+    adopt=adopt.adopt,
 )

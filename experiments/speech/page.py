@@ -5,16 +5,20 @@ from attention_jax.analysis.pages import explorer
 from attention_jax.analysis.plots import speech_alignment
 from attention_jax.data.audio import batches, spectrogram
 from attention_jax.data.audio.corpus import Skipped, Utterance
+from attention_jax.data.audio.whisper_frames import HOP, RATE
 from attention_jax.decoding.transcribe import Transcriber
 from attention_jax.decoding.translate import Hypothesis
+from attention_jax.decoding.whisper import WhisperTranscriber
 from experiments.common import input_files
 from experiments.common.experiment import Items, Page, PageFlags, Run
 from experiments.common.load_run import refuse
 from experiments.common.pages import beam, check_vocabularies, described
+from experiments.speech import adopt
 from experiments.speech.config import attention_name, front_end, rate, transcriber
 from experiments.speech.data import load_corpus, passing
 
 ROWS = 8  # recordings transcribed at once
+SHORTENING = 2  # frames of Whisper's spectrogram that make a position
 
 
 def about(run: Run) -> str:
@@ -23,6 +27,8 @@ def about(run: Run) -> str:
     Raises:
       ValueError: it has no attention.
     """
+    if run.pretrained is not None:
+        return adopt.about(run)
     ctc = run.config.listen.loss == "ctc"
     attention = attention_name(run.config)
     if attention == "none":
@@ -59,15 +65,23 @@ def items(run: Run, given: PageFlags) -> Items:
             given.file, transcribe.settings, resample=data.resample, skip_bad=data.skip_bad
         )
         return [(utterance.name, utterance) for utterance in own]
+    if run.pretrained is not None:
+        raise ValueError(
+            f"`--file` must name a recording, or a folder of such, for {run.folder} comes without "
+            "any; got none."
+        )
     tests = load_corpus(data, run.config.run.seed).tests
+    assert isinstance(transcribe, Transcriber)
     first = passing(next(iter(tests.values())), transcribe.padded_length, Skipped(data.skip_bad))
     return [(f"{one.name}: {one.transcript}", one) for one in first[: given.examples]]
 
 
-def transcriber_of(run: Run, given: PageFlags) -> Transcriber:
+def transcriber_of(run: Run, given: PageFlags) -> Transcriber | WhisperTranscriber:
     """A transcriber by the model of a run."""
     config = run.config
     search = beam(config, given)
+    if run.pretrained is not None:
+        return adopt.transcriber(run, search, rows=ROWS)
     return transcriber(config, run.tokenizer, run.graphdef, rate(config.data), search, rows=ROWS)
 
 
@@ -75,6 +89,11 @@ def read(run: Run, items: Items, given: PageFlags) -> list[explorer.Reading]:
     """Transcripts of each recording, and the weights of the best."""
     transcribe = transcriber_of(run, given)
     heard = transcribe(run.params, [utterance for _, utterance in items])
+    if isinstance(transcribe, WhisperTranscriber):
+        return [
+            whisper_reading(run, transcribe, item, found)
+            for item, found in zip(items, heard, strict=True)
+        ]
     # One length of all targets, so that few programs are compiled.
     longest = max(len(found[0].tokens) for found in heard)
     collate = batches.Collate(transcribe.settings, spectrogram.padded_length(longest + 1, 8))
@@ -109,6 +128,35 @@ def reading(
             speech_alignment.spectrogram(batch.source[0, :count]),
             explorer.strips(len(moments), across=count / shortening),
             f"{title}. Time runs from left to right, high tones are above.",
+        ),
+    )
+
+
+def whisper_reading(
+    run: Run, transcribe: WhisperTranscriber, item: tuple[str, Utterance], found: list[Hypothesis]
+) -> explorer.Reading:
+    """One recording of a model that hears half a minute, of which the sound alone is shown."""
+    (title, utterance), target = item, found[0].tokens
+    batch = transcribe.batch([utterance], target)
+    frames = min(len(batch.source[0]), max(1, round(utterance.length / HOP)))
+    moments = names(frames, SHORTENING, HOP / RATE)
+    maps: dict[str, attention_maps.Map] = {}
+    # The encoder's have as many weights as it has positions, squared.
+    for kind in ("decoder", "cross"):
+        s, t = len(moments), len(target)
+        maps |= attention_maps.attention_maps(
+            run.model, batch, source_length=s, target_length=t, kind=kind
+        )
+    return explorer.Reading(
+        source=moments,
+        target=run.tokenizer.tokens(target),
+        alternatives=[(one.text, one.score) for one in found],
+        maps=maps,
+        picture=explorer.Picture(
+            speech_alignment.spectrogram(batch.source[0, :frames]),
+            explorer.strips(len(moments), across=frames / SHORTENING),
+            f"{title}. Time runs from left to right, high tones are above. The silence with which "
+            "the model fills it up is not shown, nor the weights there.",
         ),
     )
 

@@ -2,23 +2,38 @@
 
 from collections.abc import Iterator
 
+from attention_jax.decoding.transcribe import Transcriber
+from attention_jax.decoding.whisper import WhisperTranscriber
 from experiments.common import input_files
 from experiments.common.asked_search import asked, token_scores
 from experiments.common.experiment import PredictFlags, Run
-from experiments.common.load_run import refuse_texts
+from experiments.common.load_run import OF_SPEECH, refuse_texts
+from experiments.speech import adopt
 from experiments.speech.config import rate, transcriber
 
 ROWS = 8  # recordings transcribed at once
 
 
+def listener(run: Run, given: PredictFlags) -> Transcriber | WhisperTranscriber:
+    """What transcribes by the model of a run.
+
+    Raises:
+      ValueError: flags are given that it has not.
+    """
+    search, config = asked(run, given), run.config
+    if run.pretrained is not None:
+        return adopt.transcriber(
+            run, search, language=given.language, translate=given.translate, rows=ROWS
+        )
+    refuse_texts(run, given, *OF_SPEECH, remedy="They are of --pretrained speech.")
+    vocabulary, own = run.tokenizer, rate(config.data)
+    return transcriber(config, vocabulary, run.graphdef, own, search, rows=ROWS)
+
+
 def predict(run: Run, given: PredictFlags) -> Iterator[str]:
     """The transcript of each recording that --file names, a line each."""
     refuse_texts(run, given, "text", "coverage_penalty")
-    config = run.config
-    search = asked(run, given)
-    transcribe = transcriber(
-        config, run.tokenizer, run.graphdef, rate(config.data), search, rows=ROWS
-    )
+    transcribe, config = listener(run, given), run.config
     recordings = input_files.recordings(
         given.file,
         transcribe.settings,

@@ -5,6 +5,7 @@ from attention_jax.evaluation import text
 from attention_jax.training import objectives
 from experiments.common import pairings, vocabularies
 from experiments.common.experiment import RNNS, Experiment
+from experiments.common.pretrained_runs import with_tokenizer
 from experiments.translation import config, evaluate, live, page, predict, serve, sides
 
 EXPERIMENT = Experiment(
@@ -33,4 +34,5 @@ EXPERIMENT = Experiment(
     predict=predict.predict,
     page=page.PAGE._replace(live=live.write),
     serve=serve.ServedTranslation,
+    adopt=with_tokenizer,
 )

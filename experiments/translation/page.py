@@ -1,10 +1,14 @@
 """The page about runs of experiments.translation: sentences, and their translations."""
 
+from typing import Any
+
 from attention_jax import variants
 from attention_jax.analysis import attention_maps
 from attention_jax.analysis.pages import explorer
 from attention_jax.data.types import EOS
 from attention_jax.decoding.translate import Translator
+from attention_jax.models.seq2seq import Seq2SeqConfig
+from attention_jax.models.seq2seq_gru import GRUConfig
 from experiments.common.experiment import Items, Page, PageFlags, Run
 from experiments.common.input_files import read_lines
 from experiments.common.load_run import refuse
@@ -17,9 +21,21 @@ def about(run: Run) -> str:
     """The model of a run, in a few words."""
     own, name = run.config.model, run.experiment.named(run.config)
     line = described(*name)
+    if run.pretrained is not None:
+        return _about_pretrained(run.pretrained.config)
     if name[0] == "transformer" and own.cross_attention:
         line += f", to the source {variants.slug(own.cross_attention)}"
     return line
+
+
+def _about_pretrained(network: Any) -> str:
+    """A model of another library, whose sides may be of two kinds."""
+    if isinstance(network, GRUConfig):
+        return described("gru", "additive" if network.attentive else "none")
+    decoder = network.decoder if isinstance(network, Seq2SeqConfig) else network
+    line = described("transformer", variants.label(decoder.attention))
+    cell = getattr(decoder, "recurrence", None)
+    return line if cell is None else f"{line}, decoder {cell.cell}"
 
 
 def check_alike(first: Run, other: Run) -> None:

@@ -10,6 +10,7 @@ from attention_jax.decoding.translate import Hypothesis, Translator
 from experiments.common.asked_search import Label, asked, token_scores
 from experiments.common.experiment import PredictFlags, Run
 from experiments.common.input_files import read_lines
+from experiments.common.load_run import OF_SPEECH, refuse_texts
 from experiments.common.streams import in_chunks, input_lines
 
 Translate = Callable[[list[str]], list[list[Hypothesis]]]
@@ -21,6 +22,7 @@ ROWS = 8
 
 def predict(run: Run, given: PredictFlags) -> Iterator[str]:
     """Translations of the sentences that flags or standard input give, one a line."""
+    refuse_texts(run, given, *OF_SPEECH, remedy="They are of --pretrained speech.")
     search = asked(run, given)
     translate = translator(run, given, search)
     label = run.tokenizer.tokens if given.token_scores else None

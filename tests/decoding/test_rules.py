@@ -84,3 +84,15 @@ def test_rules_that_are_off_are_no_rule():
     assert DecodingOptions().rule is None
     assert DecodingOptions(min_p=0.5, length_form="power").rule is None
     assert DecodingOptions(prefix=(3,)).rule is not None
+
+
+def test_forbidden_tokens_stand_nowhere_and_others_not_first():
+    options = DecodingOptions(never=(5,), never_first=(EOS, 4), prefix=(3,))
+    for seed, past in enumerate(PASTS):
+        expected = drawn(seed)
+        expected[5] = -np.inf
+        if len(past) == 1:  # right after the prefix
+            expected[[EOS, 4]] = -np.inf
+        if not past:
+            expected = np.where(np.arange(VOCABULARY) == 3, drawn(seed), -np.inf)
+        np.testing.assert_array_equal(applied(options, drawn(seed), past), expected)

@@ -1,5 +1,7 @@
 """Checkpoints for tests: small random ones of peers, and of models of our own."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,14 +59,23 @@ def written(name: str, config, model: nnx.Module, folder: Path, *, special=None)
     return made
 
 
-def small(name: str, config, texts, folder: Path, *, kind: str = "character") -> Pretrained:
+def small(
+    name: str, config, texts, folder: Path, *, kind: str = "character", more: Sequence[str] = ()
+) -> Pretrained:
     """A random model of a family with a tokenizer of texts, written to `folder / "model"`.
 
     Args:
       config: `(number of tokens) -> ` its configuration.
+      more: special tokens of the tokenizer beside the usual ones.
     """
     pytest.importorskip("safetensors", reason="safetensors is not installed")
     Tokenizer.learn(texts, kind=kind).save(folder / "own.json")
+    if more:
+        whole = json.loads((folder / "own.json").read_text())
+        first, kind_of = len(whole["model"]["vocab"]), whole["added_tokens"][0]
+        for n, token in enumerate(more):
+            whole["added_tokens"].append(kind_of | {"id": first + n, "content": token})
+        (folder / "own.json").write_text(json.dumps(whole))
     words, family = Tokenizer.from_file(folder / "own.json"), families.get(name)
     own = config(words.size)
     graphdef, state = nnx.split(family.build(own, nnx.Rngs(0)))

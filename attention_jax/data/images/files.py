@@ -27,6 +27,14 @@ with needed("images"):
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 # What shows through where an image is transparent; "none" shows the colors under it, black mostly.
 GROUNDS = ("white", "black", "none")
+RESAMPLES = {
+    "nearest": Image.Resampling.NEAREST,
+    "lanczos": Image.Resampling.LANCZOS,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "box": Image.Resampling.BOX,
+    "hamming": Image.Resampling.HAMMING,
+}
 # Pillow's modes of eight bits a channel or fewer, gray and color.
 _GRAY, _COLOR = (
     ("1", "L", "LA", "La"),
@@ -39,6 +47,34 @@ class Labeled(NamedTuple):
 
     images: UInt8[np.ndarray, "n y x c"]
     labels: Int[np.ndarray, " n"]
+
+
+class Fit(NamedTuple):
+    """How an image becomes one of a model's size.
+
+    Attributes:
+      resample: one of `RESAMPLES`.
+      size: height and width to which it is resized first, or the shorter side; its middle is cut
+        out then. None for the model's own, of which nothing is cut.
+    """
+
+    resample: str = "bilinear"
+    size: tuple[int, int] | int | None = None
+
+    def __call__(self, image: Image.Image, height: int, width: int) -> Image.Image:
+        """The image in a size."""
+        resample = RESAMPLES[self.resample]
+        if self.size is None:
+            return image.resize((width, height), resample)
+        across, down = image.size
+        if isinstance(self.size, int):
+            short = min(image.size)
+            across, down = (int(self.size * n / short) for n in image.size)
+        else:
+            down, across = self.size
+        left, top = (across - width) // 2, (down - height) // 2
+        found = image.resize((across, down), resample)
+        return found.crop((left, top, left + width, top + height))
 
 
 class Items(NamedTuple):
@@ -223,6 +259,7 @@ def read_image(
     width: int,
     channels: int,
     ground: str = "white",
+    fit: Fit | None = None,
     argument: str = "data",
 ) -> tuple[UInt8[np.ndarray, "y x c"], tuple[int, int]]:
     """Image of a file, resized and converted, and its original height and width.
@@ -232,6 +269,7 @@ def read_image(
       height, width: size in pixels to which it is resized, as in `read_images`.
       channels: 1 for gray, 3 for RGB.
       ground: one of `GROUNDS`.
+      fit: how it is resized. Default: to the size, whatever its shape.
       argument: the caller's name for the file in errors.
 
     Raises:
@@ -242,7 +280,7 @@ def read_image(
     checks.one_of("channels", channels, (1, 3))
     checks.one_of("ground", ground, GROUNDS)
     image = _open(path, None, ground, argument)
-    fitted = image.resize((width, height), Image.Resampling.BILINEAR)
+    fitted = (Fit() if fit is None else fit)(image, height, width)
     pixels = np.asarray(fitted.convert("L" if channels == 1 else "RGB"))
     return pixels.reshape(height, width, channels), image.size[::-1]
 

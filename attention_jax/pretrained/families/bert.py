@@ -1,14 +1,23 @@
 """BERT and MiniLM: an encoder of texts, norm last, erf GELU, learned positions, types of tokens.
 
-Reference: Devlin et al. 2019, arXiv:1810.04805; names: `transformers`, `BertModel`. Heads above it,
-as of masked language models, are not read.
+Reference: Devlin et al. 2019, arXiv:1810.04805; names: `transformers`, `BertModel` and
+`BertForMaskedLM`. Of heads above it that of masked tokens alone is read.
 """
 
 from attention_jax.models.text_encoder import TextEncoder, TextEncoderConfig
 from attention_jax.nn.transformer import TransformerConfig
 from attention_jax.pretrained.families._parts import ACTIVATIONS, linear, norm, refused, word
-from attention_jax.pretrained.types import Described, Family, Rule, Settings, Special
+from attention_jax.pretrained.types import (
+    SAME,
+    Described,
+    Family,
+    Form,
+    Rule,
+    Settings,
+    Special,
+)
 
+_HEAD = "cls.predictions"
 # `architectures` whose files have no pooler, or one that was not trained.
 WITHOUT_POOLER = {"BertForMaskedLM", "BertForTokenClassification", "BertForQuestionAnswering"}
 
@@ -35,10 +44,14 @@ def config(settings: Settings) -> TextEncoderConfig:
         embedding_norm=True,
     )
     kinds = set(settings.get("architectures", ()))
+    words = f"{_HEAD}.transform.dense.weight" in settings.tensors
+    if words:
+        settings.refuse("tie_word_embeddings", (True,))
     return TextEncoderConfig(
         transformer,
         token_types=settings.get("type_vocab_size", 2),
         pooler=not kinds & WITHOUT_POOLER,
+        words=words,
     )
 
 
@@ -48,14 +61,21 @@ def described(config: TextEncoderConfig) -> Described:
     Raises:
       ValueError: no BERT is so.
     """
+    kind = "BertModel" if config.pooler else "BertForMaskedLM"
+    if config.pooler and config.words:
+        kind = "BertForPreTraining"
+    return described_as(config, "bert") | {"architectures": [kind]}
+
+
+def described_as(config: TextEncoderConfig, name: str) -> Described:
+    """The config.json that BERT and RoBERTa share."""
     own = config.transformer
-    refused(own, "bert", norm="post", norm_kind="layer", biases="all", embedding_scale=1.0)
-    refused(own, "bert", positions="learned", embedding_norm=True, qk_norm=False, kv_heads=None)
-    refused(own, "bert", head_width=None, value_width=None, recurrence=None)
-    refused(own, "bert", attention="scaled_dot")
+    refused(own, name, norm="post", norm_kind="layer", biases="all", embedding_scale=1.0)
+    refused(own, name, positions="learned", embedding_norm=True, qk_norm=False, kv_heads=None)
+    refused(own, name, head_width=None, value_width=None, recurrence=None)
+    refused(own, name, attention="scaled_dot")
     return {
-        "model_type": "bert",
-        "architectures": ["BertModel" if config.pooler else "BertForMaskedLM"],
+        "model_type": name,
         "vocab_size": own.vocabulary_size,
         "hidden_size": own.width,
         "num_hidden_layers": own.layers,
@@ -72,9 +92,21 @@ def described(config: TextEncoderConfig) -> Described:
 
 def rules(config: TextEncoderConfig) -> list[Rule]:
     """The table of names."""
+    found = body(config)
+    if config.words:
+        found += [
+            *linear(f"{_HEAD}.transform.dense", "words/dense"),
+            *norm(f"{_HEAD}.transform.LayerNorm", "words/norm"),
+            Rule(f"{_HEAD}.bias", "words/bias"),
+        ]
+    return found
+
+
+def body(config: TextEncoderConfig, *, positions: Form = SAME) -> list[Rule]:
+    """The table of all but the head, which BERT and RoBERTa share."""
     found = [
         Rule("embeddings.word_embeddings.weight", "embedding/table/embedding"),
-        Rule("embeddings.position_embeddings.weight", "embedding/learned/embedding"),
+        Rule("embeddings.position_embeddings.weight", "embedding/learned/embedding", positions),
         *norm("embeddings.LayerNorm", "embedding_norm"),
     ]
     if config.token_types:
@@ -108,8 +140,21 @@ FAMILY = Family(
     rules=rules,
     special=special,
     described=described,
+    rows=("embedding/table/embedding", "words/bias"),
     prefix="bert.",
-    ignored=(r"embeddings\.position_ids", r"pooler\..*", r"cls\..*"),
+    bare=tuple(
+        f"{_HEAD}.{name}"
+        for name in (
+            "bias",
+            *(f"transform.{x}.{y}" for x in ("dense", "LayerNorm") for y in ("weight", "bias")),
+        )
+    ),
+    ignored=(
+        r"embeddings\.position_ids",
+        r"pooler\..*",
+        r"cls\.predictions\.decoder\..*",
+        r"cls\.seq_relationship\..*",
+    ),
     older=((r"LayerNorm\.gamma$", "LayerNorm.weight"), (r"LayerNorm\.beta$", "LayerNorm.bias")),
     writes_tokens=False,
 )

@@ -8,15 +8,16 @@ import urllib.error
 import urllib.request
 
 import pytest
+from aiohttp import web
 
 from experiments.benchmark import rows, serving
 from experiments.benchmark.serving_load import BAD, HANGS_UP, Load, put_load
 from experiments.common import flags
 from experiments.serve.config import ServeConfig, check
-from experiments.serve.server import bound
+from experiments.serve.server import bound, listened, made
 from tests.support.browser import PROGRAM, Browser
 from tests.support.scripts import ENVIRONMENT, script
-from tests.support.served_runs import TEXTS
+from tests.support.served_runs import TEXTS, Slow
 
 
 def test_only_this_machine_is_let_in_without_a_word(capsys):
@@ -36,6 +37,41 @@ def test_an_address_that_cannot_be_is_refused():
             bound("127.0.0.1", other.getsockname()[1])
     with pytest.raises(ValueError, match="must be an address to listen at; got no..host, 80"):
         bound("no..host", 80)
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"what is this\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nno colon\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 200),
+    ],
+)
+def test_what_is_no_http_is_answered_in_json_too(request_bytes, status):
+    async def answer(listener):
+        application, batcher = made(Slow(), ServeConfig(), name="test")
+        runner = web.AppRunner(application.application())
+        await runner.setup()
+        listening = await listened(runner, listener)
+        reader, writer = await asyncio.open_connection(*listener.getsockname())
+        writer.write(request_bytes)
+        found = await asyncio.wait_for(reader.read(), 20)
+        writer.close()
+        listening.close()
+        await asyncio.to_thread(batcher.close, 20)
+        await runner.cleanup()
+        return found
+
+    with bound("127.0.0.1", 0) as listener:
+        found = asyncio.run(answer(listener))
+    head, _, body = found.partition(b"\r\n\r\n")
+    assert head.startswith(f"HTTP/1.1 {status} ".encode())
+    assert b"content-type: application/json" in head.lower()
+    said = json.loads(body)
+    assert list(said) == ["error"] if status == 400 else said["status"] == "ok"
+    assert status == 200 or said["error"].startswith("the request must be HTTP: ")
+    assert b"\n" not in body
 
 
 @pytest.mark.parametrize(
