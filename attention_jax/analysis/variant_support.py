@@ -127,7 +127,11 @@ def _keeps_positions(variant: Variant) -> bool:
     # Layers are loaded only where a variant is traced, and not for a listing.
     from attention_jax.analysis.cache_cost import cache_cost
 
-    return variant.step is not None and cache_cost(variant, LENGTHS[-1], **SIZES).bytes_a_token > 0
+    if variant.step is None:
+        return False
+    h, g, d = SIZES.values()
+    cost = cache_cost(variant, LENGTHS[-1], heads=h, kv_heads=g, head_width=d)
+    return cost.bytes_a_token > 0
 
 
 def ways(variant: Variant) -> dict[str, MaskFunction | None]:

@@ -182,6 +182,7 @@ def load_params(
 def kept_params(run: Run) -> Iterator[tuple[int, Params]]:
     """The steps at which a run has kept checkpoints, in order, each with its parameters."""
     identity = run_folder.read_record(run.folder).identity
+    assert isinstance(run.experiment, Experiment)  # models of other libraries keep none
     build = run.experiment.build(run.config, run.known)
     adapters = low_rank.of(run.config)
     like = _template(build if adapters is None else adapters.build(build))
