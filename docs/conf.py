@@ -46,6 +46,7 @@ html_css_files = ["site.css"]
 templates_path = [str(ROOT / "docs" / "templates")]
 html_copy_source = False
 html_show_sourcelink = False
+html_context = {"default_mode": "auto"}  # light or dark as the reader's system has it
 html_theme_options = {
     "use_download_button": False,
     # A page holds the navigation around it; all of it on each of 400 pages is slow to make.
