@@ -17,7 +17,8 @@ extensions = ["myst_nb", "docs.site.mathml", "docs.site.languages", "docs.site.c
 exclude_patterns = ["files/**/*.ipynb"]
 myst_enable_extensions = ["amsmath", "dollarmath", "colon_fence", "attrs_block", "attrs_inline"]
 myst_heading_anchors = 4
-nitpicky = False
+# Modules may have types of the same name; a signature then links to one of them.
+suppress_warnings = ["ref.python"]
 # Lessons train; they are run where that is asked for, and then only what has changed.
 nb_execution_mode = os.environ.get("DOCS_EXECUTION", "off")
 nb_execution_cache_path = str(ROOT / "build" / "site" / "lessons")

@@ -17,6 +17,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _PROGRAMS = tempfile.TemporaryDirectory(prefix="programs_", ignore_cleanup_errors=True)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _PROGRAMS.name
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+# Tests read what is printed, in English whatever the machine speaks.
+os.environ["ATTENTION_JAX_LANGUAGE"] = "en"
 
 import jax  # noqa: E402
 from jaxtyping import config, install_import_hook  # noqa: E402
