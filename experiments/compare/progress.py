@@ -137,7 +137,7 @@ def line(states: Sequence[State], count: int) -> str:
     left, working = seconds_left(states, count), [state for state in states if state.works]
     if done == count:
         return f"{count} of {count} runs are done."
-    known = "how long is known after the first steps" if left is None else f"about {_told(left)}"
+    known = "not known before the first steps" if left is None else f"about {_told(left)}"
     waits = ", ".join(f"{x.run.name} (step {x.step:,} of {x.steps:,})" for x in working)
     waits = waits or next((x.run.name for x in states if not x.is_done), "the other seeds")
     return f"{done} of {count} runs are done; left: {known}; waiting for {waits}"

@@ -86,7 +86,7 @@ def page(found: dict[str, Any], drawn: dict[str, Drawn]) -> str:
 
 
 def sections(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the page says of each test."""
+    """Scores, verdicts and guess of each test."""
     return [
         {
             "name": name,

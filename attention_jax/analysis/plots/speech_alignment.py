@@ -12,6 +12,11 @@ from attention_jax.analysis.plots import style
 from attention_jax.core import checks, plain_types
 from attention_jax.core.plain_types import typed_calls
 
+NOTE = (
+    "Weights: white 0, dark blue the largest of the panel, which its title says; equal weights: "
+    "{:.3f}. Spectrogram: log power, dark low, yellow high."
+)
+
 
 @typed_calls
 def alignment(

@@ -17,7 +17,7 @@ def test_nothing_known_is_said_to_be_unknown():
     states = [state("a", works=True, seconds=3.0), state("b")]
     assert seconds_left(states, 4) is None
     said = line(states, 4)
-    assert said.startswith("0 of 4 runs are done; left: how long is known after the first steps")
+    assert said.startswith("0 of 4 runs are done; left: not known before the first steps")
     assert said.endswith("waiting for a rate 0.1 seed 0 (step 0 of 100)")
 
 
