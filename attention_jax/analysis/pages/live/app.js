@@ -15,12 +15,13 @@ const App = (() => {
   /** What the model reads and writes; null of an empty sentence. */
   function read(text, changes = null, {model, tokenizer} = own) {
     const begun = performance.now();
-    const ids = tokenizer.encode(text.trim()).map((id, i) => changes?.tokens[i] ?? id);
-    if (!ids.length) return null;
+    const all = tokenizer.encode(text.trim());
+    if (!all.length) return null;
+    const ids = all.slice(0, model.most - 1).map((id, i) => changes?.tokens[i] ?? id);
     const memory = model.encode(ids, changes);
     const {ids: target, rows, found} = Search.greedy(model, memory);
     return {
-      text: tokenizer.decode(target), ids: target, memory,
+      text: tokenizer.decode(target), ids: target, memory, isLong: all.length > ids.length,
       sure: target.map((id, i) => Math.exp(Search.logProbabilities(rows[i])[id])),
       source: [...ids, EOS].map(id => tokenizer.label(id)),
       target: target.map(id => tokenizer.label(id)),
