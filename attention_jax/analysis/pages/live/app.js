@@ -3,6 +3,7 @@
 // of one of them reaches the panels. A reading is {source, target: labels, ids, maps, ms, memory}.
 const App = (() => {
   const PLACES = ["encoder", "decoder", "cross"];
+  const PATIENCE = 3000;  // milliseconds for one translation, which is cut there
   const state = {text: "", place: "cross", layer: 0, head: 0, row: 0, column: 0, step: 0};
   const edits = {off: [], pins: [], sharpness: 1, tokens: {}};
   const own = {data: null, model: null, tokenizer: null, base: null, edited: null};
@@ -19,7 +20,7 @@ const App = (() => {
     if (!all.length) return null;
     const ids = all.slice(0, model.most - 1).map((id, i) => changes?.tokens[i] ?? id);
     const memory = model.encode(ids, changes);
-    const {ids: target, rows, found} = Search.greedy(model, memory);
+    const {ids: target, rows, found} = Search.greedy(model, memory, {until: begun + PATIENCE});
     return {
       text: tokenizer.decode(target), ids: target, memory, isLong: all.length > ids.length,
       sure: target.map((id, i) => Math.exp(Search.logProbabilities(rows[i])[id])),

@@ -3,7 +3,7 @@
 // sentence. Lengths are padded, so that few programs are compiled.
 const PAD = 0, BOS = 1, EOS = 2, UNKNOWN = 3;
 
-const MOST_TOKENS = 96;  // of a sentence: more take too long to wait for while typing
+const MOST_TOKENS = 64;  // of a sentence: more take too long to wait for while typing
 
 /** Float16 numbers, as base64 of little-endian bytes. */
 function halves(text) {
@@ -57,11 +57,15 @@ class Model {
     }
   }
 
-  /** How many tokens one sentence may have: as many as there are learned positions, if any. */
+  /** How many positions there are vectors of, where they are learned. */
+  get places() {
+    return Math.min(...[this.sourcePlaces, this.targetPlaces].filter(Boolean)
+      .map(values => values.length / this.own.embedding.width), Infinity);
+  }
+
+  /** How many tokens a sentence may have that is read, EOS included. */
   get most() {
-    const learned = [this.sourcePlaces, this.targetPlaces].filter(Boolean)
-      .map(values => values.length / this.own.embedding.width);
-    return Math.min(MOST_TOKENS, ...learned);
+    return Math.min(MOST_TOKENS, this.places);
   }
 
   /** The same model with other numbers: what is compiled is shared. */
@@ -204,7 +208,7 @@ class Model {
    * whole: queries, keys, values and scores too; wants: of the logits, whether the maps are read.
    */
   next(memory, prefix, {whole = false, wants = () => true} = {}) {
-    return this.own.decoder.kind === "rnn" ? this.nextOfCells(memory, prefix, whole)
+    return this.own.decoder.kind === "rnn" ? this.nextOfCells(memory, prefix, whole, wants)
       : this.nextOfLayers(memory, prefix, whole, wants);
   }
 
@@ -264,11 +268,14 @@ class Model {
       decoder: [], cross: found.cross};
   }
 
-  nextOfCells(memory, prefix, whole) {
+  nextOfCells(memory, prefix, whole, wants) {
     const name = prefix.join(), before = prefix.slice(0, -1), {width} = this.own.embedding;
     const depth = whole ? "whole" : "brief", kept = memory.seen.get(name);
-    if (kept && (kept.depth === "whole" || !whole)) return kept.found;
-    const state = prefix.length > 1 ? (this.nextOfCells(memory, before, whole),
+    if (kept && (kept.depth === "whole" || !whole)) {
+      wants(kept.found.logits);
+      return kept.found;
+    }
+    const state = prefix.length > 1 ? (this.nextOfCells(memory, before, whole, () => false),
       memory.seen.get(before.join()).state) : this.firstState(memory);
     const s = memory.length, {decoder} = this.own;
     // A row of the map at a time: pins of other rows are not of this one.
@@ -292,6 +299,7 @@ class Model {
     const cross = decoder.attention ? [stackedRows(rows.map(one => one[0]))] : [];
     const result = {logits: Engine.numbers(found.logits), decoder: [], cross};
     memory.seen.set(name, {state: next, rows, found: result, depth});
+    wants(result.logits);
     return result;
   }
 

@@ -1,8 +1,10 @@
 "use strict";
 // Greedy decoding and a small beam, as the library's own: from BOS to EOS, never PAD or BOS.
 const Search = (() => {
+  const FEW = 32;  // tokens, which are waited for whatever the time
+
   /** How many tokens a translation may have, as the library's `Translator` says it. */
-  const limit = (source, model) => Math.min(2 * 8 * Math.ceil(source / 8) + 16, model.most);
+  const limit = (source, model) => Math.min(2 * 8 * Math.ceil(source / 8) + 16, model.places);
 
 
   function best(logits) {
@@ -19,13 +21,20 @@ const Search = (() => {
     return Float64Array.from(logits, x => x - total);
   }
 
-  /** The most probable token at every position: {ids, logits, found}; ids end with EOS. */
-  function greedy(model, memory, {maxLength = limit(memory.source.length, model)} = {}) {
+  /**
+   * The most probable token at every position: {ids, rows: logits, found}; ids end with EOS, unless
+   * there are `maxLength`, or more than `FEW` at a time `until`, by the clock of `performance`.
+   */
+  function greedy(model, memory, {maxLength = limit(memory.source.length, model),
+    until = Infinity} = {}) {
     const ids = [], rows = [];
-    let found;
-    while (ids.length < maxLength && ids[ids.length - 1] !== EOS) {
-      const isLast = logits => best(logits) === EOS || ids.length + 1 === maxLength;
-      found = model.next(memory, [BOS, ...ids], {wants: isLast});
+    let found, isLast = false;
+    while (!isLast) {
+      found = model.next(memory, [BOS, ...ids], {wants: logits => {
+        isLast = best(logits) === EOS || ids.length + 1 === maxLength
+          || (ids.length > FEW && performance.now() > until);
+        return isLast;
+      }});
       rows.push(found.logits);
       ids.push(best(found.logits));
     }
