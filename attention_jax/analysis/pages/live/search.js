@@ -6,7 +6,6 @@ const Search = (() => {
   /** How many tokens a translation may have, as the library's `Translator` says it. */
   const limit = (source, model) => Math.min(2 * 8 * Math.ceil(source / 8) + 16, model.places);
 
-
   function best(logits) {
     let at = EOS;
     for (let id = EOS; id < logits.length; id++) if (logits[id] > logits[at]) at = id;
