@@ -4,8 +4,14 @@ import json
 import re
 import shutil
 
+import jax
 import pytest
+from flax import nnx
 
+from attention_jax.data.tokenizer import Tokenizer
+from experiments.common import flags
+from experiments.common.experiment import LivePage, PageFlags, Run
+from experiments.translation import EXPERIMENT, live
 from tests.experiments.test_translation import TINY
 from tests.support import sealed_runs
 from tests.support.scripts import script as run
@@ -94,14 +100,20 @@ def test_a_live_page_holds_the_models_and_their_checkpoints(runs, tmp_path):
 
 @pytest.mark.slow
 def test_a_model_that_the_page_cannot_compute_has_recorded_maps(tmp_path):
-    folder = train(tmp_path / "linformer", "--attention=linformer")
-    done = run("visualize", "--live", f"--run={folder}", "--text=3 4 5")
-    assert done.returncode == 0, done.stderr
-    data = data_of(folder / "live.html")
+    config = flags.replace(EXPERIMENT.config, attention="linformer", width=8, heads=2, layers=1)
+    known = Tokenizer.learn(["3 4 5"], kind="word")
+    build = EXPERIMENT.build(config, known)
+    graph, params = nnx.split(build(jax.random.key(0)))
+    own = Run(EXPERIMENT, config, tmp_path, known, graph, nnx.as_pure(params))
+    page = EXPERIMENT.page.live(LivePage(own, PageFlags(text=("3 4 5",), alternatives=1)))
+    (tmp_path / "live.html").write_text(page)
+    data = data_of(tmp_path / "live.html")
     assert data["model"] is None and ["attention", "linformer"] in data["reasons"]
     (one,) = data["recorded"]
     assert one["text"] == "3 4 5" and one["reading"]["source"][-1] == "<eos>"
     assert one["reading"]["maps"]["cross"]
+    with pytest.raises(ValueError, match="must have a model that the page can compute"):
+        live.beside(own)
 
 
 @pytest.mark.parametrize(

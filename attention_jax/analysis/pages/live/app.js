@@ -3,6 +3,7 @@
 // of one of them reaches the panels. A reading is {source, target: labels, ids, maps, ms, memory}.
 const App = (() => {
   const PLACES = ["encoder", "decoder", "cross"];
+  const PATIENCE = 3000;  // milliseconds for one translation, which is cut there
   const state = {text: "", place: "cross", layer: 0, head: 0, row: 0, column: 0, step: 0};
   const edits = {off: [], pins: [], sharpness: 1, tokens: {}};
   const own = {data: null, model: null, tokenizer: null, base: null, edited: null};
@@ -15,12 +16,13 @@ const App = (() => {
   /** What the model reads and writes; null of an empty sentence. */
   function read(text, changes = null, {model, tokenizer} = own) {
     const begun = performance.now();
-    const ids = tokenizer.encode(text.trim()).map((id, i) => changes?.tokens[i] ?? id);
-    if (!ids.length) return null;
+    const all = tokenizer.encode(text.trim());
+    if (!all.length) return null;
+    const ids = all.slice(0, model.most - 1).map((id, i) => changes?.tokens[i] ?? id);
     const memory = model.encode(ids, changes);
-    const {ids: target, rows, found} = Search.greedy(model, memory);
+    const {ids: target, rows, found} = Search.greedy(model, memory, {until: begun + PATIENCE});
     return {
-      text: tokenizer.decode(target), ids: target, memory,
+      text: tokenizer.decode(target), ids: target, memory, isLong: all.length > ids.length,
       sure: target.map((id, i) => Math.exp(Search.logProbabilities(rows[i])[id])),
       source: [...ids, EOS].map(id => tokenizer.label(id)),
       target: target.map(id => tokenizer.label(id)),

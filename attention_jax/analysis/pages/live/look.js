@@ -19,7 +19,9 @@ const Look = (() => {
       + (isCut ? ` ${say("cut")}` : "");
     const never = own.tokenizer.pieces(state.text.trim()).filter(({id}) => id === UNKNOWN)
       .map(({text}) => `“${plainToken(text)}”`);
-    $("unknown").textContent = never.length ? say("unknown", {words: never.join(", ")}) : "";
+    const said = never.length ? [say("unknown", {words: never.join(", ")})] : [];
+    if (base.isLong) said.push(say("long", {most: own.model.most - 1}));
+    $("unknown").textContent = said.join(" ");
     if ($("alternatives").open) alternatives();
     else $("beams").replaceChildren();
   }
@@ -71,16 +73,29 @@ const Look = (() => {
       "aria-pressed": i === state.row, "aria-label": say("row", {number: i + 1, token: plainToken(label)}),
       onclick: () => App.look({row: i})}, plainToken(label)));
     roving(buttons, state.row, {vertical: true});
+    const hasFocus = $("lines").querySelector(".queries")?.contains(document.activeElement);
     const keys = columns.map((label, j) => make("li", {},
       make("span", {}, plainToken(label)), make("small", {}, percent(at(state.row, j)))));
     $("lines").replaceChildren(
       make("ol", {class: "queries", "aria-label": say("queries")}, buttons.map(x => make("li", {}, x))),
       picture, make("ol", {class: "keys", "aria-label": say("keys")}, keys));
+    if (hasFocus) buttons[state.row].focus();
   }
 
   // ---- Matrix ------------------------------------------------------------------------------------
 
-  function matrix(at, [rows, columns]) {
+  const MOVED = .05;  // of a weight, from which on a change marks it
+
+  /** Tells which cells a change has moved, where the rows and columns are still the same. */
+  function movedFrom(reading, at) {
+    const before = own.edited && own.base.maps[state.place]?.[state.layer]?.weights;
+    if (!before || reading !== own.edited) return () => false;
+    const was = headOf(before, state.head);
+    const sizes = [reading, own.base].map(one => App.labels(state.place, one).map(x => x.length).join());
+    return sizes[0] === sizes[1] ? (i, j) => Math.abs(at(i, j) - was(i, j)) >= MOVED : () => false;
+  }
+
+  function matrix(at, [rows, columns], hasMoved) {
     const head = make("tr", {}, make("td"), columns.map(label =>
       make("th", {scope: "col"}, make("span", {}, plainToken(label)))));
     const cells = [];
@@ -90,7 +105,7 @@ const Look = (() => {
         const weight = at(i, j), isHere = i === state.row && j === state.column;
         const cell = make("td", {style: `background: ${shade(weight)}`, tabindex: isHere ? 0 : -1,
           "aria-label": `${plainToken(label)}, ${plainToken(key)}: ${percent(weight)}`,
-          class: isHere ? "here" : "", title: `${plainToken(label)} → ${plainToken(key)}: `
+          class: `${isHere ? "here" : ""} ${hasMoved(i, j) ? "moved" : ""}`, title: `${plainToken(label)} → ${plainToken(key)}: `
             + percent(weight), "data-at": `${i},${j}`});
         cells.push(cell);
         return cell;
@@ -172,7 +187,8 @@ const Look = (() => {
     const at = headOf(reading.maps[state.place][state.layer].weights, state.head);
     const both = App.labels(state.place);
     lines(at, both);
-    matrix(at, both);
+    matrix(at, both, movedFrom(reading, at));
+    $("moved-about").hidden = !own.edited;
     bars(at, both);
   }
 

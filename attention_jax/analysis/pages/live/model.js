@@ -3,6 +3,8 @@
 // sentence. Lengths are padded, so that few programs are compiled.
 const PAD = 0, BOS = 1, EOS = 2, UNKNOWN = 3;
 
+const MOST_TOKENS = 64;  // of a sentence: more take too long to wait for while typing
+
 /** Float16 numbers, as base64 of little-endian bytes. */
 function halves(text) {
   const bytes = Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
@@ -53,6 +55,17 @@ class Model {
       if (path === decoder.learned) this.targetPlaces = values;
       this.put(path, Engine.array(values, shape));
     }
+  }
+
+  /** How many positions there are vectors of, where they are learned. */
+  get places() {
+    return Math.min(...[this.sourcePlaces, this.targetPlaces].filter(Boolean)
+      .map(values => values.length / this.own.embedding.width), Infinity);
+  }
+
+  /** How many tokens a sentence may have that is read, EOS included. */
+  get most() {
+    return Math.min(MOST_TOKENS, this.places);
   }
 
   /** The same model with other numbers: what is compiled is shared. */
@@ -190,11 +203,13 @@ class Model {
 
   /**
    * Logits of the token after a prefix of ids, which begins with BOS, and what attention found in
-   * writing it: {logits, decoder, cross}; the whole of it, queries and keys too, if asked.
+   * writing all of it: {logits, decoder, cross}.
+   *
+   * whole: queries, keys, values and scores too; wants: of the logits, whether the maps are read.
    */
-  next(memory, prefix, {whole = false} = {}) {
-    return this.own.decoder.kind === "rnn" ? this.nextOfCells(memory, prefix, whole)
-      : this.nextOfLayers(memory, prefix, whole);
+  next(memory, prefix, {whole = false, wants = () => true} = {}) {
+    return this.own.decoder.kind === "rnn" ? this.nextOfCells(memory, prefix, whole, wants)
+      : this.nextOfLayers(memory, prefix, whole, wants);
   }
 
   unembed(p, states) {
@@ -218,7 +233,7 @@ class Model {
       decoder: found.decoder, cross: found.cross};
   }
 
-  nextOfLayers(memory, prefix, whole) {
+  nextOfLayers(memory, prefix, whole, wants) {
     const {own} = this.own.decoder, t = padded(prefix.length), s = memory.length;
     const width = this.own.embedding.width, count = own.attention.length;
     const self = this.editsOf("decoder", count, own.heads, t, t, memory.edits);
@@ -239,8 +254,11 @@ class Model {
     if (self.isKept) delete given.more.edits.decoder;
     if (cross.isKept) delete given.more.edits.cross;
     Engine.free(given);
-    return {logits: Engine.numbers(found.logits), decoder: found.decoder.map(numbersOf),
+    const logits = Engine.numbers(found.logits);
+    if (wants(logits)) return {logits, decoder: found.decoder.map(numbersOf),
       cross: found.cross.map(numbersOf)};
+    Engine.free([found.decoder, found.cross]);
+    return {logits, decoder: [], cross: []};
   }
 
   recur(p, moving, memory, given) {
@@ -250,11 +268,14 @@ class Model {
       decoder: [], cross: found.cross};
   }
 
-  nextOfCells(memory, prefix, whole) {
+  nextOfCells(memory, prefix, whole, wants) {
     const name = prefix.join(), before = prefix.slice(0, -1), {width} = this.own.embedding;
     const depth = whole ? "whole" : "brief", kept = memory.seen.get(name);
-    if (kept && (kept.depth === "whole" || !whole)) return kept.found;
-    const state = prefix.length > 1 ? (this.nextOfCells(memory, before, whole),
+    if (kept && (kept.depth === "whole" || !whole)) {
+      wants(kept.found.logits);
+      return kept.found;
+    }
+    const state = prefix.length > 1 ? (this.nextOfCells(memory, before, whole, () => false),
       memory.seen.get(before.join()).state) : this.firstState(memory);
     const s = memory.length, {decoder} = this.own;
     // A row of the map at a time: pins of other rows are not of this one.
@@ -278,6 +299,7 @@ class Model {
     const cross = decoder.attention ? [stackedRows(rows.map(one => one[0]))] : [];
     const result = {logits: Engine.numbers(found.logits), decoder: [], cross};
     memory.seen.set(name, {state: next, rows, found: result, depth});
+    wants(result.logits);
     return result;
   }
 
@@ -294,12 +316,11 @@ function brief(found) {
   return {...found, decoder: own(found.decoder), cross: own(found.cross)};
 }
 
-/** Arrays [h t s] or [h t d] as numbers with their shapes. */
-const numbersOf = found => Object.fromEntries(Object.entries(found).filter(([name]) => name !== "out")
-  .map(([name, x]) => {
-    const shape = [...x.shape];
-    return [name, {shape, data: Engine.numbers(x)}];
-  }));
+/** Arrays [h t s] or [h t d] as numbers with their shapes; they are let go. */
+const numbersOf = found => Object.fromEntries(Object.entries(found).map(([name, x]) => {
+  const shape = [...x.shape];
+  return [name, {shape, data: Engine.numbers(x)}];
+}));
 
 /** Rows [h 1 s] of one position after another as one [h t s]; keys and values are those of all. */
 function stackedRows(rows) {

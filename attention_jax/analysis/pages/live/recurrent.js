@@ -122,8 +122,8 @@ const Recurrent = (() => {
     }
     const k = o.expandDims(memory, 0);
     const given = {q: o.expandDims(hidden, 0), k, v: k};
-    const found = Scores.attend(own.attention, p.learned ?? {}, given, frame, edits);
-    return [[{...found, v: k}], o.reshape(found.out, [1, -1])];
+    const {out, ...found} = Scores.attend(own.attention, p.learned ?? {}, given, frame, edits);
+    return [[{...found, v: k}], o.reshape(out, [1, -1])];
   }
 
   return {read, first, decode, joined};

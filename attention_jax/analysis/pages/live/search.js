@@ -1,9 +1,10 @@
 "use strict";
 // Greedy decoding and a small beam, as the library's own: from BOS to EOS, never PAD or BOS.
 const Search = (() => {
-  /** How many tokens a translation may have, as the library's `Translator` says it. */
-  const limit = source => 2 * 8 * Math.ceil(source / 8) + 16;
+  const FEW = 32;  // tokens, which are waited for whatever the time
 
+  /** How many tokens a translation may have, as the library's `Translator` says it. */
+  const limit = (source, model) => Math.min(2 * 8 * Math.ceil(source / 8) + 16, model.places);
 
   function best(logits) {
     let at = EOS;
@@ -19,14 +20,22 @@ const Search = (() => {
     return Float64Array.from(logits, x => x - total);
   }
 
-  /** The most probable token at every position: {ids, logits, found}; ids end with EOS. */
-  function greedy(model, memory, {maxLength = limit(memory.source.length), forced = []} = {}) {
+  /**
+   * The most probable token at every position: {ids, rows: logits, found}; ids end with EOS, unless
+   * there are `maxLength`, or more than `FEW` at a time `until`, by the clock of `performance`.
+   */
+  function greedy(model, memory, {maxLength = limit(memory.source.length, model),
+    until = Infinity} = {}) {
     const ids = [], rows = [];
-    let found;
-    while (ids.length < maxLength && ids[ids.length - 1] !== EOS) {
-      found = model.next(memory, [BOS, ...ids]);
+    let found, isLast = false;
+    while (!isLast) {
+      found = model.next(memory, [BOS, ...ids], {wants: logits => {
+        isLast = best(logits) === EOS || ids.length + 1 === maxLength
+          || (ids.length > FEW && performance.now() > until);
+        return isLast;
+      }});
       rows.push(found.logits);
-      ids.push(forced[ids.length] ?? best(found.logits));
+      ids.push(best(found.logits));
     }
     return {ids, rows, found};
   }
@@ -34,14 +43,16 @@ const Search = (() => {
   const divisor = (length, penalty) => ((5 + length) / 6) ** penalty;
 
   /** The `count` best sentences: [{ids, score, logProbability}], by Wu's length penalty. */
-  function beam(model, memory, {count = 4, penalty = 1, maxLength = limit(memory.source.length)} = {}) {
+  function beam(model, memory, {count = 4, penalty = 1,
+    maxLength = limit(memory.source.length, model)} = {}) {
     let open = [{ids: [], score: 0}], done = [];
     const most = divisor(maxLength, penalty);
     for (let at = 0; at < maxLength; at++) {
       const more = [];
       const ends = [];
       for (const one of open) {
-        const logP = logProbabilities(model.next(memory, [BOS, ...one.ids]).logits);
+        const {logits} = model.next(memory, [BOS, ...one.ids], {wants: () => false});
+        const logP = logProbabilities(logits);
         for (let id = EOS + 1; id < logP.length; id++) {
           more.push({from: one, id, score: one.score + logP[id]});
         }

@@ -49,9 +49,9 @@ const Transformer = (() => {
     if (own.kv_heads !== own.heads) {
       [k, v] = [k, v].map(one => o.repeat(one, own.heads / own.kv_heads, 0));
     }
-    const found = Scores.attend(variant, p.learned ?? {}, {q, k, v}, frame, edits);
-    const [h, t, e] = found.out.shape;
-    const out = linear(p.out, o.reshape(o.transpose(found.out, [1, 0, 2]), [t, h * e]));
+    const {out: inHeads, ...found} = Scores.attend(variant, p.learned ?? {}, {q, k, v}, frame, edits);
+    const [h, t, e] = inHeads.shape;
+    const out = linear(p.out, o.reshape(o.transpose(inHeads, [1, 0, 2]), [t, h * e]));
     return {out, found: {...found, v}};
   }
 
