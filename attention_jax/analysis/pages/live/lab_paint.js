@@ -90,7 +90,7 @@
   function paintCurves(state) {
     const {parts, say: {text, number}} = state;
     const most = Math.max(100, state.steps);
-    const both = [["loss", "losses", 2.5, 1, 1], ["exact", "exact", 100, 100, 0]];
+    const both = [["loss", "losses", 3, 1, 1], ["exact", "exact", 100, 100, 0]];
     for (const [part, what, top, scale, digits] of both) {
       const title = text(what === "losses" ? "curveLoss" : "curveExact");
       const series = state.models.map(model => ({name: text(`short.${model.name}`), kind: model.name,

@@ -116,7 +116,13 @@ def steps(tmp_path_factory):
     const score = await Lab.score.check(data.line, data.width), found = {};
     const settings = {...Lab.training.SETTINGS, longest: data.longest, warmup: 1};
     for (const name of data.names) {
-      const p = Lab.models.start(name, score, Lab.random(3), data.width), before = await plain(p);
+      const p = Lab.models.start(name, score, Lab.random(3), data.width);
+      // Larger queries and keys, so that no slope is so near 0 that rounding gives it its sign.
+      for (const key of Object.keys(p).filter(key => /[.][qk]$/.test(key))) {
+        const {shape} = p[key], values = await p[key].data();
+        p[key] = Lab.array(values.map(x => 4 * x), shape);
+      }
+      const before = await plain(p);
       const zeros = tree => Object.fromEntries(Object.entries(tree).map(([key, x]) => [key,
         Lab.isArray(x) ? Lab.array(new Float32Array(x.size), x.shape) : zeros(x)]));
       const trainee = Lab.training.resumed(name, score, {p, m: zeros(p), v: zeros(p)}, settings);
@@ -150,9 +156,12 @@ def test_a_step_is_that_of_jax(name, steps):
         p = optax.apply_updates(p, updates)
         losses.append(value)
         if step == 0:
-            # Each number moves by some 5e-3; later steps would enlarge what rounding does to
-            # slopes near 0, so that of these the losses and the moment are compared.
-            agree(tree(steps[name]["after"]), p, rtol=0, atol=1e-4)
+            # Each number moves by some 5e-3, by the sign of its slope, which is that of rounding
+            # where the slope is near 0. Of later steps losses and the moment are compared.
+            known = jax.tree.map(lambda x: (abs(x) > 1e-5) | (x == 0), slopes)
+            assert np.mean(np.concatenate([x.ravel() for x in jax.tree.leaves(known)])) > 0.95
+            kept = [jax.tree.map(np.multiply, at, known) for at in (tree(steps[name]["after"]), p)]
+            agree(*kept, rtol=0, atol=1e-4)
     np.testing.assert_allclose(steps[name]["losses"], losses, rtol=1e-5)
     agree(tree(steps[name]["moment"]), optax.tree.get(state, "mu"), rtol=1e-3, atol=1e-5)
 
