@@ -117,9 +117,7 @@ def stepper(
 def _check_alone(resume: bool) -> None:
     """Raises ValueError where a run needs a folder that stays, or that several processes see."""
     if resume or processes.several():
-        raise ValueError(
-            "`folder` must be given to resume a run, or to train in several processes; got None."
-        )
+        raise ValueError("`folder` must be given to resume, or in several processes; got None.")
 
 
 def _used(folder: Path) -> list[str]:

@@ -213,14 +213,6 @@ def save(figure: Figure, path: str | PathLike[str]) -> None:
 
 
 @typed_calls
-def drawn(figure: Figure, path: str | PathLike[str] | None) -> Figure:
-    """The figure itself, after `save` where there is a path."""
-    if path is not None:
-        save(figure, path)
-    return figure
-
-
-@typed_calls
 def png(figure: Figure) -> bytes:
     """A figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
