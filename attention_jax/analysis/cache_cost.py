@@ -25,6 +25,7 @@ from attention_jax.nn.heads import Heads
 
 LENGTHS = (1024, 8192, 65_536)
 HEADS, WIDTH = 8, 64
+LAST = 64  # tokens whose mean is taken: states of blocks grow now and then
 
 
 class CacheCost(NamedTuple):
@@ -34,7 +35,8 @@ class CacheCost(NamedTuple):
       role: "causal" where tokens are those read and written so far, "cross" where they are those
         of another sequence.
       bytes: in all.
-      bytes_a_token: of the last token; 0 for a state that does not grow.
+      bytes_a_token: by how many they grow, as the mean of the last tokens, rounded up; 0 for a
+        state that does not grow.
     """
 
     role: str
@@ -101,8 +103,10 @@ def cache_cost(
         own, *others = (_bytes(jax.eval_shape(lambda x=x: cache(length, x))) for x in group)
         return own + (kv_sharing - 1) * sum(others)
 
-    whole, shorter = size(length), size(length - 1)
-    return CacheCost(role, -(-whole // kv_sharing), -(-(whole - shorter) // kv_sharing))
+    tokens = max(min(LAST, length // 2), 1)
+    whole, shorter = size(length), size(length - tokens)
+    grown = -(-(whole - shorter) // (tokens * kv_sharing))
+    return CacheCost(role, -(-whole // kv_sharing), grown)
 
 
 def _bytes(tree: Any) -> int:

@@ -107,16 +107,21 @@ def packed_documents_are_apart(case: Case) -> None:
     for row, begin, end in ((0, 0, 2), (1, 3, 5), (0, 2, 5), (1, 0, 3)):
         cut = jax.tree.map(lambda x: x[row : row + 1, begin:end], (case.qkv, features))  # noqa: B023
         (own, *inputs), alone = run((case.params, *cut), masks.causal)
-        near = functools.partial(close, rtol=1e-4, atol=1e-5)
-        near(out[row, begin:end], alone[0], "A packed document differs from one alone.")
-        for a, b in zip(jax.tree.leaves(packed[1:]), jax.tree.leaves(inputs), strict=True):
-            # Small parts of a gradient are rounded as the large ones are that they come from.
-            most = 1e-5 * max(1.0, float(jnp.abs(b).max(initial=0)))
-            sentence = "The gradient of a packed document is not its own."
-            close(a[row, begin:end], b[0], sentence, rtol=1e-4, atol=most)
+        sentence = "A packed document differs from one alone."
+        close(out[row, begin:end], alone[0], sentence, rtol=1e-4, atol=1e-5)
+        there = jax.tree.map(lambda x: x[row : row + 1, begin:end], packed[1:])  # noqa: B023
+        _close_gradients(there, tuple(inputs), "The gradient of a packed document is not its own.")
         of_params = jax.tree.map(jnp.add, of_params, own)
-    for a, b in zip(jax.tree.leaves(packed[0]), jax.tree.leaves(of_params), strict=True):
-        near(a, b, "The gradient of parameters is not the sum of those of documents.")
+    sentence = "The gradient of parameters is not the sum of those of documents."
+    _close_gradients(packed[0], of_params, sentence)
+
+
+def _close_gradients(got: Any, expected: Any, sentence: str) -> None:
+    """Raises the sentence unless gradients are close."""
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        # Small parts of a gradient are rounded as the large ones are that they come from.
+        most = max(1.0, float(jnp.abs(b).max(initial=0)))
+        close(a, b, sentence, rtol=1e-4, atol=1e-5 * most)
 
 
 @promise("second")

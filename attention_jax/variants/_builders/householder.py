@@ -84,7 +84,6 @@ def mixed(
     visible: Bool[Array, "b t"],
     first: Int[Array, "b t"] | None = None,
     options: Options = Options(),
-    chunk: int = CHUNK,
 ) -> Float[Array, "b t h e"]:
     """The causal pass: each chunk of queries walks back along the chunks of keys.
 
@@ -96,7 +95,7 @@ def mixed(
       options: of which dropout of the weights is honored here.
     """
     (b, t, h, _), e = q.shape, v.shape[-1]
-    chunk = min(chunk, t) if isinstance(t, int) else chunk
+    chunk = min(CHUNK, t) if isinstance(t, int) else CHUNK
     count = -(-t // chunk)
 
     def filled(x: Array) -> Array:

@@ -32,11 +32,7 @@ class Steps(NamedTuple):
 def inner_carried(
     model: tuple[Float[Array, "h d e"], Float[Array, "h e"]],
     norm: Norm,
-    q: Float[Array, "b t h d"],
-    k: Float[Array, "b t h d"],
-    target: Float[Array, "b t h e"],
-    rate: Float[Array, "b t h"],
-    *,
+    *arrays: Float[Array, "b t h *_"],
     since: Int[Array, "b t"] | None,
     start: InnerState | None,
     batch: int,
@@ -45,10 +41,12 @@ def inner_carried(
 
     Args:
       model: W and b before the first step.
+      arrays: q, k, target and rate, as of `inner_scan`.
       since: positions since the document began; None where no documents are packed.
       start: the state before the first position; None for that before any step.
       batch: positions whose gradients are taken at one model.
     """
+    q, k, target, rate = arrays
     shape = *q.shape[::2], q.shape[-1], target.shape[-1]
     before = inner_empty(shape, q.dtype) if start is None else start
     first = jnp.concatenate([model[0], model[1][:, None]], axis=1)

@@ -51,7 +51,7 @@ class Shares(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """What moves the matrices by the positions of a chunk, and what they write.
+    """Positions of a chunk: how they move the matrices, and write to them.
 
     Attributes:
       k: keys.
