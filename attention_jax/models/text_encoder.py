@@ -82,7 +82,7 @@ class WordGuess(nnx.Module):
 
     def __call__(self, states: Float[Array, "b s m"], table: Embedding) -> Float[Array, "b s v"]:
         x = self.norm(PLAIN[self.activation](self.dense(states)))
-        return table.logits(x) + self.bias[...]
+        return transformer.finished(table.logits(x), self.bias, None)
 
 
 class TextEncoder(nnx.Module):

@@ -82,7 +82,7 @@ def test_masks_become_the_most_probable_words(tmp_path):
     run, loaded = used(path), pretrained.load(path)
     words = loaded.tokenizer
     mask = words.tokens(range(words.size)).index("[MASK]")
-    ids = [BOS, *words.encode("the"), mask, *words.encode("sleeps"), mask, EOS]
+    ids = [BOS, *words.encode("the"), mask, *words.encode(" sleeps"), mask, EOS]
     real = jnp.ones((1, len(ids)), bool)
     found = jax.nn.softmax(loaded.model.guesses(jnp.asarray([ids]), real)[0])
     shares = np.asarray(found, np.float64)[[2, 4]]

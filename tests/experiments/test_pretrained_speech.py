@@ -1,7 +1,9 @@
 """Whisper from the command line: transcripts of files, languages that it hears, and its page."""
 
+import functools
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -63,16 +65,27 @@ def token(loaded, name):
     return loaded.tokenizer.tokens(range(loaded.tokenizer.size)).index(name)
 
 
+@functools.cache
+def passes(folder):
+    """The model of a folder, and its two passes as programs."""
+    loaded = pretrained.load(folder)
+    model = loaded.model
+    encode = jax.jit(lambda frames: model.encode(frames, jnp.ones(frames.shape[:2], bool)))
+    return loaded, encode, jax.jit(model.decode)
+
+
 def by_hand(folder, file, *, language=None, task="transcribe"):
     """The most probable language and text: whole passes of the decoder, without a search."""
-    loaded = pretrained.load(folder)
-    model, words = loaded.model, loaded.tokenizer
+    loaded, encode, decode = passes(folder)
+    words = loaded.tokenizer
     samples = wav.read(open(file, "rb").read(), name=file, rate=RATE)
     frames = jnp.asarray(whisper_frames(samples, mels=6, seconds=0.2))[None]
-    memory = model.encode(frames, jnp.ones(frames.shape[:2], bool))
+    memory = encode(frames)
 
     def after(ids):
-        return np.array(model.decode(jnp.asarray([ids]), memory)[0, -1], np.float64)
+        # No token sees those after it.
+        padded = jnp.asarray([[*ids, *[PAD] * (LONGEST - len(ids))]])
+        return np.array(decode(padded, memory)[0, len(ids) - 1], np.float64)
 
     first = after([BOS])
     heard = max(TOKENS[:3], key=lambda name: first[token(loaded, name)])
