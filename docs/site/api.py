@@ -1,13 +1,15 @@
 """Pages of the API: one a module, with its public names, and one a room."""
 
 import ast
+import re
 from collections.abc import Iterable
 
 from docs.site import docstrings, names
 from docs.site.names import Definition, Module
 
 _HIDDEN = ("self", "cls")
-_LONGEST_VALUE = 100
+# What a directive's option can hold as it stands.
+_PLAIN_VALUE = re.compile(r"[\w(][\w.,()\[\]+*/ -]{0,99}")
 
 
 def pages() -> dict[str, str]:
@@ -106,7 +108,7 @@ def _member(node: ast.FunctionDef) -> str:
 
 def _value(module: Module, name: str) -> str:
     value = " ".join(module.values[name].split())
-    shown = f"\n:value: {value}" if len(value) <= _LONGEST_VALUE and "#" not in value else ""
+    shown = f"\n:value: {value}" if _PLAIN_VALUE.fullmatch(value) else ""
     return _directive("data", f"{name}{shown}", docstrings.myst(_comment(module, name)))
 
 

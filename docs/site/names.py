@@ -48,13 +48,14 @@ class Module(NamedTuple):
 
     @property
     def values(self) -> dict[str, str]:
-        """Its public values, constants aside, each with the expression that it was given."""
+        """Its public values, each with the expression that it was given."""
         found = {}
         for node in self.tree.body:
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-                name = node.targets[0].id
-                if not name.startswith("_") and not name.isupper():
-                    found[name] = ast.unparse(node.value)
+            if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+                continue
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            if isinstance(target, ast.Name) and not target.id.startswith("_"):
+                found[target.id] = ast.unparse(node.value)
         return found
 
     @property
