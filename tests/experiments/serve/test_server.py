@@ -66,7 +66,7 @@ def test_what_is_no_http_is_answered_in_json_too(request_bytes, status):
     with bound("127.0.0.1", 0) as listener:
         found = asyncio.run(answer(listener))
     head, _, body = found.partition(b"\r\n\r\n")
-    assert head.startswith(f"HTTP/1.1 {status} ".encode())
+    assert head.split()[1] == str(status).encode()
     assert b"content-type: application/json" in head.lower()
     said = json.loads(body)
     assert list(said) == ["error"] if status == 400 else said["status"] == "ok"
