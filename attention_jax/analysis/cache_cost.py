@@ -73,18 +73,7 @@ def cache_cost(
     checks.positive("length", length)
     checks.positive("kv_sharing", kv_sharing)
     plain_types.sizes(batch=batch, heads=heads, head_width=head_width)
-    role = next((x for x in ("causal", "cross") if x in variant.roles), None)
-    if role is None:
-        raise ValueError(
-            "`variant` must look back or at another sequence, to have a cache; got one that sees a "
-            "whole sequence at once. Nothing is decoded by it."
-        )
-
-    if kv_sharing > 1 and role != "causal":
-        raise ValueError(
-            "`kv_sharing` must be 1 for a variant that looks at another sequence alone, for layers "
-            f"share those of self-attention; got {kv_sharing}. Leave it out."
-        )
+    role = _role(variant, kv_sharing)
 
     def cache(length: int, shared: bool) -> Any:
         layer = MultiHeadAttention(
@@ -107,6 +96,26 @@ def cache_cost(
     whole, shorter = size(length), size(length - tokens)
     grown = -(-(whole - shorter) // (tokens * kv_sharing))
     return CacheCost(role, -(-whole // kv_sharing), grown)
+
+
+def _role(variant: Variant, kv_sharing: int) -> str:
+    """The role in which a variant decodes.
+
+    Raises:
+      ValueError: it has none, or none that shares keys and values between layers.
+    """
+    role = next((x for x in ("causal", "cross") if x in variant.roles), None)
+    if role is None:
+        raise ValueError(
+            "`variant` must look back or at another sequence, to have a cache; got one that sees a "
+            "whole sequence at once. Nothing is decoded by it."
+        )
+    if kv_sharing > 1 and role != "causal":
+        raise ValueError(
+            "`kv_sharing` must be 1 for a variant that looks at another sequence alone, for layers "
+            f"share those of self-attention; got {kv_sharing}. Leave it out."
+        )
+    return role
 
 
 def _bytes(tree: Any) -> int:

@@ -263,7 +263,7 @@ class Experiment(NamedTuple):
 
 
 class Use(NamedTuple):
-    """What is done with models of other libraries that no experiment trains.
+    """Use of models of other libraries that no experiment trains.
 
     A package of `experiments/` whose `__init__.py` sets `USE` has one. Members are as those of
     `Experiment`.
@@ -279,7 +279,7 @@ class Use(NamedTuple):
 
 
 def use(name: str) -> Experiment | Use:
-    """What is done with models of a package of `experiments/`: its experiment, or its use."""
+    """The experiment of a package of `experiments/`, or its use of models."""
     found = importlib.import_module(f"experiments.{name}")
     return found.EXPERIMENT if name in names() else found.USE
 

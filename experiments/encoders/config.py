@@ -17,7 +17,7 @@ _OWN = {"mean": "mean", "cls": "first"}
 
 
 class EncodersConfig(NamedTuple):
-    """What is asked of an encoder of texts.
+    """Questions to an encoder of texts.
 
     Attributes:
       attention: attention of its layers.
@@ -55,7 +55,7 @@ def adopt(loaded: Pretrained, run: Run) -> Run:
 
 
 def reader(run: Run) -> TextReader:
-    """What reads texts with the model of a run.
+    """A reader of texts with the model of a run.
 
     Raises:
       ValueError: the model has no such pooling.

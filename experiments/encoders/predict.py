@@ -22,7 +22,7 @@ _LEFT_OUT = ("prefix", "words", "token_scores", "coverage_penalty", *OF_SPEECH)
 
 
 def predict(run: Run, given: PredictFlags) -> Iterator[str]:
-    """What is asked of the texts that flags give or standard input holds, which are not empty.
+    """Answers about the texts that flags give or standard input holds, which are not empty.
 
     Raises:
       ValueError: the model does not guess words, or flags are of other models.

@@ -65,12 +65,7 @@ def _fit(own: dict[str, Any], image: ImageConfig, path: Path) -> tuple[ImageConf
             f"`rescale_factor` of {where} must be 1 / 255, by which pixels lie between 0 and 1; "
             f"got {said(factor)}. Models with another cannot be used yet."
         )
-    number = own.get("resample", _BILINEAR)
-    if number not in _BY_NUMBER:
-        raise ValueError(
-            f"`resample` of {where} must be one of {', '.join(map(str, _BY_NUMBER))}; got "
-            f"{said(number)}. Fetch the file anew."
-        )
+    resized = _resized(own.get("resample", _BILINEAR), where)
     usual = {"height": image.height, "width": image.width}
     first = _size(own.get("size", usual) if own.get("do_resize", True) else usual, "size", where)
     if not own.get("do_center_crop", False):
@@ -80,7 +75,7 @@ def _fit(own: dict[str, Any], image: ImageConfig, path: Path) -> tuple[ImageConf
                 "side, for pictures of all shapes become of one; got false. Such models cannot be "
                 "used yet."
             )
-        return _sized(image, first, where), Fit(_BY_NUMBER[number])
+        return _sized(image, first, where), Fit(resized)
     cut = _sized(image, _size(own.get("crop_size", usual), "crop_size", where), where)
     least = (first, first) if isinstance(first, int) else first
     if least[0] < cut.height or least[1] < cut.width:
@@ -88,7 +83,17 @@ def _fit(own: dict[str, Any], image: ImageConfig, path: Path) -> tuple[ImageConf
             f"`crop_size` of {where} must be no larger than `size`; got {cut.height} x "
             f"{cut.width} of {said(first)}. Fetch the file anew."
         )
-    return cut, Fit(_BY_NUMBER[number], first)
+    return cut, Fit(resized, first)
+
+
+def _resized(number: Any, where: str) -> str:
+    """The way of resizing that a number of Pillow's names."""
+    if number not in _BY_NUMBER:
+        raise ValueError(
+            f"`resample` of {where} must be one of {', '.join(map(str, _BY_NUMBER))}; got "
+            f"{said(number)}. Fetch the file anew."
+        )
+    return _BY_NUMBER[number]
 
 
 def _size(found: Any, name: str, where: str) -> tuple[int, int] | int:

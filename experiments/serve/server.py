@@ -116,7 +116,7 @@ class Connection(web.RequestHandler):
 
 
 async def listened(runner: web.AppRunner, listener: socket.socket) -> asyncio.Server:
-    """What takes connections at a socket for an application, which is set up."""
+    """A server that takes connections at a socket for an application, which is set up."""
     server, loop = runner.server, asyncio.get_running_loop()
     assert server is not None
     own = {"loop": loop, "access_log": None, "keepalive_timeout": _IDLE}

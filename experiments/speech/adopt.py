@@ -34,7 +34,7 @@ def transcriber(
     translate: bool = False,
     rows: int,
 ) -> WhisperTranscriber:
-    """What transcribes by the model of a run.
+    """A transcriber by the model of a run.
 
     Args:
       language: that is spoken; None for what the model hears.

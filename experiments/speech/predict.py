@@ -15,7 +15,7 @@ ROWS = 8  # recordings transcribed at once
 
 
 def listener(run: Run, given: PredictFlags) -> Transcriber | WhisperTranscriber:
-    """What transcribes by the model of a run.
+    """A transcriber by the model of a run.
 
     Raises:
       ValueError: flags are given that it has not.
