@@ -1,5 +1,6 @@
 """Catalogs of messages: compiled for the command line, brought up to date for the pages."""
 
+import datetime
 import io
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from docs.site.names import LIBRARY, ROOT
 
 COMMAND_LINE = ROOT / LIBRARY / "core" / "locales" / "es" / "LC_MESSAGES" / "attention_jax.po"
 
+_NEVER = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)  # a file of the same texts is the same
 # Without dates, so that a catalog changes only where its messages do.
 _HEADER = """msgid ""
 msgstr ""
@@ -33,8 +35,9 @@ def read(path: Path) -> Catalog:
 
 def compiled(path: Path) -> bytes:
     """A catalog in the form that `gettext` reads."""
-    buffer = io.BytesIO()
-    write_mo(buffer, read(path))
+    buffer, catalog = io.BytesIO(), read(path)
+    catalog.creation_date = catalog.revision_date = _NEVER
+    write_mo(buffer, catalog)
     return buffer.getvalue()
 
 
