@@ -8,7 +8,7 @@ keys and values each has its part of those that the first of them keeps.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -75,27 +75,27 @@ def cache_cost(
     plain_types.sizes(batch=batch, heads=heads, head_width=head_width)
     role = _role(variant, kv_sharing)
 
-    def cache(length: int, shared: bool) -> Any:
-        layer = MultiHeadAttention(
-            heads * head_width,
-            heads=Heads(heads, kv_heads, shared_kv=shared),
-            variant=variant,
-            dtype=dtype,
-            rngs=nnx.Rngs(0),
-        )
+
+def _layer_of(
+    variant: Variant, heads: Heads, head_width: int, dtype: DTypeLike
+) -> Callable[[], MultiHeadAttention]:
+    width = heads.heads * head_width
+    return lambda: MultiHeadAttention(
+        width, heads=heads, variant=variant, dtype=dtype, rngs=nnx.Rngs(0)
+    )
+
+
+def _size(make: Callable[[], MultiHeadAttention], role: str, batch: int, length: int) -> int:
+    """The bytes of a layer's cache."""
+
+    def cache() -> Any:
+        layer = make()
         if role == "causal":
             return layer.init_cache(batch, length)
-        return layer.init_cross_cache(jnp.zeros((batch, length, heads * head_width), layer.dtype))
+        width = layer.heads * layer.head_width
+        return layer.init_cross_cache(jnp.zeros((batch, length, width), layer.dtype))
 
-    def size(length: int) -> int:
-        group = [False] + [True] * (kv_sharing > 1)  # all that share are alike
-        own, *others = (_bytes(jax.eval_shape(lambda x=x: cache(length, x))) for x in group)
-        return own + (kv_sharing - 1) * sum(others)
-
-    tokens = max(min(LAST, length // 2), 1)
-    whole, shorter = size(length), size(length - tokens)
-    grown = -(-(whole - shorter) // (tokens * kv_sharing))
-    return CacheCost(role, -(-whole // kv_sharing), grown)
+    return _bytes(jax.eval_shape(cache))
 
 
 def _role(variant: Variant, kv_sharing: int) -> str:
