@@ -74,6 +74,37 @@ def cache_cost(
     checks.positive("kv_sharing", kv_sharing)
     plain_types.sizes(batch=batch, heads=heads, head_width=head_width)
     role = _role(variant, kv_sharing)
+    group = [Heads(heads, kv_heads, shared_kv=n > 0) for n in range(min(kv_sharing, 2))]
+    layers = [_layer_of(variant, own, head_width, dtype) for own in group]
+
+    def size(length: int) -> int:
+        own, *others = (_size(make, role, batch, length) for make in layers)
+        return own + (kv_sharing - 1) * sum(others)  # all that share are alike
+
+    tokens = max(min(LAST, length // 2), 1)
+    whole, shorter = size(length), size(length - tokens)
+    grown = -(-(whole - shorter) // (tokens * kv_sharing))
+    return CacheCost(role, -(-whole // kv_sharing), grown)
+
+
+def _role(variant: Variant, kv_sharing: int) -> str:
+    """Where a variant decodes.
+
+    Raises:
+      ValueError: nowhere; or not where layers share keys.
+    """
+    role = next((x for x in ("causal", "cross") if x in variant.roles), None)
+    if role is None:
+        raise ValueError(
+            "`variant` must look back or at another sequence, to have a cache; got one that sees a "
+            "whole sequence at once. Nothing is decoded by it."
+        )
+    if kv_sharing > 1 and role != "causal":
+        raise ValueError(
+            "`kv_sharing` must be 1 for a variant that looks at another sequence alone, for layers "
+            f"share those of self-attention; got {kv_sharing}. Leave it out."
+        )
+    return role
 
 
 def _layer_of(
@@ -96,26 +127,6 @@ def _size(make: Callable[[], MultiHeadAttention], role: str, batch: int, length:
         return layer.init_cross_cache(jnp.zeros((batch, length, width), layer.dtype))
 
     return _bytes(jax.eval_shape(cache))
-
-
-def _role(variant: Variant, kv_sharing: int) -> str:
-    """The role in which a variant decodes.
-
-    Raises:
-      ValueError: it has none, or none that shares keys and values between layers.
-    """
-    role = next((x for x in ("causal", "cross") if x in variant.roles), None)
-    if role is None:
-        raise ValueError(
-            "`variant` must look back or at another sequence, to have a cache; got one that sees a "
-            "whole sequence at once. Nothing is decoded by it."
-        )
-    if kv_sharing > 1 and role != "causal":
-        raise ValueError(
-            "`kv_sharing` must be 1 for a variant that looks at another sequence alone, for layers "
-            f"share those of self-attention; got {kv_sharing}. Leave it out."
-        )
-    return role
 
 
 def _bytes(tree: Any) -> int:

@@ -154,8 +154,7 @@ def _trained(start: _Start, settings: TrainConfig) -> tuple[Run, dict[str, Any]]
     print(*chain(notes, [_extent(build, batches, settings)], on_mesh), sep="\n")
     if config.run.dry_run:
         ending = said("--dry_run: nothing is trained; the run would stand in {folder}")
-        ending = ending.format(folder=folder)
-        print(_a_step(build, batches, settings, objective), ending, sep="\n")
+        print(_a_step(build, batches, settings, objective), ending.format(folder=folder), sep="\n")
         return None
     anew = config.run.overwrite and not config.run.resume and processes.is_first()
     with leftovers.set_aside(folder, where=anew) as discard:

@@ -12,7 +12,7 @@ from attention_jax.analysis.plots import style
 from attention_jax.core import checks, plain_types
 from attention_jax.core.plain_types import typed_calls
 
-NOTE = (
+_NOTE = (
     "Weights: white 0, dark blue the largest of the panel, which its title says; equal weights: "
     "{:.3f}. Spectrogram: log power, dark low, yellow high."
 )
@@ -70,12 +70,7 @@ def alignment(
         _write_tokens(panel, tokens)
     panels[-1].set_xlabel("seconds", color=style.INK)
     style.headline(figure, title)
-    note = (
-        "Weights: white 0, dark blue the largest of the panel, which its title says; equal weights"
-    )
-    style.note(
-        figure, f"{note}: {1 / positions:.3f}. Spectrogram: log power, dark low, yellow high."
-    )
+    style.note(figure, _NOTE.format(1 / positions))
     return style.saved(figure, path)
 
 
