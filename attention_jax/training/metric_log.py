@@ -170,9 +170,10 @@ class Bar:
         )
         if train and not self._bar.disable:
             self._bar.set_postfix(numbers, refresh=False)
-        else:
-            left = said(", left {time}").format(time=self._left(float(row["step"])))
-            self.say(text + left if train else text)
+            return
+        if train:
+            text += said(", left {time}").format(time=self._left(float(row["step"])))
+        self.say(text)
 
     def _left(self, step: float) -> str:
         """The time of the steps left, if they take as long as those of this process did."""

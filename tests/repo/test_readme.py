@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import pytest
 
 from attention_jax import variants
-from experiments.common import experiment, flags
+from experiments.common import experiment, flags, pretrained_runs
 from tests.support.paths import ROOT
 
 PAGES = [
@@ -87,7 +87,8 @@ def source_of(module: str) -> Path:
 
 def groups_of(module: str) -> list[tuple]:
     """The configurations whose fields are a command's flags."""
-    everything = [experiment.find(name).config for name in experiment.names()]
+    uses = sorted({*experiment.names(), *pretrained_runs.USES.values()})
+    everything = [experiment.use(name).config for name in uses]
     name = module.removeprefix("experiments.")
     if name in experiment.names():
         return [experiment.find(name).config]
