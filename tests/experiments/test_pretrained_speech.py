@@ -102,6 +102,7 @@ def by_hand(folder, file, *, language=None, task="transcribe"):
     return heard, words.decode(ids[1:])
 
 
+@pytest.mark.slow
 def test_transcripts_are_those_of_whole_passes(folder, tmp_path):
     run, heard = used(folder), set()
     for seed in range(4):

@@ -31,6 +31,7 @@ def profiled(tmp_path_factory):
     return folder, program.lower(x).compile().as_text()
 
 
+@pytest.mark.slow
 def test_operations_are_those_of_the_programs_text(profiled):
     folder, text = profiled
     content = profile_trace.newest(folder).read_bytes()

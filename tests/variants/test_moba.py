@@ -57,6 +57,7 @@ def test_one_query_reads_a_cache(draw):
         np.testing.assert_allclose(one[:, 0], whole[:, i], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(("size", "blocks"), [(4, 3), (5, 1)])
 def test_pieces_and_steps_match_the_equations(draw, size, blocks):
     """Where two sequences are at positions of their own."""

@@ -80,6 +80,7 @@ def made(x, **options):
     return params, run
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("sizes", [SIZES, SIZES | {"summary": 2, "size": 6, "blocks": 3}])
 def test_matches_the_equations(draw, sizes):
     qkv, x = (draw(2, 23, 4, 8), draw(2, 23, 2, 8), draw(2, 23, 2, 6)), draw(2, 23, 12)
@@ -108,6 +109,7 @@ def test_one_query_reads_a_cache(draw):
         np.testing.assert_allclose(one[:, 0], whole[:, i], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("sizes", [SIZES, SIZES | {"summary": 6, "window": 1, "blocks": 3}])
 def test_pieces_and_steps_match_the_equations(draw, sizes):
     """Where two sequences are at positions of their own."""

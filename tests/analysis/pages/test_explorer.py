@@ -274,6 +274,7 @@ class TestInABrowser:
         )
         page.wait("document.body.dataset.ready == '1 encoder'")
 
+    @pytest.mark.slow
     def test_the_keyboard_reaches_everything(self, page):
         focused = "document.activeElement.getAttribute('role')"
         seen = []
@@ -326,6 +327,7 @@ class TestInABrowser:
         assert "no weights to show" in text and "off by 37 %" in text
         assert page.evaluate("document.querySelectorAll('.matrix').length") == 0
 
+    @pytest.mark.slow
     def test_a_picture_is_clear_where_it_is_looked_at(self, page, tmp_path, opened):
         weights = np.full((1, 1, 1, 5), 0.05, np.float32)
         weights[..., 2] = 0.8  # upper right
@@ -427,6 +429,7 @@ class TestInABrowser:
         page.wait(READY + " && document.body.dataset.ready == '0 cross'")
         page.requests[:] = [opened[1]]
 
+    @pytest.mark.slow
     def test_twins_are_told_apart_and_colors_end_at_one(self, page, tmp_path, opened):
         weights = np.array([[[[0.5, 0.1, 0.4], [0.0, 0.9, 0.1]]]], np.float32)
         reading = Reading(["the", "cat", "the"], ["el", "gato"], BEAM, {"cross": a_map(weights)})
@@ -448,6 +451,7 @@ class TestInABrowser:
         page.wait(READY)
         page.requests[:] = [opened[1]]
 
+    @pytest.mark.slow
     def test_spectrogram_and_map_have_one_axis(self, page, tmp_path, opened):
         moments = [f"{i} s" for i in range(20)]
         weights = softmax(1, 1, 3, 20)
@@ -470,6 +474,7 @@ class TestInABrowser:
         page.wait(READY)
         page.requests[:] = [opened[1]]
 
+    @pytest.mark.slow
     def test_a_patch_is_clicked_on_its_picture(self, page, tmp_path, opened):
         boxes = np.concatenate([np.zeros((1, 4)), explorer.tiles(2, 2)])
         picture = explorer.Picture(white_square(40), boxes, "A white square.")

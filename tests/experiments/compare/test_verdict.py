@@ -180,6 +180,7 @@ def test_the_leaderboard_has_all_comparisons_with_their_commands(tmp_path):
         leaderboard.write(tmp_path / "absent")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(PROGRAM is None, reason="no Chromium or Chrome is installed")
 def test_the_leaderboard_sorts_by_value_up_and_down(tmp_path):
     path, _ = board(tmp_path)

@@ -155,6 +155,7 @@ def test_the_page_writes_as_the_model_does(name, found):
                 np.testing.assert_allclose(got, layer, atol=1e-4)
 
 
+@pytest.mark.sampled(1)
 @node.needs_node
 @pytest.mark.parametrize("name", BEAMS)
 def test_the_beam_is_that_of_the_library(name, found):

@@ -93,6 +93,7 @@ def test_a_sentence_that_is_typed_is_translated(page):
     assert page.evaluate(text("translation")) == "Type a sentence above."
 
 
+@pytest.mark.slow
 def test_attention_is_shown_as_lines_and_as_a_matrix(page):
     rows = "document.querySelectorAll('#matrix tr').length"
     assert page.evaluate(rows) == 7, "six tokens and the head"
@@ -112,6 +113,7 @@ def test_attention_is_shown_as_lines_and_as_a_matrix(page):
     assert page.evaluate(rows) == 8
 
 
+@pytest.mark.slow
 def test_a_token_is_stepped_through(page):
     name = text("step-name")
     page.wait("document.querySelectorAll('#step-body .strip').length == 1", seconds=60)
@@ -145,6 +147,7 @@ def test_heads_are_switched_off_and_differences_marked(page):
     assert page.evaluate(text("difference")) == "Nothing is changed yet."
 
 
+@pytest.mark.slow
 def test_a_token_is_exchanged(page):
     settled(
         page,
@@ -158,6 +161,7 @@ def test_a_token_is_exchanged(page):
     assert after == ["el", "rey"]
 
 
+@pytest.mark.slow
 def test_a_weight_is_dragged_and_held_by_keys(page):
     box = page.evaluate("""(() => { const bar = document.querySelector('#bars [data-column="2"]');
       bar.scrollIntoView({block: 'center'}); const {left, top, width, height} =
@@ -176,6 +180,7 @@ def test_a_weight_is_dragged_and_held_by_keys(page):
     assert sum(page.evaluate(rest)) == pytest.approx(100, abs=4)
 
 
+@pytest.mark.slow
 def test_the_softmax_is_sharpened(page):
     bars = "[...document.querySelectorAll('#bars [role=slider]')]"
     peak = f"Math.max(...{bars}.map(x => +x.ariaValueNow))"
@@ -197,6 +202,7 @@ def test_the_page_speaks_spanish(page):
     assert page.evaluate(empty) == 0
 
 
+@pytest.mark.slow
 def test_nothing_is_wider_than_a_phone(page):
     speak(page, "es")
     write(page, "a sick sister's kings do not look for two shirts.")
