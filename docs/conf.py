@@ -44,6 +44,7 @@ html_title = "attention_jax"
 html_math_renderer = "mathml"
 html_static_path = [str(ROOT / "docs" / "static")]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 templates_path = [str(ROOT / "docs" / "templates")]
 html_copy_source = False
 html_show_sourcelink = False
