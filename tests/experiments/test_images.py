@@ -255,7 +255,7 @@ def test_the_picture_answers_to_the_mouse(trained, tmp_path):
     x, y = middle(browser, ".picture canvas")
     # A little up and left of the middle.
     browser.mouse("mouseMoved", x - 5, y - 5)
-    assert browser.evaluate(SAID)[0].startswith("“row 2, column 2” gives most to “")
+    assert browser.evaluate(SAID)[0].startswith("“row 2, column 2” gives 0.")
     assert not browser.errors
     browser.close()
 

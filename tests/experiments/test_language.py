@@ -163,7 +163,6 @@ def contents(folder):
         ("language", ["--text_file=TEXT", "--attention=coverage"], "'coverage' does not"),
         ("predict", ["--run=RUN", "--text=é"], "`prompt` must be text of the characters"),
         ("predict", ["--run=RUN", "--file=TEXT"], "go with translations"),
-        ("visualize", ["--run=RUN", "--text=a"], "is of experiments.language"),
         ("memory", ["--pairs=9", "--length=32"], "at most a quarter of the length"),
         ("memory", ["--test_lengths=x"], "`--test_lengths` must be lengths above 1; got x"),
         ("memory", ["--shorter_lengths=64"], "`--shorter_lengths` must be below --length=64"),

@@ -6,6 +6,7 @@
 To the logits of what is chosen the score is added less itself, so that they stay and it learns.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -71,7 +72,8 @@ def _read(
     """The output and the log-sum-exp of some queries, from the position `first` on."""
     k, v, of_key, index = keys
     (b, t, h, d), (_, s, g, _) = q.shape, k.shape
-    places = jnp.arange(b), jnp.arange(h), first + jnp.arange(t), options.key_offset + jnp.arange(s)
+    count_from = partial(jnp.arange, dtype=first.dtype)
+    places = count_from(b), count_from(h), first + count_from(t), options.key_offset + count_from(s)
     seen = reference.visible_pairs(options.mask, places)
     products = jax.nn.relu(jnp.einsum("btnc,bsc->btns", queries, index.astype(queries.dtype)))
     own = jnp.einsum("btn,btns->bts", by, products).astype(q.dtype)
