@@ -24,6 +24,8 @@ ALLOWED = {
     "forgetting": ("all-gather", LOOKED_UP),
     "hierarchical": ("all-gather", LOOKED_UP),
     "indexed_sparse": ("all-gather", UNDIVIDED_SEARCH),
+    "moba": ("all-gather", "collective-permute", UNDIVIDED_SEARCH),
+    "native_sparse": ("all-gather", UNDIVIDED_SEARCH),
     "nystromformer": ("all-gather", LOOKED_UP),
     "reformer": ("all-gather", LOOKED_UP),
     "sparsemax": ("all-reduce", "devices agree when the search of all rows is done"),
