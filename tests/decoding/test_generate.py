@@ -174,6 +174,7 @@ def test_texts_end_where_the_definition_ends_them(model):
     assert [write(params, x, length) for x in prompts[:5]] == together[:5]
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 def test_samples_end_alike_by_themselves_and_together(model):
     model, graphdef, params = model

@@ -47,6 +47,7 @@ def test_steps_reproduce_the_layer(name, chunk, draw):
         first += part.shape[1]
 
 
+@pytest.mark.slow
 def test_a_model_decodes_with_them():
     config = TransformerConfig(11, width=8, heads=2, layers=3, attention=f"[{', '.join(BY_INPUT)}]")
     model = TransformerLM(config, rngs=nnx.Rngs(0))

@@ -68,6 +68,7 @@ def test_recomputing_and_steps_reproduce_them(text):
         np.testing.assert_allclose(logits, expected[:, n], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_decoder_searches_with_caches_of_several_kinds():
     config = TransformerConfig(
         **SIZES | {"vocabulary_size": 12, "layers": 2}, attention="[linear, dot]"

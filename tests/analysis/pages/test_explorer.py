@@ -256,6 +256,7 @@ class TestInABrowser:
         wanted = opened[2]["cross"].weights[layer, head, row, column]
         assert abs(float(found[2]) - wanted) < 1 / 255
 
+    @pytest.mark.slow
     def test_two_runs_share_their_sentence(self, page):
         assert page.evaluate("document.querySelectorAll('section').length") == 2
         # The source is the same in both, the translation is not.

@@ -52,6 +52,7 @@ def quick(monkeypatch):
     return MAKERS["lstm_plain"](SIZES)
 
 
+@pytest.mark.slow
 def test_a_peer_that_fails_says_so(quick):
     def training_step(case, *, compiled):
         def step():

@@ -135,6 +135,7 @@ def test_a_token_is_stepped_through(page):
     np.testing.assert_allclose(out, weights @ values, atol=0.03)
 
 
+@pytest.mark.slow
 def test_heads_are_switched_off_and_differences_marked(page):
     before = page.evaluate(text("before"))
     click(page, '[data-head="decoder,0,all"]')
