@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from attention_jax.analysis.pages import live
+from attention_jax.analysis.pages.live import lab
 
 PROGRAM = shutil.which("node")
 needs_node = pytest.mark.skipif(PROGRAM is None, reason="node is not installed")
@@ -22,7 +23,7 @@ def run(folder, code, data, *, scripts=live.MODEL, seconds=300):
       scripts: those of the page, after jax-js.
     """
     (folder / "data.json").write_text(json.dumps(data))
-    parts = [file.read_text(encoding="utf-8") for file in (live.ENGINE, *scripts)]
+    parts = [file.read_text(encoding="utf-8") for file in (lab.ENGINE, *scripts)]
     program = (
         "\n".join(parts)
         + f"""

@@ -30,7 +30,6 @@ from attention_jax.analysis.pages.live.describe import (
 )
 
 __all__ = [
-    "ENGINE",
     "LIVE",
     "MODEL",
     "PANELS",
@@ -50,7 +49,6 @@ __all__ = [
 _FOLDER = Path(__file__).parent
 _DIGITS = 4  # of a recorded weight
 # What computes, in the order in which scripts stand in the page: jax-js, then the model.
-ENGINE = _FOLDER / "jax_js" / "jax-js-0.1.25.js"
 MODEL = tuple(
     _FOLDER / f"{name}.js"
     for name in ("engine", "scores", "transformer", "recurrent", "model", "search", "tokenizer")
@@ -169,7 +167,7 @@ def page(
         "others": [own._asdict() for own in more.others],
     }
     scripts = [
-        file.relative_to(_FOLDER).as_posix() for file in (ENGINE, *MODEL, *lab.SCRIPTS, *PANELS)
+        file.relative_to(_FOLDER).as_posix() for file in (lab.ENGINE, *MODEL, *lab.SCRIPTS, *PANELS)
     ]
     return pages.render(_FOLDER / "live.html", title="Attention, live", data=data, scripts=scripts)
 
