@@ -166,9 +166,9 @@ def page(
         "curve": [list(point) for point in more.curve],
         "others": [own._asdict() for own in more.others],
     }
-    scripts = [
-        file.relative_to(_FOLDER).as_posix() for file in (lab.ENGINE, *MODEL, *lab.SCRIPTS, *PANELS)
-    ]
+    # The lab computes by the page's own engine, which stands there once.
+    files = dict.fromkeys((lab.ENGINE, *MODEL, *lab.SCRIPTS, *PANELS))
+    scripts = [file.relative_to(_FOLDER).as_posix() for file in files]
     return pages.render(_FOLDER / "live.html", title="Attention, live", data=data, scripts=scripts)
 
 

@@ -17,10 +17,8 @@ _FOLDER = Path(__file__).parent
 LANGUAGES = ("en", "es")
 ENGINE = _FOLDER / "jax_js" / "jax-js-0.1.25.js"
 # Those that compute, then those that draw.
-MODEL = tuple(
-    _FOLDER / f"lab_{name}.js"
-    for name in ("engine", "score", "functions", "lists", "check", "models", "training", "words")
-)
+_COMPUTING = ("engine", "score", "functions", "lists", "check", "models", "training", "words")
+MODEL = (_FOLDER / "engine.js", *(_FOLDER / f"lab_{name}.js" for name in _COMPUTING))
 SCRIPTS = (
     *MODEL,
     *(_FOLDER / f"lab_{name}.js" for name in ("draw", "run", "paint", "lengths", "page")),
