@@ -1,6 +1,6 @@
 """Models of other libraries, used as trained runs are: `--pretrained=FOLDER`."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from attention_jax import pretrained, variants
 from attention_jax.models.whisper import WhisperEncoder
 from attention_jax.pretrained.loading import Pretrained
 from experiments.common import flags
+from experiments.common.config import DecodingFlags, DeviceFlags, MeshFlags
 from experiments.common.experiment import Experiment, Run, Use, use
 
 # What a model answers to, and the experiment whose runs do, the first that fits.
@@ -19,6 +20,17 @@ USES = {
     "classify": "images",
     "guesses": "encoders",
 }
+# Flags of data and runs that change how a model is used, not how one is made.
+_READ = (
+    "seed",
+    "data_dir",
+    "context",
+    "characters",
+    "stop_at_end",
+    "resample",
+    "skip_bad",
+    "ground",
+)
 
 
 def load_pretrained(
@@ -34,7 +46,8 @@ def load_pretrained(
 
     Raises:
       FileNotFoundError: there is no such model.
-      ValueError: it cannot be read, or no experiment can use it so.
+      ValueError: it cannot be read, no experiment can use it so, or an argument says how a model
+        is made.
     """
     loaded = pretrained.load(path)
     experiment = _experiment(loaded, member, path)
@@ -42,7 +55,9 @@ def load_pretrained(
     run = Run(experiment, config, Path(path), None, loaded.graphdef, loaded.params, loaded)
     assert experiment.adopt is not None  # or `_experiment` refuses
     run = experiment.adopt(loaded, run)
-    return run._replace(config=flags.parse(run.config, arguments, beside=beside)[0])
+    config, given = flags.parse(run.config, arguments, beside=beside)
+    _refuse_model_flags(experiment, config, given)
+    return run._replace(config=config)
 
 
 def with_tokenizer(loaded: Pretrained, run: Run) -> Run:
@@ -84,6 +99,23 @@ def attention_flag(network: Any) -> dict[str, str]:
     network = getattr(network, "transformer", network)
     attention = getattr(network, "attention", None)
     return {} if attention is None else {"attention": variants.label(attention)}
+
+
+def _refuse_model_flags(
+    experiment: Experiment | Use, config: tuple, given: Collection[str]
+) -> None:
+    """Refuses flags that say how a model is made and trained, which this one is already."""
+    if isinstance(experiment, Experiment):
+        kinds = (DecodingFlags, DeviceFlags, MeshFlags)
+        used = {*_READ, *(name for kind in kinds for name in kind._fields)}
+    else:
+        used = set(flags.values(config)) - {"attention"}
+    for name in flags.values(config):
+        if name in given and name not in used:
+            raise ValueError(
+                f"`--{name}` does not go with --pretrained, whose model is as its files say; got "
+                f"--{name}={flags.values(config)[name]}. Leave it out."
+            )
 
 
 def _experiment(loaded: Pretrained, member: str, path: str | Path) -> Experiment | Use:

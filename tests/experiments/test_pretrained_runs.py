@@ -46,3 +46,9 @@ def test_what_cannot_be_used_is_told_in_one_line(folder):
     for pair in ((None, None), ("runs/a", "b")):
         with pytest.raises(ValueError, match="Give one of the two"):
             one_source(*pair)
+
+
+@pytest.mark.parametrize("flag", ["--width=64", "--attention=dot", "--steps=9"])
+def test_flags_that_make_a_model_are_refused(folder, flag):
+    with pytest.raises(ValueError, match=f"{flag}. Leave it out"):
+        load_pretrained(folder, ["--nosample", flag], member="predict")
