@@ -156,7 +156,9 @@ def induction(draw: np.random.Generator, rows: int, *, length: int, vocabulary: 
 
 
 @typed_calls
-def permutations(draw: np.random.Generator, rows: int, *, length: int, items: int = 5) -> Drawn:
+def permutations(
+    draw: np.random.Generator, rows: int, *, length: int, items: int = 5, moved: int | None = None
+) -> Drawn:
     """State tracking: the permutation that all tokens so far make, one after another.
 
         target_t = token_1, then token_2, .. then token_t
@@ -164,28 +166,41 @@ def permutations(draw: np.random.Generator, rows: int, *, length: int, items: in
     Tokens are the permutations of some items in lexicographic order; token 0 changes nothing. Two
     items make parity. All tokens up to a prediction are needed, the furthest of which its distance
     tells. With five items it is a problem that constant depth is thought not to solve, unless
-    its width, or its depth, grows with the length.
+    its width, or its depth, grows with the length. Swaps of two items make all permutations too,
+    and take far fewer examples to learn: of 5 items there are 10 swaps.
 
     Args:
       draw: the random generator.
       rows: number of sequences.
       length: tokens of each sequence.
       items: that change places, from 2 to 6.
+      moved: tokens change the places of so many items at most: 2 for swaps, and token 0. Default:
+        all permutations are tokens.
 
     Raises:
       ValueError: a number is out of range.
 
-    Reference: Merrill et al. 2024, arXiv:2404.08819, section 5; parity: Hahn 2020,
-    arXiv:1906.06755.
+    Reference: Merrill et al. 2024, arXiv:2404.08819, section 5; swaps: Grazzi et al. 2024,
+    arXiv:2411.12537, section 5; parity: Hahn 2020, arXiv:1906.06755.
     """
     plain_types.sizes(rows=rows, length=length)
     if not 2 <= items <= 6:
         raise ValueError(f"`items` must be from 2 to 6; got {items}.")
+    if moved is not None and not 2 <= moved <= items:
+        raise ValueError(f"`moved` must be from 2 to items={items}, or None for all; got {moved}.")
     after = _products(items)
-    tokens = draw.integers(len(after), size=(rows, length))
+    tokens = draw.choice(_tokens(items, items if moved is None else moved), size=(rows, length))
     states = list(itertools.accumulate(tokens.T, lambda state, token: after[state, token]))
     at = np.broadcast_to(np.arange(length), tokens.shape)
     return _drawn(tokens, at, np.stack(states, axis=1), at)
+
+
+@functools.cache
+def _tokens(items: int, moved: int) -> np.ndarray:
+    """The numbers of the permutations that move so many items at most."""
+    every = itertools.permutations(range(items))
+    counts = (sum(i != place for i, place in enumerate(one)) for one in every)
+    return np.array([n for n, count in enumerate(counts) if count <= moved])
 
 
 @functools.cache

@@ -38,6 +38,8 @@ class DataFlags(NamedTuple):
       symbols: copying: symbols to copy.
       alphabet: copying: different symbols there are.
       items: permutations: that change places; of 5 there are 120 permutations, each a token.
+      moved: permutations: a token changes the places of so many items at most; 2: swaps alone, of
+        which 5 items have 10. Default: tokens are all permutations.
       shorter_lengths: train on sequences of these lengths too, one length a batch, all as likely;
         associative: with --pairs in proportion.
       test_lengths: lengths of tests beside --length. Default: its double and fourfold.
@@ -55,6 +57,7 @@ class DataFlags(NamedTuple):
     symbols: Annotated[int, Flag(low=1)] = 10
     alphabet: Annotated[int, Flag(low=1)] = 8
     items: Annotated[int, Flag(low=2, high=6)] = 5
+    moved: Annotated[int | None, Flag(low=2, high=6)] = None
     shorter_lengths: Annotated[tuple[str, ...], Flag(listed=True)] = ()
     test_lengths: Annotated[tuple[str, ...] | None, Flag(listed=True, may_change=True)] = None
     test_rows: Annotated[int, Flag(low=1, may_change=True)] = 1024
@@ -117,7 +120,7 @@ def problem(data: DataFlags, length: int, pairs: int | None = None) -> memory_ta
         "copying": (memory_tasks.copying, symbols),
         "induction": (memory_tasks.induction, tokens),
         "parity": (memory_tasks.permutations, {"items": 2}),
-        "permutations": (memory_tasks.permutations, {"items": data.items}),
+        "permutations": (memory_tasks.permutations, {"items": data.items, "moved": data.moved}),
         "adding": (memory_tasks.adding, {}),
     }[data.problem]
     return partial(draw, length=length, **options)

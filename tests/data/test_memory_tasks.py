@@ -95,6 +95,16 @@ def test_permutations_are_done_one_after_another(items, draw):
             assert tuple(now) == every[state]
 
 
+@pytest.mark.parametrize(("moved", "count"), [(2, 1 + 10), (3, 1 + 10 + 20), (5, 120)])
+def test_tokens_may_move_few_items(moved, count, draw):
+    """Of 5 items there are 10 swaps and 20 cycles of three."""
+    (tokens, targets, _), _ = memory_tasks.permutations(draw, 400, length=12, items=5, moved=moved)
+    used, every = np.unique(tokens), sorted(permutations(range(5)))
+    assert len(used) == count
+    assert max(sum(i != x for i, x in enumerate(every[token])) for token in used) == moved
+    assert len(np.unique(targets)) == 120
+
+
 def test_two_items_are_parity(draw):
     (tokens, targets, _), _ = memory_tasks.permutations(draw, 40, length=7, items=2)
     np.testing.assert_array_equal(targets, tokens.cumsum(1) % 2)
