@@ -80,3 +80,26 @@ def test_one_vocabulary_serves_both_sides(model, tmp_path):
     (tmp_path / "vocab.pten.spm").write_bytes(model)
     with pytest.raises(ValueError, match="must hold one vocabulary, of source and target"):
         tokenizer_of(tmp_path)
+
+
+def test_t5_reads_texts_as_transformers_does(tmp_path):
+    """Spaces, capitals, numbers, marks and what no piece holds, by a vocabulary like T5's."""
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    found, texts = io.BytesIO(), ["The small dog runs, and 12 cats sleep.", "A big cat sleeps!"] * 9
+    pieces.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts),
+        model_writer=found,
+        vocab_size=60,
+        hard_vocab_limit=False,
+        minloglevel=2,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+    )
+    (tmp_path / "spiece.model").write_bytes(found.getvalue())
+    ours = tokenizer_of(tmp_path)
+    theirs = transformers.T5Tokenizer.from_pretrained(tmp_path, extra_ids=0)
+    for text in (*texts[:2], " The  cat ", "cats, 21 dogs!", "Zürich sleeps", "a\tb\nc", "ﬁne ½"):
+        wanted = theirs(text)["input_ids"]
+        assert [*(ours.theirs[i] for i in ours.encode(text)), 1] == wanted, text
