@@ -243,8 +243,10 @@ def _verdict(news: News, failures: list[BaseException]) -> int:
     """The exit code of the process that failed first, and a line that names it."""
     failed = news.failed
     code = news.codes[failed] if failed is not None else None
-    if failed is not None:
-        sys.stderr.write(news.last[failed])
+    if failed:  # what process 0 writes is shown as it comes
+        said = set(news.last.get(0, "").splitlines())
+        lines = news.last[failed].splitlines(keepends=True)
+        sys.stderr.writelines(line for line in lines if line.rstrip("\n") not in said)
     if failures and news.is_lost:
         _say(f"process {failed} was lost, and all were started {news.attempt} times")
     elif failures:

@@ -69,6 +69,8 @@ def work(given: Mapping[str, Any]) -> None:
         last = readers.ended()
     except OSError as error:
         code, last = 1, f"error: {order.folder} on {socket.gethostname()}: {error.strerror}\n"
+        if number == 0:
+            board.say.remote(2, last.encode())
     get(board.end.remote(number, code, last))
     news = next(x for x in _news(board) if len(x.codes) == count)
     if news.is_lost:
@@ -132,7 +134,7 @@ def _watched(process: subprocess.Popen[bytes], news: Iterator[News]) -> int | No
 
 
 class _Readers:
-    """Threads that read what a process writes: all of process 0, of others the last errors."""
+    """Threads that read what a process writes: its last errors, and of process 0 all."""
 
     def __init__(self, process: subprocess.Popen[bytes], board: Any | None):
         self._last: collections.deque[bytes] = collections.deque(maxlen=LAST_LINES)
@@ -152,6 +154,8 @@ class _Readers:
         if self._board is not None:
             while text := os.read(file.fileno(), 1 << 16):
                 self._board.say.remote(stream, text)
+                if stream == 2:
+                    self._last.extend(text.splitlines(keepends=True))
             return
         for line in file:
             if stream == 2:

@@ -158,6 +158,8 @@ class Application:
         status = 499  # as servers call a client that has gone
         try:
             response = await self._answered(request, handler)
+            if self._batcher.is_closed:
+                response.force_close()  # so that a client asks elsewhere, not here once more
             status = response.status
             return response
         finally:

@@ -83,6 +83,11 @@ class Batcher:
             item.future.add_done_callback(self._drop_canceled)
         return [item.future for item in new]
 
+    @property
+    def is_closed(self) -> bool:
+        """True once nothing new is taken."""
+        return self._closed
+
     def close(self, seconds: float) -> bool:
         """Takes nothing new, and waits for all that is taken; True once it is answered."""
         with self._changed:

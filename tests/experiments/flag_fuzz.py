@@ -35,7 +35,7 @@ from absl import flags as absl_flags
 from flax import nnx
 
 from attention_jax.evaluation import budgets
-from attention_jax.training import loop, step
+from attention_jax.training import loop, prepare, step
 from experiments import predict, visualize
 from experiments.common import endings, experiment, flags, run_folder, train
 from experiments.common.config import DeviceFlags
@@ -186,7 +186,7 @@ def until_compiled() -> Iterator[None]:
 
     with (
         mock.patch.object(jax._src.compiler, "compile_or_get_cached", compile_or_stop),
-        mock.patch.object(loop, "start", _shapes),
+        mock.patch.object(prepare, "start", _shapes),
         mock.patch.object(train, "_extent", lambda *_: ""),
         mock.patch.object(run_folder, "accept", _stop),
         mock.patch.object(training, "carry_out", _stop),
@@ -195,8 +195,9 @@ def until_compiled() -> Iterator[None]:
         yield
 
 
-def _shapes(build: Any, transform: Any, seed: int) -> tuple:
+def _shapes(build: Any, transform: Any, seed: int, layout: Any = None) -> tuple:
     """`step.start` with shapes for arrays; the model is built once, not again for its graph."""
+    assert layout is None  # calls have no mesh that is there
     graphs, graph_of = [], nnx.graphdef
 
     def built(key: Any) -> Any:

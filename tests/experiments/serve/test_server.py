@@ -149,9 +149,10 @@ def test_an_end_under_load_answers_what_has_begun(run_folders, runs, environment
         assert process.wait(60) == 0
         with pytest.raises(urllib.error.URLError):
             urllib.request.urlopen(f"{address}/health")
-    refused = [line for line in tally.wrong if ": 0 Client" in line]
-    assert len(tally.seconds) > len(refused) and len(tally.wrong) == len(refused), tally.wrong[:3]
-    assert not any("ServerDisconnected" in line for line in refused), refused[:3]
+    # Sent away, or no connection; one that is lost with a request under way reads otherwise.
+    refused = (": 503 ", ": 0 ClientConnectorError", ": 0 ClientOSError: [Errno 104]")
+    wrong = [line for line in tally.wrong if not any(x in line for x in refused)]
+    assert tally.seconds and tally.wrong and not wrong, wrong[:3]
 
 
 @pytest.mark.slow
