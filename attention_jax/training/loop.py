@@ -293,7 +293,11 @@ class _Loop:
     def _evaluate_if_due(self, last: bool) -> None:
         config, step = self.config, self.step
         due = step % config.evaluate_every == 0 or last
-        if self.evaluate is None or not due or step <= self.progress.evaluated:
+        # A training of no steps is evaluated too: the weights that it begins with are its result.
+        is_new = step > self.progress.evaluated or (
+            config.steps == 0 and self.progress.best_step is None
+        )
+        if self.evaluate is None or not due or not is_new:
             return
         with self._paused("validating", part="evaluation"):
             self._check_finite()

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from experiments.common import run_folder
-from experiments.common.scoring import Scorer, read_json
-from experiments.compare import scores
+from experiments.common.scoring import Counts, Scorer, read_json
+from experiments.compare import launch_local, scores, summary
 from experiments.compare.candidates import LeftOut
 from experiments.compare.config import Comparison
 from experiments.compare.plan_file import Plans
@@ -34,6 +34,7 @@ CURVES = {
     "bleu": scores.PERCENT,
     "wer": scores.POSITIVE,
     "cer": scores.POSITIVE,
+    "bits_per_character": scores.POSITIVE,
 }
 
 
@@ -60,7 +61,10 @@ def collect(
         for name in names
     }
     counts = {
-        name: [scorer.counts(run.folder, options.score) for run in kept[name]] for name in names
+        name: of_seeds(
+            [scorer.counts(run.folder, options.score) for run in kept[name]], plans[name], options
+        )
+        for name in names
     }
     tests = dict.fromkeys(test for own in counts.values() for run in own for test in run)
     score, guess = partial(scorer.score, options.score), scorer.guess(options.score)
@@ -81,8 +85,21 @@ def collect(
         "costs": {
             name: read_json(path) for name in names if (path := costs_file(folder, name)).exists()
         },
+        "costs_failed": failed_costs(folder, names),
         "attention_maps": {name: attention_maps(kept[name]) for name in names},
     }
+
+
+def of_seeds(counts: list[Counts], plan: dict[str, Any], options: Options) -> list[Counts]:
+    """Counts of each seed: the one run of a model that is not trained is that of all seeds."""
+    return counts * options.seeds if summary.is_untrained(plan) and len(counts) == 1 else counts
+
+
+def failed_costs(folder: Path, names: Sequence[str]) -> dict[str, str]:
+    """The reason why costs of a candidate were not measured, of those that were to be."""
+    paths = {name: costs_file(folder, name) for name in names}
+    logs = {x: path.with_suffix(".log") for x, path in paths.items() if not path.exists()}
+    return {x: launch_local.last_words(log) for x, log in logs.items() if log.exists()}
 
 
 def describe(run: Run, chosen: str | None) -> dict[str, Any]:
