@@ -42,7 +42,7 @@ class LeftOut(NamedTuple):
 
 
 def candidates(comparison: Comparison) -> tuple[list[Candidate], list[LeftOut]]:
-    """Each model with each attention; one written model:attention, or with weights, stands as it is.
+    """Each model with each attention; one written model:attention, or with weights, stands alone.
 
     Raises:
       ValueError: a name is unknown, there is nothing to compare, or a pair named as one does not

@@ -256,9 +256,9 @@ def notes(found: dict[str, Any]) -> list[str]:
     ]
     if own := own_tokens(found):
         lines.append(
-            f"The tokens of {', '.join(own)} are their own: losses are means over other tokens, and "
-            "stand beside no other's in the figures; batches, steps and costs are counted in them "
-            "too. "
+            f"The tokens of {', '.join(own)} are their own: losses are means over other tokens, "
+            "and stand beside no other's in the figures; batches, steps and costs are counted in "
+            "them too. "
             f"Scores ({SCORES[found['options']['score']]}) are of text, the same for all."
         )
     return lines
