@@ -123,15 +123,7 @@ def by_length(found: dict[str, Any], theme: Theme) -> Figure | None:
 def curves(found: dict[str, Any], theme: Theme) -> Figure | None:
     """Validation loss and score, by step and by second."""
     measures = dict.fromkeys(("loss", found["options"]["score"]))
-    apart = own_tokens(found)
-    # Losses are means over tokens, which are not the same for all.
-    points_of = {
-        measure: {
-            name: [x for x in points if measure in x and not (measure == "loss" and name in apart)]
-            for name, points in found["curves"].items()
-        }
-        for measure in measures
-    }
+    points_of = {measure: _points(found, measure) for measure in measures}
     names = [x for x in measures if any(points_of[x].values())]
     if not names:
         return None
@@ -149,11 +141,24 @@ def curves(found: dict[str, Any], theme: Theme) -> Figure | None:
         _whole(axes, measure, upright=True)
         direct_labels.name_lines(axes, ends, _colors(found, theme), theme=theme)
     share = f"{100 * found['options']['confidence']:.4g} %"
-    said = f"Mark: mean of the runs at a validation; line: {share} interval"
+    said, apart = (
+        f"Mark: mean of the runs at a validation; line: {share} interval",
+        own_tokens(found),
+    )
     if "loss" in names and apart:
         said += f"\nNot drawn beside losses of other tokens: {', '.join(apart)}"
     style.note(figure, said, theme=theme)
     return figure
+
+
+def _points(found: dict[str, Any], measure: str) -> dict[str, list[dict[str, Any]]]:
+    """Validations that have a measure; losses are means over tokens, which all must share."""
+    apart = own_tokens(found) if measure == "loss" else ()
+    return {
+        name: [x for x in points if measure in x]
+        for name, points in found["curves"].items()
+        if name not in apart
+    }
 
 
 def _scaled(mean: dict[str, Any], unit: float) -> dict[str, Any]:

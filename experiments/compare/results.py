@@ -60,12 +60,7 @@ def collect(
         name: [r for r in runs if r.candidate == name and r.rate == chosen[name] and r.is_done()]
         for name in names
     }
-    counts = {
-        name: of_seeds(
-            [scorer.counts(run.folder, options.score) for run in kept[name]], plans[name], options
-        )
-        for name in names
-    }
+    counts = {name: counted(kept[name], plans[name], scorer, options) for name in names}
     tests = dict.fromkeys(test for own in counts.values() for run in own for test in run)
     score, guess = partial(scorer.score, options.score), scorer.guess(options.score)
     return {
@@ -73,26 +68,25 @@ def collect(
         "options": options._asdict(),
         "environment": run_folder.environment(),
         "left_out": [x._asdict() for x in left_out],
-        "candidates": {
-            name: candidate(kept[name], plans[name], chosen[name], options) for name in names
-        },
+        "candidates": {x: candidate(kept[x], plans[x], chosen[x], options) for x in names},
         "runs": [describe(run, chosen[run.candidate]) for run in runs],
         "tests": {
             test: scores.compare(test, counts, score, guess.get(test), options) for test in tests
         },
         "lengths": scores.by_length(counts, lengths(kept, scorer), score, options),
         "curves": {name: curves(kept[name], options) for name in names},
-        "costs": {
-            name: read_json(path) for name in names if (path := costs_file(folder, name)).exists()
-        },
+        "costs": {x: read_json(p) for x in names if (p := costs_file(folder, x)).exists()},
         "costs_failed": failed_costs(folder, names),
         "attention_maps": {name: attention_maps(kept[name]) for name in names},
     }
 
 
-def of_seeds(counts: list[Counts], plan: dict[str, Any], options: Options) -> list[Counts]:
-    """Counts of each seed: the one run of a model that is not trained is that of all seeds."""
-    return counts * options.seeds if summary.is_untrained(plan) and len(counts) == 1 else counts
+def counted(
+    runs: Sequence[Run], plan: dict[str, Any], scorer: Scorer, options: Options
+) -> list[Counts]:
+    """Counts of a candidate's runs; the one of a model that is not trained is that of all seeds."""
+    own = [scorer.counts(run.folder, options.score) for run in runs]
+    return own * options.seeds if summary.is_untrained(plan) and len(own) == 1 else own
 
 
 def failed_costs(folder: Path, names: Sequence[str]) -> dict[str, str]:

@@ -24,6 +24,20 @@ def gives_back(vocabulary: Tokenizer, ids: Int[np.ndarray, " n"], text: str) -> 
     return vocabulary.decode(ids.tolist()) == text
 
 
+def check(vocabulary: Tokenizer, ids: Int[np.ndarray, " n"], text: str, *, name: str) -> None:
+    """Refuses a text that its tokens do not give back.
+
+    Raises:
+      ValueError: they do not.
+    """
+    if not gives_back(vocabulary, ids, text):
+        raise ValueError(
+            f"`--score={MEASURE}` needs tokens that give back the text, of which else less is "
+            f"predicted; of {name} something is lost in them. Give a text that the tokenizer "
+            "knows, or leave out what has that tokenizer."
+        )
+
+
 def ends(vocabulary: Tokenizer, ids: Int[np.ndarray, " n"], text: str) -> Int[np.ndarray, " n"]:
     """Characters of the text up to the end of each token."""
     if len(ids) == len(text) and vocabulary.kind == "character":
