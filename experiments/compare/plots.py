@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from attention_jax.analysis.plots import direct_labels, style
 from attention_jax.analysis.plots.style import Theme
 from experiments.compare import verdict
-from experiments.compare.summary import SCORES, cost, own_tokens
+from experiments.compare.summary import SCORES, cost, is_untrained, own_tokens
 
 _WIDTH, _HEIGHT = 5.6, 3.4  # inches of a panel with names beside it
 _CURVES = {
@@ -131,11 +131,14 @@ def curves(found: dict[str, Any], theme: Theme) -> Figure | None:
     places = [(measure, axis) for measure in names for axis in _AXES]
     for axes, (measure, axis) in zip(panels, places, strict=True):
         title, unit = _CURVES[measure]
-        ends = {}
-        for name in (x for x in verdict.order(found) if x in points_of[measure]):
-            points = points_of[measure][name]
-            drawn = [(_place(p, axis), _scaled(p[measure], unit)) for p in points]
-            ends |= _line(axes, drawn, _look(found, name, theme), name)
+        own = {
+            name: [(_place(p, axis), _scaled(p[measure], unit)) for p in points_of[measure][name]]
+            for name in verdict.order(found)
+            if name in points_of[measure]
+        }
+        ends = _levels(axes, found, own, theme)
+        for name in (x for x in own if x not in ends):
+            ends |= _line(axes, own[name], _look(found, name, theme), name)
         axes.set_xlabel(_AXES[axis])
         style.panel(axes, title, theme=theme)
         _whole(axes, measure, upright=True)
@@ -145,10 +148,29 @@ def curves(found: dict[str, Any], theme: Theme) -> Figure | None:
         f"Mark: mean of the runs at a validation; line: {share} interval",
         own_tokens(found),
     )
+    if any(is_untrained(x) for x in found["candidates"].values()):
+        said += "; dotted: a model that is not trained"
     if "loss" in names and apart:
         said += f"\nNot drawn beside losses of other tokens: {', '.join(apart)}"
     style.note(figure, said, theme=theme)
     return figure
+
+
+def _levels(
+    axes: Axes,
+    found: dict[str, Any],
+    drawn: dict[str, list[tuple[float, dict[str, Any]]]],
+    theme: Theme,
+) -> dict[str, tuple[float, float]]:
+    """The scores of models that are not trained, as dotted lines over all steps of the others."""
+    last = max((x for points in drawn.values() for x, _ in points), default=0.0)
+    ends = {}
+    for name, points in drawn.items():
+        if is_untrained(found["candidates"][name]) and points:
+            level, color = points[0][1]["mean"], _look(found, name, theme)["color"]
+            axes.plot([0, last], [level, level], ":", color=color, linewidth=1.6, label=name)
+            ends[name] = (last, level)
+    return ends
 
 
 def _points(found: dict[str, Any], measure: str) -> dict[str, list[dict[str, Any]]]:

@@ -89,7 +89,7 @@ def page(found: dict[str, Any], drawn: dict[str, Drawn]) -> str:
 def _matched(found: dict[str, Any]) -> str:
     """The share that all have alike, and who has not."""
     match, others = _MATCHES[found["options"]["match"]], summary.unmatched(found)
-    return match + (f", but {', '.join(others)}" if others else "")
+    return match + (f", except {', '.join(others)}" if others else "")
 
 
 def sections(found: dict[str, Any]) -> list[dict[str, Any]]:

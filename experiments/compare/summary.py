@@ -269,7 +269,10 @@ def _of_weights(name: str, own: dict[str, Any], seeds: int) -> str:
     size = f"its {own['parameters']:,} parameters are its own, and match no other's"
     if is_untrained(own):
         runs = f"; one run stands for all {seeds} seeds, which change nothing of it" * (seeds > 1)
-        return f"{name} is {own['place']} as it is, untrained here: {size}{runs}."
+        return (
+            f"{name} is {own['place']} as it is, untrained here: {size}; its seconds are those of "
+            f"a validation{runs}."
+        )
     return (
         f"{name} is trained on from {own['place']}: {size}; what it had learned before is in none "
         "of the costs."
