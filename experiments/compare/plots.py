@@ -143,17 +143,19 @@ def curves(found: dict[str, Any], theme: Theme) -> Figure | None:
         style.panel(axes, title, theme=theme)
         _whole(axes, measure, upright=True)
         direct_labels.name_lines(axes, ends, _colors(found, theme), theme=theme)
-    share = f"{100 * found['options']['confidence']:.4g} %"
-    said, apart = (
-        f"Mark: mean of the runs at a validation; line: {share} interval",
-        own_tokens(found),
-    )
+    style.note(figure, _under_curves(found, names), theme=theme)
+    return figure
+
+
+def _under_curves(found: dict[str, Any], measures: list[str]) -> str:
+    """The marks of learning curves, in words, and what is not among them."""
+    share, apart = f"{100 * found['options']['confidence']:.4g} %", own_tokens(found)
+    said = f"Mark: mean of the runs at a validation; line: {share} interval"
     if any(is_untrained(x) for x in found["candidates"].values()):
         said += "; dotted: a model that is not trained"
-    if "loss" in names and apart:
+    if "loss" in measures and apart:
         said += f"\nNot drawn beside losses of other tokens: {', '.join(apart)}"
-    style.note(figure, said, theme=theme)
-    return figure
+    return said
 
 
 def _levels(
