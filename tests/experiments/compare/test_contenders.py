@@ -8,10 +8,11 @@ import pytest
 
 from attention_jax import pretrained
 from experiments.common.load_run import load_run
-from experiments.compare import plots, report, runs, summary
+from experiments.compare import contenders, plots, report, runs, summary
 from experiments.compare.__main__ import compare
 from experiments.compare.candidates import candidates
 from experiments.compare.config import check
+from experiments.compare.plan import Program, make_plan
 from tests.support import pretrained_folders
 from tests.support.comparisons import asked, comparison
 from tests.support.scripts import TINY, run, scores_of
@@ -84,6 +85,34 @@ def test_what_cannot_be_a_contender_is_refused_in_one_line(marian, gpt2, tmp_pat
     got = refusal(*new, f"--models=gru,init:{tmp_path / 'begun'}")
     assert "must name a trained model" in got
     assert not (tmp_path / "new").exists()
+
+
+def test_what_is_not_trained_is_planned_with_its_own_size(marian):
+    """Matched by parameters with a candidate of another size; nothing is compiled for it."""
+    found = comparison(*TINY, f"--models=transformer,as_is:{marian}", "--match=parameters")
+    _, as_is = candidates(found)[0]
+    experiment = found.experiment
+    data = experiment.load(found.shared)
+    shared = contenders.Source(data, experiment.learn(found.shared, data, None))
+    own = contenders.sources(found, {as_is.name: as_is.flags}, shared)[as_is.name]
+    assert contenders.has_own_tokens(own, shared) and not contenders.has_own_tokens(own, own)
+    loaded = pretrained.load(marian)
+    assert own.known.to_text() == loaded.tokenizer.to_text()
+    program = Program(experiment, own.known, experiment.batches(found.shared, *own))
+    plan = make_plan(found, as_is, {"parameters": 999_999}, program)
+    assert plan["parameters"] == sum(np.size(x) for x in jax.tree.leaves(loaded.params))
+    assert plan["width"] is None and plan["place"] == str(marian)
+    assert plan["steps"] == 0 and plan["flops"] == 0.0
+
+
+def test_a_run_of_ours_has_the_tokens_of_the_comparison_where_it_learned_the_same(tmp_path):
+    found = comparison(*TINY)
+    data = found.experiment.load(found.shared)
+    learned = found.experiment.learn(found.shared, data, None)
+    found.experiment.keep(learned, tmp_path)
+    kept = found.experiment.recall(found.shared, tmp_path)
+    both = contenders.Source(data, learned), contenders.Source(data, kept)
+    assert not contenders.has_own_tokens(*both)
 
 
 def test_two_contenders_of_one_name_are_refused(marian, tmp_path):
