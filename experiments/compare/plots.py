@@ -171,7 +171,7 @@ def _levels(
         if is_untrained(found["candidates"][name]) and points:
             level, color = points[0][1]["mean"], _look(found, name, theme)["color"]
             axes.plot([0, last], [level, level], ":", color=color, linewidth=1.6, label=name)
-            ends[name] = (last, level)
+            ends[name] = (float(last), float(level))
     return ends
 
 
