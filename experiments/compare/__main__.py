@@ -6,8 +6,8 @@ r"""Compares models and attentions on one task, over several seeds, with equal b
     python -m experiments.compare --experiment=images --models=transformer,gru:none,cnn
     python -m experiments.compare --attentions="scaled_dot,sliding_window(size=8),mine.py"
     python -m experiments.compare --task=reverse --vary=dropout=0,0.1,0.3
-    python -m experiments.compare --task=parallel --pairs=mine.tsv \
-        --models=transformer,init:opus-mt-en-de,as_is:opus-mt-en-de --init_option=learning_rate=1e-5
+    python -m experiments.compare --task=parallel --preset=multi30k_de_en \
+        --models=transformer,init:opus-mt-de-en,as_is:opus-mt-de-en --init_option=learning_rate=1e-5
     python -m experiments.compare --leaderboard=runs
 
 Every run is one of `--experiment`, in a folder of its own. The same call goes on where it was
