@@ -16,7 +16,7 @@ class TrainConfig(NamedTuple):
     """Configuration of a training run: plain values, one for each flag.
 
     Attributes:
-      steps: number of updates.
+      steps: number of updates; 0 evaluates the parameters that training begins with.
       seed: seed of the parameters and of dropout.
       optimizer: one of `optimizers.optimizer_names()`.
       learning_rate: peak learning rate.

@@ -293,7 +293,9 @@ class _Loop:
     def _evaluate_if_due(self, last: bool) -> None:
         config, step = self.config, self.step
         due = step % config.evaluate_every == 0 or last
-        if self.evaluate is None or not due or step <= self.progress.evaluated:
+        # Without steps the first weights are the result, and are evaluated.
+        is_all = config.steps == 0 and self.progress.best is None
+        if self.evaluate is None or not due or not (is_all or step > self.progress.evaluated):
             return
         with self._paused("validating", part="evaluation"):
             self._check_finite()

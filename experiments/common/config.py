@@ -194,7 +194,7 @@ class TrainingFlags(NamedTuple):
     """The optimizer, its schedule, and how often what happens.
 
     Attributes:
-      steps: training steps.
+      steps: training steps; 0 with --init_from scores its weights as they are.
       optimizer: optimizer.
       learning_rate: peak learning rate.
       schedule: schedule.
@@ -221,7 +221,7 @@ class TrainingFlags(NamedTuple):
       tensorboard: also write TensorBoard logs.
     """
 
-    steps: Annotated[int, Flag(low=1, may_change=True)] = 1000
+    steps: Annotated[int, Flag(low=0, may_change=True)] = 1000
     optimizer: Literal["adam", "adamw", "muon"] = "adam"
     learning_rate: Annotated[float, Flag(low=0.0, also=("lr",))] = 2e-3
     schedule: Literal["inverse_sqrt", "cosine", "constant"] = "cosine"

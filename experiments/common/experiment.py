@@ -203,6 +203,7 @@ class Experiment(NamedTuple):
         `facts` are those of training: model, parameters, steps, seconds and so on.
       scorer: `(config, data, known) -> ` how runs are compared.
       measures: scores by which runs may be compared, the usual one first.
+      of_tokens: those of them that count tokens, and compare no models that cut text otherwise.
       why_not: `(model, attention) -> ` why a Transformer ("transformer") or an RNN ("rnn") cannot
         have an attention; empty where it can.
       models: models that may be compared, and the flags that each stands for.
@@ -242,6 +243,7 @@ class Experiment(NamedTuple):
         config.model.attention_text,
     )
     models: Mapping[str, Mapping[str, Any]] = {"transformer": {"model": "transformer"}} | RNNS
+    of_tokens: tuple[str, ...] = ()
     has_positions: bool = True
     has_costs: bool = False
     seed_is_of_data: bool = False

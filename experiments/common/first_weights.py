@@ -50,6 +50,12 @@ def resolved(experiment: Experiment, config: Any) -> Any:
     return flags.replace(config, **taken)
 
 
+def of_models(config: Any) -> list[str]:
+    """Names of the flags that a place says, whatever its positions."""
+    groups = [group for group in (config.model, getattr(config, "sides", None)) if group]
+    return [name for group in groups for name in flags.fields(group) if name not in FREE]
+
+
 def read(experiment: Experiment, config: Any) -> Params | None:
     """The first parameters, on the host; None without a place, and where a checkpoint has others.
 
@@ -127,9 +133,7 @@ def _config_of(experiment: Experiment, named: str) -> Any:
 
 def _taken(config: Any, source: Any) -> dict[str, Any]:
     """Flags that are those of the source."""
-    known = flags.values(source)
-    groups = [group for group in (source.model, getattr(source, "sides", None)) if group]
-    names = [name for group in groups for name in flags.fields(group) if name not in FREE]
+    known, names = flags.values(source), of_models(source)
     if known["positions"] == "learned" and initial.given_outline(initial.place(source)) is None:
         names += [name for name in LENGTHS if name in known]
     return {name: known[name] for name in names}

@@ -11,7 +11,7 @@ from experiments.common.guesses import Guess
 
 Counts = dict[str, np.ndarray]  # test -> [n c], what each item adds to a score
 # Of these less is better.
-ERRORS = ("wer", "cer")
+ERRORS = ("wer", "cer", "bits_per_character")
 
 
 class Scorer(NamedTuple):
@@ -24,6 +24,7 @@ class Scorer(NamedTuple):
       lengths: `(folder of a run) -> ` lengths of all items of each test, and the longest of
         training; None where items have none.
       guess: `(measure) -> Counts` of the best guess that never reads its input.
+      check: `(measure)` refuses one that runs of these data cannot have.
     """
 
     task: str
@@ -31,6 +32,7 @@ class Scorer(NamedTuple):
     score: Callable[[str, np.ndarray], Any]
     lengths: Callable[[Path], tuple[dict[str, np.ndarray], int] | None]
     guess: Callable[[str], Guess]
+    check: Callable[[str], None] = lambda measure: None
 
 
 def of_outcomes(task: str, guess: Callable[[str], Guess]) -> Scorer:

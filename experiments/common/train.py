@@ -30,6 +30,7 @@ from experiments.common import (
     attention_files,
     first_weights,
     flags,
+    initial,
     leftovers,
     low_rank,
     run_folder,
@@ -93,6 +94,7 @@ def train(experiment: Experiment, config: Any) -> Path:
     if (adapters := low_rank.of(config)) is not None:
         settings = settings._replace(freeze=(*settings.freeze, *adapters.freeze))
     settings.check()
+    _check_steps(config)
     together.check_mesh(
         settings.mesh, model=experiment.named(config)[0], has_positions=experiment.has_positions
     )
@@ -112,6 +114,20 @@ def train(experiment: Experiment, config: Any) -> Path:
         write_whole(folder / "result.json", json.dumps(outcome.summary, indent=2) + "\n")
     print(outcome.text)
     return folder
+
+
+def _check_steps(config: Any) -> None:
+    """Refuses to train nothing, but where there are weights to score."""
+    if config.training.steps < 1 and initial.place(config) is None:
+        other = (
+            ", or name weights to score by --init_from"
+            if "init_from" in flags.values(config)
+            else ""
+        )
+        raise ValueError(
+            "`--steps` must be at least 1 where training begins with random weights; got "
+            f"{config.training.steps}. Train some{other}."
+        )
 
 
 def _chosen(

@@ -6,6 +6,8 @@ r"""Compares models and attentions on one task, over several seeds, with equal b
     python -m experiments.compare --experiment=images --models=transformer,gru:none,cnn
     python -m experiments.compare --attentions="scaled_dot,sliding_window(size=8),mine.py"
     python -m experiments.compare --task=reverse --vary=dropout=0,0.1,0.3
+    python -m experiments.compare --task=parallel --preset=multi30k_de_en \
+        --models=transformer,init:opus-mt-de-en,as_is:opus-mt-de-en --init_option=learning_rate=1e-5
     python -m experiments.compare --leaderboard=runs
 
 Every run is one of `--experiment`, in a folder of its own. The same call goes on where it was
@@ -14,7 +16,7 @@ stopped, trains only what is missing, and draws anew: report.html, report.json, 
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from experiments.common import flags
 from experiments.common.config import DeviceFlags
 from experiments.common.experiment import find
 from experiments.compare import (
+    contenders,
     launch_local,
     leaderboard,
     plan_file,
@@ -33,9 +36,12 @@ from experiments.compare import (
 )
 from experiments.compare.candidates import Candidate, candidates
 from experiments.compare.config import CompareConfig, Comparison, check
+from experiments.compare.contenders import Source
 from experiments.compare.plan import Program, configured, make_plan
 from experiments.compare.plan_file import Plans
 from experiments.compare.runs import Run, all_runs
+
+_PLACES = ("attention", "init_from")  # flags of candidates that name a file
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -98,9 +104,15 @@ def compare(comparison: Comparison, command: str = "") -> dict[str, Any]:
             known = experiment.learn(shared, data, folder)
             experiment.keep(known, folder)
             scorer = experiment.scorer(shared, data, known)
-            contents = experiment.hashes(data)
+            everyone = contenders.Source(data, known)
+            places = {own.name: own.flags for own in compared if own.place is not None}
+            sources = contenders.sources(comparison, places, everyone)
+            contents = same_data.Contents(
+                experiment.hashes(data),
+                {name: experiment.hashes(own.data) for name, own in sources.items()},
+            )
             same_data.check(comparison, existing(comparison, compared), contents)
-            plans = make_plans(comparison, compared, kept, data, known)
+            plans = make_plans(comparison, compared, kept, everyone, sources)
         if comparison.own.train:
             training.carry_out(comparison, compared, plans)
         runs = existing(comparison, compared)
@@ -126,14 +138,26 @@ def existing(comparison: Comparison, compared: list[Candidate]) -> list[Run]:
 
 
 def make_plans(
-    comparison: Comparison, compared: list[Candidate], kept: Plans, data: Any, known: Any
+    comparison: Comparison,
+    compared: list[Candidate],
+    kept: Plans,
+    shared: Source,
+    sources: Mapping[str, Source],
 ) -> Plans:
-    """The plan of each candidate; those of an earlier call stay, but for where a file is."""
+    """The plan of each candidate; those of an earlier call stay, but for where a file is.
+
+    Args:
+      comparison: what is compared.
+      compared: its candidates.
+      kept: plans of an earlier call.
+      shared: the data of all that have no own.
+      sources: those of contenders, by their names.
+    """
     plans = dict(kept)
     for candidate in compared:
         if plan := kept.get(candidate.name):
-            attention = {"attention": candidate.flags["attention"]}
-            plans[candidate.name] = plan | {"flags": plan["flags"] | attention}
+            places = {x: candidate.flags[x] for x in _PLACES if x in candidate.flags}
+            plans[candidate.name] = plan | {"flags": plan["flags"] | places}
     missing = [candidate for candidate in compared if candidate.name not in plans]
     if not missing:
         return plans
@@ -141,10 +165,13 @@ def make_plans(
     for number, candidate in enumerate(missing, 1):
         print(f"planning {candidate.name}, {number} of {len(missing)} ...", flush=True)
         # A flag that is varied may be one of batches.
-        shared = configured(comparison.shared, candidate.flags)
-        program = Program(experiment, known, experiment.batches(shared, data, known))
+        config = configured(comparison.shared, candidate.flags)
+        data, known = own = sources.get(candidate.name, shared)
+        is_own = candidate.name in sources and contenders.has_own_tokens(own, shared)
+        program = Program(experiment, known, experiment.batches(config, data, known))
         first = plans.get(compared[0].name)
-        plans[candidate.name] = make_plan(comparison, candidate, first, program)
+        plan = make_plan(comparison, candidate, first, program)
+        plans[candidate.name] = plan | {"own_tokens": is_own}
         plan_file.save(comparison, plans)
     return plans
 

@@ -14,6 +14,10 @@ Match = Literal["parameters", "flops", "time", "steps"]
 # Flags of one candidate, and of one run.
 OF_CANDIDATES = ("model", "attention", "attention_file", "cell", "encoder", "decoder", "init_from")
 OF_RUNS = ("run", "resume", "overwrite")
+# Flags of contenders with weights alone, for --init_option.
+OF_WEIGHTS = ("lora_rank", "lora_alpha", "lora_targets")
+# Items of --models with weights that are there: to be trained on, and as they are.
+TRAINED, UNTRAINED = "init", "as_is"
 # Flags that say how much is learned from in a step: steps change so that all learn from as much.
 BATCHES = ("tokens_per_batch", "images_per_batch", "windows", "rows", "frames_per_batch")
 BATCHES += ("accumulate",)
@@ -31,8 +35,12 @@ class CompareConfig(NamedTuple):
       models: some of transformer, gru, lstm, of images also cnn, of translation also gru_heads
         (with 4), gru_self_attention (above its encoder, with 4 heads), and transformer_ssru or
         another linear recurrence in the decoder; each with each of --attentions.
-        One such as gru:none, with an attention, stands as it is. Default: transformer,gru, and
-        transformer alone with --vary.
+        One such as gru:none, with an attention, stands as it is. init:PLACE is a pretrained model,
+        trained on like the others; as_is:PLACE is one that is scored untrained. PLACE is what
+        --init_from of experiments.translation and experiments.language takes: a run's folder, or a
+        model of another library. Its size and its tokens are its own, so it cannot come first
+        where sizes or operations are matched. Default: transformer,gru, and transformer alone with
+        --vary.
       attentions: attentions by name, with options, as "sliding_window(size=64)", or from a file,
         as "mine.py:manhattan(p=2)"; for RNNs also none. Default: that of the model.
       vary: a flag and its values, as dropout=0,0.1,0.3: each is a candidate, with all else held and
@@ -41,6 +49,7 @@ class CompareConfig(NamedTuple):
       transformer_option: a flag of Transformers alone, as name=value.
       rnn_option: a flag of RNNs alone, as name=value.
       cnn_option: a flag of CNNs alone, as name=value.
+      init_option: a flag of init: contenders alone, as learning_rate=1e-5 or lora_rank=8.
       seeds: runs of each, with seeds --seed, --seed + 1, ...
       match: what all have alike. parameters chooses widths; flops chooses steps, by the compiler's
         count; time gives each --max_seconds; steps changes nothing. The first of --models sets the
@@ -48,7 +57,8 @@ class CompareConfig(NamedTuple):
       learning_rates: tried by each with the first seed; the best by validation loss is kept.
         Default: --learning_rate alone.
       score: the score that is compared: exact_match or bleu of translations, wer, cer or accuracy
-        of speech, else accuracy. Default: the first, but bleu of real text.
+        of speech, accuracy or bits_per_character of language, else accuracy. Default: the first,
+        but bleu of real text, and bits_per_character beside init: and as_is:.
       confidence: confidence level of intervals.
       cost_lengths: tokens of a sentence at which costs of translation are measured; empty for none.
       train: train what is missing; --notrain only draws what there is.
@@ -72,6 +82,7 @@ class CompareConfig(NamedTuple):
     transformer_option: tuple[str, ...] = ()
     rnn_option: tuple[str, ...] = ()
     cnn_option: tuple[str, ...] = ()
+    init_option: tuple[str, ...] = ()
     seeds: Annotated[int, Flag(low=1, high=1000)] = 3
     match: Match | None = None
     learning_rates: Annotated[tuple[str, ...], Flag(listed=True)] = ()
@@ -93,6 +104,7 @@ class CompareConfig(NamedTuple):
             "transformer": self.transformer_option,
             "rnn": self.rnn_option,
             "cnn": self.cnn_option,
+            TRAINED: self.init_option,
         }
 
 
@@ -114,6 +126,11 @@ class Comparison(NamedTuple):
         """The items of `--models`."""
         default = "transformer" if self.own.vary else "transformer,gru"
         return variants.split(default if self.own.models is None else self.own.models)
+
+    @property
+    def has_contenders(self) -> bool:
+        """True where models with weights that are there are compared."""
+        return any(map(is_contender, self.models))
 
     @property
     def attentions(self) -> list[str]:
@@ -163,7 +180,10 @@ class Comparison(NamedTuple):
           ValueError: `--score` is none that the runs have.
         """
         measures = self.experiment.measures
+        of_text = [x for x in measures if x not in self.experiment.of_tokens]
         default = "bleu" if self.values.get("task") == "parallel" else measures[0]
+        if self.has_contenders and default not in of_text:
+            default = next(iter(of_text), default)
         found = self.own.score or default
         if found not in measures:
             raise ValueError(f"`--score` must be among {', '.join(measures)}; got {found!r}.")
@@ -187,6 +207,12 @@ class Comparison(NamedTuple):
         except ValueError:
             got = ",".join(self.own.learning_rates)
             raise ValueError(f"`--learning_rates` must be numbers; got {got}.") from None
+
+
+def is_contender(item: str) -> bool:
+    """True for an item of `--models` that names weights."""
+    kind, colon, _ = item.partition(":")
+    return bool(colon) and kind in (TRAINED, UNTRAINED)
 
 
 def check(comparison: Comparison, given: frozenset[str]) -> None:
@@ -221,6 +247,16 @@ def check(comparison: Comparison, given: frozenset[str]) -> None:
 
 def _check_no_single_run(comparison: Comparison, given: frozenset[str]) -> None:
     """Refuses flags that mean one run."""
+    if "init_from" in given:
+        raise ValueError("`--init_from` is that of one run; here `--models=init:PLACE`.")
+    for name in OF_WEIGHTS:
+        if name in given:
+            raise ValueError(f"`--{name}` is that of one run; here `--init_option={name}=VALUE`.")
+    if comparison.values["steps"] < 1:
+        raise ValueError(
+            "`--steps` must be at least 1 in a comparison; got 0. Train some; a model that is to "
+            "be scored as it is stands in --models as as_is:PLACE."
+        )
     for name in OF_CANDIDATES:
         if name in given:
             raise ValueError(f"`--{name}` is that of one run; here `--models` and `--attentions`.")

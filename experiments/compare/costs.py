@@ -27,9 +27,9 @@ from attention_jax.evaluation import budgets
 from attention_jax.training.config import TrainConfig
 from attention_jax.training.step import TrainState, compile_steps
 from attention_jax.training.step import start as step_start
-from experiments.common import flags, run_folder, timing
+from experiments.common import flags, low_rank, run_folder, timing
 from experiments.common.config import DeviceFlags
-from experiments.common.experiment import Experiment, find
+from experiments.common.experiment import Build, Experiment, find
 from experiments.common.flags import Flag
 from experiments.common.load_run import configure
 
@@ -67,8 +67,18 @@ def main(arguments: Sequence[str]) -> None:
     # Compile times are measured, so nothing may come from the cache.
     jax.config.update("jax_enable_compilation_cache", False)
     vocabulary = experiment.recall(config, folder)
-    rows = []
-    for length in timing.lengths("cost_lengths", own.cost_lengths):
+    rows, lengths = [], timing.lengths("cost_lengths", own.cost_lengths)
+    most = longest(experiment.build(config, vocabulary))
+    within = [x for x in lengths if most is None or x <= most]
+    if len(within) < len(lengths):
+        beyond = ",".join(str(x) for x in lengths if x not in within)
+        print(f"--cost_lengths={beyond} are left out: {folder} has {most} learned positions")
+    if not within:
+        raise ValueError(
+            f"`--cost_lengths` must have a length up to {most}, the learned positions of {folder}; "
+            f"got {','.join(own.cost_lengths)}. Give shorter ones."
+        )
+    for length in within:
         rows.append(measure(experiment, config, vocabulary, length, own))
         print(json.dumps(rows[-1]), flush=True)
     if own.output:
@@ -79,10 +89,7 @@ def measure(
     experiment: Experiment, config: Any, vocabulary: Tokenizer, length: int, own: CostConfig
 ) -> dict[str, Any]:
     """The costs at one length."""
-    settings, build = (
-        config.training.settings(config.run.seed),
-        experiment.build(config, vocabulary),
-    )
+    settings, build = made(experiment, config, vocabulary)
     graphdef, state = step_start(build, settings.transform(), settings.seed)
     params = jax.tree.map(jnp.copy, state.params)  # a step overwrites those of the state
     rows = max(1, flags.values(config)["tokens_per_batch"] // length)
@@ -100,6 +107,23 @@ def measure(
         **timing.spread("many_sentences_seconds", many.seconds),
         "many_sentences": own.cost_sentences,
     }
+
+
+def made(experiment: Experiment, config: Any, vocabulary: Tokenizer) -> tuple[TrainConfig, Build]:
+    """Settings of the training and its model, with adapters where those are trained."""
+    settings = config.training.settings(config.run.seed)
+    build, adapters = experiment.build(config, vocabulary), low_rank.of(config)
+    if adapters is None:
+        return settings, build
+    return settings._replace(freeze=(*settings.freeze, *adapters.freeze)), adapters.build(build)
+
+
+def longest(build: Build) -> int | None:
+    """The learned positions of a model; None where others have no end."""
+    config: Any = getattr(nnx.eval_shape(lambda: build(jax.random.key(0))), "config", None)
+    sides = config if isinstance(config, tuple) and not hasattr(config, "width") else (config,)
+    learned = [x.max_length for x in sides if getattr(x, "positions", None) == "learned"]
+    return min(learned, default=None)
 
 
 def training_costs(

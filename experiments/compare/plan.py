@@ -16,7 +16,7 @@ from flax import nnx
 from attention_jax.data.batching import Batches, pipeline
 from attention_jax.evaluation import budgets
 from attention_jax.training import loop
-from experiments.common import flags
+from experiments.common import first_weights, flags, initial, low_rank
 from experiments.common.experiment import Experiment
 from experiments.compare.candidates import Candidate
 from experiments.compare.config import BATCHES, Comparison
@@ -62,10 +62,12 @@ def make_plan(
     """
     match, shared = comparison.match, comparison.shared
     changes = dict(candidate.flags)
-    if match == "parameters" and first is not None:
+    if match == "parameters" and first is not None and candidate.place is None:
         changes |= _width(configured(shared, changes), first["parameters"], program)
-    config = configured(shared, changes)
+    config = first_weights.resolved(comparison.experiment, configured(shared, changes))
     parameters = count_parameters(config, program)
+    if not candidate.is_trained:
+        return _planned(shared, changes, config, parameters, 0.0)
     operations = flops_of_step(config, program)
     seconds = seconds_of_step(config, program) if match == "time" else None
     if comparison.varied and comparison.varied[0] in BATCHES and first is not None:
@@ -76,15 +78,25 @@ def make_plan(
         changes |= _stretched(shared, first["flops"] / operations)
     if seconds is not None:
         changes |= _stretched(shared, comparison.values["max_seconds"] / seconds)
-    values = flags.values(configured(shared, changes))
+    return _planned(shared, changes, config, parameters, operations) | {"seconds_of_step": seconds}
+
+
+def _planned(
+    shared: Any, changes: dict[str, Any], config: Any, parameters: int, operations: float
+) -> dict[str, Any]:
+    """The plan of so many operations a step; a model of another library has no one width."""
+    values, own = flags.values(configured(shared, changes)), flags.values(config)
+    place = initial.place(config)
+    has_width = initial.given_outline(place) is None
     return {
         "flags": changes,
-        "width": values["width"],
+        "width": own["width"] if has_width else None,
+        "place": place,
         "parameters": parameters,
         "steps": values["steps"],
         "flops_of_step": operations,
         "flops": operations * values["steps"],
-        "seconds_of_step": seconds,
+        "seconds_of_step": None,
     }
 
 
@@ -124,7 +136,10 @@ def count_parameters(config: Any, program: Program) -> int:
 
 def _stepper(config: Any, program: Program) -> Any:
     experiment, settings = program.experiment, config.training.settings(config.run.seed)
-    build = experiment.build(config, program.known)
+    build, adapters = experiment.build(config, program.known), low_rank.of(config)
+    if adapters is not None:
+        build = adapters.build(build)
+        settings = settings._replace(freeze=(*settings.freeze, *adapters.freeze))
     return loop.stepper(build, settings, experiment.objective(config))
 
 

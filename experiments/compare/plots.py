@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from attention_jax.analysis.plots import direct_labels, style
 from attention_jax.analysis.plots.style import Theme
 from experiments.compare import verdict
-from experiments.compare.summary import SCORES, cost
+from experiments.compare.summary import SCORES, cost, is_untrained, own_tokens
 
 _WIDTH, _HEIGHT = 5.6, 3.4  # inches of a panel with names beside it
 _CURVES = {
@@ -20,6 +20,7 @@ _CURVES = {
     "accuracy": ("validation: accuracy, %", 100),
     "wer": ("validation: word error rate, %", 1),
     "cer": ("validation: character error rate, %", 1),
+    "bits_per_character": ("validation: bits a character", 1),
 }
 _COSTS = {
     "training_tokens_per_second": ("training, tokens a second", 1.0),
@@ -47,8 +48,8 @@ def quality(found: dict[str, Any], theme: Theme) -> Figure | None:
         _dot(axes, spent["mean"], score["mean"], look, learned=test["learned"][name])
         _whiskers(axes, spent, score, look["color"])
     _guess_line(axes, test["guess"], theme, across=True)
-    most = max(x["mean"] for x in points.values())
-    if most > 12 * min(x["mean"] for x in points.values()):
+    most, least = (of(x["mean"] for x in points.values()) for of in (max, min))
+    if least > 0 and most > 12 * least:
         axes.set_xscale("log")
     axes.set_xlabel(f"{_spent_unit(found)}: less is better")
     measure = found["options"]["score"]
@@ -121,32 +122,67 @@ def by_length(found: dict[str, Any], theme: Theme) -> Figure | None:
 
 def curves(found: dict[str, Any], theme: Theme) -> Figure | None:
     """Validation loss and score, by step and by second."""
-    points_of = found["curves"]
-    names = [
-        x
-        for x in dict.fromkeys(("loss", found["options"]["score"]))
-        if any(x in point for points in points_of.values() for point in points)
-    ]
+    measures = dict.fromkeys(("loss", found["options"]["score"]))
+    points_of = {measure: _points(found, measure) for measure in measures}
+    names = [x for x in measures if any(points_of[x].values())]
     if not names:
         return None
     figure, panels = _figure(2 * len(names), theme)
     places = [(measure, axis) for measure in names for axis in _AXES]
     for axes, (measure, axis) in zip(panels, places, strict=True):
         title, unit = _CURVES[measure]
-        ends = {}
-        for name in (x for x in verdict.order(found) if x in points_of):
-            points = points_of[name]
-            drawn = [(_place(p, axis), _scaled(p[measure], unit)) for p in points if measure in p]
-            ends |= _line(axes, drawn, _look(found, name, theme), name)
+        own = {
+            name: [(_place(p, axis), _scaled(p[measure], unit)) for p in points_of[measure][name]]
+            for name in verdict.order(found)
+            if name in points_of[measure]
+        }
+        ends = _levels(axes, found, own, theme)
+        for name in (x for x in own if x not in ends):
+            ends |= _line(axes, own[name], _look(found, name, theme), name)
         axes.set_xlabel(_AXES[axis])
         style.panel(axes, title, theme=theme)
         _whole(axes, measure, upright=True)
         direct_labels.name_lines(axes, ends, _colors(found, theme), theme=theme)
-    share = f"{100 * found['options']['confidence']:.4g} %"
-    style.note(
-        figure, f"Mark: mean of the runs at a validation; line: {share} interval", theme=theme
-    )
+    style.note(figure, _under_curves(found, names), theme=theme)
     return figure
+
+
+def _under_curves(found: dict[str, Any], measures: list[str]) -> str:
+    """The marks of learning curves, in words, and what is not among them."""
+    share, apart = f"{100 * found['options']['confidence']:.4g} %", own_tokens(found)
+    said = f"Mark: mean of the runs at a validation; line: {share} interval"
+    if any(is_untrained(x) for x in found["candidates"].values()):
+        said += "; dotted: a model that is not trained"
+    if "loss" in measures and apart:
+        said += f"\nNot drawn beside losses of other tokens: {', '.join(apart)}"
+    return said
+
+
+def _levels(
+    axes: Axes,
+    found: dict[str, Any],
+    drawn: dict[str, list[tuple[float, dict[str, Any]]]],
+    theme: Theme,
+) -> dict[str, tuple[float, float]]:
+    """The scores of models that are not trained, as dotted lines over all steps of the others."""
+    last = max((x for points in drawn.values() for x, _ in points), default=0.0)
+    ends = {}
+    for name, points in drawn.items():
+        if is_untrained(found["candidates"][name]) and points:
+            level, color = points[0][1]["mean"], _look(found, name, theme)["color"]
+            axes.plot([0, last], [level, level], ":", color=color, linewidth=1.6, label=name)
+            ends[name] = (float(last), float(level))
+    return ends
+
+
+def _points(found: dict[str, Any], measure: str) -> dict[str, list[dict[str, Any]]]:
+    """Validations that have a measure; losses are means over tokens, which all must share."""
+    apart = own_tokens(found) if measure == "loss" else ()
+    return {
+        name: [x for x in points if measure in x]
+        for name, points in found["curves"].items()
+        if name not in apart
+    }
 
 
 def _scaled(mean: dict[str, Any], unit: float) -> dict[str, Any]:

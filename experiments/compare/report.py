@@ -69,7 +69,8 @@ def page(found: dict[str, Any], drawn: dict[str, Drawn]) -> str:
         others=verdict.others(found),
         rule=verdict.RULE,
         command=found.get("command"),
-        match=_MATCHES[found["options"]["match"]],
+        match=_matched(found),
+        notes=summary.notes(found),
         remarks=summary.remarks(found),
         candidates=Table(summary.HEADER, summary.candidate_rows(found)),
         measure=summary.measure(found),
@@ -83,6 +84,12 @@ def page(found: dict[str, Any], drawn: dict[str, Drawn]) -> str:
         },
         runs=run_table(found),
     )
+
+
+def _matched(found: dict[str, Any]) -> str:
+    """The share that all have alike, and who has not."""
+    match, others = _MATCHES[found["options"]["match"]], summary.unmatched(found)
+    return match + (f", except {', '.join(others)}" if others else "")
 
 
 def sections(found: dict[str, Any]) -> list[dict[str, Any]]:
@@ -115,17 +122,18 @@ def length_table(found: dict[str, Any]) -> Table:
 def run_table(found: dict[str, Any]) -> Table:
     """Every run, those of rates that were tried and failed ones too."""
     header = ("candidate", "rate", "seed", "ended", "validation loss", "counts", "reason")
-    return Table(header, [_run_row(run) for run in found["runs"]])
+    apart = summary.own_tokens(found)
+    return Table(header, [_run_row(run, run["candidate"] in apart) for run in found["runs"]])
 
 
-def _run_row(run: dict[str, Any]) -> tuple[str, ...]:
-    loss = run["validation_loss"]
+def _run_row(run: dict[str, Any], has_own_tokens: bool) -> tuple[str, ...]:
+    loss, tokens = run["validation_loss"], " of its own tokens" * has_own_tokens
     return (
         run["candidate"],
         f"{run['learning_rate']:g}",
         str(run["seed"]),
         run["status"],
-        "-" if loss is None else f"{loss:.4f}",
+        "-" if loss is None else f"{loss:.4f}{tokens}",
         "yes" if run["counts"] else "no",
         run["reason"],
     )

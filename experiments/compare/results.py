@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from experiments.common import run_folder
-from experiments.common.scoring import Scorer, read_json
-from experiments.compare import scores
+from experiments.common.scoring import Counts, Scorer, read_json
+from experiments.compare import launch_local, scores, summary
 from experiments.compare.candidates import LeftOut
 from experiments.compare.config import Comparison
 from experiments.compare.plan_file import Plans
@@ -34,6 +34,7 @@ CURVES = {
     "bleu": scores.PERCENT,
     "wer": scores.POSITIVE,
     "cer": scores.POSITIVE,
+    "bits_per_character": scores.POSITIVE,
 }
 
 
@@ -59,9 +60,7 @@ def collect(
         name: [r for r in runs if r.candidate == name and r.rate == chosen[name] and r.is_done()]
         for name in names
     }
-    counts = {
-        name: [scorer.counts(run.folder, options.score) for run in kept[name]] for name in names
-    }
+    counts = {name: counted(kept[name], plans[name], scorer, options) for name in names}
     tests = dict.fromkeys(test for own in counts.values() for run in own for test in run)
     score, guess = partial(scorer.score, options.score), scorer.guess(options.score)
     return {
@@ -69,20 +68,32 @@ def collect(
         "options": options._asdict(),
         "environment": run_folder.environment(),
         "left_out": [x._asdict() for x in left_out],
-        "candidates": {
-            name: candidate(kept[name], plans[name], chosen[name], options) for name in names
-        },
+        "candidates": {x: candidate(kept[x], plans[x], chosen[x], options) for x in names},
         "runs": [describe(run, chosen[run.candidate]) for run in runs],
         "tests": {
             test: scores.compare(test, counts, score, guess.get(test), options) for test in tests
         },
         "lengths": scores.by_length(counts, lengths(kept, scorer), score, options),
         "curves": {name: curves(kept[name], options) for name in names},
-        "costs": {
-            name: read_json(path) for name in names if (path := costs_file(folder, name)).exists()
-        },
+        "costs": {x: read_json(p) for x in names if (p := costs_file(folder, x)).exists()},
+        "costs_failed": failed_costs(folder, names),
         "attention_maps": {name: attention_maps(kept[name]) for name in names},
     }
+
+
+def counted(
+    runs: Sequence[Run], plan: dict[str, Any], scorer: Scorer, options: Options
+) -> list[Counts]:
+    """Counts of a candidate's runs; the one of a model that is not trained is that of all seeds."""
+    own = [scorer.counts(run.folder, options.score) for run in runs]
+    return own * options.seeds if summary.is_untrained(plan) and len(own) == 1 else own
+
+
+def failed_costs(folder: Path, names: Sequence[str]) -> dict[str, str]:
+    """The reason why costs of a candidate were not measured, of those that were to be."""
+    paths = {name: costs_file(folder, name) for name in names}
+    logs = {x: path.with_suffix(".log") for x, path in paths.items() if not path.exists()}
+    return {x: launch_local.last_words(log) for x, log in logs.items() if log.exists()}
 
 
 def describe(run: Run, chosen: str | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from attention_jax.evaluation.text import MEASURES as DECODED
 from experiments.compare import launch_local
 from experiments.compare.candidates import Candidate
 from experiments.compare.config import Comparison
@@ -78,7 +79,13 @@ def best_rate(runs: Iterable[Run]) -> str | None:
 def rates(comparison: Comparison, candidate: Candidate) -> list[float]:
     """The learning rates that a candidate tries."""
     own = candidate.flags.get("learning_rate", comparison.values["learning_rate"])
-    return comparison.rates or [own]
+    return (comparison.rates if candidate.is_trained else []) or [own]
+
+
+def seeds_of(comparison: Comparison, candidate: Candidate) -> range:
+    """The seeds of a candidate: one alone, where nothing of it depends on the seed."""
+    is_drawn = comparison.values.get("sample") and comparison.score in DECODED
+    return comparison.seeds if candidate.is_trained or is_drawn else comparison.seeds[:1]
 
 
 def rate_text(rate: float) -> str:
@@ -105,7 +112,9 @@ def all_runs(comparison: Comparison, candidate: Candidate) -> list[Run]:
     best = best_rate(sweep)
     if best is None:
         return sweep
-    return sweep + runs_of(comparison, candidate, [float(best)], comparison.seeds[1:])
+    return sweep + runs_of(
+        comparison, candidate, [float(best)], seeds_of(comparison, candidate)[1:]
+    )
 
 
 def costs_file(folder: Path, candidate: str) -> Path:

@@ -25,6 +25,7 @@ SCORES = {
     "accuracy": "accuracy, %",
     "wer": "word error rate, %",
     "cer": "character error rate, %",
+    "bits_per_character": "bits a character",
 }
 
 Rows = list[tuple[str, ...]]
@@ -37,7 +38,7 @@ def table(found: dict[str, Any]) -> str:
     for name, test in found["tests"].items():
         parts.append(f"{name}, {measure(found)}\n{_columns(score_rows(found, test))}")
         parts.append("\n".join(verdicts(test)))
-    parts += ["\n".join(lines) for lines in (claims(found), remarks(found)) if lines]
+    parts += ["\n".join(lines) for lines in (claims(found), notes(found), remarks(found)) if lines]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -61,14 +62,14 @@ def candidate_rows(found: dict[str, Any]) -> Rows:
         rows.append(
             (
                 name,
-                str(x["width"]),
+                "own" if x["width"] is None else str(x["width"]),
                 f"{x['parameters']:,}",
                 _mean(x["steps_done"], ",.0f"),
                 "-" if x["flops"] is None else f"{x['flops']:.3g}",
                 _mean(x["tokens"], ",.0f"),
                 _mean(x["seconds"], ",.0f"),
                 "-" if memory is None else f"{memory['mean'] / 1e6:,.0f}",
-                "-" if x["learning_rate"] is None else f"{x['learning_rate']:g}",
+                "-" if x["learning_rate"] is None or is_untrained(x) else f"{x['learning_rate']:g}",
                 f"{x['runs']}/{sum(run['counts'] or x['learning_rate'] is None for run in own)}",
             )
         )
@@ -226,6 +227,58 @@ def bounds(bucket: dict[str, Any]) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
+def is_untrained(plan: dict[str, Any]) -> bool:
+    """True of a model that is scored as it is."""
+    return plan.get("steps") == 0
+
+
+def unmatched(found: dict[str, Any]) -> list[str]:
+    """Candidates that have not alike what the comparison matches: weights that are there."""
+    by_size = found["options"]["match"] == "parameters"
+    return [
+        name
+        for name, x in found["candidates"].items()
+        if x.get("place") and (by_size or is_untrained(x))
+    ]
+
+
+def own_tokens(found: dict[str, Any]) -> list[str]:
+    """Candidates that cut text into other tokens than the rest."""
+    return [name for name, x in found["candidates"].items() if x.get("own_tokens")]
+
+
+def notes(found: dict[str, Any]) -> list[str]:
+    """The meaning of numbers of candidates with weights that were there."""
+    lines = [
+        _of_weights(name, x, found["options"]["seeds"])
+        for name, x in found["candidates"].items()
+        if x.get("place")
+    ]
+    if own := own_tokens(found):
+        lines.append(
+            f"The tokens of {', '.join(own)} are their own: losses are means over other tokens, "
+            "and stand beside no other's in the figures; batches, steps and costs are counted in "
+            "them too. "
+            f"Scores ({SCORES[found['options']['score']]}) are of text, the same for all."
+        )
+    return lines
+
+
+def _of_weights(name: str, own: dict[str, Any], seeds: int) -> str:
+    """The origin of a candidate, and what of it is matched with nothing."""
+    size = f"its {own['parameters']:,} parameters are its own, and match no other's"
+    if is_untrained(own):
+        runs = f"; one run stands for all {seeds} seeds, which change nothing of it" * (seeds > 1)
+        return (
+            f"{name} is {own['place']} as it is, untrained here: {size}; its seconds are those of "
+            f"a validation{runs}."
+        )
+    return (
+        f"{name} is trained on from {own['place']}: {size}; what it had learned before is in none "
+        "of the costs."
+    )
+
+
 def remarks(found: dict[str, Any]) -> list[str]:
     """Caveats: failures, a single seed, what was left out."""
     lines = [
@@ -234,7 +287,16 @@ def remarks(found: dict[str, Any]) -> list[str]:
         if run["status"] != "done"
     ]
     lines += [f"{x['name']} is left out: {x['reason']}" for x in found["left_out"]]
-    few = [name for name, x in found["candidates"].items() if x["runs"] == 1]
+    lines += [
+        f"costs of {name} are not measured: {why}"
+        for name, why in found.get("costs_failed", {}).items()
+    ]
+    seeds = found["options"]["seeds"]
+    few = [
+        name
+        for name, x in found["candidates"].items()
+        if x["runs"] == 1 and not (is_untrained(x) and seeds > 1)
+    ]
     if few:
         lines.append(
             f"Warning: with one run no interval can be given ({', '.join(few)}); use --seeds=3."

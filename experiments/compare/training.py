@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from experiments.common import attention_files, flags, run_folder
+from experiments.common import attention_files, first_weights, flags, run_folder
 from experiments.compare import launch_local, launch_ray
 from experiments.compare.candidates import Candidate
 from experiments.compare.config import PLACES, Comparison
@@ -16,7 +16,15 @@ from experiments.compare.launch_local import Finished, Job
 from experiments.compare.plan import configured
 from experiments.compare.plan_file import Plans
 from experiments.compare.progress import Watch
-from experiments.compare.runs import Run, all_runs, best_rate, costs_file, runs_of, sweep_of
+from experiments.compare.runs import (
+    Run,
+    all_runs,
+    best_rate,
+    costs_file,
+    runs_of,
+    seeds_of,
+    sweep_of,
+)
 
 Launcher = Callable[[Iterable[Job]], Iterator[Finished]]
 
@@ -24,7 +32,7 @@ Launcher = Callable[[Iterable[Job]], Iterator[Finished]]
 def carry_out(comparison: Comparison, candidates: list[Candidate], plans: Plans) -> None:
     """Trains what is missing, the runs that choose learning rates first, and measures costs."""
     sweep = [run for own in candidates for run in sweep_of(comparison, own)]
-    count = len(sweep) + len(candidates) * (len(comparison.seeds) - 1)
+    count = len(sweep) + sum(len(seeds_of(comparison, own)) - 1 for own in candidates)
     steps = {own.name: plans[own.name]["steps"] for own in candidates}
     watch = Watch(comparison.folder, steps, count)
     print(watch.line(sweep), flush=True)
@@ -35,7 +43,7 @@ def carry_out(comparison: Comparison, candidates: list[Candidate], plans: Plans)
         run
         for seed in comparison.seeds[1:]
         for own, best in chosen
-        if best is not None
+        if best is not None and seed in seeds_of(comparison, own)
         for run in runs_of(comparison, own, [float(best)], [seed])
     ]
     with watch.during([*sweep, *rest]):
@@ -92,6 +100,8 @@ def check_same(comparison: Comparison, run: Run, config: Any) -> None:
             )
     kept = run_folder.read_config(comparison.experiment, run.folder)
     config = run_folder.as_begun(config, run_folder.read_record(run.folder))
+    begun = flags.replace(config, run=str(run.folder), resume=True)
+    config = first_weights.resolved(comparison.experiment, begun)
     found = run_folder.changes(kept, attention_files.inside(config, run.folder))
     other = [new for name, (_, new) in found.items() if name not in PLACES]
     if other:

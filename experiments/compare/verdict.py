@@ -9,7 +9,9 @@ UNITS = {
     "accuracy": " % accuracy",
     "wer": " % word error rate",
     "cer": " % character error rate",
+    "bits_per_character": " bits a character",
 }
+_DIGITS = {"bits_per_character": 3}  # behind the point; others have one
 RULE = (
     "A model has learned where the interval of its score is better than that of a guess that never "
     "reads its input: the answer that is most frequent in training or, of text, the better of that "
@@ -92,9 +94,11 @@ def _won(found: dict[str, Any], test: dict[str, Any], where: str, pair: dict[str
     margin = pair["margin"]
     low, high = sorted(abs(margin[x]) for x in ("low", "high"))
     second = pair["second"] + ("" if test["learned"][pair["second"]] else " (learned nothing)")
+    form = _form(found)
     return (
         f"{pair['first']} is best {where}, with {_said(found, test, pair['first'])}: "
-        f"{abs(margin['mean']):.1f} points ({low:.1f} to {high:.1f}) ahead of the next, {second}."
+        f"{abs(margin['mean']):{form}} points ({low:{form}} to {high:{form}}) ahead of the next, "
+        f"{second}."
     )
 
 
@@ -115,10 +119,15 @@ def _said(found: dict[str, Any], test: dict[str, Any], name: str) -> str:
 
 
 def _numbers(found: dict[str, Any], score: dict[str, Any]) -> str:
-    unit = UNITS[found["options"]["score"]]
+    unit, form = UNITS[found["options"]["score"]], _form(found)
     if score["low"] is None:
-        return f"{score['mean']:.1f}{unit}"
-    return f"{score['mean']:.1f}{unit}, {score['low']:.1f} to {score['high']:.1f}"
+        return f"{score['mean']:{form}}{unit}"
+    return f"{score['mean']:{form}}{unit}, {score['low']:{form}} to {score['high']:{form}}"
+
+
+def _form(found: dict[str, Any]) -> str:
+    """The form of a score's numbers."""
+    return f".{_DIGITS.get(found['options']['score'], 1)}f"
 
 
 def _listed(names: Sequence[str]) -> str:

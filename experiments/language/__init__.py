@@ -1,9 +1,9 @@
 """Language: a model of the characters of a text, which writes on."""
 
 from attention_jax.training import objectives
-from experiments.common import guesses, pairings, scoring, vocabularies
+from experiments.common import pairings, vocabularies
 from experiments.common.experiment import Experiment
-from experiments.language import adopt, config, evaluate, page, predict, serve
+from experiments.language import adopt, characters, config, evaluate, page, predict, serve
 
 EXPERIMENT = Experiment(
     name="language",
@@ -21,11 +21,9 @@ EXPERIMENT = Experiment(
     objective=lambda own: objectives.next_token,
     validate=evaluate.validate,
     evaluate=evaluate.evaluate,
-    scorer=lambda own, text, vocabulary: scoring.of_outcomes(
-        text.name,
-        lambda measure: guesses.of_classes(text.training, {"validation": text.validation[1:]}),
-    ),
-    measures=("accuracy",),
+    scorer=lambda own, text, vocabulary: evaluate.scorer(text, vocabulary),
+    measures=("accuracy", characters.MEASURE),
+    of_tokens=("accuracy",),
     why_not=pairings.look_back,
     predict=predict.predict,
     page=page.PAGE,

@@ -82,12 +82,13 @@ class LanguageConfig(NamedTuple):
 
 
 class Text(NamedTuple):
-    """A text as ids, in two parts."""
+    """A text as ids, in two parts, and as it is written."""
 
     name: str
     vocabulary: Tokenizer
     training: np.ndarray
     validation: np.ndarray
+    written: tuple[str, str]
 
 
 def load(config: LanguageConfig) -> Text:
@@ -113,7 +114,7 @@ def load(config: LanguageConfig) -> Text:
             f"its two parts, nine tenths and one; {path} has {sum(map(len, ids))} in all. Give a "
             "longer text, or a smaller --context."
         )
-    return Text(config.data.preset or path.stem, vocabulary, *ids)
+    return Text(config.data.preset or path.stem, vocabulary, *ids, written=parts)
 
 
 def text_of(data: DataFlags, path: Path) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,15 @@ from attention_jax.core.messages import said
 from attention_jax.core.types import Params
 from attention_jax.data.text_windows import AllWindows
 from attention_jax.data.tokenizer import Tokenizer
-from attention_jax.evaluation.language import outcomes
+from attention_jax.evaluation.language import outcomes, surprisals
 from attention_jax.training import objectives
 from attention_jax.training.evaluate import loss_evaluator
 from attention_jax.training.loop import Evaluate
-from experiments.common import samples
+from experiments.common import guesses, samples, scoring
 from experiments.common.experiment import Outcome, Run
 from experiments.common.run_folder import next_command, size_and_time
+from experiments.common.scoring import Counts, Scorer, read_json
+from experiments.language import characters
 from experiments.language.config import LanguageConfig, Text, unit, writer
 
 VALIDATION_ROWS = 64
@@ -33,10 +36,15 @@ def validate(
     beginning(vocabulary, text.validation)
     batches, losses = windows(config, text), loss_evaluator(graphdef, objectives.next_token)
     show = continuations(config, text, vocabulary, graphdef)
+    ids, written = text.validation, text.written[1]
+    factor = None
+    if characters.gives_back(vocabulary, ids, written):
+        factor = characters.a_token(vocabulary, ids, written)
 
     def scores_of(params: Params) -> dict[str, float]:
         samples.show(show(params))
-        return losses(params, batches)
+        found = losses(params, batches)
+        return found if factor is None else found | {characters.MEASURE: factor * found["loss"]}
 
     return scores_of
 
@@ -78,8 +86,12 @@ def evaluate(run: Run, text: Text, facts: dict[str, Any]) -> Outcome:
     batches = windows(config, text)
     losses = loss_evaluator(run.graphdef, objectives.next_token)
     scores = {"validation": losses(run.params, batches)}
-    right = outcomes(run.graphdef)(run.params, batches)
-    write_whole(folder / "outcomes.json", json.dumps({"validation": {"accuracy": right}}) + "\n")
+    found: dict[str, list] = {"accuracy": outcomes(run.graphdef)(run.params, batches)}
+    if characters.gives_back(vocabulary, text.validation, text.written[1]):
+        nats = surprisals(run.graphdef)(run.params, batches)
+        own = characters.counts(vocabulary, text.validation, text.written[1], nats)
+        found[characters.MEASURE] = own
+    write_whole(folder / "outcomes.json", json.dumps({"validation": found}) + "\n")
     first = beginning(vocabulary, text.validation)
     write = writer(config, vocabulary, run.graphdef)
     sample = write(run.params, first, config.data.characters)
@@ -94,6 +106,36 @@ def evaluate(run: Run, text: Text, facts: dict[str, Any]) -> Outcome:
         next_command(folder, f"--text={first}"),
     ]
     return Outcome(summary, "\n".join(lines))
+
+
+def scorer(text: Text, vocabulary: Tokenizer) -> Scorer:
+    """Scores of all of the part for validation: right tokens, or bits a character."""
+    training, written = text.written
+
+    def check(measure: str) -> None:
+        if measure == characters.MEASURE:
+            characters.check(vocabulary, text.validation, written, name=text.name)
+
+    def counts(folder: Path, measure: str) -> Counts:
+        found = read_json(folder / "outcomes.json")["validation"]
+        if measure not in found:
+            raise ValueError(
+                f"`--score={measure}` needs runs that were scored by it; {folder} was not, by an "
+                "earlier version. Train it in another folder."
+            )
+        return {"validation": np.array(found[measure], float)}
+
+    def score(measure: str, sums: np.ndarray) -> Any:
+        factor = 1.0 if measure == characters.MEASURE else 100.0
+        return np.asarray(factor * sums[..., 0] / sums[..., 1])
+
+    def guess(measure: str) -> guesses.Guess:
+        if measure == characters.MEASURE:
+            return {"validation": characters.guess(training, written)}
+        return guesses.of_classes(text.training, {"validation": text.validation[1:]})
+
+    own = scoring.of_outcomes(text.name, guess)
+    return own._replace(counts=counts, score=score, check=check)
 
 
 def _of_validation(count: int, noun: str, own: Mapping[str, float]) -> str:

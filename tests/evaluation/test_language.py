@@ -1,4 +1,4 @@
-"""Correct predictions of a language model against its own logits."""
+"""Predictions of a language model, right ones and surprises, against its own logits."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 
 from attention_jax.data.text_windows import AllWindows
-from attention_jax.evaluation.language import outcomes
+from attention_jax.evaluation.language import outcomes, surprisals
 from attention_jax.models import language
 from attention_jax.nn.recurrent import RNNConfig
 from attention_jax.nn.transformer import TransformerConfig
@@ -33,3 +33,19 @@ def test_outcomes_count_what_is_right_in_each_window(model):
         window = text[row * 8 : row * 8 + 9]
         best = np.asarray(model.logits(jnp.asarray(window[None, :-1], jnp.int32)))[0].argmax(-1)
         assert right == (best == window[1:]).sum()
+
+
+@pytest.mark.sampled(1)
+def test_surprisals_are_those_of_each_token_in_order(model):
+    """Against the softmax of each window's logits in float64; the last window is not full."""
+    graphdef, state = nnx.split(model)
+    text = np.random.default_rng(0).integers(4, 12, 38)
+    found = surprisals(graphdef)(nnx.as_pure(state), AllWindows(text, rows=4, length=8))
+    assert found.shape == (37,)
+    for first in range(0, 37, 8):
+        window = text[first : first + 9]
+        logits = model.logits(jnp.asarray(window[None, :-1], jnp.int32))
+        exact = np.exp(np.asarray(logits, np.float64)[0])
+        for i, token in enumerate(window[1:]):
+            want = -np.log(exact[i, token] / exact[i].sum())
+            assert found[first + i] == pytest.approx(want, rel=1e-5)

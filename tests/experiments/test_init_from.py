@@ -18,6 +18,7 @@ from experiments.common.load_run import load_run
 from experiments.common.pretrained_runs import load_pretrained
 from experiments.common.train import train
 from experiments.language import evaluate
+from tests.support import pretrained_folders
 from tests.support.checkpoints import gpt2, small
 
 TEXT = "".join(f"{i} and {i + 1} make {2 * i + 1}.\n" for i in range(60))
@@ -124,6 +125,26 @@ def test_the_first_loss_is_that_of_the_model(place, language, tmp_path):
     (got,) = [row["loss"] for row in rows if row["split"] == "validation"]
     np.testing.assert_allclose(got, want["loss"], rtol=1e-6)
     assert all(same(run.params, loaded.params).values())
+
+
+def test_no_steps_score_the_weights_as_they_are(place, language, tmp_path):
+    """Against the loss of the model as it is loaded; its one row of the log is that of step 0."""
+    own = [x for x in language if not x.startswith("--steps")] + ["--steps=0"]
+    run = go("language", *own, f"--init_from={place / 'model'}", f"--run={tmp_path / 'run'}")
+    loaded = pretrained.load(place / "model")
+    assert all(same(run.params, loaded.params).values())
+    result = json.loads((run.folder / "result.json").read_text())
+    assert result["steps"] == 0 and result["target_tokens"] == 0
+    ids = np.asarray(loaded.tokenizer.encode(TEXT[int(0.9 * len(TEXT)) :]), np.int32)
+    windows = AllWindows(ids, rows=evaluate.VALIDATION_ROWS, length=16)
+    want = loss_evaluator(loaded.graphdef, objectives.next_token)(loaded.params, windows)
+    assert result["tests"]["validation"]["loss"] == pytest.approx(want["loss"], rel=1e-6)
+    (row,) = map(json.loads, (run.folder / "metrics.jsonl").read_text().splitlines())
+    assert (row["step"], row["split"]) == (0, "validation")
+    assert row["loss"] == pytest.approx(want["loss"], rel=1e-6)
+    got = refusal("language", *own, f"--run={tmp_path / 'new'}")
+    assert got.startswith("`--steps` must be at least 1") and "name weights to score" in got
+    assert not (tmp_path / "new").exists()
 
 
 def test_flags_that_the_weights_contradict_are_refused(place, language, tuned, tmp_path):
@@ -253,16 +274,9 @@ def test_runs_go_on_from_runs_with_their_sizes_and_tokens(place, language, tmp_p
     assert third.tokenizer.to_text() == first.tokenizer.to_text()
 
 
-def marian(size):
-    own = {"vocab_size": size, "d_model": 8, "max_position_embeddings": 64}
-    for side in ("encoder", "decoder"):
-        own |= {f"{side}_layers": 1, f"{side}_attention_heads": 2, f"{side}_ffn_dim": 12}
-    return pretrained.families.get("marian").config(pretrained.types.Settings(own))
-
-
 @pytest.mark.slow
 def test_a_translation_model_is_trained_on(tmp_path):
-    small("marian", marian, ["a b c d e f g h"], tmp_path, kind="word")
+    pretrained_folders.marian(tmp_path)
     task = "--task=reverse --task_option=vocabulary=8 --task_option=train_size=60 --task_option="
     task += "validation_size=4 --task_option=test_size=4 --task_option=max_length=6 --steps=2 "
     task += "--max_length=16 --tokens_per_batch=128 --evaluate_sentences=2 --freeze=^encoder/"

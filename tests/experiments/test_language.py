@@ -53,7 +53,7 @@ def test_a_language_run_leaves_its_folder(trained):
         assert (folder / name).stat().st_size > 0, name
     assert (folder / "run.flags").read_text().startswith("# python -m experiments.language\n")
     assert len((folder / "samples.txt").read_text()) == 32  # a character, 30 more, a line's end
-    assert validated(folder) == set(LOSSES)
+    assert validated(folder) == {*LOSSES, "bits_per_character"}
     result = json.loads((folder / "result.json").read_text())
     assert result["task"] == "sums" and result["steps"] == 2
     rows = json.loads((folder / "outcomes.json").read_text())["validation"]["accuracy"]

@@ -293,7 +293,7 @@ def test_curves_of_shares_are_drawn_in_percent():
     point = {"step": 10, "seconds": {"mean": 2.0}, "exact_match": score}
     found = {
         "curves": {"a": [point]},
-        "candidates": ["a"],
+        "candidates": {"a": {}},
         "tests": {},
         "options": {"score": "exact_match", "confidence": 0.95},
     }

@@ -18,7 +18,7 @@ class Data:
 
 
 def check(asked, runs):
-    same_data.check(asked, runs, asked.experiment.hashes(Data()))
+    same_data.check(asked, runs, same_data.Contents(asked.experiment.hashes(Data())))
 
 
 @pytest.fixture
@@ -69,3 +69,19 @@ def test_data_of_each_seed_are_compared_where_the_seed_draws_them(runs):
     check(drawn, runs)
     with pytest.raises(ValueError, match="between this call and"):
         check(asked, runs)
+
+
+def test_runs_of_a_contender_have_its_data_and_one_beginning(runs, tmp_path):
+    """Their tokens are their own, and the weights that all of them begin with are the same."""
+    tokens = {name: content_hash([name]) for name in PARTS}
+    for run in runs[:2]:
+        write(run, tokens | {"init_from": "a"})
+    asked = comparison()
+    shared = asked.experiment.hashes(Data())
+    same_data.check(asked, runs, same_data.Contents(shared, {"gru": tokens}))
+    with pytest.raises(ValueError, match="of test, train, validation differ between this call"):
+        same_data.check(asked, runs, same_data.Contents(shared))
+    write(runs[1], tokens | {"init_from": "b"})
+    message = f"contents of init_from differ between {runs[0].folder} and {runs[1].folder}"
+    with pytest.raises(ValueError, match=message):
+        same_data.check(asked, runs, same_data.Contents(shared, {"gru": tokens}))
