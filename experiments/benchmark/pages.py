@@ -20,9 +20,11 @@ from experiments.benchmark.attention_cases import BOTH, FORWARD
 from experiments.benchmark.attention_pairs import SETTINGS, mean
 from experiments.benchmark.markdown import percent, table
 from experiments.benchmark.rows import Results, Row, number, spread
+from experiments.benchmark.variants import LENGTHS, growth
 from experiments.common import flags
 from experiments.common.config import DeviceFlags
 
+_STATES = "sums and states"  # a family of variants
 _PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)
 
 
@@ -173,11 +175,49 @@ def start(results: Results) -> list[str]:
     return table(("", "seconds", "lowest to highest"), lines)
 
 
+def states(results: Results) -> list[str]:
+    """Variants that keep sums or states, as sequences grow: forward / forward and backward."""
+    own = [row for row in results.rows if row.case["family"] == _STATES]
+    ends = min(LENGTHS), max(LENGTHS)
+    titles = (
+        "forward / forward and backward",
+        *(f"ms at {length:,}" for length in ends),
+        "growth of time",
+        f"MB at {ends[1]:,}",
+        "growth of memory",
+    )
+    return table(titles, (_states_line(name, own, grown) for name, grown in growth(own).items()))
+
+
+def _states_line(name: str, measured: Sequence[Row], grown: dict[str, Any]) -> Iterator[str]:
+    ways = [
+        {
+            row.case["length"]: row
+            for row in measured
+            if (row.case["variant"], row.case["direction"]) == (name, direction)
+        }
+        for direction in (FORWARD, BOTH)
+    ]
+    first, last = min(LENGTHS), max(LENGTHS)
+    sizes = [way[last].temporary_bytes for way in ways]
+    yield name
+    yield _both(ways[0][first].ours_ms, ways[1][first].ours_ms, ",.1f")
+    yield _both(ways[0][last].ours_ms, ways[1][last].ours_ms, ",.1f")
+    yield _both(grown[FORWARD]["seconds"], grown[BOTH]["seconds"], ".2f")
+    yield _both(*(None if size is None else size / 1e6 for size in sizes), ",.0f")
+    yield _both(grown[FORWARD]["temporary_bytes"], grown[BOTH]["temporary_bytes"], ".2f")
+
+
+def _both(forward: float | None, both: float | None, form: str) -> str:
+    return f"{number(forward, form)} / {number(both, form)}"
+
+
 TABLES: dict[str, Table] = {
     "training": Table("training_speed.json", training),
     "attention": Table("attention_speed.json", attention),
     "pairs": Table("attention_pairs_speed.json", pairs),
     "start": Table("start_speed.json", start),
+    "states": Table("variants_speed.json", states),
     "caches": Table("cache_bytes.json", caches.lines),
     "tokens": Table("token_speed.json", token_speed.lines),
     "mesh_memory": Table("mesh_memory.json", mesh_memory.lines),
