@@ -65,7 +65,7 @@ class BenchmarkConfig(NamedTuple):
       streams: decoding: texts that a language model samples at once.
       sampled: decoding: tokens of such a text.
       gigabytes: what needs more memory is left out.
-      variants: variants: all, or some.
+      variants: variants: all, or some, beside whose rows those of others in --output stay.
       seconds: variants: a length is left out where, by the one before it, a call might take longer.
       implementation: attention: ours, by name. Default: the library's choice.
       minutes: gpu: what has not begun by then is left out.
@@ -258,11 +258,13 @@ def decoding_peer(name: str) -> decoding.Peer | None:
 
 
 def measure_variants(config: BenchmarkConfig) -> None:
-    """Every variant by itself, as sequences grow."""
+    """Every variant by itself, as sequences grow; rows of others that --output holds stay."""
     settings = variants_settings(config)
     # Compile times are measured, so nothing may come from the cache.
     jax.config.update("jax_enable_compilation_cache", False)
-    results = rows.start("variants")
+    results = rows.resumed("variants", config.output)
+    others = [row for row in results.rows if row.case["variant"] not in settings.names]
+    results = results._replace(rows=tuple(others))
     print(variants_report.header(settings.lengths), flush=True)
     for number, name in enumerate(settings.names, 1):
         own = list(variants.measure(name, settings))

@@ -287,6 +287,18 @@ def test_growth_is_the_slope_over_all_lengths():
 
 
 @pytest.mark.slow
+def test_some_variants_are_measured_anew_beside_others(tmp_path):
+    own = {"family": "scores of a pair", "direction": BOTH, "length": 8}
+    kept = rows.Row("variants", {"variant": "dot", **own}, ours_ms=2.0)
+    old = rows.Row("variants", {"variant": "linear", **own}, ours_ms=1e9)
+    file = tmp_path / "out.json"
+    rows.write(rows.start("variants")._replace(rows=(old, kept)), str(file))
+    results, _ = measured(tmp_path, *"--suite=variants --variants=linear --lengths=8,16".split())
+    assert results.rows[0] == kept and len(results.rows) == 5
+    assert max(row.ours_ms for row in results.rows) < 1e6
+
+
+@pytest.mark.slow
 def test_a_variant_that_needs_too_much_memory_is_left_out_and_says_so(tmp_path):
     options = "--suite=variants --variants=linear --lengths=8,64,128 --gigabytes=0.0004"
     results, shown = measured(tmp_path, *options.split())
