@@ -48,7 +48,8 @@ const Looks = (() => {
     const preview = row => looks ? veil(row, reading) : null;
     return make("button", {type: "button", "data-position": j, "aria-pressed": isChosen,
       class: isHidden ? "hidden-patch" : "",
-      "aria-label": say(isHidden ? "patchHidden" : "patchSaid", {name: label, weight: percent(weight)}),
+      "aria-label": n < 0 ? null
+        : say(isHidden ? "patchHidden" : "patchSaid", {name: label, weight: percent(weight)}),
       title: `${label}: ${percent(weight)}`,
       onpointerenter: () => preview(j), onpointerleave: () => preview(state.row),
       onclick: event => n >= 0 && own.model && (hides || isMore(event)) ? turn(n) : pick(j),
