@@ -18,7 +18,8 @@ experiments.speech moments of a spectrogram: those of the test, or what --file n
 experiments.language the attention within a text, and the tokens that may come next.
 
 With --live the model itself computes in the page: sentences are typed there or patches of a picture
-hidden, heads switched off, weights dragged, and every number of a step is shown.
+hidden, heads switched off, weights dragged, and every number of a step is shown. Recordings are played
+beside their alignments, which were computed before.
 """
 
 from collections.abc import Sequence
@@ -46,7 +47,7 @@ class VisualizeConfig(NamedTuple):
       output: the page to write. Default: explorer.html in --run, or here with --pretrained;
         live.html with --live.
       live: write the page in which the model of --run computes, whatever is typed or hidden; of
-        experiments.translation and experiments.images.
+        experiments.speech, one that plays recordings beside their alignments.
       replay: with --live: also show each checkpoint that the run has kept.
     """
 
@@ -119,7 +120,7 @@ def write_live_page(own: VisualizeConfig, arguments: Sequence[str]) -> None:
     assert page is not None  # or `runs_of` refuses
     if page.live is None:
         raise ValueError(
-            "`--live` needs a run of experiments.translation or experiments.images; got one of "
+            "`--live` needs a run of experiments.translation, images or speech; got one of "
             f"experiments.{runs[0].experiment.name}. Leave --live out."
         )
     for other in runs[1:]:

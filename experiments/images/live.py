@@ -5,6 +5,7 @@ import numpy as np
 from attention_jax.analysis import image_attribution
 from attention_jax.analysis.pages.live import parts, pictures
 from experiments.common.experiment import LivePage, PageFlags, Run
+from experiments.common.pages import one_model
 from experiments.images import page
 from experiments.images.predict import log_probabilities
 
@@ -18,12 +19,7 @@ def write(call: LivePage) -> str:
       ValueError: other runs or checkpoints are asked for, which this page does not show.
     """
     run = call.run
-    for name, given in (("other_run", call.others), ("replay", call.replay)):
-        if given:
-            raise ValueError(
-                f"`--{name}` with --live is of runs of experiments.translation; got one of "
-                "experiments.images. Leave it out."
-            )
+    one_model(call)
     about = page.about(run)  # refuses runs without attention
     reasons = pictures.why_recorded(run.model)
     shown = parts.Shown(run.folder.resolve().name, about, reasons)

@@ -1,5 +1,5 @@
 "use strict";
-// The attention: as lines, as a matrix, and one row as bars.
+// The attention: as lines, as a matrix, and one row as bars; those of them that the page has.
 const Look = (() => {
   const {state, own} = App;
   const HEIGHT = 30;  // of a token among the lines, as in live.css
@@ -161,9 +161,11 @@ const Look = (() => {
     const at = headOf(reading.maps[state.place][state.layer].weights, state.head);
     const both = App.labels(state.place);
     if ($("lines")) lines(at, both);
-    matrix(at, both, movedFrom(reading, at));
-    $("moved-about").hidden = !own.edited;
-    bars(at, both);
+    if ($("matrix")) {
+      matrix(at, both, movedFrom(reading, at));
+      $("moved-about").hidden = !own.edited;
+    }
+    if ($("bars")) bars(at, both);
   }
 
   function start() {
