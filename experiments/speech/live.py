@@ -1,4 +1,4 @@
-"""The live page about a run of experiments.speech: recordings are played beside their alignments."""
+"""The live page about a run of experiments.speech: recordings play beside their alignments."""
 
 from attention_jax.analysis.pages import explorer
 from attention_jax.analysis.pages.live import parts, recordings
