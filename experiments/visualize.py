@@ -18,8 +18,8 @@ experiments.speech moments of a spectrogram: those of the test, or what --file n
 experiments.language the attention within a text, and the tokens that may come next.
 
 With --live the model itself computes in the page: sentences are typed there or patches of a picture
-hidden, heads switched off, weights dragged, and every number of a step is shown. Of speech, the page
-plays recordings beside their alignments, which were computed before.
+hidden, heads switched off, weights dragged, and every number of a step is shown. Recordings are
+played beside their alignments, which were computed before.
 """
 
 from collections.abc import Sequence
