@@ -4,8 +4,9 @@ const colors = () => ({link: getComputedStyle(document.documentElement).getPrope
 
 const Alignment = (() => {
   const {state, own} = App;
-  const TALL = 26, FLAT = 3;  // pixels of a row with a token beside it, as in recordings.css, and without
-  let spectrogram = null, shownOf = null, isPlaying = false, drawnRow = -1;
+  const TALL = 26;  // pixels of a row with a token beside it, as in recordings.css
+  const LEAST = 3, HIGH = 240;  // pixels of a row without, and of the whole map of few rows
+  let spectrogram = null, shownOf = "", isPlaying = false, drawnRow = -1;
 
   const weights = reading => headOf(reading.maps[state.place][state.layer].weights, state.head);
   const counts = reading => App.labels(state.place, reading).map(labels => labels.length);
@@ -19,9 +20,9 @@ const Alignment = (() => {
   }
 
   function frame(count) {
-    const one = Recordings.recording();
-    if (one === shownOf) return;
-    shownOf = one;
+    const one = Recordings.recording(), name = `${state.recording} ${language}`;
+    if (name === shownOf) return;
+    shownOf = name;
     spectrogram = new Picture({png: one.png, boxes: strips(one, count), about: say("spectrogram"),
       caption: ""});
     $("spectrogram").replaceChildren(spectrogram.node);
@@ -30,7 +31,8 @@ const Alignment = (() => {
   /** The whole map, a row of pixels a query; the largest weight of the head has the full color. */
   function map(reading) {
     const at = weights(reading), [t, s] = counts(reading), canvas = $("alignment");
-    const height = state.place === "cross" ? TALL : FLAT, width = canvas.clientWidth || 300;
+    const width = canvas.clientWidth || 300, height = state.place === "cross" ? TALL
+      : Math.min(Math.max(LEAST, Math.round(HIGH / t)), TALL);
     const scale = devicePixelRatio || 1, style = getComputedStyle(document.documentElement);
     canvas.style.height = `${t * height}px`;
     [canvas.width, canvas.height] = [width * scale, t * height * scale].map(Math.round);
@@ -65,10 +67,6 @@ const Alignment = (() => {
     roving(buttons, state.row, {down: 1});
     $("tokens-heard").hidden = !isCross;
     $("score").style.gridTemplateColumns = isCross ? "" : "1fr";
-    if (isCross) keepingItems(buttons);
-  }
-
-  function keepingItems(buttons) {
     keeping($("tokens-heard"), "data-row", buttons.map(button => make("li", {}, button)));
   }
 
