@@ -20,6 +20,7 @@ from attention_jax.nn.recurrence import Recurrence
 from attention_jax.nn.recurrent import RNNConfig
 from attention_jax.nn.transformer import TransformerConfig
 from tests.support import node
+from tests.support.asked import asked
 from tests.support.drawn_models import drawn
 
 TOKENIZER = Tokenizer.learn(["a b c d e f g h i j k l m"], kind="word")
@@ -123,21 +124,12 @@ return data.map(({own, sources, length}) => {
 @pytest.fixture(scope="module")
 def found(tmp_path_factory, request):
     """What node makes of the models that the selected tests ask for, at once."""
-    asked = {item.callspec.params["name"] for item in request.session.items if _asks(item)}
-    names = [name for name in MODELS if name in asked]
+    names = [name for name in MODELS if name in asked(request, "name")]
     data = [
         {"own": live.describe(made(MODELS[name]), TOKENIZER), "sources": SOURCES, "length": LENGTH}
         for name in names
     ]
     return dict(zip(names, node.run(tmp_path_factory.mktemp("node"), CODE, data), strict=True))
-
-
-def _asks(item):
-    return item.path.name == "test_models.py" and "name" in getattr(item, "callspec", _NONE).params
-
-
-class _NONE:
-    params = {}
 
 
 @node.needs_node

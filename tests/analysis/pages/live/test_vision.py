@@ -16,6 +16,7 @@ from attention_jax.nn.patches import ImageConfig
 from attention_jax.nn.recurrence import Recurrence
 from attention_jax.nn.transformer import TransformerConfig
 from tests.support import node
+from tests.support.asked import asked
 from tests.support.drawn_models import drawn
 
 CLASSES = 5
@@ -72,7 +73,9 @@ HIDDEN = 3
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
+def found(tmp_path_factory, request):
+    """What node makes of the models that the selected tests ask for, at once."""
+    names = [name for name in MODELS if name in {"token", *asked(request, "name")}]
     classes = [str(n) for n in range(CLASSES)]
     data = [
         {
@@ -80,10 +83,10 @@ def found(tmp_path_factory):
             "images": [x.ravel().tolist() for x in images_of(MODELS[name][0])],
             "hidden": HIDDEN,
         }
-        for name in MODELS
+        for name in names
     ]
-    code = node.run(tmp_path_factory.mktemp("node"), CODE, data, scripts=pictures.MODEL)
-    return dict(zip(MODELS, code, strict=True))
+    made_there = node.run(tmp_path_factory.mktemp("node"), CODE, data, scripts=pictures.MODEL)
+    return dict(zip(names, made_there, strict=True))
 
 
 @node.needs_node
