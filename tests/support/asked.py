@@ -1,4 +1,4 @@
-"""Which parameters the selected tests of a file have, so that a fixture makes no more than these."""
+"""Which parameters the selected tests of a file have, for fixtures that make no more than these."""
 
 
 def asked(request, parameter):
