@@ -7,6 +7,7 @@
 `describe.py` makes the data, the scripts are the page. They are plain scripts, which stand in the
 page one after another; node runs them likewise, so that tests compare them with the models in JAX.
 Of a model that the scripts have no form of, the page shows recorded maps, and says why.
+`pictures.py` makes the page of a model of pictures, `recordings.py` one that plays recordings.
 """
 
 from collections.abc import Mapping, Sequence

@@ -3,7 +3,7 @@
 const isMore = event => event.shiftKey;
 const colors = () => ({link: getComputedStyle(document.documentElement).getPropertyValue("--link")});
 
-const Looks = (() => {
+const PatchPanel = (() => {
   const {state, edits, own} = App;
   let veiled = null, shownOf = "", hides = false;
 

@@ -19,6 +19,6 @@
   }
 
   Pictures.start();
-  Looks.start();
+  PatchPanel.start();
   Page.start({live, recorded});
 })();
