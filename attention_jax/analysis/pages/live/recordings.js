@@ -28,7 +28,7 @@ const Recordings = (() => {
     $("recording").replaceChildren(...own.data.recordings.map(({name}, n) =>
       make("option", {value: n}, name)));
     $("recording").value = state.recording;
-    $("heard").textContent = reading.text;
+    $("heard").textContent = reading.text || "–";
     $("truth-line").hidden = !recording().truth;
     $("truth").textContent = recording().truth;
   }
