@@ -42,7 +42,7 @@ _NAMELESS = variants.label(variants.get("dot"))  # of a Variant that is given as
 
 
 def reasons_of_layers(config: TransformerConfig) -> Iterator[Reason]:
-    """What layers have that the page cannot compute, beside their attention."""
+    """Reasons in layers, beside their attention, for which the page cannot compute them."""
     if config.recurrence is not None and config.recurrence.cell != "ssru":
         yield "recurrence", config.recurrence.cell
     for name in ("value_residual", "kv_sharing"):

@@ -34,7 +34,7 @@ PANELS = (
 
 
 class Recorded(NamedTuple):
-    """What a model made of a picture, computed before.
+    """Probabilities and maps of a model for a picture, computed before.
 
     Attributes:
       probabilities: of the classes.
