@@ -234,7 +234,8 @@ function brief(found) {
 
 /** Rows [h 1 s] of one position after another as one [h t s]; keys and values are those of all. */
 function stackedRows(rows) {
-  return Object.fromEntries(Object.keys(rows[0]).map(name => {
+  // Rows before may hold more, where they were stepped through.
+  return Object.fromEntries(Object.keys(rows.at(-1)).map(name => {
     if (name === "k" || name === "v") return [name, rows[0][name]];
     const [h, , s] = rows[0][name].shape, t = rows.length, data = new Float32Array(h * t * s);
     rows.forEach((row, i) => {
