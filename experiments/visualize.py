@@ -8,6 +8,7 @@ python -m experiments.visualize --run=runs/tones-rnn-additive --file=recording.w
 python -m experiments.visualize --run=runs/tiny_shakespeare-transformer-scaled_dot --text="ROMEO:"
 python -m experiments.visualize --pretrained=opus-mt-en-de --text="The queen sleeps."
 python -m experiments.visualize --live --run=runs/spanish-transformer-scaled_dot
+python -m experiments.visualize --live --run=runs/digits-transformer-scaled_dot --examples=12
 python -m experiments.visualize --pretrained=vit-tiny --file=picture.png
 
 It opens by a double click: every layer and head, the weights of each token, and the alternatives
@@ -16,8 +17,9 @@ experiments.images it shows patches of images and the most probable classes, of 
 experiments.speech moments of a spectrogram: those of the test, or what --file names; of one of
 experiments.language the attention within a text, and the tokens that may come next.
 
-With --live the model itself computes in the page: sentences are typed there, heads switched off,
-weights dragged, and every number of a step is shown.
+With --live the model itself computes in the page: sentences are typed there or patches of a picture
+hidden, heads switched off, weights dragged, and every number of a step is shown. Recordings are
+played beside their alignments, which were computed before.
 """
 
 from collections.abc import Sequence
@@ -44,8 +46,8 @@ class VisualizeConfig(NamedTuple):
       other_run: folder of a second run, to stand beside the first; with --live, may be repeated.
       output: the page to write. Default: explorer.html in --run, or here with --pretrained;
         live.html with --live.
-      live: write the page in which the model of --run computes, whatever is typed; of
-        experiments.translation.
+      live: write the page in which the model of --run computes, whatever is typed or hidden; of
+        experiments.speech, one that plays recordings beside their alignments.
       replay: with --live: also show each checkpoint that the run has kept.
     """
 
@@ -110,7 +112,7 @@ def write_live_page(own: VisualizeConfig, arguments: Sequence[str]) -> None:
     """
     if own.pretrained is not None:
         raise ValueError(
-            "`--live` needs a run of experiments.translation; got --pretrained="
+            "`--live` needs a run that was trained here; got --pretrained="
             f"{own.pretrained}. Leave --live out."
         )
     runs = runs_of(own, arguments)
@@ -118,7 +120,7 @@ def write_live_page(own: VisualizeConfig, arguments: Sequence[str]) -> None:
     assert page is not None  # or `runs_of` refuses
     if page.live is None:
         raise ValueError(
-            "`--live` needs a run of experiments.translation; got one of "
+            "`--live` needs a run of experiments.translation, images or speech; got one of "
             f"experiments.{runs[0].experiment.name}. Leave --live out."
         )
     for other in runs[1:]:

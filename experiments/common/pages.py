@@ -5,7 +5,7 @@ from typing import Any
 
 from attention_jax import variants
 from attention_jax.decoding.translate import DecodingConfig
-from experiments.common.experiment import PageFlags
+from experiments.common.experiment import LivePage, PageFlags
 from experiments.common.vocabularies import VOCABULARY
 
 ALTERNATIVES = 5  # translations or transcripts, where --alternatives does not say
@@ -39,3 +39,17 @@ def check_vocabularies(first: Path, other: Path) -> None:
 def described(model: str, attention: str) -> str:
     """A model and its attention, in a few words."""
     return f"{model}, attention {variants.slug(attention)}"
+
+
+def one_model(call: LivePage) -> None:
+    """Refuses what only the live page of a translator shows beside its model.
+
+    Raises:
+      ValueError: other runs or checkpoints are asked for.
+    """
+    for name, given in (("other_run", call.others), ("replay", call.replay)):
+        if given:
+            raise ValueError(
+                f"`--{name}` with --live is of runs of experiments.translation; got one of "
+                f"experiments.{call.run.experiment.name}. Leave it out."
+            )

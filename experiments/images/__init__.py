@@ -3,7 +3,7 @@
 from attention_jax.training import objectives
 from experiments.common import guesses, pairings, scoring
 from experiments.common.experiment import RNNS, Experiment
-from experiments.images import adopt, config, evaluate, page, predict
+from experiments.images import adopt, config, evaluate, live, page, predict
 
 EXPERIMENT = Experiment(
     name="images",
@@ -35,6 +35,6 @@ EXPERIMENT = Experiment(
     has_positions=False,
     models={"transformer": {"model": "transformer"}, **RNNS, "cnn": {"model": "cnn"}},
     predict=predict.predict,
-    page=page.PAGE,
+    page=page.PAGE._replace(live=live.write),
     adopt=adopt.adopt,
 )

@@ -7,6 +7,7 @@ import numpy as np
 from attention_jax.analysis import image_attribution
 from attention_jax.analysis.pages import explorer
 from attention_jax.analysis.plots import image_overlays
+from attention_jax.data.images.datasets import ImageData
 from experiments.common.experiment import Items, Page, PageFlags, Run
 from experiments.common.load_run import refuse
 from experiments.common.pages import described
@@ -67,12 +68,17 @@ def items(run: Run, given: PageFlags) -> Items:
             f"`--file` must name a picture, or a folder of such, for {run.folder} comes without "
             "any; got none."
         )
-    data = load_alike(run.config, run.known, run.folder)
-    chosen = some_of_each(data.test.labels, given.examples)
+    data, chosen = of_test(run, given)
     return [
         (f"Test picture {i + 1}, of class {data.classes[data.test.labels[i]]}", data.test.images[i])
         for i in chosen
     ]
+
+
+def of_test(run: Run, given: PageFlags) -> tuple[ImageData, np.ndarray]:
+    """The run's data, and positions of some images of its test."""
+    data = load_alike(run.config, run.known, run.folder)
+    return data, some_of_each(data.test.labels, given.examples)
 
 
 def read(run: Run, items: Items, given: PageFlags) -> list[explorer.Reading]:

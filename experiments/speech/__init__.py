@@ -2,7 +2,7 @@
 
 from experiments.common import pairings, vocabularies
 from experiments.common.experiment import Experiment
-from experiments.speech import adopt, config, data, evaluate, page, predict
+from experiments.speech import adopt, config, data, evaluate, live, page, predict
 
 EXPERIMENT = Experiment(
     name="speech",
@@ -25,6 +25,6 @@ EXPERIMENT = Experiment(
     why_not=pairings.decode,
     seed_is_of_data=True,
     predict=predict.predict,
-    page=page.PAGE,
+    page=page.PAGE._replace(live=live.write),
     adopt=adopt.adopt,
 )

@@ -121,7 +121,7 @@ def test_a_model_that_the_page_cannot_compute_has_recorded_maps(tmp_path):
     [
         (["--replay", "--run=x"], "`--replay` goes with --live"),
         (["--run=x", "--other_run=y", "--other_run=z"], "may be repeated with --live alone; got 2"),
-        (["--live", "--pretrained=x"], "`--live` needs a run of experiments.translation"),
+        (["--live", "--pretrained=x"], "`--live` needs a run that was trained here"),
         ([], "`--run` or `--pretrained` must name"),
         (["--run=nowhere", "--text=a"], "nowhere holds no run.flags"),
     ],

@@ -2,17 +2,21 @@
 // reading.picture: {png: base64, boxes: [s][left, top, width, height] as shares of it, about}
 
 // What is not looked at is covered by so much of a gray that both black and white stand out from.
-const VEIL = .82, GRAY = "128 128 128";
+const VEIL = .82, GRAY = "128 128 128", CLEAR = "Clear: looked at most; veiled: not looked at.";
 
 class Picture {
-  /** `on.enter(index)`, `on.leave()` and `on.pick(index, more)` hear of the pointer. */
-  constructor({png, boxes, about}, on) {
+  /** `on.enter(index)`, `on.leave()` and `on.pick(index, more)` hear of the pointer, where given. */
+  constructor({png, boxes, about, caption = `${about} ${CLEAR}`}, on = null) {
     this.boxes = boxes;
     this.image = make("img", {alt: about, src: `data:image/png;base64,${png}`});
     this.canvas = make("canvas", {"aria-hidden": "true"});
     this.node = make("figure", {}, make("div", {class: "picture"}, this.image, this.canvas),
-      make("figcaption", {class: "hint"}, `${about} Clear: looked at most; veiled: not looked at.`));
+      make("figcaption", {class: "hint"}, caption));
     this.image.addEventListener("load", () => this.draw(this.drawn));
+    if (on) this.listen(on);
+  }
+
+  listen(on) {
     this.canvas.addEventListener("pointermove", event => {
       const index = this.at(event);
       if (index === null) on.leave(); else on.enter(index);

@@ -7,27 +7,18 @@
 `describe.py` makes the data, the scripts are the page. They are plain scripts, which stand in the
 page one after another; node runs them likewise, so that tests compare them with the models in JAX.
 Of a model that the scripts have no form of, the page shows recorded maps, and says why.
+`pictures.py` makes the page of a model of pictures, `recordings.py` one that plays recordings.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
-from attention_jax.analysis import pages
 from attention_jax.analysis.attention_maps import Map
-from attention_jax.analysis.pages.live import lab
-from attention_jax.analysis.pages.live.describe import (
-    LIVE,
-    Json,
-    Reason,
-    describe,
-    packed,
-    parameters,
-    rounded,
-    why_recorded,
-)
+from attention_jax.analysis.pages.live import lab, parts
+from attention_jax.analysis.pages.live.describe import describe, why_recorded
+from attention_jax.analysis.pages.live.forms import LIVE, Json
+from attention_jax.analysis.pages.live.parts import Shown
+from attention_jax.analysis.pages.live.weights import packed, parameters, rounded
 
 __all__ = [
     "LIVE",
@@ -46,41 +37,14 @@ __all__ = [
     "why_recorded",
 ]
 
-_FOLDER = Path(__file__).parent
-_DIGITS = 4  # of a recorded weight
-# What computes, in the order in which scripts stand in the page: jax-js, then the model.
-MODEL = tuple(
-    _FOLDER / f"{name}.js"
-    for name in ("engine", "scores", "transformer", "recurrent", "model", "search", "tokenizer")
+# What computes, in the order in which scripts stand in the page after jax-js.
+MODEL = (*parts.ENGINE, *parts.scripts("recurrent", "model", "search", "tokenizer"))
+PANELS = (
+    *parts.WORDS,
+    *parts.scripts("parts", "app", "sentences"),
+    *parts.PANELS,
+    *parts.scripts("exchange", "replay", "growth", "page", "start"),
 )
-PANELS = tuple(
-    _FOLDER / f"{name}.js"
-    for name in (
-        "words",
-        "parts",
-        "app",
-        "look",
-        "steps",
-        "edit",
-        "replay",
-        "growth",
-        "start",
-    )
-)
-
-
-class Shown(NamedTuple):
-    """The run of a page.
-
-    Attributes:
-      name: of the run.
-      about: its model in a few words.
-      reasons: for which the page cannot compute it, as `why_recorded` gives them.
-    """
-
-    name: str
-    about: str
-    reasons: Sequence[Reason] = ()
 
 
 class Recorded(NamedTuple):
@@ -168,25 +132,15 @@ def page(
     }
     # The lab computes by the page's own engine, which stands there once.
     files = dict.fromkeys((lab.ENGINE, *MODEL, *lab.SCRIPTS, *PANELS))
-    scripts = [file.relative_to(_FOLDER).as_posix() for file in files]
-    return pages.render(_FOLDER / "live.html", title="Attention, live", data=data, scripts=scripts)
+    return parts.render("live.html", data, files, title="Attention, live", styles=["lab.css"])
 
 
 def _reading(own: Recorded) -> dict[str, Json]:
     """A translation as the page's panels take one that they computed."""
-    maps = {
-        place: [{"weights": _numbers(weights)} for weights in found.weights]
-        for place, found in own.maps.items()
-    }
     reading = {
         "text": own.translation,
         "source": list(own.source),
         "target": list(own.target),
-        "maps": {place: maps.get(place, []) for place in ("encoder", "decoder", "cross")},
+        "maps": parts.recorded_maps(own.maps),
     }
     return {"text": own.text, "reading": reading}
-
-
-def _numbers(weights: np.ndarray) -> dict[str, Json]:
-    finite = np.nan_to_num(weights.astype(np.float64)).round(_DIGITS)
-    return {"shape": list(weights.shape), "data": finite.ravel().tolist()}

@@ -9,7 +9,7 @@ const Growth = (() => {
 
   function readings(text) {
     return models.map(({model}) => {
-      const reading = App.read(text, null, {model, tokenizer: own.tokenizer});
+      const reading = Sentences.read(text, null, {model, tokenizer: own.tokenizer});
       reading.memory.free();
       return reading;
     });

@@ -1,37 +1,8 @@
 "use strict";
-// Type a sentence, and look at the attention: as lines, as a matrix, and one row as bars.
+// The attention: as lines, as a matrix, and one row as bars; those of them that the page has.
 const Look = (() => {
   const {state, own} = App;
   const HEIGHT = 30;  // of a token among the lines, as in live.css
-
-  // ---- The sentence and its translation ----------------------------------------------------------
-
-  function sentence(reading) {
-    $("translation").replaceChildren(...(reading ? [reading.text] : [say("empty")]));
-    if (!own.model || !reading) {
-      $("timing").textContent = "";
-      $("unknown").textContent = "";
-      return;
-    }
-    const {base} = own, isCut = base.ids.at(-1) !== EOS;
-    $("translation").textContent = base.text;
-    $("timing").textContent = say("timing", {ms: Math.round(base.ms), tokens: base.ids.length})
-      + (isCut ? ` ${say("cut")}` : "");
-    const never = own.tokenizer.pieces(state.text.trim()).filter(({id}) => id === UNKNOWN)
-      .map(({text}) => `“${plainToken(text)}”`);
-    const said = never.length ? [say("unknown", {words: never.join(", ")})] : [];
-    if (base.isLong) said.push(say("long", {most: own.model.most - 1}));
-    $("unknown").textContent = said.join(" ");
-    if ($("alternatives").open) alternatives();
-    else $("beams").replaceChildren();
-  }
-
-  function alternatives() {
-    if (!own.base) return;
-    const found = Search.beam(own.model, own.base.memory, {count: 4});
-    $("beams").replaceChildren(...found.map(({ids, score}) => make("tr", {},
-      make("td", {}, own.tokenizer.decode(ids)), make("td", {class: "number"}, fixed(score)))));
-  }
 
   // ---- Which head --------------------------------------------------------------------------------
 
@@ -42,7 +13,7 @@ const Look = (() => {
   }
 
   function choices(reading) {
-    const places = App.PLACES.filter(place => reading?.maps[place]?.length);
+    const places = App.kind.places.filter(place => reading?.maps[place]?.length);
     $("place").replaceChildren(...places.map(place =>
       make("option", {value: place}, say(place))));
     $("place").value = state.place;
@@ -72,7 +43,7 @@ const Look = (() => {
     const buttons = rows.map((label, i) => make("button", {type: "button",
       "aria-pressed": i === state.row, "aria-label": say("row", {number: i + 1, token: plainToken(label)}),
       onclick: () => App.look({row: i})}, plainToken(label)));
-    roving(buttons, state.row, {vertical: true});
+    roving(buttons, state.row, {down: 1});
     const hasFocus = $("lines").querySelector(".queries")?.contains(document.activeElement);
     const keys = columns.map((label, j) => make("li", {},
       make("span", {}, plainToken(label)), make("small", {}, percent(at(state.row, j)))));
@@ -85,6 +56,7 @@ const Look = (() => {
   // ---- Matrix ------------------------------------------------------------------------------------
 
   const MOVED = .05;  // of a weight, from which on a change marks it
+  const MOST_CELLS = 64 ** 2;  // that can be drawn at each change
 
   /** Tells which cells a change has moved, where the rows and columns are still the same. */
   function movedFrom(reading, at) {
@@ -96,6 +68,10 @@ const Look = (() => {
   }
 
   function matrix(at, [rows, columns], hasMoved) {
+    if (rows.length * columns.length > MOST_CELLS) {
+      $("matrix").replaceChildren(say("tooLarge"));
+      return;
+    }
     const head = make("tr", {}, make("td"), columns.map(label =>
       make("th", {scope: "col"}, make("span", {}, plainToken(label)))));
     const cells = [];
@@ -134,8 +110,7 @@ const Look = (() => {
   // ---- One row as bars, which can be dragged ------------------------------------------------------
 
   function bar(weight, query, key, j) {
-    const isHeld = App.edits.pins.some(x => x.place === state.place && x.layer === state.layer
-      && x.head === state.head && x.row === state.row && x.column === j);
+    const isHeld = App.edits.pins.some(x => App.isOfRow(x) && x.column === j);
     const fill = make("i", {style: `width: ${100 * Math.min(Math.max(weight, 0), 1)}%`});
     const canDrag = own.model !== null;
     const slider = make("div", {class: isHeld ? "bar held" : "bar", "data-column": j,
@@ -181,31 +156,23 @@ const Look = (() => {
   }
 
   function render(reading) {
-    sentence(reading);
     $("look").hidden = !reading;
     if (!reading || !choices(reading)) return;
     const at = headOf(reading.maps[state.place][state.layer].weights, state.head);
     const both = App.labels(state.place);
-    lines(at, both);
-    matrix(at, both, movedFrom(reading, at));
-    $("moved-about").hidden = !own.edited;
-    bars(at, both);
+    if ($("lines")) lines(at, both);
+    if ($("matrix")) {
+      matrix(at, both, movedFrom(reading, at));
+      $("moved-about").hidden = !own.edited;
+    }
+    if ($("bars")) bars(at, both);
   }
 
   function start() {
     App.panels.push(render);
-    $("text").addEventListener("input", event => {
-      Object.assign(state, {text: event.target.value, row: 0});
-      App.edits.tokens = {};
-      App.edits.pins = [];
-      App.schedule();
-    });
     $("place").addEventListener("change", event => App.look({place: event.target.value}));
     $("layer").addEventListener("change", event => App.look({layer: Number(event.target.value)}));
     $("head").addEventListener("change", event => App.look({head: Number(event.target.value)}));
-    $("alternatives").addEventListener("toggle", () => {
-      if ($("alternatives").open) alternatives();
-    });
   }
 
   return {start};

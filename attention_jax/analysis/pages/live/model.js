@@ -1,30 +1,15 @@
 "use strict";
-// A trained model from its description (`describe.py`): parameters, and what reads and writes one
-// sentence. Lengths are padded, so that few programs are compiled.
+// A trained translator from its description (`describe.py`): what reads and writes one sentence.
+// Lengths are padded, so that few programs are compiled.
 const PAD = 0, BOS = 1, EOS = 2, UNKNOWN = 3;
 
 const MOST_TOKENS = 64;  // of a sentence: more take too long to wait for while typing
 
-/** Float16 numbers, as base64 of little-endian bytes. */
-function halves(text) {
-  const bytes = Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
-  const codes = new Uint16Array(bytes.buffer), out = new Float32Array(codes.length);
-  for (let n = 0; n < codes.length; n++) {
-    const code = codes[n], sign = code & 0x8000 ? -1 : 1;
-    const exponent = code >> 10 & 31, fraction = code & 1023;
-    out[n] = sign * (exponent === 0 ? fraction * 2 ** -24
-      : exponent === 31 ? (fraction ? NaN : Infinity)
-        : (1 + fraction / 1024) * 2 ** (exponent - 15));
-  }
-  return out;
-}
-
 const padded = length => [16, 32, 64, 128, 256].find(size => length <= size) ?? length;
 
-class Model {
+class Model extends Network {
   constructor(description) {
-    this.own = description;
-    this.take(description.weights);
+    super(description);
     this.reads = Engine.compile((p, x, given) => Transformer.encode(
       this.under(p, this.own.encoder.layers), this.under(p, this.own.encoder.norm),
       this.entered(p, x, this.own.encoder), this.own.encoder.own, this.withFrames(given)));
@@ -38,23 +23,14 @@ class Model {
       brief: Engine.compile((...given) => brief(this[writes](...given))),
       whole: Engine.compile((...given) => this[writes](...given)),
     };
-    this.neutral = new Map();
   }
 
-  /** Takes the numbers of all parameters, in the order of the description. */
   take(weights) {
-    const all = halves(weights), {shapes, embedding, encoder, decoder} = this.own;
-    this.tree = {};
-    let at = 0;
-    for (const [path, shape] of shapes) {
-      const size = shape.reduce((a, b) => a * b, 1);
-      const values = all.subarray(at, at + size);
-      at += size;
-      if (path === embedding.table) this.table = values;
-      if (path === encoder.learned) this.sourcePlaces = values;
-      if (path === decoder.learned) this.targetPlaces = values;
-      this.put(path, Engine.array(values, shape));
-    }
+    super.take(weights);
+    const {embedding, encoder, decoder} = this.own;
+    this.table = this.values.get(embedding.table);
+    this.sourcePlaces = this.values.get(encoder.learned);
+    this.targetPlaces = this.values.get(decoder.learned);
   }
 
   /** How many positions there are vectors of, where they are learned. */
@@ -66,29 +42,6 @@ class Model {
   /** How many tokens a sentence may have that is read, EOS included. */
   get most() {
     return Math.min(MOST_TOKENS, this.places);
-  }
-
-  /** The same model with other numbers: what is compiled is shared. */
-  with(weights) {
-    const other = Object.create(this);
-    other.take(weights);
-    return other;
-  }
-
-  put(path, array) {
-    const names = path.split("/"), last = names.pop();
-    let node = this.tree;
-    for (const name of names) node = node[name] ??= {};
-    node[last] = array;
-  }
-
-  under(p, path) {
-    return path ? path.split("/").reduce((node, name) => node?.[name], p) : undefined;
-  }
-
-  free() {
-    Engine.free(this.tree);
-    for (const own of this.neutral.values()) Engine.free(own);
   }
 
   // ---- Vectors of tokens -------------------------------------------------------------------------
@@ -111,43 +64,6 @@ class Model {
   entered(p, x, side) {
     return side.embedding_norm
       ? Transformer.norm(this.under(p, side.embedding_norm), x, side.own) : x;
-  }
-
-  // ---- Edits -------------------------------------------------------------------------------------
-
-  /** Edits of all layers of a place as arrays; `given` is null, or {off, sharpness, pins}. */
-  editsOf(place, layers, heads, t, s, given) {
-    const own = given && {
-      sharpness: given.sharpness ?? 1,
-      off: (given.off ?? []).filter(x => x.place === place),
-      pins: (given.pins ?? []).filter(x => x.place === place),
-    };
-    const isPlain = !own || (own.sharpness === 1 && !own.off.length && !own.pins.length);
-    const name = [place, layers, heads, t, s].join();
-    if (isPlain && this.neutral.has(name)) return {edits: this.neutral.get(name), isKept: true};
-    const edits = Array.from({length: layers}, (_, layer) => {
-      const gate = new Float32Array(heads).fill(1);
-      const is = new Float32Array(heads * t * s), value = new Float32Array(heads * t * s);
-      if (!isPlain) {
-        for (const x of own.off) if (x.layer === layer) gate[x.head] = 0;
-        for (const x of own.pins) {
-          if (x.layer !== layer || x.row >= t || x.column >= s) continue;
-          const at = (x.head * t + x.row) * s + x.column;
-          [is[at], value[at]] = [1, x.weight];
-        }
-      }
-      return {gate: Engine.array(gate), sharpness: Engine.array([isPlain ? 1 : own.sharpness], []),
-        is: Engine.array(is, [heads, t, s]), value: Engine.array(value, [heads, t, s])};
-    });
-    if (isPlain) this.neutral.set(name, edits);
-    return {edits, isKept: isPlain};
-  }
-
-  /** Frames as functions that are traced have them: numbers above 0 are true. */
-  withFrames(given) {
-    const framed = frame => frame && {
-      visible: Engine.ops.greater(frame.visible, 0), apart: frame.apart};
-    return {...given, frame: framed(given.frame), crossFrame: framed(given.crossFrame)};
   }
 
   // ---- Reading -----------------------------------------------------------------------------------
@@ -316,15 +232,10 @@ function brief(found) {
   return {...found, decoder: own(found.decoder), cross: own(found.cross)};
 }
 
-/** Arrays [h t s] or [h t d] as numbers with their shapes; they are let go. */
-const numbersOf = found => Object.fromEntries(Object.entries(found).map(([name, x]) => {
-  const shape = [...x.shape];
-  return [name, {shape, data: Engine.numbers(x)}];
-}));
-
 /** Rows [h 1 s] of one position after another as one [h t s]; keys and values are those of all. */
 function stackedRows(rows) {
-  return Object.fromEntries(Object.keys(rows[0]).map(name => {
+  // Rows before may hold more, where they were stepped through.
+  return Object.fromEntries(Object.keys(rows.at(-1)).map(name => {
     if (name === "k" || name === "v") return [name, rows[0][name]];
     const [h, , s] = rows[0][name].shape, t = rows.length, data = new Float32Array(h * t * s);
     rows.forEach((row, i) => {
@@ -334,21 +245,4 @@ function stackedRows(rows) {
     });
     return [name, {shape: [h, t, s], data}];
   }));
-}
-
-/** Which of t x s pairs may be seen, and how far apart they are, as numbers. */
-function frameOf(t, s, sees) {
-  const numbers = f => Engine.array(Float32Array.from({length: t * s}, (_, n) =>
-    f(Math.floor(n / s), n % s)), [t, s]);
-  return {visible: numbers((i, j) => sees(i, j) ? 1 : 0), apart: numbers((i, j) => Math.abs(i - j))};
-}
-
-function addSinusoids(out, i, width, {rates, layout, offset}) {
-  const pairs = rates.length;
-  rates.forEach((rate, c) => {
-    const angle = (i + offset) * rate;
-    const [sin, cos] = layout === "pairs" ? [2 * c, 2 * c + 1] : [c, pairs + c];
-    out[i * width + sin] += Math.sin(angle);
-    out[i * width + cos] += Math.cos(angle);
-  });
 }

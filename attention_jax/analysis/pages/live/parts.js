@@ -41,12 +41,22 @@ function strip(numbers, most = Math.max(...numbers.map(Math.abs))) {
 /** Rows of one head: at(i, j) of numbers {shape [h t s], data}. */
 const headOf = ({shape: [, t, s], data}, head) => (i, j) => data[(head * t + i) * s + j];
 
-/** Moves among elements by arrow keys; one of them can be reached by Tab. */
-function roving(nodes, chosen, {vertical = false} = {}) {
+/** Replaces children, and the focus stays with what has the same mark. */
+function keeping(node, mark, children) {
+  const held = node.contains(document.activeElement) ? document.activeElement.getAttribute(mark) : null;
+  node.replaceChildren(...children);
+  if (held !== null) node.querySelector(`[${mark}="${held}"]`)?.focus();
+}
+
+/**
+ * Moves among elements by arrow keys; one of them can be reached by Tab. `down` is how many elements
+ * further the one below is; 0 where the arrows up and down mean nothing.
+ */
+function roving(nodes, chosen, {down = 0} = {}) {
   nodes.forEach((node, n) => {
     node.tabIndex = n === chosen ? 0 : -1;
     node.addEventListener("keydown", event => {
-      const by = {ArrowRight: 1, ArrowLeft: -1, ...(vertical ? {ArrowDown: 1, ArrowUp: -1} : {})};
+      const by = {ArrowRight: 1, ArrowLeft: -1, ...(down ? {ArrowDown: down, ArrowUp: -down} : {})};
       const to = event.key === "Home" ? 0 : event.key === "End" ? nodes.length - 1
         : event.key in by ? n + by[event.key] : null;
       if (to === null || !nodes[to]) return;

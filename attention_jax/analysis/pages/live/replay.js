@@ -40,7 +40,7 @@ const Replay = (() => {
   function render() {
     if (!own.base) return;
     const {step} = own.data.checkpoints[chosen];
-    const reading = App.read(state.text, null, {model: modelAt(chosen), tokenizer: own.tokenizer});
+    const reading = Sentences.read(state.text, null, {model: modelAt(chosen), tokenizer: own.tokenizer});
     $("replay-at").textContent = say("replayAt", {step});
     $("checkpoint").setAttribute("aria-valuetext", say("replayAt", {step}));
     $("replay-text").replaceChildren(...reading.target.map((label, i) => make("span",

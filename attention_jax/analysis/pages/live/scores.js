@@ -116,16 +116,27 @@ const Scores = (() => {
   const lowered = (logits, learned, options, apart) => o.subtract(logits,
     o.multiply(perHead(Engine.array(slopes(logits.shape[0])), logits.shape[0]), apart));
 
-  /** Angles [t c] of positions from 0, by the rate of each pair of channels. */
-  function angles(length, rates) {
+  /** Angles [t c] of positions, by the rate of each pair of channels. */
+  function angles(length, rates, place) {
     return Engine.array(Float32Array.from({length: length * rates.length}, (_, n) =>
-      Math.floor(n / rates.length) * rates[n % rates.length]), [length, rates.length]);
+      place(Math.floor(n / rates.length)) * rates[n % rates.length]), [length, rates.length]);
   }
 
-  /** Turns pairs of channels of x [h t d] by their positions; `size` multiplies what is turned. */
-  function turned(x, {rates, layout, size = 1}) {
+  /**
+   * Turns pairs of channels of x [h t d] by their positions; `size` multiplies what is turned. On a
+   * `grid` {columns, first} half of the channels turn by the row, the others by the column.
+   */
+  function turned(x, turn) {
+    if (!turn.grid) return turnedBy(x, turn, i => i);
+    const {columns, first} = turn.grid, [down, across] = o.split(x, 2, 2);
+    const place = i => Math.max(i - first, 0);
+    return o.concatenate([turnedBy(down, turn, i => Math.floor(place(i) / columns)),
+      turnedBy(across, turn, i => place(i) % columns)], 2);
+  }
+
+  function turnedBy(x, {rates, layout, size = 1}, place) {
     const [h, t, d] = x.shape, width = 2 * rates.length;
-    const angle = angles(t, rates);
+    const angle = angles(t, rates, place);
     const sin = o.multiply(o.sin(angle), size), cos = o.multiply(o.cos(angle), size);
     const parts = width === d ? [x] : o.split(x, [width], 2);
     const pairs = layout === "pairs"
@@ -194,7 +205,8 @@ const Scores = (() => {
    * frame: {visible [t s], apart [t s]}, which pairs may be seen, and how far apart they are;
    * edits: {gate [h], sharpness, is [h t s], value [h t s]}: heads times a number, logits times a
    * number, and weights that are given.
-   * Gives {out [h t e], weights [h t s], logits [h t s], q, k}, queries and keys as scored.
+   * Gives {out [h t e], weights [h t s], logits [h t s], q, k, visible [1 t s], sink [h 1 1]}:
+   * queries and keys as scored, what was seen as 1 and 0, and the sink where there is one.
    */
   function attend(variant, learned, {q, k, v}, frame, edits) {
     const own = VARIANTS[variant.name], options = variant.options;
@@ -211,7 +223,9 @@ const Scores = (() => {
     const weights = pinned((own.normalize ?? softmax)(sharp, visible, own.normalize && learned,
       options), edits);
     const out = o.multiply(o.matmul(weights, v), perHead(edits.gate, v.shape[0]));
-    return {out, weights, logits, q, k};
+    const found = {out, weights, logits, q, k,
+      visible: o.expandDims(o.where(visible, o.broadcastTo(1, visible.shape), 0), 0)};
+    return learned.sink ? {...found, sink: perHead(o.add(learned.sink, 0), q.shape[0])} : found;
   }
 
   return {attend, turned, LIVE: Object.keys(VARIANTS)};

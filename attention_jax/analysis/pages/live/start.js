@@ -1,6 +1,6 @@
 "use strict";
-// Reads the page's data, starts the model and the panels.
-const Page = (() => {
+// Starts the page of a translator.
+(() => {
   const {own, state} = App;
 
   function examples(texts) {
@@ -10,24 +10,8 @@ const Page = (() => {
     }}, text)));
   }
 
-  /** The languages of the page, and what is said in them. */
-  function speak(code) {
-    language = code;
-    putWords();
-    for (const button of document.querySelectorAll("[data-language]")) {
-      button.setAttribute("aria-pressed", button.dataset.language === code);
-    }
-    $("model").textContent = say("model", own.data);
-    const reasons = own.data.reasons.map(([key, name]) => say(`reasons.${key}`, {name}));
-    $("recorded").hidden = !reasons.length;
-    $("recorded").textContent = reasons.length
-      ? `${say("recorded")}${reasons.join(" ")} ${say("recordedRest")}` : "";
-    if (typeof Lab !== "undefined") Lab.start($("lab"), code);
-    if (own.base) App.render();
-  }
-
   /** A page of a model that it cannot compute: the recorded maps of some sentences. */
-  function startRecorded() {
+  function recorded() {
     $("live-input").hidden = true;
     $("recorded-input").hidden = false;
     $("recorded-choice").replaceChildren(...own.data.recorded.map(({text}, n) =>
@@ -40,13 +24,13 @@ const Page = (() => {
     choose(0);
   }
 
-  async function startLive() {
+  function live() {
     $("text").disabled = true;
-    await Engine.start();
     own.tokenizer = new Tokenizer(own.data.model.tokenizer);
     own.model = new Model(own.data.model);
     Steps.start();
     Edit.start();
+    Exchange.start();
     $("text").disabled = false;
     $("text").value = state.text = own.data.examples[0] ?? "";
     examples(own.data.examples);
@@ -57,20 +41,8 @@ const Page = (() => {
     Growth.start();
   }
 
-  async function start() {
-    own.data = JSON.parse($("data").textContent);
-    $("lab-frame").hidden = typeof Lab === "undefined";
-    for (const button of document.querySelectorAll("[data-language]")) {
-      button.addEventListener("click", () => speak(button.dataset.language));
-    }
-    Look.start();
-    speak(language);
-    if (own.data.model) await startLive();
-    else startRecorded();
-    document.body.dataset.ready = "yes";
-  }
-
-  return {start};
+  Sentences.start();
+  $("lab-frame").hidden = typeof Lab === "undefined";
+  if (typeof Lab !== "undefined") Page.heard.push(code => Lab.start($("lab"), code));
+  Page.start({live, recorded});
 })();
-
-Page.start();

@@ -1,116 +1,133 @@
 "use strict";
-// One row of one head, number by number: query, keys, products, scale, mask, softmax, weighted sum.
+// One row of one head, number by number: query, keys, products, scale, mask, the steps in which scores
+// become weights (normalizing.js), weighted sum.
 const Steps = (() => {
   const {state, own} = App;
-  const NAMES = ["query", "keys", "products", "scale", "mask", "softmax", "sum"];
+  const FIRST = ["query", "keys", "products", "scale", "mask"];
   // Variants whose score is a dot product of what is shown as q and k, but for what comes after it.
   const DOTS = new Set(["scaled_dot", "dot", "alibi", "temperature", "rope", "sliding_window",
     "softmax_with_sink", "softmax_off_by_one", "top_k", "sparsemax", "entmax15", "relu", "sigmoid",
     "soft_cap"]);
   const SCALED = new Set([...DOTS].filter(name => !["dot", "alibi", "temperature", "soft_cap"].includes(name)));
-  const OTHER_WEIGHTS = new Set(["softmax_with_sink", "softmax_off_by_one", "top_k", "sparsemax",
-    "entmax15", "relu", "sigmoid"]);
   let timer = 0;
-
-  /** Queries, keys, values, scores and weights of the head that is looked at. */
-  function wholeOf(reading) {
-    const {place, layer} = state;
-    if (place === "encoder") return reading.memory.encoder[layer];
-    const before = [BOS, ...reading.ids.slice(0, -1)];
-    return own.model.next(reading.memory, before, {whole: true})[place][layer];
-  }
 
   const vector = ({shape: [, n, d], data}, head, i) =>
     data.subarray((head * n + i) * d, (head * n + i + 1) * d);
 
-  /** All numbers of the row: of each key its k, v, q · k, score, power and weight. */
+  /** All numbers of the row: of each key its k, v, q · k, score and weight, and the steps between. */
   function rowOf(reading) {
-    const found = wholeOf(reading), {head, row, place} = state;
+    const {head, row, place, layer} = state, found = App.kind.wholeOf(reading, place, layer);
     const [rows, columns] = App.labels(place, reading);
     const q = vector(found.q, head, row), score = headOf(found.logits, head);
-    const weight = headOf(found.weights, head), sharpness = own.edited ? App.edits.sharpness : 1;
+    const weight = headOf(found.weights, head), seen = headOf(found.visible, 0);
+    const sharpness = own.edited ? App.edits.sharpness : 1;
     const keys = columns.map((label, j) => {
       const k = vector(found.k, head, j), v = vector(found.v, head, j);
       return {label: plainToken(label), k, v, product: q.reduce((sum, x, c) => sum + x * k[c], 0),
-        score: score(row, j) * sharpness, weight: weight(row, j),
-        seen: (place !== "decoder" || j <= row) && isNear(row, j)};
+        score: score(row, j) * sharpness, weight: weight(row, j), seen: seen(row, j) > 0};
     });
     const out = Float32Array.from({length: keys[0].v.length}, (_, c) =>
       keys.reduce((sum, key) => sum + key.weight * key.v[c], 0));
-    return {q, keys, out, token: plainToken(rows[row]), name: App.variantOf(place, state.layer)};
+    const variant = App.kind.variantOf(place, layer);
+    return {q, keys, out, token: plainToken(rows[row]), name: variant.name,
+      between: between(variant, keys, found.sink && headOf(found.sink, head)(0, 0))};
   }
 
-  /** Whether a window, where the attention has one, reaches so far. */
-  function isNear(i, j) {
-    const {encoder, decoder} = own.model.own, {place, layer} = state;
-    if (place === "cross" || (place === "decoder" && decoder.kind === "rnn")) return true;
-    const {options} = (place === "encoder" ? encoder.own ?? encoder.above.own : decoder.own)
-      .attention[layer];
-    const size = options.size ?? options.window ?? null;
-    return size === null || Math.abs(i - j) < size;
+  /** The steps from scores to weights; one more where weights of the row are held by hand. */
+  function between(variant, keys, sink) {
+    const steps = Normalizing.steps(variant, keys.map(key => key.score), keys.map(key => key.seen), sink);
+    if (!App.edits.pins.some(App.isOfRow) || !own.edited) return steps;
+    const numbers = keys.map(key => key.weight);
+    return [...steps, {name: "held", values: {total: numbers.reduce((sum, x) => sum + x, 0)},
+      columns: [{word: "held", numbers}]}];
   }
 
-  function sentenceOf(name, {token, q, name: variant, keys}) {
-    const values = {token, width: q.length, name: variant,
-      total: fixed(keys.reduce((sum, key) => sum + key.weight, 0))};
+  const namesOf = ({between}) => [...FIRST, ...between.map(step => step.name), "sum"];
+
+  /** Numbers of a step as its sentence says them. */
+  const said = values => Object.fromEntries(Object.entries(values).map(([name, x]) =>
+    [name, Number.isInteger(x) && name !== "total" ? x : short(x)]));
+
+  function sentenceOf(name, {token, q, name: variant, between}) {
     const other = (name === "products" && !DOTS.has(variant))
-      || (name === "scale" && !SCALED.has(variant)) || (name === "softmax" && OTHER_WEIGHTS.has(variant));
-    return say(`aboutSteps.${name}${other ? "Other" : ""}`, values);
+      || (name === "scale" && !SCALED.has(variant));
+    return say(`aboutSteps.${name}${other ? "Other" : ""}`, {token, width: q.length, name: variant,
+      ...said(between[state.step - FIRST.length]?.values ?? {})});
   }
 
-  // Columns of the table: from which step on, and what stands there.
-  const COLUMNS = [
-    [2, "product", (key, row) => DOTS.has(row.name) ? fixed(key.product) : "·"],
-    [3, "scoreColumn", key => fixed(key.score)],
-    [4, "seen", key => say(key.seen ? "yes" : "no")],
-    [5, "power", key => key.seen ? short(Math.exp(key.score)) : "0"],
-    [5, "weight", key => fixed(key.weight, 3)],
-  ];
-  const short = x => x >= 1e4 || x < 1e-2 ? x.toExponential(1) : x.toFixed(2);
+  const short = x => x === 0 ? "0" : Math.abs(x) >= 1e4 || Math.abs(x) < 1e-2 ? x.toExponential(1)
+    : fixed(x);
+  const WHOLE = new Set(["larger", "count"]);
+
+  /** A number of a column of the steps in between. */
+  function cell(word, x) {
+    if (word === "stays") return x === true ? say("stays.yes") : say("stays.no");
+    if (Number.isNaN(x)) return "·";
+    if (WHOLE.has(word)) return String(x);
+    return word === "weight" || word === "held" ? fixed(x, 3) : word === "power" ? short(x) : fixed(x);
+  }
+
+  /** Columns of the table: from which step on, their word, and what stands at a key or at the sink. */
+  function columnsOf(row) {
+    const dot = DOTS.has(row.name);
+    return [
+      {from: 2, word: say("product"), at: j => dot ? fixed(row.keys[j].product) : "·"},
+      {from: 3, word: say("scoreColumn"), at: j => fixed(row.keys[j].score)},
+      {from: 4, word: say("seen"), at: j => say(row.keys[j].seen ? "yes" : "no")},
+      ...row.between.flatMap(({columns}, n) => columns.map(({word, numbers, sink}) => ({
+        from: FIRST.length + n, word: say(`columns.${word}`), at: j => cell(word, numbers[j]),
+        sink: sink === undefined ? null : cell(word, sink)}))),
+    ].filter(({from}) => state.step >= from);
+  }
 
   function table(row) {
-    const shown = COLUMNS.filter(([from]) => state.step >= from);
+    const shown = columnsOf(row), isLast = state.step === namesOf(row).length - 1;
+    const now = from => from === state.step ? "now" : "";
     const head = make("tr", {}, make("th", {scope: "col"}, say("token")),
       state.step === 1 ? make("th", {scope: "col"}, "k") : null,
-      shown.map(([from, word]) => make("th", {scope: "col", class: from === state.step ? "now" : ""},
-        say(word))),
-      state.step === 6 ? make("th", {scope: "col", class: "now"}, say("value")) : null);
+      shown.map(({from, word}) => make("th", {scope: "col", class: now(from)}, word)),
+      isLast ? make("th", {scope: "col", class: "now"}, say("value")) : null);
     const body = row.keys.map((key, j) => make("tr", {class: j === state.column ? "chosen" : ""},
       make("th", {scope: "row"}, make("button", {type: "button", "aria-pressed": j === state.column,
         onclick: () => App.look({column: j})}, key.label)),
       state.step === 1 ? make("td", {}, strip(key.k)) : null,
-      shown.map(([from, , text]) => make("td", {class: from === state.step ? "number now" : "number"},
-        text(key, row))),
-      state.step === 6 ? make("td", {}, strip(key.v)) : null));
+      shown.map(({from, at}) => make("td", {class: `number ${now(from)}`}, at(j))),
+      isLast ? make("td", {}, strip(key.v)) : null));
+    const sink = shown.some(column => column.sink) ? [make("tr", {},
+      make("th", {scope: "row"}, say("sink")), shown.map(({from, sink}) =>
+        make("td", {class: `number ${now(from)}`}, sink ?? "")), isLast ? make("td") : null)] : [];
     return make("div", {class: "wide", tabindex: 0, role: "group", "aria-label": say("step")},
-      make("table", {}, make("thead", {}, head), make("tbody", {}, body)));
+      make("table", {}, make("thead", {}, head), make("tbody", {}, body, sink)));
   }
 
-  function vectors(row) {
+  function vectors(row, step) {
     const {q, keys, out, name} = row, key = keys[state.column];
     const line = (label, numbers) =>
       make("p", {class: "vector"}, make("b", {}, label), strip(numbers));
-    if (state.step === 2 && DOTS.has(name)) {
+    if (step === "products" && DOTS.has(name)) {
       return [line(say("queryRow"), q), line(`k: ${key.label}`, key.k),
         line(say("productsOf", {token: key.label}), q.map((x, c) => x * key.k[c])),
         make("p", {}, `${say("sumOf")}: ${fixed(key.product, 3)}`)];
     }
-    if (state.step === 6) return [line(say("output"), out)];
+    if (step === "sum") return [line(say("output"), out)];
     return state.step < 3 ? [line(say("queryRow"), q)] : [];
   }
 
   function draw(reading) {
-    const row = rowOf(reading), name = NAMES[state.step];
+    const row = rowOf(reading), names = namesOf(row);
+    state.step = Math.min(state.step, names.length - 1);
+    const name = names[state.step];
     $("step-lead").textContent = say("stepLead", {token: row.token});
-    $("step-name").textContent = say("stepName", {number: state.step + 1, name: say(`steps.${name}`)});
+    $("step-name").textContent = say("stepName",
+      {number: state.step + 1, count: names.length, name: say(`steps.${name}`)});
     $("step-about").textContent = sentenceOf(name, row);
     const held = $("step-body").contains(document.activeElement)
       ? [...$("step-body").querySelectorAll("button")].indexOf(document.activeElement) : -1;
-    $("step-body").replaceChildren(...(state.step === 6 ? [table(row), ...vectors(row)]
-      : state.step === 0 ? vectors(row) : [...vectors(row), table(row)]));
+    $("step-body").replaceChildren(...(name === "sum" ? [table(row), ...vectors(row, name)]
+      : state.step === 0 ? vectors(row, name) : [...vectors(row, name), table(row)]));
     $("step-body").querySelectorAll("button")[held]?.focus();
     $("back").disabled = state.step === 0;
-    $("next").disabled = state.step === NAMES.length - 1;
+    $("next").disabled = name === "sum";
     const tokens = App.labels(state.place, reading)[0];
     $("row").replaceChildren(...tokens.map((token, i) =>
       make("option", {value: i}, `${i + 1}: ${plainToken(token)}`)));
@@ -134,7 +151,7 @@ const Steps = (() => {
   }
 
   function go(by) {
-    state.step = Math.min(Math.max(state.step + by, 0), NAMES.length - 1);
+    state.step = Math.max(state.step + by, 0);
     draw(App.shown());
   }
 

@@ -20,6 +20,8 @@ from attention_jax.nn.recurrence import Recurrence
 from attention_jax.nn.recurrent import RNNConfig
 from attention_jax.nn.transformer import TransformerConfig
 from tests.support import node
+from tests.support.asked import asked
+from tests.support.drawn_models import drawn
 
 TOKENIZER = Tokenizer.learn(["a b c d e f g h i j k l m"], kind="word")
 SIZE, LENGTH = TOKENIZER.size, 12
@@ -73,19 +75,8 @@ MODELS = {
 }
 
 
-def made(config, seed=0):
-    """A model whose every parameter is random and rounded as the page's, gains and biases too."""
-    abstract = nnx.eval_shape(lambda: seq2seq.build(config, rngs=nnx.Rngs(0)))
-    graph, params, rest = nnx.split(abstract, nnx.Param, ...)
-    draw = np.random.default_rng(seed)
-
-    def drawn(path, x):
-        is_gain = "scale" in str(path[-1]) or "scale" in str(path[-2:])
-        fan = x.shape[0] if len(x.shape) > 1 else 4
-        values = is_gain + draw.normal(size=x.shape) * 1.2 * fan**-0.5
-        return jnp.asarray(values, jnp.float16).astype(jnp.float32)
-
-    return nnx.merge(graph, jax.tree_util.tree_map_with_path(drawn, params), rest)
+def made(config):
+    return drawn(lambda: seq2seq.build(config, rngs=nnx.Rngs(0)))
 
 
 def padded(source, target=()):
@@ -93,6 +84,20 @@ def padded(source, target=()):
 
 
 CODE = """
+/** Weights as the steps make them, row by row, of what attention found. */
+function stepped(found, variant, length) {
+  const {shape: [h, t, s]} = found.weights, rows = [];
+  for (let head = 0; head < h; head++) for (let i = 0; i < Math.min(t, length); i++) {
+    const at = Array.from({length: s}, (_, j) => j), score = headOf(found.logits, head);
+    const seen = headOf(found.visible, 0), sink = found.sink && headOf(found.sink, head)(0, 0);
+    const steps = Normalizing.steps(variant, at.map(j => score(i, j)), at.map(j => seen(i, j) > 0),
+      sink);
+    rows.push(Normalizing.weights(steps));
+  }
+  return {shape: [h, Math.min(t, length), s], data: rows.flat()};
+}
+const headOf = ({shape: [, t, s], data}, head) => (i, j) => data[(head * t + i) * s + j];
+
 return data.map(({own, sources, length}) => {
   const model = new Model(own);
   return sources.map(ids => {
@@ -100,8 +105,16 @@ return data.map(({own, sources, length}) => {
     const {ids: out, rows, found} = Search.greedy(model, memory, {maxLength: length});
     const plain = maps => maps.filter(x => x.weights).map(
       ({weights: {shape, data}}) => ({shape, data: [...data]}));
+    const whole = model.next(memory, [BOS, ...out.slice(0, -1)], {whole: true});
+    const {encoder, decoder} = own, of = encoder.own ?? encoder.above?.own;
+    const steps = {
+      encoder: memory.encoder.map((x, n) => stepped(x, of.attention[n], ids.length + 1)),
+      decoder: whole.decoder.map((x, n) => stepped(x, decoder.own.attention[n], out.length)),
+      cross: whole.cross.map((x, n) => stepped(x, decoder.kind === "rnn" ? decoder.attention
+        : decoder.own.cross[n], out.length)),
+    };
     const beams = Search.beam(model, memory, {count: 3, maxLength: length});
-    return {out, logits: rows.map(row => [...row]), states: [...memory.states], beams,
+    return {out, logits: rows.map(row => [...row]), states: [...memory.states], beams, steps,
       encoder: plain(memory.encoder), decoder: plain(found.decoder), cross: plain(found.cross)};
   });
 });
@@ -111,21 +124,12 @@ return data.map(({own, sources, length}) => {
 @pytest.fixture(scope="module")
 def found(tmp_path_factory, request):
     """What node makes of the models that the selected tests ask for, at once."""
-    asked = {item.callspec.params["name"] for item in request.session.items if _asks(item)}
-    names = [name for name in MODELS if name in asked]
+    names = [name for name in MODELS if name in asked(request, "name")]
     data = [
         {"own": live.describe(made(MODELS[name]), TOKENIZER), "sources": SOURCES, "length": LENGTH}
         for name in names
     ]
     return dict(zip(names, node.run(tmp_path_factory.mktemp("node"), CODE, data), strict=True))
-
-
-def _asks(item):
-    return item.path.name == "test_models.py" and "name" in getattr(item, "callspec", _NONE).params
-
-
-class _NONE:
-    params = {}
 
 
 @node.needs_node
@@ -150,6 +154,11 @@ def test_the_page_writes_as_the_model_does(name, found):
             expected = maps[place].weights if place in maps else []
             assert len(own[place]) == len(expected), place
             for weights, layer in zip(own[place], expected, strict=True):
+                _, t, s = layer.shape
+                got = np.reshape(weights["data"], weights["shape"])[:, :t, :s]
+                np.testing.assert_allclose(got, layer, atol=1e-4)
+            # Step by step, in plain numbers, the same comes out.
+            for weights, layer in zip(own["steps"][place], expected, strict=True):
                 _, t, s = layer.shape
                 got = np.reshape(weights["data"], weights["shape"])[:, :t, :s]
                 np.testing.assert_allclose(got, layer, atol=1e-4)

@@ -9,16 +9,12 @@ from attention_jax.analysis.attention_maps import Map
 from attention_jax.analysis.pages import live
 from attention_jax.analysis.pages.live import demo
 from tests.support.browser import PROGRAM, Browser
+from tests.support.live_page import click, open_anew, settled, speak, text
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Chromium or Chrome is installed")
-READY = "document.body?.dataset.ready == 'yes'"
 AS_AT_FIRST = """Object.assign(App.edits, {off: [], pins: [], sharpness: 1, tokens: {}});
   Object.assign(App.state, {place: 'cross', layer: 0, head: 0, row: 0, column: 0, step: 0})"""
 SENTENCE = "the queen does not sleep."
-
-
-def text(name):
-    return f"document.getElementById('{name}').textContent"
 
 
 @pytest.fixture(scope="module")
@@ -51,35 +47,12 @@ def page(lesson, address):
     assert lesson.requests == [address] and lesson.errors == []
 
 
-def open_anew(browser, address):
-    browser.evaluate("document.body?.removeAttribute('data-ready')")  # of the page before
-    browser.requests.clear()
-    browser.open(address)
-    browser.wait(READY, seconds=60)
-    speak(browser, "en")
-
-
-def speak(page, code):
-    page.evaluate(f"document.querySelector('[data-language={code}]').click()")
-
-
-def settled(page, act):
-    """Does something, and waits until the page has been drawn anew."""
-    count = page.evaluate("Number(document.body.dataset.count)")
-    act()
-    page.wait(f"Number(document.body.dataset.count) > {count}", seconds=60)
-
-
 def write(page, sentence):
     page.evaluate(
         "(() => { const field = document.getElementById('text'); field.value = ''; "
         "field.focus(); })()"
     )
     settled(page, lambda: page.send("Input.insertText", text=sentence))
-
-
-def click(page, selector):
-    settled(page, lambda: page.evaluate(f"document.querySelector('{selector}').click()"))
 
 
 def test_a_sentence_that_is_typed_is_translated(page):

@@ -10,7 +10,8 @@ import json
 from pathlib import Path
 
 from attention_jax.analysis.pages import live
-from attention_jax.analysis.pages.live.describe import Json, Translator
+from attention_jax.analysis.pages.live.describe import Translator
+from attention_jax.analysis.pages.live.forms import Json
 from attention_jax.core.files import write_whole
 from attention_jax.data.tokenizer import Tokenizer
 
