@@ -189,7 +189,7 @@ def states(results: Results) -> list[str]:
     return table(titles, (_states_line(name, own, grown) for name, grown in growth(own).items()))
 
 
-def _states_line(name: str, measured: Sequence[Row], grown: dict[str, Any]) -> Iterator[str]:
+def _states_line(name: str, measured: Sequence[Row], grown: dict[str, Any]) -> tuple[str, ...]:
     ways = [
         {
             row.case["length"]: row
@@ -200,12 +200,14 @@ def _states_line(name: str, measured: Sequence[Row], grown: dict[str, Any]) -> I
     ]
     first, last = min(LENGTHS), max(LENGTHS)
     sizes = [way[last].temporary_bytes for way in ways]
-    yield name
-    yield _both(ways[0][first].ours_ms, ways[1][first].ours_ms, ",.1f")
-    yield _both(ways[0][last].ours_ms, ways[1][last].ours_ms, ",.1f")
-    yield _both(grown[FORWARD]["seconds"], grown[BOTH]["seconds"], ".2f")
-    yield _both(*(None if size is None else size / 1e6 for size in sizes), ",.0f")
-    yield _both(grown[FORWARD]["temporary_bytes"], grown[BOTH]["temporary_bytes"], ".2f")
+    return (
+        name,
+        _both(ways[0][first].ours_ms, ways[1][first].ours_ms, ",.1f"),
+        _both(ways[0][last].ours_ms, ways[1][last].ours_ms, ",.1f"),
+        _both(grown[FORWARD]["seconds"], grown[BOTH]["seconds"], ".2f"),
+        _both(*(None if size is None else size / 1e6 for size in sizes), ",.0f"),
+        _both(grown[FORWARD]["temporary_bytes"], grown[BOTH]["temporary_bytes"], ".2f"),
+    )
 
 
 def _both(forward: float | None, both: float | None, form: str) -> str:
