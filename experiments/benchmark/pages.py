@@ -186,7 +186,9 @@ def states(results: Results) -> list[str]:
         f"MB at {ends[1]:,}",
         "growth of memory",
     )
-    return table(titles, (_states_line(name, own, grown) for name, grown in growth(own).items()))
+    return table(
+        titles, (_states_line(name, own, grown) for name, grown in sorted(growth(own).items()))
+    )
 
 
 def _states_line(name: str, measured: Sequence[Row], grown: dict[str, Any]) -> tuple[str, ...]:
