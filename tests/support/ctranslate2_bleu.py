@@ -13,10 +13,6 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
-import ctranslate2
-import sacrebleu
-import transformers
-
 from attention_jax.data.batching import rounded_up
 from attention_jax.decoding import DecodingConfig, Translator
 from attention_jax.decoding.options import DecodingOptions
@@ -31,6 +27,9 @@ class Theirs:
     """A run in CTranslate2: `theirs(texts, beams) -> translations`."""
 
     def __init__(self, run, folder):
+        import ctranslate2
+        import transformers
+
         as_pretrained.write(run, folder / "written", FAMILY)
         self.words = transformers.AutoTokenizer.from_pretrained(folder / "written")
         converter = ctranslate2.converters.TransformersConverter(str(folder / "written"))
@@ -67,6 +66,8 @@ class Theirs:
 
 
 def main(folder):
+    import sacrebleu
+
     run = load_run(folder)
     name, test = next(iter(run.experiment.load(run.config).tests.items()))
     sources, references = zip(*((source, targets[0]) for source, targets in test), strict=True)
