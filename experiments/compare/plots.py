@@ -1,6 +1,6 @@
 """Figures of a comparison, each for light and for dark ground, in the order of its tables."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,21 +48,34 @@ def quality(found: dict[str, Any], theme: Theme) -> Figure | None:
         _dot(axes, spent["mean"], score["mean"], look, learned=test["learned"][name])
         _whiskers(axes, spent, score, look["color"])
     _guess_line(axes, test["guess"], theme, across=True)
-    most, least = (of(x["mean"] for x in points.values()) for of in (max, min))
-    if least > 0 and most > 12 * least:
-        axes.set_xscale("log")
     axes.set_xlabel(f"{_spent_unit(found)}: less is better")
     measure = found["options"]["score"]
     style.panel(
         axes, f"{found['task']}: {SCORES[measure]} against the cost of training", theme=theme
     )
     _whole(axes, measure, upright=True)
-    if axes.get_xscale() == "linear":
-        axes.set_xlim(0, 1.1 * max(x["high"] or x["mean"] for x in points.values()))
+    is_cut = _limit_costs(axes, list(points.values()))
     at = {name: (x["mean"], test["scores"][name]["mean"]) for name, x in points.items()}
     direct_labels.name_points(axes, at, _colors(found, theme), theme=theme)
-    style.note(figure, _marks(found, test), theme=theme)
+    beyond = "; a line that meets the edge goes on" if is_cut else ""
+    style.note(figure, _marks(found, test) + beyond, theme=theme)
     return figure
+
+
+def _limit_costs(axes: Axes, spent: Sequence[dict[str, Any]]) -> bool:
+    """Ends the axis of costs not far beyond the marks; true where a line reaches further.
+
+    Of two runs an interval can be so wide that all marks would lie on one another.
+    """
+    most, least = (of(x["mean"] for x in spent) for of in (max, min))
+    longest = max(x["high"] or x["mean"] for x in spent)
+    highest = min(longest, 3 * most)
+    if least > 0 and most > 12 * least:
+        axes.set_xscale("log")
+        axes.set_xlim(least / 4, 1.1 * highest)
+    else:
+        axes.set_xlim(0, 1.1 * highest)
+    return longest > highest
 
 
 def scores(found: dict[str, Any], theme: Theme) -> Figure | None:
