@@ -53,7 +53,7 @@ MODELS: dict[tuple[str, str], tuple[str, ...]] = {
     ("images", "Transformer"): (),
     ("images", "RNN"): ("--model=rnn",),
     ("speech", "Transformer"): (),
-    ("speech", "RNN"): ("--model=rnn",),
+    ("speech", "RNN"): ("--model=rnn", "--layers=2"),  # its decoder is as deep as its pyramid
     ("memory", "Transformer"): (f"--length={LENGTH}",),
     ("memory", "gated delta"): (f"--length={LENGTH}", "--attention=gated_delta"),
     ("memory", "RNN"): (f"--length={LENGTH}", *NO_ATTENTION),

@@ -40,6 +40,7 @@ def call(module: str, devices: int, *arguments: Any) -> Any:
     command = [sys.executable, "-P", "-m", __name__, module, str(devices), json.dumps(arguments)]
     own = {
         "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {QUICK}".strip(),
+        "JAX_TRACEBACK_FILTERING": "off",  # whose word would be the last, not the error's
         "PYTHONPATH": os.pathsep.join(folder for folder in sys.path if folder),
     }
     done = subprocess.run(command, env=os.environ | own, capture_output=True, text=True)
