@@ -7,6 +7,7 @@ from flax import nnx
 
 from attention_jax.core.types import Params
 from attention_jax.nn import lora
+from attention_jax.training.config import TrainConfig
 from attention_jax.training.digests import by_path
 from attention_jax.training.step import GENERATOR
 from experiments.common import flags, initial
@@ -31,6 +32,10 @@ class Adapters(NamedTuple):
     def freeze(self) -> tuple[str, ...]:
         """The pattern of all that is not trained."""
         return (lora.BASE,)
+
+    def freezing(self, settings: TrainConfig) -> TrainConfig:
+        """Settings of a training that leaves all but the adapters as it is."""
+        return settings._replace(freeze=(*settings.freeze, *self.freeze))
 
     def build(self, plain: Build) -> Build:
         """`key -> model` with adapters."""
@@ -86,3 +91,11 @@ def of(config: Any) -> Adapters | None:
             f"{rank} alone. Name a run or a model by --init_from."
         )
     return Adapters(rank, float(rank) if alpha is None else alpha, given["lora_targets"])
+
+
+def trained(config: Any, plain: Build) -> tuple[TrainConfig, Build]:
+    """Settings of a run's training on one device, and the model, with adapters if it has any."""
+    settings, adapters = config.training.settings(config.run.seed), of(config)
+    if adapters is None:
+        return settings, plain
+    return adapters.freezing(settings), adapters.build(plain)

@@ -92,7 +92,7 @@ def train(experiment: Experiment, config: Any) -> Path:
         config = run_folder.as_begun(config, run_folder.read_record(Path(config.run.run)))
     settings = config.training.settings(config.run.seed, config.mesh)
     if (adapters := low_rank.of(config)) is not None:
-        settings = settings._replace(freeze=(*settings.freeze, *adapters.freeze))
+        settings = adapters.freezing(settings)
     settings.check()
     _check_steps(config)
     together.check_mesh(

@@ -89,7 +89,7 @@ def measure(
     experiment: Experiment, config: Any, vocabulary: Tokenizer, length: int, own: CostConfig
 ) -> dict[str, Any]:
     """The costs at one length."""
-    settings, build = made(experiment, config, vocabulary)
+    settings, build = low_rank.trained(config, experiment.build(config, vocabulary))
     graphdef, state = step_start(build, settings.transform(), settings.seed)
     params = jax.tree.map(jnp.copy, state.params)  # a step overwrites those of the state
     rows = max(1, flags.values(config)["tokens_per_batch"] // length)
@@ -107,15 +107,6 @@ def measure(
         **timing.spread("many_sentences_seconds", many.seconds),
         "many_sentences": own.cost_sentences,
     }
-
-
-def made(experiment: Experiment, config: Any, vocabulary: Tokenizer) -> tuple[TrainConfig, Build]:
-    """Settings of the training and its model, with adapters where those are trained."""
-    settings = config.training.settings(config.run.seed)
-    build, adapters = experiment.build(config, vocabulary), low_rank.of(config)
-    if adapters is None:
-        return settings, build
-    return settings._replace(freeze=(*settings.freeze, *adapters.freeze)), adapters.build(build)
 
 
 def longest(build: Build) -> int | None:

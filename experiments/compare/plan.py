@@ -135,11 +135,8 @@ def count_parameters(config: Any, program: Program) -> int:
 
 
 def _stepper(config: Any, program: Program) -> Any:
-    experiment, settings = program.experiment, config.training.settings(config.run.seed)
-    build, adapters = experiment.build(config, program.known), low_rank.of(config)
-    if adapters is not None:
-        build = adapters.build(build)
-        settings = settings._replace(freeze=(*settings.freeze, *adapters.freeze))
+    experiment = program.experiment
+    settings, build = low_rank.trained(config, experiment.build(config, program.known))
     return loop.stepper(build, settings, experiment.objective(config))
 
 

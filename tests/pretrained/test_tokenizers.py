@@ -11,17 +11,22 @@ from attention_jax.pretrained.tokenizers import tokenizer_of
 pieces = pytest.importorskip("sentencepiece", reason="sentencepiece is not installed")
 
 
-@pytest.fixture(scope="module")
-def model() -> bytes:
-    found, texts = io.BytesIO(), ["the small dog runs", "a big cat sleeps"] * 9
+def trained(texts: list[str], size: int, **options: int) -> bytes:
+    found = io.BytesIO()
     pieces.SentencePieceTrainer.train(
-        sentence_iterator=iter(texts),
+        sentence_iterator=iter(9 * texts),
         model_writer=found,
-        vocab_size=30,
+        vocab_size=size,
         hard_vocab_limit=False,
         minloglevel=2,
+        **options,
     )
     return found.getvalue()
+
+
+@pytest.fixture(scope="module")
+def model() -> bytes:
+    return trained(["the small dog runs", "a big cat sleeps"], 30)
 
 
 def names(model: bytes) -> list[str]:
@@ -85,21 +90,11 @@ def test_one_vocabulary_serves_both_sides(model, tmp_path):
 def test_t5_reads_texts_as_transformers_does(tmp_path):
     """Spaces, capitals, numbers, marks and what no piece holds, by a vocabulary like T5's."""
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
-    found, texts = io.BytesIO(), ["The small dog runs, and 12 cats sleep.", "A big cat sleeps!"] * 9
-    pieces.SentencePieceTrainer.train(
-        sentence_iterator=iter(texts),
-        model_writer=found,
-        vocab_size=60,
-        hard_vocab_limit=False,
-        minloglevel=2,
-        pad_id=0,
-        eos_id=1,
-        unk_id=2,
-        bos_id=-1,
-    )
-    (tmp_path / "spiece.model").write_bytes(found.getvalue())
+    texts = ["The small dog runs, and 12 cats sleep.", "A big cat sleeps!"]
+    found = trained(texts, 60, pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
+    (tmp_path / "spiece.model").write_bytes(found)
     ours = tokenizer_of(tmp_path)
     theirs = transformers.T5Tokenizer.from_pretrained(tmp_path, extra_ids=0)
-    for text in (*texts[:2], " The  cat ", "cats, 21 dogs!", "Zürich sleeps", "a\tb\nc", "ﬁne ½"):
+    for text in (*texts, " The  cat ", "cats, 21 dogs!", "Zürich sleeps", "a\tb\nc", "ﬁne ½"):
         wanted = theirs(text)["input_ids"]
         assert [*(ours.theirs[i] for i in ours.encode(text)), 1] == wanted, text

@@ -1,6 +1,29 @@
 """Helpers of tests that drive a live page in a browser."""
 
+import contextlib
+
 READY = "document.body?.dataset.ready == 'yes'"
+
+
+# How many places for words are empty.
+UNSAID = "[...document.querySelectorAll('[data-word]')].filter(x => !x.textContent).length"
+
+
+@contextlib.contextmanager
+def phone(page):
+    """The page as wide as a phone."""
+    size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    page.send("Emulation.setDeviceMetricsOverride", **size)
+    try:
+        yield
+    finally:
+        page.send("Emulation.clearDeviceMetricsOverride")
+
+
+def check_alone(browser, address):
+    """The page has asked for itself alone, and has said no error."""
+    asked = [one for one in browser.requests if not one.startswith("data:")]
+    assert asked == [address] and browser.errors == []
 
 
 def text(name):

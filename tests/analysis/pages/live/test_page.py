@@ -8,8 +8,8 @@ import pytest
 from attention_jax.analysis.attention_maps import Map
 from attention_jax.analysis.pages import live
 from attention_jax.analysis.pages.live import demo
-from tests.support.browser import PROGRAM, Browser
-from tests.support.live_page import click, open_anew, settled, speak, text
+from tests.support.browser import PROGRAM
+from tests.support.live_page import UNSAID, click, open_anew, phone, settled, speak, text
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Chromium or Chrome is installed")
 AS_AT_FIRST = """Object.assign(App.edits, {off: [], pins: [], sharpness: 1, tokens: {}});
@@ -22,13 +22,6 @@ def address(tmp_path_factory):
     file = tmp_path_factory.mktemp("page") / "lesson.html"
     file.write_text(demo.page(), encoding="utf-8")
     return file.as_uri()
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    own = Browser(tmp_path_factory.mktemp("profile"))
-    yield own
-    own.close()
 
 
 @pytest.fixture(scope="module")
@@ -172,27 +165,17 @@ def test_the_page_speaks_spanish(page):
     assert page.evaluate("document.title") == "La atención, en vivo"
     assert page.evaluate("document.documentElement.lang") == "es"
     assert page.evaluate(text("difference")) == "Todavía no hay cambios."
-    empty = "[...document.querySelectorAll('[data-word]')].filter(x => !x.textContent).length"
-    assert page.evaluate(empty) == 0
+    assert page.evaluate(UNSAID) == 0
 
 
 @pytest.mark.slow
 def test_nothing_is_wider_than_a_phone(page):
     speak(page, "es")
     write(page, "a sick sister's kings do not look for two shirts.")
-    page.send(
-        "Emulation.setDeviceMetricsOverride",
-        width=390,
-        height=844,
-        deviceScaleFactor=1,
-        mobile=True,
-    )
-    try:
+    with phone(page):
         for place in ("encoder", "cross"):
             settled(page, lambda place=place: page.evaluate(f"App.look({{place: '{place}'}})"))
             assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    finally:
-        page.send("Emulation.clearDeviceMetricsOverride")
 
 
 def test_a_model_without_a_form_shows_recorded_maps(browser, tmp_path):

@@ -10,9 +10,18 @@ from attention_jax.analysis.pages.live import parts, pictures
 from attention_jax.models.image_transformer import VisionTransformer
 from attention_jax.nn.patches import ImageConfig
 from attention_jax.nn.transformer import TransformerConfig
-from tests.support.browser import PROGRAM, Browser
+from tests.support.browser import PROGRAM
 from tests.support.drawn_models import drawn
-from tests.support.live_page import click, open_anew, settled, speak, text
+from tests.support.live_page import (
+    UNSAID,
+    check_alone,
+    click,
+    open_anew,
+    phone,
+    settled,
+    speak,
+    text,
+)
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Chromium or Chrome is installed")
 IMAGE, CLASSES = ImageConfig(12, 8, 1, 4), ("cat", "dog", "owl")
@@ -31,13 +40,6 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    own = Browser(tmp_path_factory.mktemp("profile"))
-    yield own
-    own.close()
-
-
-@pytest.fixture(scope="module")
 def address(tmp_path_factory, model):
     own = [pictures.Picture(x, number=n + 1, label="owl") for n, x in enumerate(IMAGES)]
     shown = parts.Shown("run", "transformer")
@@ -52,8 +54,7 @@ def page(browser, address):
     """The page as it opens, which asks for itself alone and says no error."""
     open_anew(browser, address)
     yield browser
-    asked = [one for one in browser.requests if not one.startswith("data:")]
-    assert asked == [address] and browser.errors == []
+    check_alone(browser, address)
 
 
 def probabilities(model, *images):
@@ -134,14 +135,9 @@ def test_a_head_is_switched_off_and_a_row_stepped_through(page):
 def test_it_speaks_spanish_and_fits_a_phone(page):
     speak(page, "es")
     assert page.evaluate("document.title") == "La atención en imágenes, en vivo"
-    empty = "[...document.querySelectorAll('[data-word]')].filter(x => !x.textContent).length"
-    assert page.evaluate(empty) == 0
-    size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
-    page.send("Emulation.setDeviceMetricsOverride", **size)
-    try:
+    assert page.evaluate(UNSAID) == 0
+    with phone(page):
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    finally:
-        page.send("Emulation.clearDeviceMetricsOverride")
 
 
 @pytest.mark.slow

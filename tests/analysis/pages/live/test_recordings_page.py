@@ -7,8 +7,8 @@ from attention_jax.analysis.attention_maps import Map
 from attention_jax.analysis.pages.live import parts, recordings
 from attention_jax.analysis.plots import speech_alignment
 from attention_jax.data.audio import wav
-from tests.support.browser import PROGRAM, Browser
-from tests.support.live_page import open_anew, settled, speak, text
+from tests.support.browser import PROGRAM
+from tests.support.live_page import UNSAID, check_alone, open_anew, phone, settled, speak, text
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Chromium or Chrome is installed")
 RATE, MOMENTS, SECONDS = 8000, 10, 0.95  # the last position is cut in half
@@ -40,13 +40,6 @@ def recording(name, maps):
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    own = Browser(tmp_path_factory.mktemp("profile"))
-    yield own
-    own.close()
-
-
-@pytest.fixture(scope="module")
 def address(tmp_path_factory):
     cross = np.full((1, 2, len(TOKENS), MOMENTS), 0.02)
     for token, place in enumerate(PLACES):
@@ -66,8 +59,7 @@ def page(browser, address):
     """The page as it opens, which asks for itself alone and says no error."""
     open_anew(browser, address)
     yield browser
-    asked = [one for one in browser.requests if not one.startswith("data:")]
-    assert asked == [address] and browser.errors == []
+    check_alone(browser, address)
 
 
 def at(page, seconds):
@@ -119,14 +111,9 @@ def test_a_model_without_decoder_shows_what_each_moment_looks_at(page):
 def test_it_speaks_spanish_and_fits_a_phone(page):
     speak(page, "es")
     assert page.evaluate("document.title") == "La atención en el habla, con sonido"
-    empty = "[...document.querySelectorAll('[data-word]')].filter(x => !x.textContent).length"
-    assert page.evaluate(empty) == 0
-    size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
-    page.send("Emulation.setDeviceMetricsOverride", **size)
-    try:
+    assert page.evaluate(UNSAID) == 0
+    with phone(page):
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    finally:
-        page.send("Emulation.clearDeviceMetricsOverride")
 
 
 def test_a_page_needs_a_recording():
