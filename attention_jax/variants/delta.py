@@ -11,7 +11,7 @@ It gives up what d keys at right angles to each other cannot hold.
 
 Reference: Schlag et al. 2021, arXiv:2102.11174, section 4.2; Yang et al. 2024, arXiv:2406.06484,
 section 3.
-Cost: t d e products a head for the states, and t 64 (d + e) within chunks; d e numbers of state.
+Cost: t d e products a head for the states, and t 32 (d + e) within chunks; d e numbers of state.
 """
 
 from attention_jax.core import checks

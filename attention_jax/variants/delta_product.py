@@ -13,7 +13,7 @@ of it are those of the layer's output map. A hidden position takes no step.
 
 Reference: Siems et al. 2025, arXiv:2502.10297, section 4; strengths up to 2: Grazzi et al. 2024,
 arXiv:2411.12537.
-Cost: t m d e products a head for the states, and t m 64 (d + e) within chunks; d e numbers of
+Cost: t m d e products a head for the states, and t m 32 (d + e) within chunks; d e numbers of
 state.
 """
 
@@ -142,7 +142,7 @@ def _scan(
 
 
 def _step(steps: int, state: Array, q: Array, *arrays: Array) -> tuple[Array, Array]:
-    out, each = q, _in_turn(steps, *(x[:, None] for x in arrays))
+    each = _in_turn(steps, *(x[:, None] for x in arrays))
     out = q
     for n in range(steps):
         state, out = delta_step(state, q, *(x[:, n] for x in each))

@@ -14,7 +14,7 @@ state fade.
 
 Reference: Yang et al. 2024, arXiv:2412.06464, equation 10; a_j: Dao and Gu 2024,
 arXiv:2405.21060.
-Cost: t d e products a head for the states, and t 64 (d + e) within chunks; d e numbers of state.
+Cost: t d e products a head for the states, and t 32 (d + e) within chunks; d e numbers of state.
 """
 
 import jax

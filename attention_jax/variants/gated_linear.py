@@ -8,7 +8,7 @@ map of that input. `norm` brings each head's output to mean 0 and variance 1; th
 gate belongs to the layer. A hidden key does not let the state fade either.
 
 Reference: Yang et al. 2023, arXiv:2312.06635, equation 3 and section 4.4.
-Cost: t d e products a head for the states, and 8 t d exponentials and t 8 (d + e) products within
+Cost: t d e products a head for the states, and t d exponentials and t 32 (d + e) products within
 chunks; d e numbers of state.
 """
 

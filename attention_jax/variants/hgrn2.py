@@ -10,7 +10,7 @@ the first layer; a variant does not know its layer. A hidden key does not let th
 Channels that forget fast hold what is near, channels that forget slowly what is far.
 
 Reference: Qin et al. 2024, arXiv:2404.07904.
-Cost: t d e products a head for the states, and 8 t d exponentials and t 8 (d + e) products within
+Cost: t d e products a head for the states, and t d exponentials and t 32 (d + e) products within
 chunks; d e numbers of state.
 """
 

@@ -10,7 +10,7 @@ brings each head's output to mean square 1; the paper's weights of it are those 
 output map. A hidden key writes nothing, and does not let the state fade.
 
 Reference: Kimi Team 2025, arXiv:2510.26692, sections 3 and 4.
-Cost: t d e products a head for the states, and 16 t d exponentials and t 16 (4 d + e) products
+Cost: t d e products a head for the states, and t d exponentials and t 32 (4 d + e) products
 within chunks; d e numbers of state.
 """
 

@@ -12,7 +12,7 @@ the layer and are left out; so is a shift of the norm, which would answer querie
 A hidden key writes and takes nothing, and does not let the state fade.
 
 Reference: Peng et al. 2025, arXiv:2503.14456, section 4.
-Cost: t d e products a head for the states, and 16 t d exponentials and t 16 (6 d + 2 e) products
+Cost: t d e products a head for the states, and t d exponentials and t 32 (6 d + 2 e) products
 within chunks; d e numbers of state.
 """
 

@@ -13,17 +13,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from attention_jax.variants._builders.channel_decay import faded
 from attention_jax.variants._builders.chunked_scan import (
+    CHUNK,
     by_blocks,
     chunks,
-    decay_of,
     joined,
     moved_by,
     read,
 )
-
-# A pair of positions costs d exponentials, so chunks are short.
-CHUNK = 16
 
 
 def channel_scan(
@@ -88,35 +86,27 @@ def _block(
     chunk: int, state: Float[Array, "b h d e"], *inputs: Float[Array, "b m h _"]
 ) -> tuple[Float[Array, "b h d e"], Float[Array, "b m h e"]]:
     q, k, v, log_decay, reads, *more = (chunks(x, chunk)[:, :, 0] for x in inputs)
-    decay, e = decay_of(log_decay).factors(), v.shape[-1]
-    both = jnp.stack([reads, q], axis=3)
-    of_k, by_q = _pairs(both, k, decay.between)
-    of_w, erased_by_q = _pairs(both, more[0], decay.between) if more else (of_k, by_q)
+    e = v.shape[-1]
+    pairs, rows, keys, whole = faded(
+        jnp.stack([reads, q], axis=3), jnp.stack([k, *more], axis=3), log_decay
+    )
+    # With one kind of keys, what is erased is what is written.
+    of_k, by_q = pairs[:, :, :, 0, :, 0], pairs[:, :, :, 1, :, 0]
+    of_w, erased_by_q = pairs[:, :, :, 0, :, -1], pairs[:, :, :, 1, :, -1]
     # What a position reads comes before what it writes.
     earlier = jnp.tril(jnp.ones((chunk, chunk), bool), -1)[None, None, None]
-    right = jnp.concatenate([jnp.where(earlier, of_k, 0) @ v, reads * decay.before], axis=-1)
+    right = jnp.concatenate([jnp.where(earlier, of_k, 0) @ v, rows[:, :, :, 0]], axis=-1)
     # Only what stands below the diagonal is read of `of_w`.
     solved = jax.lax.linalg.triangular_solve(
         of_w, right, left_side=True, lower=True, unit_diagonal=True
     )
     u, w = solved[..., :e], solved[..., e:]  # p = u + w S
-    added = (k * decay.after).mT
-    erased = (more[0] * decay.after).mT if more else added
-    moves = decay.whole[..., None], erased @ w, added @ v - erased @ u
+    added, erased = keys[:, :, :, 0].mT, keys[:, :, :, -1].mT
+    moves = whole[..., None], erased @ w, added @ v - erased @ u
     state, states = jax.lax.scan(moved_by, state, tuple(jnp.moveaxis(x, 2, 0) for x in moves))
     states = jnp.moveaxis(states, 0, 2)
-    out = (q * decay.before) @ states + by_q @ v - erased_by_q @ (u + w @ states)
+    out = rows[:, :, :, 1] @ states + by_q @ v - erased_by_q @ (u + w @ states)
     return state, joined(out[:, :, None])
-
-
-def _pairs(
-    rows: Float[Array, "b h c 2 n d"],
-    keys: Float[Array, "b h c n d"],
-    between: Float[Array, "b h c n n d"],
-) -> tuple[Float[Array, "b h c n n"], Float[Array, "b h c n n"]]:
-    """The products of what reads, and of queries, with each key after its decay; 0 where later."""
-    found = jnp.einsum("bhcxid,bhcijd->bhcxij", rows, keys[:, :, :, None] * between)
-    return found[:, :, :, 0], found[:, :, :, 1]
 
 
 def channel_step(

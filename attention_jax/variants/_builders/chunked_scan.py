@@ -20,10 +20,10 @@ import numpy as np
 from jaxtyping import Array, Float, Num, PyTree
 
 from attention_jax.core.types import Length
+from attention_jax.variants._builders.channel_decay import faded
 
-# Positions in a chunk, within which pairs are weighed. With a decay of its own for each channel, a
-# pair costs `d` exponentials, so these chunks are short; the delta rule solves a system in each.
-CHUNK, SHORT_CHUNK, DELTA_CHUNK = 32, 8, 64
+# Positions in a chunk, within which pairs are weighed, and of which the delta rule solves a system.
+CHUNK = 32
 # Chunks of a block, which is computed at once and holds that much memory.
 CHUNKS_OF_BLOCK = 16
 # Below any log-decay that counts, and far enough from -inf, which times 0 would be NaN.
@@ -79,7 +79,7 @@ def scan(
     log_decay: Float[Array, "b t g #d"] | None = None,
     *,
     start: Float[Array, "b g d e"] | None = None,
-    chunk: int | None = None,
+    chunk: int = CHUNK,
 ) -> tuple[Float[Array, "b g d e"], Float[Array, "b t h e"]]:
     """The causal pass, as the last state and the outputs.
 
@@ -91,13 +91,12 @@ def scan(
     Args:
       log_decay: at most 0; of length 1 in its last axis for one decay a head, None for no decay.
       start: the state before the first position; None for zeros.
-      chunk: positions in a chunk; None for what suits the decay.
+      chunk: positions in a chunk.
     """
-    short = log_decay is not None and log_decay.shape[-1] > 1
     if start is None:
         start = jnp.zeros((v.shape[0], k.shape[2], q.shape[-1], v.shape[-1]), q.dtype)
     inputs = q, k, v, *([] if log_decay is None else [log_decay])
-    return by_blocks(_block, start, inputs, chunk or (SHORT_CHUNK if short else CHUNK))
+    return by_blocks(_block, start, inputs, chunk)
 
 
 def added(
@@ -168,27 +167,36 @@ def _block(
         sums = jnp.asarray(_earlier(k.shape[2]), q.dtype)
         states = jnp.einsum("cu,bgude->bgcde", sums, added) + before
     else:
-        logs = decay_of(chunks(log_decay, chunk)[:, :, 0])
-        decay, outer = logs.factors(), decay_of(logs.whole).factors()
-        weights = _faded_weights(q, k, decay.between)
-        added = jnp.einsum("bgcjd,bgcje->bgcde", k * decay.after, v)
+        log_decay = chunks(log_decay, chunk)[:, :, 0]
+        q, weights, faded_k, whole = _faded(q, k, log_decay)
+        added = jnp.einsum("bgcjd,bgcje->bgcde", faded_k, v)
+        outer = decay_of(whole).factors()
         states = _faded_sums(outer.between, added) + outer.before[..., None] * before
-        q = q * decay.before[:, :, None]
     earlier = jnp.concatenate([before, states[:, :, :-1]], axis=2)
     out = jnp.einsum("bgrcid,bgcde->bgrcie", q, earlier)
     out = out + jnp.einsum("bgrcij,bgcje->bgrcie", weights, v)
     return states[:, :, -1], joined(out)
 
 
-def _faded_weights(
+def _faded(
     q: Float[Array, "b g r c n d"],
     k: Float[Array, "b g c n d"],
-    between: Float[Array, "b g c n n #d"],
-) -> Float[Array, "b g r c n n"]:
-    """The product of each query and key of a chunk, after what has decayed between them."""
-    if between.shape[-1] == 1:
-        return jnp.einsum("bgrcid,bgcjd->bgrcij", q, k) * between[:, :, None, ..., 0]
-    return jnp.einsum("bgrcid,bgcijd->bgrcij", q, k[:, :, :, None] * between)
+    log_decay: Float[Array, "b g c n #d"],
+) -> tuple[
+    Float[Array, "b g r c n d"],
+    Float[Array, "b g r c n n"],
+    Float[Array, "b g c n d"],
+    Float[Array, "b g c #d"],
+]:
+    """Queries, their products with keys, and keys, after what decays; and a chunk's log-decay."""
+    if log_decay.shape[-1] == 1:
+        logs = decay_of(log_decay)
+        decay = logs.factors()
+        weights = jnp.einsum("bgrcid,bgcjd->bgrcij", q, k) * decay.between[:, :, None, ..., 0]
+        return q * decay.before[:, :, None], weights, k * decay.after, logs.whole
+    found = faded(q.swapaxes(2, 3), k[:, :, :, None], log_decay)
+    weights = found.pairs[..., 0, :].swapaxes(2, 3)
+    return found.rows.swapaxes(2, 3), weights, found.keys[:, :, :, 0], log_decay.sum(-2)
 
 
 def _faded_sums(
@@ -244,7 +252,7 @@ def delta_scan(
     log_decay: Float[Array, "b t h"] | None = None,
     *,
     start: Float[Array, "b h d e"] | None = None,
-    chunk: int = DELTA_CHUNK,
+    chunk: int = CHUNK,
 ) -> tuple[Float[Array, "b h d e"], Float[Array, "b t h e"]]:
     """The causal pass of the delta rule, gated or not, as the last state and the outputs.
 
@@ -290,7 +298,7 @@ def delta_added(
     wide = jnp.concatenate([jnp.zeros_like(k), v], axis=-1)
     log_decay = jnp.zeros_like(strength) if log_decay is None else log_decay
     inputs = k, k, wide, strength[..., None], log_decay[..., None]
-    last, _ = by_blocks(_delta_block, start, inputs, DELTA_CHUNK)
+    last, _ = by_blocks(_delta_block, start, inputs, CHUNK)
     return last[..., :d], last[..., d:]
 
 
