@@ -60,6 +60,6 @@ def test_gradients_are_finite_differences():
         wide = [jnp.asarray(x, jnp.float64) for x in data]
 
         def summed(*data):
-            return sum(jnp.sin(x).sum() for x in faded(*data))
+            return sum(jnp.sin(x).sum() for x in faded(*map(jnp.asarray, data)))
 
         jax.test_util.check_grads(summed, wide, order=1, modes=("rev",), eps=1e-5)
