@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -23,28 +22,12 @@ def label(result: dict[str, Any]) -> str:
     return ", ".join([model, *said])
 
 
-def read(folders: Iterable[Path]) -> dict[str, dict[str, Any]]:
-    """Results of runs by their labels, those of one label by their folders too.
+def result(folder: Path) -> dict[str, Any]:
+    """The result of a run.
 
     Raises:
-      ValueError: a folder holds no finished run, or two runs are of different problems.
+      ValueError: the folder holds no finished run.
     """
-    results = {folder: _result(folder) for folder in folders}
-    first = next(iter(results))
-    for folder, own in results.items():
-        if own["task"] != results[first]["task"]:
-            raise ValueError(
-                f"`--runs` must be of one problem, for they share axes; got {first} of "
-                f"{results[first]['task']} and {folder} of {own['task']}. Draw them apart."
-            )
-    shared = Counter(label(own) for own in results.values())
-    return {
-        label(own) if shared[label(own)] == 1 else f"{label(own)} ({folder})": own
-        for folder, own in results.items()
-    }
-
-
-def _result(folder: Path) -> dict[str, Any]:
     file = folder / "result.json"
     found = json.loads(file.read_text()) if os.path.isfile(file) else {}
     if "distances" not in found:
@@ -86,8 +69,11 @@ def draw_accuracy(
 ) -> None:
     """Draws the accuracy of a run, in percent."""
     tests = sorted(result["tests"], key=result["lengths"].__getitem__)
-    accuracy = [100 * result["tests"][test]["accuracy"] for test in tests]
-    by_length.plot([result["lengths"][test] for test in tests], accuracy, **look)
+    own, at = result["tests"], [result["lengths"][test] for test in tests]
+    by_length.plot(at, [100 * own[test]["accuracy"] for test in tests], **look)
+    if all(own[test].get("low") is not None for test in tests):
+        low, high = ([100 * own[test][end] for test in tests] for end in ("low", "high"))
+        by_length.fill_between(at, low, high, color=look["color"], alpha=0.12, linewidth=0)
     rows = result["distances"][tests[-1]]
     by_distance.plot([row[0] for row in rows], [100 * row[2] / row[3] for row in rows], **look)
 
