@@ -51,10 +51,13 @@ def _show(flags: argparse.Namespace) -> None:
     print(said("Family: {family}.").format(family=said(entry.family)))
     print(said("Supports: {abilities}.").format(abilities=", ".join(map(said, entry.supports))))
     # Layers are not imported where variants are only listed.
-    from attention_jax.analysis import cache_cost
+    from attention_jax.analysis import cache_cost, token_time
 
-    for line in cache_cost.lines(variants.resolve(flags.variant)):
+    variant = variants.resolve(flags.variant)
+    for line in cache_cost.lines(variant):
         print(line)
+    for line in token_time.lines(variant) if flags.time else ():
+        print(line, flush=True)
 
 
 def _draw(flags: argparse.Namespace) -> None:
@@ -72,10 +75,11 @@ def _draw(flags: argparse.Namespace) -> None:
 
 
 def _gallery(flags: argparse.Namespace) -> None:
+    from attention_jax.analysis.decoding_costs import decoding_costs
     from attention_jax.analysis.pages import variant_gallery
     from attention_jax.analysis.plots import variant_patterns
 
-    entries, patterns = [], {}
+    entries, patterns, costs = [], {}, {}
     names = variants.names()
     for number, name in enumerate(names, 1):
         print(f"\r{number}/{len(names)} {name:<30}", end="", file=sys.stderr, flush=True)
@@ -84,8 +88,9 @@ def _gallery(flags: argparse.Namespace) -> None:
             patterns[name] = variant_patterns.patterns(name)
         except ValueError as error:
             patterns[name] = str(error)
+        costs[name] = decoding_costs(variants.get(name), timed=flags.time)
     print(file=sys.stderr)
-    write_whole(flags.output, variant_gallery.page(entries, patterns))
+    write_whole(flags.output, variant_gallery.page(entries, patterns, costs))
     print(flags.output)
 
 
@@ -136,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("variants", nargs="*", help="these alone; files of your own too")
     made = verb("show", _show, "one variant in full")
     made.add_argument("variant", help=TEXT)
+    made.add_argument("--time", action="store_true", help="measure the time of a token too")
     made = verb("draw", _draw, "a figure of where a variant looks")
     made.add_argument("variant", help=TEXT)
     made.add_argument("--output", metavar="FILE", help="the figure; its suffix names the format")
@@ -144,6 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--output", metavar="FILE", help="the figure")
     made = verb("gallery", _gallery, "all variants as one HTML page")
     made.add_argument("--output", metavar="FILE", default="gallery.html", help="the page")
+    made.add_argument("--time", action="store_true", help="measure the time of a token of each too")
     made = verb("lesson", _lesson, "a page in which a trained translator computes, to look into")
     made.add_argument("--output", metavar="FILE", default="lesson.html", help="the page")
     # For those who work on the library; without help it is not listed.

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from attention_jax.analysis import pages
+from attention_jax.analysis.decoding_costs import DecodingCosts
+from attention_jax.analysis.pages.cost_curves import Chart, charts
 from attention_jax.analysis.plots import variant_patterns
 from attention_jax.analysis.variant_info import Entry
 from attention_jax.core.plain_types import typed_calls
@@ -22,30 +24,38 @@ class Figure(NamedTuple):
 
 
 class Card(NamedTuple):
-    """One variant of the gallery; its figures, and a note below them."""
+    """One variant of the gallery; its figures, a note below them, and what decoding costs."""
 
     entry: Entry
     figures: tuple[Figure, ...]
     note: str
+    charts: tuple[Chart, ...]
 
 
 @typed_calls
-def page(entries: Iterable[Entry], patterns: dict[str, variant_patterns.Patterns | str]) -> str:
+def page(
+    entries: Iterable[Entry],
+    patterns: dict[str, variant_patterns.Patterns | str],
+    costs: dict[str, DecodingCosts],
+) -> str:
     """The HTML of all entries.
 
     Args:
       entries: the variants, in order.
       patterns: by name; or why there are none.
+      costs: of decoding, by name.
     """
-    cards = [_card(entry, patterns[entry.name]) for entry in entries]
+    drawn = charts(costs)
+    cards = [_card(entry, patterns[entry.name], drawn[entry.name]) for entry in entries]
     title = "Attention variants of attention_jax"
     return pages.render(_TEMPLATE, title=title, cards=cards, dedent=textwrap.dedent)
 
 
-def _card(entry: Entry, found: variant_patterns.Patterns | str) -> Card:
+def _card(entry: Entry, found: variant_patterns.Patterns | str, drawn: tuple[Chart, ...]) -> Card:
     if isinstance(found, str):
-        return Card(entry, (), f"No plot: {found}")
-    return Card(entry, tuple(_figures(entry.name, found)), variant_patterns.caption(found))
+        return Card(entry, (), f"No plot: {found}", drawn)
+    figures = tuple(_figures(entry.name, found))
+    return Card(entry, figures, variant_patterns.caption(found), drawn)
 
 
 def _figures(name: str, found: variant_patterns.Patterns) -> Iterator[Figure]:

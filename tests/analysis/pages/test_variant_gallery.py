@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from attention_jax.analysis import variant_info
+from attention_jax.analysis.decoding_costs import DecodingCosts
 from attention_jax.analysis.pages import variant_gallery
 from attention_jax.analysis.plots import variant_patterns
 from tests.support import browser
@@ -58,8 +59,12 @@ def entries():
 
 @pytest.fixture(scope="module")
 def text(entries):
+    grows = DecodingCosts(((1024, 2.0**22), (8192, 2.0**25)), (), "")
+    timed = DecodingCosts(((1024, 2.0**17), (8192, 2.0**17)), ((1024, 2e-4), (8192, 3e-3)), "")
     return variant_gallery.page(
-        entries, {"alibi": PATTERNS, "strange": "It has none.", "dot": PATTERNS}
+        entries,
+        {"alibi": PATTERNS, "strange": "It has none.", "dot": PATTERNS},
+        {"alibi": grows, "strange": timed, "dot": DecodingCosts((), (), "It decodes nothing.")},
     )
 
 
@@ -88,6 +93,17 @@ def test_pictures_say_what_they_show(text):
     assert len(alts) == 4
     assert alts[1].startswith("Attention weights of alibi, causal, over 48 positions")
     assert "No plot: It has none." in Reader(text).text
+
+
+def test_charts_say_what_decoding_costs(text):
+    labels = [x["aria-label"] for x in Reader(text).all("svg")]
+    held = "Cache of a layer, 8 heads of width 64 in float32"
+    assert labels[:2] == [
+        f"{held}, alibi: 4 MiB at 1,024 tokens, 32 MiB at 8,192 tokens.",
+        f"{held}, strange: 128 KiB at 1,024 tokens, 128 KiB at 8,192 tokens.",
+    ]
+    assert labels[2].endswith(", strange: 200 µs at 1,024 tokens, 3 ms at 8,192 tokens.")
+    assert len(labels) == 3
 
 
 def test_text_is_text(text):
