@@ -15,6 +15,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 from attention_jax import variants
 from attention_jax.analysis import variant_info, variant_list, variant_support
@@ -132,25 +133,23 @@ def _parser() -> argparse.ArgumentParser:
         metavar="list | show | draw | try | gallery | lesson", required=True
     )
 
-    def verb(name: str, run: object, words: str) -> argparse.ArgumentParser:
-        made = verbs.add_parser(name, help=words)
+    def verb(name: str, run: object, words: str, *shared: argparse.ArgumentParser) -> Any:
+        made = verbs.add_parser(name, help=words, parents=shared)
         made.set_defaults(run=run)
         return made
 
+    one, timed = (argparse.ArgumentParser(add_help=False) for _ in range(2))
+    one.add_argument("variant", help=TEXT)
+    timed.add_argument("--time", action="store_true", help="measure the time of a token too")
     made = verb("list", _list, "the variants by family, and what each supports")
     made.add_argument("variants", nargs="*", help="these alone; files of your own too")
-    made = verb("show", _show, "one variant in full")
-    made.add_argument("variant", help=TEXT)
-    made.add_argument("--time", action="store_true", help="measure the time of a token too")
-    made = verb("draw", _draw, "a figure of where a variant looks")
-    made.add_argument("variant", help=TEXT)
+    verb("show", _show, "one variant in full", one, timed)
+    made = verb("draw", _draw, "a figure of where a variant looks", one)
     made.add_argument("--output", metavar="FILE", help="the figure; its suffix names the format")
-    made = verb("try", _try, "holds a file of your own to every promise, draws it, times it")
-    made.add_argument("variant", help=TEXT)
+    made = verb("try", _try, "holds a file of your own to every promise, draws it, times it", one)
     made.add_argument("--output", metavar="FILE", help="the figure")
-    made = verb("gallery", _gallery, "all variants as one HTML page")
+    made = verb("gallery", _gallery, "all variants as one HTML page", timed)
     made.add_argument("--output", metavar="FILE", default="gallery.html", help="the page")
-    made.add_argument("--time", action="store_true", help="measure the time of a token of each too")
     made = verb("lesson", _lesson, "a page in which a trained translator computes, to look into")
     made.add_argument("--output", metavar="FILE", default="lesson.html", help="the page")
     # For those who work on the library; without help it is not listed.

@@ -1,4 +1,4 @@
-"""What decoding costs with a variant as the text grows: bytes of its cache, and time of a token.
+"""Costs of decoding as the text grows: bytes of a variant's cache, and time of a token.
 
 decoding_costs(variants.get("kda"), timed=True)
 """
@@ -43,7 +43,7 @@ def decoding_costs(
 
 
 def _each(measure: Callable[[int], float], lengths: Sequence[int]) -> tuple[Curve, str]:
-    """What there is of each length, and why not of others."""
+    """The numbers of lengths that have some, and why others have none."""
     found, why = [], ""
     for length in lengths:
         try:

@@ -195,7 +195,7 @@ PAGES = {
     "explorer.distance": Row(explorer.distance, {"weights": WEIGHTS}),
     "strips": Row(explorer.strips, {"parts": 3, "across": 1.5}, {"across": (2.5, None)}),
     "tiles": Row(explorer.tiles, {"rows": 2, "columns": 2}),
-    "gallery": Row(variant_gallery.page, {"entries": [], "patterns": {}}),
+    "gallery": Row(variant_gallery.page, {"entries": [], "patterns": {}, "costs": {}}),
 }
 ANALYSIS = {
     "effective_tokens": Row(

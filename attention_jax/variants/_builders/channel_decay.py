@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 
 
 class Faded(NamedTuple):
-    """What a chunk needs of its decays.
+    """The products of a chunk, and what enters and leaves it.
 
     Attributes:
       pairs: the products above; 0 where a key comes after the query.
