@@ -125,6 +125,14 @@ def _record(flags: argparse.Namespace) -> None:
     print(variant_support.record())
 
 
+def _shared() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """Arguments of several verbs: a variant, and whether tokens are timed."""
+    one, timed = (argparse.ArgumentParser(add_help=False) for _ in range(2))
+    one.add_argument("variant", help=TEXT)
+    timed.add_argument("--time", action="store_true", help="measure the time of a token too")
+    return one, timed
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="attention-jax", description="Lists, explains, draws and tries variants of attention."
@@ -138,9 +146,7 @@ def _parser() -> argparse.ArgumentParser:
         made.set_defaults(run=run)
         return made
 
-    one, timed = (argparse.ArgumentParser(add_help=False) for _ in range(2))
-    one.add_argument("variant", help=TEXT)
-    timed.add_argument("--time", action="store_true", help="measure the time of a token too")
+    one, timed = _shared()
     made = verb("list", _list, "the variants by family, and what each supports")
     made.add_argument("variants", nargs="*", help="these alone; files of your own too")
     verb("show", _show, "one variant in full", one, timed)
