@@ -67,14 +67,8 @@ def reads(
             "`variant` must look back to read a text token by token; got one for "
             f"{' and '.join(variant.roles)}. `cache_cost` tells what its cache holds."
         )
-    width = heads * head_width
-
-    def build() -> MultiHeadAttention:
-        return MultiHeadAttention(width, heads=heads, variant=variant, rngs=nnx.Rngs(0))
-
-    graphdef, _ = nnx.split(nnx.eval_shape(build))
-    params = jax.jit(lambda: nnx.split(build())[1])()
-    x = jax.random.normal(jax.random.key(1), (STEPS, 1, 1, width))
+    graphdef, params = _layer(variant, heads, head_width)
+    x = jax.random.normal(jax.random.key(1), (STEPS, 1, 1, heads * head_width))
     first = length - STEPS
 
     @functools.partial(jax.jit, donate_argnums=1)
@@ -97,6 +91,15 @@ def reads(
         return out
 
     return call
+
+
+def _layer(variant: Variant, heads: int, head_width: int) -> tuple[nnx.GraphDef, Any]:
+    def build() -> MultiHeadAttention:
+        width = heads * head_width
+        return MultiHeadAttention(width, heads=heads, variant=variant, rngs=nnx.Rngs(0))
+
+    graphdef, _ = nnx.split(nnx.eval_shape(build))
+    return graphdef, jax.jit(lambda: nnx.split(build())[1])()
 
 
 def _at(cache: Any, position: int) -> Any:
