@@ -17,7 +17,10 @@ from attention_jax.analysis.plots import style
 def label(result: dict[str, Any]) -> str:
     """The name of a run in a figure."""
     model = "Transformer" if result["model"] == "transformer" else (result.get("cell") or "RNN")
-    parts = {"attention": variants.slug(result["attention"]), "positions": result.get("positions")}
+    attention = result["attention"]
+    # Of a file of one's own its name is enough; a pattern of layers is clearest as it was written.
+    attention = variants.slug(attention) if ".py" in attention else attention
+    parts = {"attention": attention, "positions": result.get("positions")}
     said = [f"no {kind}" if name == "none" else name for kind, name in parts.items() if name]
     return ", ".join([model, *said])
 
@@ -45,7 +48,8 @@ def draw(results: dict[str, dict[str, Any]], path: str | Path | None = None) -> 
     for number, (name, own) in enumerate(results.items()):
         look = {
             "color": style.COLORS[number % len(style.COLORS)],
-            "marker": style.MARKERS[number % len(style.MARKERS)],
+            # Where colors begin again, they meet other markers.
+            "marker": style.MARKERS[(number + number // len(style.COLORS)) % len(style.MARKERS)],
             "markersize": 4,
             "linewidth": 1.6,
             "label": name,
