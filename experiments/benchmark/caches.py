@@ -123,10 +123,7 @@ def plot(found: Iterable[Row], path: str | None = None) -> Figure:
         axes.plot(
             lengths,
             [x / 2**20 for x in held],
-            color=style.COLORS[number % len(style.COLORS)],
-            # Where colors begin again, they meet other markers.
-            marker=style.MARKERS[(number + number // len(style.COLORS)) % len(style.MARKERS)],
-            markersize=4,
+            **style.line(number),
             label=_label(names),
         )
         style.length_axis(axes, lengths)

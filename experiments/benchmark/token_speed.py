@@ -11,8 +11,11 @@ slows each.
 from collections.abc import Iterator, Sequence
 from typing import Annotated, NamedTuple
 
+from matplotlib.figure import Figure
+
 from attention_jax import variants
 from attention_jax.analysis import token_time
+from attention_jax.analysis.plots import style
 from attention_jax.core import checks
 from experiments.benchmark import rows
 from experiments.benchmark.markdown import table
@@ -48,16 +51,18 @@ class TokenSpeed(NamedTuple):
       lengths: tokens of the text.
       repeats: counted calls of each.
       output: JSON file of the results.
+      picture: file of a figure; its suffix names the format.
     """
 
     variants: Annotated[tuple[str, ...], Flag(listed=True)] = CHOSEN
     lengths: Annotated[tuple[str, ...], Flag(listed=True)] = ("1024", "4096", "16384", "65536")
     repeats: Annotated[int, Flag(low=3)] = 15
     output: str | None = None
+    picture: str | None = None
 
 
 def main() -> None:
-    """Measures length after length, prints the table, and writes all there are."""
+    """Measures length after length, prints the table, writes all there are and draws them."""
     config = flags.config_from_flags(TokenSpeed())
     sizes = timing.lengths("lengths", config.lengths)
     checks.at_most("STEPS", token_time.STEPS, "lengths", min(sizes))
@@ -68,6 +73,8 @@ def main() -> None:
     results = rows.finished(results)
     print(*lines(results), sep="\n")
     rows.write(results, config.output)
+    if config.picture:
+        plot(results, config.picture)
 
 
 def measure(names: Sequence[str], length: int, *, repeats: int) -> Iterator[Row]:
@@ -89,6 +96,30 @@ def lines(results: Results) -> list[str]:
         return number(None if time is None else 1e3 * time)
 
     return table(titles, ((name, *(cell(found.get((name, n))) for n in sizes)) for name in names))
+
+
+def plot(results: Results, path: str | None = None) -> Figure:
+    """Draws the time of a token against the text before it, a line for each variant.
+
+    Args:
+      results: with a row for each variant and length.
+      path: the file to write; its suffix names the format.
+    """
+    figure, panels = style.figure(size=(8.6, 4.4))
+    axes = panels[0, 0]
+    for at, name in enumerate(dict.fromkeys(row.case["variant"] for row in results.rows)):
+        own = {
+            row.case["length"]: row.ours_ms for row in results.rows if row.case["variant"] == name
+        }
+        found = sorted((length, 1e3 * time) for length, time in own.items() if time is not None)
+        axes.plot(*zip(*found, strict=True), **style.line(at), label=name)
+    style.length_axis(axes, sorted({row.case["length"] for row in results.rows}))
+    style.log_axis(axes)
+    axes.set_xlabel("tokens before")
+    style.panel(axes, "time of a token in one layer, microseconds")
+    style.legend(axes)
+    axes.get_legend().set(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return style.saved(figure, path)
 
 
 if __name__ == "__main__":

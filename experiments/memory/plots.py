@@ -46,14 +46,7 @@ def draw(results: dict[str, dict[str, Any]], path: str | Path | None = None) -> 
     figure, panels = style.figure(rows, 2, size=(9.2, 3.6 * rows))
     panels = panels.ravel()
     for number, (name, own) in enumerate(results.items()):
-        look = {
-            "color": style.COLORS[number % len(style.COLORS)],
-            # Where colors begin again, they meet other markers.
-            "marker": style.MARKERS[(number + number // len(style.COLORS)) % len(style.MARKERS)],
-            "markersize": 4,
-            "linewidth": 1.6,
-            "label": name,
-        }
+        look = style.line(number) | {"linewidth": 1.6, "label": name}
         draw_accuracy(panels[0], panels[1], own, look)
         draw_costs(panels[2:], own["costs"], look)
     for length in {own["length"] for own in results.values()}:

@@ -153,6 +153,14 @@ def log_axis(axes: Axes, *, base: int = 10) -> None:
 
 
 @typed_calls
+def line(number: int) -> dict[str, Any]:
+    """The look of a line, by its number: where colors begin again, they meet other markers."""
+    at = number + number // len(COLORS)
+    color, marker = COLORS[number % len(COLORS)], MARKERS[at % len(MARKERS)]
+    return {"color": color, "marker": marker, "markersize": 4}
+
+
+@typed_calls
 def legend(axes: Axes, *, theme: Theme = LIGHT) -> None:
     """Add a legend without a frame, where anything has a label."""
     if axes.get_legend_handles_labels()[0]:

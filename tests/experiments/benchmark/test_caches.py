@@ -44,6 +44,9 @@ def test_tokens_are_timed_in_turn():
     lines = token_speed.lines(Results("tokens", {}, (), (*found, missing)))
     assert lines[0] == "| microseconds of a token | after 32 | after 64 |"
     assert lines[3].startswith("| linear | ") and lines[3].endswith(" | - |")
+    axes = token_speed.plot(Results("tokens", {}, (), (*found, missing))).axes[0]
+    assert [x.get_label() for x in axes.get_lines()] == ["scaled_dot", "linear"]
+    assert list(axes.get_lines()[1].get_xdata()) == [32]
 
 
 @pytest.mark.slow
