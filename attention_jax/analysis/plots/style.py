@@ -153,7 +153,7 @@ def log_axis(axes: Axes, *, base: int = 10) -> None:
 
 
 @typed_calls
-def line(number: int) -> dict[str, Any]:
+def line(number: int) -> dict[str, str | int]:
     """The look of a line, by its number: where colors begin again, they meet other markers."""
     at = number + number // len(COLORS)
     color, marker = COLORS[number % len(COLORS)], MARKERS[at % len(MARKERS)]

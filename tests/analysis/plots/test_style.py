@@ -117,3 +117,8 @@ def test_a_figure_needs_no_window_and_leaves_pyplot_alone():
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_lines_are_told_apart_as_long_as_there_are_looks():
+    looks = {tuple(style.line(number).values()) for number in range(64)}
+    assert len(looks) == 64
