@@ -104,9 +104,14 @@ class Batcher:
 
     def _work(self) -> None:
         while batch := self._next():
-            self._answer_all([item for item in batch if item.future.set_running_or_notify_cancel()])
-            with self._changed:
-                self._working = 0
+            kept = [item for item in batch if item.future.set_running_or_notify_cancel()]
+            self._leave(len(batch) - len(kept))
+            self._answer_all(kept)
+
+    def _leave(self, count: int) -> None:
+        """So many are not in work any more; who has an answer can send as much again."""
+        with self._changed:
+            self._working -= count
 
     def _next(self) -> list[_Item]:
         """The next batch, once it is full or has waited; empty where all is done."""
@@ -141,7 +146,9 @@ class Batcher:
                     self._answer_all([item])
                 return
             traceback.print_exception(error, file=sys.stderr)
+            self._leave(1)
             batch[0].future.set_exception(error)
         else:
+            self._leave(len(batch))
             for item, answer in answered:
                 item.future.set_result(answer)

@@ -123,3 +123,16 @@ def test_a_value_that_fails_takes_no_other_with_it(busy, capsys):
     (later,) = own.submit(["a"], [4])
     assert later.result(20) == 8
     assert "RuntimeError: 13" in capsys.readouterr().err
+
+
+def test_who_has_an_answer_can_send_as_much_again():
+    """What is answered is not in work any more when its answer is known, right or wrong."""
+    model, seen = Model(), []
+    model.gate.set()
+    own = batcher(model, wait_seconds=0.2, most_waiting=3)
+    futures = own.submit(["a"] * 3, [1, 13, 2])
+    for future in futures:
+        future.add_done_callback(lambda _: seen.append(own.waiting))
+    assert futures[2].result(20) == 4
+    assert own.submit(["a"] * 3, [3, 4, 5])[2].result(20) == 10
+    assert seen == [2, 1, 0] and own.close(20)
