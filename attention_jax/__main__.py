@@ -15,7 +15,6 @@ import os
 import sys
 import textwrap
 from collections.abc import Sequence
-from typing import Any
 
 from attention_jax import variants
 from attention_jax.analysis import variant_info, variant_list, variant_support
@@ -141,7 +140,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="list | show | draw | try | gallery | lesson", required=True
     )
 
-    def verb(name: str, run: object, words: str, *shared: argparse.ArgumentParser) -> Any:
+    def verb(
+        name: str, run: object, words: str, *shared: argparse.ArgumentParser
+    ) -> argparse.ArgumentParser:
         made = verbs.add_parser(name, help=words, parents=shared)
         made.set_defaults(run=run)
         return made

@@ -21,11 +21,11 @@ from attention_jax.core.wording import one_line
 from attention_jax.variants._registry import origin
 from experiments.benchmark import rows
 from experiments.benchmark.machine import environment
-from experiments.benchmark.markdown import table
 from experiments.benchmark.rows import OURS, Results, Row
 from experiments.common import flags
 from experiments.common.config import DeviceFlags
 from experiments.common.flags import Flag
+from experiments.common.markdown import table
 from experiments.common.timing import lengths
 
 SUITE = "caches"
@@ -130,8 +130,7 @@ def plot(found: Iterable[Row], path: str | None = None) -> Figure:
     style.log_axis(axes)
     axes.set_xlabel("tokens")
     style.panel(axes, "cache of one layer, 8 heads of width 64 in float32, MiB")
-    style.legend(axes)
-    axes.get_legend().set(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    style.legend_beside(axes)
     return style.saved(figure, path)
 
 

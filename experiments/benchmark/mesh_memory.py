@@ -21,12 +21,12 @@ from attention_jax.nn.patches import ImageConfig
 from attention_jax.training.prepare import plan
 from attention_jax.training.step import begin, compile_steps
 from experiments.benchmark import rows, virtual
-from experiments.benchmark.markdown import table
 from experiments.benchmark.rows import OURS, Results, Row
 from experiments.common import flags, together
 from experiments.common.config import DeviceFlags
 from experiments.common.experiment import find
 from experiments.common.flags import Flag
+from experiments.common.markdown import table
 from experiments.images.config import Known
 
 SUITE = "mesh_memory"

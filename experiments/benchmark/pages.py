@@ -18,11 +18,11 @@ from attention_jax.parallel.mesh import AXES
 from experiments.benchmark import caches, mesh_memory, rows, token_speed, weak_scaling
 from experiments.benchmark.attention_cases import BOTH, FORWARD
 from experiments.benchmark.attention_pairs import SETTINGS, mean
-from experiments.benchmark.markdown import percent, table
 from experiments.benchmark.rows import Results, Row, number, spread
 from experiments.benchmark.variants import LENGTHS, growth
 from experiments.common import flags
 from experiments.common.config import DeviceFlags
+from experiments.common.markdown import percent, table
 
 _STATES = "sums and states"  # a family of variants
 _PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)

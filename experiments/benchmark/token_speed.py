@@ -18,11 +18,11 @@ from attention_jax.analysis import token_time
 from attention_jax.analysis.plots import style
 from attention_jax.core import checks
 from experiments.benchmark import rows
-from experiments.benchmark.markdown import table
 from experiments.benchmark.rows import OURS, Results, Row, number
 from experiments.common import flags, timing
 from experiments.common.config import DeviceFlags
 from experiments.common.flags import Flag
+from experiments.common.markdown import table
 
 SUITE = "tokens"
 # Every kind of cache: keys and values of all, of few and of near ones, latents, and each kind of
@@ -117,8 +117,7 @@ def plot(results: Results, path: str | None = None) -> Figure:
     style.log_axis(axes)
     axes.set_xlabel("tokens before")
     style.panel(axes, "time of a token in one layer, microseconds")
-    style.legend(axes)
-    axes.get_legend().set(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    style.legend_beside(axes)
     return style.saved(figure, path)
 
 

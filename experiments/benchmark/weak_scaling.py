@@ -29,11 +29,11 @@ from attention_jax.analysis.plots import style
 from attention_jax.parallel.mesh import AXES, MeshShape
 from experiments import plan
 from experiments.benchmark import ring_theory, rows, virtual
-from experiments.benchmark.markdown import table
 from experiments.benchmark.rows import Results, Row
 from experiments.common import flags
 from experiments.common.config import DeviceFlags, ModelFlags
 from experiments.common.flags import Flag
+from experiments.common.markdown import table
 from experiments.plan import PlanConfig
 
 SUITE = "weak_scaling"

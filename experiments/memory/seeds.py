@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from attention_jax.evaluation import ranged_intervals
+from experiments.common import markdown
 from experiments.memory import plots
 
 Result = dict[str, Any]
@@ -64,7 +65,14 @@ def joined(runs: Sequence[tuple[Path, Result]]) -> Result:
     sequences, and `values`; counts by distance are summed.
     """
     results, first = [result for _, result in runs], runs[0][1]
-    tests = {name: _accuracy(name, runs) for name in first["tests"]}
+    rows = [json.loads((folder / "outcomes.json").read_text()) for folder, _ in runs]
+    tests = {
+        name: _accuracy(
+            [result["tests"][name]["accuracy"] for result in results],
+            np.array([own[name]["accuracy"] for own in rows], float),
+        )
+        for name in first["tests"]
+    }
     summed = {
         name: [
             [*bucket[0][:2], *(sum(x[i] for x in bucket) for i in (2, 3))]
@@ -85,13 +93,8 @@ def _buckets(each: Iterable[list[list[int]]]) -> Iterator[list[list[int]]]:
     return (by_distance[low] for low in sorted(by_distance))
 
 
-def _accuracy(test: str, runs: Sequence[tuple[Path, Result]]) -> dict[str, Any]:
-    """Mean and interval of a test, of 1."""
-    counts = np.array(
-        [json.loads((x / "outcomes.json").read_text())[test]["accuracy"] for x, _ in runs]
-    )
-    counts = counts.astype(float)  # [runs, sequences, (right, count)]
-    values = [result["tests"][test]["accuracy"] for _, result in runs]
+def _accuracy(values: Sequence[float], counts: np.ndarray) -> dict[str, Any]:
+    """Mean and interval of runs, of 1, by their [runs, sequences, (right, count)]."""
     spread = ranged_intervals.item_variance(counts, lambda x: x[..., 0] / x[..., 1])
     found = ranged_intervals.interval(values, high=1.0, item_variance=spread, items=counts.shape[1])
     return {"accuracy": found.mean, "low": found.low, "high": found.high, "values": values}
@@ -101,12 +104,12 @@ def table(found: dict[str, Result]) -> str:
     """Accuracy at each length, in percent, as Markdown."""
     names = {test: length for own in found.values() for test, length in own["lengths"].items()}
     tests = sorted(names, key=names.__getitem__)
-    lines = [["model", "parameters", *(str(names[test]) for test in tests)]]
-    lines.append(["---"] * len(lines[0]))
-    for name, own in found.items():
-        cells = (_cell(own["tests"].get(test)) for test in tests)
-        lines.append([name, f"{own['parameters']:,}", *cells])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    lines = (
+        (name, f"{own['parameters']:,}", *(_cell(own["tests"].get(test)) for test in tests))
+        for name, own in found.items()
+    )
+    titles = ("model", "parameters", *(str(names[test]) for test in tests))
+    return "\n".join(markdown.table(titles, lines))
 
 
 def _cell(test: dict[str, Any] | None) -> str:

@@ -168,6 +168,14 @@ def legend(axes: Axes, *, theme: Theme = LIGHT) -> None:
 
 
 @typed_calls
+def legend_beside(axes: Axes, *, theme: Theme = LIGHT) -> None:
+    """Add a legend to the right of a panel, for more lines than leave room inside."""
+    legend(axes, theme=theme)
+    if found := axes.get_legend():
+        found.set(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+@typed_calls
 def headline(figure: Figure, text: str) -> None:
     """Write `text` above all panels, in as many lines as the width asks for; nothing if empty."""
     if text:
