@@ -24,12 +24,19 @@ class Figure(NamedTuple):
 
 
 class Card(NamedTuple):
-    """One variant of the gallery; its figures, a note below them, and what decoding costs."""
+    """One variant of the gallery.
+
+    Attributes:
+      note: below the figures.
+      charts: of what decoding costs.
+      gap: why a length or more has no costs; empty if all have.
+    """
 
     entry: Entry
     figures: tuple[Figure, ...]
     note: str
     charts: tuple[Chart, ...]
+    gap: str
 
 
 @typed_calls
@@ -46,16 +53,24 @@ def page(
       costs: of decoding, by name.
     """
     drawn = charts(costs)
-    cards = [_card(entry, patterns[entry.name], drawn[entry.name]) for entry in entries]
+    cards = [
+        Card(
+            entry,
+            *_pictured(entry.name, patterns[entry.name]),
+            drawn[entry.name],
+            costs[entry.name].why,
+        )
+        for entry in entries
+    ]
     title = "Attention variants of attention_jax"
     return pages.render(_TEMPLATE, title=title, cards=cards, dedent=textwrap.dedent)
 
 
-def _card(entry: Entry, found: variant_patterns.Patterns | str, drawn: tuple[Chart, ...]) -> Card:
+def _pictured(name: str, found: variant_patterns.Patterns | str) -> tuple[tuple[Figure, ...], str]:
+    """The figures of a variant, and the note below them."""
     if isinstance(found, str):
-        return Card(entry, (), f"No plot: {found}", drawn)
-    figures = tuple(_figures(entry.name, found))
-    return Card(entry, figures, variant_patterns.caption(found), drawn)
+        return (), f"No plot: {found}"
+    return tuple(_figures(name, found)), variant_patterns.caption(found)
 
 
 def _figures(name: str, found: variant_patterns.Patterns) -> Iterator[Figure]:

@@ -104,6 +104,7 @@ def test_charts_say_what_decoding_costs(text):
     ]
     assert labels[2].endswith(", strange: 200 µs at 1,024 tokens, 3 ms at 8,192 tokens.")
     assert len(labels) == 3
+    assert "Decoding costs that are missing: It decodes nothing." in Reader(text).text
 
 
 def test_text_is_text(text):
