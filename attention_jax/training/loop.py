@@ -24,7 +24,8 @@ from attention_jax.core.types import Params
 from attention_jax.data.batching import Batches
 from attention_jax.parallel import processes
 from attention_jax.training import objectives
-from attention_jax.training.checkpoints import CheckpointDamaged, Checkpoints
+from attention_jax.training.checkpoints import Checkpoints
+from attention_jax.training.chosen import End, chosen
 from attention_jax.training.config import TrainConfig
 from attention_jax.training.early_stopping import TrainProgress, goodness
 from attention_jax.training.feed import Feed
@@ -186,12 +187,14 @@ class _Loop:
                 self._log_training()
 
     def result(self) -> Result:
-        progress, config = self.progress, self.config
-        like = {"params": self.state.params}
-        last = self.checkpoints.steps(scheduled=True)[-config.keep_last :]
-        params = self._average(last, like) if config.average and len(last) > 1 else None
-        if params is None:
-            params, progress = self._best(like)
+        params, progress = chosen(
+            self.checkpoints,
+            End(self.state.params, self.step),
+            self.progress,
+            self.config,
+            put=self._put,
+            say=self.bar.say,
+        )
         return Result(
             graphdef=self.graphdef,
             params=params if self.layout is None else self.layout.for_use(params),
@@ -204,31 +207,6 @@ class _Loop:
             first_step_seconds=self.first_step_seconds,
             time_shares=self.clock.shares(),
         )
-
-    def _average(self, steps: list[int], like: dict[str, Any]) -> Params | None:
-        """The mean of checkpoints; None, and a word, where one of them is damaged."""
-        try:
-            return self._put(self.checkpoints.average(steps, like)["params"])
-        except CheckpointDamaged as error:
-            self.bar.say(f"{error} No average is taken, but the best parameters.")
-            return None
-
-    def _best(self, like: dict[str, Any]) -> tuple[Params, TrainProgress]:
-        """The best parameters; the last ones, and a word, where those are lost."""
-        wanted = self.progress.best_step
-        if wanted is None:
-            return self.state.params, self.progress
-        try:
-            best = self.checkpoints.restore_best(like)
-        except CheckpointDamaged:
-            best = None
-        if best is not None and best.step == wanted:
-            return best.tree["params"], self.progress
-        self.bar.say(
-            f"the checkpoint of step {wanted}, the best by {self.config.monitor}, is gone or "
-            f"damaged; the parameters of step {self.step}, the last, are taken"
-        )
-        return self.state.params, self.progress._replace(best=None, best_step=None)
 
     def close(self) -> None:
         self.profile.close()
