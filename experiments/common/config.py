@@ -1,7 +1,7 @@
 """Groups of flags that experiments share, and what each makes of itself."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 from attention_jax import variants
@@ -360,6 +360,15 @@ def attention_line(
     cut = config.layers % len(pattern)
     if all(name in named for name in where) and not cut:
         return None
+    if cut and not where[own]:
+        del where[own]  # too long for the layers, and said below
     parts = [f"{name} {' and '.join(found) or 'nowhere'}" for name, found in where.items()]
     more = f"; {config.layers} layers cut the pattern of {len(pattern)} off" if cut else ""
     return f"attention: {'; '.join(parts)}{more}"
+
+
+def layers_lines(model: ModelFlags) -> Iterator[str]:
+    """`attention_line` of a model that looks back in all its layers; nothing where it has none."""
+    line = attention_line(model.network(1, max_length=1), {"causal": "in the layers"})
+    if line:
+        yield line

@@ -7,7 +7,9 @@ from flax import nnx
 
 from attention_jax.models import language
 from attention_jax.nn.transformer import TransformerConfig
-from experiments.common import timing
+from experiments.common import flags, timing
+from experiments.language import EXPERIMENT as LANGUAGE
+from experiments.memory import EXPERIMENT as MEMORY
 from experiments.memory import config, costs, evaluate
 from experiments.memory.config import DataFlags, check, training, validation
 
@@ -80,3 +82,18 @@ def test_tokens_are_read_at_the_end_of_all_others(monkeypatch):
 def test_costs_that_the_problem_does_not_fit_into_are_refused_at_once():
     with pytest.raises(ValueError, match="a quarter of the length; got pairs=4, length=8"):
         check(DATA, (64, 8))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "layers", "told"),
+    [
+        ("[2*alibi, dot]", 3, []),
+        ("[2*alibi, dot]", 4, ["[2*alibi, dot] in the layers; 4 layers cut the pattern of 3 off"]),
+        ("[5*alibi, dot]", 2, ["alibi in the layers; 2 layers cut the pattern of 6 off"]),
+        ("[alibi, 5*dot]", 2, ["[alibi, dot] in the layers; 2 layers cut the pattern of 6 off"]),
+    ],
+)
+@pytest.mark.parametrize("experiment", [MEMORY, LANGUAGE])
+def test_a_pattern_that_is_cut_off_is_said(experiment, pattern, layers, told):
+    own = flags.replace(experiment.config, attention=pattern, layers=layers)
+    assert list(experiment.notes(own, None, None)) == [f"attention: {line}" for line in told]
