@@ -132,6 +132,8 @@ def layers(text: str) -> tuple[str, ...]:
     found: list[str] = []
     for item in items:
         parts: Any = _TIMES.fullmatch(item)
+        if "*" in parts["text"].partition("(")[0] or not parts["text"].strip():
+            raise _unreadable(text, "a count is a whole number before one attention, as 3*alibi")
         count = int(parts["count"] or 1)
         if not 1 <= count <= MOST_LAYERS - len(found):
             raise _unreadable(text, f"a count must be from 1, for {MOST_LAYERS} layers in all")

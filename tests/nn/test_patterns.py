@@ -95,6 +95,8 @@ def test_what_stands_where_is_told():
         ({"scan": True}, "`scan` must be False where layers differ"),
         ({"attention": "[]"}, "a pattern is a list in brackets"),
         ({"attention": "[0*linear]"}, "a count must be from 1"),
+        ({"attention": "[3*]"}, "a count is a whole number"),
+        ({"attention": "[1.5*linear, dot]"}, "a count is a whole number"),
         ({"attention": "[linear, nothing_at_all]"}, "must be one of the variants"),
         ({"attention": "[linear, [dot]]"}, "one attention is asked for"),
         ({"attention": "[linear, induced]"}, "'induced' does not"),
