@@ -7,7 +7,6 @@ What a token needs of a cache is in `cache_cost`.
 
 import functools
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +16,7 @@ from flax import nnx
 from jaxtyping import Array
 
 from attention_jax.analysis.cache_cost import HEADS, LENGTHS, WIDTH
+from attention_jax.analysis.call_times import call_times
 from attention_jax.core import checks
 from attention_jax.core.plain_types import typed_calls
 from attention_jax.core.types import Variant
@@ -45,12 +45,8 @@ def token_time(
         below `STEPS`.
     """
     checks.positive("repeats", repeats)
-    call, times = reads(variant, length, heads=heads, head_width=head_width), []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        jax.block_until_ready(call())
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[1:]) / STEPS
+    call = reads(variant, length, heads=heads, head_width=head_width)
+    return statistics.median(call_times(call, repeats)) / STEPS
 
 
 @typed_calls

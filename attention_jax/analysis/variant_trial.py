@@ -1,13 +1,13 @@
 """A trial of a variant: which promises it keeps, and what it costs beside scaled dot."""
 
 import textwrap
-import time
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import jax
 
 from attention_jax import variants
+from attention_jax.analysis.call_times import call_times
 from attention_jax.analysis.variant_support import ways
 from attention_jax.core import checks
 from attention_jax.core.plain_types import typed_calls
@@ -77,13 +77,9 @@ def cost(variant: Variant, length: int) -> Cost:
     params = variant.init(key, heads=HEADS, kv_heads=HEADS, head_width=WIDTH)
     run = jax.jit(lambda params, x: variant.attend(params, x, x, x, options))
     compiled = run.lower(params, x).compile()
-    times = []
-    for _ in range(REPEATS + 1):  # the first warms up
-        start = time.perf_counter()
-        jax.block_until_ready(compiled(params, x))
-        times.append(time.perf_counter() - start)
+    best = min(call_times(lambda: compiled(params, x), REPEATS))
     memory = compiled.memory_analysis()
-    return Cost(min(times[1:]), 0 if memory is None else memory.temp_size_in_bytes)
+    return Cost(best, 0 if memory is None else memory.temp_size_in_bytes)
 
 
 @typed_calls
