@@ -13,7 +13,6 @@ from attention_jax.training.early_stopping import TrainProgress
 from attention_jax.training.shared_checkpoints import SharedCheckpoints
 
 Kept = Checkpoints | SharedCheckpoints
-Say = Callable[[str], None]
 
 
 class End(NamedTuple):
@@ -30,7 +29,7 @@ def chosen(
     config: TrainConfig,
     *,
     put: Callable[[Params], Params],
-    say: Say,
+    say: Callable[[str], None],
 ) -> tuple[Params, TrainProgress]:
     """The parameters as the configuration wants them, and the progress that goes with them.
 
@@ -42,14 +41,14 @@ def chosen(
       say: told what was taken instead.
     """
     steps = checkpoints.steps(scheduled=True)[-config.keep_last :]
-    mean = None
+    like = {"params": end.params}
     if config.average and len(steps) > 1:
-        mean = _average(checkpoints, steps, {"params": end.params}, say)
-    if mean is not None:
-        return put(mean), progress
+        mean = _average(checkpoints, steps, like, say)
+        if mean is not None:
+            return put(mean), progress
     if progress.best_step is None:
         return end.params, progress
-    best = _best(checkpoints, progress.best_step, {"params": end.params})
+    best = _best(checkpoints, progress.best_step, like)
     if best is not None:
         return best, progress
     say(
@@ -60,7 +59,7 @@ def chosen(
 
 
 def _average(
-    checkpoints: Kept, steps: Sequence[int], like: dict[str, Params], say: Say
+    checkpoints: Kept, steps: Sequence[int], like: dict[str, Params], say: Callable[[str], None]
 ) -> Params | None:
     """The mean of checkpoints; None, and a word, where one of them is damaged."""
     try:

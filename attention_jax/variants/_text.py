@@ -132,7 +132,7 @@ def layers(text: str) -> tuple[str, ...]:
     found: list[str] = []
     for item in items:
         parts: Any = _TIMES.fullmatch(item)
-        if "*" in parts["text"].partition("(")[0] or not parts["text"].strip():
+        if "*" in parts["text"].partition("(")[0]:
             raise _unreadable(text, "a count is a whole number before one attention, as 3*alibi")
         count = int(parts["count"] or 1)
         if not 1 <= count <= MOST_LAYERS - len(found):

@@ -19,6 +19,7 @@ MOST_LAYERS = 256  # more take longer to build than anyone waits
 SAMPLING = ("temperature", "top_k", "top_p", "min_p")  # flags that go with --sample
 # The places of `core.types.PLACES`, in words.
 WHERE = {"bidirectional": "in the encoder", "causal": "in the decoder", "cross": "between the two"}
+LAYERS = {"causal": "in the layers"}  # of a model of one sequence, which looks back
 _CACHE = os.environ.get("JAX_COMPILATION_CACHE_DIR") or os.path.join(
     os.path.expanduser("~"), ".cache", "attention_jax", "compiled"
 )
@@ -367,8 +368,8 @@ def attention_line(
     return f"attention: {'; '.join(parts)}{more}"
 
 
-def layers_lines(model: ModelFlags) -> Iterator[str]:
-    """`attention_line` of a model that looks back in all its layers; nothing where it has none."""
-    line = attention_line(model.network(1, max_length=1), {"causal": "in the layers"})
+def attention_notes(model: ModelFlags, places: Mapping[str, str] = LAYERS) -> Iterator[str]:
+    """`attention_line` of the model that flags make; nothing where it has none."""
+    line = attention_line(model.network(1, max_length=1), places)
     if line:
         yield line

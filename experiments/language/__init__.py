@@ -2,7 +2,7 @@
 
 from attention_jax.training import objectives
 from experiments.common import pairings, vocabularies
-from experiments.common.config import layers_lines
+from experiments.common.config import attention_notes
 from experiments.common.experiment import Experiment
 from experiments.language import adopt, characters, config, evaluate, page, predict, serve
 
@@ -16,7 +16,7 @@ EXPERIMENT = Experiment(
     learn=config.learn,
     keep=vocabularies.keep,
     recall=vocabularies.recall,
-    notes=lambda own, text, vocabulary: layers_lines(own.model),
+    notes=lambda own, text, vocabulary: attention_notes(own.model),
     batches=config.batches,
     build=config.build,
     objective=lambda own: objectives.next_token,

@@ -1,7 +1,7 @@
 """Memory: recall, copying, induction, state tracking and adding, trained and at other lengths."""
 
 from experiments.common import pairings, scoring
-from experiments.common.config import layers_lines
+from experiments.common.config import attention_notes
 from experiments.common.experiment import Experiment
 from experiments.memory import config, evaluate
 
@@ -15,7 +15,7 @@ EXPERIMENT = Experiment(
     learn=lambda own, data, folder: None,
     keep=lambda known, folder: None,
     recall=lambda own, folder: None,
-    notes=lambda own, data, known: layers_lines(own.model),
+    notes=lambda own, data, known: attention_notes(own.model),
     batches=lambda own, data, known: data.training,
     build=lambda own, known: config.build(own, max(config.test_lengths(own.data))),
     objective=config.objective,

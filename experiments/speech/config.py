@@ -211,9 +211,7 @@ def notes(own: SpeechConfig) -> Iterator[str]:
         return
     has_decoder = own.listen.loss != "ctc"
     places = {p: called for p, called in WHERE.items() if has_decoder or p == "bidirectional"}
-    line = config.attention_line(own.model.network(1, max_length=1), places)
-    if line:
-        yield line
+    yield from config.attention_notes(own.model, places)
 
 
 def objective(own: SpeechConfig) -> Objective:
